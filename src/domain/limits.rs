@@ -1,0 +1,63 @@
+//! Every limit of the interface in one table; `docs/limits.md` is checked against it, and a refusal names its limit.
+
+/// One limit: its name in refusals and documents, its value, its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// The name a refusal gives.
+    pub name: &'static str,
+    /// The largest value that is accepted.
+    pub max: u64,
+    /// What it counts.
+    pub unit: &'static str,
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $id:ident = $max:expr, $unit:literal, $name:literal;)*) => {
+        $($(#[$doc])* pub const $id: Limit = Limit { name: $name, max: $max, unit: $unit };)*
+        /// All limits, in the order of the documents.
+        pub const ALL: &[Limit] = &[$($id),*];
+    };
+}
+
+limits! {
+    /// A tenant's or collection's name.
+    NAME_LEN = 64, "bytes", "name_len";
+    /// A record's key, all segments and slashes, after percent-decoding.
+    KEY_LEN = 1_024, "bytes", "key_len";
+    /// Segments of a record's key.
+    KEY_SEGMENTS = 32, "segments", "key_segments";
+    /// A subject's id.
+    SUBJECT_LEN = 256, "bytes", "subject_len";
+    /// Subjects of one record.
+    SUBJECTS_PER_RECORD = 16, "subjects", "subjects_per_record";
+    /// A record's metadata: name, content type, times, subjects, custom pairs.
+    METADATA_LEN = 16_384, "bytes", "metadata_len";
+    /// A value's default limit; the configuration may set another.
+    VALUE_LEN = 5 * 1024 * 1024 * 1024, "bytes", "value_len";
+    /// A value in a batch or an import, and the largest that is stored in one row.
+    INLINE_VALUE_LEN = 65_536, "bytes", "inline_value_len";
+    /// A JSON request body, batches excepted.
+    JSON_BODY_LEN = 1_048_576, "bytes", "json_body_len";
+    /// A batch's body.
+    BATCH_BODY_LEN = 67_108_864, "bytes", "batch_body_len";
+    /// Operations of one batch.
+    BATCH_OPS = 1_000, "operations", "batch_ops";
+    /// Records of one page of a list.
+    LIST_LIMIT = 1_000, "records", "list_limit";
+    /// Subjects of one order to shred.
+    SHRED_SUBJECTS = 10_000, "subjects", "shred_subjects";
+    /// All header lines of a request.
+    HEADERS_LEN = 32_768, "bytes", "headers_len";
+    /// Header lines of a request.
+    HEADERS_COUNT = 100, "headers", "headers_count";
+    /// A request's target.
+    URI_LEN = 8_192, "bytes", "uri_len";
+    /// An idempotency key.
+    IDEMPOTENCY_KEY_LEN = 255, "bytes", "idempotency_key_len";
+    /// A content type.
+    CONTENT_TYPE_LEN = 255, "bytes", "content_type_len";
+    /// Collections, categories, purposes, or custom pairs in one document.
+    ITEMS_PER_LIST = 64, "items", "items_per_list";
+    /// The longest `Prefer: wait`.
+    WAIT_SECS = 60, "seconds", "wait_secs";
+}

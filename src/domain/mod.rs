@@ -1,0 +1,16 @@
+//! The words of the system as types: ids, names, record metadata, collection policies, limits, time.
+//! No I/O, no cryptography, no clock but the one that is handed in. A value of one of these types has
+//! been checked once, where it was parsed; the rooms behind trust the type.
+
+pub mod clock;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod policy;
+pub mod record;
+
+pub use clock::{Clock, SystemClock, TestClock, Timestamp};
+pub use id::{CollectionNo, Epoch, Gen, PrincipalId, RequestId, RootId, ShredId, Slot, StoreId, TenantNo, TokenId, TreeId, UploadId, Version, WriterId};
+pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};
+pub use policy::{CollectionPolicy, ShredUnit};
+pub use record::RecordMeta;

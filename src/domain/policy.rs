@@ -1,0 +1,109 @@
+//! A collection's policy document: what it holds, why, how long, and what one destroyable key protects.
+
+use serde::{Deserialize, Serialize};
+
+/// What one destroyable key protects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ShredUnit {
+    /// The whole collection.
+    Collection,
+    /// One person's records in the collection.
+    #[default]
+    Subject,
+    /// One record.
+    Record,
+}
+
+/// The policy of a collection, as clients send and get it. Unknown fields are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectionPolicy {
+    /// What one destroyable key protects; cannot change once the collection has records.
+    #[serde(default)]
+    pub shred_unit: ShredUnit,
+    /// What kinds of data it holds, for example `ccpa.pi.A`.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// What the data is for.
+    #[serde(default)]
+    pub purposes: Vec<String>,
+    /// How long it is kept: `until-deleted` or an ISO 8601 duration, for example `P7Y`.
+    #[serde(default = "until_deleted")]
+    pub retention: String,
+    /// Records that only name a shredded subject second: kept and listed, or deleted.
+    #[serde(default)]
+    pub secondary_subjects: SecondarySubjects,
+}
+
+/// What a subject's shred does to records that name the subject second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondarySubjects {
+    /// They stay; the answer counts them.
+    #[default]
+    Keep,
+    /// They are deleted.
+    Delete,
+}
+
+fn until_deleted() -> String {
+    "until-deleted".into()
+}
+
+impl Default for CollectionPolicy {
+    fn default() -> Self {
+        Self {
+            shred_unit: ShredUnit::Subject,
+            categories: Vec::new(),
+            purposes: Vec::new(),
+            retention: until_deleted(),
+            secondary_subjects: SecondarySubjects::Keep,
+        }
+    }
+}
+
+/// What is wrong with a policy document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// `retention` is neither `until-deleted` nor a duration.
+    #[error("retention must be \"until-deleted\" or an ISO 8601 duration of years, months, weeks or days such as \"P7Y\"")]
+    Retention,
+    /// A list has too many items or an item is empty or over 128 bytes.
+    #[error("{0} must hold at most 64 items of 1 to 128 bytes each")]
+    Items(&'static str),
+}
+
+impl CollectionPolicy {
+    /// Checks what the shape alone cannot say.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the field.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        for (name, items) in [("categories", &self.categories), ("purposes", &self.purposes)] {
+            let fits = items.len() as u64 <= super::limits::ITEMS_PER_LIST.max && items.iter().all(|item| !item.is_empty() && item.len() <= 128);
+            if !fits {
+                return Err(PolicyError::Items(name));
+            }
+        }
+        if self.retention == "until-deleted" || is_calendar_duration(&self.retention) { Ok(()) } else { Err(PolicyError::Retention) }
+    }
+}
+
+/// A non-negative duration of calendar units only: an hour's retention is not a schedule.
+fn is_calendar_duration(text: &str) -> bool {
+    text.starts_with('P') && !text.contains('T') && text.parse::<jiff::Span>().is_ok_and(|span| !span.is_negative())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_a_calendar_duration_or_until_deleted() {
+        for (text, accepted) in [("until-deleted", true), ("P7Y", true), ("P18M", true), ("P2W", true), ("PT1H", false), ("-P1Y", false), ("7 years", false), ("", false)] {
+            let policy = CollectionPolicy { retention: text.into(), ..CollectionPolicy::default() };
+            assert_eq!(policy.validate().is_ok(), accepted, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Lethe: an encrypted key-value store for customer data that can forget.
+
+pub mod domain;
+pub mod vault;

@@ -1,0 +1,3 @@
+//! The sealed room: only here do keys and readable plaintext exist.
+
+pub mod store;

@@ -1,0 +1,1 @@
+//! The embedded engine: two RocksDB databases and one committer.

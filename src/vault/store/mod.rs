@@ -1,0 +1,209 @@
+//! The contract of a store: two databases, read by key and range, changed only by commits with preconditions.
+//!
+//! Only ciphertext, wrapped pages and rows of tokens and numbers come here. A commit writes to one of
+//! the two databases and may check rows of both; all commits form one serial order. A commit to the
+//! control store is durable there *and* in the mirror before it is answered. Read [`Store`] first.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub mod embedded;
+pub mod schema;
+
+/// A key space of a database. Keys within it are made by [`schema`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Space {
+    /// Control: forest, tenants, collections, tokens, shred log, leases.
+    Control,
+    /// Control: audit entries of what changes control rows.
+    ControlAudit,
+    /// Data: sealed records and manifests.
+    Records,
+    /// Data: rows of large values.
+    Blobs,
+    /// Data: units, subject index, uploads, idempotency replies, reclaim queue.
+    Index,
+    /// Data: audit entries of what reads or changes data rows.
+    DataAudit,
+}
+
+/// One of the two databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Database {
+    /// Small, mirrored, never restored to an earlier date alone.
+    Control,
+    /// Large, restorable from any date.
+    Data,
+}
+
+impl Space {
+    /// The database a space lies in.
+    #[must_use]
+    pub const fn database(self) -> Database {
+        match self {
+            Self::Control | Self::ControlAudit => Database::Control,
+            Self::Records | Self::Blobs | Self::Index | Self::DataAudit => Database::Data,
+        }
+    }
+}
+
+/// What a row must be for a commit to go through.
+#[derive(Debug, Clone)]
+pub enum Expect {
+    /// No such row.
+    Absent,
+    /// A row, whatever it holds.
+    Present,
+    /// A row with exactly this value.
+    Equals(Bytes),
+    /// A row whose value begins so: a record's 22-byte header.
+    Prefix(Bytes),
+}
+
+/// A precondition.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Where.
+    pub space: Space,
+    /// Which row.
+    pub key: Bytes,
+    /// What it must be.
+    pub expect: Expect,
+}
+
+/// A change.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Sets a row.
+    Put {
+        /// Where.
+        space: Space,
+        /// Which row.
+        key: Bytes,
+        /// Its new value: ciphertext, or a control row of tokens and numbers.
+        value: Bytes,
+    },
+    /// Removes a row; no error if absent.
+    Delete {
+        /// Where.
+        space: Space,
+        /// Which row.
+        key: Bytes,
+    },
+    /// Removes all rows with `from <= key < to`.
+    DeleteRange {
+        /// Where.
+        space: Space,
+        /// First key.
+        from: Bytes,
+        /// First key that stays.
+        to: Bytes,
+    },
+}
+
+/// When a commit is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Handed to the operating system: survives a killed process, not a power cut.
+    Written,
+    /// Synced to disk.
+    Synced,
+}
+
+/// What a full disk refuses first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Refused as soon as the reserve is touched.
+    Normal,
+    /// Audited reads, denials, deletes, shreds: go on while the reserve lasts.
+    Essential,
+}
+
+/// Rows that can only be made once a commit's place in the order is known: the audit entry, whose
+/// chain value and number depend on the entry before it. Called by the committer, synchronously.
+pub trait Tail: Send {
+    /// The rows, made after the checks passed and before anything is written; all in the commit's database.
+    ///
+    /// # Errors
+    /// A [`StoreError`] fails this commit alone.
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError>;
+    /// Told once after [`Tail::rows`]: whether the rows are in the store. On `false`, called in reverse
+    /// order of the group, the tail puts its chain back to where it was.
+    fn settled(&mut self, stored: bool);
+}
+
+/// A change with its preconditions. All writes lie in one database.
+pub struct Commit {
+    /// All must hold, in the committer's order.
+    pub checks: Vec<Check>,
+    /// All are applied, or none.
+    pub writes: Vec<Write>,
+    /// Rows made in the committer, applied with `writes`.
+    pub tail: Option<Box<dyn Tail>>,
+    /// When it is answered.
+    pub durability: Durability,
+    /// What a full disk does to it.
+    pub urgency: Urgency,
+}
+
+/// What a commit was answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The control store's sequence number after this commit.
+    pub control_seq: u64,
+}
+
+/// Why a store did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The check with this index did not hold; nothing was done.
+    #[error("precondition {0} failed")]
+    Conflict(usize),
+    /// The committer's queue is full: try again later; nothing was done.
+    #[error("commit queue is full")]
+    Busy,
+    /// The disk, or what the reserve leaves for this urgency, is full; nothing was done.
+    #[error("disk is full")]
+    DiskFull,
+    /// The store is closing or failed earlier and takes no more commits.
+    #[error("store is closed")]
+    Closed,
+    /// An input or output error; whether a commit was done is unknown until the next start.
+    #[error("input/output error: {0}")]
+    Io(String),
+    /// Stored bytes are damaged; names the place.
+    #[error("store is damaged: {0}")]
+    Damaged(String),
+    /// The caller broke the contract: writes to two databases, a row over 100 kB.
+    #[error("invalid commit: {0}")]
+    Invalid(&'static str),
+}
+
+/// One row of a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// A key-value store of two databases. Two implementations, one contract, one suite of tests.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The value of a row. Sees every commit that was answered before the call.
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Rows with `from <= key < to` in key order, at most `limit`.
+    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// Applies a commit, all or nothing, and answers when it is as durable as asked.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Makes the mirror equal the control store, durably, and reads it back. The mirror of an answered
+    /// commit is always current; this is for the start, where the last commit may have been cut short.
+    async fn sync_mirror(&self) -> Result<(), StoreError>;
+
+    /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
+    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+}
