@@ -10,7 +10,10 @@ pub mod policy;
 pub mod record;
 
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
-pub use id::{CollectionNo, Epoch, Gen, PrincipalId, RequestId, RootId, ShredId, Slot, StoreId, TenantNo, TokenId, TreeId, UploadId, Version, WriterId};
+pub use id::{
+    CollectionNo, Epoch, Gen, PrincipalId, RequestId, RootId, ShredId, Slot, StoreId, TenantNo, TokenId, TreeId, UploadId, Version,
+    WriterId,
+};
 pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};
 pub use policy::{CollectionPolicy, ShredUnit};
 pub use record::RecordMeta;

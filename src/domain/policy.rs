@@ -81,7 +81,8 @@ impl CollectionPolicy {
     /// [`PolicyError`] names the field.
     pub fn validate(&self) -> Result<(), PolicyError> {
         for (name, items) in [("categories", &self.categories), ("purposes", &self.purposes)] {
-            let fits = items.len() as u64 <= super::limits::ITEMS_PER_LIST.max && items.iter().all(|item| !item.is_empty() && item.len() <= 128);
+            let fits =
+                items.len() as u64 <= super::limits::ITEMS_PER_LIST.max && items.iter().all(|item| !item.is_empty() && item.len() <= 128);
             if !fits {
                 return Err(PolicyError::Items(name));
             }
@@ -101,7 +102,16 @@ mod tests {
 
     #[test]
     fn retention_is_a_calendar_duration_or_until_deleted() {
-        for (text, accepted) in [("until-deleted", true), ("P7Y", true), ("P18M", true), ("P2W", true), ("PT1H", false), ("-P1Y", false), ("7 years", false), ("", false)] {
+        for (text, accepted) in [
+            ("until-deleted", true),
+            ("P7Y", true),
+            ("P18M", true),
+            ("P2W", true),
+            ("PT1H", false),
+            ("-P1Y", false),
+            ("7 years", false),
+            ("", false),
+        ] {
             let policy = CollectionPolicy { retention: text.into(), ..CollectionPolicy::default() };
             assert_eq!(policy.validate().is_ok(), accepted, "{text:?}");
         }

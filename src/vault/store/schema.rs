@@ -1,1 +1,485 @@
-//! The keys of all rows: one table.
+//! The keys of all rows: one table. Nobody else puts a key together or takes one apart.
+//!
+//! `Control` and `Index` hold many tables: their keys begin with a [`Table`] tag, one byte that never changes
+//! its meaning. `Records`, `Blobs` and the two audit spaces hold one table each and have no tag. Numbers are
+//! big-endian, so rows lie in their order; tokens are 16 bytes. Ranges are `from <= key < to`; a [`KeyRange`] made
+//! by [`prefix`] holds exactly the keys that begin so. [`Parts`] reads a key from left to right.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
+
+#[cfg(test)]
+mod tests;
+
+/// A lookup token of a name: 16 bytes of an HMAC.
+pub type Token = [u8; 16];
+
+/// No key is longer.
+pub const KEY_LEN_MAX: usize = 1_024;
+
+/// The tables of [`Space::Control`](super::Space::Control) (below 128) and [`Space::Index`](super::Space::Index) (from 128).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    /// One row: what the store is (store id, format of the rows).
+    Meta = 1,
+    /// One row: epoch, root id, commitment, hash of the delta.
+    RootPtr = 2,
+    /// tree id 16, level u8, index be64: a wrapped page.
+    Page = 3,
+    /// tenant be64: its unit tree (tree id, height).
+    Tree = 4,
+    /// kind u8, or kind u8 and tenant be64: the next number that is free.
+    Lease = 5,
+    /// tenant be64: its state and its sealed name.
+    Tenant = 6,
+    /// token 16: the number of the tenant of that name; stays as a tombstone.
+    TenantName = 7,
+    /// tenant be64, collection be32: its unit, state, sealed name and policy.
+    Collection = 8,
+    /// tenant be64, token 16: the number of the collection of that name; stays as a tombstone.
+    CollectionName = 9,
+    /// token id 16: an access token.
+    AccessToken = 10,
+    /// tenant be64, token id 16: the access tokens of a tenant.
+    TenantAccessToken = 11,
+    /// tenant be64, subject token 16: pending, shredded, held.
+    SubjectState = 12,
+    /// tenant be64, slot u48: pending or shredded.
+    UnitState = 13,
+    /// shred id 16: an order to shred.
+    ShredOrder = 14,
+    /// tenant be64, shred id 16: the orders of a tenant.
+    TenantShredOrder = 15,
+    /// shred id 16: an order whose steps are not all done.
+    PendingShred = 16,
+    /// epoch be64, number be32: what an epoch shredded.
+    ShredLog = 17,
+    /// shred id 16: a certificate.
+    Certificate = 18,
+    /// tenant be64, writer be64: the last entry of an audit chain in the control store.
+    ControlAuditHead = 19,
+    /// name: a setting.
+    Setting = 20,
+    /// tenant be64, subject token 16, collection be32: the subject's unit there (slot, gen).
+    Unit = 128,
+    /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
+    SubjectRecord = 129,
+    /// upload id 16: a large value on its way in.
+    Upload = 130,
+    /// due be64, upload id 16: a large value whose rows can go.
+    BlobReclaim = 131,
+    /// tenant be64, token 16: the sealed reply to an idempotency key.
+    Idempotency = 132,
+    /// due be64, tenant be64, token 16: an idempotency reply that can go.
+    IdempotencyDue = 133,
+    /// shred id 16, number be32: rows of shredded units that can go.
+    Reclaim = 134,
+    /// tenant be64, writer be64: the last entry of an audit chain in the data store.
+    DataAuditHead = 135,
+}
+
+/// Keys with `from <= key < to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    /// First key.
+    pub from: Bytes,
+    /// First key that is outside.
+    pub to: Bytes,
+}
+
+impl KeyRange {
+    /// The rest of the range behind `key`, for the next page of a scan.
+    #[must_use]
+    pub fn after(&self, key: &[u8]) -> Self {
+        Self { from: successor(key), to: self.to.clone() }
+    }
+}
+
+/// The smallest key that is larger than `key`.
+#[must_use]
+pub fn successor(key: &[u8]) -> Bytes {
+    join(&[key, &[0]])
+}
+
+/// All keys that begin with `prefix`.
+#[must_use]
+pub fn prefix(prefix: &[u8]) -> KeyRange {
+    let mut to = prefix.to_vec();
+    while to.last() == Some(&u8::MAX) {
+        to.pop();
+    }
+    match to.last_mut() {
+        Some(last) => *last = last.saturating_add(1),
+        // Nothing lies behind a prefix of 0xff alone: the end is then longer than any key.
+        None => to = vec![u8::MAX; KEY_LEN_MAX.saturating_add(1)],
+    }
+    KeyRange { from: Bytes::copy_from_slice(prefix), to: to.into() }
+}
+
+/// All rows of a table.
+#[must_use]
+pub fn table(table: Table) -> KeyRange {
+    prefix(&[table as u8])
+}
+
+/// All rows of a table whose keys begin with a tenant's number.
+#[must_use]
+pub fn table_of_tenant(table: Table, tenant: TenantNo) -> KeyRange {
+    prefix(&key(table, &[&tenant.to_be_bytes()]))
+}
+
+fn join(parts: &[&[u8]]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        joined.put_slice(part);
+    }
+    joined.freeze()
+}
+
+fn key(table: Table, parts: &[&[u8]]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().saturating_add(1));
+    joined.put_u8(table as u8);
+    for part in parts {
+        joined.put_slice(part);
+    }
+    joined.freeze()
+}
+
+/// [`Table::Meta`].
+#[must_use]
+pub fn meta() -> Bytes {
+    key(Table::Meta, &[])
+}
+
+/// [`Table::RootPtr`].
+#[must_use]
+pub fn root_ptr() -> Bytes {
+    key(Table::RootPtr, &[])
+}
+
+/// [`Table::Page`].
+#[must_use]
+pub fn page(tree: TreeId, level: u8, index: u64) -> Bytes {
+    key(Table::Page, &[&tree.0, &[level], &index.to_be_bytes()])
+}
+
+/// All pages of a tree.
+#[must_use]
+pub fn pages(tree: TreeId) -> KeyRange {
+    prefix(&key(Table::Page, &[&tree.0]))
+}
+
+/// [`Table::Tree`].
+#[must_use]
+pub fn tree(tenant: TenantNo) -> Bytes {
+    key(Table::Tree, &[&tenant.to_be_bytes()])
+}
+
+/// [`Table::Lease`] of the whole store.
+#[must_use]
+pub fn lease(kind: u8) -> Bytes {
+    key(Table::Lease, &[&[kind]])
+}
+
+/// [`Table::Lease`] of one tenant.
+#[must_use]
+pub fn tenant_lease(kind: u8, tenant: TenantNo) -> Bytes {
+    key(Table::Lease, &[&[kind], &tenant.to_be_bytes()])
+}
+
+/// [`Table::Tenant`].
+#[must_use]
+pub fn tenant(tenant: TenantNo) -> Bytes {
+    key(Table::Tenant, &[&tenant.to_be_bytes()])
+}
+
+/// [`Table::TenantName`].
+#[must_use]
+pub fn tenant_name(name: &Token) -> Bytes {
+    key(Table::TenantName, &[name])
+}
+
+/// [`Table::Collection`].
+#[must_use]
+pub fn collection(tenant: TenantNo, collection: CollectionNo) -> Bytes {
+    key(Table::Collection, &[&tenant.to_be_bytes(), &collection.to_be_bytes()])
+}
+
+/// [`Table::CollectionName`].
+#[must_use]
+pub fn collection_name(tenant: TenantNo, name: &Token) -> Bytes {
+    key(Table::CollectionName, &[&tenant.to_be_bytes(), name])
+}
+
+/// [`Table::AccessToken`].
+#[must_use]
+pub fn access_token(token: TokenId) -> Bytes {
+    key(Table::AccessToken, &[&token.0])
+}
+
+/// [`Table::TenantAccessToken`].
+#[must_use]
+pub fn tenant_access_token(tenant: TenantNo, token: TokenId) -> Bytes {
+    key(Table::TenantAccessToken, &[&tenant.to_be_bytes(), &token.0])
+}
+
+/// [`Table::SubjectState`].
+#[must_use]
+pub fn subject_state(tenant: TenantNo, subject: &Token) -> Bytes {
+    key(Table::SubjectState, &[&tenant.to_be_bytes(), subject])
+}
+
+/// [`Table::UnitState`].
+#[must_use]
+pub fn unit_state(tenant: TenantNo, slot: Slot) -> Bytes {
+    key(Table::UnitState, &[&tenant.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+/// [`Table::ShredOrder`].
+#[must_use]
+pub fn shred_order(order: ShredId) -> Bytes {
+    key(Table::ShredOrder, &[&order.0])
+}
+
+/// [`Table::TenantShredOrder`].
+#[must_use]
+pub fn tenant_shred_order(tenant: TenantNo, order: ShredId) -> Bytes {
+    key(Table::TenantShredOrder, &[&tenant.to_be_bytes(), &order.0])
+}
+
+/// [`Table::PendingShred`].
+#[must_use]
+pub fn pending_shred(order: ShredId) -> Bytes {
+    key(Table::PendingShred, &[&order.0])
+}
+
+/// [`Table::ShredLog`].
+#[must_use]
+pub fn shred_log(epoch: Epoch, number: u32) -> Bytes {
+    key(Table::ShredLog, &[&epoch.to_be_bytes(), &number.to_be_bytes()])
+}
+
+/// [`Table::ShredLog`] from an epoch on.
+#[must_use]
+pub fn shred_log_from(epoch: Epoch) -> KeyRange {
+    KeyRange { from: shred_log(epoch, 0), to: table(Table::ShredLog).to }
+}
+
+/// [`Table::Certificate`].
+#[must_use]
+pub fn certificate(order: ShredId) -> Bytes {
+    key(Table::Certificate, &[&order.0])
+}
+
+/// [`Table::ControlAuditHead`].
+#[must_use]
+pub fn control_audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
+    key(Table::ControlAuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+}
+
+/// [`Table::Setting`].
+#[must_use]
+pub fn setting(name: &str) -> Bytes {
+    key(Table::Setting, &[name.as_bytes()])
+}
+
+/// [`Table::Unit`].
+#[must_use]
+pub fn unit(tenant: TenantNo, subject: &Token, collection: CollectionNo) -> Bytes {
+    key(Table::Unit, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes()])
+}
+
+/// A subject's units in all collections.
+#[must_use]
+pub fn units_of_subject(tenant: TenantNo, subject: &Token) -> KeyRange {
+    prefix(&key(Table::Unit, &[&tenant.to_be_bytes(), subject]))
+}
+
+/// [`Table::SubjectRecord`]; `record` are the record's tokens.
+#[must_use]
+pub fn subject_record(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::SubjectRecord, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record.as_flattened()])
+}
+
+/// The records that name a subject, in all collections.
+#[must_use]
+pub fn records_of_subject(tenant: TenantNo, subject: &Token) -> KeyRange {
+    prefix(&key(Table::SubjectRecord, &[&tenant.to_be_bytes(), subject]))
+}
+
+/// The records that name a subject in one collection.
+#[must_use]
+pub fn records_of_subject_in(tenant: TenantNo, subject: &Token, collection: CollectionNo) -> KeyRange {
+    prefix(&subject_record(tenant, subject, collection, &[]))
+}
+
+/// [`Table::Upload`].
+#[must_use]
+pub fn upload(upload: UploadId) -> Bytes {
+    key(Table::Upload, &[&upload.0])
+}
+
+/// [`Table::BlobReclaim`]; `due` in milliseconds since 1970.
+#[must_use]
+pub fn blob_reclaim(due: u64, upload: UploadId) -> Bytes {
+    key(Table::BlobReclaim, &[&due.to_be_bytes(), &upload.0])
+}
+
+/// [`Table::BlobReclaim`] before `due`.
+#[must_use]
+pub fn blob_reclaim_before(due: u64) -> KeyRange {
+    KeyRange { from: table(Table::BlobReclaim).from, to: key(Table::BlobReclaim, &[&due.to_be_bytes()]) }
+}
+
+/// [`Table::Idempotency`].
+#[must_use]
+pub fn idempotency(tenant: TenantNo, token: &Token) -> Bytes {
+    key(Table::Idempotency, &[&tenant.to_be_bytes(), token])
+}
+
+/// [`Table::IdempotencyDue`]; `due` in milliseconds since 1970.
+#[must_use]
+pub fn idempotency_due(due: u64, tenant: TenantNo, token: &Token) -> Bytes {
+    key(Table::IdempotencyDue, &[&due.to_be_bytes(), &tenant.to_be_bytes(), token])
+}
+
+/// [`Table::IdempotencyDue`] before `due`.
+#[must_use]
+pub fn idempotency_due_before(due: u64) -> KeyRange {
+    KeyRange { from: table(Table::IdempotencyDue).from, to: key(Table::IdempotencyDue, &[&due.to_be_bytes()]) }
+}
+
+/// [`Table::Reclaim`].
+#[must_use]
+pub fn reclaim(order: ShredId, number: u32) -> Bytes {
+    key(Table::Reclaim, &[&order.0, &number.to_be_bytes()])
+}
+
+/// [`Table::DataAuditHead`].
+#[must_use]
+pub fn data_audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
+    key(Table::DataAuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+}
+
+/// A row of `Records`: tenant be64, collection be32, a token for each segment of the key.
+#[must_use]
+pub fn record(tenant: TenantNo, collection: CollectionNo, tokens: &[Token]) -> Bytes {
+    join(&[&tenant.to_be_bytes(), &collection.to_be_bytes(), tokens.as_flattened()])
+}
+
+/// The records whose key begins with the segments behind `tokens`; all of the collection if there are none.
+#[must_use]
+pub fn records_under(tenant: TenantNo, collection: CollectionNo, tokens: &[Token]) -> KeyRange {
+    prefix(&record(tenant, collection, tokens))
+}
+
+/// All records of a tenant.
+#[must_use]
+pub fn records_of_tenant(tenant: TenantNo) -> KeyRange {
+    prefix(&tenant.to_be_bytes())
+}
+
+/// A row of `Blobs`: upload id 16, row be32.
+#[must_use]
+pub fn blob(upload: UploadId, row: u32) -> Bytes {
+    join(&[&upload.0, &row.to_be_bytes()])
+}
+
+/// All rows of a large value.
+#[must_use]
+pub fn blob_rows(upload: UploadId) -> KeyRange {
+    prefix(&upload.0)
+}
+
+/// A row of the audit spaces: tenant be64, writer be64, number be64.
+#[must_use]
+pub fn audit(tenant: TenantNo, writer: WriterId, seq: u64) -> Bytes {
+    join(&[&tenant.to_be_bytes(), &writer.to_be_bytes(), &seq.to_be_bytes()])
+}
+
+/// One audit chain.
+#[must_use]
+pub fn audit_chain(tenant: TenantNo, writer: WriterId) -> KeyRange {
+    prefix(&join(&[&tenant.to_be_bytes(), &writer.to_be_bytes()]))
+}
+
+/// All audit chains of a tenant.
+#[must_use]
+pub fn audit_of_tenant(tenant: TenantNo) -> KeyRange {
+    prefix(&tenant.to_be_bytes())
+}
+
+/// Reads a key from left to right; `None` where it is too short.
+#[derive(Debug, Clone)]
+pub struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    /// A key without a tag.
+    #[must_use]
+    pub const fn new(key: &'a [u8]) -> Self {
+        Self(key)
+    }
+
+    /// A key of `table`, read from behind its tag; `None` if it is of another table.
+    #[must_use]
+    pub fn of(table: Table, key: &'a [u8]) -> Option<Self> {
+        key.split_first().filter(|(tag, _)| **tag == table as u8).map(|(_, rest)| Self(rest))
+    }
+
+    /// The next `N` bytes.
+    pub fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    /// The next byte.
+    pub fn u8(&mut self) -> Option<u8> {
+        self.bytes().map(u8::from_be_bytes)
+    }
+
+    /// The next four bytes as a number.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.bytes().map(u32::from_be_bytes)
+    }
+
+    /// The next eight bytes as a number.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_be_bytes)
+    }
+
+    /// The next tenant's number.
+    pub fn tenant(&mut self) -> Option<TenantNo> {
+        self.u64().map(TenantNo)
+    }
+
+    /// The next collection's number.
+    pub fn collection(&mut self) -> Option<CollectionNo> {
+        self.u32().map(CollectionNo)
+    }
+
+    /// The next slot.
+    pub fn slot(&mut self) -> Option<Slot> {
+        self.bytes().map(Slot::from_be_bytes)
+    }
+
+    /// The next token.
+    pub fn token(&mut self) -> Option<Token> {
+        self.bytes()
+    }
+
+    /// All that is left, as tokens; `None` if it does not come out even.
+    #[must_use]
+    pub fn tokens(self) -> Option<Vec<Token>> {
+        let (tokens, rest) = self.0.as_chunks::<16>();
+        rest.is_empty().then(|| tokens.to_vec())
+    }
+
+    /// All that is left.
+    #[must_use]
+    pub const fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}

@@ -1,0 +1,67 @@
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn a_table_holds_its_rows_and_no_others() {
+    let pages = table(Table::Page);
+    let inside = page(TreeId([0xff; 16]), u8::MAX, u64::MAX);
+    assert!(pages.from <= inside && inside < pages.to);
+    assert!(root_ptr() < pages.from);
+    assert!(tree(TenantNo(0)) >= pages.to);
+}
+
+#[test]
+fn a_prefix_of_0xff_holds_every_longer_key() {
+    let range = prefix(&[0xff; 16]);
+    assert!(range.from.as_ref() <= [0xff; 16].as_slice());
+    assert!([0xff; KEY_LEN_MAX].as_slice() < range.to.as_ref());
+    assert!([0xfe; 16].as_slice() < range.from.as_ref());
+}
+
+#[test]
+fn a_subjects_records_lie_in_the_range_of_their_collection_alone() {
+    let (one, two) = ([1; 16], [2; 16]);
+    let row = subject_record(TenantNo(7), &one, CollectionNo(3), &[two, one]);
+    for range in [records_of_subject(TenantNo(7), &one), records_of_subject_in(TenantNo(7), &one, CollectionNo(3))] {
+        assert!(range.from <= row && row < range.to);
+    }
+    for range in [records_of_subject(TenantNo(7), &two), records_of_subject_in(TenantNo(7), &one, CollectionNo(4))] {
+        assert!(row < range.from || row >= range.to);
+    }
+}
+
+#[test]
+fn a_key_reads_back_as_it_was_made() {
+    let (subject, first, second) = ([9; 16], [1; 16], [2; 16]);
+    let key = subject_record(TenantNo(5), &subject, CollectionNo(6), &[first, second]);
+    let mut parts = Parts::of(Table::SubjectRecord, &key).unwrap();
+    assert_eq!(parts.tenant(), Some(TenantNo(5)));
+    assert_eq!(parts.token(), Some(subject));
+    assert_eq!(parts.collection(), Some(CollectionNo(6)));
+    assert_eq!(parts.tokens(), Some(vec![first, second]));
+    assert!(Parts::of(Table::Unit, &key).is_none());
+    let short = &key[..key.len() - 1];
+    let mut parts = Parts::of(Table::SubjectRecord, short).unwrap();
+    assert!(parts.bytes::<28>().is_some());
+    assert_eq!(parts.tokens(), None);
+}
+
+#[test]
+fn the_longest_key_of_a_record_is_within_the_limit() {
+    let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
+    assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
+}
+
+proptest! {
+    #[test]
+    fn a_prefix_range_holds_what_begins_so(start in prop::collection::vec(any::<u8>(), 0..6), key in prop::collection::vec(any::<u8>(), 0..8)) {
+        let range = prefix(&start);
+        let within = range.from.as_ref() <= key.as_slice() && key.as_slice() < range.to.as_ref();
+        prop_assert_eq!(within, key.starts_with(&start));
+    }
+
+    #[test]
+    fn the_rest_of_a_range_begins_right_behind_a_key(key in prop::collection::vec(any::<u8>(), 0..8), other in prop::collection::vec(any::<u8>(), 0..8)) {
+        prop_assert_eq!(other > key, other.as_slice() >= successor(&key).as_ref());
+    }
+}
