@@ -1,3 +1,4 @@
 //! The sealed room: only here do keys and readable plaintext exist.
 
+pub mod crypto;
 pub mod store;

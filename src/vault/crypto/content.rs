@@ -1,0 +1,70 @@
+//! Kinds of content: what a plaintext is. Each kind that is sealed has a label of its own.
+
+use super::{header::RECORD_HEADER_LEN, labels};
+
+mod sealed {
+    pub trait Kind {}
+    pub trait Content {
+        const LABEL: &'static [u8];
+        /// Length of what stands before the chunked ciphertext: a record's header, else the suite's byte.
+        const PREFIX_LEN: usize;
+    }
+}
+
+/// What a plaintext is.
+pub trait Kind: sealed::Kind + Send + Sync + 'static {}
+
+/// A kind that is sealed by itself.
+pub trait Content: Kind + sealed::Content {}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident $(= $label:ident, $prefix:expr)?;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name {}
+        impl sealed::Kind for $name {}
+        impl Kind for $name {}
+        $(
+            impl sealed::Content for $name {
+                const LABEL: &'static [u8] = labels::$label;
+                const PREFIX_LEN: usize = $prefix;
+            }
+            impl Content for $name {}
+        )?
+    )*};
+}
+
+kinds! {
+    /// A record's value, taken out of its record.
+    Value;
+    /// A part of a large value.
+    Chunk;
+    /// A record: metadata and value, or metadata and manifest.
+    Record = RECORD, RECORD_HEADER_LEN;
+    /// The value of a large record, in rows.
+    Blob = BLOB, 0;
+    /// An audit entry.
+    AuditEntry = AUDIT_ENTRY, 1;
+    /// An audit entry's target in the clear, under the target's unit.
+    AuditTarget = AUDIT_TARGET, 1;
+    /// A tenant's name and settings.
+    TenantMeta = TENANT_META, 1;
+    /// A collection's name and policy.
+    CollectionMeta = COLLECTION_META, 1;
+    /// What an access token may do.
+    TokenMeta = TOKEN_META, 1;
+    /// A grant.
+    Grant = GRANT, 1;
+    /// A stored answer to a request with an idempotency key.
+    IdempotencyReply = IDEMPOTENCY_REPLY, 1;
+    /// A list's cursor.
+    Cursor = CURSOR, 1;
+    /// What is to be shredded.
+    ShredIntent = SHRED_INTENT, 1;
+    /// What was shredded, for who ordered it.
+    ShredAnswer = SHRED_ANSWER, 1;
+    /// A subject's id beside its index rows, under the subject's unit.
+    SubjectName = SUBJECT_NAME, 1;
+    /// An entry of the privacy-request register.
+    Register = REGISTER, 1;
+}

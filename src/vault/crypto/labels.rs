@@ -1,0 +1,79 @@
+//! Every label of every derivation and every kind of ciphertext, in one table.
+//!
+//! A label ends with its only NUL, so none is the beginning of another. A new use takes a new label.
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub(super) const $name: &[u8] = concat!("lethe/v1/", $text, "\0").as_bytes();)*
+        #[cfg(test)]
+        const ALL: &[&[u8]] = &[$($name),*];
+    };
+}
+
+labels! {
+    /// Salt of the root's extraction.
+    ROOT = "root";
+    /// Root -> the tenant tree's top key.
+    FOREST_TOP = "forest-top";
+    /// Root -> its public commitment.
+    ROOT_COMMIT = "root-commit";
+    /// Slot key -> key, nonce and commitment of the page below it.
+    PAGE = "page";
+    /// Unit -> data key.
+    DEK = "dek";
+    /// Collection's unit -> what its collection adds to every data key.
+    COLLECTION_SALT = "collection-salt";
+    /// Tenant secret -> names of one collection.
+    NAME = "name";
+    /// Tenant secret -> index of subjects.
+    SUBJECT_INDEX = "subject-index";
+    /// Tenant secret -> index of one field of one collection.
+    BLIND_INDEX = "blind-index";
+    /// Tenant secret -> the tenant's own metadata.
+    META = "meta";
+
+    /// Content: a record, or the manifest of a large one.
+    RECORD = "rec";
+    /// Content: the value of a large record.
+    BLOB = "blob";
+    /// Content: an audit entry.
+    AUDIT_ENTRY = "audit-entry";
+    /// Content: an audit entry's target in the clear.
+    AUDIT_TARGET = "audit-target";
+    /// Content: a tenant's name and settings.
+    TENANT_META = "tenant-meta";
+    /// Content: a collection's name and policy.
+    COLLECTION_META = "collection-meta";
+    /// Content: what an access token may do.
+    TOKEN_META = "token-meta";
+    /// Content: a grant.
+    GRANT = "grant";
+    /// Content: a stored answer to a request with an idempotency key.
+    IDEMPOTENCY_REPLY = "idempotency-reply";
+    /// Content: a list's cursor.
+    CURSOR = "cursor";
+    /// Content: what is to be shredded.
+    SHRED_INTENT = "shred-intent";
+    /// Content: what was shredded, for who ordered it.
+    SHRED_ANSWER = "shred-answer";
+    /// Content: a subject's id beside its index rows.
+    SUBJECT_NAME = "subject-name";
+    /// Content: an entry of the privacy-request register.
+    REGISTER = "register";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn no_label_begins_another() {
+        for (i, a) in ALL.iter().enumerate() {
+            assert_eq!(a.iter().filter(|byte| **byte == 0).count(), 1);
+            for b in ALL.iter().skip(i + 1) {
+                assert!(!a.starts_with(b) && !b.starts_with(a), "{a:?} {b:?}");
+            }
+        }
+        assert!(ALL.len() > 20);
+    }
+}

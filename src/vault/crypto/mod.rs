@@ -1,0 +1,55 @@
+//! Pure functions on bytes: keys, derivation, sealing, wrapping, tokens. No I/O, no clock, no async.
+//!
+//! ```text
+//! custody components -> Key<Root> -> Key<Branch> (pages of 64 slots, levels up to the leaf)
+//!   tenant tree leaf: Key<TenantSecret> -> Key<Name>, Key<Meta>      Key<Branch> of the unit tree
+//!   unit tree leaf:   Key<Unit> -> Key<Data> -> Sealed<Record>, Sealed<Blob>, ..
+//! ```
+//! * A key for keys wraps pages, a key for content seals content: different types, different verbs.
+//! * Nothing is sealed or opened without a [`Context`], which names the place it lies in.
+//! * Every input of a derivation is length-prefixed or of fixed length; all labels stand in `labels`.
+//! * Keys and plaintext are boxed and wiped on drop; neither can be cloned, compared or printed.
+//!
+//! Read `key` first, then `envelope`. Every stored byte is described in `docs/format.md`.
+
+mod cobblestone;
+mod content;
+mod context;
+mod envelope;
+mod error;
+pub mod hash;
+mod header;
+mod kdf;
+mod key;
+mod labels;
+mod manifest;
+mod names;
+mod page;
+mod plaintext;
+pub mod random;
+mod record_meta;
+mod sealed;
+mod stream;
+mod suite;
+
+pub use content::{
+    AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, Grant, IdempotencyReply, Kind, Record, Register, ShredAnswer,
+    ShredIntent, SubjectName, TenantMeta, TokenMeta, Value,
+};
+pub use context::Context;
+pub use envelope::OpenedRecord;
+pub use error::{OpenError, OpenReason};
+pub use header::{FLAG_MANIFEST, FLAG_TOMBSTONE, RECORD_HEADER_LEN, RecordHeader};
+pub(in crate::vault) use kdf::derive_root;
+pub use key::{Branch, Data, Key, Meta, Name, Role, Root, SealsContent, TenantSecret, Unit};
+pub use manifest::{BlobStart, Manifest};
+pub use names::Token;
+pub use page::{FANOUT, PAGE_LEN, PageId, PageSlots, SlotIndex, page_epoch};
+pub use plaintext::{Plaintext, Receipt};
+pub use record_meta::{EncodedMeta, MetaTooLong};
+pub use sealed::Sealed;
+pub use stream::{BlobReader, BlobWriter, ROW_LEN, SealError, rows_of};
+pub use suite::Suite;
+
+#[cfg(test)]
+mod tests;

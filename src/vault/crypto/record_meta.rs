@@ -1,0 +1,153 @@
+//! The binary encoding of a record's metadata.
+//!
+//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB. Required and single: 1 key, 2 content type,
+//! 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at.
+//! Any number, in the order given: 3 subject, 8 custom pair (`length be16 | name | value`). There is one
+//! encoding of each metadata; anything else is refused.
+
+use zeroize::Zeroizing;
+
+use crate::domain::{RecordKey, RecordMeta, SubjectId, Timestamp, limits};
+
+use super::{OpenError, OpenReason};
+
+const FORMAT: u8 = 1;
+const KEY: u8 = 1;
+const CONTENT_TYPE: u8 = 2;
+const SUBJECT: u8 = 3;
+const CREATED_AT: u8 = 4;
+const MODIFIED_AT: u8 = 5;
+const EXPIRES_AT: u8 = 6;
+const VALUE_LEN: u8 = 7;
+const CUSTOM: u8 = 8;
+
+/// Metadata over [`limits::METADATA_LEN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("metadata is longer than {} bytes", limits::METADATA_LEN.max)]
+pub struct MetaTooLong;
+
+/// A record's metadata, encoded and within its limit. Wiped on drop.
+pub struct EncodedMeta(Zeroizing<Vec<u8>>);
+
+impl EncodedMeta {
+    /// Encodes metadata.
+    ///
+    /// # Errors
+    /// [`MetaTooLong`] above 16 KiB.
+    pub fn new(meta: &RecordMeta) -> Result<Self, MetaTooLong> {
+        let len = encoded_len(meta);
+        if len as u64 > limits::METADATA_LEN.max {
+            return Err(MetaTooLong);
+        }
+        // Invariant: the buffer never grows, which would leave a copy behind.
+        let mut out = Encoder(Zeroizing::new(Vec::with_capacity(len)));
+        out.0.push(FORMAT);
+        out.field(KEY, &[meta.key.as_str().as_bytes()])?;
+        out.field(CONTENT_TYPE, &[meta.content_type.as_bytes()])?;
+        for subject in &meta.subjects {
+            out.field(SUBJECT, &[subject.as_str().as_bytes()])?;
+        }
+        out.field(CREATED_AT, &[&meta.created_at.0.to_be_bytes()])?;
+        out.field(MODIFIED_AT, &[&meta.modified_at.0.to_be_bytes()])?;
+        if let Some(at) = meta.expires_at {
+            out.field(EXPIRES_AT, &[&at.0.to_be_bytes()])?;
+        }
+        out.field(VALUE_LEN, &[&meta.value_len.to_be_bytes()])?;
+        for (name, value) in &meta.custom {
+            let name_len = u16::try_from(name.len()).map_err(|_| MetaTooLong)?;
+            out.field(CUSTOM, &[&name_len.to_be_bytes(), name.as_bytes(), value.as_bytes()])?;
+        }
+        Ok(Self(out.0))
+    }
+
+    /// The encoding.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn encoded_len(meta: &RecordMeta) -> usize {
+    let texts = [meta.key.as_str(), &meta.content_type].into_iter().chain(meta.subjects.iter().map(SubjectId::as_str));
+    let texts = texts.map(|text| text.len().saturating_add(3));
+    let pairs = meta.custom.iter().map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(5));
+    let times = if meta.expires_at.is_some() { 44 } else { 33 };
+    texts.chain(pairs).fold(1 + times, usize::saturating_add)
+}
+
+struct Encoder(Zeroizing<Vec<u8>>);
+
+impl Encoder {
+    fn field(&mut self, tag: u8, parts: &[&[u8]]) -> Result<(), MetaTooLong> {
+        let len = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
+        let len = u16::try_from(len).map_err(|_| MetaTooLong)?;
+        self.0.push(tag);
+        self.0.extend_from_slice(&len.to_be_bytes());
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
+/// Reads an encoding.
+///
+/// # Errors
+/// [`OpenError`] if it is not the one encoding of some metadata.
+pub(super) fn decode(bytes: &[u8]) -> Result<RecordMeta, OpenError> {
+    let mut fields = Fields { rest: bytes.strip_prefix(&[FORMAT]).ok_or(OpenReason::Suite)? };
+    let key = fields.required(KEY)?;
+    let content_type = text(fields.required(CONTENT_TYPE)?)?.to_owned();
+    let mut subjects = Vec::new();
+    while let Some(subject) = fields.optional(SUBJECT)? {
+        subjects.push(SubjectId::parse(text(subject)?).map_err(|_| OpenReason::Framing)?);
+    }
+    let created_at = time(fields.required(CREATED_AT)?)?;
+    let modified_at = time(fields.required(MODIFIED_AT)?)?;
+    let expires_at = fields.optional(EXPIRES_AT)?.map(time).transpose()?;
+    let value_len = u64::from_be_bytes(number(fields.required(VALUE_LEN)?)?);
+    let mut custom = Vec::new();
+    while let Some(pair) = fields.optional(CUSTOM)? {
+        let (name_len, pair) = pair.split_first_chunk().ok_or(OpenReason::Framing)?;
+        let (name, value) = pair.split_at_checked(usize::from(u16::from_be_bytes(*name_len))).ok_or(OpenReason::Framing)?;
+        custom.push((text(name)?.to_owned(), text(value)?.to_owned()));
+    }
+    if !fields.rest.is_empty() {
+        return Err(OpenReason::Framing.into());
+    }
+    let key = RecordKey::parse(text(key)?).map_err(|_| OpenReason::Framing)?;
+    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom })
+}
+
+/// The fields that have not been read yet.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// The next field, if it has this tag.
+    fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, OpenReason> {
+        let Some(rest) = self.rest.strip_prefix(&[tag]) else {
+            return Ok(None);
+        };
+        let (len, rest) = rest.split_first_chunk().ok_or(OpenReason::Framing)?;
+        let (field, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len))).ok_or(OpenReason::Framing)?;
+        self.rest = rest;
+        Ok(Some(field))
+    }
+
+    fn required(&mut self, tag: u8) -> Result<&'a [u8], OpenReason> {
+        self.optional(tag)?.ok_or(OpenReason::Framing)
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, OpenReason> {
+    str::from_utf8(bytes).map_err(|_| OpenReason::Framing)
+}
+
+fn number(bytes: &[u8]) -> Result<[u8; 8], OpenReason> {
+    bytes.try_into().map_err(|_| OpenReason::Framing)
+}
+
+fn time(bytes: &[u8]) -> Result<Timestamp, OpenReason> {
+    Ok(Timestamp(i64::from_be_bytes(number(bytes)?)))
+}
