@@ -62,8 +62,9 @@ pub enum Table {
     ControlAuditHead = 19,
     /// name: a setting.
     Setting = 20,
-    /// tenant be64, subject token 16, collection be32: the subject's unit there (slot, gen).
-    Unit = 128,
+    /// tenant be64, token 16, collection be32: the unit of a subject there, or of a record by its key's last token
+    /// (slot, generation). In the control store, so that no restored data can forget a unit that is to be shredded.
+    Unit = 21,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
