@@ -1,0 +1,165 @@
+//! What was sealed opens to the same bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_record_opens_to_what_was_sealed() {
+    let key = Key::<Data>::make();
+    for suite in SUITES {
+        for len in [0, 1, 1_000, 16_384 - 4, 16_384, 40_000, 65_536] {
+            let (value, meta, context) = (some_bytes(len), some_meta(len), record_place(suite));
+            let row = key.seal_record(&context, &EncodedMeta::new(&meta).unwrap(), &value).into_row();
+            assert_eq!(RecordHeader::parse(&row).unwrap(), some_header(suite));
+            let sealed = Sealed::from_row(row).unwrap();
+            assert!(key.open_meta(&context, &sealed).unwrap() == meta);
+            let opened = key.open_record(&context, &sealed).unwrap();
+            assert!(opened.meta == meta);
+            assert_eq!(opened.value.expose(), value);
+        }
+    }
+}
+
+#[test]
+fn metadata_that_crosses_a_chunk_opens_alone() {
+    let key = Key::<Data>::make();
+    let mut meta = some_meta(65_536);
+    let room = 16_384 - EncodedMeta::new(&meta).unwrap().bytes().len() - 5;
+    meta.custom.push((String::new(), "x".repeat(room)));
+    let encoded = EncodedMeta::new(&meta).unwrap();
+    assert_eq!(encoded.bytes().len(), 16_384);
+    let context = record_place(Suite::Aes256Gcm);
+    let sealed = key.seal_record(&context, &encoded, &some_bytes(65_536));
+    assert!(sealed.row_len() < 100_000, "a row must fit every engine");
+    assert!(key.open_meta(&context, &sealed).unwrap() == meta);
+    assert!(key.open_record(&context, &sealed).unwrap().meta == meta);
+
+    meta.custom.push((String::new(), String::new()));
+    assert_eq!(EncodedMeta::new(&meta).err(), Some(MetaTooLong));
+}
+
+#[test]
+fn a_large_value_opens_row_by_row_in_any_order() {
+    let key = Key::<Data>::make();
+    let context = blob_place();
+    for suite in SUITES {
+        for len in [0, 1, 16_384, 65_535, 65_536, 65_537, 65_536 + 16_384, 200_000] {
+            let value = some_bytes(len);
+            let mut writer = BlobWriter::new(&key, &context, suite);
+            let rows = seal_rows(&mut writer, &key, &context, &value);
+            let reader = BlobReader::new(writer.start(), len as u64);
+            assert_eq!(reader.rows(), rows.len() as u64);
+            for (index, row) in rows.iter().enumerate().rev() {
+                assert!(row.len() < 100_000);
+                let opened = reader.open_row(&key, &context, index as u64, row).unwrap();
+                let from = index * ROW_LEN;
+                assert_eq!(opened.expose(), &value[from..len.min(from + ROW_LEN)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_large_value_are_the_one_message_of_the_specification() {
+    let (key, context, value) = (Key::<Data>::make(), blob_place(), some_bytes(150_000));
+    for suite in SUITES {
+        let mut writer = BlobWriter::new(&key, &context, suite);
+        let rows = seal_rows(&mut writer, &key, &context, &value).concat();
+        let start = writer.start();
+        let message = [&start.salt[..], &start.commit, &rows].concat();
+        let opener = cobblestone::Opener::new(suite, key.expose(), context.bytes(), &message).unwrap();
+        assert_eq!(*opener.open().unwrap(), value);
+    }
+}
+
+#[test]
+fn a_page_unwraps_to_its_slots() {
+    let (parent, id) = (Key::<Branch>::make(), PageId::on_path(TreeId([3; 16]), 1, 70_000));
+    let mut slots = PageSlots::make_random();
+    let at = SlotIndex::on_path(1, 70_000);
+    let before = slots.branch(at);
+    slots.refresh(at);
+    assert_ne!(before.expose(), slots.branch(at).expose());
+    let row = parent.wrap_page(&STORE, &id, Epoch(4), &slots);
+    assert_eq!((row.len(), page_epoch(&row).unwrap()), (PAGE_LEN, Epoch(4)));
+    let opened = parent.unwrap_page(&STORE, &id, &row).unwrap();
+    for place in SlotIndex::all() {
+        assert_eq!(opened.unit(place).expose(), slots.unit(place).expose());
+        assert_eq!(opened.generation(place), Gen(u32::from(place == at)));
+    }
+}
+
+#[test]
+fn the_path_to_a_slot_is_six_bits_a_level() {
+    let number = 0b00_0001_000010_000011;
+    let tree = TreeId::TENANTS;
+    for (level, index, at) in [(0, 0b1_000010, 3), (1, 1, 2), (2, 0, 1), (3, 0, 0), (11, 0, 0), (255, 0, 0)] {
+        assert_eq!((PageId::on_path(tree, level, number).index, SlotIndex::on_path(level, number).number()), (index, at), "level {level}");
+    }
+}
+
+#[test]
+fn side_texts_open_under_their_own_kind_of_key() {
+    let context = Context::<CollectionMeta>::of(&STORE, TENANT, &[b"a", b"b"]);
+    let plaintext = Plaintext::new(b"{}".to_vec());
+    for suite in SUITES {
+        let key = Key::<Meta>::make();
+        let sealed = Sealed::from_row(key.seal(suite, &context, &plaintext).into_row()).unwrap();
+        assert_eq!(key.open(&context, &sealed).unwrap().expose(), b"{}");
+    }
+}
+
+fn any_meta() -> impl Strategy<Value = RecordMeta> {
+    let subjects = proptest::collection::vec("[^\0]{1,20}", 0..4);
+    let custom = proptest::collection::vec((".{0,20}", ".{0,40}"), 0..4);
+    ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), custom).prop_map(
+        |(key, content_type, subjects, times, expires_at, value_len, custom)| RecordMeta {
+            key: RecordKey::parse(&key).unwrap(),
+            content_type,
+            subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
+            created_at: Timestamp(times[0]),
+            modified_at: Timestamp(times[1]),
+            expires_at: expires_at.map(Timestamp),
+            value_len,
+            custom,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn metadata_decodes_to_what_was_encoded(meta in any_meta()) {
+        let encoded = EncodedMeta::new(&meta).unwrap();
+        prop_assert!(record_meta::decode(encoded.bytes()).unwrap() == meta);
+    }
+
+    /// There is one encoding: whatever decodes, encodes to the same bytes.
+    #[test]
+    fn no_two_encodings_of_one_metadata(meta in any_meta(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = EncodedMeta::new(&meta).unwrap().bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(other) = record_meta::decode(&bytes) {
+            let again = EncodedMeta::new(&other).unwrap();
+            prop_assert_eq!(again.bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn headers_parse_to_what_was_written(number in 0..=Slot::MAX, generation in any::<u32>(), version in any::<u64>(), flags in 0..4_u16) {
+        for suite in SUITES {
+            let header = RecordHeader { suite, flags, slot: slot(number), generation: Gen(generation), version: Version(version) };
+            prop_assert_eq!(RecordHeader::parse(&header.to_bytes()).unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn anything_sealed_opens(bytes in proptest::collection::vec(any::<u8>(), 0..40_000), suite in prop::sample::select(&SUITES)) {
+        let (key, context) = (Key::<Data>::make(), Context::<Cursor>::of(&STORE, TENANT, &[]));
+        let sealed = key.seal(suite, &context, &Plaintext::new(bytes.clone()));
+        prop_assert_eq!(sealed.row_len(), cobblestone::sealed_len(bytes.len()) + 1);
+        let opened = key.open(&context, &sealed).unwrap();
+        prop_assert_eq!(opened.expose(), bytes);
+    }
+}
