@@ -1,4 +1,6 @@
 //! Lethe: an encrypted key-value store for customer data that can forget.
 
+pub mod authn;
+pub mod authz;
 pub mod domain;
 pub mod vault;

@@ -1,0 +1,81 @@
+//! What can be done: one marker type an action, so that a permit for one cannot be passed for another.
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// An action, at the level of types. Sealed.
+pub trait Action: sealed::Sealed + Send + Sync + 'static {
+    /// The same as a value.
+    const KIND: ActionKind;
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// An action, as a value: for the policy table, audit entries and metric labels.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum ActionKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ActionKind {
+            /// All actions, in the order of the golden policy.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name in audit entries, metrics and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            pub enum $name {}
+            impl sealed::Sealed for $name {}
+            impl Action for $name {
+                const KIND: ActionKind = ActionKind::$name;
+            }
+        )*
+    };
+}
+
+actions! {
+    /// Create a tenant.
+    TenantCreate = "tenant.create";
+    /// List the tenants.
+    TenantList = "tenant.list";
+    /// Read a tenant's state and sizes.
+    TenantRead = "tenant.read";
+    /// Create or replace a collection and its policy.
+    CollectionWrite = "collection.write";
+    /// Read a collection's policy.
+    CollectionRead = "collection.read";
+    /// List the tenant's collections.
+    CollectionList = "collection.list";
+    /// Read a record, or its metadata.
+    RecordRead = "record.read";
+    /// Create or replace a record.
+    RecordWrite = "record.write";
+    /// Delete a record.
+    RecordDelete = "record.delete";
+    /// List a collection's records, by prefix or subject.
+    RecordList = "record.list";
+    /// Create a token.
+    TokenCreate = "token.create";
+    /// List tokens, without their secrets.
+    TokenList = "token.list";
+    /// Revoke a token.
+    TokenRevoke = "token.revoke";
+    /// Order a shred.
+    ShredOrder = "shred.order";
+    /// Read how a shred goes.
+    ShredRead = "shred.read";
+    /// Read an audit trail.
+    AuditRead = "audit.read";
+    /// Read the store's metrics.
+    MetricsRead = "metrics.read";
+}

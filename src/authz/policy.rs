@@ -1,0 +1,63 @@
+//! The policy: one table of who may do what to which kind of thing. What is not in it is refused.
+
+use super::{ActionKind as A, ResourceKind as On};
+use crate::authn::Role::{self, Auditor, Eraser, Operator, Owner, Reader, Writer};
+
+/// How much of the tenant a grant must still reach for a rule to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The thing itself: a narrowed grant will do where the thing lies within.
+    Part,
+    /// The whole collection: a grant narrowed to a prefix will not do.
+    WholeCollection,
+    /// The whole tenant: no narrowed grant will do.
+    Whole,
+}
+
+/// One row of the policy.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) action: A,
+    pub(super) on: On,
+    pub(super) roles: &'static [Role],
+    pub(super) reach: Reach,
+}
+
+const fn rule(action: A, on: On, reach: Reach, roles: &'static [Role]) -> Rule {
+    Rule { action, on, roles, reach }
+}
+
+/// Every permission there is.
+pub(super) const POLICY: &[Rule] = &[
+    rule(A::TenantCreate, On::Store, Reach::Whole, &[Operator]),
+    rule(A::TenantList, On::Store, Reach::Whole, &[Operator]),
+    rule(A::MetricsRead, On::Store, Reach::Whole, &[Operator]),
+    // The operator's own trail, not a tenant's.
+    rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
+    rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),
+    // What the narrowing hides is left out of the list.
+    rule(A::CollectionList, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::TokenList, On::Tenant, Reach::Whole, &[Owner, Auditor]),
+    rule(A::TokenRevoke, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
+    rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
+    rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
+    rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
+    // A page of a list shows names, subjects and sizes: an eraser, who may not read, sees none.
+    rule(A::RecordList, On::Keys, Reach::Part, &[Owner, Writer, Reader]),
+    rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),
+    rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
+    rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
+    rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
+    // A person's shred reaches into every collection.
+    rule(A::ShredOrder, On::Subject, Reach::Whole, &[Owner, Eraser]),
+    // Besides, who ordered a shred may always ask how it goes.
+    rule(A::ShredRead, On::Shred, Reach::Part, &[Owner, Auditor, Eraser]),
+];
+
+/// Whether the role may do anything at all to that kind of thing.
+pub(super) fn has_any(role: Role, on: On) -> bool {
+    POLICY.iter().any(|rule| rule.on == on && rule.roles.contains(&role))
+}

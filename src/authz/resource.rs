@@ -1,0 +1,132 @@
+//! What something is done to.
+
+use super::{Action, ActionKind};
+use crate::domain::{CollectionName, PrincipalId, RecordKey, TenantNo};
+
+/// A thing that exists, or that a request says exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// The store itself: its list of tenants, its metrics, the operator's own trail.
+    Store,
+    /// A tenant.
+    Tenant {
+        /// Its number.
+        tenant: TenantNo,
+    },
+    /// A collection, with its policy and the whole of its records.
+    Collection {
+        /// Its tenant.
+        tenant: TenantNo,
+        /// Its name.
+        collection: CollectionName,
+    },
+    /// The keys of a collection, or those under a prefix.
+    Keys {
+        /// The collection's tenant.
+        tenant: TenantNo,
+        /// The collection.
+        collection: CollectionName,
+        /// Whole segments; none means all keys.
+        prefix: Option<RecordKey>,
+    },
+    /// A record.
+    Record {
+        /// Its tenant.
+        tenant: TenantNo,
+        /// Its collection.
+        collection: CollectionName,
+        /// Its key.
+        key: RecordKey,
+    },
+    /// A person, in all of a tenant's collections.
+    Subject {
+        /// The tenant.
+        tenant: TenantNo,
+    },
+    /// An order to shred.
+    Shred {
+        /// In which tenant.
+        tenant: TenantNo,
+        /// Who ordered it, if that is known.
+        ordered_by: Option<PrincipalId>,
+    },
+}
+
+/// A kind of resource, as the policy table names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResourceKind {
+    /// [`Resource::Store`].
+    Store,
+    /// [`Resource::Tenant`].
+    Tenant,
+    /// [`Resource::Collection`].
+    Collection,
+    /// [`Resource::Keys`].
+    Keys,
+    /// [`Resource::Record`].
+    Record,
+    /// [`Resource::Subject`].
+    Subject,
+    /// [`Resource::Shred`].
+    Shred,
+}
+
+impl ResourceKind {
+    /// All kinds, in the order of the golden policy.
+    pub const ALL: [Self; 7] = [Self::Store, Self::Tenant, Self::Collection, Self::Keys, Self::Record, Self::Subject, Self::Shred];
+
+    /// The name in the golden policy.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Tenant => "tenant",
+            Self::Collection => "collection",
+            Self::Keys => "keys",
+            Self::Record => "record",
+            Self::Subject => "subject",
+            Self::Shred => "shred",
+        }
+    }
+}
+
+impl Resource {
+    /// What action `A` is done to in a collection: to a record or the collection, or, by a list, to the keys under a prefix.
+    #[must_use]
+    pub fn in_collection<A: Action>(tenant: TenantNo, collection: &CollectionName, key: Option<&RecordKey>) -> Self {
+        let collection = collection.clone();
+        match (A::KIND, key.cloned()) {
+            (ActionKind::RecordList, prefix) => Self::Keys { tenant, collection, prefix },
+            (_, Some(key)) => Self::Record { tenant, collection, key },
+            (_, None) => Self::Collection { tenant, collection },
+        }
+    }
+
+    /// What kind of thing it is.
+    #[must_use]
+    pub const fn kind(&self) -> ResourceKind {
+        match self {
+            Self::Store => ResourceKind::Store,
+            Self::Tenant { .. } => ResourceKind::Tenant,
+            Self::Collection { .. } => ResourceKind::Collection,
+            Self::Keys { .. } => ResourceKind::Keys,
+            Self::Record { .. } => ResourceKind::Record,
+            Self::Subject { .. } => ResourceKind::Subject,
+            Self::Shred { .. } => ResourceKind::Shred,
+        }
+    }
+
+    /// In which tenant; the system tenant for the store itself.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantNo {
+        match self {
+            Self::Store => TenantNo::SYSTEM,
+            Self::Tenant { tenant }
+            | Self::Collection { tenant, .. }
+            | Self::Keys { tenant, .. }
+            | Self::Record { tenant, .. }
+            | Self::Subject { tenant }
+            | Self::Shred { tenant, .. } => *tenant,
+        }
+    }
+}
