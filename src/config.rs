@@ -276,8 +276,8 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], reading excepted.
     pub fn parse(text: &str, dir: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|error| ConfigError::Parse { path: FILE_NAME.into(), message: error.to_string().trim_end().to_owned() })?;
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: FILE_NAME.into(), message: error.to_string().trim_end().to_owned() })?;
         config.dir = resolved(dir);
         config.resolve_paths();
         config.validate()?;
@@ -317,7 +317,9 @@ impl Config {
             return invalid("custody", "needs at least one component");
         }
         for (position, Custody::File { path }) in self.custody.iter().enumerate() {
-            if path.starts_with(&self.dir) || [&self.paths.control_dir, &self.paths.data_dir, &self.paths.log_dir].iter().any(|dir| path.starts_with(dir)) {
+            if path.starts_with(&self.dir)
+                || [&self.paths.control_dir, &self.paths.data_dir, &self.paths.log_dir].iter().any(|dir| path.starts_with(dir))
+            {
                 return Err(ConfigError::CustodyInsideStore { custody: path.clone(), store: self.dir.clone() });
             }
             if path.starts_with(&self.paths.mirror_dir) {
@@ -473,7 +475,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_by_name() {
-        for (text, name) in [("colour = 1\n", "colour"), ("[server]\nport = 1\n", "port"), ("[cache]\nkeys_ttl = 5\n", "keys_ttl"), ("[demo]\n", "demo")] {
+        for (text, name) in
+            [("colour = 1\n", "colour"), ("[server]\nport = 1\n", "port"), ("[cache]\nkeys_ttl = 5\n", "keys_ttl"), ("[demo]\n", "demo")]
+        {
             let error = parse(&format!("{text}{SMALL}")).unwrap_err();
             assert!(matches!(&error, ConfigError::Parse { message, .. } if message.contains(name)), "{text:?}: {error}");
         }

@@ -28,7 +28,9 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Ls { limit, after, tenant } => {
             let tenant = tenant.name(&client).await?;
             let page_limit = limit.min(1_000).to_string();
-            let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &tenant, "audit"], &[("after", cursor.or(after.as_deref())), ("limit", Some(&page_limit))]);
+            let page = |cursor: Option<&str>| {
+                client.get(&["v1", "tenants", &tenant, "audit"], &[("after", cursor.or(after.as_deref())), ("limit", Some(&page_limit))])
+            };
             let rows = client.pages(page, limit).await?;
             out.rows(&["seq", "time", "action", "outcome", "principal", "target"], &rows)
         }

@@ -60,7 +60,9 @@ pub(crate) struct PolicyArgs {
 impl PolicyArgs {
     fn document(&self) -> Result<Value, Failure> {
         let Some(path) = &self.policy else {
-            return Ok(json!({ "shred_unit": self.shred_unit, "categories": self.categories, "purposes": self.purposes, "retention": self.retention }));
+            return Ok(
+                json!({ "shred_unit": self.shred_unit, "categories": self.categories, "purposes": self.purposes, "retention": self.retention }),
+            );
         };
         let text = super::record::read_all(path)?;
         serde_json::from_slice(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
@@ -73,7 +75,8 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Put { name, policy, tenant } => {
             let document = policy.document()?;
             let tenant = tenant.name(&client).await?;
-            let answer = client.json(client.request(Method::PUT, &["v1", "tenants", &tenant, "collections", &name]).json(&document)).await?;
+            let answer =
+                client.json(client.request(Method::PUT, &["v1", "tenants", &tenant, "collections", &name]).json(&document)).await?;
             out.document(&answer)
         }
         Command::Get { name, tenant } => {

@@ -19,7 +19,11 @@ fn ask(what: &str, name: &str, input: &mut impl BufRead, prompt: &mut impl Write
     prompt.flush().map_err(broken)?;
     let mut answer = String::new();
     input.read_line(&mut answer).map_err(broken)?;
-    if answer.trim_end_matches(['\n', '\r']) == name { Ok(()) } else { Err(Failure::local("not confirmed; nothing was done (--yes goes on without asking)")) }
+    if answer.trim_end_matches(['\n', '\r']) == name {
+        Ok(())
+    } else {
+        Err(Failure::local("not confirmed; nothing was done (--yes goes on without asking)"))
+    }
 }
 
 #[cfg(test)]
@@ -28,7 +32,16 @@ mod tests {
 
     #[test]
     fn only_the_name_itself_confirms() {
-        for (answer, confirmed) in [("acme\n", true), ("acme\r\n", true), ("acme", true), ("acm\n", false), ("yes\n", false), ("\n", false), ("", false), (" acme\n", false)] {
+        for (answer, confirmed) in [
+            ("acme\n", true),
+            ("acme\r\n", true),
+            ("acme", true),
+            ("acm\n", false),
+            ("yes\n", false),
+            ("\n", false),
+            ("", false),
+            (" acme\n", false),
+        ] {
             let mut prompt = Vec::new();
             let result = ask("shreds tenant acme", "acme", &mut answer.as_bytes(), &mut prompt);
             assert_eq!(result.is_ok(), confirmed, "{answer:?}");

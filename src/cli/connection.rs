@@ -68,7 +68,8 @@ impl Connection {
             .user_agent(concat!("lethe/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| Failure::local(format!("{}: not PEM certificates", path.display())))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|_| Failure::local(format!("{}: not PEM certificates", path.display())))?;
             if certificates.is_empty() {
                 return Err(Failure::local(format!("{}: holds no certificate", path.display())));
             }
@@ -84,7 +85,8 @@ impl Connection {
             (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
             (None, None) => return Ok(None),
         };
-        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim())).map_err(|_| Failure::local("the token holds characters that no token has"))?;
+        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+            .map_err(|_| Failure::local("the token holds characters that no token has"))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -128,10 +130,8 @@ impl Client {
 
     /// A GET with those of the query's pairs that have a value.
     pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> RequestBuilder {
-        let text: Vec<String> = query
-            .iter()
-            .filter_map(|(name, value)| value.map(|value| format!("{name}={}", utf8_percent_encode(value, SEGMENT))))
-            .collect();
+        let text: Vec<String> =
+            query.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))).collect();
         self.request_with(Method::GET, segments, (!text.is_empty()).then(|| text.join("&")).as_deref())
     }
 

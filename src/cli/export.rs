@@ -88,7 +88,8 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     };
     let bar = progress(None, at.output_len);
     loop {
-        let request = list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), at.cursor.as_deref(), 1_000);
+        let request =
+            list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), at.cursor.as_deref(), 1_000);
         let page = client.json(request).await?;
         let items = page.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
         let fetch_one = |item: Value| fetch(&client, &tenant, &args.collection, item, args.envelope);
@@ -123,7 +124,10 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     }
     bar.finish_and_clear();
     if args.output.is_some() {
-        out.say(&format!("{} records exported, {} skipped", at.exported, at.skipped), &json!({ "exported": at.exported, "skipped": at.skipped, "bytes": at.output_len }))?;
+        out.say(
+            &format!("{} records exported, {} skipped", at.exported, at.skipped),
+            &json!({ "exported": at.exported, "skipped": at.skipped, "bytes": at.output_len }),
+        )?;
         out.flush()?;
     }
     if at.skipped > 0 { Err(Failure::Reported(LOCAL)) } else { Ok(()) }
@@ -144,7 +148,9 @@ impl Sink<'_> {
 
     fn flush(&mut self) -> Result<(), Failure> {
         match self {
-            Self::File(file) => file.flush().and_then(|()| file.get_ref().sync_data()).map_err(|error| Failure::local(format!("cannot write: {error}"))),
+            Self::File(file) => {
+                file.flush().and_then(|()| file.get_ref().sync_data()).map_err(|error| Failure::local(format!("cannot write: {error}")))
+            }
             Self::Stdout(out) => out.flush(),
         }
     }
@@ -169,7 +175,8 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
     if !envelope {
         return Ok(plain_line(&key, value));
     }
-    let subjects = item.get("subjects").and_then(Value::as_array).map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    let subjects =
+        item.get("subjects").and_then(Value::as_array).map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     let (value, value_base64) = match String::from_utf8(value) {
         Ok(text) => (Some(text), None),
         Err(bytes) => (None, Some(STANDARD.encode(bytes.as_bytes()))),

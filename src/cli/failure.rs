@@ -133,8 +133,10 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_in_one_line_with_its_code() {
-        let problem: Problem =
-            serde_json::from_str(r#"{"type":"about:blank","title":"Shredded","status":410,"code":"shredded","detail":"the key was destroyed","extra":1}"#).unwrap();
+        let problem: Problem = serde_json::from_str(
+            r#"{"type":"about:blank","title":"Shredded","status":410,"code":"shredded","detail":"the key was destroyed","extra":1}"#,
+        )
+        .unwrap();
         assert_eq!(problem.summary(), "Shredded: the key was destroyed (410 shredded)");
         let bare = Problem { detail: None, ..problem };
         assert_eq!(bare.summary(), "Shredded (410 shredded)");

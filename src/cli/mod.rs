@@ -30,7 +30,15 @@ use output::{Format, Output};
 
 /// An encrypted key-value store for customer data that can forget.
 #[derive(Parser)]
-#[command(name = "lethe", version, about, propagate_version = true, disable_help_subcommand = true, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "lethe",
+    version,
+    about,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(flatten)]
     connection: Connection,

@@ -57,8 +57,10 @@ impl Output {
         if self.format == Format::Json {
             return documents.iter().try_for_each(|document| self.json(document));
         }
-        let cells: Vec<Vec<String>> =
-            documents.iter().map(|document| columns.iter().map(|column| cell(document.get(*column).unwrap_or(&Value::Null))).collect()).collect();
+        let cells: Vec<Vec<String>> = documents
+            .iter()
+            .map(|document| columns.iter().map(|column| cell(document.get(*column).unwrap_or(&Value::Null))).collect())
+            .collect();
         self.table(columns, &cells)
     }
 

@@ -127,7 +127,8 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Ls { collection, prefix, subject, limit, all, tenant } => {
             let tenant = tenant.name(&client).await?;
             let most = if all { usize::MAX } else { limit };
-            let page = |cursor: Option<&str>| list(&client, &tenant, &collection, prefix.as_deref(), subject.as_deref(), cursor, most.min(1_000));
+            let page =
+                |cursor: Option<&str>| list(&client, &tenant, &collection, prefix.as_deref(), subject.as_deref(), cursor, most.min(1_000));
             let rows = client.pages(page, most).await?;
             out.rows(&["key", "size", "content_type", "modified_at", "subjects", "etag"], &rows)
         }

@@ -59,12 +59,16 @@ pub(crate) struct NewSecretFile {
 impl NewSecretFile {
     /// A new, empty file that only its owner may read; an existing one is refused.
     pub(crate) fn create(path: &std::path::Path) -> Result<Self, Failure> {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| Failure::file(path, &error))?;
+        let file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| Failure::file(path, &error))?;
         Ok(Self { path: path.to_path_buf(), file })
     }
 
     fn fill(mut self, secret: &str) -> Result<PathBuf, Failure> {
-        self.file.write_all(format!("{secret}\n").as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| Failure::file(&self.path, &error))?;
+        self.file
+            .write_all(format!("{secret}\n").as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| Failure::file(&self.path, &error))?;
         Ok(self.path)
     }
 

@@ -170,7 +170,9 @@ impl<R: BufRead> Batches<R> {
             match made {
                 Ok(put) => {
                     let repeated = !self.in_flight.insert(self.hasher.hash_one(&put.key));
-                    let cut = repeated || len.saturating_add(put.len()) > BATCH_LEN_BYTES && !batch.puts.is_empty() || put.is_large() && !batch.puts.is_empty();
+                    let cut = repeated
+                        || len.saturating_add(put.len()) > BATCH_LEN_BYTES && !batch.puts.is_empty()
+                        || put.is_large() && !batch.puts.is_empty();
                     if cut {
                         self.held = Some(put);
                         self.barrier = repeated;

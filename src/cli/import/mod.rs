@@ -105,14 +105,18 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     let target = Target { client, tenant, collection };
     let bar = progress(total, offset);
     let started = SystemClock.monotonic();
-    let pumped = pump(Batches::new(reader, recipe, offset, lines_before), &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
+    let pumped =
+        pump(Batches::new(reader, recipe, offset, lines_before), &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
     bar.finish_and_clear();
     let codes = pumped?;
     let state = keeper.finish()?;
 
     let secs = SystemClock.monotonic().saturating_sub(started).as_secs_f64();
     out.say(
-        &format!("{name}: {} records imported into {}, {} of {} lines rejected, {secs:.1} s", state.imported, target.collection, state.rejected, state.lines),
+        &format!(
+            "{name}: {} records imported into {}, {} of {} lines rejected, {secs:.1} s",
+            state.imported, target.collection, state.rejected, state.lines
+        ),
         &json!({ "imported": state.imported, "rejected": state.rejected, "lines": state.lines, "bytes": state.offset, "seconds": secs }),
     )?;
     out.flush()?;
@@ -165,7 +169,10 @@ async fn pump<R: std::io::BufRead>(
     let mut at_end = false;
     loop {
         while !at_end && in_flight.len() < parallel {
-            let Some(batch) = waiting.take().map_or_else(|| batches.next().map_err(|error| Failure::local(format!("{name}: {error}"))), |batch| Ok(Some(batch)))? else {
+            let Some(batch) = waiting
+                .take()
+                .map_or_else(|| batches.next().map_err(|error| Failure::local(format!("{name}: {error}"))), |batch| Ok(Some(batch)))?
+            else {
                 at_end = true;
                 break;
             };
@@ -252,7 +259,15 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
                 .map(|put| {
                     let value = std::str::from_utf8(&put.value).ok();
                     let value_base64 = value.is_none().then(|| STANDARD.encode(&put.value));
-                    Op { verb: "put", collection, key: &put.key, value, value_base64, content_type: &put.content_type, subjects: &put.subjects }
+                    Op {
+                        verb: "put",
+                        collection,
+                        key: &put.key,
+                        value,
+                        value_base64,
+                        content_type: &put.content_type,
+                        subjects: &put.subjects,
+                    }
                 })
                 .collect();
             Some(bytes::Bytes::from(serde_json::to_vec(&json!({ "ops": ops })).map_err(|error| Failure::local(error.to_string()))?))
@@ -263,11 +278,13 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
         let request = match (&body, puts) {
             (None, [one, ..]) => {
                 let request = client.record(Method::PUT, tenant, collection, &one.key).header(header::CONTENT_TYPE, &one.content_type);
-                let request = if one.subjects.is_empty() { request } else { request.header("lethe-subject", subject_header(&one.subjects)) };
+                let request =
+                    if one.subjects.is_empty() { request } else { request.header("lethe-subject", subject_header(&one.subjects)) };
                 request.body(one.value.clone())
             }
             (body, _) => {
-                let request = client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
+                let request =
+                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
                 request.body(body.clone().unwrap_or_default())
             }
         };
@@ -281,7 +298,9 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
         };
         tries = tries.saturating_add(1);
         let wait = match &failure {
-            Failure::Refused(problem) if matches!(problem.status, 429 | 503) => Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30)),
+            Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
+                Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
+            }
             Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
             Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
         };

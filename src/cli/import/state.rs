@@ -67,10 +67,17 @@ impl Keeper {
         let state = match (earlier, &file, input) {
             (Some(state), Some(file), Some(input)) => {
                 if state.destination != destination {
-                    return Err(Failure::local(format!("{}: an import to {} broke off here, this one goes to {destination}; finish that one, or remove the file", file.display(), state.destination)));
+                    return Err(Failure::local(format!(
+                        "{}: an import to {} broke off here, this one goes to {destination}; finish that one, or remove the file",
+                        file.display(),
+                        state.destination
+                    )));
                 }
                 if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone()) {
-                    return Err(Failure::local(format!("{}: the input is not the one that this import began with; remove the file to start afresh", file.display())));
+                    return Err(Failure::local(format!(
+                        "{}: the input is not the one that this import began with; remove the file to start afresh",
+                        file.display()
+                    )));
                 }
                 state
             }
@@ -128,7 +135,9 @@ fn head(path: &Path, most: u64) -> Result<(u64, String), Failure> {
 /// Reads a kept state; `None` if there is no such file.
 pub(crate) fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Failure> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| Failure::local(format!("{}: not a state file: {error}", path.display()))),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Failure::local(format!("{}: not a state file: {error}", path.display()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::file(path, &error)),
     }

@@ -56,7 +56,11 @@ impl std::str::FromStr for Template {
             parts.push(Part::Field(field.into()));
             rest = after;
         }
-        if parts.iter().any(|part| matches!(part, Part::Field(_))) { Ok(Self::Parts(parts)) } else { Err("a template needs a field, or all keys are the same".into()) }
+        if parts.iter().any(|part| matches!(part, Part::Field(_))) {
+            Ok(Self::Parts(parts))
+        } else {
+            Err("a template needs a field, or all keys are the same".into())
+        }
     }
 }
 
@@ -108,7 +112,8 @@ pub(crate) fn subjects(names: &[String], fields: &Fields<'_>) -> Result<Vec<Stri
         if raw.starts_with('[') {
             let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|error| error.to_string())?;
             for item in items {
-                let text = scalar(item.get()).ok_or_else(|| format!("field {name} holds something that is neither a string nor a plain decimal number"))?;
+                let text = scalar(item.get())
+                    .ok_or_else(|| format!("field {name} holds something that is neither a string nor a plain decimal number"))?;
                 subjects.push(text.into_owned());
             }
         } else {

@@ -57,7 +57,8 @@ fn a_batch_stays_below_eight_mebibytes_and_a_large_value_travels_alone() {
 #[test]
 fn a_key_that_stands_twice_waits_for_the_first_one() {
     let batches = all(b"{\"id\": 1}\n{\"id\": 2}\n{\"id\": 1, \"x\": 1}\n{\"id\": 3}\n{\"id\": 2}\n", plain());
-    let shape: Vec<(bool, Vec<u64>)> = batches.iter().map(|batch| (batch.barrier, batch.puts.iter().map(|put| put.line).collect())).collect();
+    let shape: Vec<(bool, Vec<u64>)> =
+        batches.iter().map(|batch| (batch.barrier, batch.puts.iter().map(|put| put.line).collect())).collect();
     assert_eq!(shape, [(false, vec![1, 2]), (true, vec![3, 4, 5])]);
 }
 
@@ -75,7 +76,10 @@ fn an_envelope_comes_back_as_it_went() {
     let batches = all(line.as_bytes(), Recipe::Envelope);
     let expected = Put { line: 1, key: "a/b".into(), subjects: vec!["7".into()], content_type: "image/png".into(), value: vec![0, 255] };
     assert_eq!(batches[0].puts, [expected]);
-    let bad = all(b"{\"key\":\"a\"}\n{\"key\":\"a\",\"value\":\"\",\"value_base64\":\"\"}\n{\"key\":\"a\",\"value_base64\":\"?\"}\n", Recipe::Envelope);
+    let bad = all(
+        b"{\"key\":\"a\"}\n{\"key\":\"a\",\"value\":\"\",\"value_base64\":\"\"}\n{\"key\":\"a\",\"value_base64\":\"?\"}\n",
+        Recipe::Envelope,
+    );
     assert_eq!(bad[0].bad.len(), 3);
 }
 
