@@ -5,9 +5,8 @@
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub(super) const $name: &[u8] = concat!("lethe/v1/", $text, "\0").as_bytes();)*
-        /// All of them.
         #[cfg(test)]
-        pub(super) const ALL: &[&[u8]] = &[$($name),*];
+        const ALL: &[&[u8]] = &[$($name),*];
     };
 }
 
@@ -61,6 +60,15 @@ labels! {
     SUBJECT_NAME = "subject-name";
     /// Content: an entry of the privacy-request register.
     REGISTER = "register";
+
+    /// Hash: the start of an audit chain.
+    AUDIT_CHAIN = "audit-chain";
+    /// Hash: the commitment to a chain's head.
+    AUDIT_HEAD = "audit-head";
+    /// Hash: a salted commitment in a certificate.
+    COMMITMENT = "commitment";
+    /// Hash: the salt of one commitment.
+    COMMITMENT_SALT = "commit-salt";
 }
 
 #[cfg(test)]
