@@ -2,7 +2,5 @@
 
 pub mod authn;
 pub mod authz;
-pub mod cli;
-pub mod config;
 pub mod domain;
 pub mod vault;

@@ -1,4 +1,5 @@
 //! The sealed room: only here do keys and readable plaintext exist.
 
+pub mod audit;
 pub mod crypto;
 pub mod store;

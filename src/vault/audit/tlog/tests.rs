@@ -1,0 +1,237 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn signer() -> Signer {
+    Signer::from_seed("lethe/test", &[3; 32]).unwrap()
+}
+
+fn leaf(number: u64) -> Vec<u8> {
+    format!("leaf {number}\n").into_bytes()
+}
+
+fn grow(log: &mut Log, to: u64) {
+    while log.head().size < to {
+        let leaf = leaf(log.head().size);
+        log.append(&[&leaf]).unwrap();
+    }
+}
+
+fn root_of(size: u64) -> Hash {
+    let hashes: Vec<Hash> = (0..size).map(|number| merkle::leaf_hash(&leaf(number))).collect();
+    merkle::root(&merkle::Leaves(&hashes), size).unwrap()
+}
+
+fn open(dir: &TempDir) -> Result<Log, LogError> {
+    Log::open(&dir.path().join("log"), signer(), None)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[test]
+fn the_log_grows_by_ones_and_by_batches_to_the_same_tree() {
+    let dir = TempDir::new().unwrap();
+    let mut log = open(&dir).unwrap();
+    let mut earlier = vec![log.checkpoint().to_owned()];
+    for size in 1..=300 {
+        grow(&mut log, size);
+        assert_eq!(log.head().root, root_of(size), "size {size}");
+        earlier.push(log.checkpoint().to_owned());
+    }
+    let batch: Vec<Vec<u8>> = (300..1_100).map(leaf).collect();
+    let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+    assert_eq!(log.append(&batch).unwrap(), 300);
+    assert_eq!(log.head().root, root_of(1_100));
+    let earlier: Vec<&str> = earlier.iter().map(String::as_str).collect();
+    let wanted = [leaf(0), leaf(777), leaf(5_000)];
+    let wanted: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
+    let report = verify_log(&dir.path().join("log"), &signer().verifier(), &earlier, &wanted).unwrap();
+    assert_eq!(report.found, [Some(0), Some(777), None]);
+    drop(log);
+    let log = open(&dir).unwrap();
+    assert_eq!(*log.head(), report.head);
+    for index in [0, 255, 256, 299, 1_023, 1_024, 1_099] {
+        let proof = log.proof(index).unwrap().unwrap();
+        assert_eq!(proof.verify(&leaf(index), &signer().verifier()).unwrap().size, 1_100);
+    }
+    assert_eq!(log.proof(1_100).unwrap(), None);
+    for old in [0, 1, 255, 256, 257, 1_024, 1_100] {
+        let proof = log.consistency(old).unwrap().unwrap();
+        assert!(merkle::verify_consistency(old, &root_of(old), 1_100, &log.head().root, &proof), "{old}");
+    }
+}
+
+#[test]
+fn partial_tiles_of_every_older_checkpoint_are_served() {
+    let dir = TempDir::new().unwrap();
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 260);
+    for width in 1..=255_u64 {
+        let hashes: Vec<u8> = (0..width).flat_map(|number| merkle::leaf_hash(&leaf(number))).collect();
+        assert_eq!(log.resource(&format!("tile/0/000.p/{width}")).unwrap().unwrap(), hashes);
+        let bundle = log.resource(&format!("tile/entries/000.p/{width}")).unwrap().unwrap();
+        assert_eq!(u64::try_from(tiles::bundle_entries(&bundle).unwrap().len()).unwrap(), width);
+    }
+    assert_eq!(log.resource("tile/0/001.p/4").unwrap().unwrap().len(), 128);
+    assert_eq!(log.resource("tile/1/000.p/1").unwrap().unwrap().len(), 32);
+    assert_eq!(log.resource("checkpoint").unwrap().unwrap(), log.checkpoint().as_bytes());
+    for absent in ["tile/0/001.p/5", "tile/0/001", "tile/1/000.p/2", "tile/2/000.p/1", "tile/0/002.p/1", "../lethe.toml", "tile/0/000.p/0"]
+    {
+        assert_eq!(log.resource(absent).unwrap(), None, "{absent}");
+    }
+    let on_disk = files(&dir.path().join("log"));
+    assert_eq!(on_disk.len(), 6, "only the widest partial tiles are kept: {on_disk:?}");
+}
+
+#[test]
+fn what_a_crash_left_beyond_the_checkpoint_is_dropped() {
+    for size in [1, 5, 254, 255, 256, 511] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("log");
+        let mut log = open(&dir).unwrap();
+        grow(&mut log, size);
+        let before = log.checkpoint().to_owned();
+        let lost: Vec<Vec<u8>> = (0..2).map(|number| format!("lost {number}").into_bytes()).collect();
+        let backup = dir.path().join("backup");
+        copy_tree(&path, &backup);
+        log.append(&lost.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        drop(log);
+        // The crash: new tiles and bundles are there, some old partial ones are gone or not, the checkpoint is the old one.
+        fs::write(path.join("checkpoint"), &before).unwrap();
+        copy_tree(&backup, &path);
+        let mut log = open(&dir).unwrap();
+        assert_eq!(log.head().root, root_of(size));
+        grow(&mut log, size + 3);
+        assert_eq!(log.head().root, root_of(size + 3));
+        verify_log(&path, &signer().verifier(), &[&before], &[]).unwrap();
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for file in files(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+}
+
+#[test]
+fn a_leaf_is_appended_once_however_often_it_is_brought() {
+    let dir = TempDir::new().unwrap();
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 258);
+    let (old, new) = (leaf(3), b"certificate".to_vec());
+    assert_eq!(log.append_missing(&[&old, &new, &new]).unwrap(), [3, 258, 258]);
+    drop(log);
+    let mut log = open(&dir).unwrap();
+    assert_eq!(log.append_missing(&[&new]).unwrap(), [258]);
+    assert_eq!(log.head().size, 259);
+}
+
+#[test]
+fn a_log_shorter_than_it_was_does_not_open() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 3);
+    copy_tree(&path, &dir.path().join("old"));
+    grow(&mut log, 300);
+    let known = Some((log.head().size, log.head().root));
+    drop(log);
+    assert!(Log::open(&path, signer(), known).is_ok());
+    // Its own checkpoint is newer than its tiles.
+    for gone in ["tile/entries/001.p/44", "tile/0/001.p/44", "tile/0/000", "tile/1/000.p/1"] {
+        let bytes = fs::read(path.join(gone)).unwrap();
+        fs::remove_file(path.join(gone)).unwrap();
+        assert!(matches!(open(&dir).unwrap_err(), LogError::Shorter(_)), "{gone}");
+        fs::write(path.join(gone), bytes).unwrap();
+    }
+    // An old copy is whole in itself, but the control store knows better.
+    assert!(matches!(Log::open(&dir.path().join("old"), signer(), known).unwrap_err(), LogError::Shorter(_)));
+    fs::remove_dir_all(&path).unwrap();
+    assert!(matches!(Log::open(&path, signer(), known).unwrap_err(), LogError::Shorter(_)));
+}
+
+#[test]
+fn another_history_of_the_same_length_does_not_open() {
+    let dir = TempDir::new().unwrap();
+    let mut log = open(&dir).unwrap();
+    log.append(&[b"other"]).unwrap();
+    grow(&mut log, 5);
+    assert!(matches!(Log::open(&dir.path().join("log"), signer(), Some((4, root_of(4)))).unwrap_err(), LogError::Forked));
+}
+
+#[test]
+fn every_damaged_file_is_found_offline() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 300);
+    let other = Signer::from_seed("lethe/test", &[4; 32]).unwrap();
+    assert!(verify_log(&path, &other.verifier(), &[], &[]).is_err());
+    for file in files(&path) {
+        let bytes = fs::read(&file).unwrap();
+        for at in (0..bytes.len()).step_by(97) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            fs::write(&file, &flipped).unwrap();
+            assert!(verify_log(&path, &signer().verifier(), &[], &[]).is_err(), "{} byte {at}", file.display());
+        }
+        fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(verify_log(&path, &signer().verifier(), &[], &[]).is_err(), "{} cut", file.display());
+        fs::remove_file(&file).unwrap();
+        assert!(verify_log(&path, &signer().verifier(), &[], &[]).is_err(), "{} gone", file.display());
+        fs::write(&file, &bytes).unwrap();
+    }
+    verify_log(&path, &signer().verifier(), &[], &[]).unwrap();
+}
+
+#[test]
+fn a_rewritten_history_contradicts_an_earlier_checkpoint() {
+    let (dir, rewritten) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 7);
+    let earlier = log.checkpoint().to_owned();
+    let mut log = open(&rewritten).unwrap();
+    log.append(&[b"another first leaf"]).unwrap();
+    grow(&mut log, 9);
+    let error = verify_log(&rewritten.path().join("log"), &signer().verifier(), &[&earlier], &[]).unwrap_err();
+    assert!(matches!(error, LogError::Forked));
+}
+
+#[test]
+fn a_leaf_over_the_limit_is_refused_and_the_log_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let mut log = open(&dir).unwrap();
+    let over = vec![b'x'; MAX_LEAF_LEN_BYTES + 1];
+    assert!(matches!(log.append(&[b"a", &over]).unwrap_err(), LogError::LeafTooLong));
+    assert_eq!(log.append(&[&over[1..]]).unwrap(), 0);
+    drop(log);
+    assert_eq!(open(&dir).unwrap().head().size, 1);
+}
+
+#[test]
+fn a_log_that_could_not_write_takes_no_more_until_it_is_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 2);
+    // Works for root too, who may write where modes forbid it: a directory stands where the file must go.
+    fs::create_dir_all(path.join("tile/0/000.p/3/x")).unwrap();
+    assert!(matches!(log.append(&[b"c"]).unwrap_err(), LogError::Io(_)));
+    assert!(matches!(log.append(&[b"c"]).unwrap_err(), LogError::Closed));
+    assert_eq!(log.head().size, 2);
+    fs::remove_dir_all(path.join("tile/0/000.p/3")).unwrap();
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 4);
+    assert_eq!(log.head().root, root_of(4));
+}
