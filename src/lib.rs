@@ -2,5 +2,7 @@
 
 pub mod authn;
 pub mod authz;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod vault;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `lethe` program: everything it does is `lethe::cli`.
+
+fn main() -> std::process::ExitCode {
+    lethe::cli::main()
+}

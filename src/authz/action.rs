@@ -52,10 +52,8 @@ actions! {
     TenantRead = "tenant.read";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
-    /// Read a collection's policy.
+    /// Read a collection's policy, or list the tenant's collections.
     CollectionRead = "collection.read";
-    /// List the tenant's collections.
-    CollectionList = "collection.list";
     /// Read a record, or its metadata.
     RecordRead = "record.read";
     /// Create or replace a record.

@@ -59,7 +59,7 @@ impl<A: Action> Permit<A> {
     /// In which tenant; the system tenant for the store itself.
     #[must_use]
     pub const fn tenant(&self) -> TenantNo {
-        self.resource.tenant()
+        self.resource.tenant_no()
     }
 
     /// What it may do, as a value.
@@ -83,36 +83,26 @@ fn decide_kind(principal: &Principal, action: ActionKind, resource: &Resource) -
         return Err(Denied::NotFound);
     }
     let row = policy::POLICY.iter().find(|row| row.action == action && row.on == resource.kind() && row.roles.contains(&principal.role()));
-    let granted = row.is_some_and(|row| reaches(principal, row.reach, resource)) || ordered_it(principal, action, resource);
-    if granted { Ok(()) } else { Err(Denied::Forbidden) }
+    if row.is_some_and(|row| reaches(principal, row.reach, resource)) { Ok(()) } else { Err(Denied::Forbidden) }
 }
 
 /// Whether the principal may know that the resource exists, should it exist.
 fn may_know(principal: &Principal, resource: &Resource) -> bool {
     let role = principal.role();
-    let known_kind = match resource.kind() {
-        // That there is a store, everybody can see; every principal knows its own tenant and that shreds are ordered there.
-        ResourceKind::Store | ResourceKind::Tenant | ResourceKind::Shred => true,
-        ResourceKind::Collection | ResourceKind::Keys => policy::has_any(role, ResourceKind::Collection),
-        ResourceKind::Record => policy::has_any(role, ResourceKind::Record),
-        ResourceKind::Subject => policy::has_any(role, ResourceKind::Subject),
-    };
-    let same_tenant = match resource {
-        Resource::Store => true,
-        Resource::Tenant { tenant } => role == Role::Operator || *tenant == principal.tenant(),
-        Resource::Collection { tenant, .. }
-        | Resource::Keys { tenant, .. }
-        | Resource::Record { tenant, .. }
-        | Resource::Subject { tenant }
-        | Resource::Shred { tenant, .. } => *tenant == principal.tenant(),
-    };
     let narrowing = principal.narrowing();
-    let within = match resource {
-        Resource::Store | Resource::Tenant { .. } | Resource::Subject { .. } | Resource::Shred { .. } => true,
-        Resource::Collection { collection, .. } | Resource::Keys { collection, .. } => narrowing.reaches(collection),
-        Resource::Record { collection, key, .. } => narrowing.reaches(collection) && narrowing.covers(key),
-    };
-    known_kind && same_tenant && within
+    let at_home = resource.tenant_no() == principal.tenant();
+    match resource {
+        // That there is a store, everybody can see.
+        Resource::Store => true,
+        // Every principal knows its own tenant, and an operator every tenant.
+        Resource::Tenant { .. } => at_home || role == Role::Operator,
+        Resource::Collection { collection, .. } | Resource::Keys { collection, .. } => {
+            at_home && policy::has_any(role, ResourceKind::Collection) && narrowing.reaches(collection)
+        }
+        Resource::Record { collection, key, .. } => {
+            at_home && policy::has_any(role, ResourceKind::Record) && narrowing.reaches(collection) && narrowing.covers(key)
+        }
+    }
 }
 
 /// Whether the principal's grant, narrowed as it is, reaches as far as the rule asks.
@@ -121,28 +111,10 @@ fn reaches(principal: &Principal, reach: Reach, resource: &Resource) -> bool {
     match reach {
         Reach::Part => match resource {
             Resource::Keys { prefix, .. } => narrowing.prefix.is_none() || prefix.as_ref().is_some_and(|prefix| narrowing.covers(prefix)),
-            Resource::Shred { .. } => narrowing.is_whole(),
-            Resource::Store
-            | Resource::Tenant { .. }
-            | Resource::Collection { .. }
-            | Resource::Record { .. }
-            | Resource::Subject { .. } => true,
+            Resource::Store | Resource::Tenant { .. } | Resource::Collection { .. } | Resource::Record { .. } => true,
         },
         Reach::WholeCollection => narrowing.prefix.is_none(),
         Reach::Whole => narrowing.is_whole(),
-    }
-}
-
-/// Who ordered a shred may ask how it goes, whatever else it may do.
-fn ordered_it(principal: &Principal, action: ActionKind, resource: &Resource) -> bool {
-    match resource {
-        Resource::Shred { ordered_by, .. } => action == ActionKind::ShredRead && *ordered_by == Some(principal.id()),
-        Resource::Store
-        | Resource::Tenant { .. }
-        | Resource::Collection { .. }
-        | Resource::Keys { .. }
-        | Resource::Record { .. }
-        | Resource::Subject { .. } => false,
     }
 }
 

@@ -36,12 +36,15 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),
     // What the narrowing hides is left out of the list.
-    rule(A::CollectionList, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TokenList, On::Tenant, Reach::Whole, &[Owner, Auditor]),
     rule(A::TokenRevoke, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
+    // The tenant's own, or a person's, which reaches into every collection.
     rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
+    // Besides, who ordered a shred may always ask how it goes: the tenant may be gone by then, and the role with it.
+    rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
@@ -51,10 +54,6 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
     rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
-    // A person's shred reaches into every collection.
-    rule(A::ShredOrder, On::Subject, Reach::Whole, &[Owner, Eraser]),
-    // Besides, who ordered a shred may always ask how it goes.
-    rule(A::ShredRead, On::Shred, Reach::Part, &[Owner, Auditor, Eraser]),
 ];
 
 /// Whether the role may do anything at all to that kind of thing.

@@ -1,14 +1,14 @@
 //! What something is done to.
 
 use super::{Action, ActionKind};
-use crate::domain::{CollectionName, PrincipalId, RecordKey, TenantNo};
+use crate::domain::{CollectionName, RecordKey, TenantNo};
 
 /// A thing that exists, or that a request says exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// The store itself: its list of tenants, its metrics, the operator's own trail.
     Store,
-    /// A tenant.
+    /// A tenant, with the persons its records are about.
     Tenant {
         /// Its number.
         tenant: TenantNo,
@@ -38,18 +38,6 @@ pub enum Resource {
         /// Its key.
         key: RecordKey,
     },
-    /// A person, in all of a tenant's collections.
-    Subject {
-        /// The tenant.
-        tenant: TenantNo,
-    },
-    /// An order to shred.
-    Shred {
-        /// In which tenant.
-        tenant: TenantNo,
-        /// Who ordered it, if that is known.
-        ordered_by: Option<PrincipalId>,
-    },
 }
 
 /// A kind of resource, as the policy table names it.
@@ -65,15 +53,11 @@ pub enum ResourceKind {
     Keys,
     /// [`Resource::Record`].
     Record,
-    /// [`Resource::Subject`].
-    Subject,
-    /// [`Resource::Shred`].
-    Shred,
 }
 
 impl ResourceKind {
     /// All kinds, in the order of the golden policy.
-    pub const ALL: [Self; 7] = [Self::Store, Self::Tenant, Self::Collection, Self::Keys, Self::Record, Self::Subject, Self::Shred];
+    pub const ALL: [Self; 5] = [Self::Store, Self::Tenant, Self::Collection, Self::Keys, Self::Record];
 
     /// The name in the golden policy.
     #[must_use]
@@ -84,16 +68,26 @@ impl ResourceKind {
             Self::Collection => "collection",
             Self::Keys => "keys",
             Self::Record => "record",
-            Self::Subject => "subject",
-            Self::Shred => "shred",
         }
     }
 }
 
 impl Resource {
+    /// The store itself.
+    #[must_use]
+    pub const fn store() -> Self {
+        Self::Store
+    }
+
+    /// A tenant.
+    #[must_use]
+    pub const fn tenant(tenant: TenantNo) -> Self {
+        Self::Tenant { tenant }
+    }
+
     /// What action `A` is done to in a collection: to a record or the collection, or, by a list, to the keys under a prefix.
     #[must_use]
-    pub fn in_collection<A: Action>(tenant: TenantNo, collection: &CollectionName, key: Option<&RecordKey>) -> Self {
+    pub fn collection<A: Action>(tenant: TenantNo, collection: &CollectionName, key: Option<&RecordKey>) -> Self {
         let collection = collection.clone();
         match (A::KIND, key.cloned()) {
             (ActionKind::RecordList, prefix) => Self::Keys { tenant, collection, prefix },
@@ -111,22 +105,15 @@ impl Resource {
             Self::Collection { .. } => ResourceKind::Collection,
             Self::Keys { .. } => ResourceKind::Keys,
             Self::Record { .. } => ResourceKind::Record,
-            Self::Subject { .. } => ResourceKind::Subject,
-            Self::Shred { .. } => ResourceKind::Shred,
         }
     }
 
     /// In which tenant; the system tenant for the store itself.
     #[must_use]
-    pub const fn tenant(&self) -> TenantNo {
+    pub const fn tenant_no(&self) -> TenantNo {
         match self {
             Self::Store => TenantNo::SYSTEM,
-            Self::Tenant { tenant }
-            | Self::Collection { tenant, .. }
-            | Self::Keys { tenant, .. }
-            | Self::Record { tenant, .. }
-            | Self::Subject { tenant }
-            | Self::Shred { tenant, .. } => *tenant,
+            Self::Tenant { tenant } | Self::Collection { tenant, .. } | Self::Keys { tenant, .. } | Self::Record { tenant, .. } => *tenant,
         }
     }
 }

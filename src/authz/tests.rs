@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::authn::{MintedToken, Narrowing, PresentedToken, StoredToken, TokenKind};
-use crate::domain::{CollectionName, PrincipalId, RecordKey, Timestamp, TokenId};
+use crate::domain::{CollectionName, RecordKey, Timestamp, TokenId};
 
 const OWN: TenantNo = TenantNo(7);
 const OTHER: TenantNo = TenantNo(8);
@@ -41,8 +41,6 @@ fn resource(kind: ResourceKind, tenant: TenantNo) -> Resource {
         ResourceKind::Collection => Resource::Collection { tenant, collection },
         ResourceKind::Keys => Resource::Keys { tenant, collection, prefix: None },
         ResourceKind::Record => Resource::Record { tenant, collection, key: key("eu/anna") },
-        ResourceKind::Subject => Resource::Subject { tenant },
-        ResourceKind::Shred => Resource::Shred { tenant, ordered_by: None },
     }
 }
 
@@ -118,7 +116,7 @@ fn every_action_is_in_the_policy_and_no_row_twice() {
 fn an_operator_can_do_nothing_below_a_tenant() {
     let operator = at_home(Role::Operator, Narrowing::default());
     for &action in ActionKind::ALL {
-        for kind in [ResourceKind::Collection, ResourceKind::Keys, ResourceKind::Record, ResourceKind::Subject] {
+        for kind in [ResourceKind::Collection, ResourceKind::Keys, ResourceKind::Record] {
             for tenant in [OWN, TenantNo::SYSTEM] {
                 assert_eq!(cell(&operator, action, &resource(kind, tenant)), "404", "{} on {}", action.name(), kind.name());
             }
@@ -130,7 +128,7 @@ fn an_operator_can_do_nothing_below_a_tenant() {
 fn an_eraser_deletes_and_shreds_and_reads_nothing() {
     let eraser = at_home(Role::Eraser, Narrowing::default());
     assert!(decide::<action::RecordDelete>(&eraser, &resource(ResourceKind::Record, OWN)).is_ok());
-    assert!(decide::<action::ShredOrder>(&eraser, &resource(ResourceKind::Subject, OWN)).is_ok());
+    assert!(decide::<action::ShredOrder>(&eraser, &resource(ResourceKind::Tenant, OWN)).is_ok());
     for kind in ResourceKind::ALL {
         for read in [ActionKind::RecordRead, ActionKind::RecordList, ActionKind::AuditRead] {
             assert_ne!(cell(&eraser, read, &resource(kind, OWN)), "allow", "{} on {}", read.name(), kind.name());
@@ -150,10 +148,9 @@ fn a_list_must_lie_within_the_prefix_of_the_grant() {
 }
 
 #[test]
-fn a_subjects_shred_needs_a_grant_that_was_not_narrowed() {
+fn a_persons_shred_needs_a_grant_that_was_not_narrowed() {
     for narrowing in [narrowed(&["crm"], None), narrowed(&[], Some("eu"))] {
         let eraser = at_home(Role::Eraser, narrowing);
-        assert_eq!(cell(&eraser, ActionKind::ShredOrder, &resource(ResourceKind::Subject, OWN)), "403");
         assert_eq!(cell(&eraser, ActionKind::ShredOrder, &resource(ResourceKind::Tenant, OWN)), "403");
     }
     let by_prefix = at_home(Role::Eraser, narrowed(&["crm"], Some("eu")));
@@ -162,12 +159,13 @@ fn a_subjects_shred_needs_a_grant_that_was_not_narrowed() {
 }
 
 #[test]
-fn who_ordered_a_shred_may_ask_how_it_goes() {
-    let eraser = at_home(Role::Eraser, narrowed(&["crm"], None));
-    let ordered = |by: Option<PrincipalId>| Resource::Shred { tenant: OWN, ordered_by: by };
-    assert_eq!(cell(&eraser, ActionKind::ShredRead, &ordered(Some(eraser.id()))), "allow");
-    assert_eq!(cell(&eraser, ActionKind::ShredRead, &ordered(Some(PrincipalId([9; 16])))), "403");
-    assert_eq!(cell(&at_home(Role::Reader, Narrowing::default()), ActionKind::ShredRead, &ordered(None)), "403");
+fn a_list_is_of_keys_and_anything_else_of_a_record_or_the_collection() {
+    let (name, prefix) = (collection("crm"), key("eu"));
+    let of = |resource: Resource| resource.kind();
+    assert_eq!(of(Resource::collection::<action::RecordList>(OWN, &name, Some(&prefix))), ResourceKind::Keys);
+    assert_eq!(of(Resource::collection::<action::RecordList>(OWN, &name, None)), ResourceKind::Keys);
+    assert_eq!(of(Resource::collection::<action::RecordRead>(OWN, &name, Some(&prefix))), ResourceKind::Record);
+    assert_eq!(of(Resource::collection::<action::ShredOrder>(OWN, &name, None)), ResourceKind::Collection);
 }
 
 #[test]
@@ -188,14 +186,13 @@ fn any_resource() -> impl Strategy<Value = Resource> {
     let tenant = prop::sample::select(vec![OWN, OTHER, TenantNo::SYSTEM]);
     let name = prop::sample::select(vec!["crm", "sales", "logs", "else"]);
     let path = prop::option::of(prop::sample::select(vec!["eu", "eu/anna", "eu/anna/1", "us", "europe"]));
-    (prop::sample::select(ResourceKind::ALL.to_vec()), tenant, name, path, any::<bool>()).prop_map(|(kind, tenant, name, path, own)| {
+    (prop::sample::select(ResourceKind::ALL.to_vec()), tenant, name, path).prop_map(|(kind, tenant, name, path)| {
         let collection = collection(name);
         match kind {
             ResourceKind::Collection => Resource::Collection { tenant, collection },
             ResourceKind::Keys => Resource::Keys { tenant, collection, prefix: path.map(key) },
             ResourceKind::Record => Resource::Record { tenant, collection, key: key(path.unwrap_or("x")) },
-            ResourceKind::Shred => Resource::Shred { tenant, ordered_by: own.then_some(PrincipalId([1; 16])) },
-            ResourceKind::Store | ResourceKind::Tenant | ResourceKind::Subject => super::tests::resource(kind, tenant),
+            ResourceKind::Store | ResourceKind::Tenant => super::tests::resource(kind, tenant),
         }
     })
 }
@@ -227,7 +224,7 @@ proptest! {
         role in prop::sample::select(vec![Role::Owner, Role::Writer, Role::Reader, Role::Auditor, Role::Eraser]),
         action in prop::sample::select(ActionKind::ALL.to_vec()), narrowing in any_narrowing(), resource in any_resource()
     ) {
-        prop_assume!(resource != Resource::Store && resource.tenant() != OWN);
+        prop_assume!(resource != Resource::Store && resource.tenant_no() != OWN);
         prop_assert_eq!(decide_kind(&at_home(role, narrowing), action, &resource), Err(Denied::NotFound));
     }
 

@@ -5,8 +5,9 @@
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub(super) const $name: &[u8] = concat!("lethe/v1/", $text, "\0").as_bytes();)*
+        /// All of them.
         #[cfg(test)]
-        const ALL: &[&[u8]] = &[$($name),*];
+        pub(super) const ALL: &[&[u8]] = &[$($name),*];
     };
 }
 

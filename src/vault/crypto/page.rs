@@ -152,6 +152,12 @@ impl PageSlots {
         }
     }
 
+    /// A page with these slots, for vectors.
+    #[cfg(test)]
+    pub(super) fn from_bytes(bytes: &[u8; SLOTS_LEN]) -> Self {
+        Self { bytes: Box::new(*bytes) }
+    }
+
     fn zeroed() -> Self {
         Self { bytes: Box::new([0; SLOTS_LEN]) }
     }

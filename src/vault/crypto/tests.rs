@@ -2,10 +2,11 @@
 
 mod refusals;
 mod roundtrip;
+mod vectors;
 mod wycheproof;
 
 use crate::domain::{
-    CollectionNo, Epoch, Gen, RecordKey, RecordMeta, Slot, StoreId, SubjectId, TenantNo, Timestamp, TreeId, UploadId, Version,
+    CollectionNo, Epoch, Gen, RecordKey, RecordMeta, RootId, Slot, StoreId, SubjectId, TenantNo, Timestamp, TreeId, UploadId, Version,
 };
 
 use super::*;

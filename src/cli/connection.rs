@@ -1,0 +1,251 @@
+//! The connection to a server: where it is, who asks, and what its answers mean.
+//!
+//! No proxy is used and no redirect followed, whatever the environment says: a token goes to the
+//! address that was given. Plain HTTP carries it on loopback only.
+
+use std::{path::PathBuf, time::Duration};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde_json::Value;
+
+use super::failure::{Failure, Problem};
+
+/// What stays as it is in a path segment: RFC 3986 "unreserved".
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// How to reach the server, and as whom.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// The server's address.
+    #[arg(long, global = true, env = "LETHE_ADDR", value_name = "URL", default_value = "http://127.0.0.1:8420")]
+    addr: Url,
+    /// The access token; better given in the environment or in a file than on the command line.
+    #[arg(long, global = true, env = "LETHE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// A file that holds the access token; used where no token is given.
+    #[arg(long, global = true, env = "LETHE_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Trust the certificates in this PEM file, and no others.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// The tenant a command is about.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TenantArg {
+    /// The tenant; may be left out where the token sees only one.
+    #[arg(long, env = "LETHE_TENANT", value_name = "NAME")]
+    tenant: Option<String>,
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<header::HeaderValue>,
+}
+
+impl Connection {
+    /// A client with the token, where one was given. Nothing is sent yet.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        if !matches!(self.addr.scheme(), "http" | "https") || self.addr.host_str().is_none() {
+            return Err(Failure::local(format!("{}: the address must be an http or https URL", self.addr)));
+        }
+        let token = self.token()?;
+        if token.is_some() && self.addr.scheme() == "http" && !is_loopback(&self.addr) {
+            return Err(Failure::local(format!("{}: a token is sent over plain HTTP on loopback only; use https", self.addr)));
+        }
+        // Fails only where a provider is installed already, which serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(90))
+            .user_agent(concat!("lethe/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &self.ca {
+            let pem = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|_| Failure::local(format!("{}: not PEM certificates", path.display())))?;
+            if certificates.is_empty() {
+                return Err(Failure::local(format!("{}: holds no certificate", path.display())));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        let http = builder.build().map_err(|error| Failure::local(format!("cannot make a client: {error}")))?;
+        Ok(Client { http, base: self.addr.clone(), token })
+    }
+
+    fn token(&self) -> Result<Option<header::HeaderValue>, Failure> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
+            (None, None) => return Ok(None),
+        };
+        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+            .map_err(|_| Failure::local("the token holds characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+impl TenantArg {
+    /// The tenant's name: as given, or the only one that the token sees.
+    pub(crate) async fn name(&self, client: &Client) -> Result<String, Failure> {
+        if let Some(name) = &self.tenant {
+            return Ok(name.clone());
+        }
+        let unclear = || Failure::local("which tenant? Say --tenant NAME or set LETHE_TENANT");
+        let answer = match client.json(client.request(Method::GET, &["v1", "tenants"])).await {
+            Err(Failure::Refused(problem)) if problem.status == 403 || problem.status == 404 => return Err(unclear()),
+            other => other?,
+        };
+        match answer.get("data").and_then(Value::as_array).map(Vec::as_slice) {
+            Some([only]) => only.get("tenant").and_then(Value::as_str).map(str::to_owned).ok_or_else(unclear),
+            _ => Err(unclear()),
+        }
+    }
+}
+
+impl Client {
+    /// A request to `/seg/seg/...`, each segment percent-encoded.
+    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        self.request_with(method, segments, None)
+    }
+
+    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> RequestBuilder {
+        let mut url = self.base.clone();
+        let path: Vec<String> = segments.iter().map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
+        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.join("/")));
+        url.set_query(query);
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, token.clone()),
+            None => request,
+        }
+    }
+
+    /// A GET with those of the query's pairs that have a value.
+    pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> RequestBuilder {
+        let text: Vec<String> =
+            query.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))).collect();
+        self.request_with(Method::GET, segments, (!text.is_empty()).then(|| text.join("&")).as_deref())
+    }
+
+    /// A request about a record; the key's slashes stay slashes.
+    pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> RequestBuilder {
+        let mut segments = vec!["v1", "tenants", tenant, "collections", collection, "records"];
+        segments.extend(key.split('/'));
+        self.request(method, &segments)
+    }
+
+    /// Sends it; any status but a 2xx is [`Failure::Refused`].
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await?;
+        if response.status().is_success() { Ok(response) } else { Err(Failure::Refused(Box::new(problem(response).await))) }
+    }
+
+    /// Sends it and reads a JSON answer; an empty one is `null`.
+    pub(crate) async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let bytes = self.send(request).await?.bytes().await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|_| Failure::Unreachable("the answer is not JSON: is this a Lethe server?".into()))
+    }
+
+    /// All items of a list that is cut in pages by `cursor`, at most `most`.
+    pub(crate) async fn pages(&self, make: impl Fn(Option<&str>) -> RequestBuilder, most: usize) -> Result<Vec<Value>, Failure> {
+        let mut items: Vec<Value> = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < most {
+            let mut page = self.json(make(cursor.as_deref())).await?;
+            if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
+                items.extend(more);
+            }
+            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        items.truncate(most);
+        Ok(items)
+    }
+}
+
+/// Waits: between two tries, or two looks at work that goes on elsewhere.
+pub(crate) async fn pause(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "the command line's only wait: it polls a server it cannot subscribe to")]
+    tokio::time::sleep(time).await;
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
+/// The answer's problem document; made up from the status where there is none.
+async fn problem(response: Response) -> Problem {
+    let status = response.status();
+    let text_of = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let request_id = text_of("x-request-id");
+    let retry_after_secs = text_of("retry-after").and_then(|text| text.parse().ok());
+    let body = response.bytes().await.unwrap_or_default();
+    let mut problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    problem.status = status.as_u16();
+    problem.request_id = problem.request_id.or(request_id);
+    problem.retry_after_secs = retry_after_secs;
+    if problem.title.is_empty() {
+        status.canonical_reason().unwrap_or("no reason given").clone_into(&mut problem.title);
+    }
+    if problem.code.is_empty() {
+        problem.code = if status == StatusCode::BAD_GATEWAY { "not-a-lethe-server".into() } else { "no-code".into() };
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(addr: &str, token: Option<&str>) -> Connection {
+        Connection { addr: addr.parse().unwrap(), token: token.map(str::to_owned), token_file: None, ca: None }
+    }
+
+    #[test]
+    fn a_token_travels_in_the_clear_on_loopback_only() {
+        for (addr, fine) in [
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost:1", true),
+            ("https://store.example", true),
+            ("http://store.example", false),
+            ("http://192.0.2.1", false),
+            ("http://127.0.0.1.example", false),
+        ] {
+            assert_eq!(connection(addr, Some("lethe_x")).client().is_ok(), fine, "{addr}");
+            assert!(connection(addr, None).client().is_ok(), "{addr} without a token");
+        }
+        assert!(connection("ftp://127.0.0.1", None).client().is_err());
+    }
+
+    #[test]
+    fn segments_are_encoded_and_a_keys_slashes_stay() {
+        let client = connection("http://127.0.0.1:1/base/", None).client().unwrap();
+        let url = client.record(Method::GET, "acme", "people", "a b/%2f/é?#").build().unwrap().url().clone();
+        assert_eq!(url.as_str(), "http://127.0.0.1:1/base/v1/tenants/acme/collections/people/records/a%20b/%252f/%C3%A9%3F%23");
+    }
+
+    #[test]
+    fn the_token_does_not_print() {
+        let client = connection("http://127.0.0.1:1", Some("lethe_secret")).client().unwrap();
+        let request = client.request(Method::GET, &["v1"]);
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

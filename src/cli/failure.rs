@@ -1,0 +1,144 @@
+//! How a command ends when it does not succeed: what is said on standard error, and with which exit code.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::output::{Format, printable};
+
+/// Usage, or something on this machine.
+pub(crate) const LOCAL: u8 = 1;
+/// The server refused.
+pub(crate) const REFUSED: u8 = 2;
+/// The server cannot be reached, or the transfer broke.
+pub(crate) const UNREACHABLE: u8 = 3;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Usage, or something on this machine: exit code 1.
+    Local(String),
+    /// The server refused: exit code 2.
+    Refused(Box<Problem>),
+    /// The server cannot be reached, or the transfer broke: exit code 3.
+    Unreachable(String),
+    /// Already reported line by line; only the exit code is left.
+    Reported(u8),
+    /// Whoever read standard output has gone, as `head` does: no failure.
+    OutputClosed,
+}
+
+/// A problem document (RFC 9457) as far as the command line shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The stable code of the catalogue.
+    pub(crate) code: String,
+    /// What kind of problem.
+    pub(crate) title: String,
+    /// What about this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+    /// What to quote to whoever runs the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
+    /// Which operation of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) op: Option<usize>,
+    /// `Retry-After`, in seconds.
+    #[serde(skip)]
+    pub(crate) retry_after_secs: Option<u64>,
+}
+
+impl Problem {
+    /// One line: title, detail, code.
+    pub(crate) fn summary(&self) -> String {
+        let mut text = self.title.clone();
+        if let Some(detail) = self.detail.as_deref().filter(|detail| !detail.is_empty() && *detail != self.title) {
+            text.push_str(": ");
+            text.push_str(detail);
+        }
+        format!("{text} ({} {})", self.status, self.code)
+    }
+}
+
+impl Failure {
+    /// Usage, or something on this machine.
+    pub(crate) fn local(text: impl Into<String>) -> Self {
+        Self::Local(text.into())
+    }
+
+    /// A file that cannot be used.
+    pub(crate) fn file(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::Local(format!("{}: {error}", path.display()))
+    }
+
+    /// Says it on standard error and gives the exit code.
+    pub(crate) fn report(self, format: Format) -> ExitCode {
+        let (code, text, problem) = match self {
+            Self::Local(text) => (LOCAL, text, None),
+            Self::Unreachable(text) => (UNREACHABLE, text, None),
+            Self::Refused(problem) => {
+                let mut text = format!("refused: {}", problem.summary());
+                if let Some(id) = &problem.request_id {
+                    text = format!("{text}\nrequest id: {id}");
+                }
+                (REFUSED, text, Some(problem))
+            }
+            Self::Reported(code) => return ExitCode::from(code),
+            Self::OutputClosed => return ExitCode::SUCCESS,
+        };
+        let line = match format {
+            Format::Human => format!("lethe: {}\n", text.split('\n').map(printable).collect::<Vec<_>>().join("\n  ")),
+            Format::Json => match problem {
+                Some(problem) => format!("{}\n", serde_json::json!({ "error": problem })),
+                None => format!("{}\n", serde_json::json!({ "error": { "detail": text } })),
+            },
+        };
+        // Nothing is left to do if standard error is closed.
+        drop(io::stderr().write_all(line.as_bytes()));
+        ExitCode::from(code)
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let mut text = if error.is_timeout() {
+            "the server did not answer in time".to_owned()
+        } else if error.is_connect() {
+            "the server cannot be reached".to_owned()
+        } else {
+            "the transfer broke".to_owned()
+        };
+        let mut source = std::error::Error::source(&error);
+        // The innermost cause is the one that says what to do: connection refused, unknown issuer.
+        while let Some(inner) = source.and_then(std::error::Error::source) {
+            source = Some(inner);
+        }
+        if let Some(source) = source {
+            text = format!("{text}: {source}");
+        }
+        Self::Unreachable(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_in_one_line_with_its_code() {
+        let problem: Problem = serde_json::from_str(
+            r#"{"type":"about:blank","title":"Shredded","status":410,"code":"shredded","detail":"the key was destroyed","extra":1}"#,
+        )
+        .unwrap();
+        assert_eq!(problem.summary(), "Shredded: the key was destroyed (410 shredded)");
+        let bare = Problem { detail: None, ..problem };
+        assert_eq!(bare.summary(), "Shredded (410 shredded)");
+    }
+}

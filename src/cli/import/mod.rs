@@ -1,0 +1,335 @@
+//! `lethe import`: JSON Lines into a collection, at full speed.
+//!
+//! Read top-down: [`run`] opens input and state, [`pump`] keeps several batches in flight, [`send`] puts one
+//! batch. A batch is atomic, so one record that the server refuses fails it whole: it is then halved until
+//! the record stands alone and can be reported by its line. After a break the state file says where to go on.
+
+use std::{
+    io::{BufReader, IsTerminal, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Method, header};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    connection::{Client, Connection, TenantArg, pause},
+    failure::{Failure, LOCAL, Problem, REFUSED},
+    output::Output,
+    record::subject_header,
+};
+use crate::domain::{Clock, SystemClock};
+
+pub(crate) mod lines;
+pub(crate) mod state;
+mod template;
+
+use lines::{Bad, Batch, Batches, Put, Recipe};
+use state::{Keeper, Settled};
+use template::Template;
+
+/// How often a batch is sent again when the server is busy or the connection broke.
+const TRIES: u32 = 8;
+
+/// `lethe import --key CustomerId --subject CustomerId customers.jsonl`
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The input: one JSON object a line; '-' for standard input.
+    file: PathBuf,
+    /// The field that is the record's key, or a template such as users/{UserId}.
+    #[arg(long, value_name = "FIELD", required_unless_present = "envelope")]
+    key: Option<Template>,
+    /// A field with the id of a person the record is about; may be repeated, the first one's key seals it.
+    #[arg(long = "subject", value_name = "FIELD")]
+    subjects: Vec<String>,
+    /// The collection; the file's name without its ending where left out.
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
+    /// Create the collection if it does not exist, by subject (by collection where no --subject is given).
+    #[arg(long)]
+    create: bool,
+    /// The records' media type.
+    #[arg(long, default_value = "application/json")]
+    content_type: String,
+    /// The lines are envelopes with key, subjects and value, as `export --envelope` writes them.
+    #[arg(long, conflicts_with_all = ["key", "subjects", "content_type"])]
+    envelope: bool,
+    /// Where to note how far it got; INPUT.lethe-import where left out.
+    #[arg(long, value_name = "FILE")]
+    resume_file: Option<PathBuf>,
+    /// Batches in flight.
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: u16,
+    #[command(flatten)]
+    tenant: TenantArg,
+}
+
+pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let client = connection.client()?;
+    let from_stdin = args.file == Path::new("-");
+    let collection = match (&args.collection, from_stdin) {
+        (Some(name), _) => name.clone(),
+        (None, false) => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        (None, true) => return Err(Failure::local("which collection? Say --collection NAME")),
+    };
+    // Opened first: an input that cannot be read changes nothing.
+    let input = if from_stdin { None } else { Some(std::fs::File::open(&args.file).map_err(|error| Failure::file(&args.file, &error))?) };
+    let tenant = args.tenant.name(&client).await?;
+    ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
+
+    let destination = json!([tenant, collection, args.key.as_ref().map(|key| format!("{key:?}")), args.subjects]).to_string();
+    let resume_file = args.resume_file.clone().or_else(|| input.is_some().then(|| beside(&args.file, ".lethe-import")));
+    let mut keeper = Keeper::open(resume_file, &destination, input.is_some().then_some(args.file.as_path()))?;
+    let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
+    let total = input.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+    let reader: Box<dyn std::io::BufRead + Send> = match input {
+        Some(mut file) => {
+            if offset > 0 {
+                file.seek(SeekFrom::Start(offset)).map_err(|error| Failure::file(&args.file, &error))?;
+                super::output::note(&format!("going on at line {}", lines_before.saturating_add(1)));
+            }
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        }
+        None => Box::new(BufReader::new(std::io::stdin())),
+    };
+    let recipe = match args.key {
+        Some(key) => Recipe::Plain { key, subjects: args.subjects, content_type: args.content_type },
+        None => Recipe::Envelope,
+    };
+    let name = if from_stdin { "standard input".to_owned() } else { args.file.display().to_string() };
+    let target = Target { client, tenant, collection };
+    let bar = progress(total, offset);
+    let started = SystemClock.monotonic();
+    let pumped =
+        pump(Batches::new(reader, recipe, offset, lines_before), &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
+    bar.finish_and_clear();
+    let codes = pumped?;
+    let state = keeper.finish()?;
+
+    let secs = SystemClock.monotonic().saturating_sub(started).as_secs_f64();
+    out.say(
+        &format!(
+            "{name}: {} records imported into {}, {} of {} lines rejected, {secs:.1} s",
+            state.imported, target.collection, state.rejected, state.lines
+        ),
+        &json!({ "imported": state.imported, "rejected": state.rejected, "lines": state.lines, "bytes": state.offset, "seconds": secs }),
+    )?;
+    out.flush()?;
+    match (state.rejected, codes.refused) {
+        (0, _) => Ok(()),
+        (_, true) => Err(Failure::Reported(REFUSED)),
+        (_, false) => Err(Failure::Reported(LOCAL)),
+    }
+}
+
+/// Where records go.
+struct Target {
+    client: Client,
+    tenant: String,
+    collection: String,
+}
+
+/// What kinds of rejection there were.
+#[derive(Default)]
+struct Codes {
+    refused: bool,
+}
+
+async fn ensure_collection(client: &Client, tenant: &str, collection: &str, create: bool, by_subject: bool) -> Result<(), Failure> {
+    let segments = ["v1", "tenants", tenant, "collections", collection];
+    match client.json(client.request(Method::GET, &segments)).await {
+        Err(Failure::Refused(problem)) if problem.status == 404 && create => {
+            let unit = if by_subject { "subject" } else { "collection" };
+            client.json(client.request(Method::PUT, &segments).json(&json!({ "shred_unit": unit }))).await.map(drop)
+        }
+        // A writer may put without being shown the policy.
+        Err(Failure::Refused(problem)) if problem.status == 403 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Keeps up to `parallel` batches in flight until the input ends.
+async fn pump<R: std::io::BufRead>(
+    mut batches: Batches<R>,
+    target: &Target,
+    parallel: usize,
+    keeper: &mut Keeper,
+    bar: &ProgressBar,
+    name: &str,
+) -> Result<Codes, Failure> {
+    let mut codes = Codes::default();
+    let mut in_flight = FuturesUnordered::new();
+    let mut waiting: Option<Batch> = None;
+    let mut number = 0_u64;
+    let mut at_end = false;
+    loop {
+        while !at_end && in_flight.len() < parallel {
+            let Some(batch) = waiting
+                .take()
+                .map_or_else(|| batches.next().map_err(|error| Failure::local(format!("{name}: {error}"))), |batch| Ok(Some(batch)))?
+            else {
+                at_end = true;
+                break;
+            };
+            if batch.barrier && !in_flight.is_empty() {
+                waiting = Some(batch);
+                break;
+            }
+            let this = number;
+            in_flight.push(async move { (this, settle(target, batch).await) });
+            number = number.saturating_add(1);
+        }
+        let Some((number, settled)) = in_flight.next().await else { return Ok(codes) };
+        let (settled, bad, refused) = settled?;
+        codes.refused |= refused;
+        bar.suspend(|| bad.iter().for_each(|bad| super::output::note(&format!("{name}:{}: {}", bad.line, bad.reason))));
+        keeper.settle(number, settled)?;
+        bar.set_position(keeper.state().offset);
+        bar.set_message(format!("{} records", keeper.state().imported));
+    }
+}
+
+/// Sends one batch; what the server refused line by line joins its bad lines.
+async fn settle(target: &Target, batch: Batch) -> Result<(Settled, Vec<Bad>, bool), Failure> {
+    let (mut imported, mut bad, mut refused) = (0_u64, batch.bad, false);
+    // Halves that are still to be sent, last one on top, so that lines go in order.
+    let mut left: Vec<&[Put]> = vec![&batch.puts];
+    while let Some(puts) = left.pop() {
+        match send(target, puts).await {
+            Ok(()) => imported = imported.saturating_add(puts.len() as u64),
+            Err(Failure::Refused(problem)) if is_about_records(&problem) => match puts {
+                [] => {}
+                [one] => {
+                    refused = true;
+                    bad.push(Bad { line: one.line, reason: problem.summary() });
+                }
+                several => {
+                    // The server may say which operation it was; else half of them are tried alone.
+                    let middle = match problem.op.filter(|op| *op < several.len()) {
+                        Some(0) => 1,
+                        Some(op) => op,
+                        None => several.len() / 2,
+                    };
+                    let (first, second) = several.split_at(middle);
+                    left.push(second);
+                    left.push(first);
+                }
+            },
+            Err(other) => return Err(other),
+        }
+    }
+    bad.sort_by_key(|bad| bad.line);
+    let settled = Settled { end: batch.end, lines: batch.lines, imported, rejected: bad.len() as u64 };
+    Ok((settled, bad, refused))
+}
+
+/// Whether another record might fare better; not so for a token that is refused.
+fn is_about_records(problem: &Problem) -> bool {
+    matches!(problem.status, 400 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 422 | 423)
+}
+
+#[derive(Serialize)]
+struct Op<'a> {
+    #[serde(rename = "op")]
+    verb: &'static str,
+    collection: &'a str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+    content_type: &'a str,
+    subjects: &'a [String],
+}
+
+/// Puts some records in one request; sends it again while the server is busy or the connection breaks.
+async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
+    let Target { client, tenant, collection } = target;
+    let body = match puts {
+        [] => return Ok(()),
+        [one] if one.is_large() => None,
+        several => {
+            let ops: Vec<Op<'_>> = several
+                .iter()
+                .map(|put| {
+                    let value = std::str::from_utf8(&put.value).ok();
+                    let value_base64 = value.is_none().then(|| STANDARD.encode(&put.value));
+                    Op {
+                        verb: "put",
+                        collection,
+                        key: &put.key,
+                        value,
+                        value_base64,
+                        content_type: &put.content_type,
+                        subjects: &put.subjects,
+                    }
+                })
+                .collect();
+            Some(bytes::Bytes::from(serde_json::to_vec(&json!({ "ops": ops })).map_err(|error| Failure::local(error.to_string()))?))
+        }
+    };
+    let mut tries = 0_u32;
+    loop {
+        let request = match (&body, puts) {
+            (None, [one, ..]) => {
+                let request = client.record(Method::PUT, tenant, collection, &one.key).header(header::CONTENT_TYPE, &one.content_type);
+                let request =
+                    if one.subjects.is_empty() { request } else { request.header("lethe-subject", subject_header(&one.subjects)) };
+                request.body(one.value.clone())
+            }
+            (body, _) => {
+                let request =
+                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
+                request.body(body.clone().unwrap_or_default())
+            }
+        };
+        let failure = match client.send(request).await {
+            // Read to its end, so that the connection can be used again.
+            Ok(response) => match response.bytes().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        tries = tries.saturating_add(1);
+        let wait = match &failure {
+            Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
+                Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
+            }
+            Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
+            Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
+        };
+        if tries >= TRIES {
+            return Err(failure);
+        }
+        pause(wait).await;
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(crate) fn progress(total: Option<u64>, position: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec} {msg}"),
+    };
+    bar.set_position(position);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The path with something behind its file name.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}

@@ -1,0 +1,198 @@
+//! Where an import stands, kept in a file so that it can go on after a break.
+//!
+//! `offset` is the byte up to which every line is settled: stored, or reported as bad. Batches finish in
+//! any order; the offset only moves over a gapless run of them. The state belongs to one input (hash of its
+//! head) and one destination; it is refused for any other.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::cli::failure::Failure;
+
+/// So much of an input's beginning is hashed to know it again.
+const HEAD_LEN: u64 = 65_536;
+
+/// Where an import stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// Address, tenant, collection, key, subjects: what the lines are turned into.
+    pub(crate) destination: String,
+    /// How many bytes of the input's head are hashed.
+    pub(crate) head_len: u64,
+    /// SHA-256 of them, hexadecimal.
+    pub(crate) head_sha256: String,
+    /// Every line before this byte is settled.
+    pub(crate) offset: u64,
+    /// So many lines are before it.
+    pub(crate) lines: u64,
+    /// So many of them were stored.
+    pub(crate) imported: u64,
+    /// So many were reported as bad.
+    pub(crate) rejected: u64,
+}
+
+/// What settling one batch adds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The offset behind its last line.
+    pub(crate) end: u64,
+    /// Its lines, empty ones included.
+    pub(crate) lines: u64,
+    /// Stored.
+    pub(crate) imported: u64,
+    /// Reported as bad.
+    pub(crate) rejected: u64,
+}
+
+/// The state with the batches that finished out of order, and the file it is kept in.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    file: Option<PathBuf>,
+    state: State,
+    next: u64,
+    waiting: BTreeMap<u64, Settled>,
+}
+
+impl Keeper {
+    /// Starts afresh, or goes on from the file if there is one. `head` is the input's beginning.
+    pub(crate) fn open(file: Option<PathBuf>, destination: &str, input: Option<&Path>) -> Result<Self, Failure> {
+        let earlier: Option<State> = file.as_deref().map(read).transpose()?.flatten();
+        let state = match (earlier, &file, input) {
+            (Some(state), Some(file), Some(input)) => {
+                if state.destination != destination {
+                    return Err(Failure::local(format!(
+                        "{}: an import to {} broke off here, this one goes to {destination}; finish that one, or remove the file",
+                        file.display(),
+                        state.destination
+                    )));
+                }
+                if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone()) {
+                    return Err(Failure::local(format!(
+                        "{}: the input is not the one that this import began with; remove the file to start afresh",
+                        file.display()
+                    )));
+                }
+                state
+            }
+            (_, _, Some(input)) => {
+                let (head_len, head_sha256) = head(input, HEAD_LEN)?;
+                State { destination: destination.into(), head_len, head_sha256, ..State::default() }
+            }
+            (_, _, None) => State { destination: destination.into(), ..State::default() },
+        };
+        Ok(Self { file, state, next: 0, waiting: BTreeMap::new() })
+    }
+
+    /// Where the import stands.
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Notes that the batch with this number (from 0) is settled, and keeps the state if the offset moved.
+    pub(crate) fn settle(&mut self, number: u64, settled: Settled) -> Result<(), Failure> {
+        self.waiting.insert(number, settled);
+        let mut moved = false;
+        while let Some(settled) = self.waiting.remove(&self.next) {
+            self.next = self.next.saturating_add(1);
+            self.state.offset = settled.end;
+            self.state.lines = self.state.lines.saturating_add(settled.lines);
+            self.state.imported = self.state.imported.saturating_add(settled.imported);
+            self.state.rejected = self.state.rejected.saturating_add(settled.rejected);
+            moved = true;
+        }
+        match &self.file {
+            Some(file) if moved => write(file, &self.state),
+            _ => Ok(()),
+        }
+    }
+
+    /// The import is through: there is nothing to go on from.
+    pub(crate) fn finish(self) -> Result<State, Failure> {
+        if let Some(file) = &self.file
+            && let Err(error) = std::fs::remove_file(file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Failure::file(file, &error));
+        }
+        Ok(self.state)
+    }
+}
+
+/// Length and hash of an input's first `most` bytes.
+fn head(path: &Path, most: u64) -> Result<(u64, String), Failure> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)).map_err(|error| Failure::file(path, &error))?;
+    Ok((bytes.len() as u64, hex::encode(Sha256::digest(&bytes))))
+}
+
+/// Reads a kept state; `None` if there is no such file.
+pub(crate) fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, Failure> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Failure::local(format!("{}: not a state file: {error}", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file(path, &error)),
+    }
+}
+
+/// Replaces a kept state: whole, or not at all.
+pub(crate) fn write(path: &Path, state: &impl Serialize) -> Result<(), Failure> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = path.with_file_name(name);
+    let bytes = serde_json::to_vec(state).map_err(|error| Failure::local(error.to_string()))?;
+    let written = std::fs::File::create(&fresh).and_then(|mut file| file.write_all(&bytes)).and_then(|()| std::fs::rename(&fresh, path));
+    written.map_err(|error| Failure::file(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(end: u64) -> Settled {
+        Settled { end, lines: 1, imported: 1, rejected: 0 }
+    }
+
+    #[test]
+    fn the_offset_moves_over_gapless_runs_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, file) = (dir.path().join("in"), dir.path().join("state"));
+        std::fs::write(&input, "{}\n").unwrap();
+        let mut keeper = Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap();
+        keeper.settle(1, settled(20)).unwrap();
+        assert_eq!(keeper.state().offset, 0);
+        assert_eq!(read::<State>(&file).unwrap(), None);
+        keeper.settle(0, settled(10)).unwrap();
+        assert_eq!(keeper.state().offset, 20);
+        keeper.settle(3, settled(40)).unwrap();
+        drop(keeper);
+        let keeper = Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap();
+        assert_eq!((keeper.state().offset, keeper.state().lines), (20, 2));
+        keeper.finish().unwrap();
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn another_input_or_destination_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, file) = (dir.path().join("in"), dir.path().join("state"));
+        std::fs::write(&input, "one\ntwo\n").unwrap();
+        Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap().settle(0, settled(4)).unwrap();
+        assert!(Keeper::open(Some(file.clone()), "e", Some(&input)).is_err());
+        // Lines that were added since are no reason to start afresh: an input may still grow.
+        std::fs::write(&input, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap().state().offset, 4);
+        std::fs::write(&input, "two\none\n").unwrap();
+        assert!(Keeper::open(Some(file.clone()), "d", Some(&input)).is_err());
+        std::fs::write(&file, "not json").unwrap();
+        assert!(Keeper::open(Some(file), "d", Some(&input)).is_err());
+    }
+}

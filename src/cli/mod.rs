@@ -1,0 +1,132 @@
+//! The command line: one subcommand a file, and around them the four things they share.
+//!
+//! [`failure`] holds the exit codes: 0, 1 (usage or local), 2 (the server refused), 3 (not reachable).
+//! [`output`] is the only writer: tables for people, one JSON document a line for programs.
+//! [`connection`] speaks HTTP and turns a problem document into a failure. [`confirm`] asks before what
+//! cannot be undone. Environment variables are read here, by clap, and nowhere else.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod audit;
+mod certificate;
+mod collection;
+mod completions;
+mod confirm;
+mod connection;
+mod export;
+mod failure;
+mod import;
+mod output;
+mod record;
+mod shred;
+mod tenant;
+mod token;
+
+use connection::Connection;
+use failure::Failure;
+use output::{Format, Output};
+
+/// An encrypted key-value store for customer data that can forget.
+#[derive(Parser)]
+#[command(
+    name = "lethe",
+    version,
+    about,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+
+    /// Tables for people, or JSON for programs.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create, list and show tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Create, change, show and list collections.
+    #[command(subcommand)]
+    Collection(collection::Command),
+    /// Create, list and revoke access tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Put, get, list and remove records.
+    #[command(subcommand)]
+    Record(record::Command),
+    /// Import JSON Lines.
+    Import(import::Args),
+    /// Export a collection as JSON Lines.
+    Export(export::Args),
+    /// Destroy keys, so that what they protect is unreadable everywhere, for ever.
+    #[command(subcommand)]
+    Shred(shred::Command),
+    /// Fetch and verify certificates of deletion.
+    #[command(subcommand)]
+    Certificate(certificate::Command),
+    /// List and verify a tenant's audit trail.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Print a shell's completion script.
+    Completions(completions::Args),
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap writes help and version to stdout, errors to stderr; nothing can be done if that fails.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(failure::LOCAL) } else { ExitCode::SUCCESS };
+        }
+    };
+    let format = cli.format;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(format),
+    }
+}
+
+/// The whole command tree, for completions and for the golden file of the help texts.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
+    let mut out = Output::stdout(cli.format);
+    let connection = cli.connection;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Tenant(command) => tenant::run(command, &connection, &mut out).await,
+            Command::Collection(command) => collection::run(command, &connection, &mut out).await,
+            Command::Token(command) => token::run(command, &connection, &mut out).await,
+            Command::Record(command) => record::run(command, &connection, &mut out).await,
+            Command::Import(args) => import::run(args, &connection, &mut out).await,
+            Command::Export(args) => export::run(args, &connection, &mut out).await,
+            Command::Shred(command) => shred::run(command, &connection, &mut out).await,
+            Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
+            Command::Audit(command) => audit::run(command, &connection, &mut out).await,
+            Command::Completions(args) => completions::run(&args, &mut out),
+        }
+    })?;
+    out.flush()
+}

@@ -1,0 +1,154 @@
+//! `lethe shred`: destroys keys. Asks for the name again, or takes `--yes`; `--wait` stays until it is done.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    confirm::confirm,
+    connection::{Client, Connection, TenantArg, pause},
+    failure::Failure,
+    output::Output,
+};
+
+/// What to shred.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Everything about one person or several.
+    Subject {
+        /// The persons' ids.
+        #[arg(value_name = "ID", required_unless_present = "from")]
+        subjects: Vec<String>,
+        /// Ids from this file, one a line ('-' for standard input, then with --yes).
+        #[arg(long, value_name = "FILE", conflicts_with = "subjects")]
+        from: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// One record.
+    Record {
+        /// Which collection.
+        collection: String,
+        /// Which record.
+        key: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A whole collection, its name and policy included.
+    Collection {
+        /// Which.
+        collection: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A whole tenant.
+    Tenant {
+        /// Which.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Stay until it is done, at most so many seconds.
+        #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "60")]
+        wait: Option<u64>,
+    },
+    /// Show an order to shred.
+    Show {
+        /// The order's id.
+        id: String,
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
+/// What all orders take.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    /// Stay until it is done, at most so many seconds.
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "60")]
+    wait: Option<u64>,
+    #[command(flatten)]
+    tenant: TenantArg,
+}
+
+pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let client = connection.client()?;
+    let (tenant, body, wait) = match command {
+        Command::Show { id, tenant } => {
+            let tenant = tenant.name(&client).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])).await?;
+            return out.document(&answer);
+        }
+        Command::Subject { subjects, from, common } => {
+            let subjects = match from {
+                Some(path) => lines_of(&path)?,
+                None => subjects,
+            };
+            let tenant = common.tenant.name(&client).await?;
+            let body = match subjects.as_slice() {
+                [] => return Err(Failure::local("no subject was given")),
+                [one] => {
+                    confirm(&format!("shreds everything about subject {one}"), one, common.yes)?;
+                    json!({ "scope": "subject", "subject": one })
+                }
+                many => {
+                    let count = many.len().to_string();
+                    confirm(&format!("shreds everything about {count} subjects"), &count, common.yes)?;
+                    json!({ "scope": "subject", "subjects": many })
+                }
+            };
+            (tenant, body, common.wait)
+        }
+        Command::Record { collection, key, common } => {
+            let tenant = common.tenant.name(&client).await?;
+            confirm(&format!("shreds record {key} of {collection}"), &key, common.yes)?;
+            (tenant, json!({ "scope": "record", "collection": collection, "key": key }), common.wait)
+        }
+        Command::Collection { collection, common } => {
+            let tenant = common.tenant.name(&client).await?;
+            confirm(&format!("shreds collection {collection} of tenant {tenant}"), &collection, common.yes)?;
+            (tenant, json!({ "scope": "collection", "collection": collection }), common.wait)
+        }
+        Command::Tenant { name, yes, wait } => {
+            confirm(&format!("shreds tenant {name} with everything in it"), &name, yes)?;
+            let body = json!({ "scope": "tenant", "confirm": name });
+            (name, body, wait)
+        }
+    };
+    let answer = order(&client, &tenant, &body, wait).await?;
+    out.document(&answer)
+}
+
+/// Orders it; waits on the server first, then by asking again.
+async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -> Result<Value, Failure> {
+    let mut request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"]).json(body);
+    let on_server = wait.map(|secs| secs.min(60));
+    if let Some(secs) = on_server {
+        request = request.header("prefer", format!("wait={secs}"));
+    }
+    let mut answer = client.json(request).await?;
+    let mut left = wait.unwrap_or(0).saturating_sub(on_server.unwrap_or(0));
+    while left > 0 && state(&answer) == Some("pending") {
+        pause(Duration::from_secs(1)).await;
+        left = left.saturating_sub(1);
+        let Some(id) = answer.get("id").and_then(Value::as_str).map(str::to_owned) else { break };
+        answer = client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])).await?;
+    }
+    if wait.is_some() && state(&answer) == Some("pending") {
+        super::output::note("still pending: it is unreadable already, and the certificate follows (lethe shred show ID)");
+    }
+    Ok(answer)
+}
+
+fn state(answer: &Value) -> Option<&str> {
+    answer.get("state").and_then(Value::as_str)
+}
+
+fn lines_of(path: &std::path::Path) -> Result<Vec<String>, Failure> {
+    let text = String::from_utf8(super::record::read_all(path)?).map_err(|_| Failure::local(format!("{}: not UTF-8", path.display())))?;
+    Ok(text.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}

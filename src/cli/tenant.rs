@@ -1,0 +1,103 @@
+//! `lethe tenant`: create, list, show. Shredding a tenant is `lethe shred tenant`.
+
+use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    connection::Connection,
+    failure::Failure,
+    output::{Format, Output},
+};
+
+/// What to do with tenants.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Create a tenant; prints its first owner's token, which is shown only once.
+    Create {
+        /// Lower-case letters, digits, '-', '_', '.'; never to be used again once shredded.
+        name: String,
+        /// Write the owner's token to this new file (mode 0600) instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        save_token: Option<PathBuf>,
+    },
+    /// List tenants.
+    Ls,
+    /// Show one tenant.
+    Show {
+        /// Which.
+        name: String,
+    },
+}
+
+pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let client = connection.client()?;
+    match command {
+        Command::Create { name, save_token } => {
+            let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
+            let answer = client.json(client.request(Method::POST, &["v1", "tenants"]).json(&json!({ "tenant": name }))).await;
+            show_token(answer, file, "the owner's token, shown only this once", out)
+        }
+        Command::Ls => {
+            let rows = client.pages(|cursor| client.get(&["v1", "tenants"], &[("cursor", cursor)]), usize::MAX).await?;
+            out.rows(&["tenant", "state", "created_at"], &rows)
+        }
+        Command::Show { name } => {
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])).await?;
+            out.document(&answer)
+        }
+    }
+}
+
+/// A file for a secret, made before the secret is asked for: a token that cannot be kept is not created.
+pub(crate) struct NewSecretFile {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl NewSecretFile {
+    /// A new, empty file that only its owner may read; an existing one is refused.
+    pub(crate) fn create(path: &std::path::Path) -> Result<Self, Failure> {
+        let file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| Failure::file(path, &error))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    fn fill(mut self, secret: &str) -> Result<PathBuf, Failure> {
+        self.file
+            .write_all(format!("{secret}\n").as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| Failure::file(&self.path, &error))?;
+        Ok(self.path)
+    }
+
+    fn abandon(self) {
+        // It is empty and ours; left behind it would only be in the way.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// Prints an answer that holds a token, or keeps the token in its file and prints the rest.
+pub(crate) fn show_token(answer: Result<Value, Failure>, file: Option<NewSecretFile>, what: &str, out: &mut Output) -> Result<(), Failure> {
+    let (mut answer, file) = match (answer, file) {
+        (Ok(answer), file) => (answer, file),
+        (Err(failure), file) => {
+            if let Some(file) = file {
+                file.abandon();
+            }
+            return Err(failure);
+        }
+    };
+    if let Some(file) = file {
+        let token = answer.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let path = file.fill(&token)?;
+        if let Some(fields) = answer.as_object_mut() {
+            fields.remove("token");
+            fields.insert("token_file".into(), json!(path));
+        }
+    } else if out.format() == Format::Human {
+        super::output::note(what);
+    }
+    out.document(&answer)
+}

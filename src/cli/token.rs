@@ -1,0 +1,85 @@
+//! `lethe token`: create, list, revoke.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    confirm::confirm,
+    connection::{Connection, TenantArg},
+    failure::Failure,
+    output::Output,
+    tenant::{NewSecretFile, show_token},
+};
+
+/// What to do with access tokens.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Create a token; it is shown only once.
+    Create {
+        /// What it may do: owner, writer, reader, auditor, eraser.
+        #[arg(long)]
+        role: String,
+        /// Only this collection; may be repeated.
+        #[arg(long = "collection", value_name = "NAME")]
+        collections: Vec<String>,
+        /// Only keys under this prefix, in whole segments.
+        #[arg(long, value_name = "KEY")]
+        prefix: Option<String>,
+        /// When it ends (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+        /// Write the token to this new file (mode 0600) instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        save_token: Option<PathBuf>,
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// List tokens, without their secrets.
+    Ls {
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+    /// Revoke a token, from its next request on.
+    Revoke {
+        /// The token's id.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        tenant: TenantArg,
+    },
+}
+
+pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let client = connection.client()?;
+    match command {
+        Command::Create { role, collections, prefix, expires_at, save_token, tenant } => {
+            let tenant = tenant.name(&client).await?;
+            let mut body = json!({ "role": role });
+            if let Some(fields) = body.as_object_mut() {
+                // A list that is left out narrows nothing; an empty one would allow nothing.
+                fields.extend((!collections.is_empty()).then(|| ("collections".to_owned(), json!(collections))));
+                fields.extend(prefix.map(|prefix| ("prefix".to_owned(), json!(prefix))));
+                fields.extend(expires_at.map(|time| ("expires_at".to_owned(), json!(time))));
+            }
+            let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
+            let answer = client.json(client.request(Method::POST, &["v1", "tenants", &tenant, "tokens"]).json(&body)).await;
+            show_token(answer, file, "the token, shown only this once", out)
+        }
+        Command::Ls { tenant } => {
+            let tenant = tenant.name(&client).await?;
+            let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &tenant, "tokens"], &[("cursor", cursor)]);
+            let rows = client.pages(page, usize::MAX).await?;
+            out.rows(&["id", "role", "collections", "prefix", "expires_at"], &rows)
+        }
+        Command::Revoke { id, yes, tenant } => {
+            let tenant = tenant.name(&client).await?;
+            confirm(&format!("revokes token {id}"), &id, yes)?;
+            client.json(client.request(Method::DELETE, &["v1", "tenants", &tenant, "tokens", &id])).await?;
+            out.say("revoked", &json!({ "id": id, "revoked": true }))
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! `lethe.toml` as types. Unknown keys are refused, every number carries its unit in its name, and a
+//! secret is only ever the path of a file. [`Config::load`] is the way in: it reads the file, resolves
+//! relative paths against the file's directory, and holds the settings against each other, so that the
+//! rooms behind can trust what they are handed. Nothing else in the server reads the environment.
+
+use std::{
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::domain::limits;
+
+/// The name of the configuration file in a store directory.
+pub const FILE_NAME: &str = "lethe.toml";
+
+/// The name of the operator's token file in a store directory.
+pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+
+/// All settings of one store.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The door: address, TLS, time limits.
+    #[serde(default)]
+    pub server: Server,
+    /// Where things lie.
+    pub paths: Paths,
+    /// The components of the root secret; all of them are needed to open the store.
+    pub custody: Vec<Custody>,
+    /// What a request may ask.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How evidence is kept.
+    #[serde(default)]
+    pub audit: Audit,
+    /// How records are sealed.
+    #[serde(default)]
+    pub sealing: Sealing,
+    /// What stays in memory, and how long.
+    #[serde(default)]
+    pub cache: Cache,
+    /// The embedded engine.
+    #[serde(default)]
+    pub store: StoreSettings,
+    /// The log on standard error.
+    #[serde(default)]
+    pub log: Log,
+    /// Traces, off unless an endpoint is set.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// The store directory: where `lethe.toml` lies. Not a key of the file.
+    #[serde(skip)]
+    pub dir: PathBuf,
+}
+
+/// The door.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address and port; port 0 takes a free one. Plain HTTP is refused on anything but loopback.
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM. Read again on SIGHUP.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key, PEM. Read again on SIGHUP.
+    pub tls_key_file: Option<PathBuf>,
+    /// Connections at a time; further ones wait.
+    pub connections_max: usize,
+    /// From a connection's first byte to the end of its request's headers.
+    pub header_timeout_secs: u64,
+    /// How long a transfer may stand still. There is no limit on its total time.
+    pub stall_timeout_secs: u64,
+    /// How long running requests may go on after SIGTERM.
+    pub drain_timeout_secs: u64,
+}
+
+/// Where things lie. Relative paths start at the directory of `lethe.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// What must never go back in time.
+    #[serde(default = "control_dir")]
+    pub control_dir: PathBuf,
+    /// What may be restored from a backup of any date.
+    #[serde(default = "data_dir")]
+    pub data_dir: PathBuf,
+    /// The public log of certificates and checkpoints.
+    #[serde(default = "log_dir")]
+    pub log_dir: PathBuf,
+    /// A second copy of the control store, on a disk of its own.
+    pub mirror_dir: PathBuf,
+    /// The Ed25519 seed that signs certificates and checkpoints; mode 0600.
+    #[serde(default = "signing_key_file")]
+    pub signing_key_file: PathBuf,
+}
+
+/// Where one component of the root secret is held.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Custody {
+    /// A file of two slots, overwritten in place. On a path of its own, never in a backup.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What a request may ask. The fixed limits are in `domain::limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest value.
+    pub value_len_bytes: u64,
+}
+
+/// How evidence is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How durable a read's entry is before its answer leaves.
+    pub reads: AuditReads,
+}
+
+/// How durable a read's audit entry is before its answer leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditReads {
+    /// Handed to the operating system: survives a killed process, not a power cut.
+    #[default]
+    Written,
+    /// Synced to disk.
+    Durable,
+}
+
+/// How records are sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sealing {
+    /// The suite of new records; both always open.
+    pub suite: SuiteChoice,
+}
+
+/// The suite of new records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum SuiteChoice {
+    /// AES where the processor has it in hardware, `XChaCha20` elsewhere.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// Suite 1.
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+    /// Suite 2.
+    #[serde(rename = "xchacha20-poly1305")]
+    XChaCha20Poly1305,
+}
+
+/// What stays in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Unit keys held at a time, in locked memory where the limit allows.
+    pub keys_max: u64,
+    /// How long an unused key stays.
+    pub keys_ttl_secs: u64,
+    /// Blocks of ciphertext.
+    pub blocks_len_bytes: u64,
+}
+
+/// The embedded engine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// Space kept back so that audited reads, deletes and shreds go on when the disk is full.
+    pub reserve_len_bytes: u64,
+    /// Commits that may wait; more are answered 503.
+    pub commit_queue_len: usize,
+}
+
+/// The log on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level, or directives such as `info,lethe::http=debug`.
+    pub level: String,
+    /// One JSON object a line, or text for a terminal.
+    pub format: LogFormat,
+}
+
+/// The log's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// An OTLP endpoint over HTTP, for example `http://127.0.0.1:4318`; nothing is exported without it.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not TOML, has an unknown key, or a value of the wrong type.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// A value that cannot be.
+    #[error("{field} {reason}")]
+    Invalid {
+        /// The key, with its table.
+        field: &'static str,
+        /// What it must be.
+        reason: &'static str,
+    },
+    /// A backup of the store directory would hold the root secret.
+    #[error("custody {} lies inside the store directory {}: a backup of the store would hold the key that shredding destroys", custody.display(), store.display())]
+    CustodyInsideStore {
+        /// The custody's path.
+        custody: PathBuf,
+        /// The store directory.
+        store: PathBuf,
+    },
+    /// A backup of the mirror would hold the root secret.
+    #[error("custody {} lies inside the mirror {}", custody.display(), mirror.display())]
+    CustodyInsideMirror {
+        /// The custody's path.
+        custody: PathBuf,
+        /// The mirror's directory.
+        mirror: PathBuf,
+    },
+}
+
+impl Config {
+    /// Reads `dir/lethe.toml`, resolves its paths against `dir`, and checks it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the key or the two paths that do not go together.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Self::parse(&text, dir).map_err(|error| match error {
+            ConfigError::Parse { message, .. } => ConfigError::Parse { path, message },
+            other @ (ConfigError::Read { .. }
+            | ConfigError::Invalid { .. }
+            | ConfigError::CustodyInsideStore { .. }
+            | ConfigError::CustodyInsideMirror { .. }) => other,
+        })
+    }
+
+    /// Parses the text of a `lethe.toml` that lies in `dir`.
+    ///
+    /// # Errors
+    /// As [`Config::load`], reading excepted.
+    pub fn parse(text: &str, dir: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: FILE_NAME.into(), message: error.to_string().trim_end().to_owned() })?;
+        config.dir = resolved(dir);
+        config.resolve_paths();
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The file that holds the operator's token.
+    #[must_use]
+    pub fn operator_token_file(&self) -> PathBuf {
+        self.dir.join(OPERATOR_TOKEN_FILE)
+    }
+
+    /// How long an unused key stays in the cache.
+    #[must_use]
+    pub const fn keys_ttl(&self) -> Duration {
+        Duration::from_secs(self.cache.keys_ttl_secs)
+    }
+
+    fn resolve_paths(&mut self) {
+        let dir = self.dir.clone();
+        let paths = &mut self.paths;
+        for path in [&mut paths.control_dir, &mut paths.data_dir, &mut paths.log_dir, &mut paths.mirror_dir, &mut paths.signing_key_file] {
+            *path = resolved(&dir.join(&path));
+        }
+        for custody in &mut self.custody {
+            let Custody::File { path } = custody;
+            *path = resolved(&dir.join(&path));
+        }
+        for path in [&mut self.server.tls_cert_file, &mut self.server.tls_key_file].into_iter().flatten() {
+            *path = dir.join(&path);
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let invalid = |field, reason| Err(ConfigError::Invalid { field, reason });
+        if self.custody.is_empty() {
+            return invalid("custody", "needs at least one component");
+        }
+        for (position, Custody::File { path }) in self.custody.iter().enumerate() {
+            if path.starts_with(&self.dir)
+                || [&self.paths.control_dir, &self.paths.data_dir, &self.paths.log_dir].iter().any(|dir| path.starts_with(dir))
+            {
+                return Err(ConfigError::CustodyInsideStore { custody: path.clone(), store: self.dir.clone() });
+            }
+            if path.starts_with(&self.paths.mirror_dir) {
+                return Err(ConfigError::CustodyInsideMirror { custody: path.clone(), mirror: self.paths.mirror_dir.clone() });
+            }
+            if self.custody.iter().take(position).any(|Custody::File { path: earlier }| earlier == path) {
+                return invalid("custody.path", "is given twice: two components in one file are one component");
+            }
+        }
+        if self.paths.mirror_dir.starts_with(&self.paths.control_dir) {
+            return invalid("paths.mirror_dir", "lies inside the control store that it is to outlive");
+        }
+        if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
+            return invalid("server.tls_cert_file", "and server.tls_key_file belong together: set both or neither");
+        }
+        self.check_listen(self.server.listen)?;
+        for (field, value) in [
+            ("server.connections_max", self.server.connections_max as u64),
+            ("server.header_timeout_secs", self.server.header_timeout_secs),
+            ("server.stall_timeout_secs", self.server.stall_timeout_secs),
+            ("limits.value_len_bytes", self.limits.value_len_bytes),
+            ("cache.keys_max", self.cache.keys_max),
+            ("cache.keys_ttl_secs", self.cache.keys_ttl_secs),
+            ("cache.blocks_len_bytes", self.cache.blocks_len_bytes),
+            ("store.commit_queue_len", self.store.commit_queue_len as u64),
+        ] {
+            if value == 0 {
+                return invalid(field, "must be at least 1");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server may listen there: plain HTTP is for loopback only.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for another address without TLS.
+    pub fn check_listen(&self, listen: SocketAddr) -> Result<(), ConfigError> {
+        if self.server.tls_cert_file.is_none() && !listen.ip().is_loopback() {
+            return Err(ConfigError::Invalid {
+                field: "server.listen",
+                reason: "is not a loopback address: set server.tls_cert_file and server.tls_key_file",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The path with symbolic links followed as far as it exists, and `.` and `..` taken out of the rest.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut out = PathBuf::new();
+    for component in absolute.components() {
+        match component {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                out.push(component);
+                // Followed at each step, so that `..` after a link means what the kernel makes of it.
+                if let Ok(real) = out.canonicalize() {
+                    out = real;
+                }
+            }
+        }
+    }
+    out
+}
+
+fn control_dir() -> PathBuf {
+    "control".into()
+}
+
+fn data_dir() -> PathBuf {
+    "data".into()
+}
+
+fn log_dir() -> PathBuf {
+    "log".into()
+}
+
+fn signing_key_file() -> PathBuf {
+    "signing.key".into()
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            connections_max: 10_000,
+            header_timeout_secs: 10,
+            stall_timeout_secs: 30,
+            drain_timeout_secs: 30,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { value_len_bytes: limits::VALUE_LEN.max }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { keys_max: 100_000, keys_ttl_secs: 300, blocks_len_bytes: 256 * 1024 * 1024 }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { reserve_len_bytes: 64 * 1024 * 1024, commit_queue_len: 4_096 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Json }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "[paths]\nmirror_dir = \"../s-mirror\"\n[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n";
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/srv/s"))
+    }
+
+    #[test]
+    fn a_small_file_is_enough_and_paths_start_at_its_directory() {
+        let config = parse(SMALL).unwrap();
+        assert_eq!(config.paths.control_dir, Path::new("/srv/s/control"));
+        assert_eq!(config.paths.mirror_dir, Path::new("/srv/s-mirror"));
+        assert_eq!(config.custody, [Custody::File { path: "/srv/s-custody/root".into() }]);
+        assert_eq!(config.limits.value_len_bytes, 5 * 1024 * 1024 * 1024);
+        assert_eq!(config.audit.reads, AuditReads::Written);
+    }
+
+    #[test]
+    fn every_committed_configuration_is_accepted() {
+        for file in ["deploy/lethe.toml", "keys-example/lethe.toml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            Config::parse(&text, path.parent().unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        for (text, name) in
+            [("colour = 1\n", "colour"), ("[server]\nport = 1\n", "port"), ("[cache]\nkeys_ttl = 5\n", "keys_ttl"), ("[demo]\n", "demo")]
+        {
+            let error = parse(&format!("{text}{SMALL}")).unwrap_err();
+            assert!(matches!(&error, ConfigError::Parse { message, .. } if message.contains(name)), "{text:?}: {error}");
+        }
+        let error = parse(&format!("{SMALL}slot = 1\n")).unwrap_err();
+        assert!(error.to_string().contains("slot"), "{error}");
+    }
+
+    #[test]
+    fn custody_inside_the_store_or_the_mirror_is_refused() {
+        for path in ["root", "./x/../root", "../s/control/root", "/srv/s/deep/root"] {
+            let error = parse(&SMALL.replace("../s-custody/root", path)).unwrap_err();
+            assert!(matches!(error, ConfigError::CustodyInsideStore { .. }), "{path}: {error}");
+        }
+        let error = parse(&SMALL.replace("../s-custody/root", "../s-mirror/root")).unwrap_err();
+        assert!(matches!(error, ConfigError::CustodyInsideMirror { .. }), "{error}");
+    }
+
+    #[test]
+    fn custody_reached_through_a_link_is_still_inside_the_store() {
+        let top = tempfile::tempdir().unwrap();
+        let store = top.path().join("s");
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&store, top.path().join("elsewhere")).unwrap();
+        let text = SMALL.replace("../s-custody/root", "../elsewhere/root");
+        assert!(matches!(Config::parse(&text, &store), Err(ConfigError::CustodyInsideStore { .. })));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        for (text, field) in [
+            ("[server]\nlisten = \"0.0.0.0:80\"\n", "server.listen"),
+            ("[server]\ntls_cert_file = \"a.pem\"\n", "server.tls_cert_file"),
+            ("[cache]\nkeys_ttl_secs = 0\n", "cache.keys_ttl_secs"),
+            ("[limits]\nvalue_len_bytes = 0\n", "limits.value_len_bytes"),
+        ] {
+            let error = parse(&format!("{text}{SMALL}")).unwrap_err();
+            assert!(matches!(error, ConfigError::Invalid { field: name, .. } if name == field), "{text:?}: {error}");
+        }
+        let twice = format!("{SMALL}[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n");
+        assert!(matches!(parse(&twice), Err(ConfigError::Invalid { field: "custody.path", .. })));
+        assert!(matches!(parse("custody = []\n[paths]\nmirror_dir = \"m\"\n"), Err(ConfigError::Invalid { field: "custody", .. })));
+    }
+
+    #[test]
+    fn tls_opens_every_address() {
+        let text = format!("[server]\nlisten = \"0.0.0.0:443\"\ntls_cert_file = \"c.pem\"\ntls_key_file = \"k.pem\"\n{SMALL}");
+        assert_eq!(parse(&text).unwrap().server.tls_cert_file, Some("/srv/s/c.pem".into()));
+    }
+}
