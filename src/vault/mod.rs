@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod crypto;
+pub mod keys;
 pub mod store;

@@ -65,6 +65,8 @@ pub enum Table {
     /// tenant be64, token 16, collection be32: the unit of a subject there, or of a record by its key's last token
     /// (slot, generation). In the control store, so that no restored data can forget a unit that is to be shredded.
     Unit = 21,
+    /// epoch be64: what is public about the change that began it.
+    Epoch = 30,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -278,6 +280,12 @@ pub fn certificate(order: ShredId) -> Bytes {
 #[must_use]
 pub fn control_audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
     key(Table::ControlAuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+}
+
+/// [`Table::Epoch`].
+#[must_use]
+pub fn epoch(epoch: Epoch) -> Bytes {
+    key(Table::Epoch, &[&epoch.to_be_bytes()])
 }
 
 /// [`Table::Setting`].

@@ -1,0 +1,45 @@
+//! The thread that talks to custody, so that no sync and no slow device holds up a request.
+
+use std::{
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+use super::{CustodyError, composite::Components};
+
+type Job = Box<dyn FnOnce(&mut Components) + Send>;
+
+/// A handle to the thread; the thread ends with its last handle.
+pub(in crate::vault::keys) struct Desk {
+    jobs: SyncSender<Job>,
+}
+
+impl Desk {
+    /// Starts the thread, which owns the components.
+    pub(in crate::vault::keys) fn open(mut components: Components) -> Result<Self, CustodyError> {
+        let (jobs, inbox) = sync_channel::<Job>(1);
+        thread::Builder::new().name("custody".to_owned()).spawn(move || {
+            for job in inbox {
+                job(&mut components);
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs `work` on the thread. Once begun it is finished, also if the caller goes away.
+    pub(in crate::vault::keys) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Components) -> Result<T, CustodyError> + Send + 'static,
+    ) -> Result<T, CustodyError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |components| {
+            // A caller that went away needs no answer.
+            drop(answer.send(work(components)));
+        });
+        // Callers hold the forest's epoch lock, so there is at most one job and the channel has room.
+        self.jobs.try_send(job).map_err(|_| CustodyError::Io("the custody thread has ended or is busy".to_owned()))?;
+        answered.await.map_err(|_| CustodyError::Io("the custody thread has ended".to_owned()))?
+    }
+}

@@ -1,0 +1,502 @@
+//! The forest in use: makes tenants and units, loads keys into the cache, lends them.
+//!
+//! A key is touched only in synchronous code: first the rows of a path are gathered, then the path is
+//! walked down in one call and the wanted key cached; lending copies it into a closure's reach and no
+//! further. While an epoch puts new pages in place, loading waits; lending of cached keys does not.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Fence, KeysError, LeaseKind, LendError, UnitRef,
+    cache::Cache,
+    custody::{CustodyError, Description, composite::RootName, desk::Desk},
+    leases::{Block, Counter, Leases, next_block},
+    rows::RootPtr,
+    shred::{Procedure, Work},
+    slab::{Place, Slab},
+    tree::{FANOUT, MAX_TENANT, Shape, height_for, secret_slot, tree_slot},
+};
+use crate::{
+    domain::{Clock, CollectionNo, Epoch, Gen, Slot, StoreId, TenantNo, TreeId},
+    vault::{
+        crypto::{Branch, Data, Key, PageId, PageSlots, SlotIndex, TenantSecret, Unit, random},
+        store::{Check, Commit, Durability, Expect, Space, Store, StoreError, Urgency, Write, schema},
+    },
+};
+
+/// How a forest is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ForestOptions {
+    /// Keys held in memory at most.
+    pub cached_keys: usize,
+    /// How long a key is held after it was loaded.
+    pub key_ttl: Duration,
+    /// Height of a new tenant's unit tree; growing it takes an epoch.
+    pub unit_height: u8,
+    /// Height of a new store's tenant tree.
+    pub tenant_height: u8,
+}
+
+impl Default for ForestOptions {
+    /// 65,536 keys (2 MiB) for five minutes; room for 4,096 units and 2,048 tenants before a tree grows.
+    fn default() -> Self {
+        Self { cached_keys: 65_536, key_ttl: Duration::from_secs(300), unit_height: 2, tenant_height: 2 }
+    }
+}
+
+/// A tenant's unit tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRow {
+    /// Its pages' id.
+    pub tree: TreeId,
+    /// Its levels.
+    pub height: u8,
+}
+
+/// The key forest of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Forest(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) store_id: StoreId,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: ForestOptions,
+    pub(super) procedure: Box<dyn Procedure>,
+    pub(super) desk: Desk,
+    pub(super) fence: Fence,
+    pub(super) leases: Leases,
+    /// Whoever makes pages or ends an epoch holds it.
+    pub(super) gate: tokio::sync::Mutex<()>,
+    /// Held for writing while pages change under their readers.
+    pub(super) pages: tokio::sync::RwLock<()>,
+    pub(super) state: Mutex<State>,
+    /// An epoch was cut short.
+    pub(super) broken: AtomicBool,
+}
+
+/// What this process knows of the forest.
+pub(super) struct State {
+    pub(super) ptr: RootPtr,
+    pub(super) tops: Slab,
+    pub(super) top: Place,
+    /// The top key of the epoch that is being made.
+    pub(super) next: Option<(RootName, [u8; 32], Place)>,
+    /// The top key of the epoch that has just ended, until the self-check.
+    pub(super) old: Option<Place>,
+    pub(super) cache: Cache,
+    pub(super) trees: HashMap<TenantNo, Shape>,
+}
+
+/// Where a walk ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Goal {
+    /// A tenant's entry in its leaf page.
+    Tenant(TenantNo),
+    /// A unit's entry in its leaf page.
+    Unit(TenantNo, Slot),
+}
+
+impl Forest {
+    /// The next number of a kind; never given twice, whatever is restored.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`], [`KeysError::TooMany`].
+    pub async fn lease(&self, kind: LeaseKind) -> Result<u64, KeysError> {
+        self.0.leases.lease(self.0.store.as_ref(), kind).await
+    }
+
+    /// Makes a tenant's keys and its unit tree; again is no error.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`], [`KeysError::TooMany`] for a number that was not leased.
+    pub async fn make_tenant(&self, tenant: TenantNo) -> Result<TreeRow, KeysError> {
+        let gate = self.0.gate.lock().await;
+        let inner = &self.0;
+        if tenant.0 >= MAX_TENANT {
+            return Err(KeysError::TooMany);
+        }
+        if let Some(shape) = inner.shape(tenant).await? {
+            return Ok(TreeRow { tree: shape.tree, height: shape.height });
+        }
+        let slot = tree_slot(tenant);
+        if !inner.tenant_tree().holds(slot) {
+            inner.epoch(&gate, Work { tenant_height: height_for(slot), ..Work::default() }, |_| Default::default()).await?;
+        }
+        let shape = Shape { tree: TreeId(random::bytes()), height: inner.options.unit_height.max(1) };
+        let rows = inner.gather(inner.tenant_tree().path(slot)).await?;
+        let writes = {
+            let mut grown = inner.grow(inner.tenant_tree(), slot, inner.top_key()?, &rows)?;
+            let branch = grown.leaf.branch(SlotIndex::on_path(0, slot));
+            let (page, row) =
+                (shape.top(), branch.wrap_page(&inner.store_id, &shape.top(), inner.present().epoch, &PageSlots::make_random()));
+            grown.fresh.push((page, row.into()));
+            grown.fresh
+        };
+        let key = schema::tree(tenant);
+        let checks = vec![Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }];
+        inner.add_pages(writes, checks, vec![Write::Put { space: Space::Control, key, value: shape.to_row() }]).await?;
+        inner.state().trees.insert(tenant, shape);
+        Ok(TreeRow { tree: shape.tree, height: shape.height })
+    }
+
+    /// Opens a shred unit: takes a slot number whose key exists, durably, and caches the key.
+    ///
+    /// # Errors
+    /// [`KeysError::Unknown`], [`KeysError::Shredded`] of the tenant; [`KeysError::Store`].
+    pub async fn make_unit(&self, tenant: TenantNo) -> Result<UnitRef, KeysError> {
+        let counter = Counter::UnitSlots(tenant);
+        let number = match self.0.leases.take(counter) {
+            Some(number) => number,
+            None => {
+                let gate = self.0.gate.lock().await;
+                match self.0.leases.take(counter) {
+                    Some(number) => number,
+                    None => {
+                        self.0.make_leaf(&gate, tenant, counter).await?;
+                        self.0.leases.take(counter).ok_or(KeysError::TooMany)?
+                    }
+                }
+            }
+        };
+        self.load_unit(tenant, Slot::new(number).ok_or(KeysError::TooMany)?).await
+    }
+
+    /// Caches a unit's key and tells its present generation.
+    ///
+    /// # Errors
+    /// [`KeysError::Unknown`] for a unit that was never made, [`KeysError::Shredded`] if its tenant was.
+    pub async fn load_unit(&self, tenant: TenantNo, slot: Slot) -> Result<UnitRef, KeysError> {
+        let inner = &self.0;
+        let now = inner.clock.monotonic();
+        inner
+            .visit(Goal::Unit(tenant, slot), |content, entry, cache| {
+                let generation = content.generation(entry);
+                cache.put_unit(tenant, slot, generation, &content.unit(entry), now);
+                UnitRef { tenant, slot, generation }
+            })
+            .await
+    }
+
+    /// Lends a unit's key to `f`. If the unit is closed while `f` runs, its result is dropped.
+    ///
+    /// # Errors
+    /// [`LendError`].
+    pub fn lend_unit<T>(&self, unit: UnitRef, f: impl FnOnce(&Key<Unit>) -> T) -> Result<T, LendError> {
+        self.0.fenced(&[unit], || Ok(f(&self.0.unit_key(unit)?)))
+    }
+
+    /// Lends the data key of a unit in a collection, whose own unit is `collection`, to `f`.
+    ///
+    /// # Errors
+    /// [`LendError`] of either unit.
+    pub fn lend_data<T>(
+        &self,
+        collection: UnitRef,
+        unit: UnitRef,
+        number: CollectionNo,
+        f: impl FnOnce(&Key<Data>) -> T,
+    ) -> Result<T, LendError> {
+        self.0.fenced(&[collection, unit], || {
+            let data = self.0.unit_key(unit)?.derive_data(&self.0.unit_key(collection)?, number);
+            Ok(f(&data))
+        })
+    }
+
+    /// Caches a tenant's secret.
+    ///
+    /// # Errors
+    /// [`KeysError::Unknown`] for a tenant that was never made, [`KeysError::Shredded`].
+    pub async fn load_tenant(&self, tenant: TenantNo) -> Result<(), KeysError> {
+        let inner = &self.0;
+        let now = inner.clock.monotonic();
+        let generation = inner
+            .visit(Goal::Tenant(tenant), |content, entry, cache| {
+                let generation = content.generation(entry);
+                cache.put_tenant(tenant, generation, &content.tenant_secret(entry), now);
+                generation
+            })
+            .await?;
+        if generation == Gen(0) { Ok(()) } else { Err(KeysError::Shredded) }
+    }
+
+    /// Lends a tenant's secret to `f`. If the tenant is closed while `f` runs, its result is dropped.
+    ///
+    /// # Errors
+    /// [`LendError`].
+    pub fn lend_tenant<T>(&self, tenant: TenantNo, f: impl FnOnce(&Key<TenantSecret>) -> T) -> Result<T, LendError> {
+        let closed = || if self.0.fence.is_tenant_closed(tenant) { Err(LendError::Pending) } else { Ok(()) };
+        closed()?;
+        let (generation, key) = self.0.state().cache.tenant(tenant, self.0.clock.monotonic()).ok_or(LendError::Missing)?;
+        if generation > Gen(0) {
+            return Err(LendError::Shredded);
+        }
+        let result = f(&key);
+        closed()?;
+        Ok(result)
+    }
+
+    /// What is closed.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        &self.0.fence
+    }
+
+    /// The present epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.0.present().epoch
+    }
+
+    /// Wipes keys that were loaded too long ago; answers how many.
+    #[must_use]
+    pub fn sweep(&self) -> usize {
+        let now = self.0.clock.monotonic();
+        self.0.state().cache.sweep(now)
+    }
+
+    /// Keys held in memory now.
+    #[must_use]
+    pub fn cached_keys(&self) -> usize {
+        self.0.state().cache.len()
+    }
+
+    /// Whether the memory of long-lived keys is kept out of swap.
+    #[must_use]
+    pub fn is_memory_locked(&self) -> bool {
+        let state = self.0.state();
+        state.cache.is_locked() && state.tops.is_locked()
+    }
+
+    /// What each custody component is.
+    ///
+    /// # Errors
+    /// [`KeysError::Custody`].
+    pub async fn custody(&self) -> Result<Vec<Description>, KeysError> {
+        let _gate = self.0.gate.lock().await;
+        Ok(self.0.desk.run(|components| components.describe()).await?)
+    }
+}
+
+/// A path with the pages that had to be made for it.
+struct Grown {
+    leaf: PageSlots,
+    fresh: Vec<(PageId, Bytes)>,
+}
+
+impl Inner {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn present(&self) -> RootName {
+        self.state().ptr.name
+    }
+
+    pub(super) fn tenant_tree(&self) -> Shape {
+        Shape::tenants(self.state().ptr.height)
+    }
+
+    /// The present top key, for one synchronous call.
+    pub(super) fn top_key(&self) -> Result<Key<Branch>, KeysError> {
+        let state = self.state();
+        state.tops.key(state.top).ok_or(KeysError::Damaged("top key"))
+    }
+
+    pub(super) fn whole(&self) -> Result<(), KeysError> {
+        if self.broken.load(Ordering::Acquire) { Err(KeysError::Restart) } else { Ok(()) }
+    }
+
+    fn unit_key(&self, unit: UnitRef) -> Result<Key<Unit>, LendError> {
+        let (generation, key) = self.state().cache.unit(unit.tenant, unit.slot, self.clock.monotonic()).ok_or(LendError::Missing)?;
+        if generation == unit.generation { Ok(key) } else { Err(LendError::Shredded) }
+    }
+
+    /// Runs `f` between two looks at the fence.
+    fn fenced<T>(&self, units: &[UnitRef], f: impl FnOnce() -> Result<T, LendError>) -> Result<T, LendError> {
+        let closed = || units.iter().any(|unit| self.fence.is_unit_closed(unit.tenant, unit.slot));
+        if closed() {
+            return Err(LendError::Pending);
+        }
+        let result = f()?;
+        if closed() { Err(LendError::Pending) } else { Ok(result) }
+    }
+
+    /// A tenant's unit tree, `None` if it was never made.
+    pub(super) async fn shape(&self, tenant: TenantNo) -> Result<Option<Shape>, KeysError> {
+        let known = self.state().trees.get(&tenant).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(row) = self.store.get(Space::Control, &schema::tree(tenant)).await? else { return Ok(None) };
+        let shape = Shape::parse(&row)?;
+        self.state().trees.insert(tenant, shape);
+        Ok(Some(shape))
+    }
+
+    /// The rows of pages; absent ones are left out.
+    pub(super) async fn gather(&self, pages: impl Iterator<Item = PageId> + Send) -> Result<HashMap<PageId, Bytes>, StoreError> {
+        let mut rows = HashMap::new();
+        for page in pages {
+            if let Some(row) = self.store.get(Space::Control, &schema::page(page.tree, page.level, page.index)).await? {
+                rows.insert(page, row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Walks to `goal` and lets `look` at its entry, with the cache at hand.
+    pub(super) async fn visit<T>(&self, goal: Goal, look: impl Fn(&PageSlots, SlotIndex, &mut Cache) -> T) -> Result<T, KeysError> {
+        loop {
+            // No page changes while this is held.
+            let _pages = self.pages.read().await;
+            self.whole()?;
+            let (tenant, unit) = match goal {
+                Goal::Tenant(tenant) => (tenant, None),
+                Goal::Unit(tenant, slot) => (tenant, Some(slot)),
+            };
+            let shape = self.shape(tenant).await?.ok_or(KeysError::Unknown)?;
+            let mut path: Vec<_> = self.tenant_tree().path(tree_slot(tenant)).collect();
+            if let Some(slot) = unit {
+                if !shape.holds(slot.number()) {
+                    return Err(KeysError::Unknown);
+                }
+                path.extend(shape.path(slot.number()));
+            }
+            let from = {
+                let now = self.clock.monotonic();
+                let state = self.state();
+                path.iter().rposition(|page| state.cache.has_page(*page, now)).unwrap_or(0)
+            };
+            let rows = self.gather(path.iter().skip(from).copied()).await?;
+            if let Some(seen) = self.walk(tenant, unit, path.get(from..).unwrap_or_default(), from == 0, &rows, &look)? {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Walks down a gathered path in one synchronous call; `None` if the key to begin with is no longer cached.
+    fn walk<T>(
+        &self,
+        tenant: TenantNo,
+        unit: Option<Slot>,
+        path: &[PageId],
+        from_top: bool,
+        rows: &HashMap<PageId, Bytes>,
+        look: &impl Fn(&PageSlots, SlotIndex, &mut Cache) -> T,
+    ) -> Result<Option<T>, KeysError> {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let Some(first) = path.first() else { return Err(KeysError::Unknown) };
+        let begin = if from_top { state.tops.key(state.top) } else { state.cache.page(*first, now) };
+        let Some(mut key) = begin else { return Ok(None) };
+        for (at, page) in path.iter().enumerate() {
+            let row = rows.get(page).ok_or(KeysError::Unknown)?;
+            let content = key.unwrap_page(&self.store_id, page, row).map_err(|_| KeysError::Damaged("page"))?;
+            let is_tenants = page.tree == TreeId::TENANTS;
+            let slot = if is_tenants { tree_slot(tenant) } else { unit.map_or(0, Slot::number) };
+            let Some(next) = path.get(at.saturating_add(1)) else {
+                let slot = if is_tenants { secret_slot(tenant) } else { slot };
+                return Ok(Some(look(&content, SlotIndex::on_path(0, slot), &mut state.cache)));
+            };
+            if is_tenants && page.level == 0 && content.generation(SlotIndex::on_path(0, secret_slot(tenant))) > Gen(0) {
+                return Err(KeysError::Shredded);
+            }
+            key = content.branch(SlotIndex::on_path(page.level, slot));
+            state.cache.put_page(*next, &key, now);
+        }
+        Err(KeysError::Unknown)
+    }
+
+    /// Takes a block of unit slots and writes their leaf page, in one commit.
+    async fn make_leaf(&self, gate: &MutexGate<'_>, tenant: TenantNo, counter: Counter) -> Result<(), KeysError> {
+        self.whole()?;
+        let mut shape = self.shape(tenant).await?.ok_or(KeysError::Unknown)?;
+        let Block { numbers, check, write } = next_block(self.store.as_ref(), counter).await?;
+        let last = numbers.start.saturating_add(FANOUT.saturating_sub(1));
+        if !shape.holds(last) {
+            // A shredded tenant is told so before an epoch is spent on it.
+            self.visit(Goal::Unit(tenant, Slot::from_be_bytes([0; 6])), |_, _, _| ()).await.or_else(known_missing)?;
+            let work = Work { grow: HashMap::from([(tenant, height_for(last))]), ..Work::default() };
+            self.epoch(gate, work, |_| Default::default()).await?;
+            shape = self.shape(tenant).await?.ok_or(KeysError::Unknown)?;
+        }
+        let slot = tree_slot(tenant);
+        let tenants = self.tenant_tree();
+        let rows = self.gather(tenants.path(slot).chain(shape.path(numbers.start))).await?;
+        let writes = {
+            let leaf = self.grow(tenants, slot, self.top_key()?, &rows)?.leaf;
+            if leaf.generation(SlotIndex::on_path(0, secret_slot(tenant))) > Gen(0) {
+                return Err(KeysError::Shredded);
+            }
+            self.grow(shape, numbers.start, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh
+        };
+        self.add_pages(writes, vec![check], vec![write]).await?;
+        self.leases.keep(counter, numbers);
+        Ok(())
+    }
+
+    /// Walks to the leaf over `slot`, making the pages that are not there yet, filled with random keys.
+    fn grow(&self, shape: Shape, slot: u64, mut key: Key<Branch>, rows: &HashMap<PageId, Bytes>) -> Result<Grown, KeysError> {
+        let epoch = self.present().epoch;
+        let mut fresh = Vec::new();
+        for page in shape.path(slot) {
+            let content = if let Some(row) = rows.get(&page) {
+                key.unwrap_page(&self.store_id, &page, row).map_err(|_| KeysError::Damaged("page"))?
+            } else if page == shape.top() {
+                return Err(KeysError::Damaged("top page"));
+            } else {
+                let content = PageSlots::make_random();
+                fresh.push((page, key.wrap_page(&self.store_id, &page, epoch, &content).into()));
+                content
+            };
+            if page.level == 0 {
+                return Ok(Grown { leaf: content, fresh });
+            }
+            key = content.branch(SlotIndex::on_path(page.level, slot));
+        }
+        Err(KeysError::Damaged("tree"))
+    }
+
+    /// Commits pages that are new, under the root they were wrapped under.
+    async fn add_pages(&self, pages: Vec<(PageId, Bytes)>, mut checks: Vec<Check>, mut writes: Vec<Write>) -> Result<(), KeysError> {
+        self.whole()?;
+        let root = self.state().ptr.to_row();
+        checks.push(Check { space: Space::Control, key: schema::root_ptr(), expect: Expect::Equals(root) });
+        for (page, value) in pages {
+            let key = schema::page(page.tree, page.level, page.index);
+            checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Absent });
+            writes.push(Write::Put { space: Space::Control, key, value });
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        self.store.commit(commit).await?;
+        Ok(())
+    }
+}
+
+/// The epoch lock, held.
+pub(super) type MutexGate<'a> = tokio::sync::MutexGuard<'a, ()>;
+
+/// A tree whose first unit was never made is no reason to refuse its next.
+fn known_missing(error: KeysError) -> Result<(), KeysError> {
+    if error == KeysError::Unknown { Ok(()) } else { Err(error) }
+}
+
+/// Targets of an order, without repetitions.
+pub(super) fn distinct<T: Ord + Copy>(items: &[T]) -> BTreeSet<T> {
+    items.iter().copied().collect()
+}
+
+/// Custody errors during an epoch, told apart from the store's.
+pub(super) fn custody(error: CustodyError) -> KeysError {
+    KeysError::Custody(error)
+}

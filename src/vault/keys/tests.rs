@@ -1,0 +1,287 @@
+//! The forest as its callers see it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{testing::Site, *};
+use crate::{
+    domain::{CollectionNo, Epoch},
+    vault::store::{Check, Expect, Space, Store as _, StoreError, Write, schema},
+};
+
+const A: TenantNo = TenantNo(1);
+const B: TenantNo = TenantNo(2);
+
+fn bytes(forest: &Forest, unit: UnitRef) -> [u8; 32] {
+    forest.lend_unit(unit, |key| *key.expose()).unwrap()
+}
+
+async fn units(forest: &Forest, tenant: TenantNo, count: usize) -> Vec<UnitRef> {
+    forest.make_tenant(tenant).await.unwrap();
+    let mut units = Vec::new();
+    for _ in 0..count {
+        units.push(forest.make_unit(tenant).await.unwrap());
+    }
+    units
+}
+
+fn target(unit: UnitRef) -> ShredTarget {
+    ShredTarget::Unit { tenant: unit.tenant, slot: unit.slot }
+}
+
+#[tokio::test]
+async fn keys_are_the_same_after_a_reopen_and_differ_from_each_other() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let mut made = units(&forest, A, 70).await;
+    made.extend(units(&forest, B, 3).await);
+    let mut keys: Vec<_> = made.iter().map(|unit| bytes(&forest, *unit)).collect();
+    drop(forest);
+    let (forest, recovery) = site.open().await.unwrap();
+    assert_eq!(recovery, Recovery { row: StartRow::Clean, epoch: Epoch(1) });
+    for (unit, key) in made.iter().zip(&keys) {
+        assert_eq!(forest.lend_unit(*unit, |_| ()), Err(LendError::Missing));
+        assert_eq!(forest.load_unit(unit.tenant, unit.slot).await.unwrap(), *unit);
+        assert_eq!(bytes(&forest, *unit), *key);
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 73);
+}
+
+#[tokio::test]
+async fn a_shredded_unit_is_gone_and_its_neighbours_stay() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 3).await;
+    let other = units(&forest, B, 1).await[0];
+    let keys: Vec<_> = made.iter().chain([&other]).map(|unit| bytes(&forest, *unit)).collect();
+    let report = forest.shred(&[target(made[1])], vec![], vec![]).await.unwrap();
+    assert_eq!((report.record.old_epoch, report.record.new_epoch), (Epoch(1), Epoch(2)));
+    assert_eq!(report.record.done, [ShredDone { target: target(made[1]), generation: Some(Gen(1)) }]);
+    assert_eq!(report.receipts.len(), 2, "one for each component");
+    for forest in [forest, site.open().await.unwrap().0] {
+        for unit in made.iter().chain([&other]) {
+            forest.load_unit(unit.tenant, unit.slot).await.unwrap();
+        }
+        assert_eq!(forest.lend_unit(made[1], |_| ()), Err(LendError::Shredded));
+        assert_eq!(forest.lend_data(made[0], made[1], CollectionNo(1), |_| ()), Err(LendError::Shredded));
+        for (unit, key) in [made[0], made[2], other].iter().zip([keys[0], keys[2], keys[3]]) {
+            assert_eq!(bytes(&forest, *unit), key);
+        }
+        assert_eq!(forest.report(Epoch(2)).await.unwrap().unwrap().record, report.record);
+    }
+}
+
+#[tokio::test]
+async fn a_shredded_tenant_is_gone_with_all_its_units() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let dead = units(&forest, A, 2).await;
+    let live = units(&forest, B, 1).await[0];
+    let tree = forest.make_tenant(A).await.unwrap().tree;
+    forest.load_tenant(A).await.unwrap();
+    assert_eq!(forest.lend_tenant(A, |_| ()), Ok(()));
+    let key = bytes(&forest, live);
+    let report = forest.shred(&[ShredTarget::Tenant(A), target(dead[1]), target(live)], vec![], vec![]).await.unwrap();
+    assert_eq!(report.record.done.len(), 3, "{:?}", report.record.done);
+    assert!(report.record.done.contains(&ShredDone { target: ShredTarget::Tenant(A), generation: Some(Gen(1)) }));
+    assert!(report.record.done.contains(&ShredDone { target: target(dead[1]), generation: None }));
+    let range = schema::pages(tree);
+    for forest in [forest, site.open().await.unwrap().0] {
+        assert_eq!(forest.load_tenant(A).await, Err(KeysError::Shredded));
+        assert_eq!(forest.lend_tenant(A, |_| ()), Err(LendError::Shredded));
+        assert_eq!(forest.load_unit(A, dead[0].slot).await, Err(KeysError::Shredded));
+        assert_eq!(forest.lend_unit(dead[0], |_| ()), Err(LendError::Missing), "its key is in no cache");
+        assert_eq!(forest.make_unit(A).await.err(), Some(KeysError::Shredded));
+        assert!(site.store.scan(Space::Control, &range.from, &range.to, 1).await.unwrap().is_empty(), "no page of it is left");
+        assert_ne!(forest.load_unit(B, live.slot).await.unwrap(), live);
+        assert_ne!(forest.lend_unit(forest.load_unit(B, live.slot).await.unwrap(), |key| *key.expose()).unwrap(), key);
+    }
+}
+
+#[tokio::test]
+async fn what_is_closed_is_not_lent_even_if_it_closes_meanwhile() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 2).await;
+    forest.load_tenant(A).await.unwrap();
+    assert_eq!(forest.lend_unit(made[0], |_| forest.fence().close_unit(A, made[0].slot)), Err(LendError::Pending));
+    assert_eq!(forest.lend_unit(made[0], |_| ()), Err(LendError::Pending));
+    assert_eq!(forest.lend_data(made[0], made[1], CollectionNo(1), |_| ()), Err(LendError::Pending), "a closed collection");
+    assert_eq!(forest.lend_unit(made[1], |_| ()), Ok(()));
+    assert_eq!(forest.lend_tenant(A, |_| forest.fence().close_tenant(A)), Err(LendError::Pending));
+    assert_eq!(forest.lend_unit(made[1], |_| ()), Err(LendError::Pending));
+}
+
+#[tokio::test]
+async fn trees_grow_in_an_epoch_and_keep_every_key() {
+    let site = Site::low();
+    let forest = site.create().await;
+    let made = units(&forest, A, 64).await;
+    let keys: Vec<_> = made.iter().map(|unit| bytes(&forest, *unit)).collect();
+    assert_eq!((forest.epoch(), forest.make_tenant(A).await.unwrap().height), (Epoch(1), 1));
+    let next = forest.make_unit(A).await.unwrap();
+    assert_eq!((next.slot.number(), forest.epoch(), forest.make_tenant(A).await.unwrap().height), (64, Epoch(2), 2));
+    // The 33rd tenant (number 32) is the first that needs a second level.
+    for tenant in 2..=32 {
+        forest.make_tenant(TenantNo(tenant)).await.unwrap();
+    }
+    assert_eq!(forest.epoch(), Epoch(3));
+    let far = forest.make_unit(TenantNo(32)).await.unwrap();
+    let far_key = bytes(&forest, far);
+    forest.shred(&[target(made[7]), target(next)], vec![], vec![]).await.unwrap();
+    let (forest, _) = site.open().await.unwrap();
+    for (unit, key) in made.iter().zip(&keys) {
+        let now = forest.load_unit(A, unit.slot).await.unwrap();
+        assert_eq!(now.generation == Gen(0), unit.slot != made[7].slot);
+        assert_eq!(bytes(&forest, now) == *key, unit.slot != made[7].slot);
+    }
+    forest.load_unit(far.tenant, far.slot).await.unwrap();
+    assert_eq!(bytes(&forest, far), far_key);
+    assert_eq!(forest.load_unit(A, next.slot).await.unwrap().generation, Gen(1));
+}
+
+#[tokio::test]
+async fn numbers_are_never_given_twice_and_a_start_takes_new_blocks() {
+    let site = Site::new();
+    let mut seen = std::collections::HashSet::new();
+    let mut forest = site.create().await;
+    forest.make_tenant(A).await.unwrap();
+    for _ in 0..3 {
+        for kind in [LeaseKind::Tenant, LeaseKind::Collection(A), LeaseKind::Collection(B), LeaseKind::Version, LeaseKind::AuditWriter] {
+            for _ in 0..3 {
+                let number = forest.lease(kind).await.unwrap();
+                assert!(number > 0 && seen.insert((Some(kind), number)), "{kind:?} {number}");
+            }
+        }
+        let slots = [forest.make_unit(A).await.unwrap().slot.number(), forest.make_unit(A).await.unwrap().slot.number()];
+        assert!(slots.iter().all(|slot| seen.insert((None, *slot))), "{slots:?}");
+        assert!(slots[0].is_multiple_of(64), "a start begins a new leaf page");
+        forest = site.open().await.unwrap().0;
+    }
+}
+
+#[tokio::test]
+async fn the_callers_rows_stand_or_fall_with_the_epoch() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 2).await;
+    let row = |name: &str| Write::Put { space: Space::Control, key: schema::setting(name), value: Bytes::from_static(b"x") };
+    let absent = |name: &str| Check { space: Space::Control, key: schema::setting(name), expect: Expect::Absent };
+    forest.shred(&[target(made[0])], vec![row("one")], vec![absent("one")]).await.unwrap();
+    let refused = forest.shred(&[target(made[1])], vec![row("two")], vec![absent("two"), absent("one")]).await;
+    assert_eq!(refused.err(), Some(KeysError::Store(StoreError::Conflict(1))), "the caller's own check, by the caller's index");
+    assert!(site.store.get(Space::Control, &schema::setting("two")).await.unwrap().is_none());
+    assert_eq!((forest.epoch(), forest.lend_unit(made[1], |_| ())), (Epoch(2), Ok(())));
+    assert_eq!(forest.shred(&[], vec![], vec![]).await.unwrap().record.new_epoch, Epoch(3), "and the next epoch is not held up");
+    assert_eq!(site.open().await.unwrap().1.row, StartRow::Clean);
+}
+
+#[tokio::test]
+async fn what_was_never_made_cannot_be_shredded_or_loaded() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 1).await;
+    let slot = |number| Slot::new(number).unwrap();
+    for wrong in [ShredTarget::Tenant(B), ShredTarget::Tenant(TenantNo::SYSTEM), ShredTarget::Tenant(TenantNo(1 << 40))] {
+        assert_eq!(forest.shred(&[target(made[0]), wrong], vec![], vec![]).await.err(), Some(KeysError::Unknown), "{wrong:?}");
+    }
+    for number in [64, 4_095, 4_096, Slot::MAX] {
+        let wrong = ShredTarget::Unit { tenant: A, slot: slot(number) };
+        assert_eq!(forest.shred(&[wrong], vec![], vec![]).await.err(), Some(KeysError::Unknown), "{number}");
+        assert_eq!(forest.load_unit(A, slot(number)).await.err(), Some(KeysError::Unknown), "{number}");
+    }
+    assert_eq!((forest.epoch(), forest.lend_unit(made[0], |_| ())), (Epoch(1), Ok(())));
+    let many: Vec<_> = (0..=MAX_TARGETS as u64).map(|number| ShredTarget::Unit { tenant: A, slot: slot(number) }).collect();
+    assert_eq!(forest.shred(&many, vec![], vec![]).await.err(), Some(KeysError::TooMany));
+}
+
+#[tokio::test]
+async fn a_thousand_units_share_one_epoch_and_their_pages() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 1_000).await;
+    let targets: Vec<_> = made.iter().map(|unit| target(*unit)).collect();
+    let report = forest.shred(&targets, vec![], vec![]).await.unwrap();
+    assert_eq!((report.record.new_epoch, report.record.done.len()), (Epoch(2), 1_000));
+    // 16 leaves, the top of the unit tree, two pages of the tenant tree.
+    assert_eq!(report.record.pages, 19);
+}
+
+#[tokio::test]
+async fn an_epoch_whose_caller_went_away_refuses_until_the_next_start() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 2).await;
+    let key = bytes(&forest, made[1]);
+    let mut polls = 0;
+    loop {
+        let targets = [target(made[0])];
+        let mut shred = Box::pin(forest.shred(&targets, vec![], vec![]));
+        // Dropped after so many polls: at every place where it waits.
+        let mut left = polls;
+        let done = std::future::poll_fn(|context| {
+            if left == 0 {
+                return std::task::Poll::Ready(None);
+            }
+            left -= 1;
+            shred.as_mut().poll(context).map(Some)
+        })
+        .await;
+        drop(shred);
+        if done.is_some_and(|report| report.is_ok()) {
+            break;
+        }
+        polls += 1;
+        let (again, _) = site.open().await.unwrap();
+        again.load_unit(A, made[1].slot).await.unwrap();
+        assert_eq!(bytes(&again, made[1]), key);
+        if again.epoch() != forest.epoch() || forest.shred(&[], vec![], vec![]).await.is_err() {
+            assert_eq!(again.load_unit(A, made[0].slot).await.unwrap().generation, Gen(1), "done, and finished by the start");
+            return;
+        }
+    }
+    assert!(polls > 0, "the shred was never cut short");
+}
+
+#[tokio::test]
+async fn old_keys_leave_memory_with_their_time() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 1).await;
+    assert_ne!(forest.cached_keys(), 0);
+    site.clock.advance(Duration::from_secs(301));
+    assert_eq!(forest.lend_unit(made[0], |_| ()), Err(LendError::Missing));
+    assert_ne!(forest.sweep(), 0);
+    assert_eq!(forest.cached_keys(), 0);
+    forest.load_unit(A, made[0].slot).await.unwrap();
+    assert_eq!(forest.lend_unit(made[0], |_| ()), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loading_goes_on_beside_shreds_and_never_finds_damage() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 100).await;
+    let bystander = units(&forest, B, 1).await[0];
+    let key = bytes(&forest, bystander);
+    let tree = forest.make_tenant(B).await.unwrap().tree;
+    let reading = async {
+        for _ in 0..400 {
+            forest.0.state().cache.drop_tenant(B, Some(tree));
+            forest.load_unit(B, bystander.slot).await.unwrap();
+            assert_eq!(bytes(&forest, bystander), key);
+            forest.load_unit(A, made[99].slot).await.unwrap();
+        }
+    };
+    let shredding = async {
+        for unit in &made[..20] {
+            forest.shred(&[target(*unit)], vec![], vec![]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    futures_util::future::join(reading, shredding).await;
+    assert_eq!(forest.epoch(), Epoch(21));
+}
