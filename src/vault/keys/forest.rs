@@ -5,7 +5,7 @@
 //! further. While an epoch puts new pages in place, loading waits; lending of cached keys does not.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},

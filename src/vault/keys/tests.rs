@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{testing::Site, *};
 use crate::{
     domain::{CollectionNo, Epoch},
-    vault::store::{Check, Expect, Space, Store as _, StoreError, Write, schema},
+    vault::store::{Check, Expect, Space, StoreError, Write, schema},
 };
 
 const A: TenantNo = TenantNo(1);
