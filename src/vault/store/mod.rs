@@ -7,6 +7,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 pub mod schema;
 

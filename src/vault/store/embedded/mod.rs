@@ -1,1 +1,237 @@
-//! The embedded engine: two RocksDB databases and one committer.
+//! The embedded engine: two RocksDB databases, their mirror, and one committer.
+//!
+//! A commit waits in a bounded queue, is checked and written with all others that wait, and answered when it is as durable
+//! as asked ([`committer`]). Reads are answered inline from memory, or by a small pool of threads. [`open`] says what is
+//! compared before a store is used, [`mirror`] how control rows survive the loss of a disk, [`reserve`] what a full
+//! disk does. Nothing here knows a key or a plaintext.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rocksdb::Cache;
+use tokio::sync::oneshot;
+
+use crate::domain::{Clock, StoreId};
+
+use self::{
+    committer::{Committer, Request, Shared, Start},
+    database::Cached,
+    error::at,
+    group::{Pair, Submission},
+    lock::DirLock,
+    readers::Pool,
+    reserve::Reserve,
+    stats::{Counters, Outcome},
+};
+use super::{Commit, Committed, Row, Space, Store, StoreError};
+
+mod committer;
+mod database;
+mod error;
+mod group;
+mod lock;
+pub mod mirror;
+mod open;
+mod options;
+mod overlay;
+mod readers;
+mod reserve;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use self::{error::OpenError, open::Rebuilt, options::EmbeddedOptions, reserve::Health, stats::Stats};
+
+/// A scan of at most so many rows is tried inline.
+const INLINE_SCAN_ROWS: usize = 256;
+const COMPACTIONS_WAITING: usize = 64;
+
+/// An open store. Closed by [`Embedded::close`] or when dropped.
+pub struct Embedded {
+    store_id: StoreId,
+    shared: Arc<Shared>,
+    queue: SyncSender<Request>,
+    readers: Pool,
+    compactor: Pool,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<DirLock>>,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("store_id", &self.store_id).field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Makes an empty store and its mirror.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] if there is one, or what is left of one.
+    pub fn create(options: &EmbeddedOptions, store_id: StoreId) -> Result<(), OpenError> {
+        open::create(options, store_id)
+    }
+
+    /// Opens a store: locks it, proves format, databases and mirror, brings the mirror up to date, starts the threads.
+    ///
+    /// # Errors
+    /// [`OpenError`] names what is wrong; nothing but a torn end was changed.
+    pub fn open(options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        open::check_format(&options)?;
+        let lock = DirLock::take(&options.dir)?;
+        let reserve = Reserve::open(&options).map_err(at(options.dir.display()))?;
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let (pair, states) = open::open_pair(&options, &cache)?;
+        let mirror = open::open_mirror(&options, &states, &pair.control)?;
+        let counters = Counters::default();
+        Counters::register();
+        counters.looked(reserve.health(), reserve.free());
+        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters });
+        let (queue, requests) = sync_channel(options.queue_len);
+        let thread = at("starting threads");
+        let threads = || {
+            let readers = Pool::start("lethe-read", options.reader_threads, options.reader_queue_len)?;
+            let compactor = Pool::start("lethe-compact", 1, COMPACTIONS_WAITING)?;
+            let start = Start {
+                shared: Arc::clone(&shared),
+                options,
+                cache,
+                clock,
+                queue: requests,
+                mirror,
+                reserve,
+                control: states.control,
+                data: states.data,
+            };
+            let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || Committer::new(start).run())?;
+            Ok((readers, compactor, committer))
+        };
+        let (readers, compactor, committer) = threads().map_err(thread)?;
+        let committer = Mutex::new(Some(committer));
+        Ok(Arc::new(Self { store_id: states.store_id, shared, queue, readers, compactor, committer, lock: Mutex::new(Some(lock)) }))
+    }
+
+    /// Rebuilds a lost or rolled-back control store from its mirror, offline. The old one is moved aside.
+    ///
+    /// # Errors
+    /// [`OpenError`], above all those of the mirror.
+    pub fn rebuild_control_from_mirror(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
+        open::rebuild_control(options)
+    }
+
+    /// Makes a lost mirror anew from the control store, offline. Returns the control store's sequence number.
+    ///
+    /// # Errors
+    /// [`OpenError`], above all those of the databases.
+    pub fn rebuild_mirror_from_control(options: &EmbeddedOptions) -> Result<u64, OpenError> {
+        open::rebuild_mirror(options)
+    }
+
+    /// The store's id, as both databases and the mirror have it.
+    #[must_use]
+    pub const fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
+    /// What the store can do now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.counters.health()
+    }
+
+    /// Numbers since the store was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats()
+    }
+
+    /// Ends the store: what waits is answered, all is synced, threads end, databases close, the lock is given up. Blocks.
+    pub fn close(&self) {
+        let Some(committer) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        // It ends by itself if it is gone already.
+        drop(self.queue.send(Request::Stop));
+        drop(committer.join());
+        let stop = |pair: &Pair| {
+            pair.control.stop_background_work();
+            pair.data.stop_background_work();
+            Ok(())
+        };
+        // Closed already after a failed write: then there is nothing to stop.
+        drop(self.shared.with(stop));
+        self.compactor.stop();
+        self.readers.stop();
+        drop(self.shared.pair.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn enqueue(&self, request: Request) -> Result<(), StoreError> {
+        self.queue.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let cached = self.shared.with(|pair| pair.of(space.database()).get_cached(space, key))?;
+        self.shared.counters.read(matches!(cached, Cached::Hit(_)));
+        if let Cached::Hit(value) = cached {
+            return Ok(value);
+        }
+        let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
+        self.readers.run(move || shared.with(|pair| pair.of(space.database()).get(space, &key))).await
+    }
+
+    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        if from >= to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        if limit <= INLINE_SCAN_ROWS {
+            let cached = self.shared.with(|pair| pair.of(space.database()).scan_cached(space, from, to, limit))?;
+            self.shared.counters.read(matches!(cached, Cached::Hit(_)));
+            if let Cached::Hit(rows) = cached {
+                return Ok(rows);
+            }
+        }
+        let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
+        self.readers.run(move || shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        group::inspect(&commit.writes)?;
+        let (answer, answered) = oneshot::channel();
+        self.shared.counters.queued();
+        if let Err(error) = self.enqueue(Request::Commit(Submission { commit, answer })) {
+            self.shared.counters.unqueued();
+            self.shared.counters.answered(if error == StoreError::Busy { Outcome::Busy } else { Outcome::Failed });
+            return Err(error);
+        }
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn sync_mirror(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Request::SyncMirror(answer))?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
+        self.compactor.run(move || shared.with(|pair| pair.of(space.database()).compact(space, &from, &to))).await
+    }
+}

@@ -1,0 +1,293 @@
+//! One RocksDB database: its settings, reads, and the rows it keeps about itself.
+//!
+//! Each [`Space`] is a column family; the default one holds the database's own rows: format, store id, sequence
+//! numbers. Values are ciphertext, so nothing is compressed. WAL files are never recycled, so a torn last record is
+//! told from damage; damage is refused at open, and all table files are opened then.
+
+use std::{io, path::Path};
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
+    DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+};
+
+use super::{
+    super::{Database, Row, Space, StoreError, Write},
+    error::OpenError,
+    options::EmbeddedOptions,
+};
+
+const OWN: &str = "default";
+/// Old versions of rows leave the files within this time, even where nothing is written.
+const PERIODIC_COMPACTION_SECS: u64 = 7 * 24 * 3_600;
+const SPACES: [Space; 6] = [Space::Control, Space::ControlAudit, Space::Records, Space::Blobs, Space::Index, Space::DataAudit];
+
+const fn family(space: Space) -> &'static str {
+    match space {
+        Space::Control => "control",
+        Space::ControlAudit => "control-audit",
+        Space::Records => "records",
+        Space::Blobs => "blobs",
+        Space::Index => "index",
+        Space::DataAudit => "data-audit",
+    }
+}
+
+/// What a read of the cache alone gave.
+pub(super) enum Cached<T> {
+    Hit(T),
+    Miss,
+}
+
+/// An open database.
+pub(super) struct Rocks {
+    db: DB,
+    which: Database,
+}
+
+impl Database {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
+
+    fn spaces(self) -> impl Iterator<Item = Space> {
+        SPACES.into_iter().filter(move |space| space.database() == self)
+    }
+}
+
+fn settings(which: Database, options: &EmbeddedOptions, create: bool) -> Options {
+    let memtables = match which {
+        Database::Control => options.memtable_bytes / 4,
+        Database::Data => options.memtable_bytes,
+    };
+    let mut db = Options::default();
+    db.create_if_missing(create);
+    db.create_missing_column_families(create);
+    db.set_error_if_exists(create);
+    db.set_paranoid_checks(true);
+    db.set_recycle_log_file_num(0);
+    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    db.set_track_and_verify_wals_in_manifest(true);
+    db.set_db_write_buffer_size(memtables);
+    db.set_max_total_wal_size(u64::try_from(memtables).unwrap_or(u64::MAX).saturating_mul(2));
+    db.set_max_open_files(-1);
+    db.set_max_background_jobs(2);
+    db.set_bytes_per_sync(1024 * 1024);
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(4);
+    db.set_max_log_file_size(4 * 1024 * 1024);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db
+}
+
+fn family_settings(options: &EmbeddedOptions, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(16 * 1024);
+    table.set_format_version(6);
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&table);
+    family.set_compression_type(DBCompressionType::None);
+    family.set_bottommost_compression_type(DBCompressionType::None);
+    family.set_periodic_compaction_seconds(PERIODIC_COMPACTION_SECS);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_write_buffer_size(options.memtable_bytes);
+    family
+}
+
+impl Rocks {
+    /// Opens a database, or makes it. All its table files are opened and its WAL is read.
+    pub(super) fn open(path: &Path, which: Database, options: &EmbeddedOptions, cache: &Cache, create: bool) -> Result<Self, OpenError> {
+        let families = [OWN].into_iter().chain(which.spaces().map(family));
+        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(options, cache)));
+        let db = DB::open_cf_descriptors(&settings(which, options, create), path, families)
+            .map_err(|error| OpenError::Damaged { database: which.name(), detail: error.into_string() })?;
+        Ok(Self { db, which })
+    }
+
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("{}: no column family {name}", self.which.name())))
+    }
+
+    fn failed(&self, error: rocksdb::Error) -> StoreError {
+        let kind = error.kind();
+        let text = format!("{}: {}", self.which.name(), error.into_string());
+        if kind == ErrorKind::Corruption { StoreError::Damaged(text) } else { StoreError::Io(text) }
+    }
+
+    /// Reads a row from memory alone.
+    pub(super) fn get_cached(&self, space: Space, key: &[u8]) -> Result<Cached<Option<Bytes>>, StoreError> {
+        let mut read = ReadOptions::default();
+        read.set_read_tier(ReadTier::BlockCache);
+        match self.db.get_pinned_cf_opt(self.family(family(space))?, key, &read) {
+            Ok(value) => Ok(Cached::Hit(value.map(|value| Bytes::copy_from_slice(&value)))),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Reads a row; may wait for the disk.
+    pub(super) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.judge(space, key, |value| value.map(Bytes::copy_from_slice))
+    }
+
+    /// Hands a row's value to `judge` without copying it; may wait for the disk.
+    pub(super) fn judge<T>(&self, space: Space, key: &[u8], judge: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StoreError> {
+        let value = self.db.get_pinned_cf(self.family(family(space))?, key).map_err(|error| self.failed(error))?;
+        Ok(judge(value.as_deref()))
+    }
+
+    fn iterator(&self, space: Space, from: &[u8], to: &[u8], mut read: ReadOptions) -> Result<DBRawIterator<'_>, StoreError> {
+        read.set_iterate_upper_bound(to);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family(space))?, read);
+        rows.seek(from);
+        Ok(rows)
+    }
+
+    fn collect(rows: &mut DBRawIterator<'_>, limit: usize) -> Result<Vec<Row>, rocksdb::Error> {
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some((key, value)) = rows.item() else { break };
+            found.push(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+            rows.next();
+        }
+        rows.status().map(|()| found)
+    }
+
+    /// Reads a range from memory alone.
+    pub(super) fn scan_cached(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Cached<Vec<Row>>, StoreError> {
+        let mut read = ReadOptions::default();
+        read.set_read_tier(ReadTier::BlockCache);
+        match Self::collect(&mut self.iterator(space, from, to, read)?, limit) {
+            Ok(rows) => Ok(Cached::Hit(rows)),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Reads a range; may wait for the disk.
+    pub(super) fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        Self::collect(&mut self.iterator(space, from, to, ReadOptions::default())?, limit).map_err(|error| self.failed(error))
+    }
+
+    /// All rows of all spaces, space by space.
+    pub(super) fn rows(&self) -> impl Iterator<Item = io::Result<(Space, Row)>> {
+        self.which.spaces().flat_map(move |space| Rows { rocks: self, space, rows: None, done: false })
+    }
+
+    /// A row the database keeps about itself.
+    pub(super) fn own_row(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get(key).map_err(|error| self.failed(error))
+    }
+
+    /// Writes a batch; with `sync` it is on disk when this returns.
+    pub(super) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut how = WriteOptions::default();
+        how.set_sync(sync);
+        self.db.write_opt(batch, &how).map_err(|error| self.failed(error))
+    }
+
+    /// Syncs what was written without.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|error| self.failed(error))
+    }
+
+    /// Writes what is held in memory to files; does not wait for the end.
+    pub(super) fn start_flush(&self) -> Result<(), StoreError> {
+        self.flush(false)
+    }
+
+    /// Writes what is held in memory to files.
+    pub(super) fn flush(&self, wait: bool) -> Result<(), StoreError> {
+        let mut how = rocksdb::FlushOptions::default();
+        how.set_wait(wait);
+        for name in [OWN].into_iter().chain(self.which.spaces().map(family)) {
+            self.db.flush_cf_opt(self.family(name)?, &how).map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that are held in memory and still need space in files.
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        let of = |name| {
+            let family = self.family(name).ok()?;
+            self.db.property_int_value_cf(family, "rocksdb.cur-size-all-mem-tables").ok().flatten()
+        };
+        [OWN].into_iter().chain(self.which.spaces().map(family)).filter_map(of).fold(0, u64::saturating_add)
+    }
+
+    /// Compacts a range down to the last level, so that removed rows leave the files.
+    pub(super) fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let mut how = CompactOptions::default();
+        how.set_exclusive_manual_compaction(false);
+        how.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        self.flush(true)?;
+        self.db.compact_range_cf_opt(self.family(family(space))?, Some(from), Some(to), &how);
+        Ok(())
+    }
+
+    /// Ends compactions and flushes, so that the database can be closed.
+    pub(super) fn stop_background_work(&self) {
+        self.db.cancel_all_background_work(true);
+    }
+
+    /// Appends a change to a batch.
+    pub(super) fn put_write(&self, batch: &mut WriteBatch, write: &Write) -> Result<(), StoreError> {
+        match write {
+            Write::Put { space, key, value } => batch.put_cf(self.family(family(*space))?, key, value),
+            Write::Delete { space, key } => batch.delete_cf(self.family(family(*space))?, key),
+            Write::DeleteRange { space, from, to } if from < to => batch.delete_range_cf(self.family(family(*space))?, from, to),
+            Write::DeleteRange { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+struct Rows<'a> {
+    rocks: &'a Rocks,
+    space: Space,
+    rows: Option<DBRawIterator<'a>>,
+    done: bool,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = io::Result<(Space, Row)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let rows = match &mut self.rows {
+            Some(rows) => {
+                rows.next();
+                rows
+            }
+            none => match self.rocks.family(family(self.space)) {
+                Ok(family) => {
+                    let rows = none.insert(self.rocks.db.raw_iterator_cf(family));
+                    rows.seek_to_first();
+                    rows
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(io::Error::other(error)));
+                }
+            },
+        };
+        if let Some((key, value)) = rows.item() {
+            let row = Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) };
+            return Some(Ok((self.space, row)));
+        }
+        self.done = true;
+        rows.status().err().map(|error| Err(io::Error::other(error)))
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a store was not opened. Each reason has a name of its own, which operators look up.
+
+use std::path::PathBuf;
+
+/// Why a store was not opened, created or rebuilt. Messages begin with the [name](OpenError::name).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("store-locked: another process has {0} open")]
+    Locked(PathBuf),
+    /// There is no store.
+    #[error("store-missing: no store at {0}")]
+    Missing(PathBuf),
+    /// There is a store already, or what is left of one.
+    #[error("store-exists: {0} is already there")]
+    Exists(PathBuf),
+    /// Written by a version that this one does not know.
+    #[error("unknown-format: {place} has format {found}, this version knows {known}")]
+    UnknownFormat {
+        /// Where.
+        place: String,
+        /// What is there.
+        found: String,
+        /// What would be understood.
+        known: u32,
+    },
+    /// Control, data and mirror are not of one store.
+    #[error("foreign-store: {0} belongs to another store")]
+    Foreign(&'static str),
+    /// The control store is older than the data store has seen: an old copy was put back.
+    #[error("control-behind-data: control store is at {control}, data store has seen {data}; rebuild the control store from its mirror")]
+    ControlBehindData {
+        /// The control store's sequence number.
+        control: u64,
+        /// The one the data store has seen.
+        data: u64,
+    },
+    /// The control store is older than its mirror: it was lost or an old copy was put back.
+    #[error("control-behind-mirror: control store is at {control}, its mirror at {mirror}; rebuild the control store from its mirror")]
+    ControlBehindMirror {
+        /// The control store's sequence number.
+        control: u64,
+        /// The mirror's.
+        mirror: u64,
+    },
+    /// Control store and mirror took different ways from a common past.
+    #[error("mirror-diverged: control store and mirror differ at {0}: one of them is a copy that was written to elsewhere")]
+    MirrorDiverged(u64),
+    /// There is no mirror.
+    #[error("mirror-missing: no mirror at {0}; if its disk is lost for good, make a new one from the control store")]
+    MirrorMissing(PathBuf),
+    /// The mirror is damaged before its end.
+    #[error("mirror-damaged: {path} at byte {offset}: {detail}")]
+    MirrorDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        detail: &'static str,
+    },
+    /// A database is damaged.
+    #[error("{database}-damaged: {detail}")]
+    Damaged {
+        /// `control` or `data`.
+        database: &'static str,
+        /// What the engine says: file, place, reason.
+        detail: String,
+    },
+    /// The operating system refused.
+    #[error("store-io: {place}: {source}")]
+    Io {
+        /// What was being done.
+        place: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl OpenError {
+    /// The name, as documents have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Locked(_) => "store-locked",
+            Self::Missing(_) => "store-missing",
+            Self::Exists(_) => "store-exists",
+            Self::UnknownFormat { .. } => "unknown-format",
+            Self::Foreign(_) => "foreign-store",
+            Self::ControlBehindData { .. } => "control-behind-data",
+            Self::ControlBehindMirror { .. } => "control-behind-mirror",
+            Self::MirrorDiverged(_) => "mirror-diverged",
+            Self::MirrorMissing(_) => "mirror-missing",
+            Self::MirrorDamaged { .. } => "mirror-damaged",
+            Self::Damaged { database, .. } => match database.as_bytes() {
+                b"control" => "control-damaged",
+                _ => "data-damaged",
+            },
+            Self::Io { .. } => "store-io",
+        }
+    }
+}
+
+/// Names the place in an I/O error.
+pub(super) fn at(place: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> OpenError {
+    move |source| OpenError::Io { place: place.to_string(), source }
+}

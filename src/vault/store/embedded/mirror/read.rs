@@ -1,0 +1,128 @@
+//! Reading the mirror's log from its beginning, each frame proven.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek as _, SeekFrom},
+    path::Path,
+};
+
+use crate::domain::StoreId;
+
+use super::{
+    super::error::{OpenError, at},
+    Base, FORMAT, State,
+    frame::{self, DIGEST_LEN, Digest, Frame, HEADER_LEN, Kind, OVERHEAD},
+};
+
+/// What a log holds, read to its end.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) store_id: StoreId,
+    pub(super) state: State,
+    /// Bytes of the snapshot at the beginning.
+    pub(super) base_len: u64,
+    /// Bytes of all whole frames; what lies behind is a torn tail.
+    pub(super) len: u64,
+}
+
+/// Reads `path` and hands the body of each frame with rows or changes to `each`, in order.
+pub(super) fn read(path: &Path, mut each: impl FnMut(Kind, &[u8]) -> Option<()>) -> Result<Contents, OpenError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::MirrorMissing(path.to_owned())),
+        Err(error) => return Err(at(path.display())(error)),
+    };
+    let mut input = BufReader::with_capacity(1024 * 1024, file);
+    let mut offset = 0_u64;
+    let damaged = |offset, detail| OpenError::MirrorDamaged { path: path.to_owned(), offset, detail };
+    let mut store_id = None;
+    let mut base: Option<Base> = None;
+    let mut previous: Digest = [0; DIGEST_LEN];
+    let mut seq = 0;
+    loop {
+        let frame = match next(&mut input).map_err(at(path.display()))? {
+            Next::End => break,
+            Next::Whole(frame) => frame,
+            Next::Broken if base.is_none() => return Err(damaged(offset, "the snapshot is not whole")),
+            Next::Broken if whole_frame_behind(path, offset).map_err(at(path.display()))? => {
+                return Err(damaged(offset, "a frame is damaged, and whole frames follow"));
+            }
+            Next::Broken => break,
+        };
+        if frame.previous != previous {
+            return Err(damaged(offset, "a frame does not follow from the one before it"));
+        }
+        previous = frame.digest;
+        match (frame.kind, &base, store_id) {
+            (Kind::Head, None, None) => store_id = Some(parse_head(path, &frame.body).ok_or_else(|| damaged(offset, "unreadable head"))??),
+            (Kind::Rows, None, Some(_)) => {}
+            (Kind::Base, None, Some(_)) => {
+                seq = frame.seq;
+                previous = frame.body.as_slice().try_into().map_err(|_| damaged(offset, "unreadable base"))?;
+                base = Some(Base { len: offset.saturating_add(frame_len(&frame)) });
+            }
+            (Kind::Delta, Some(_), _) if frame.seq == seq.saturating_add(1) => seq = frame.seq,
+            _ => return Err(damaged(offset, "a frame is out of place")),
+        }
+        if matches!(frame.kind, Kind::Rows | Kind::Delta) {
+            each(frame.kind, &frame.body).ok_or_else(|| damaged(offset, "unreadable rows"))?;
+        }
+        offset = offset.saturating_add(frame_len(&frame));
+    }
+    match (store_id, base) {
+        (Some(store_id), Some(base)) => Ok(Contents { store_id, state: State { seq, digest: previous }, base_len: base.len, len: offset }),
+        _ => Err(damaged(offset, "the snapshot is not whole")),
+    }
+}
+
+fn frame_len(frame: &Frame) -> u64 {
+    (frame.body.len() as u64).saturating_add(OVERHEAD as u64)
+}
+
+fn parse_head(path: &Path, body: &[u8]) -> Option<Result<StoreId, OpenError>> {
+    let (format, store_id) = body.split_first_chunk::<4>()?;
+    let format = u32::from_be_bytes(*format);
+    if format != FORMAT {
+        return Some(Err(OpenError::UnknownFormat { place: path.display().to_string(), found: format.to_string(), known: FORMAT }));
+    }
+    store_id.try_into().ok().map(StoreId).map(Ok)
+}
+
+enum Next {
+    End,
+    Whole(Frame),
+    Broken,
+}
+
+fn next(input: &mut impl Read) -> io::Result<Next> {
+    let mut header = Vec::with_capacity(HEADER_LEN);
+    input.take(HEADER_LEN as u64).read_to_end(&mut header)?;
+    if header.is_empty() {
+        return Ok(Next::End);
+    }
+    let Ok(header) = <[u8; HEADER_LEN]>::try_from(header) else { return Ok(Next::Broken) };
+    let Some(len) = frame::body_len(&header) else { return Ok(Next::Broken) };
+    let mut body = Vec::new();
+    input.take(len as u64).read_to_end(&mut body)?;
+    let mut digest = Vec::with_capacity(DIGEST_LEN);
+    input.take(DIGEST_LEN as u64).read_to_end(&mut digest)?;
+    let whole = Digest::try_from(digest).ok().filter(|_| body.len() == len);
+    Ok(whole.and_then(|digest| frame::decode(&header, body, digest)).map_or(Next::Broken, Next::Whole))
+}
+
+/// Whether a frame that proves itself begins anywhere behind `offset`.
+fn whole_frame_behind(path: &Path, offset: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset.saturating_add(1)))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    let mut tail = rest.as_slice();
+    while let Some(start) = tail.windows(frame::MAGIC.len()).position(|window| window == frame::MAGIC) {
+        tail = tail.get(start..).unwrap_or_default();
+        if let Next::Whole(_) = next(&mut &*tail)? {
+            return Ok(true);
+        }
+        tail = tail.get(1..).unwrap_or_default();
+    }
+    Ok(false)
+}

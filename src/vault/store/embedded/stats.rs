@@ -1,0 +1,156 @@
+//! What the store counts: plain numbers for tests and doctors, and the same as metrics.
+
+use std::{
+    sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::reserve::Health;
+
+/// Numbers since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Commits that were stored.
+    pub committed: u64,
+    /// Commits whose preconditions did not hold.
+    pub conflicts: u64,
+    /// Commits that were refused or failed for other reasons.
+    pub refused: u64,
+    /// Groups that were written.
+    pub groups: u64,
+    /// Commits in the largest group.
+    pub largest_group: u64,
+    /// Commits that wait now.
+    pub queue_depth: u64,
+    /// Writes that were synced: control batches, mirror frames and data batches.
+    pub syncs: u64,
+    /// Time they took together, in nanoseconds.
+    pub sync_nanos: u64,
+    /// Reads answered from memory.
+    pub cached_reads: u64,
+    /// Reads that went to a thread.
+    pub pool_reads: u64,
+    /// Free bytes of the store's disk when last looked.
+    pub free_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    committed: AtomicU64,
+    conflicts: AtomicU64,
+    refused: AtomicU64,
+    groups: AtomicU64,
+    largest_group: AtomicU64,
+    queue_depth: AtomicU64,
+    syncs: AtomicU64,
+    sync_nanos: AtomicU64,
+    cached_reads: AtomicU64,
+    pool_reads: AtomicU64,
+    free_bytes: AtomicU64,
+    health: AtomicU8,
+}
+
+/// How a commit was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    Committed,
+    Conflict,
+    Busy,
+    DiskFull,
+    Failed,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Conflict => "conflict",
+            Self::Busy => "busy",
+            Self::DiskFull => "disk-full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Counters {
+    /// Starts every series at zero.
+    pub(super) fn register() {
+        for outcome in [Outcome::Committed, Outcome::Conflict, Outcome::Busy, Outcome::DiskFull, Outcome::Failed] {
+            metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).absolute(0);
+        }
+        for path in ["cache", "pool"] {
+            metrics::counter!("lethe_store_reads_total", "path" => path).absolute(0);
+        }
+    }
+
+    pub(super) fn queued(&self) {
+        self.queue_depth.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn unqueued(&self) {
+        self.queue_depth.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn answered(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Committed => &self.committed,
+            Outcome::Conflict => &self.conflicts,
+            Outcome::Busy | Outcome::DiskFull | Outcome::Failed => &self.refused,
+        };
+        counter.fetch_add(1, Relaxed);
+        metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).increment(1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats; counts stay far below 2^52")]
+    pub(super) fn wrote_group(&self, commits: usize) {
+        self.groups.fetch_add(1, Relaxed);
+        self.largest_group.fetch_max(commits as u64, Relaxed);
+        metrics::histogram!("lethe_store_group_size").record(commits as f64);
+        metrics::gauge!("lethe_store_queue_depth").set(self.queue_depth.load(Relaxed) as f64);
+    }
+
+    pub(super) fn synced(&self, what: &'static str, took: Duration) {
+        self.syncs.fetch_add(1, Relaxed);
+        self.sync_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        metrics::histogram!("lethe_store_fsync_seconds", "what" => what).record(took.as_secs_f64());
+    }
+
+    pub(super) fn read(&self, cached: bool) {
+        let (counter, path) = if cached { (&self.cached_reads, "cache") } else { (&self.pool_reads, "pool") };
+        counter.fetch_add(1, Relaxed);
+        metrics::counter!("lethe_store_reads_total", "path" => path).increment(1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats; a rounded byte count will do")]
+    pub(super) fn looked(&self, health: Health, free_bytes: u64) {
+        self.health.store(health as u8, Relaxed);
+        self.free_bytes.store(free_bytes, Relaxed);
+        metrics::gauge!("lethe_store_health").set(f64::from(health as u8));
+        metrics::gauge!("lethe_store_free_bytes").set(free_bytes as f64);
+    }
+
+    pub(super) fn close(&self) {
+        self.health.store(Health::Closed as u8, Relaxed);
+        metrics::gauge!("lethe_store_health").set(f64::from(Health::Closed as u8));
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health::from_u8(self.health.load(Relaxed))
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            committed: self.committed.load(Relaxed),
+            conflicts: self.conflicts.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            groups: self.groups.load(Relaxed),
+            largest_group: self.largest_group.load(Relaxed),
+            queue_depth: self.queue_depth.load(Relaxed),
+            syncs: self.syncs.load(Relaxed),
+            sync_nanos: self.sync_nanos.load(Relaxed),
+            cached_reads: self.cached_reads.load(Relaxed),
+            pool_reads: self.pool_reads.load(Relaxed),
+            free_bytes: self.free_bytes.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use super::super::{
+    Durability, Expect, Tail, Urgency, Write,
+    contract::{self, check, commit, put},
+};
+use super::*;
+use crate::domain::SystemClock;
+
+const STORE: StoreId = StoreId([7; 16]);
+
+/// A store in a directory of its own, small and unsynced: what these tests prove needs no disk.
+struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let fixture = Self { dir: TempDir::new().unwrap() };
+        Embedded::create(&fixture.options(), STORE).unwrap();
+        fixture
+    }
+
+    fn options(&self) -> EmbeddedOptions {
+        EmbeddedOptions {
+            block_cache_bytes: 8 * 1024 * 1024,
+            memtable_bytes: 4 * 1024 * 1024,
+            reserve_bytes: 1024 * 1024,
+            mirror_ahead_bytes: 64 * 1024,
+            danger_skip_sync: true,
+            ..EmbeddedOptions::new(self.dir.path().join("store"), self.dir.path().join("mirror"))
+        }
+    }
+
+    fn open_with(&self, change: impl FnOnce(&mut EmbeddedOptions)) -> Arc<Embedded> {
+        let mut options = self.options();
+        change(&mut options);
+        Embedded::open(options, Arc::new(SystemClock)).unwrap()
+    }
+
+    fn open(&self) -> Arc<Embedded> {
+        self.open_with(|_| ())
+    }
+}
+
+contract::suite!({
+    let fixture = Fixture::new();
+    let store: Arc<dyn Store> = fixture.open();
+    (store, fixture)
+});
+
+/// Tells that the committer is here, and holds it until told to go on.
+struct Gate {
+    entered: mpsc::SyncSender<()>,
+    open: mpsc::Receiver<()>,
+}
+
+impl Tail for Gate {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        self.entered.send(()).unwrap();
+        self.open.recv().unwrap();
+        Ok(vec![])
+    }
+
+    fn settled(&mut self, _stored: bool) {}
+}
+
+fn gated() -> (mpsc::Receiver<()>, mpsc::SyncSender<()>, Commit) {
+    let (entered, has_entered) = mpsc::sync_channel(1);
+    let (opener, open) = mpsc::sync_channel(1);
+    let tail = Some(Box::new(Gate { entered, open }) as Box<dyn Tail>);
+    (has_entered, opener, Commit { checks: vec![], writes: vec![], tail, durability: Durability::Written, urgency: Urgency::Normal })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_busy_and_what_waits_becomes_one_group() {
+    let fixture = Fixture::new();
+    let store = fixture.open_with(|options| options.queue_len = 10);
+    let (entered, open, gate) = gated();
+    let mut held = std::pin::pin!(store.commit(gate));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    entered.recv().unwrap();
+    let mut waiting: Vec<_> = (0..10_u8).map(|n| Box::pin(store.commit(commit(vec![], vec![put(Space::Records, vec![n], "x")])))).collect();
+    for one in &mut waiting {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    assert_eq!(store.commit(commit(vec![], vec![put(Space::Records, "one too many", "x")])).await, Err(StoreError::Busy));
+    open.send(()).unwrap();
+    assert!(held.await.is_ok());
+    for one in waiting {
+        assert!(one.await.is_ok());
+    }
+    let stats = store.stats();
+    assert_eq!((stats.committed, stats.refused, stats.groups, stats.largest_group, stats.queue_depth), (11, 1, 1, 11, 0));
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_is_still_done() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let (entered, open, gate) = gated();
+    let mut held = std::pin::pin!(store.commit(gate));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    entered.recv().unwrap();
+    {
+        let mut abandoned = std::pin::pin!(store.commit(commit(vec![], vec![put(Space::Records, "row", "x")])));
+        assert!(futures_util::poll!(&mut abandoned).is_pending());
+    }
+    open.send(()).unwrap();
+    // Comes after it in the queue.
+    assert!(store.commit(commit(vec![check(Space::Records, "row", Expect::Present)], vec![])).await.is_ok());
+}
+
+#[tokio::test]
+async fn reads_come_from_memory_until_they_cannot() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let rows = (0..200_u8).map(|n| put(Space::Records, vec![n], vec![n; 1_000])).collect();
+    store.commit(commit(vec![], rows)).await.unwrap();
+    store.get(Space::Records, &[1]).await.unwrap();
+    store.scan(Space::Records, &[0], &[9], 5).await.unwrap();
+    assert_eq!((store.stats().cached_reads, store.stats().pool_reads), (2, 0));
+    store.shared.with(|pair| pair.data.flush(true)).unwrap();
+    store.close();
+    let store = fixture.open();
+    for expected in [(0, 1), (1, 1)] {
+        assert_eq!(store.get(Space::Records, &[1]).await, Ok(Some(vec![1; 1_000].into())));
+        assert_eq!((store.stats().cached_reads, store.stats().pool_reads), expected);
+    }
+    for expected in [(1, 2), (2, 2)] {
+        assert_eq!(store.scan(Space::Records, &[100], &[200], 30).await.unwrap().len(), 30);
+        assert_eq!((store.stats().cached_reads, store.stats().pool_reads), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_store_takes_and_gives_nothing() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    store.close();
+    assert_eq!(store.health(), Health::Closed);
+    assert_eq!(store.commit(commit(vec![], vec![])).await, Err(StoreError::Closed));
+    assert_eq!(store.get(Space::Control, b"row").await, Err(StoreError::Closed));
+    assert_eq!(store.sync_mirror().await, Err(StoreError::Closed));
+    assert_eq!(store.compact(Space::Control, b"a", b"b").await, Err(StoreError::Closed));
+    store.close();
+}
+
+#[tokio::test]
+async fn a_compaction_under_way_does_not_keep_the_store_from_closing() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    store.commit(commit(vec![], (0..200_u8).map(|n| put(Space::Records, vec![n], vec![n; 10_000])).collect())).await.unwrap();
+    let mut compacting = std::pin::pin!(store.compact(Space::Records, &[0], &[255]));
+    let early = futures_util::poll!(&mut compacting);
+    store.close();
+    // It was done or was cut; either way it is answered.
+    let result = if let std::task::Poll::Ready(result) = early { result } else { compacting.await };
+    assert!(matches!(result, Ok(()) | Err(StoreError::Closed | StoreError::Io(_))), "{result:?}");
+    assert_eq!(fixture.open().get(Space::Records, &[9]).await, Ok(Some(vec![9; 10_000].into())));
+}
