@@ -15,9 +15,11 @@ mod collection;
 mod completions;
 mod confirm;
 mod connection;
+mod doctor;
 mod export;
 mod failure;
 mod import;
+mod log;
 mod output;
 mod record;
 mod shred;
@@ -78,6 +80,11 @@ enum Command {
     /// List and verify a tenant's audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Copy, verify and keep the heads of the public log of certificates.
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Examine a store's configuration and machine, and say what to change.
+    Doctor(doctor::Args),
     /// Print a shell's completion script.
     Completions(completions::Args),
 }
@@ -125,6 +132,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
+            Command::Log(command) => log::run(command, &connection, &mut out).await,
+            Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Completions(args) => completions::run(&args, &mut out),
         }
     })?;

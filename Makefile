@@ -1,0 +1,55 @@
+# Lethe. `make run` shows it, `make test` tests it; both install what they need on Debian.
+#
+# One profile (release) for everything, and a target directory outside the checkout, so that RocksDB
+# is compiled once however often the tree is cloned.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CACHE := $(HOME)/.cache/lethe
+export CARGO_TARGET_DIR ?= $(if $(LETHE_TARGET_DIR),$(LETHE_TARGET_DIR),$(CACHE)/target)
+TOOLS := $(CACHE)/tools
+DENY_VERSION := 0.18.9
+CARGO_DENY := $(TOOLS)/bin/cargo-deny
+CARGO := cargo
+
+.PHONY: help run test bench proof fmt lint doc deny ci build packages
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+packages:
+	@scripts/install-packages
+
+build: packages ## the program
+	$(CARGO) build --release --locked
+
+run: build ## a server with demo keys and data, and a tour through it
+	scripts/tour
+
+test: packages ## all tests, within ten minutes once built
+	$(CARGO) test --release --locked
+
+proof: packages ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three
+	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture
+
+bench: packages ## the benchmarks
+	$(CARGO) bench --locked
+
+fmt: ## format the code
+	$(CARGO) fmt
+
+lint: packages ## formatting and clippy, warnings refused
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+
+doc: packages ## the documentation of the code, warnings refused
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --document-private-items
+
+deny: $(CARGO_DENY) ## licences, sources and bans of the dependency tree
+	$(CARGO_DENY) --locked check bans licenses sources
+
+$(CARGO_DENY):
+	CARGO_TARGET_DIR=$(CACHE)/target-tools $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)
+
+ci: ## everything before a merge
+	.ci/run

@@ -1,0 +1,294 @@
+//! `lethe doctor`: looks at a store's configuration and machine, and says what to change. Changes nothing.
+//!
+//! Each check is one function from what was read to findings; [`run`] lists them all and fails if one does.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::{
+    failure::{Failure, LOCAL},
+    output::Output,
+};
+use crate::{
+    config::{Config, Custody},
+    domain::{Clock, SystemClock, Timestamp},
+};
+
+/// `lethe doctor --dir D`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The store directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// As it should be.
+    Good,
+    /// It works, and is worth less than it could be.
+    Warning,
+    /// It must be changed.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    verdict: Verdict,
+    what: &'static str,
+    detail: String,
+    change: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &'static str, detail: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Good, what, detail: detail.into(), change: None }
+    }
+
+    fn warning(what: &'static str, detail: impl Into<String>, change: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, what, detail: detail.into(), change: Some(change.into()) }
+    }
+
+    fn bad(what: &'static str, detail: impl Into<String>, change: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Bad, what, detail: detail.into(), change: Some(change.into()) }
+    }
+}
+
+pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
+    let findings = match Config::load(&args.dir) {
+        Ok(config) => {
+            let mut findings = vec![Finding::good("configuration", config.dir.join(crate::config::FILE_NAME).display().to_string())];
+            findings.extend(permissions(&config));
+            findings.extend(media(&config));
+            findings.push(clock(&config, SystemClock.now()));
+            findings.extend(disks(&config));
+            findings.extend(limits());
+            findings.push(swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()));
+            findings
+        }
+        Err(error) => vec![Finding::bad("configuration", error.to_string(), "correct lethe.toml, or name the store directory with --dir")],
+    };
+    for finding in &findings {
+        let word = match finding.verdict {
+            Verdict::Good => "good",
+            Verdict::Warning => "warning",
+            Verdict::Bad => "bad",
+        };
+        let advice = finding.change.as_ref().map(|change| format!("\n         {change}")).unwrap_or_default();
+        out.say(
+            &format!("{word:<7}  {}: {}{advice}", finding.what, finding.detail),
+            &json!({ "verdict": word, "check": finding.what, "detail": finding.detail, "change": finding.change }),
+        )?;
+    }
+    out.flush()?;
+    if findings.iter().any(|finding| finding.verdict == Verdict::Bad) { Err(Failure::Reported(LOCAL)) } else { Ok(()) }
+}
+
+/// Secrets are for their owner alone; nobody else may change what the server reads.
+fn permissions(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut secrets = vec![config.paths.signing_key_file.clone()];
+    secrets.extend(config.custody.iter().map(|Custody::File { path }| path.clone()));
+    secrets.extend(config.server.tls_key_file.clone());
+    // The operator may have taken the token elsewhere; that is better still.
+    secrets.extend(Some(config.operator_token_file()).filter(|path| path.exists()));
+    for path in secrets {
+        let shown = path.display();
+        findings.push(match fs::symlink_metadata(&path) {
+            Err(error) => Finding::bad("permissions", format!("{shown}: {error}"), "put it back, or correct its path in lethe.toml"),
+            Ok(found) if found.mode() & 0o077 != 0 => Finding::bad(
+                "permissions",
+                format!("{shown}: others may use it (mode {:04o})", found.mode() & 0o7777),
+                format!("chmod 0600 {shown}"),
+            ),
+            Ok(_) => Finding::good("permissions", format!("{shown}: its owner's alone")),
+        });
+    }
+    let mut dirs = vec![config.dir.clone(), config.paths.mirror_dir.clone()];
+    dirs.extend(config.custody.iter().filter_map(|Custody::File { path }| path.parent().map(Path::to_path_buf)));
+    for path in dirs {
+        if fs::metadata(&path).is_ok_and(|found| found.mode() & 0o022 != 0) {
+            let shown = path.display();
+            findings.push(Finding::bad("permissions", format!("{shown}: others may put files there"), format!("chmod go-w {shown}")));
+        }
+    }
+    findings
+}
+
+/// Custody, mirror and data are worth most on media of their own.
+fn media(config: &Config) -> Vec<Finding> {
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    let store = device(&config.dir);
+    let shares = |path: &Path| device(path).is_some() && device(path) == store;
+    let mut findings = Vec::new();
+    for Custody::File { path } in config.custody.iter().filter(|Custody::File { path }| shares(path)) {
+        findings.push(Finding::warning(
+            "custody",
+            format!("{} is on the volume of the data: an image of it holds both", path.display()),
+            "give custody a small volume of its own that no backup and no snapshot reaches",
+        ));
+    }
+    if shares(&config.paths.mirror_dir) {
+        findings.push(Finding::warning(
+            "mirror",
+            format!(
+                "{} is on the volume of the control store: losing it loses both, and with them every record",
+                config.paths.mirror_dir.display()
+            ),
+            "set paths.mirror_dir to another disk",
+        ));
+    }
+    findings
+}
+
+/// A clock before the store's own files would make tokens and retention wrong.
+fn clock(config: &Config, now: Timestamp) -> Finding {
+    let secs = now.0.div_euclid(1_000);
+    let newest = [&config.dir, &config.paths.control_dir, &config.paths.data_dir]
+        .iter()
+        .filter_map(|dir| fs::read_dir(dir).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.metadata().ok().map(|found| found.mtime()))
+        .max();
+    match newest {
+        Some(newest) if newest > secs.saturating_add(60) => Finding::bad(
+            "clock",
+            format!("{} s behind the store's newest file", newest.saturating_sub(secs)),
+            "set the clock, and keep it with NTP",
+        ),
+        Some(_) | None => Finding::good("clock", now.to_rfc3339()),
+    }
+}
+
+/// Free space where things are written.
+fn disks(config: &Config) -> Vec<Finding> {
+    [("data", &config.paths.data_dir), ("control", &config.paths.control_dir), ("mirror", &config.paths.mirror_dir)]
+        .into_iter()
+        .map(|(name, path)| match rustix::fs::statvfs(path) {
+            Ok(found) => {
+                let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+                judge_disk(name, bytes(found.f_bavail), bytes(found.f_blocks), config.store.reserve_len_bytes)
+            }
+            Err(_) => {
+                Finding::bad("disk", format!("{name}: {} is not there", path.display()), "start the server once, or put the directory back")
+            }
+        })
+        .collect()
+}
+
+fn judge_disk(name: &str, free: u64, total: u64, reserve: u64) -> Finding {
+    let mib = |bytes: u64| bytes / 1_048_576;
+    let detail = format!("{name}: {} of {} MiB free", mib(free), mib(total));
+    if free < reserve {
+        Finding::bad("disk", detail, format!("make room: less than the reserve of {} MiB is left", mib(reserve)))
+    } else if free < total / 10 {
+        Finding::warning("disk", detail, "make room: less than a tenth is left")
+    } else {
+        Finding::good("disk", detail)
+    }
+}
+
+/// What the kernel allows this process.
+fn limits() -> [Finding; 2] {
+    use rustix::process::{Resource, getrlimit};
+    let current = |resource| getrlimit(resource).current;
+    [
+        judge_limit("memlock", current(Resource::Memlock), 8 * 1_048_576, "keys may be swapped out: raise it (systemd: LimitMEMLOCK=64M)"),
+        judge_limit("nofile", current(Resource::Nofile), 16_384, "connections may be refused: raise it (systemd: LimitNOFILE=65536)"),
+    ]
+}
+
+fn judge_limit(name: &str, current: Option<u64>, wanted: u64, change: &str) -> Finding {
+    match current {
+        None => Finding::good("limits", format!("{name}: unlimited")),
+        Some(current) if current >= wanted => Finding::good("limits", format!("{name}: {current}")),
+        Some(current) => Finding::warning("limits", format!("{name}: {current}, {wanted} would be better"), change),
+    }
+}
+
+/// Swap may hold plaintext and keys that could not be locked.
+fn swap(table: &str) -> Finding {
+    let on_disk: Vec<&str> =
+        table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).filter(|device| !device.contains("zram")).collect();
+    if on_disk.is_empty() {
+        return Finding::good("swap", "none on disk");
+    }
+    Finding::warning(
+        "swap",
+        format!("{} may hold values and keys", on_disk.join(", ")),
+        "switch it off, or encrypt it with a key made at each boot",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Config) {
+        let top = tempfile::tempdir().unwrap();
+        for dir in ["s/control", "s/data", "s-mirror", "s-custody"] {
+            fs::create_dir_all(top.path().join(dir)).unwrap();
+        }
+        for file in ["s/signing.key", "s-custody/root"] {
+            fs::write(top.path().join(file), "x").unwrap();
+            fs::set_permissions(top.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let text = "[paths]\nmirror_dir = \"../s-mirror\"\n[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n";
+        let config = Config::parse(text, &top.path().join("s")).unwrap();
+        (top, config)
+    }
+
+    fn bad(findings: &[Finding]) -> Vec<&Finding> {
+        findings.iter().filter(|finding| finding.verdict == Verdict::Bad).collect()
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_told_with_the_command_that_mends_it() {
+        let (_top, config) = store();
+        assert_eq!(bad(&permissions(&config)), Vec::<&Finding>::new());
+        fs::set_permissions(&config.paths.signing_key_file, fs::Permissions::from_mode(0o640)).unwrap();
+        let findings = permissions(&config);
+        assert!(bad(&findings)[0].change.as_deref().unwrap().starts_with("chmod 0600 "));
+        fs::remove_file(&config.paths.signing_key_file).unwrap();
+        assert_eq!(bad(&permissions(&config)).len(), 1);
+        fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(bad(&permissions(&config)).len(), 2);
+    }
+
+    #[test]
+    fn custody_and_mirror_on_the_datas_volume_are_warned_of() {
+        let (_top, config) = store();
+        let checks: Vec<&str> = media(&config).iter().map(|finding| finding.what).collect();
+        assert_eq!(checks, ["custody", "mirror"]);
+    }
+
+    #[test]
+    fn a_clock_behind_the_stores_files_is_bad() {
+        let (_top, config) = store();
+        let now = SystemClock.now();
+        assert_eq!(clock(&config, now).verdict, Verdict::Good);
+        assert_eq!(clock(&config, Timestamp(now.0 - 3_600_000)).verdict, Verdict::Bad);
+    }
+
+    #[test]
+    fn space_limits_and_swap_are_judged_by_what_the_server_needs() {
+        assert_eq!(judge_disk("data", 10, 100, 20).verdict, Verdict::Bad);
+        assert_eq!(judge_disk("data", 9, 100, 5).verdict, Verdict::Warning);
+        assert_eq!(judge_disk("data", 50, 100, 5).verdict, Verdict::Good);
+        assert_eq!(judge_limit("memlock", Some(65_536), 8 << 20, "").verdict, Verdict::Warning);
+        assert_eq!(judge_limit("memlock", None, 8 << 20, "").verdict, Verdict::Good);
+        let head = "Filename\tType\tSize\tUsed\tPriority\n";
+        assert_eq!(swap(head).verdict, Verdict::Good);
+        assert_eq!(swap(&format!("{head}/dev/zram0 partition 1 0 1\n")).verdict, Verdict::Good);
+        assert_eq!(swap(&format!("{head}/swapfile file 1 0 -2\n")).verdict, Verdict::Warning);
+    }
+}
