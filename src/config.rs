@@ -80,15 +80,6 @@ pub struct Server {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
-    /// What must never go back in time.
-    #[serde(default = "control_dir")]
-    pub control_dir: PathBuf,
-    /// What may be restored from a backup of any date.
-    #[serde(default = "data_dir")]
-    pub data_dir: PathBuf,
-    /// The public log of certificates and checkpoints.
-    #[serde(default = "log_dir")]
-    pub log_dir: PathBuf,
     /// A second copy of the control store, on a disk of its own.
     pub mirror_dir: PathBuf,
     /// The Ed25519 seed that signs certificates and checkpoints; mode 0600.
@@ -290,6 +281,30 @@ impl Config {
         self.dir.join(OPERATOR_TOKEN_FILE)
     }
 
+    /// Where what must never go back in time is.
+    #[must_use]
+    pub fn control_dir(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
+    /// Where what may be restored from a backup of any date is.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Where the public log of certificates and checkpoints is.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The public key of certificates and checkpoints, beside the signing key.
+    #[must_use]
+    pub fn public_key_file(&self) -> PathBuf {
+        self.paths.signing_key_file.with_extension("pub")
+    }
+
     /// How long an unused key stays in the cache.
     #[must_use]
     pub const fn keys_ttl(&self) -> Duration {
@@ -299,7 +314,7 @@ impl Config {
     fn resolve_paths(&mut self) {
         let dir = self.dir.clone();
         let paths = &mut self.paths;
-        for path in [&mut paths.control_dir, &mut paths.data_dir, &mut paths.log_dir, &mut paths.mirror_dir, &mut paths.signing_key_file] {
+        for path in [&mut paths.mirror_dir, &mut paths.signing_key_file] {
             *path = resolved(&dir.join(&path));
         }
         for custody in &mut self.custody {
@@ -316,10 +331,10 @@ impl Config {
         if self.custody.is_empty() {
             return invalid("custody", "needs at least one component");
         }
+        // Each may be a link to another disk.
+        let rooms = [self.control_dir(), self.data_dir(), self.log_dir()].map(|dir| resolved(&dir));
         for (position, Custody::File { path }) in self.custody.iter().enumerate() {
-            if path.starts_with(&self.dir)
-                || [&self.paths.control_dir, &self.paths.data_dir, &self.paths.log_dir].iter().any(|dir| path.starts_with(dir))
-            {
+            if path.starts_with(&self.dir) || rooms.iter().any(|dir| path.starts_with(dir)) {
                 return Err(ConfigError::CustodyInsideStore { custody: path.clone(), store: self.dir.clone() });
             }
             if path.starts_with(&self.paths.mirror_dir) {
@@ -329,7 +344,7 @@ impl Config {
                 return invalid("custody.path", "is given twice: two components in one file are one component");
             }
         }
-        if self.paths.mirror_dir.starts_with(&self.paths.control_dir) {
+        if self.paths.mirror_dir.starts_with(self.control_dir()) {
             return invalid("paths.mirror_dir", "lies inside the control store that it is to outlive");
         }
         if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
@@ -390,18 +405,6 @@ fn resolved(path: &Path) -> PathBuf {
     out
 }
 
-fn control_dir() -> PathBuf {
-    "control".into()
-}
-
-fn data_dir() -> PathBuf {
-    "data".into()
-}
-
-fn log_dir() -> PathBuf {
-    "log".into()
-}
-
 fn signing_key_file() -> PathBuf {
     "signing.key".into()
 }
@@ -457,7 +460,7 @@ mod tests {
     #[test]
     fn a_small_file_is_enough_and_paths_start_at_its_directory() {
         let config = parse(SMALL).unwrap();
-        assert_eq!(config.paths.control_dir, Path::new("/srv/s/control"));
+        assert_eq!(config.control_dir(), Path::new("/srv/s/control"));
         assert_eq!(config.paths.mirror_dir, Path::new("/srv/s-mirror"));
         assert_eq!(config.custody, [Custody::File { path: "/srv/s-custody/root".into() }]);
         assert_eq!(config.limits.value_len_bytes, 5 * 1024 * 1024 * 1024);

@@ -151,7 +151,7 @@ fn media(config: &Config) -> Vec<Finding> {
 /// A clock before the store's own files would make tokens and retention wrong.
 fn clock(config: &Config, now: Timestamp) -> Finding {
     let secs = now.0.div_euclid(1_000);
-    let newest = [&config.dir, &config.paths.control_dir, &config.paths.data_dir]
+    let newest = [config.dir.clone(), config.control_dir(), config.data_dir()]
         .iter()
         .filter_map(|dir| fs::read_dir(dir).ok())
         .flatten()
@@ -169,9 +169,9 @@ fn clock(config: &Config, now: Timestamp) -> Finding {
 
 /// Free space where things are written.
 fn disks(config: &Config) -> Vec<Finding> {
-    [("data", &config.paths.data_dir), ("control", &config.paths.control_dir), ("mirror", &config.paths.mirror_dir)]
+    [("data", config.data_dir()), ("control", config.control_dir()), ("mirror", config.paths.mirror_dir.clone())]
         .into_iter()
-        .map(|(name, path)| match rustix::fs::statvfs(path) {
+        .map(|(name, path)| match rustix::fs::statvfs(&path) {
             Ok(found) => {
                 let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
                 judge_disk(name, bytes(found.f_bavail), bytes(found.f_blocks), config.store.reserve_len_bytes)
