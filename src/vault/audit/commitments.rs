@@ -109,7 +109,7 @@ pub struct CommittedList {
     count: u64,
     #[serde(with = "super::fields::hash")]
     root: Hash,
-    #[serde(with = "hashes")]
+    #[serde(with = "super::fields::hashes")]
     commitments: Vec<Hash>,
 }
 
@@ -155,22 +155,6 @@ impl CommittedList {
 fn root_of(commitments: &[Hash]) -> Hash {
     let leaves: Vec<Hash> = commitments.iter().map(|commitment| merkle::leaf_hash(commitment)).collect();
     merkle::root(&merkle::Leaves(&leaves), u64::try_from(leaves.len()).unwrap_or(u64::MAX)).unwrap_or_else(|_| merkle::empty_root())
-}
-
-mod hashes {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use super::Hash;
-
-    pub(super) fn serialize<S: Serializer>(hashes: &[Hash], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(hashes.iter().map(hex::encode))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hash>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let hash = |text: String| hex::decode(text).ok()?.try_into().ok();
-        texts.into_iter().map(hash).collect::<Option<_>>().ok_or_else(|| D::Error::custom("malformed hash"))
-    }
 }
 
 #[cfg(test)]

@@ -102,3 +102,17 @@ pub(super) mod optional_hash {
         Ok(Some(hash))
     }
 }
+
+pub(super) mod hashes {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in super::super) fn serialize<S: Serializer>(hashes: &[[u8; 32]], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(hashes.iter().map(hex::encode))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let hash = |text: String| hex::decode(text).ok()?.try_into().ok();
+        texts.into_iter().map(hash).collect::<Option<_>>().ok_or_else(|| D::Error::custom("malformed hash"))
+    }
+}

@@ -1,13 +1,44 @@
 //! Evidence: audit chains, certificates, and the log that both are held against.
 //!
-//! * [`note`], [`certificate`] with [`commitments`]: signed statements that anyone can check with the store's public key.
-//! * [`tlog`] on [`merkle`], [`tiles`], [`checkpoint`]: the transparency log, in tiles on disk.
+//! ```text
+//! operation -> Entry -> tail of its commit: numbered, chained, sealed in the committer -> Receipt
+//! heads of chains, certificates, epochs -> leaves of the log -> signed checkpoint
+//! ```
+//! * What was not written is not answered: without a [`Receipt`](crate::vault::crypto::Receipt) no plaintext leaves.
+//! * A tenant's trail is one chain for each process start and store; numbers have no gaps but those that are stated.
+//! * Certificates and the log can be checked offline with the store's public key: [`certificate`], [`note`], [`tlog`], [`verify`].
+//!
+//! Read [`Audit`] first, then `entry`. Every byte is described in `docs/format.md`.
 
+pub mod action;
 pub mod certificate;
+pub mod chain;
 pub mod checkpoint;
+mod checkpoints;
 pub mod commitments;
+pub mod entry;
+mod error;
 mod fields;
+pub mod heads;
+pub mod leaf;
+mod log_thread;
 pub mod merkle;
 pub mod note;
+mod reader;
 pub mod tiles;
 pub mod tlog;
+pub mod verify;
+mod writer;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, Reason, Role};
+pub use chain::Trail;
+pub use checkpoints::LostTail;
+pub use entry::{Entry, Gap, Outcome, Target};
+pub use error::AuditError;
+pub use reader::{TrailEntry, TrailPage};
+pub use writer::{Audit, AuditOptions, PendingReceipt};

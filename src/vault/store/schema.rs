@@ -58,13 +58,15 @@ pub enum Table {
     ShredLog = 17,
     /// shred id 16: a certificate.
     Certificate = 18,
-    /// tenant be64, writer be64: the last entry of an audit chain in the control store.
-    ControlAuditHead = 19,
+    /// tenant be64, writer be64: the last entry of an audit chain, of either store, that a checkpoint covers.
+    AuditHead = 19,
     /// name: a setting.
     Setting = 20,
     /// tenant be64, token 16, collection be32: the unit of a subject there, or of a record by its key's last token
     /// (slot, generation). In the control store, so that no restored data can forget a unit that is to be shredded.
     Unit = 21,
+    /// leaf hash 32: a leaf that may not be in the log yet.
+    LogOutbox = 22,
     /// epoch be64: what is public about the change that began it.
     Epoch = 30,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
@@ -79,8 +81,8 @@ pub enum Table {
     IdempotencyDue = 133,
     /// shred id 16, number be32: rows of shredded units that can go.
     Reclaim = 134,
-    /// tenant be64, writer be64: the last entry of an audit chain in the data store.
-    DataAuditHead = 135,
+    /// One row: the number of the last checkpoint of the audit chains.
+    AuditMark = 135,
 }
 
 /// Keys with `from <= key < to`.
@@ -276,10 +278,16 @@ pub fn certificate(order: ShredId) -> Bytes {
     key(Table::Certificate, &[&order.0])
 }
 
-/// [`Table::ControlAuditHead`].
+/// [`Table::AuditHead`].
 #[must_use]
-pub fn control_audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
-    key(Table::ControlAuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+pub fn audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
+    key(Table::AuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+}
+
+/// [`Table::LogOutbox`].
+#[must_use]
+pub fn log_outbox(leaf_hash: &[u8; 32]) -> Bytes {
+    key(Table::LogOutbox, &[leaf_hash])
 }
 
 /// [`Table::Epoch`].
@@ -366,10 +374,10 @@ pub fn reclaim(order: ShredId, number: u32) -> Bytes {
     key(Table::Reclaim, &[&order.0, &number.to_be_bytes()])
 }
 
-/// [`Table::DataAuditHead`].
+/// [`Table::AuditMark`].
 #[must_use]
-pub fn data_audit_head(tenant: TenantNo, writer: WriterId) -> Bytes {
-    key(Table::DataAuditHead, &[&tenant.to_be_bytes(), &writer.to_be_bytes()])
+pub fn audit_mark() -> Bytes {
+    key(Table::AuditMark, &[])
 }
 
 /// A row of `Records`: tenant be64, collection be32, a token for each segment of the key.

@@ -1,0 +1,178 @@
+//! What audit entries speak of, in closed tables: actions, roles, reasons. The numbers are stored and never change.
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident = $code:literal, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$item_doc])* $item = $code,)*
+        }
+
+        impl $name {
+            /// All of them, in the order of their codes.
+            pub const ALL: &[Self] = &[$(Self::$item),*];
+
+            /// The name in JSON and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$item => $text,)*
+                }
+            }
+
+            /// The stored byte.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// By its stored byte.
+            #[must_use]
+            pub fn from_code(code: u8) -> Option<Self> {
+                Self::ALL.iter().copied().find(|item| item.code() == code)
+            }
+
+            /// By its name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|item| item.name() == name)
+            }
+        }
+    };
+}
+
+table! {
+    /// What was done or tried. Those that are authorised have the names of the policy table.
+    Action {
+        /// A record or its metadata was read.
+        RecordRead = 1, "record.read";
+        /// A record was created or replaced.
+        RecordWrite = 2, "record.write";
+        /// A record was deleted.
+        RecordDelete = 3, "record.delete";
+        /// A collection's records were listed.
+        RecordList = 4, "record.list";
+        /// A collection was created or its policy replaced.
+        CollectionWrite = 5, "collection.write";
+        /// A collection's policy was read, or the collections listed.
+        CollectionRead = 6, "collection.read";
+        /// A tenant was created.
+        TenantCreate = 7, "tenant.create";
+        /// The tenants were listed.
+        TenantList = 8, "tenant.list";
+        /// A tenant's state and sizes were read.
+        TenantRead = 9, "tenant.read";
+        /// A token was created.
+        TokenCreate = 10, "token.create";
+        /// Tokens were listed.
+        TokenList = 11, "token.list";
+        /// A token was revoked.
+        TokenRevoke = 12, "token.revoke";
+        /// A shred was ordered.
+        ShredOrder = 13, "shred.order";
+        /// A shred's state was read.
+        ShredRead = 14, "shred.read";
+        /// An audit trail was read.
+        AuditRead = 15, "audit.read";
+        /// The store's metrics were read.
+        MetricsRead = 16, "metrics.read";
+        /// A shred was carried out.
+        ShredDone = 17, "shred.done";
+        /// A request without a valid credential.
+        AuthDenied = 18, "auth.denied";
+        /// Entries are missing, and it is known which.
+        AuditGap = 19, "audit.gap";
+        /// An epoch ended without a shred.
+        KeyRotate = 20, "key.rotate";
+        /// A certificate was read.
+        CertificateRead = 21, "certificate.read";
+        /// A shredded subject came back and was given a new unit.
+        SubjectReturn = 22, "subject.return";
+        /// Records or replies whose time was over were removed.
+        Expire = 23, "expire";
+        /// Rows of shredded units were removed.
+        Reclaim = 24, "reclaim";
+    }
+}
+
+table! {
+    /// In which role.
+    Role {
+        /// Nobody was authenticated.
+        None = 0, "none";
+        /// The operator.
+        Operator = 1, "operator";
+        /// A tenant's owner.
+        Owner = 2, "owner";
+        /// Reads and changes records.
+        Writer = 3, "writer";
+        /// Reads records.
+        Reader = 4, "reader";
+        /// Reads the audit trail.
+        Auditor = 5, "auditor";
+        /// Deletes and shreds.
+        Eraser = 6, "eraser";
+        /// The store itself: a job, a start.
+        System = 7, "system";
+    }
+}
+
+table! {
+    /// Why not. The names are those of the problem catalogue.
+    Reason {
+        /// No valid credential.
+        Unauthenticated = 1, "unauthenticated";
+        /// The role or its narrowing does not allow it.
+        Forbidden = 2, "forbidden";
+        /// There is no such thing, or it may not be known.
+        NotFound = 3, "not-found";
+        /// Another version than expected.
+        VersionConflict = 4, "version-conflict";
+        /// A precondition of the request did not hold.
+        PreconditionFailed = 5, "precondition-failed";
+        /// The name is taken for good.
+        NameTaken = 6, "name-taken";
+        /// Shredded.
+        Shredded = 7, "shredded";
+        /// Under a legal hold.
+        LegalHold = 8, "legal-hold";
+        /// Over a limit.
+        Limit = 9, "limit";
+        /// Not a valid request.
+        Invalid = 10, "invalid";
+        /// Too busy, or the disk is full.
+        Unavailable = 11, "unavailable";
+        /// A fault of the server.
+        Internal = 12, "internal";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_unique_and_find_their_item() {
+        for action in Action::ALL {
+            assert_eq!((Action::from_code(action.code()), Action::from_name(action.name())), (Some(*action), Some(*action)));
+        }
+        for role in Role::ALL {
+            assert_eq!((Role::from_code(role.code()), Role::from_name(role.name())), (Some(*role), Some(*role)));
+        }
+        for reason in Reason::ALL {
+            assert_eq!((Reason::from_code(reason.code()), Reason::from_name(reason.name())), (Some(*reason), Some(*reason)));
+        }
+        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(8)), (None, None, None));
+    }
+
+    #[test]
+    fn every_action_and_role_of_the_policy_can_be_audited() {
+        for kind in crate::authz::ActionKind::ALL {
+            assert!(Action::from_name(kind.name()).is_some(), "add {} to the table of audited actions", kind.name());
+        }
+        for role in crate::authn::Role::ALL {
+            assert!(Role::from_name(role.name()).is_some(), "add {} to the table of audited roles", role.name());
+        }
+    }
+}

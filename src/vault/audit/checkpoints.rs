@@ -1,0 +1,319 @@
+//! Heads into the control store and the log; leaves into the log exactly once; what older data has lost.
+//!
+//! Order of a checkpoint: the data store's mark, synced, which makes all entries before it durable; then, in one commit to
+//! the control store, the heads, the mark and the leaf in the outbox; then the leaf into the log; then the outbox is cleared.
+//! At start every leaf in the outbox is looked for in the log by its hash, and appended if it is not there.
+
+use std::sync::{Arc, Mutex, atomic::Ordering};
+
+use bytes::Bytes;
+
+use super::{
+    Audit, AuditError, Entry,
+    action::{Action, Role},
+    chain::Trail,
+    entry::{Gap, Outcome, Target},
+    heads::{self, Head, HeadRow, ProvenHead},
+    leaf::Leaf,
+    merkle::{self, Hash},
+    tlog::LogError,
+    writer::{Chain, lock},
+};
+use crate::{
+    domain::{CollectionNo, PrincipalId, RequestId, TenantNo, WriterId},
+    vault::{
+        crypto::{Receipt, random},
+        keys::UnitRef,
+        store::{Commit, Durability, Space, Store, Urgency, Write, schema},
+    },
+};
+
+/// Heads of one leaf and one commit.
+const HEADS_PER_LEAF: usize = 1_000;
+/// Rows read at once.
+const SCAN_LEN: usize = 1_000;
+/// Name of the control store's row that holds the number of the last checkpoint.
+const MARK: &str = "audit-mark";
+/// Name of the control store's row that holds the log's size and root.
+const LOG_HEAD: &str = "log-head";
+
+/// Entries that a checkpoint knew and the data store no longer has: it is older than control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostTail {
+    /// Whose trail.
+    pub tenant: TenantNo,
+    /// Which entries.
+    pub gap: Gap,
+}
+
+/// A chain that has grown since the last checkpoint.
+struct Dirty {
+    tenant: TenantNo,
+    writer: WriterId,
+    head: Head,
+    chain: Arc<Mutex<Chain>>,
+}
+
+impl Audit {
+    /// Writes the heads of all chains that have grown into the control store and the log; how many. One at a time, and none
+    /// before every [`LostTail`] is stated.
+    ///
+    /// # Errors
+    /// [`AuditError`]: heads not covered now are covered by the next checkpoint.
+    pub async fn checkpoint(&self) -> Result<u64, AuditError> {
+        let mut mark = self.0.mark.lock().await;
+        let dirty = self.dirty();
+        if dirty.is_empty() || self.0.unstated.load(Ordering::Acquire) > 0 {
+            return Ok(0);
+        }
+        let number = mark.saturating_add(1);
+        self.write(vec![put(Space::Index, schema::audit_mark(), number.to_be_bytes().to_vec())]).await?;
+        for chains in dirty.chunks(HEADS_PER_LEAF) {
+            self.cover(chains, number).await?;
+        }
+        *mark = number;
+        let covered = u64::try_from(dirty.len()).unwrap_or(u64::MAX);
+        drop(dirty);
+        self.drop_idle();
+        Ok(covered)
+    }
+
+    /// The row that keeps a leaf until it is in the log: part of the control commit that the leaf reports.
+    #[must_use]
+    pub fn outbox(leaf: &[u8]) -> Write {
+        put(Space::Control, schema::log_outbox(&merkle::leaf_hash(leaf)), leaf.to_vec())
+    }
+
+    /// Appends a leaf whose [`Audit::outbox`] row is committed; its index, once it is durable there. Called once for each leaf:
+    /// after an error the next start appends it.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`].
+    pub async fn publish(&self, leaf: &[u8]) -> Result<u64, AuditError> {
+        let index = self.0.log.append(leaf.to_vec()).await?;
+        self.clear_outbox(&[merkle::leaf_hash(leaf)]).await?;
+        Ok(index)
+    }
+
+    /// What is served at `/log/<path>`; `None` is not found.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub async fn log_resource(&self, path: String) -> Result<Option<Vec<u8>>, AuditError> {
+        Ok(self.0.log.read(move |log| log.resource(&path)).await??)
+    }
+
+    /// The text of a `.tlog-proof` for a leaf, found by its hash; `None` if it is not in the log.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub async fn log_proof(&self, leaf: &[u8]) -> Result<Option<String>, AuditError> {
+        let hash = merkle::leaf_hash(leaf);
+        let proof = self.0.log.read(move |log| {
+            let Some(index) = log.find(&[hash])?.get(&hash).copied() else { return Ok::<_, LogError>(None) };
+            log.proof(index)
+        });
+        Ok(proof.await??.map(|proof| proof.to_text()))
+    }
+
+    /// The heads of a tenant's chains at their last checkpoints, with their proofs.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn heads(&self, tenant: TenantNo) -> Result<Vec<ProvenHead>, AuditError> {
+        let mut range = schema::table_of_tenant(schema::Table::AuditHead, tenant);
+        let mut proven = Vec::new();
+        loop {
+            let rows = self.0.store.scan(Space::Control, &range.from, &range.to, SCAN_LEN).await?;
+            for row in &rows {
+                let (_, writer) = head_place(&row.key).ok_or(AuditError::Damaged("audit head"))?;
+                let head = HeadRow::parse(&row.value).ok_or(AuditError::Damaged("audit head"))?;
+                let leaf = head.leaf.to_text();
+                let proof = self.log_proof(leaf.as_bytes()).await?.ok_or(AuditError::Damaged("audit head"))?;
+                let HeadRow { head, salt, index, path, .. } = head;
+                proven.push(ProvenHead { writer: writer.0, seq: head.seq, hash: head.hash, salt, index, path, leaf, proof });
+            }
+            match rows.last() {
+                Some(last) if rows.len() == SCAN_LEN => range = range.after(&last.key),
+                Some(_) | None => return Ok(proven),
+            }
+        }
+    }
+
+    /// States a gap in the tenant's control trail, and in the head's row, so that it is stated once.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn state_gap(&self, unit: UnitRef, lost: &LostTail) -> Result<Receipt, AuditError> {
+        let key = schema::audit_head(lost.tenant, lost.gap.writer);
+        let row = self.0.store.get(Space::Control, &key).await?.ok_or(AuditError::Damaged("audit head"))?;
+        let head = HeadRow::parse(&row).ok_or(AuditError::Damaged("audit head"))?;
+        let stated = HeadRow { gap_from: lost.gap.from, ..head };
+        let entry = Entry {
+            tenant: lost.tenant,
+            action: Action::AuditGap,
+            outcome: Outcome::Allowed,
+            principal: PrincipalId([0; 16]),
+            role: Role::System,
+            request: RequestId(random::bytes()),
+            collection: CollectionNo::TENANT,
+            target: Target { gap: Some(lost.gap), ..Target::default() },
+            sealed_target: None,
+        };
+        let row = put(Space::Control, key, stated.to_row());
+        let receipt = self.append_with(Trail::Control, unit, entry, Durability::Synced, vec![row]).await?;
+        let _before = self.0.unstated.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
+        Ok(receipt)
+    }
+
+    /// Brings the log up to date with the control store.
+    pub(super) async fn drain_outbox(&self) -> Result<(), AuditError> {
+        let range = schema::table(schema::Table::LogOutbox);
+        loop {
+            let rows = self.0.store.scan(Space::Control, &range.from, &range.to, SCAN_LEN).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let leaves: Vec<Vec<u8>> = rows.iter().map(|row| row.value.to_vec()).collect();
+            let hashes: Vec<Hash> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
+            self.0.log.append_missing(leaves).await?;
+            self.clear_outbox(&hashes).await?;
+        }
+    }
+
+    /// Leaves are in the log: says so in the control store, with the log's new head.
+    async fn clear_outbox(&self, leaves: &[Hash]) -> Result<(), AuditError> {
+        let (size, root) = self.0.log.read(|log| (log.head().size, log.head().root)).await?;
+        let mut writes: Vec<Write> =
+            leaves.iter().map(|leaf| Write::Delete { space: Space::Control, key: schema::log_outbox(leaf) }).collect();
+        writes.push(put(Space::Control, schema::setting(LOG_HEAD), [size.to_be_bytes().as_slice(), &root].concat()));
+        self.write(writes).await
+    }
+
+    fn dirty(&self) -> Vec<Dirty> {
+        let mut dirty = Vec::new();
+        for ((tenant, _), chain) in self.0.chains().iter() {
+            let state = lock(chain);
+            if state.stored.seq > state.covered {
+                dirty.push(Dirty { tenant: *tenant, writer: state.writer, head: state.stored, chain: Arc::clone(chain) });
+            }
+        }
+        dirty.sort_by_key(|chain| (chain.tenant, chain.writer));
+        dirty
+    }
+
+    /// One leaf and one commit for some heads.
+    async fn cover(&self, chains: &[Dirty], mark: u64) -> Result<(), AuditError> {
+        let salts: Vec<[u8; 32]> = chains.iter().map(|_| random::bytes()).collect();
+        let commitments: Vec<Hash> = chains
+            .iter()
+            .zip(&salts)
+            .map(|(chain, salt)| heads::commitment(salt, &self.0.store_id, chain.tenant, chain.writer, &chain.head))
+            .collect();
+        let hashes = heads::leaves(&commitments);
+        let (nodes, count) = (merkle::Leaves(&hashes), u64::try_from(hashes.len()).unwrap_or(u64::MAX));
+        let root = merkle::root(&nodes, count).map_err(|_| AuditError::Damaged("heads"))?;
+        let leaf = Leaf::Heads { time: self.0.clock.now(), count, root };
+        let mut writes =
+            vec![Self::outbox(leaf.to_text().as_bytes()), put(Space::Control, schema::setting(MARK), mark.to_be_bytes().to_vec())];
+        for ((index, chain), salt) in (0..).zip(chains).zip(salts) {
+            let path = merkle::inclusion_proof(&nodes, index, count).map_err(|_| AuditError::Damaged("heads"))?;
+            let row = HeadRow { head: chain.head, gap_from: 0, salt, index, leaf: leaf.clone(), path };
+            writes.push(put(Space::Control, schema::audit_head(chain.tenant, chain.writer), row.to_row()));
+        }
+        self.write(writes).await?;
+        for chain in chains {
+            lock(&chain.chain).covered = chain.head.seq;
+        }
+        self.publish(leaf.to_text().as_bytes()).await?;
+        Ok(())
+    }
+
+    /// Forgets chains that nobody uses and the control store knows, if there are too many.
+    fn drop_idle(&self) {
+        let mut chains = self.0.chains();
+        if chains.len() > self.0.options.cached_chains {
+            chains.retain(|_, chain| {
+                Arc::strong_count(chain) > 1 || {
+                    let chain = lock(chain);
+                    chain.stored.seq > chain.covered
+                }
+            });
+        }
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), AuditError> {
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.0.store.commit(commit).await?;
+        Ok(())
+    }
+}
+
+/// The log's size and root as the control store knows them.
+pub(super) async fn known_log_head(store: &dyn Store) -> Result<Option<(u64, Hash)>, AuditError> {
+    let Some(row) = store.get(Space::Control, &schema::setting(LOG_HEAD)).await? else { return Ok(None) };
+    let (size, root) = row.split_first_chunk::<8>().ok_or(AuditError::Damaged(LOG_HEAD))?;
+    Ok(Some((u64::from_be_bytes(*size), root.try_into().map_err(|_| AuditError::Damaged(LOG_HEAD))?)))
+}
+
+/// The number of the last checkpoint that the control store knows.
+pub(super) async fn control_mark(store: &dyn Store) -> Result<u64, AuditError> {
+    number(store.get(Space::Control, &schema::setting(MARK)).await?)
+}
+
+/// Which entries known to control are not in the data store. Asked only where the data store's mark is behind.
+pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<Vec<LostTail>, AuditError> {
+    let mut lost = Vec::new();
+    if number(store.get(Space::Index, &schema::audit_mark()).await?)? >= control_mark {
+        return Ok(lost);
+    }
+    let mut range = schema::table(schema::Table::AuditHead);
+    loop {
+        let rows = store.scan(Space::Control, &range.from, &range.to, SCAN_LEN).await?;
+        for row in &rows {
+            let (tenant, writer) = head_place(&row.key).ok_or(AuditError::Damaged("audit head"))?;
+            let head = HeadRow::parse(&row.value).ok_or(AuditError::Damaged("audit head"))?;
+            if Trail::of(writer) == Trail::Data {
+                let last = last_present(store, tenant, writer, head.head.seq).await?;
+                let from = last.saturating_add(1);
+                let is_stated = head.gap_from != 0 && head.gap_from <= from;
+                if last < head.head.seq && !is_stated {
+                    lost.push(LostTail { tenant, gap: Gap { writer, from, to: head.head.seq } });
+                }
+            }
+        }
+        match rows.last() {
+            Some(last) if rows.len() == SCAN_LEN => range = range.after(&last.key),
+            Some(_) | None => return Ok(lost),
+        }
+    }
+}
+
+/// The last entry of a data chain that is there, up to `seq`; 0 is none. The numbers have no gaps, so halving finds it.
+async fn last_present(store: &dyn Store, tenant: TenantNo, writer: WriterId, seq: u64) -> Result<u64, AuditError> {
+    let (mut present, mut absent) = (0, seq.saturating_add(1));
+    let mut probe = seq;
+    while absent.saturating_sub(present) > 1 {
+        if store.get(Space::DataAudit, &schema::audit(tenant, writer, probe)).await?.is_some() {
+            present = probe
+        } else {
+            absent = probe
+        }
+        probe = present.midpoint(absent);
+    }
+    Ok(present)
+}
+
+fn put(space: Space, key: Bytes, value: impl Into<Bytes>) -> Write {
+    Write::Put { space, key, value: value.into() }
+}
+
+fn number(row: Option<Bytes>) -> Result<u64, AuditError> {
+    row.map_or(Ok(0), |row| row.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| AuditError::Damaged("mark")))
+}
+
+/// Tenant and writer of a head's key, behind the table's tag.
+fn head_place(key: &[u8]) -> Option<(TenantNo, WriterId)> {
+    let ([tenant, writer], []) = key.get(1..)?.as_chunks::<8>() else { return None };
+    Some((TenantNo(u64::from_be_bytes(*tenant)), WriterId(u64::from_be_bytes(*writer))))
+}

@@ -1,0 +1,118 @@
+//! The log's own thread: files are written and synced there, never on a thread that serves requests.
+//!
+//! The queue is bounded; leaves that wait together are appended together, with one checkpoint.
+
+use std::{
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+use super::tlog::{Log, LogError, MAX_LEAF_LEN_BYTES};
+
+/// Calls that may wait.
+const QUEUE_LEN: usize = 1_024;
+/// Leaves of one checkpoint.
+const BATCH_LEN: usize = 256;
+
+type Reading = Box<dyn FnOnce(&Log) + Send>;
+
+enum Job {
+    Append(Vec<u8>, oneshot::Sender<Result<u64, LogError>>),
+    AppendMissing(Vec<Vec<u8>>, oneshot::Sender<Result<Vec<u64>, LogError>>),
+    Read(Reading),
+}
+
+/// Sends work to the log's thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct LogThread {
+    sender: Option<SyncSender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl LogThread {
+    pub(super) fn start(log: Log) -> Result<Self, LogError> {
+        let (sender, receiver) = sync_channel(QUEUE_LEN);
+        let thread = thread::Builder::new().name("log".into()).spawn(move || run(log, &receiver))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Appends a leaf; answers when it and its checkpoint are durable.
+    pub(super) async fn append(&self, leaf: Vec<u8>) -> Result<u64, LogError> {
+        if leaf.len() > MAX_LEAF_LEN_BYTES {
+            return Err(LogError::LeafTooLong);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Append(leaf, answer))?;
+        answered.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Appends the leaves that are not in the log yet.
+    pub(super) async fn append_missing(&self, leaves: Vec<Vec<u8>>) -> Result<Vec<u64>, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::AppendMissing(leaves, answer))?;
+        answered.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Reads the log between two appends.
+    pub(super) async fn read<T: Send + 'static>(&self, f: impl FnOnce(&Log) -> T + Send + 'static) -> Result<T, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Read(Box::new(move |log| drop(answer.send(f(log))))))?;
+        answered.await.map_err(|_| LogError::Closed)
+    }
+
+    fn send(&self, job: Job) -> Result<(), LogError> {
+        let sender = self.sender.as_ref().ok_or(LogError::Closed)?;
+        sender.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => LogError::Busy,
+            TrySendError::Disconnected(_) => LogError::Closed,
+        })
+    }
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn run(mut log: Log, jobs: &Receiver<Job>) {
+    let mut waiting = None;
+    while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
+        match job {
+            Job::Read(read) => read(&log),
+            Job::AppendMissing(leaves, answer) => {
+                let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+                drop(answer.send(log.append_missing(&leaves)));
+            }
+            Job::Append(leaf, answer) => {
+                let mut batch = vec![(leaf, answer)];
+                while batch.len() < BATCH_LEN && waiting.is_none() {
+                    match jobs.try_recv() {
+                        Ok(Job::Append(leaf, answer)) => batch.push((leaf, answer)),
+                        Ok(job) => waiting = Some(job),
+                        Err(_) => break,
+                    }
+                }
+                append(&mut log, batch);
+            }
+        }
+    }
+}
+
+fn append(log: &mut Log, batch: Vec<(Vec<u8>, oneshot::Sender<Result<u64, LogError>>)>) {
+    let leaves: Vec<&[u8]> = batch.iter().map(|(leaf, _)| leaf.as_slice()).collect();
+    match log.append(&leaves) {
+        Ok(first) => (first..).zip(batch).for_each(|(index, (_, answer))| drop(answer.send(Ok(index)))),
+        Err(error) => {
+            let mut error = Some(error);
+            for (_, answer) in batch {
+                drop(answer.send(Err(error.take().unwrap_or(LogError::Closed))));
+            }
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The room as a whole: entries through commits, restarts, restores, exports.
+
+use std::time::Duration;
+
+use super::{
+    entry::tests::read_entry,
+    heads::ProvenHead,
+    leaf::Leaf,
+    note::Verifier,
+    testing::{STORE, Site},
+    tlog::{LogError, verify_log},
+    verify::{TrailReport, Verdict, verify_trail},
+    *,
+};
+use crate::{
+    domain::{Clock, TenantNo, WriterId},
+    vault::{
+        keys::UnitRef,
+        store::{Commit, Database, Durability, Space, Store, StoreError, Urgency, Write, schema},
+    },
+};
+
+const TENANT: TenantNo = TenantNo(4);
+
+async fn write(audit: &Audit, trail: Trail, unit: UnitRef, number: u8) -> u64 {
+    audit.append(trail, unit, read_entry(TENANT.0, number), Durability::Written).await.unwrap().seq()
+}
+
+/// All of a trail, in pages of `limit`.
+async fn read_all(audit: &Audit, unit: UnitRef, limit: usize) -> Vec<TrailEntry> {
+    let (mut entries, mut after) = (Vec::new(), None);
+    loop {
+        let page = audit.read(TENANT, unit, after.as_deref(), limit).await.unwrap();
+        assert!(page.entries.len() <= limit);
+        entries.extend(page.entries);
+        if !page.more {
+            return entries;
+        }
+        after = Some(page.next);
+    }
+}
+
+fn numbers(entries: &[TrailEntry]) -> Vec<u8> {
+    entries.iter().map(|entry| entry.entry.request.0[0]).collect()
+}
+
+async fn export(audit: &Audit, unit: UnitRef) -> Vec<String> {
+    read_all(audit, unit, 100).await.iter().map(|entry| entry.to_json().to_string()).collect()
+}
+
+fn verify(lines: &[String], heads: &[ProvenHead]) -> TrailReport {
+    verify_trail(&STORE, TENANT, lines.iter().map(String::as_str), heads, &key()).unwrap()
+}
+
+fn key() -> Verifier {
+    Site::signer().verifier()
+}
+
+#[tokio::test]
+async fn entries_are_numbered_chained_and_read_back_in_order() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    for number in 1..=6 {
+        site.clock.advance(Duration::from_millis(5));
+        let trail = if number % 3 == 0 { Trail::Control } else { Trail::Data };
+        write(&audit, trail, unit, number).await;
+    }
+    let entries = read_all(&audit, unit, 100).await;
+    assert_eq!(numbers(&entries), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(entries[5].seq, 2);
+    assert_eq!(entries[4].seq, 4);
+    let writer = entries[0].writer;
+    let mut hash = chain::start(&STORE, TENANT, writer);
+    for entry in entries.iter().filter(|entry| entry.writer == writer) {
+        hash = chain::next(&hash, &entry.bytes);
+        assert_eq!(entry.hash, hash);
+    }
+    for limit in 1..=7 {
+        assert_eq!(read_all(&audit, unit, limit).await, entries, "pages of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_read_entry_takes_at_most_200_bytes() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    write(&audit, Trail::Data, unit, 1).await;
+    let rows = site.store.copy(Database::Data);
+    let sizes: Vec<usize> = rows.iter().filter(|((space, _), _)| *space == Space::DataAudit).map(|(_, value)| value.len()).collect();
+    assert_eq!(sizes, [190]);
+}
+
+#[tokio::test]
+async fn a_commit_and_its_entry_are_one() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    let row = |value: u8| Write::Put { space: Space::Records, key: "row".into(), value: vec![value].into() };
+    let commit = |tail, value| Commit {
+        checks: vec![],
+        writes: vec![row(value)],
+        tail: Some(tail),
+        durability: Durability::Written,
+        urgency: Urgency::Normal,
+    };
+    let (tail, receipt) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, 1)).await.unwrap();
+    site.store.commit(commit(tail, 1)).await.unwrap();
+    let receipt = receipt.settle().unwrap();
+    assert_eq!((receipt.tenant(), receipt.seq()), (TENANT, 1));
+    // One that fails leaves neither, gives no receipt, and its number to the next.
+    let (tail, receipt) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, 2)).await.unwrap();
+    site.store.fail_next(1);
+    assert_eq!(site.store.commit(commit(tail, 2)).await, Err(StoreError::DiskFull));
+    assert!(matches!(receipt.settle(), Err(AuditError::NotWritten)));
+    let (tail, receipt) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, 3)).await.unwrap();
+    site.store.commit(commit(tail, 3)).await.unwrap();
+    assert_eq!(receipt.settle().unwrap().seq(), 2);
+    let entries = read_all(&audit, unit, 100).await;
+    assert_eq!(numbers(&entries), [1, 3]);
+    assert_eq!(verify(&export(&audit, unit).await, &[]).verdict, Verdict::Ok);
+}
+
+#[tokio::test]
+async fn a_group_that_fails_puts_the_chain_back_in_reverse_order() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    write(&audit, Trail::Data, unit, 1).await;
+    let mut tails = Vec::new();
+    for number in 2..=4 {
+        tails.push(audit.tail(Trail::Data, unit, read_entry(TENANT.0, number)).await.unwrap().0);
+    }
+    for tail in &mut tails {
+        assert_eq!(tail.rows().unwrap().len(), 1);
+    }
+    tails.iter_mut().rev().for_each(|tail| tail.settled(false));
+    assert_eq!(write(&audit, Trail::Data, unit, 5).await, 2);
+    assert_eq!(verify(&export(&audit, unit).await, &[]).verdict, Verdict::Ok);
+}
+
+#[tokio::test]
+async fn an_audit_that_cannot_be_written_is_an_error_and_no_receipt() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    site.store.fail_next(1);
+    let refused = audit.append(Trail::Data, unit, read_entry(TENANT.0, 1), Durability::Written).await;
+    assert!(matches!(refused, Err(AuditError::Store(StoreError::DiskFull))));
+    assert_eq!(read_all(&audit, unit, 10).await, []);
+}
+
+#[tokio::test]
+async fn a_key_that_left_the_cache_is_loaded_again() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    write(&audit, Trail::Data, unit, 1).await;
+    site.clock.advance(Duration::from_secs(3_600));
+    let _swept = site.forest.sweep();
+    let (mut tail, _receipt) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, 2)).await.unwrap();
+    site.clock.advance(Duration::from_secs(3_600));
+    let _swept = site.forest.sweep();
+    assert_eq!(tail.rows().unwrap_err(), StoreError::Busy);
+    assert_eq!(write(&audit, Trail::Data, unit, 2).await, 2);
+    site.clock.advance(Duration::from_secs(3_600));
+    let _swept = site.forest.sweep();
+    assert_eq!(numbers(&read_all(&audit, unit, 10).await), [1, 2]);
+}
+
+#[tokio::test]
+async fn entries_do_not_open_under_another_place_or_unit() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    write(&audit, Trail::Data, unit, 1).await;
+    write(&audit, Trail::Data, unit, 2).await;
+    let writer = read_all(&audit, unit, 10).await[0].writer;
+    let other = site.unit().await;
+    assert!(matches!(audit.read(TENANT, other, None, 10).await, Err(AuditError::Open(_))));
+    let (first, second) = (schema::audit(TENANT, writer, 1), schema::audit(TENANT, writer, 2));
+    let one = site.store.set(Space::DataAudit, first.clone(), None).unwrap();
+    let two = site.store.set(Space::DataAudit, second.clone(), Some(one)).unwrap();
+    site.store.set(Space::DataAudit, first, Some(two));
+    assert!(matches!(audit.read(TENANT, unit, None, 10).await, Err(AuditError::Open(_))));
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_does_not_reorder_a_chain() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    site.clock.advance(Duration::from_secs(10));
+    write(&audit, Trail::Data, unit, 1).await;
+    let ahead = read_all(&audit, unit, 10).await[0].time;
+    let earlier = crate::domain::TestClock::at(crate::domain::Timestamp(ahead.0 - 5_000));
+    assert!(earlier.now() < ahead);
+    let site = Site { clock: earlier, ..site };
+    let audit = site.open().await;
+    write(&audit, Trail::Data, unit, 2).await;
+    assert_eq!(numbers(&read_all(&audit, unit, 1).await), [1, 2], "starts follow each other whatever their clocks say");
+}
+
+#[tokio::test]
+async fn every_start_has_a_writer_of_its_own_and_a_cursor_survives_it() {
+    let site = Site::new().await;
+    let unit = site.unit().await;
+    let mut after = None;
+    for start in 0..3_u8 {
+        let audit = site.open().await;
+        write(&audit, Trail::Data, unit, start * 2 + 1).await;
+        write(&audit, Trail::Control, unit, start * 2 + 2).await;
+        let page = audit.read(TENANT, unit, after.as_deref(), 10).await.unwrap();
+        assert_eq!(numbers(&page.entries).len(), 2, "start {start}");
+        assert!(page.entries.iter().all(|entry| entry.seq == 1));
+        after = Some(page.next);
+    }
+    let audit = site.open().await;
+    assert_eq!(audit.read(TENANT, unit, after.as_deref(), 10).await.unwrap().entries, []);
+    let writers: std::collections::BTreeSet<WriterId> = read_all(&audit, unit, 2).await.iter().map(|entry| entry.writer).collect();
+    assert_eq!(writers.len(), 6);
+    assert!(matches!(audit.read(TENANT, unit, Some("nonsense"), 10).await, Err(AuditError::Cursor)));
+}
+
+#[tokio::test]
+async fn a_checkpoint_puts_provable_heads_into_the_log() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    assert_eq!(audit.checkpoint().await.unwrap(), 0);
+    for number in 1..=3 {
+        write(&audit, Trail::Data, unit, number).await;
+    }
+    write(&audit, Trail::Control, unit, 4).await;
+    for tenant in 10..15 {
+        audit.append(Trail::Data, unit, read_entry(tenant, 1), Durability::Written).await.unwrap();
+    }
+    assert_eq!(audit.checkpoint().await.unwrap(), 7);
+    assert_eq!(audit.checkpoint().await.unwrap(), 0, "nothing has grown");
+    let heads = audit.heads(TENANT).await.unwrap();
+    assert_eq!(heads.iter().map(|head| head.seq).collect::<Vec<_>>(), [1, 3]);
+    for head in &heads {
+        head.verify(&STORE, TENANT, &key()).unwrap();
+        assert!(head.verify(&STORE, TenantNo(5), &key()).is_err());
+        assert!(ProvenHead { seq: head.seq + 1, ..head.clone() }.verify(&STORE, TENANT, &key()).is_err());
+        let json = serde_json::to_string(head).unwrap();
+        assert_eq!(serde_json::from_str::<ProvenHead>(&json).unwrap(), *head);
+    }
+    assert_eq!(verify(&export(&audit, unit).await, &heads).verdict, Verdict::Ok);
+    let leaf = heads[0].leaf.clone();
+    assert!(matches!(Leaf::parse(&leaf), Some(Leaf::Heads { count: 7, .. })));
+    drop(audit);
+    let report = verify_log(&site.dir.path().join("log"), &key(), &[], &[leaf.as_bytes()]).unwrap();
+    assert_eq!((report.head.size, report.found), (1, vec![Some(0)]));
+}
+
+#[tokio::test]
+async fn idle_chains_leave_memory_and_go_on_where_they_were() {
+    let mut site = Site::new().await;
+    site.options.cached_chains = 2;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    for tenant in 4..10 {
+        audit.append(Trail::Data, unit, read_entry(tenant, 1), Durability::Written).await.unwrap();
+    }
+    assert_eq!(audit.0.chains().len(), 6);
+    audit.checkpoint().await.unwrap();
+    assert_eq!(audit.0.chains().len(), 0);
+    assert_eq!(write(&audit, Trail::Data, unit, 2).await, 2);
+    audit.checkpoint().await.unwrap();
+    assert_eq!(verify(&export(&audit, unit).await, &audit.heads(TENANT).await.unwrap()).verdict, Verdict::Ok);
+}
+
+#[tokio::test]
+async fn older_data_under_todays_control_is_a_stated_gap_and_no_fork() {
+    let site = Site::new().await;
+    let unit = site.unit().await;
+    let audit = site.open().await;
+    write(&audit, Trail::Data, unit, 1).await;
+    write(&audit, Trail::Data, unit, 2).await;
+    audit.checkpoint().await.unwrap();
+    let yesterday = site.store.copy(Database::Data);
+    for number in 3..=7 {
+        write(&audit, Trail::Data, unit, number).await;
+    }
+    write(&audit, Trail::Control, unit, 8).await;
+    audit.checkpoint().await.unwrap();
+    let writer = audit.heads(TENANT).await.unwrap()[1].writer;
+    drop(audit);
+    site.store.restore(Database::Data, yesterday);
+    let (audit, lost) = site.try_open().await.unwrap();
+    assert_eq!(lost, [LostTail { tenant: TENANT, gap: Gap { writer: WriterId(writer), from: 3, to: 7 } }]);
+    // Before it is stated it is a truncation, and no checkpoint can hide it.
+    assert_eq!(verify(&export(&audit, unit).await, &audit.heads(TENANT).await.unwrap()).verdict, Verdict::Truncated);
+    write(&audit, Trail::Data, unit, 9).await;
+    assert_eq!(audit.checkpoint().await.unwrap(), 0);
+    drop(audit);
+    let (audit, lost) = site.try_open().await.unwrap();
+    for lost in &lost {
+        audit.state_gap(unit, lost).await.unwrap();
+    }
+    assert_eq!(lost.len(), 1);
+    assert_eq!(write(&audit, Trail::Data, unit, 10).await, 1, "a new writer goes on, the old chain is not continued");
+    audit.checkpoint().await.unwrap();
+    let report = verify(&export(&audit, unit).await, &audit.heads(TENANT).await.unwrap());
+    assert_eq!(report.verdict, Verdict::StatedGap);
+    assert_eq!((report.findings[0].from, report.findings[0].to), (3, 7));
+    drop(audit);
+    site.open().await;
+    // Even older data later: what was stated covers it, the rest is stated anew.
+    assert!(site.store.set(Space::DataAudit, schema::audit(TENANT, WriterId(writer), 2), None).is_some());
+    site.store.set(Space::Index, schema::audit_mark(), None);
+    let (_audit, lost) = site.try_open().await.unwrap();
+    assert!(lost.contains(&LostTail { tenant: TENANT, gap: Gap { writer: WriterId(writer), from: 2, to: 7 } }), "{lost:?}");
+}
+
+#[tokio::test]
+async fn leaves_of_the_outbox_reach_the_log_exactly_once_wherever_a_crash_falls() {
+    let site = Site::new().await;
+    let leaf = b"a certificate\n";
+    let commit = || Commit {
+        checks: vec![],
+        writes: vec![Audit::outbox(leaf)],
+        tail: None,
+        durability: Durability::Synced,
+        urgency: Urgency::Essential,
+    };
+    // Crash after the commit, before the append.
+    let audit = site.open().await;
+    site.store.commit(commit()).await.unwrap();
+    drop(audit);
+    let audit = site.open().await;
+    assert!(audit.log_proof(leaf).await.unwrap().is_some());
+    drop(audit);
+    // Crash after the append, before the outbox is cleared.
+    site.store.commit(commit()).await.unwrap();
+    let audit = site.open().await;
+    assert_eq!(audit.0.log.read(|log| log.head().size).await.unwrap(), 1);
+    assert_eq!(
+        site.store
+            .scan(Space::Control, &schema::table(schema::Table::LogOutbox).from, &schema::table(schema::Table::LogOutbox).to, 9)
+            .await
+            .unwrap(),
+        []
+    );
+    // The normal way.
+    let second = b"another\n";
+    site.store.commit(Commit { writes: vec![Audit::outbox(second)], ..commit() }).await.unwrap();
+    assert_eq!(audit.publish(second).await.unwrap(), 1);
+    // The append succeeds, and the disk is full when the outbox is to be cleared: the next start sees that it is in.
+    let third = b"a third\n";
+    site.store.commit(Commit { writes: vec![Audit::outbox(third)], ..commit() }).await.unwrap();
+    site.store.fail_next(1);
+    assert!(audit.publish(third).await.is_err());
+    drop(audit);
+    let audit = site.open().await;
+    assert_eq!(audit.0.log.read(|log| log.head().size).await.unwrap(), 3);
+    assert_eq!(
+        audit.log_resource("checkpoint".into()).await.unwrap().unwrap(),
+        audit.0.log.read(|log| log.checkpoint().as_bytes().to_vec()).await.unwrap()
+    );
+    assert_eq!(audit.log_resource("tile/0/000.p/4".into()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_log_put_back_to_an_older_copy_does_not_open() {
+    let site = Site::new().await;
+    let audit = site.open().await;
+    audit.publish(b"one").await.unwrap();
+    drop(audit);
+    std::fs::rename(site.dir.path().join("log"), site.dir.path().join("newer")).unwrap();
+    assert!(matches!(site.try_open().await.unwrap_err(), AuditError::Log(LogError::Shorter(_))));
+    std::fs::rename(site.dir.path().join("newer"), site.dir.path().join("log")).unwrap();
+    site.open().await;
+}
+
+#[tokio::test]
+async fn leaves_published_together_get_different_places() {
+    let site = Site::new().await;
+    let audit = site.open().await;
+    let leaves: Vec<Vec<u8>> = (0..20_u8).map(|number| vec![number; 5]).collect();
+    let mut places = Vec::new();
+    let published = leaves.iter().map(|leaf| audit.publish(leaf));
+    for place in futures_util::future::join_all(published).await {
+        places.push(place.unwrap());
+    }
+    places.sort_unstable();
+    assert_eq!(places, (0..20).collect::<Vec<_>>());
+    drop(audit);
+    let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+    let report = verify_log(&site.dir.path().join("log"), &key(), &[], &leaves).unwrap();
+    assert!(report.found.iter().all(Option::is_some));
+}
+
+/// Seven entries of two chains, exported, with heads that cover them, and an export of another tenant.
+async fn exported() -> (Vec<String>, Vec<ProvenHead>, Vec<String>) {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    for number in 1..=5 {
+        site.clock.advance(Duration::from_millis(1));
+        write(&audit, Trail::Data, unit, number).await;
+        audit.append(Trail::Data, unit, read_entry(5, number), Durability::Written).await.unwrap();
+    }
+    site.clock.advance(Duration::from_millis(1));
+    write(&audit, Trail::Control, unit, 6).await;
+    write(&audit, Trail::Control, unit, 7).await;
+    audit.checkpoint().await.unwrap();
+    let lines = export(&audit, unit).await;
+    let others = audit.read(TenantNo(5), unit, None, 100).await.unwrap().entries;
+    (lines, audit.heads(TENANT).await.unwrap(), others.iter().map(|entry| entry.to_json().to_string()).collect())
+}
+
+#[tokio::test]
+async fn every_kind_of_tampering_with_an_export_has_its_verdict() {
+    let (lines, heads, others) = exported().await;
+    let report = verify(&lines, &heads);
+    assert_eq!((report.verdict, report.entries, report.chains, report.heads), (Verdict::Ok, 7, 2, 2));
+    let changed = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        verify(&lines, &heads).verdict
+    };
+    assert_eq!(changed(&|lines| drop(lines.remove(1))), Verdict::Gap, "dropped from within");
+    assert_eq!(changed(&|lines| drop(lines.remove(0))), Verdict::Gap, "dropped from the beginning");
+    assert_eq!(changed(&|lines| drop(lines.pop())), Verdict::Truncated, "cut off the control chain's end");
+    assert_eq!(changed(&|lines| drop(lines.remove(4))), Verdict::Truncated, "cut off the data chain's end");
+    assert_eq!(changed(&|lines| lines.truncate(5)), Verdict::Truncated, "a chain left out as a whole");
+    assert_eq!(changed(&|lines| lines.clear()), Verdict::Truncated);
+    assert_eq!(changed(&|lines| lines.swap(1, 2)), Verdict::Tampered, "reordered");
+    assert_eq!(changed(&|lines| lines.insert(2, lines[1].clone())), Verdict::Tampered, "doubled");
+    assert_eq!(changed(&|lines| lines[1] = others[1].clone()), Verdict::Tampered, "another tenant's entry");
+    assert_eq!(changed(&|lines| *lines = others.clone()), Verdict::Tampered, "another tenant's trail");
+    assert_eq!(changed(&|lines| lines[1] = lines[1].replace("allowed", "denied")), Verdict::Tampered, "only the readable view");
+    // Two entries exchanged together with their numbers.
+    let exchanged = |lines: &mut Vec<String>| {
+        let (one, two) = (lines[1].replace("\"seq\":2", "\"seq\":3"), lines[2].replace("\"seq\":3", "\"seq\":2"));
+        (lines[1], lines[2]) = (two, one);
+    };
+    assert_eq!(changed(&exchanged), Verdict::Tampered);
+    // Without heads a cut-off end cannot be seen, a gap can.
+    assert_eq!(verify(&lines[..4], &[]).verdict, Verdict::Ok);
+    assert_eq!(verify(&lines[1..], &[]).verdict, Verdict::Gap);
+}
+
+#[tokio::test]
+async fn every_flipped_bit_of_an_exported_entry_is_tampering() {
+    let (lines, heads, _) = exported().await;
+    let line: serde_json::Value = serde_json::from_str(&lines[2]).unwrap();
+    for field in ["entry", "hash"] {
+        let bytes = hex::decode(line[field].as_str().unwrap()).unwrap();
+        for at in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            let mut changed = line.clone();
+            changed[field] = hex::encode(flipped).into();
+            let mut lines = lines.clone();
+            lines[2] = changed.to_string();
+            assert_eq!(verify(&lines, &heads).verdict, Verdict::Tampered, "{field} bit {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rewritten_chain_contradicts_the_head_in_the_log() {
+    let (lines, heads, _) = exported().await;
+    // Whoever rewrites an entry can make the hashes fit again, but not the head.
+    let mut parsed: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let writer = WriterId(parsed[0]["writer"].as_u64().unwrap());
+    let mut hash = chain::start(&STORE, TENANT, writer);
+    for line in parsed.iter_mut().take(5) {
+        let mut bytes = hex::decode(line["entry"].as_str().unwrap()).unwrap();
+        bytes[15] ^= 1;
+        hash = chain::next(&hash, &bytes);
+        *line = serde_json::json!({ "writer": writer.0, "seq": line["seq"], "entry": hex::encode(bytes), "hash": hex::encode(hash) });
+    }
+    let rewritten: Vec<String> = parsed.iter().map(ToString::to_string).collect();
+    assert_eq!(verify(&rewritten, &[]).verdict, Verdict::Ok, "the chain alone cannot tell");
+    assert_eq!(verify(&rewritten, &heads).verdict, Verdict::Tampered);
+    let other = note::Signer::from_seed("lethe/test", &[4; 32]).unwrap().verifier();
+    assert!(verify_trail(&STORE, TENANT, [], &heads, &other).is_err(), "heads of another key are no heads");
+    assert!(verify_trail(&STORE, TENANT, ["{}"], &heads, &key()).is_err());
+}

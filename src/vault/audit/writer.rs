@@ -1,0 +1,281 @@
+//! Writing entries: each is numbered, chained and sealed in the committer, where its place in the order is known.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    AuditError, Entry,
+    chain::{self, ChainHash, Trail},
+    checkpoints::{self, LostTail},
+    heads::{Head, HeadRow},
+    log_thread::LogThread,
+    note::Signer,
+    tlog::Log,
+};
+use crate::{
+    domain::{Clock, CollectionNo, StoreId, TenantNo, Timestamp, WriterId},
+    vault::{
+        crypto::{AuditEntry, Context, Plaintext, Receipt, Suite},
+        keys::{Forest, LeaseKind, LendError, UnitRef},
+        store::{Commit, Durability, Space, Store, StoreError, Tail, Urgency, Write, schema},
+    },
+};
+
+/// How often an entry is tried again because its key had just left the cache.
+const TRIES: u32 = 3;
+
+/// How entries are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditOptions {
+    /// What seals entries.
+    pub suite: Suite,
+    /// Chains held in memory; more are dropped at a checkpoint if they are idle.
+    pub cached_chains: usize,
+}
+
+impl Default for AuditOptions {
+    /// 65,536 chains: about 16 MiB.
+    fn default() -> Self {
+        Self { suite: Suite::preferred(), cached_chains: 65_536 }
+    }
+}
+
+/// The audit room of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) forest: Forest,
+    pub(super) store_id: StoreId,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: AuditOptions,
+    pub(super) log: LogThread,
+    /// This process start's leased number.
+    start: u64,
+    chains: Mutex<HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>>,
+    /// Held while a chain comes into memory, so that none comes twice.
+    loading: tokio::sync::Mutex<()>,
+    /// The number of the last checkpoint; held while one is made.
+    pub(super) mark: tokio::sync::Mutex<u64>,
+    /// Lost tails that are not stated yet: no checkpoint may hide them.
+    pub(super) unstated: AtomicUsize,
+}
+
+/// One tenant's chain of this process start, in one trail.
+pub(super) struct Chain {
+    pub(super) writer: WriterId,
+    /// The last entry that was made, in the store or on its way there.
+    tip: Head,
+    /// The last entry that is in the store.
+    pub(super) stored: Head,
+    /// The last entry that a checkpoint covers.
+    pub(super) covered: u64,
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit").field("start", &self.0.start).finish_non_exhaustive()
+    }
+}
+
+impl Audit {
+    /// Opens the log, brings it up to date with the control store, leases this start's number, and looks whether the data
+    /// store is older than the heads that control knows: what is lost is returned, to be stated with [`Audit::state_gap`].
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] if the log is shorter than, or other than, it was: the store must not serve then.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        forest: Forest,
+        store_id: StoreId,
+        clock: Arc<dyn Clock>,
+        log_dir: &Path,
+        signer: Signer,
+        options: AuditOptions,
+    ) -> Result<(Self, Vec<LostTail>), AuditError> {
+        let known = checkpoints::known_log_head(store.as_ref()).await?;
+        let log = LogThread::start(Log::open(log_dir, signer, known)?)?;
+        let start = forest.lease(LeaseKind::AuditWriter).await?;
+        let mark = checkpoints::control_mark(store.as_ref()).await?;
+        let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
+        let chains = Mutex::new(HashMap::new());
+        let (mark, loading) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()));
+        let unstated = AtomicUsize::new(lost.len());
+        let audit = Self(Arc::new(Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, unstated }));
+        audit.drain_outbox().await?;
+        Ok((audit, lost))
+    }
+
+    /// An entry as the tail of a commit: made with it, or not at all. `unit` is the tenant's audit unit.
+    ///
+    /// The commit is refused with [`StoreError::Busy`] in the rare case that the unit's key left the cache meanwhile.
+    ///
+    /// # Errors
+    /// [`AuditError::Keys`] or [`AuditError::Store`].
+    pub async fn tail(&self, trail: Trail, unit: UnitRef, entry: Entry) -> Result<(Box<dyn Tail>, PendingReceipt), AuditError> {
+        self.load(unit).await?;
+        let chain = self.chain(trail, entry.tenant).await?;
+        let written = Arc::new(AtomicU64::new(0));
+        let receipt = PendingReceipt { tenant: entry.tenant, writer: trail.writer(self.0.start), written: Arc::clone(&written) };
+        let tail = ChainTail { inner: Arc::clone(&self.0), trail, unit, entry, chain, before: None, written };
+        Ok((Box::new(tail), receipt))
+    }
+
+    /// Writes an entry by itself: a read, a denial. Answers when it is as durable as asked.
+    ///
+    /// # Errors
+    /// [`AuditError`]: the entry is not written, and what it would have allowed must not happen.
+    pub async fn append(&self, trail: Trail, unit: UnitRef, entry: Entry, durability: Durability) -> Result<Receipt, AuditError> {
+        self.append_with(trail, unit, entry, durability, Vec::new()).await
+    }
+
+    /// Writes an entry together with rows of its database.
+    pub(super) async fn append_with(
+        &self,
+        trail: Trail,
+        unit: UnitRef,
+        entry: Entry,
+        durability: Durability,
+        writes: Vec<Write>,
+    ) -> Result<Receipt, AuditError> {
+        let mut tries = TRIES;
+        loop {
+            let (tail, receipt) = self.tail(trail, unit, entry.clone()).await?;
+            let commit = Commit { checks: Vec::new(), writes: writes.clone(), tail: Some(tail), durability, urgency: Urgency::Essential };
+            tries = tries.saturating_sub(1);
+            match self.0.store.commit(commit).await {
+                Ok(_) => return receipt.settle(),
+                Err(StoreError::Busy) if tries > 0 && self.is_missing(unit) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sees to it that a unit's key is in the cache.
+    pub(super) async fn load(&self, unit: UnitRef) -> Result<(), AuditError> {
+        match self.0.forest.lend_unit(unit, |_| ()) {
+            Ok(()) => Ok(()),
+            Err(LendError::Missing) => {
+                self.0.forest.load_unit(unit.tenant, unit.slot).await?;
+                Ok(())
+            }
+            Err(error @ (LendError::Shredded | LendError::Pending)) => Err(error.into()),
+        }
+    }
+
+    fn is_missing(&self, unit: UnitRef) -> bool {
+        self.0.forest.lend_unit(unit, |_| ()) == Err(LendError::Missing)
+    }
+
+    /// The chain of a tenant: the one in memory, the one that went out of memory, or a new one.
+    async fn chain(&self, trail: Trail, tenant: TenantNo) -> Result<Arc<Mutex<Chain>>, AuditError> {
+        if let Some(chain) = self.0.chains().get(&(tenant, trail)) {
+            return Ok(Arc::clone(chain));
+        }
+        let _loading = self.0.loading.lock().await;
+        if let Some(chain) = self.0.chains().get(&(tenant, trail)) {
+            return Ok(Arc::clone(chain));
+        }
+        let writer = trail.writer(self.0.start);
+        let row = self.0.store.get(Space::Control, &schema::audit_head(tenant, writer)).await?;
+        let head = match row {
+            Some(row) => HeadRow::parse(&row).ok_or(AuditError::Damaged("audit head"))?.head,
+            None => Head { seq: 0, hash: chain::start(&self.0.store_id, tenant, writer), time: Timestamp(i64::MIN) },
+        };
+        let fresh = Chain { writer, tip: head, stored: head, covered: head.seq };
+        Ok(Arc::clone(self.0.chains().entry((tenant, trail)).or_insert_with(|| Arc::new(Mutex::new(fresh)))))
+    }
+}
+
+impl Inner {
+    pub(super) fn chains(&self) -> MutexGuard<'_, HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of an entry.
+    pub(super) fn context(&self, tenant: TenantNo, writer: WriterId, seq: u64) -> Context<AuditEntry> {
+        Context::of(&self.store_id, tenant, &[&writer.to_be_bytes(), &seq.to_be_bytes()])
+    }
+
+    /// Seals `h_(i-1) | entry` under the tenant's audit unit.
+    fn seal(&self, unit: UnitRef, context: &Context<AuditEntry>, previous: &ChainHash, entry: &[u8]) -> Result<bytes::Bytes, LendError> {
+        let plaintext = Plaintext::<AuditEntry>::new([previous.as_slice(), entry].concat());
+        let suite = self.options.suite;
+        self.forest.lend_unit(unit, |key| key.derive_sole(CollectionNo::TENANT).seal(suite, context, &plaintext).into_row())
+    }
+}
+
+pub(super) fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
+    chain.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A receipt that can be had once the commit went through.
+#[derive(Debug)]
+#[must_use = "an entry without its receipt allows nothing"]
+pub struct PendingReceipt {
+    tenant: TenantNo,
+    writer: WriterId,
+    written: Arc<AtomicU64>,
+}
+
+impl PendingReceipt {
+    /// The receipt.
+    ///
+    /// # Errors
+    /// [`AuditError::NotWritten`] if the commit did not go through.
+    pub fn settle(self) -> Result<Receipt, AuditError> {
+        match self.written.load(Ordering::Acquire) {
+            0 => Err(AuditError::NotWritten),
+            seq => Ok(Receipt::durable(self.tenant, self.writer, seq)),
+        }
+    }
+}
+
+/// One entry on its way through the committer.
+struct ChainTail {
+    inner: Arc<Inner>,
+    trail: Trail,
+    unit: UnitRef,
+    entry: Entry,
+    chain: Arc<Mutex<Chain>>,
+    /// The chain's tip before and with this entry.
+    before: Option<(Head, Head)>,
+    written: Arc<AtomicU64>,
+}
+
+impl Tail for ChainTail {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        let mut chain = lock(&self.chain);
+        let before = chain.tip;
+        let time = self.inner.clock.now().max(before.time);
+        let seq = before.seq.checked_add(1).ok_or(StoreError::Invalid("audit chain is at its end"))?;
+        let entry = self.entry.encode(time).map_err(|_| StoreError::Invalid("audit entry is too long"))?;
+        let context = self.inner.context(self.entry.tenant, chain.writer, seq);
+        let value = self.inner.seal(self.unit, &context, &before.hash, &entry).map_err(|error| match error {
+            LendError::Missing => StoreError::Busy,
+            LendError::Shredded | LendError::Pending => StoreError::Invalid("audit unit is shredded"),
+        })?;
+        chain.tip = Head { seq, hash: chain::next(&before.hash, &entry), time };
+        self.before = Some((before, chain.tip));
+        let key = schema::audit(self.entry.tenant, chain.writer, seq);
+        Ok(vec![Write::Put { space: self.trail.space(), key, value }])
+    }
+
+    fn settled(&mut self, stored: bool) {
+        let Some((before, made)) = self.before.take() else { return };
+        let mut chain = lock(&self.chain);
+        if stored {
+            chain.stored = made;
+            self.written.store(made.seq, Ordering::Release);
+        } else {
+            chain.tip = before;
+        }
+    }
+}
