@@ -45,7 +45,7 @@ limits! {
     /// Records of one page of a list.
     LIST_LIMIT = 1_000, "records", "list_limit";
     /// Subjects of one order to shred.
-    SHRED_SUBJECTS = 10_000, "subjects", "shred_subjects";
+    SHRED_SUBJECTS = 2_000, "subjects", "shred_subjects";
     /// All header lines of a request.
     HEADERS_LEN = 32_768, "bytes", "headers_len";
     /// Header lines of a request.

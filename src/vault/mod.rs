@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod crypto;
 pub mod keys;
+pub mod ops;
 pub mod store;

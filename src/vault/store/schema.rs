@@ -63,7 +63,7 @@ pub enum Table {
     /// name: a setting.
     Setting = 20,
     /// tenant be64, token 16, collection be32: the unit of a subject there, or of a record by its key's last token
-    /// (slot, generation). In the control store, so that no restored data can forget a unit that is to be shredded.
+    /// (slot, generation); tenant, subject token, collection, record token 16: the latter again, under its subject. In the control store, so that no restored data can forget a unit that is to be shredded.
     Unit = 21,
     /// leaf hash 32: a leaf that may not be in the log yet.
     LogOutbox = 22,
@@ -83,6 +83,12 @@ pub enum Table {
     Reclaim = 134,
     /// One row: the number of the last checkpoint of the audit chains.
     AuditMark = 135,
+    /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject, but not first.
+    SecondaryRecord = 136,
+    /// tenant be64, slot u48, upload id 16: a large value sealed under that unit.
+    UnitUpload = 137,
+    /// One row: the last entry of the shred log whose bytes are reclaimed in this data store.
+    Reclaimed = 138,
 }
 
 /// Keys with `from <= key < to`.
@@ -314,6 +320,21 @@ pub fn units_of_subject(tenant: TenantNo, subject: &Token) -> KeyRange {
     prefix(&key(Table::Unit, &[&tenant.to_be_bytes(), subject]))
 }
 
+/// Subject, collection and record tokens of a [`Table::SubjectRecord`] or [`Table::SecondaryRecord`] key; `None` if it is neither.
+#[must_use]
+pub fn subject_record_parts(key: &[u8]) -> Option<(Token, CollectionNo, Vec<Token>)> {
+    let mut parts = Parts::of(Table::SubjectRecord, key).or_else(|| Parts::of(Table::SecondaryRecord, key))?;
+    parts.tenant()?;
+    Some((parts.token()?, parts.collection()?, parts.tokens()?))
+}
+
+/// Tokens of the key of a row in [`Space::Records`](super::Space::Records); `None` if it is not one.
+#[must_use]
+pub fn record_tokens(key: &[u8]) -> Option<Vec<Token>> {
+    let (tokens, rest) = key.get(12..)?.as_chunks::<16>();
+    (rest.is_empty() && !tokens.is_empty()).then(|| tokens.to_vec())
+}
+
 /// [`Table::SubjectRecord`]; `record` are the record's tokens.
 #[must_use]
 pub fn subject_record(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &[Token]) -> Bytes {
@@ -330,6 +351,51 @@ pub fn records_of_subject(tenant: TenantNo, subject: &Token) -> KeyRange {
 #[must_use]
 pub fn records_of_subject_in(tenant: TenantNo, subject: &Token, collection: CollectionNo) -> KeyRange {
     prefix(&subject_record(tenant, subject, collection, &[]))
+}
+
+/// [`Table::Unit`] of a record that has a unit of its own, under its first subject: beside the row under the record's token.
+#[must_use]
+pub fn record_unit_of_subject(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &Token) -> Bytes {
+    key(Table::Unit, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record])
+}
+
+/// The collection of a [`Table::Unit`] key; `None` if it is not one.
+#[must_use]
+pub fn unit_collection(key: &[u8]) -> Option<CollectionNo> {
+    let mut parts = Parts::of(Table::Unit, key)?;
+    parts.tenant()?;
+    parts.token()?;
+    parts.collection()
+}
+
+/// [`Table::SecondaryRecord`]; `record` are the record's tokens.
+#[must_use]
+pub fn secondary_record(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::SecondaryRecord, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record.as_flattened()])
+}
+
+/// The records that name a subject, but not first.
+#[must_use]
+pub fn secondary_records(tenant: TenantNo, subject: &Token) -> KeyRange {
+    prefix(&key(Table::SecondaryRecord, &[&tenant.to_be_bytes(), subject]))
+}
+
+/// [`Table::UnitUpload`].
+#[must_use]
+pub fn unit_upload(tenant: TenantNo, slot: Slot, upload: UploadId) -> Bytes {
+    key(Table::UnitUpload, &[&tenant.to_be_bytes(), &slot.to_be_bytes(), &upload.0])
+}
+
+/// The large values sealed under a unit.
+#[must_use]
+pub fn uploads_of_unit(tenant: TenantNo, slot: Slot) -> KeyRange {
+    prefix(&key(Table::UnitUpload, &[&tenant.to_be_bytes(), &slot.to_be_bytes()]))
+}
+
+/// [`Table::Reclaimed`].
+#[must_use]
+pub fn reclaimed() -> Bytes {
+    key(Table::Reclaimed, &[])
 }
 
 /// [`Table::Upload`].

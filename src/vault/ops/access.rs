@@ -1,0 +1,207 @@
+//! The guard in front of every operation: credential -> principal, principal x action x resource -> permit.
+//! A denial is on the record before it is answered; who may not know that a thing exists is told it does not.
+
+use std::sync::Arc;
+
+use super::{
+    Caller, Missing, Vault, VaultError,
+    directory::{Collection, Tenant},
+    plan::entry,
+    rows::{RowCodec, TokenRow},
+    tokens,
+};
+use crate::{
+    authn::{PresentedToken, Principal},
+    authz::{self, Action, ActionKind, Denied, Permit, Resource},
+    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, TenantName, TenantNo},
+    vault::{
+        audit::{self, Entry, Outcome, Reason, Target, Trail},
+        crypto::Receipt,
+        store::{Durability, Space, schema},
+    },
+};
+
+/// A tenant and the permit to act in it.
+pub(super) struct InTenant<A: Action> {
+    pub(super) tenant: Arc<Tenant>,
+    /// Proof that it was decided; dropped with the operation.
+    _permit: Permit<A>,
+}
+
+/// A collection and the permit to act in it.
+pub(super) struct InCollection<A: Action> {
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) collection: Arc<Collection>,
+    /// Proof that it was decided; dropped with the operation.
+    _permit: Permit<A>,
+}
+
+impl Vault {
+    /// Turns a credential into a principal. Reads the token's row each time (from memory once cached by the
+    /// engine), so a revocation holds from the next request on.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthenticated`], recorded in the system's trail.
+    pub async fn authenticate(&self, presented: &PresentedToken, request: RequestId) -> Result<Principal, VaultError> {
+        let row = self.inner.store.get(Space::Control, &schema::access_token(presented.id())).await?;
+        let verified = match row {
+            None => None,
+            Some(row) => {
+                let stored = tokens::stored(self, presented.id(), &TokenRow::from_row(&row)?).await?;
+                presented.verify(&stored, self.inner.clock.now()).ok()
+            }
+        };
+        match verified {
+            Some(principal) => Ok(principal),
+            None => {
+                self.refuse_credential(PrincipalId(presented.id().0), request).await?;
+                Err(VaultError::Unauthenticated)
+            }
+        }
+    }
+
+    /// Records a request without a usable credential.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] and the like if it cannot be recorded.
+    pub async fn refuse_credential(&self, presented: PrincipalId, request: RequestId) -> Result<Receipt, VaultError> {
+        let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
+        let denied = Entry {
+            tenant: TenantNo::SYSTEM,
+            action: audit::Action::AuthDenied,
+            outcome: Outcome::Denied(Reason::Unauthenticated),
+            principal: presented,
+            role: audit::Role::None,
+            request,
+            collection: CollectionNo::TENANT,
+            target: Target::default(),
+            sealed_target: None,
+        };
+        Ok(self.inner.audit.append(Trail::Data, system.audit, denied, Durability::Written).await?)
+    }
+
+    /// Finds the tenant and asks for a permit in it.
+    pub(super) async fn in_tenant<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<InTenant<A>, VaultError> {
+        self.in_tenant_at(caller, name, None).await
+    }
+
+    /// The same, for a collection that need not be there.
+    pub(super) async fn in_tenant_at<A: Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        collection: Option<&CollectionName>,
+    ) -> Result<InTenant<A>, VaultError> {
+        let found = self.find_tenant(name).await?;
+        let Some(tenant) = found else {
+            self.deny::<A>(caller, None, CollectionNo::TENANT, Reason::NotFound).await?;
+            return Err(VaultError::NotFound(Missing::Tenant));
+        };
+        let resource = match collection {
+            None => Resource::tenant(tenant.no),
+            Some(collection) => Resource::collection::<A>(tenant.no, collection, None),
+        };
+        match authz::decide::<A>(&caller.principal, &resource) {
+            Ok(permit) => {
+                tenant.in_use()?;
+                Ok(InTenant { tenant, _permit: permit })
+            }
+            Err(denied) => Err(self.denied::<A>(caller, &tenant, CollectionNo::TENANT, denied, Missing::Tenant).await?),
+        }
+    }
+
+    /// Finds the collection and asks for a permit in it, for all of it or for one key or prefix.
+    pub(super) async fn in_collection<A: Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        collection: &CollectionName,
+        key: Option<&RecordKey>,
+    ) -> Result<InCollection<A>, VaultError> {
+        let found = self.find_tenant(name).await?;
+        let Some(tenant) = found else {
+            self.deny::<A>(caller, None, CollectionNo::TENANT, Reason::NotFound).await?;
+            return Err(VaultError::NotFound(Missing::Tenant));
+        };
+        let decision = authz::decide::<A>(&caller.principal, &Resource::collection::<A>(tenant.no, collection, key));
+        let permit = match decision {
+            Ok(permit) => permit,
+            Err(denied) => return Err(self.denied::<A>(caller, &tenant, CollectionNo::TENANT, denied, Missing::Collection).await?),
+        };
+        tenant.in_use()?;
+        match self.find_collection(tenant.no, collection).await? {
+            Some(found) => Ok(InCollection { tenant, collection: found, _permit: permit }),
+            None => {
+                let missing = Entry {
+                    outcome: Outcome::Failed(Reason::NotFound),
+                    ..entry(caller, &tenant, audited(A::KIND), CollectionNo::TENANT, Target::default())
+                };
+                self.inner.audit.append(Trail::Data, tenant.audit, missing, Durability::Written).await?;
+                Err(VaultError::NotFound(Missing::Collection))
+            }
+        }
+    }
+
+    /// Records a denial in the trail of the tenant it was aimed at and says what the caller is told.
+    pub(super) async fn denied<A: Action>(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: CollectionNo,
+        denied: Denied,
+        missing: Missing,
+    ) -> Result<VaultError, VaultError> {
+        let reason = match denied {
+            Denied::NotFound => Reason::NotFound,
+            Denied::Forbidden => Reason::Forbidden,
+        };
+        self.deny::<A>(caller, Some(tenant), collection, reason).await?;
+        Ok(match denied {
+            Denied::NotFound if caller.principal.tenant() != tenant.no => VaultError::NotFound(Missing::Tenant),
+            Denied::NotFound => VaultError::NotFound(missing),
+            Denied::Forbidden => VaultError::Forbidden,
+        })
+    }
+
+    /// Records a denial: with the tenant aimed at, or with the caller's own where there is none.
+    async fn deny<A: Action>(
+        &self,
+        caller: &Caller,
+        tenant: Option<&Tenant>,
+        collection: CollectionNo,
+        reason: Reason,
+    ) -> Result<Receipt, VaultError> {
+        let own;
+        let tenant = match tenant {
+            Some(tenant) => tenant,
+            None => {
+                own = self.tenant_by_number(caller.principal.tenant()).await?;
+                &own
+            }
+        };
+        let denied = Entry { outcome: Outcome::Denied(reason), ..entry(caller, tenant, audited(A::KIND), collection, Target::default()) };
+        Ok(self.inner.audit.append(Trail::Data, tenant.audit, denied, Durability::Written).await?)
+    }
+}
+
+/// What an action is called in the audit trail.
+fn audited(kind: ActionKind) -> audit::Action {
+    match kind {
+        ActionKind::TenantCreate => audit::Action::TenantCreate,
+        ActionKind::TenantList => audit::Action::TenantList,
+        ActionKind::TenantRead => audit::Action::TenantRead,
+        ActionKind::CollectionWrite => audit::Action::CollectionWrite,
+        ActionKind::CollectionRead => audit::Action::CollectionRead,
+        ActionKind::RecordRead => audit::Action::RecordRead,
+        ActionKind::RecordWrite => audit::Action::RecordWrite,
+        ActionKind::RecordDelete => audit::Action::RecordDelete,
+        ActionKind::RecordList => audit::Action::RecordList,
+        ActionKind::TokenCreate => audit::Action::TokenCreate,
+        ActionKind::TokenList => audit::Action::TokenList,
+        ActionKind::TokenRevoke => audit::Action::TokenRevoke,
+        ActionKind::ShredOrder => audit::Action::ShredOrder,
+        ActionKind::ShredRead => audit::Action::ShredRead,
+        ActionKind::AuditRead => audit::Action::AuditRead,
+        ActionKind::MetricsRead => audit::Action::MetricsRead,
+    }
+}

@@ -1,0 +1,320 @@
+//! Large values: rows of 64 KiB under a random upload id, made visible at once by the manifest that is committed
+//! last. Memory is one row for each transfer; no key is held between two rows.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Body, BodyError, Caller, Put, Vault, VaultError,
+    directory::{Collection, damaged},
+    get::ValueStream,
+    plan::{Content, Plan, PutFields, retrying},
+    put::put_result,
+    replies::Kept,
+    rows::{RowCodec, UploadRow},
+};
+use crate::{
+    domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, limits},
+    vault::{
+        crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, ROW_LEN, Receipt, random},
+        keys::UnitRef,
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+    },
+};
+
+/// A body on its way in.
+pub(super) struct Upload {
+    /// What was read already.
+    pub(super) start: Bytes,
+    /// What is still to come.
+    pub(super) rest: Body,
+    /// The announced length in bytes.
+    pub(super) length: Option<u64>,
+}
+
+/// Rows handed to the store in one commit.
+const ROWS_PER_COMMIT: usize = 4;
+/// Commits between two heartbeats of an upload.
+const COMMITS_PER_HEARTBEAT: u64 = 64;
+
+/// An upload under way.
+struct Sink {
+    vault: Vault,
+    id: UploadId,
+    tenant: TenantNo,
+    collection: CollectionNo,
+    collection_unit: UnitRef,
+    unit: UnitRef,
+    context: Context<Blob>,
+    writer: BlobWriter,
+    next_row: u32,
+    commits: u64,
+    waiting: Vec<Write>,
+}
+
+impl Sink {
+    /// Seals a row and stores it with its neighbours.
+    async fn row(&mut self, plain: &[u8], last: bool) -> Result<(), VaultError> {
+        let (writer, context) = (&mut self.writer, &self.context);
+        let sealed = self
+            .vault
+            .with_data(self.collection_unit, self.unit, self.collection, |key| writer.seal_row(key, context, plain, last))
+            .await?;
+        let sealed = sealed.map_err(|error| VaultError::Internal(error.to_string()))?;
+        self.waiting.push(Write::Put { space: Space::Blobs, key: schema::blob(self.id, self.next_row), value: sealed.into() });
+        self.next_row = self.next_row.checked_add(1).ok_or(BodyError::TooLong)?;
+        if last || self.waiting.len() >= ROWS_PER_COMMIT { self.store().await } else { Ok(()) }
+    }
+
+    async fn store(&mut self) -> Result<(), VaultError> {
+        let mut writes = std::mem::take(&mut self.waiting);
+        if self.commits.is_multiple_of(COMMITS_PER_HEARTBEAT) {
+            writes.push(self.vault.upload_row(self.id, self.tenant, false)?);
+        }
+        self.commits = self.commits.wrapping_add(1);
+        let checks = vec![Check { space: Space::Index, key: schema::upload(self.id), expect: Expect::Present }];
+        for attempt in 0..super::ATTEMPTS {
+            let commit = Commit {
+                checks: checks.clone(),
+                writes: writes.clone(),
+                tail: None,
+                durability: Durability::Written,
+                urgency: Urgency::Normal,
+            };
+            match self.vault.inner.store.commit(commit).await {
+                Ok(_) => return Ok(()),
+                Err(crate::vault::store::StoreError::Busy) if attempt.saturating_add(1) < super::ATTEMPTS => tokio::task::yield_now().await,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(VaultError::Busy)
+    }
+}
+
+/// The place a large value's rows lie in.
+fn blob_context(store: &StoreId, unit: UnitRef, collection: CollectionNo, upload: &UploadId) -> Context<Blob> {
+    Context::<Blob>::blob(store, unit.tenant, collection, unit.slot, unit.generation, upload)
+}
+
+impl Vault {
+    /// Stores a value that does not fit into one row.
+    pub(super) async fn put_large(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        fields: PutFields,
+        upload: Upload,
+        idempotency_key: Option<String>,
+    ) -> Result<Put, VaultError> {
+        let mut sink = retrying(|| self.begin_upload(caller, tenant, collection, &fields)).await?;
+        let id = sink.id;
+        match self.receive(&mut sink, upload).await {
+            Ok((value_len, digest)) => {
+                let manifest = Manifest { upload: id, start: sink.writer.start() }.to_bytes();
+                let content = Content::Manifest { manifest, value_len, unit: sink.unit, upload: id, digest };
+                let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
+                self.to_the_end(async move {
+                    let done = vault.put_manifest(&caller, &tenant, &collection, &fields, &content, idempotency_key.as_deref()).await;
+                    if !matches!(done, Ok((_, true))) {
+                        vault.drop_upload(id).await;
+                    }
+                    done.map(|(put, _)| put)
+                })
+                .await
+            }
+            Err(error) => {
+                let vault = self.clone();
+                self.inner.tasks.spawn(async move { vault.drop_upload(id).await });
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the record's unit and the upload's row.
+    async fn begin_upload(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        fields: &PutFields,
+    ) -> Result<Sink, VaultError> {
+        let target = self.writable(caller, tenant, collection, &fields.key).await?;
+        let mut plan = Plan::default();
+        plan.hold(&target.tenant, &target.collection)?;
+        let tokens = self.key_tokens(&target.tenant, target.collection.no, &fields.key).await?;
+        let subjects = self.subject_tokens(&target.tenant, &fields.subjects).await?;
+        for subject in &subjects {
+            self.plan_subject(&mut plan, caller, &target.tenant, *subject, fields.new_relationship).await?;
+        }
+        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens).await?;
+        let id = UploadId(random::bytes());
+        let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
+            return Err(VaultError::Internal("upload row".into()));
+        };
+        plan.put(space, key, value);
+        self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
+        let context = blob_context(&self.inner.store_id, unit, target.collection.no, &id);
+        let suite = self.inner.options.suite;
+        let writer =
+            self.with_data(target.collection.unit, unit, target.collection.no, |key| BlobWriter::new(key, &context, suite)).await?;
+        Ok(Sink {
+            vault: self.clone(),
+            id,
+            tenant: target.tenant.no,
+            collection: target.collection.no,
+            collection_unit: target.collection.unit,
+            unit,
+            context,
+            writer,
+            next_row: 0,
+            commits: 1,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Reads the body to its end, row by row. Returns its length and its SHA-256.
+    async fn receive(&self, sink: &mut Sink, upload: Upload) -> Result<(u64, Vec<u8>), VaultError> {
+        let max = self.inner.options.value_len_bytes;
+        let too_long = || VaultError::Limit(limits::Limit { max, ..limits::VALUE_LEN });
+        let mut digest = Sha256::new();
+        let mut total: u64 = 0;
+        let mut buffer = BytesMut::with_capacity(ROW_LEN.saturating_mul(2));
+        let mut body = stream::once(async { Ok(upload.start) }).chain(upload.rest).boxed();
+        while let Some(part) = body.next().await {
+            let part = part?;
+            total = total.saturating_add(part.len() as u64);
+            if total > max {
+                return Err(too_long());
+            }
+            digest.update(&part);
+            buffer.extend_from_slice(&part);
+            while buffer.len() >= ROW_LEN {
+                let row = buffer.split_to(ROW_LEN);
+                sink.row(&row, false).await?;
+            }
+        }
+        if upload.length.is_some_and(|length| length != total) {
+            return Err(BodyError::Length.into());
+        }
+        sink.row(&buffer, true).await?;
+        Ok((total, digest.finalize().to_vec()))
+    }
+
+    /// Commits the manifest with index and audit entry. The second value says whether the upload is now the record's.
+    async fn put_manifest(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        fields: &PutFields,
+        content: &Content,
+        idempotency_key: Option<&str>,
+    ) -> Result<(Put, bool), VaultError> {
+        retrying(|| async {
+            let target = self.writable(caller, tenant, collection, &fields.key).await?;
+            let mut plan = Plan::default();
+            let mut reply = None;
+            if let Some(key) = idempotency_key {
+                let digest = self.put_digest(&target, fields, content).await?;
+                match self.kept_reply(&target.tenant, caller, key, &digest).await? {
+                    Kept::Reply(results) => return Ok((put_result(&results)?, false)),
+                    Kept::Free(slot) => reply = Some(slot),
+                }
+            }
+            let (version, created) = self.plan_put(&mut plan, caller, &target.tenant, &target.collection, fields, content).await?;
+            if let Some(slot) = reply {
+                self.plan_reply(&mut plan, slot, &[(version.0, created)])?;
+            }
+            self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
+            Ok((Put { version, created }, true))
+        })
+        .await
+    }
+
+    /// The row that protects an upload from the sweep, or hands it over to it.
+    pub(super) fn upload_row(&self, id: UploadId, tenant: TenantNo, replaced: bool) -> Result<Write, VaultError> {
+        let row = UploadRow { tenant: tenant.0, heartbeat_at: self.inner.clock.now().0, replaced };
+        Ok(Write::Put { space: Space::Index, key: schema::upload(id), value: row.to_row()? })
+    }
+
+    /// Removes the rows of an upload that no record names. What fails here is left to the sweep.
+    pub(super) async fn drop_upload(&self, id: UploadId) {
+        let range = schema::blob_rows(id);
+        let commit = Commit {
+            checks: Vec::new(),
+            writes: vec![
+                Write::DeleteRange { space: Space::Blobs, from: range.from, to: range.to },
+                Write::Delete { space: Space::Index, key: schema::upload(id) },
+            ],
+            tail: None,
+            durability: Durability::Written,
+            urgency: Urgency::Essential,
+        };
+        if let Err(error) = self.inner.store.commit(commit).await {
+            tracing::warn!(%error, "rows of a broken upload are left to the sweep");
+        }
+    }
+
+    /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row.
+    pub(super) fn stream_value(
+        &self,
+        place: Place,
+        manifest: Manifest,
+        value_len: u64,
+        range: Option<Range<u64>>,
+        receipt: Receipt,
+    ) -> ValueStream {
+        let range = range.unwrap_or(0..value_len);
+        let reader = BlobReader::new(manifest.start, value_len);
+        let state = (self.clone(), range.start, receipt);
+        let rows = stream::try_unfold(state, move |(vault, at, receipt)| async move {
+            if at >= range.end {
+                return Ok(None);
+            }
+            let index = BlobReader::row_of(at);
+            let part = vault.open_row(&place, &manifest, &reader, index, &receipt).await?;
+            let row_start = index.saturating_mul(ROW_LEN as u64);
+            let within = |offset: u64| usize::try_from(offset.saturating_sub(row_start)).unwrap_or(usize::MAX).min(part.len());
+            let sent = part.slice(within(at)..within(range.end));
+            let next = row_start.saturating_add(ROW_LEN as u64);
+            Ok::<_, VaultError>(Some((sent, (vault, next, receipt))))
+        });
+        Box::pin(rows)
+    }
+
+    async fn open_row(
+        &self,
+        place: &Place,
+        manifest: &Manifest,
+        reader: &BlobReader,
+        index: u64,
+        receipt: &Receipt,
+    ) -> Result<Bytes, VaultError> {
+        let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
+        let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
+        let row = row.ok_or_else(|| VaultError::Internal("a row of a large value is missing".into()))?;
+        let context = blob_context(&self.inner.store_id, place.unit, place.collection, &manifest.upload);
+        let opened =
+            self.with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row)).await?;
+        Ok(opened.map_err(damaged)?.disclose_chunk(receipt).into())
+    }
+}
+
+/// Where a large value's rows are sealed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    collection: CollectionNo,
+    collection_unit: UnitRef,
+    unit: UnitRef,
+}
+
+impl Place {
+    /// The place of a record's rows.
+    pub(super) const fn of(collection: &Collection, unit: UnitRef) -> Self {
+        Self { collection: collection.no, collection_unit: collection.unit, unit }
+    }
+}

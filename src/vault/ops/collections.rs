@@ -1,0 +1,235 @@
+//! Collections and their policy documents.
+
+use std::sync::Arc;
+
+use super::{
+    Caller, Conflict, Vault, VaultError,
+    directory::{Collection, Tenant},
+    plan::{entry, retrying},
+    rows::{CollectionRow, CollectionText, RowCodec, State},
+};
+use crate::{
+    authz::{CollectionRead, CollectionWrite},
+    domain::{CollectionName, CollectionNo, CollectionPolicy, TenantName, Timestamp},
+    vault::{
+        audit::{Action, Target, Trail},
+        keys::LeaseKind,
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+    },
+};
+
+/// A collection as its users see it.
+#[derive(Debug, Clone)]
+pub struct CollectionView {
+    /// Its name; a pseudonym once it is shredded.
+    pub name: String,
+    /// `active`, `pending` or `shredded`.
+    pub state: &'static str,
+    /// Its policy document.
+    pub policy: CollectionPolicy,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Whether this request made it.
+    pub created: bool,
+}
+
+impl CollectionView {
+    fn of(collection: &Collection, created: bool) -> Self {
+        Self {
+            name: collection.name.as_str().to_owned(),
+            state: super::tenants::state_name(collection.state),
+            policy: collection.policy.clone(),
+            created_at: collection.created_at,
+            created,
+        }
+    }
+}
+
+/// What a collection made by its first write holds to.
+pub(super) fn default_text(name: &CollectionName) -> CollectionText {
+    CollectionText { name: name.as_str().to_owned(), policy: CollectionPolicy::default() }
+}
+
+impl Vault {
+    /// Makes a collection, or changes its policy.
+    ///
+    /// # Errors
+    /// [`Conflict::ShredUnitFixed`] if it has records and the unit differs; [`VaultError::Shredded`] if it is shredded.
+    pub async fn put_collection(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        name: &CollectionName,
+        policy: CollectionPolicy,
+    ) -> Result<CollectionView, VaultError> {
+        policy.validate().map_err(super::Unprocessable::from)?;
+        let (vault, caller, tenant, name) = (self.clone(), caller.clone(), tenant.clone(), name.clone());
+        self.to_the_end(async move {
+            retrying(|| async {
+                let found = vault.permit_collection::<CollectionWrite>(&caller, &tenant, &name).await?;
+                let text = CollectionText { name: name.as_str().to_owned(), policy: policy.clone() };
+                match vault.find_collection(found.no, &name).await? {
+                    None => Ok(CollectionView::of(&*vault.make_collection(&caller, &found, text).await?, true)),
+                    Some(collection) => {
+                        collection.in_use()?;
+                        Ok(CollectionView::of(&*vault.change_policy(&caller, &found, &collection, text).await?, false))
+                    }
+                }
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Makes a collection with a unit of its own.
+    pub(super) async fn make_collection(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        text: CollectionText,
+    ) -> Result<Arc<Collection>, VaultError> {
+        let name = CollectionName::parse(&text.name).map_err(super::Unprocessable::from)?;
+        let token = self.collection_token(tenant.no, &name).await?;
+        let by_name = schema::collection_name(tenant.no, &token);
+        let number = self.inner.forest.lease(LeaseKind::Collection(tenant.no)).await?;
+        let no = CollectionNo(u32::try_from(number).map_err(|_| VaultError::Internal("collection numbers are used up".into()))?);
+        let unit = self.inner.forest.make_unit(tenant.no).await?;
+        let sealed = self.seal_collection(unit, no, &text).await?;
+        let created_at = self.inner.clock.now();
+        let row = CollectionRow {
+            state: State::Active,
+            slot: unit.slot.number(),
+            generation: unit.generation.0,
+            created_at: created_at.0,
+            sealed,
+        };
+        let commit = Commit {
+            checks: vec![tenant.check(), Check { space: Space::Control, key: by_name.clone(), expect: Expect::Absent }],
+            writes: vec![
+                Write::Put { space: Space::Control, key: schema::collection(tenant.no, no), value: row.to_row()? },
+                Write::Put { space: Space::Control, key: by_name, value: no.to_be_bytes().to_vec().into() },
+            ],
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Normal,
+        };
+        let made = entry(caller, tenant, Action::CollectionWrite, no, Target::default());
+        self.commit(Trail::Control, commit, vec![(tenant.audit, made)])
+            .await
+            .inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))?;
+        Ok(Arc::new(self.collection_by_number(tenant.no, no).await?))
+    }
+
+    /// Changes a policy. A new shred unit is taken in two steps, so that no record is sealed under the old rule once the
+    /// collection was found empty: freeze, look, thaw.
+    async fn change_policy(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        text: CollectionText,
+    ) -> Result<Arc<Collection>, VaultError> {
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        let sealed = self.seal_collection(collection.unit, collection.no, &text).await?;
+        let old = CollectionRow::from_row(&collection.row)?;
+        let new = CollectionRow { sealed, ..old.clone() };
+        let action = || vec![(tenant.audit, entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default()))];
+        let key = schema::collection(tenant.no, collection.no);
+        if text.policy.shred_unit == collection.policy.shred_unit {
+            self.swap(tenant, &key, collection.row.clone(), new.to_row()?, action()).await?;
+        } else {
+            let frozen = CollectionRow { state: State::Frozen, ..old }.to_row()?;
+            self.swap(tenant, &key, collection.row.clone(), frozen.clone(), Vec::new()).await?;
+            let range = schema::records_under(tenant.no, collection.no, &[]);
+            let empty = self.inner.store.scan(Space::Records, &range.from, &range.to, 1).await.map(|rows| rows.is_empty());
+            let kept = match empty {
+                Ok(true) => new.to_row()?,
+                Ok(false) | Err(_) => collection.row.clone(),
+            };
+            self.swap(tenant, &key, frozen, kept, if matches!(empty, Ok(true)) { action() } else { Vec::new() }).await?;
+            if !empty? {
+                return Err(VaultError::Conflict(Conflict::ShredUnitFixed));
+            }
+        }
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        Ok(Arc::new(self.collection_by_number(tenant.no, collection.no).await?))
+    }
+
+    /// Replaces a control row that must still be as it was read.
+    async fn swap(
+        &self,
+        tenant: &Tenant,
+        key: &bytes::Bytes,
+        from: bytes::Bytes,
+        to: bytes::Bytes,
+        entries: Vec<(crate::vault::keys::UnitRef, crate::vault::audit::Entry)>,
+    ) -> Result<(), VaultError> {
+        let commit = Commit {
+            checks: vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }],
+            writes: vec![Write::Put { space: Space::Control, key: key.clone(), value: to }],
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Normal,
+        };
+        self.commit(Trail::Control, commit, entries).await.map(drop)
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`].
+    pub async fn collection(&self, caller: &Caller, tenant: &TenantName, name: &CollectionName) -> Result<CollectionView, VaultError> {
+        let found = self.in_collection::<CollectionRead>(caller, tenant, name, None).await?;
+        found.collection.in_use()?;
+        let read = entry(caller, &found.tenant, Action::CollectionRead, found.collection.no, Target::default());
+        self.read_receipt(&found.tenant, read).await?;
+        Ok(CollectionView::of(&found.collection, false))
+    }
+
+    /// The collections of a tenant that the caller's grant reaches, at most `limit` after number `after`.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] for who may not know of the tenant.
+    pub async fn collections(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Result<(Vec<CollectionView>, Option<u32>), VaultError> {
+        let found = self.in_tenant::<CollectionRead>(caller, tenant).await?;
+        let range = schema::table_of_tenant(schema::Table::Collection, found.tenant.no);
+        let from = match after {
+            Some(after) => schema::successor(&schema::collection(found.tenant.no, CollectionNo(after))),
+            None => range.from.clone(),
+        };
+        let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
+        let more = rows.len() > limit;
+        let mut views = Vec::with_capacity(limit);
+        let mut last = None;
+        for row in rows.into_iter().take(limit) {
+            let mut parts =
+                schema::Parts::of(schema::Table::Collection, &row.key).ok_or_else(|| VaultError::Internal("collection row".into()))?;
+            let (_, Some(no)) = (parts.tenant(), parts.collection()) else { return Err(VaultError::Internal("collection row".into())) };
+            last = Some(no.0);
+            let collection = self.collection_by_number(found.tenant.no, no).await?;
+            if caller.principal.narrowing().reaches(&collection.name) {
+                views.push(CollectionView::of(&collection, false));
+            }
+        }
+        let read = entry(caller, &found.tenant, Action::CollectionRead, CollectionNo::TENANT, Target::default());
+        self.read_receipt(&found.tenant, read).await?;
+        Ok((views, last.filter(|_| more)))
+    }
+
+    /// A permit for a collection that may not exist yet.
+    async fn permit_collection<A: crate::authz::Action>(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        name: &CollectionName,
+    ) -> Result<Arc<Tenant>, VaultError> {
+        let found = self.in_tenant_at::<A>(caller, tenant, Some(name)).await?;
+        Ok(found.tenant)
+    }
+}

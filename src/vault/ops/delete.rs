@@ -1,0 +1,68 @@
+//! Deleting a record: it is gone (404), its bytes may live on in old backups. Where the unit is the record,
+//! its key is shredded too, which is queued.
+
+use super::{
+    Caller, Missing, Precondition, Vault, VaultError,
+    plan::{Plan, entry, retrying},
+    rows::Scope,
+    shred::Named,
+};
+use crate::{
+    authz::RecordDelete,
+    domain::{CollectionName, RecordKey, ShredUnit, TenantName},
+    vault::{
+        audit::{Action, Entry, Outcome, Reason, Target},
+        store::Urgency,
+    },
+};
+
+impl Vault {
+    /// Deletes a record.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`VaultError::PreconditionFailed`]; nothing is done then.
+    pub async fn delete_record(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: RecordKey,
+        precondition: Precondition,
+    ) -> Result<(), VaultError> {
+        let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
+        self.to_the_end(async move { retrying(|| vault.delete_once(&caller, &tenant, &collection, &key, &precondition)).await }).await
+    }
+
+    async fn delete_once(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: &RecordKey,
+        precondition: &Precondition,
+    ) -> Result<(), VaultError> {
+        let found = self.in_collection::<RecordDelete>(caller, tenant, collection, Some(key)).await?;
+        let mut plan = Plan::default();
+        let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
+        let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition).await {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                let outcome = match &error {
+                    VaultError::NotFound(Missing::Record) => Outcome::Failed(Reason::NotFound),
+                    VaultError::Shredded { .. } => Outcome::Failed(Reason::Shredded),
+                    _ => return Err(error),
+                };
+                let missed = entry(caller, &found.tenant, Action::RecordDelete, found.collection.no, Target::default());
+                self.read_receipt(&found.tenant, Entry { outcome, ..missed }).await?;
+                return Err(error);
+            }
+        };
+        self.commit_plan(plan, Urgency::Essential).await.inspect_err(|_| self.forget(&found))?;
+        if found.collection.policy.shred_unit == ShredUnit::Record {
+            let scope = Scope::Record { collection: found.collection.no.0, row: deleted.to_vec() };
+            let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
+            self.queue_shred(caller, &found.tenant, scope, named).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Names to numbers: tenants and collections, cached. A change drops its entry before it is answered, and
+//! every commit checks the rows it relied on, so a stale entry costs a retry and never a wrong answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use super::{
+    Missing, Vault, VaultError,
+    rows::{CollectionRow, CollectionText, RowCodec, State, TenantRow},
+};
+use crate::{
+    domain::{CollectionName, CollectionNo, CollectionPolicy, Gen, ShredId, Slot, TenantName, TenantNo, Timestamp},
+    vault::{
+        crypto::{CollectionMeta, Context, Plaintext, Sealed, TenantMeta},
+        keys::UnitRef,
+        store::{Check, Expect, Space, StoreError, schema},
+    },
+};
+
+/// A tenant as operations use it.
+#[derive(Debug, Clone)]
+pub(super) struct Tenant {
+    pub(super) no: TenantNo,
+    pub(super) name: TenantName,
+    pub(super) state: State,
+    pub(super) audit: UnitRef,
+    pub(super) created_at: Timestamp,
+    pub(super) create_on_write: bool,
+    /// The row this was read from: commits check that it still stands.
+    pub(super) row: Bytes,
+}
+
+/// A collection as operations use it.
+#[derive(Debug, Clone)]
+pub(super) struct Collection {
+    pub(super) no: CollectionNo,
+    pub(super) name: CollectionName,
+    pub(super) state: State,
+    pub(super) unit: UnitRef,
+    pub(super) policy: CollectionPolicy,
+    pub(super) created_at: Timestamp,
+    pub(super) row: Bytes,
+}
+
+/// The caches.
+pub(super) struct Directory {
+    tenants: Cache<TenantName, Arc<Tenant>>,
+    collections: Cache<(TenantNo, CollectionName), Arc<Collection>>,
+}
+
+impl Directory {
+    /// Empty caches, bounded.
+    pub(super) fn new() -> Self {
+        Self { tenants: Cache::new(10_000), collections: Cache::new(100_000) }
+    }
+
+    pub(super) fn forget_tenant(&self, name: &TenantName) {
+        self.tenants.invalidate(name);
+    }
+
+    pub(super) fn forget_collection(&self, tenant: TenantNo, name: &CollectionName) {
+        self.collections.invalidate(&(tenant, name.clone()));
+    }
+
+    /// Drops everything: after an epoch that shredded tenants or collections.
+    pub(super) fn forget_all(&self) {
+        self.tenants.invalidate_all();
+        self.collections.invalidate_all();
+    }
+}
+
+impl Tenant {
+    /// The check that this tenant is still as it was read.
+    pub(super) fn check(&self) -> Check {
+        Check { space: Space::Control, key: schema::tenant(self.no), expect: Expect::Equals(self.row.clone()) }
+    }
+
+    /// # Errors
+    /// [`VaultError::Shredded`] unless it is in use.
+    pub(super) fn in_use(&self) -> Result<(), VaultError> {
+        in_use(self.state)
+    }
+}
+
+impl Collection {
+    /// The check that this collection is still as it was read.
+    pub(super) fn check(&self, tenant: TenantNo) -> Check {
+        Check { space: Space::Control, key: schema::collection(tenant, self.no), expect: Expect::Equals(self.row.clone()) }
+    }
+
+    /// # Errors
+    /// [`VaultError::Shredded`] if shredded, [`VaultError::Busy`] while its unit is being changed.
+    pub(super) fn in_use(&self) -> Result<(), VaultError> {
+        in_use(self.state)
+    }
+}
+
+/// # Errors
+/// [`VaultError::Shredded`] or [`VaultError::Busy`], as the state says.
+pub(super) fn in_use(state: State) -> Result<(), VaultError> {
+    match state {
+        State::Active => Ok(()),
+        State::Frozen => Err(VaultError::Busy),
+        State::Pending(order) | State::Shredded(order) => Err(VaultError::Shredded { certificate: Some(ShredId(order)) }),
+    }
+}
+
+impl Vault {
+    /// A tenant by name, whatever its state.
+    pub(super) async fn find_tenant(&self, name: &TenantName) -> Result<Option<Arc<Tenant>>, VaultError> {
+        if let Some(tenant) = self.inner.directory.tenants.get(name) {
+            return Ok(Some(tenant));
+        }
+        let token = self.tenant_token(name).await?;
+        let Some(number) = self.inner.store.get(Space::Control, &schema::tenant_name(&token)).await? else { return Ok(None) };
+        let number = TenantNo(read_u64(&number)?);
+        let tenant = Arc::new(self.read_tenant(number, name.clone()).await?);
+        self.inner.directory.tenants.insert(name.clone(), tenant.clone());
+        Ok(Some(tenant))
+    }
+
+    /// A tenant by number. A shredded tenant's name is a pseudonym.
+    pub(super) async fn tenant_by_number(&self, number: TenantNo) -> Result<Tenant, VaultError> {
+        let row = self.inner.store.get(Space::Control, &schema::tenant(number)).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
+        let parsed = TenantRow::from_row(&row)?;
+        let name = match parsed.state {
+            State::Shredded(_) | State::Pending(_) => pseudonym("tenant", &number.to_be_bytes()),
+            State::Active | State::Frozen => {
+                let sealed = Sealed::<TenantMeta>::from_row(parsed.sealed_name.clone().into()).map_err(damaged)?;
+                let context = Context::<TenantMeta>::of(&self.inner.store_id, number, &[b"name"]);
+                let name = self.with_tenant(number, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
+                String::from_utf8_lossy(name.expose()).into_owned()
+            }
+        };
+        let name = TenantName::parse(&name).map_err(|_| VaultError::Internal("stored tenant name".into()))?;
+        self.read_tenant(number, name).await
+    }
+
+    async fn read_tenant(&self, no: TenantNo, name: TenantName) -> Result<Tenant, VaultError> {
+        let row = self.inner.store.get(Space::Control, &schema::tenant(no)).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
+        let parsed = TenantRow::from_row(&row)?;
+        let slot = slot(parsed.audit_slot)?;
+        Ok(Tenant {
+            no,
+            name,
+            state: parsed.state,
+            audit: UnitRef { tenant: TenantNo::SYSTEM, slot, generation: Gen(0) },
+            created_at: Timestamp(parsed.created_at),
+            create_on_write: parsed.create_on_write,
+            row,
+        })
+    }
+
+    /// The lookup token of a tenant's name. Stays when the tenant is gone, so that a name is never used twice.
+    pub(super) async fn tenant_token(&self, name: &TenantName) -> Result<[u8; 16], VaultError> {
+        self.with_tenant(TenantNo::SYSTEM, |secret| secret.derive_names(CollectionNo::TENANT).text_token(name.as_str())).await
+    }
+
+    /// The lookup token of a collection's name.
+    pub(super) async fn collection_token(&self, tenant: TenantNo, name: &CollectionName) -> Result<[u8; 16], VaultError> {
+        self.with_tenant(tenant, |secret| secret.derive_names(CollectionNo::TENANT).text_token(name.as_str())).await
+    }
+
+    /// A collection by name, whatever its state.
+    pub(super) async fn find_collection(&self, tenant: TenantNo, name: &CollectionName) -> Result<Option<Arc<Collection>>, VaultError> {
+        let cached = (tenant, name.clone());
+        if let Some(collection) = self.inner.directory.collections.get(&cached) {
+            return Ok(Some(collection));
+        }
+        let token = self.collection_token(tenant, name).await?;
+        let Some(number) = self.inner.store.get(Space::Control, &schema::collection_name(tenant, &token)).await? else { return Ok(None) };
+        let number = CollectionNo(read_u32(&number)?);
+        let collection = Arc::new(self.collection_by_number(tenant, number).await?);
+        if collection.state == State::Active {
+            self.inner.directory.collections.insert(cached, collection.clone());
+        }
+        Ok(Some(collection))
+    }
+
+    /// A collection by number. A shredded one's name is a pseudonym, its policy the default.
+    pub(super) async fn collection_by_number(&self, tenant: TenantNo, no: CollectionNo) -> Result<Collection, VaultError> {
+        let row = self
+            .inner
+            .store
+            .get(Space::Control, &schema::collection(tenant, no))
+            .await?
+            .ok_or(VaultError::NotFound(Missing::Collection))?;
+        let parsed = CollectionRow::from_row(&row)?;
+        let unit = UnitRef { tenant, slot: slot(parsed.slot)?, generation: Gen(parsed.generation) };
+        let text = match parsed.state {
+            State::Shredded(_) | State::Pending(_) => {
+                CollectionText { name: pseudonym("collection", &no.to_be_bytes()), policy: CollectionPolicy::default() }
+            }
+            State::Active | State::Frozen => {
+                let sealed = Sealed::<CollectionMeta>::from_row(parsed.sealed.clone().into()).map_err(damaged)?;
+                let context = collection_context(&self.inner.store_id, tenant, no);
+                let text = self.with_sole(unit, no, |key| key.open(&context, &sealed)).await?.map_err(damaged)?;
+                serde_json::from_slice(text.expose()).map_err(|_| VaultError::Internal("stored collection policy".into()))?
+            }
+        };
+        let name = CollectionName::parse(&text.name).map_err(|_| VaultError::Internal("stored collection name".into()))?;
+        Ok(Collection { no, name, state: parsed.state, unit, policy: text.policy, created_at: Timestamp(parsed.created_at), row })
+    }
+
+    /// The policy of a collection that is being shredded, while its key still exists; `None` where it does not open.
+    pub(super) async fn policy_of(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<CollectionPolicy>, VaultError> {
+        match self.collection_by_number(tenant, no).await {
+            Ok(collection) => Ok(Some(collection.policy)),
+            Err(VaultError::Shredded { .. } | VaultError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Seals a collection's name and policy under its unit.
+    pub(super) async fn seal_collection(&self, unit: UnitRef, no: CollectionNo, text: &CollectionText) -> Result<Vec<u8>, VaultError> {
+        let plain = serde_json::to_vec(text).map_err(|_| VaultError::Internal("policy encoding".into()))?;
+        let context = collection_context(&self.inner.store_id, unit.tenant, no);
+        let suite = self.inner.options.suite;
+        let plain = Plaintext::<CollectionMeta>::new(plain);
+        let sealed = self.with_sole(unit, no, |key| key.seal(suite, &context, &plain)).await?;
+        Ok(sealed.into_row().to_vec())
+    }
+}
+
+fn collection_context(store: &crate::domain::StoreId, tenant: TenantNo, no: CollectionNo) -> Context<CollectionMeta> {
+    Context::<CollectionMeta>::of(store, tenant, &[&no.to_be_bytes()])
+}
+
+/// What stands where a shredded thing's name stood: its kind and its number, or token, in hexadecimal.
+pub(super) fn pseudonym(kind: &str, number: &[u8]) -> String {
+    format!("shredded-{kind}-{}", hex::encode(number))
+}
+
+/// A big-endian number of a lookup row.
+pub(super) fn read_u64(row: &[u8]) -> Result<u64, StoreError> {
+    row.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
+}
+
+fn read_u32(row: &[u8]) -> Result<u32, StoreError> {
+    row.try_into().map(u32::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
+}
+
+/// A stored slot.
+pub(super) fn slot(number: u64) -> Result<Slot, StoreError> {
+    Slot::new(number).ok_or_else(|| StoreError::Damaged("slot over 48 bits".into()))
+}
+
+/// A stored ciphertext of our own that does not open.
+pub(super) fn damaged(error: crate::vault::crypto::OpenError) -> VaultError {
+    metrics::counter!("lethe_open_failures_total", "reason" => error.reason().label()).increment(1);
+    VaultError::Internal("a stored ciphertext does not open".into())
+}

@@ -1,0 +1,209 @@
+//! What an operation can fail with, one variant for each thing a caller can do about it.
+
+use crate::{
+    domain::{NameError, ShredId, limits::Limit, policy::PolicyError},
+    vault::{
+        audit::AuditError,
+        keys::{KeysError, LendError},
+        store::StoreError,
+    },
+};
+
+/// Why an operation was not done. Nothing is half done then, and the text names nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// No such thing, or none that this caller may know of.
+    #[error("not found")]
+    NotFound(Missing),
+    /// The caller may know that it exists, and may not do this to it.
+    #[error("forbidden")]
+    Forbidden,
+    /// No credential, or one that does not hold.
+    #[error("unauthenticated")]
+    Unauthenticated,
+    /// It was shredded, or is being shredded.
+    #[error("shredded")]
+    Shredded {
+        /// The order that did it, which is also its certificate's id.
+        certificate: Option<ShredId>,
+    },
+    /// It is in a state that refuses this.
+    #[error("conflict")]
+    Conflict(Conflict),
+    /// `If-Match` or `If-None-Match` did not hold.
+    #[error("precondition failed")]
+    PreconditionFailed,
+    /// A well-formed request that the rules refuse.
+    #[error("unprocessable")]
+    Unprocessable(Unprocessable),
+    /// Over a limit.
+    #[error("over the limit {}", .0.name)]
+    Limit(Limit),
+    /// The range starts behind the value's end.
+    #[error("range not satisfiable")]
+    RangeNotSatisfiable {
+        /// The value's length in bytes.
+        total_len: u64,
+    },
+    /// The body ended early, stalled, or was longer or shorter than announced; nothing was stored.
+    #[error("incomplete body")]
+    Body(BodyError),
+    /// Too much is waiting; nothing was done.
+    #[error("busy")]
+    Busy,
+    /// The disk is full; nothing was done.
+    #[error("disk full")]
+    DiskFull,
+    /// One operation of a batch failed and nothing was done.
+    #[error("operation {index} failed")]
+    Batch {
+        /// Its index, from 0.
+        index: usize,
+        /// Why.
+        #[source]
+        source: Box<VaultError>,
+    },
+    /// The service is at fault; the text is for the log alone.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// What was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The tenant.
+    Tenant,
+    /// The collection.
+    Collection,
+    /// The record.
+    Record,
+    /// The token.
+    Token,
+    /// The order to shred, or its certificate.
+    Shred,
+    /// A page or tile of the log.
+    Page,
+}
+
+/// States that refuse a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// The name is or was in use; names are never used again.
+    NameTaken,
+    /// A collection that has records keeps its shred unit.
+    ShredUnitFixed,
+    /// The idempotency key was used with another request.
+    IdempotencyMismatch,
+    /// A batch's `check` did not hold.
+    CheckFailed,
+}
+
+/// Rules that refuse a well-formed request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unprocessable {
+    /// A collection with unit "subject" needs a subject for each record.
+    #[error("a collection with shred unit \"subject\" needs a subject: send Lethe-Subject, or \"subjects\" in a batch")]
+    SubjectMissing,
+    /// The record's unit is not the record.
+    #[error(
+        "a record can be shredded alone only where the collection's shred unit is \"record\"; delete it, or shred its subject or collection"
+    )]
+    NotARecordUnit,
+    /// The tenant's name was not repeated.
+    #[error("to shred a tenant, repeat its name in \"confirm\"")]
+    ConfirmationMissing,
+    /// The system tenant cannot be shredded.
+    #[error("the system tenant cannot be shredded")]
+    SystemTenant,
+    /// A role that this tenant's tokens cannot have.
+    #[error("role \"operator\" belongs to the store, not to a tenant")]
+    RoleNotOfTenant,
+    /// An end time that lies in the past.
+    #[error("\"expires_at\" must lie in the future")]
+    ExpiryInThePast,
+    /// The same key twice in one batch.
+    #[error("a batch may name a key once")]
+    DuplicateKey,
+    /// Nothing to shred was named.
+    #[error("name at least one subject")]
+    NothingNamed,
+    /// Metadata over its limit once encoded is reported as a limit; this is what the encoding itself refuses.
+    #[error("metadata cannot be stored: {0}")]
+    Metadata(&'static str),
+    /// A policy document's field.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A name's rule.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A cursor that is not one of this list's.
+    #[error("the cursor is not one of this list: start again without it")]
+    Cursor,
+}
+
+/// How a body failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The client hung up.
+    #[error("the body ended early")]
+    Aborted,
+    /// No byte for too long.
+    #[error("the body made no progress")]
+    Stalled,
+    /// Not as long as announced.
+    #[error("the body is not as long as announced")]
+    Length,
+    /// Over the value limit.
+    #[error("the body is over the limit")]
+    TooLong,
+}
+
+impl From<StoreError> for VaultError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy | StoreError::Conflict(_) => Self::Busy,
+            StoreError::DiskFull => Self::DiskFull,
+            StoreError::Closed => Self::Busy,
+            StoreError::Io(_) | StoreError::Damaged(_) | StoreError::Invalid(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<KeysError> for VaultError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<LendError> for VaultError {
+    fn from(error: LendError) -> Self {
+        match error {
+            LendError::Shredded | LendError::Pending => Self::Shredded { certificate: None },
+            LendError::Missing => Self::Busy,
+        }
+    }
+}
+
+impl From<AuditError> for VaultError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<Unprocessable> for VaultError {
+    fn from(rule: Unprocessable) -> Self {
+        Self::Unprocessable(rule)
+    }
+}
+
+impl From<BodyError> for VaultError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}

@@ -1,0 +1,193 @@
+//! Reading a record.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::{
+    Caller, Missing, Vault, VaultError,
+    access::InCollection,
+    blob::Place,
+    directory::damaged,
+    plan::{entry, named, order_of, record_row, target},
+    rows::{RowCodec, UnitStateRow},
+};
+use crate::{
+    authz::RecordRead,
+    domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
+    vault::{
+        audit::{Action, Entry, Outcome, Reason, Trail},
+        crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
+        store::{Durability, Space, schema},
+    },
+};
+
+/// How to read a record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GetRecord {
+    /// Metadata only.
+    pub head_only: bool,
+    /// Part of the value.
+    pub range: Option<RangeSpec>,
+}
+
+/// One range of bytes, as RFC 9110 section 14.1.2 writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeSpec {
+    /// `bytes=a-b`, both inclusive; `b` may lie behind the end.
+    FromTo(u64, u64),
+    /// `bytes=a-`.
+    From(u64),
+    /// `bytes=-n`.
+    Last(u64),
+}
+
+impl RangeSpec {
+    /// The half-open range within a value of `total` bytes.
+    ///
+    /// # Errors
+    /// [`VaultError::RangeNotSatisfiable`] if it is empty.
+    pub(super) fn resolve(self, total: u64) -> Result<std::ops::Range<u64>, VaultError> {
+        let range = match self {
+            Self::FromTo(from, to) => from..to.saturating_add(1).min(total),
+            Self::From(from) => from..total,
+            Self::Last(count) => total.saturating_sub(count)..total,
+        };
+        if range.is_empty() { Err(VaultError::RangeNotSatisfiable { total_len: total }) } else { Ok(range) }
+    }
+}
+
+/// The value's bytes, disclosed part by part; an error in the middle means the rest is gone.
+pub type ValueStream = Pin<Box<dyn Stream<Item = Result<Bytes, VaultError>> + Send>>;
+
+/// A record that was read, with its audit entry in the store already.
+pub struct Got {
+    /// Its metadata.
+    pub meta: RecordMeta,
+    /// Its version.
+    pub version: Version,
+    /// The part of the value that follows; the whole value without a range.
+    pub range: Option<std::ops::Range<u64>>,
+    /// The value, or the range of it; empty for a head.
+    pub value: Value,
+}
+
+/// A value on its way out.
+pub enum Value {
+    /// All of it.
+    Whole(Bytes),
+    /// Opened row by row while it is sent.
+    Stream(ValueStream),
+}
+
+impl Vault {
+    /// Reads a record. Its audit entry is in the store before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`VaultError::RangeNotSatisfiable`].
+    pub async fn get_record(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: &RecordKey,
+        get: GetRecord,
+    ) -> Result<Got, VaultError> {
+        // Gather: only sealed bytes.
+        let found = self.in_collection::<RecordRead>(caller, tenant, collection, Some(key)).await?;
+        let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
+        let row = record_row(&found.tenant, found.collection.no, &tokens);
+        let stored = match found.collection.in_use() {
+            Ok(()) => self.inner.store.get(Space::Records, &row).await?,
+            Err(error) => return Err(self.missed(caller, &found, &tokens, error).await?),
+        };
+        let Some(stored) = stored else { return Err(self.missed(caller, &found, &tokens, VaultError::NotFound(Missing::Record)).await?) };
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        if header.is_tombstone() {
+            let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
+            return Err(self.missed(caller, &found, &tokens, shredded).await?);
+        }
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+
+        // Open: keys are lent and die with the closure.
+        let context = Context::<Record>::record(&self.inner.store_id, found.tenant.no, found.collection.no, &tokens, &header);
+        let unit = super::plan::unit_of(&header, found.tenant.no);
+        let opened = match self.with_data(found.collection.unit, unit, found.collection.no, |key| key.open_record(&context, &sealed)).await
+        {
+            Ok(opened) => opened.map_err(damaged)?,
+            Err(VaultError::Shredded { .. }) => {
+                let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
+                return Err(self.missed(caller, &found, &tokens, shredded).await?);
+            }
+            Err(error) => return Err(error),
+        };
+        if opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
+            return Err(self.missed(caller, &found, &tokens, VaultError::NotFound(Missing::Record)).await?);
+        }
+        let range = match get.range.filter(|_| !get.head_only) {
+            None => None,
+            Some(range) => Some(range.resolve(opened.meta.value_len)?),
+        };
+
+        // Record: the entry is in the store before the body can leave.
+        let action = if get.head_only { Action::RecordRead } else { Action::RecordRead };
+        let read = entry(caller, &found.tenant, action, found.collection.no, target(&tokens, &header));
+        let receipt = self.read_receipt(&found.tenant, read).await?;
+        let meta = opened.meta;
+        let value = if get.head_only {
+            Value::Whole(Bytes::new())
+        } else if header.is_manifest() {
+            let manifest = Manifest::parse(opened.value.expose()).map_err(damaged)?;
+            Value::Stream(self.stream_value(Place::of(&found.collection, unit), manifest, meta.value_len, range.clone(), receipt))
+        } else {
+            let whole = Bytes::from(opened.value.disclose(receipt));
+            Value::Whole(match &range {
+                None => whole,
+                Some(range) => slice(&whole, range),
+            })
+        };
+        Ok(Got { meta: self.veil_subjects(&found.tenant, meta).await?, version: header.version, range, value })
+    }
+
+    /// Records a read that found nothing, and hands the error on.
+    async fn missed(
+        &self,
+        caller: &Caller,
+        found: &InCollection<RecordRead>,
+        tokens: &[Token],
+        error: VaultError,
+    ) -> Result<VaultError, VaultError> {
+        let outcome = match error {
+            VaultError::Shredded { .. } => Outcome::Failed(Reason::Shredded),
+            VaultError::NotFound(_) => Outcome::Failed(Reason::NotFound),
+            _ => Outcome::Failed(Reason::Internal),
+        };
+        let token = tokens.last().copied().unwrap_or_default();
+        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, named(token)) };
+        self.read_receipt(&found.tenant, missed).await?;
+        Ok(error)
+    }
+
+    /// The refusal for a unit that is shredded or about to be, with its order's id where that is known.
+    pub(super) async fn shredded_by(&self, tenant: TenantNo, slot: Slot) -> Result<VaultError, VaultError> {
+        let row = self.inner.store.get(Space::Control, &schema::unit_state(tenant, slot)).await?;
+        let certificate = match row {
+            Some(row) => order_of(UnitStateRow::from_row(&row)?.state),
+            None => None,
+        };
+        Ok(VaultError::Shredded { certificate })
+    }
+
+    /// Appends a read's entry as durably as the configuration asks.
+    pub(super) async fn read_receipt(&self, tenant: &super::directory::Tenant, entry: Entry) -> Result<Receipt, VaultError> {
+        let durability = if self.inner.options.durable_reads { Durability::Synced } else { Durability::Written };
+        Ok(self.inner.audit.append(Trail::Data, tenant.audit, entry, durability).await?)
+    }
+}
+
+/// A part of a value that lies in memory.
+fn slice(whole: &Bytes, range: &std::ops::Range<u64>) -> Bytes {
+    let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
+    whole.slice(bound(range.start)..bound(range.end))
+}

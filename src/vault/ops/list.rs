@@ -1,0 +1,210 @@
+//! Lists of names: by prefix, or by subject. Order is that of the tokens: stable, not alphabetical.
+
+use bytes::Bytes;
+
+use super::{
+    Caller, Unprocessable, Vault, VaultError,
+    directory::{Collection, Tenant, damaged, pseudonym},
+    plan::{entry, named, order_of, subject_target, unit_of},
+    rows::{RowCodec, SubjectRow},
+};
+use crate::{
+    authz::RecordList,
+    domain::{CollectionName, RecordKey, RecordMeta, SubjectId, TenantName, Version},
+    vault::{
+        audit::{Action, Target},
+        crypto::{Context, Cursor, Plaintext, Record, RecordHeader, Sealed, Token},
+        store::{
+            Space,
+            schema::{self, KeyRange},
+        },
+    },
+};
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Keys that begin with these whole segments.
+    pub prefix: Option<RecordKey>,
+    /// Records that name this subject.
+    pub subject: Option<SubjectId>,
+    /// Where the last page ended.
+    pub cursor: Option<String>,
+    /// At most so many records; from 1 to the limit `list_limit`.
+    pub limit: usize,
+}
+
+/// One record of a list.
+pub struct ListItem {
+    /// Its metadata; subjects that are shredded are pseudonyms.
+    pub meta: RecordMeta,
+    /// Its version.
+    pub version: Version,
+}
+
+/// A page of a list.
+pub struct ListPage {
+    /// The records.
+    pub items: Vec<ListItem>,
+    /// Where the next page begins; `None` at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Rows read at once.
+const SCAN_ROWS: usize = 256;
+
+impl Vault {
+    /// Lists records of a collection. Its audit entry is in the store before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`Unprocessable::Cursor`].
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        query: ListQuery,
+    ) -> Result<ListPage, VaultError> {
+        let found = self.in_collection::<RecordList>(caller, tenant, collection, query.prefix.as_ref()).await?;
+        found.collection.in_use()?;
+        let prefix = match &query.prefix {
+            Some(prefix) => self.key_tokens(&found.tenant, found.collection.no, prefix).await?,
+            None => Vec::new(),
+        };
+        let subject = match &query.subject {
+            Some(subject) => self.subject_tokens(&found.tenant, std::slice::from_ref(subject)).await?.first().copied(),
+            None => None,
+        };
+        let (space, range, target) = match &subject {
+            Some(subject) => {
+                self.refuse_shredded_subject(&found.tenant, subject).await?;
+                let under = schema::prefix(&schema::subject_record(found.tenant.no, subject, found.collection.no, &prefix));
+                (Space::Index, under, subject_target(*subject))
+            }
+            None => {
+                let target = prefix.last().map_or(Target::default(), |token| named(*token));
+                (Space::Records, schema::records_under(found.tenant.no, found.collection.no, &prefix), target)
+            }
+        };
+        let limit = query.limit.max(1);
+        let mut from = match &query.cursor {
+            Some(cursor) => schema::successor(&self.open_cursor(&found.tenant, &found.collection, &range, cursor).await?),
+            None => range.from.clone(),
+        };
+        let mut items = Vec::with_capacity(limit.min(SCAN_ROWS));
+        let mut last = None;
+        'pages: loop {
+            let rows = self.inner.store.scan(space, &from, &range.to, SCAN_ROWS.min(limit.saturating_add(1))).await?;
+            let Some(end) = rows.last().map(|row| row.key.clone()) else { break };
+            let full = rows.len();
+            for row in rows {
+                let key = row.key.clone();
+                let record = match space {
+                    Space::Index => self.indexed(&found.tenant, &found.collection, &row.key).await?,
+                    _ => Some((row.key, row.value)),
+                };
+                let Some((record_key, stored)) = record else { continue };
+                let Some(item) = self.list_item(&found.tenant, &found.collection, &record_key, stored).await? else { continue };
+                if items.len() == limit {
+                    break 'pages;
+                }
+                items.push(item);
+                last = Some(key);
+            }
+            from = schema::successor(&end);
+            if full < SCAN_ROWS.min(limit.saturating_add(1)) {
+                last = None;
+                break;
+            }
+        }
+        let next_cursor = match last.filter(|_| items.len() == limit) {
+            Some(last) => Some(self.seal_cursor(&found.tenant, &found.collection, &range, &last).await?),
+            None => None,
+        };
+        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, found.collection.no, target)).await?;
+        Ok(ListPage { items, next_cursor })
+    }
+
+    /// The record behind an index row; `None` if it is gone.
+    async fn indexed(&self, tenant: &Tenant, collection: &Collection, key: &[u8]) -> Result<Option<(Bytes, Bytes)>, VaultError> {
+        let Some((_, _, tokens)) = schema::subject_record_parts(key) else {
+            return Err(VaultError::Internal("subject index row".into()));
+        };
+        let row = schema::record(tenant.no, collection.no, &tokens);
+        Ok(self.inner.store.get(Space::Records, &row).await?.map(|stored| (row, stored)))
+    }
+
+    /// Opens a record's metadata; `None` if it is shredded, expired or only its header is left.
+    async fn list_item(&self, tenant: &Tenant, collection: &Collection, row: &[u8], stored: Bytes) -> Result<Option<ListItem>, VaultError> {
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        if header.is_tombstone() {
+            return Ok(None);
+        }
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
+        let unit = unit_of(&header, tenant.no);
+        match self.with_data(collection.unit, unit, collection.no, |key| key.open_meta(&context, &sealed)).await {
+            Ok(meta) => {
+                let meta = meta.map_err(damaged)?;
+                if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
+                    return Ok(None);
+                }
+                Ok(Some(ListItem { meta: self.veil_subjects(tenant, meta).await?, version: header.version }))
+            }
+            Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// A subject that was shredded has no list.
+    async fn refuse_shredded_subject(&self, tenant: &Tenant, subject: &Token) -> Result<(), VaultError> {
+        match self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, subject)).await? {
+            None => Ok(()),
+            Some(row) => super::directory::in_use(SubjectRow::from_row(&row)?.state),
+        }
+    }
+
+    /// Puts a pseudonym in the place of each subject that was shredded.
+    pub(super) async fn veil_subjects(&self, tenant: &Tenant, mut meta: RecordMeta) -> Result<RecordMeta, VaultError> {
+        let tokens = self.subject_tokens(tenant, &meta.subjects).await?;
+        for (subject, token) in meta.subjects.iter_mut().zip(&tokens) {
+            let row = self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await?;
+            let shredded = match row {
+                Some(row) => order_of(SubjectRow::from_row(&row)?.state).is_some(),
+                None => false,
+            };
+            if shredded {
+                *subject = SubjectId::parse(&pseudonym("subject", token)).map_err(Unprocessable::from)?;
+            }
+        }
+        Ok(meta)
+    }
+
+    async fn seal_cursor(&self, tenant: &Tenant, collection: &Collection, range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
+        let context = Context::<Cursor>::of(&self.inner.store_id, tenant.no, &[&collection.no.to_be_bytes(), &range.from, &range.to]);
+        let plain = Plaintext::<Cursor>::new(last.to_vec());
+        let suite = self.inner.options.suite;
+        let sealed = self.with_tenant(tenant.no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
+        Ok(encode(&sealed.into_row()))
+    }
+
+    async fn open_cursor(&self, tenant: &Tenant, collection: &Collection, range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
+        let context = Context::<Cursor>::of(&self.inner.store_id, tenant.no, &[&collection.no.to_be_bytes(), &range.from, &range.to]);
+        let refused = || VaultError::from(Unprocessable::Cursor);
+        let row = decode(cursor).ok_or_else(refused)?;
+        let sealed = Sealed::<Cursor>::from_row(row).map_err(|_| refused())?;
+        let opened = self.with_tenant(tenant.no, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(|_| refused())?;
+        Ok(Bytes::copy_from_slice(opened.expose()))
+    }
+}
+
+fn encode(row: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(row)
+}
+
+fn decode(cursor: &str) -> Option<Bytes> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).ok().map(Bytes::from)
+}

@@ -1,0 +1,163 @@
+//! The operations: one a file, each read from top to bottom in three beats: gather (only sealed and wrapped
+//! bytes cross an await), open (keys are lent to a closure and die with it), record (the audit entry is
+//! in the store before a plaintext can leave).
+//!
+//! Read [`get`] first, then [`put`] over [`plan`], then [`shred`]. [`Vault`] is the room's only door.
+
+use std::sync::Arc;
+
+use crate::{
+    authn::Principal,
+    domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo},
+    vault::{
+        audit::{Audit, note::Signer},
+        crypto::{Data, Key, Suite, TenantSecret},
+        keys::{Forest, LendError, UnitRef},
+        store::Store,
+    },
+};
+
+mod access;
+mod audits;
+mod batch;
+mod blob;
+mod certify;
+mod collections;
+mod delete;
+mod directory;
+mod error;
+mod get;
+mod list;
+mod plan;
+mod put;
+mod reclaim;
+mod replies;
+pub(in crate::vault) mod rows;
+mod shred;
+mod shredder;
+mod start;
+mod tenants;
+mod tokens;
+
+pub use batch::{BatchOp, BatchResult};
+pub use collections::CollectionView;
+pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
+pub use list::{ListItem, ListPage, ListQuery};
+pub use put::{Body, Precondition, Put, PutRecord};
+pub use reclaim::Reclaimed;
+pub use shred::{ShredOrder, ShredView};
+pub use start::VaultParts;
+pub use tenants::TenantView;
+pub use tokens::{MintToken, MintedToken, TokenView};
+
+/// Who asks, and in which request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Made by `authn` alone.
+    pub principal: Principal,
+    /// The request's id, as audit entries and problem documents give it.
+    pub request: RequestId,
+}
+
+/// What an operator can set.
+#[derive(Debug, Clone)]
+pub struct VaultOptions {
+    /// The longest value, in bytes.
+    pub value_len_bytes: u64,
+    /// Whether a read's audit entry is synced to disk before it is answered.
+    pub durable_reads: bool,
+    /// The suite new records are sealed with; both always open.
+    pub suite: Suite,
+    /// How long a replaced large value stays for downloads under way.
+    pub download_max: std::time::Duration,
+}
+
+impl Default for VaultOptions {
+    fn default() -> Self {
+        Self {
+            value_len_bytes: crate::domain::limits::VALUE_LEN.max,
+            durable_reads: false,
+            suite: Suite::preferred(),
+            download_max: std::time::Duration::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// The sealed room. Cheap to clone.
+#[derive(Clone)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store_id: StoreId,
+    store: Arc<dyn Store>,
+    forest: Forest,
+    audit: Audit,
+    signer: Signer,
+    clock: Arc<dyn Clock>,
+    options: VaultOptions,
+    directory: directory::Directory,
+    shredder: shredder::Queue,
+    /// Told when there are bytes to reclaim.
+    reclaim: tokio::sync::Notify,
+    tasks: tokio_util::task::TaskTracker,
+}
+
+/// Attempts at a commit that met another writer's.
+const ATTEMPTS: usize = 16;
+
+impl Vault {
+    /// Lends a tenant's secret, read into the cache first where needed.
+    async fn with_tenant<T>(&self, tenant: TenantNo, mut f: impl FnMut(&Key<TenantSecret>) -> T) -> Result<T, VaultError> {
+        for _ in 0..ATTEMPTS {
+            match self.inner.forest.lend_tenant(tenant, |key| f(key)) {
+                Err(LendError::Missing) => self.inner.forest.load_tenant(tenant).await?,
+                other => return Ok(other?),
+            }
+        }
+        Err(VaultError::Busy)
+    }
+
+    /// Lends the key of what a collection's unit seals.
+    async fn with_data<T>(
+        &self,
+        collection: UnitRef,
+        unit: UnitRef,
+        number: CollectionNo,
+        mut f: impl FnMut(&Key<Data>) -> T,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ATTEMPTS {
+            match self.inner.forest.lend_data(collection, unit, number, |key| f(key)) {
+                Err(LendError::Missing) => {
+                    self.inner.forest.load_unit(collection.tenant, collection.slot).await?;
+                    self.inner.forest.load_unit(unit.tenant, unit.slot).await?;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(VaultError::Busy)
+    }
+
+    /// Lends a unit's own key, for what is sealed under the unit alone.
+    async fn with_sole<T>(&self, unit: UnitRef, number: CollectionNo, mut f: impl FnMut(&Key<Data>) -> T) -> Result<T, VaultError> {
+        for _ in 0..ATTEMPTS {
+            match self.inner.forest.lend_unit(unit, |key| f(&key.derive_sole(number))) {
+                Err(LendError::Missing) => {
+                    self.inner.forest.load_unit(unit.tenant, unit.slot).await?;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(VaultError::Busy)
+    }
+
+    /// Runs a mutation to its end whatever becomes of the caller; shutdown waits for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        self.inner.tasks.spawn(work).await.map_err(|_| VaultError::Internal("a task panicked".into()))?
+    }
+}

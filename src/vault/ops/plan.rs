@@ -1,0 +1,618 @@
+//! A write in the making: the preconditions and rows of one data commit. Put, delete, batch and import go
+//! through here, so the rules of units, shredded names and returning subjects hold on every path.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::{
+    Caller, Conflict, Missing, Precondition, Unprocessable, Vault, VaultError,
+    directory::{Collection, Tenant, damaged, in_use},
+    rows::{RowCodec, State, SubjectRow, UnitRow},
+};
+use crate::{
+    authn::Role,
+    domain::{
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
+        limits,
+    },
+    vault::{
+        audit::{self, Action, Entry, Outcome, PendingReceipt, Target, Trail},
+        crypto::{Context, EncodedMeta, FLAG_MANIFEST, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
+        keys::{LeaseKind, LendError, UnitRef},
+        store::{Check, Commit, Durability, Expect, Space, Tail, Urgency, Write, schema},
+    },
+};
+
+/// The preconditions, rows and audit entries of one data commit.
+#[derive(Default)]
+pub(super) struct Plan {
+    checks: Vec<Check>,
+    writes: Vec<Write>,
+    /// Rows of units that this plan opens: committed to the control store first, so that no restored data can forget a unit.
+    opened: Vec<(Check, Write)>,
+    entries: Vec<(UnitRef, Entry)>,
+    /// Units opened or read by this plan, so that one commit opens one unit for a subject.
+    units: HashMap<(CollectionNo, Token), UnitRef>,
+    /// Subjects whose state is already checked.
+    subjects: HashMap<Token, ()>,
+    checked: HashMap<CollectionNo, ()>,
+}
+
+/// What is written under a key.
+pub(super) enum Content {
+    /// The value itself, to be sealed into the record.
+    Inline(Bytes),
+    /// A large value whose rows are stored already: the manifest's bytes, and the unit they are sealed under.
+    Manifest {
+        /// Upload id, salt, commitment, length: see `blob`.
+        manifest: Vec<u8>,
+        /// The value's length in bytes.
+        value_len: u64,
+        /// The unit its rows are sealed under.
+        unit: UnitRef,
+        /// The upload's id.
+        upload: UploadId,
+        /// SHA-256 of the value.
+        digest: Vec<u8>,
+    },
+}
+
+/// One put.
+pub(super) struct PutFields {
+    pub(super) key: RecordKey,
+    pub(super) content_type: String,
+    pub(super) subjects: Vec<SubjectId>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) custom: Vec<(String, String)>,
+    pub(super) precondition: Precondition,
+    pub(super) new_relationship: bool,
+}
+
+/// A stored record as a writer sees it.
+pub(super) struct Existing {
+    pub(super) header: RecordHeader,
+    /// `None` where its unit is shredded or being shredded: to a writer it is not there.
+    pub(super) live: Option<Live>,
+}
+
+/// What a writer needs of a record that is there.
+pub(super) struct Live {
+    pub(super) meta: RecordMeta,
+    /// The upload id of a large value, to be reclaimed.
+    pub(super) upload: Option<UploadId>,
+}
+
+impl Plan {
+    /// Adds a precondition.
+    pub(super) fn check(&mut self, space: Space, key: Bytes, expect: Expect) {
+        self.checks.push(Check { space, key, expect });
+    }
+
+    /// Adds a row.
+    pub(super) fn put(&mut self, space: Space, key: Bytes, value: Bytes) {
+        self.writes.push(Write::Put { space, key, value });
+    }
+
+    /// Removes a row.
+    pub(super) fn delete(&mut self, space: Space, key: Bytes) {
+        self.writes.push(Write::Delete { space, key });
+    }
+
+    /// Adds the audit entry of a change.
+    pub(super) fn entry(&mut self, trail: UnitRef, entry: Entry) {
+        self.entries.push((trail, entry));
+    }
+
+    /// Holds the tenant and the collection to the state they were read in.
+    pub(super) fn hold(&mut self, tenant: &Tenant, collection: &Collection) -> Result<(), VaultError> {
+        tenant.in_use()?;
+        collection.in_use()?;
+        if self.checked.is_empty() {
+            self.checks.push(tenant.check());
+        }
+        if self.checked.insert(collection.no, ()).is_none() {
+            self.checks.push(collection.check(tenant.no));
+        }
+        Ok(())
+    }
+}
+
+/// The unit that a record's header names.
+pub(super) fn unit_of(header: &RecordHeader, tenant: TenantNo) -> UnitRef {
+    UnitRef { tenant, slot: header.slot, generation: header.generation }
+}
+
+/// The check that a record is still the one that was read.
+fn unchanged(header: &RecordHeader) -> Expect {
+    Expect::Prefix(Bytes::copy_from_slice(&header.to_bytes()))
+}
+
+/// The row of a record, from its key's tokens.
+pub(super) fn record_row(tenant: &Tenant, collection: CollectionNo, tokens: &[Token]) -> Bytes {
+    schema::record(tenant.no, collection, tokens)
+}
+
+impl Vault {
+    /// The tokens of a key's segments.
+    pub(super) async fn key_tokens(&self, tenant: &Tenant, collection: CollectionNo, key: &RecordKey) -> Result<Vec<Token>, VaultError> {
+        self.with_tenant(tenant.no, |secret| secret.derive_names(collection).key_tokens(key)).await
+    }
+
+    /// The tokens of subjects.
+    pub(super) async fn subject_tokens(&self, tenant: &Tenant, subjects: &[SubjectId]) -> Result<Vec<Token>, VaultError> {
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.with_tenant(tenant.no, |secret| {
+            let index = secret.derive_subject_index();
+            subjects.iter().map(|subject| index.subject_token(subject)).collect()
+        })
+        .await
+    }
+
+    /// Plans a put. Returns the record's new version and whether the key was free.
+    pub(super) async fn plan_put(
+        &self,
+        plan: &mut Plan,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        put: &PutFields,
+        content: &Content,
+    ) -> Result<(Version, bool), VaultError> {
+        plan.hold(tenant, collection)?;
+        let tokens = self.key_tokens(tenant, collection.no, &put.key).await?;
+        let subjects = self.subject_tokens(tenant, &put.subjects).await?;
+        for token in &subjects {
+            self.plan_subject(plan, caller, tenant, *token, put.new_relationship).await?;
+        }
+
+        let row = record_row(tenant, collection.no, &tokens);
+        let existing = self.existing(tenant, collection, &tokens, &row).await?;
+        put.precondition.holds(existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.version))?;
+        plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
+
+        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens).await?;
+        if let Content::Manifest { unit: sealed_under, .. } = content {
+            // The rows are sealed already: their unit must still be the record's.
+            if unit != *sealed_under {
+                return Err(VaultError::Shredded { certificate: None });
+            }
+        }
+
+        let live = existing.as_ref().and_then(|record| record.live.as_ref());
+        let now = self.inner.clock.now();
+        let version = Version(self.inner.forest.lease(LeaseKind::Version).await?);
+        let (value_len, manifest) = match content {
+            Content::Inline(value) => (value.len() as u64, false),
+            Content::Manifest { value_len, .. } => (*value_len, true),
+        };
+        let meta = RecordMeta {
+            key: put.key.clone(),
+            content_type: put.content_type.clone(),
+            subjects: put.subjects.clone(),
+            created_at: live.map_or(now, |live| live.meta.created_at),
+            modified_at: now,
+            expires_at: put.expires_at,
+            value_len,
+            custom: put.custom.clone(),
+        };
+        let header = RecordHeader {
+            suite: self.inner.options.suite,
+            flags: if manifest { FLAG_MANIFEST } else { 0 },
+            slot: unit.slot,
+            generation: unit.generation,
+            version,
+        };
+        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
+        let meta = EncodedMeta::new(&meta).map_err(|_| VaultError::Limit(limits::METADATA_LEN))?;
+        let body: &[u8] = match content {
+            Content::Inline(value) => value,
+            Content::Manifest { manifest, .. } => manifest,
+        };
+        let sealed = self.with_data(collection.unit, unit, collection.no, |key| key.seal_record(&context, &meta, body)).await?;
+        plan.put(Space::Records, row, sealed.into_row());
+        if let Content::Manifest { upload, .. } = content {
+            plan.check(Space::Index, schema::upload(*upload), Expect::Present);
+            plan.delete(Space::Index, schema::upload(*upload));
+            plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
+        }
+        self.plan_index(plan, tenant, collection, &tokens, live, &subjects).await?;
+        if let Some(existing) = &existing {
+            self.plan_reclaim(plan, tenant, &existing.header, live)?;
+        }
+        plan.entry(tenant.audit, entry(caller, tenant, Action::RecordWrite, collection.no, target(&tokens, &header)));
+        Ok((version, live.is_none()))
+    }
+
+    /// Plans a delete; returns the record's row.
+    pub(super) async fn plan_delete(
+        &self,
+        plan: &mut Plan,
+        actor: impl Into<Actor>,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        precondition: &Precondition,
+    ) -> Result<Bytes, VaultError> {
+        plan.hold(tenant, collection)?;
+        let row = record_row(tenant, collection.no, tokens);
+        let existing = self.existing(tenant, collection, tokens, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
+        let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
+        precondition.holds(Some(existing.header.version))?;
+        plan.check(Space::Records, row.clone(), unchanged(&existing.header));
+        plan.delete(Space::Records, row.clone());
+        self.plan_index(plan, tenant, collection, tokens, Some(&live), &[]).await?;
+        self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
+        plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, target(tokens, &existing.header)));
+        Ok(row)
+    }
+
+    /// Plans a check of a batch: the record is there with one of the versions, or absent.
+    pub(super) async fn plan_check(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        key: &RecordKey,
+        precondition: &Precondition,
+    ) -> Result<(), VaultError> {
+        plan.hold(tenant, collection)?;
+        let tokens = self.key_tokens(tenant, collection.no, key).await?;
+        let row = record_row(tenant, collection.no, &tokens);
+        let existing = self.existing(tenant, collection, &tokens, &row).await?;
+        let version = existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.version);
+        precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
+        plan.check(Space::Records, row, existing.map_or(Expect::Absent, |record| unchanged(&record.header)));
+        Ok(())
+    }
+
+    /// Holds a subject to the state it is in; a shredded one refuses unless the caller opens a new relationship.
+    pub(super) async fn plan_subject(
+        &self,
+        plan: &mut Plan,
+        caller: &Caller,
+        tenant: &Tenant,
+        token: Token,
+        new_relationship: bool,
+    ) -> Result<(), VaultError> {
+        if plan.subjects.contains_key(&token) {
+            return Ok(());
+        }
+        let key = schema::subject_state(tenant.no, &token);
+        let mut row = self.inner.store.get(Space::Control, &key).await?;
+        if let Some(stored) = &row {
+            match SubjectRow::from_row(stored)?.state {
+                State::Active => {}
+                State::Shredded(_) if new_relationship => row = Some(self.reopen_subject(caller, tenant, token, stored).await?),
+                state => in_use(state)?,
+            }
+        }
+        plan.subjects.insert(token, ());
+        plan.check(Space::Control, key, row.map_or(Expect::Absent, Expect::Equals));
+        Ok(())
+    }
+
+    /// Lets a shredded subject return: a commit of its own in the control store, with its audit entry.
+    async fn reopen_subject(&self, caller: &Caller, tenant: &Tenant, token: Token, shredded: &Bytes) -> Result<Bytes, VaultError> {
+        let key = schema::subject_state(tenant.no, &token);
+        let active = SubjectRow { state: State::Active }.to_row()?;
+        let opened = entry(caller, tenant, Action::SubjectReturn, CollectionNo::TENANT, subject_target(token));
+        let commit = Commit {
+            checks: vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(shredded.clone()) }],
+            writes: vec![Write::Put { space: Space::Control, key, value: active.clone() }],
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Normal,
+        };
+        self.commit(Trail::Control, commit, vec![(tenant.audit, opened)]).await?;
+        Ok(active)
+    }
+
+    /// The unit a record is sealed under, opened if it is the first of its kind.
+    pub(super) async fn plan_unit(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        subject: Option<&Token>,
+        record: &[Token],
+    ) -> Result<UnitRef, VaultError> {
+        let owner = match collection.policy.shred_unit {
+            ShredUnit::Collection => return Ok(collection.unit),
+            ShredUnit::Record => record.last().copied().unwrap_or_default(),
+            ShredUnit::Subject => *subject.ok_or(Unprocessable::SubjectMissing)?,
+        };
+        if let Some(unit) = plan.units.get(&(collection.no, owner)) {
+            return Ok(*unit);
+        }
+        let key = schema::unit(tenant.no, &owner, collection.no);
+        let stored = self.inner.store.get(Space::Control, &key).await?;
+        let known = match &stored {
+            None => None,
+            Some(row) => {
+                let unit = UnitRow::from_row(row)?.unit(tenant.no)?;
+                self.is_current(unit).await?.then_some(unit)
+            }
+        };
+        let unit = match (known, stored) {
+            (Some(unit), Some(row)) => {
+                plan.check(Space::Control, key, Expect::Equals(row));
+                unit
+            }
+            (_, stored) => {
+                let unit = self.inner.forest.make_unit(tenant.no).await?;
+                let row = UnitRow { slot: unit.slot.number(), generation: unit.generation.0 }.to_row()?;
+                let before = Check { space: Space::Control, key: key.clone(), expect: stored.map_or(Expect::Absent, Expect::Equals) };
+                plan.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
+                plan.check(Space::Control, key, Expect::Equals(row));
+                unit
+            }
+        };
+        plan.check(Space::Control, schema::unit_state(tenant.no, unit.slot), Expect::Absent);
+        if let (ShredUnit::Record, Some(subject)) = (collection.policy.shred_unit, subject) {
+            self.plan_unit_of_subject(plan, schema::record_unit_of_subject(tenant.no, subject, collection.no, &owner), unit).await?;
+        }
+        plan.units.insert((collection.no, owner), unit);
+        Ok(unit)
+    }
+
+    /// Lists a record's unit under its first subject too, so that the subject's shred finds it whatever data is restored.
+    async fn plan_unit_of_subject(&self, plan: &mut Plan, key: Bytes, unit: UnitRef) -> Result<(), VaultError> {
+        let row = UnitRow { slot: unit.slot.number(), generation: unit.generation.0 }.to_row()?;
+        let stored = self.inner.store.get(Space::Control, &key).await?;
+        if stored.as_ref() != Some(&row) {
+            let before = Check { space: Space::Control, key: key.clone(), expect: stored.map_or(Expect::Absent, Expect::Equals) };
+            plan.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
+        }
+        plan.check(Space::Control, key, Expect::Equals(row));
+        Ok(())
+    }
+
+    /// Whether a unit's key is still the one of this generation.
+    async fn is_current(&self, unit: UnitRef) -> Result<bool, VaultError> {
+        match self.inner.forest.lend_unit(unit, |_| ()) {
+            Ok(()) => Ok(true),
+            Err(LendError::Missing) => Ok(self.inner.forest.load_unit(unit.tenant, unit.slot).await?.generation == unit.generation),
+            Err(LendError::Shredded) => Ok(false),
+            Err(LendError::Pending) => Err(VaultError::Shredded { certificate: None }),
+        }
+    }
+
+    /// Reads what stands under a key, as a writer needs it.
+    pub(super) async fn existing(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        row: &[u8],
+    ) -> Result<Option<Existing>, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        if header.is_tombstone() {
+            return Ok(Some(Existing { header, live: None }));
+        }
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, &header);
+        let opened =
+            self.with_data(collection.unit, unit_of(&header, tenant.no), collection.no, |key| key.open_record(&context, &sealed)).await;
+        let live = match opened {
+            Ok(opened) => {
+                let opened = opened.map_err(damaged)?;
+                let upload =
+                    if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
+                Some(Live { meta: opened.meta, upload })
+            }
+            Err(VaultError::Shredded { .. }) => None,
+            Err(other) => return Err(other),
+        };
+        Ok(Some(Existing { header, live }))
+    }
+
+    /// Moves the subject index from what stood under the key to what will.
+    async fn plan_index(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        live: Option<&Live>,
+        subjects: &[Token],
+    ) -> Result<(), VaultError> {
+        let before = match live {
+            Some(live) => self.subject_tokens(tenant, &live.meta.subjects).await?,
+            None => Vec::new(),
+        };
+        let mut after: Vec<Token> = Vec::with_capacity(subjects.len());
+        for token in subjects {
+            if !after.contains(token) {
+                after.push(*token);
+            }
+        }
+        if before == after {
+            return Ok(());
+        }
+        for token in before.iter().filter(|token| !after.contains(token)) {
+            plan.delete(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens));
+        }
+        for token in before.iter().skip(1) {
+            plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
+        }
+        for (position, token) in after.iter().enumerate() {
+            plan.put(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            if position > 0 {
+                plan.put(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the rows of a replaced large value for removal.
+    fn plan_reclaim(&self, plan: &mut Plan, tenant: &Tenant, header: &RecordHeader, live: Option<&Live>) -> Result<(), VaultError> {
+        if let Some(upload) = live.and_then(|live| live.upload) {
+            plan.writes.push(self.upload_row(upload, tenant.no, true)?);
+            plan.delete(Space::Index, schema::unit_upload(tenant.no, header.slot, upload));
+        }
+        Ok(())
+    }
+
+    /// Commits a plan: the rows of new units to the control store, then the rest to the data store with its audit entries.
+    pub(super) async fn commit_plan(&self, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
+        let Plan { checks, writes, entries, opened, .. } = plan;
+        if !opened.is_empty() {
+            let opening: HashSet<Bytes> = opened.iter().map(|(check, _)| check.key.clone()).collect();
+            let (before, rows): (Vec<Check>, Vec<Write>) = opened.into_iter().unzip();
+            let held = checks.iter().filter(|check| check.space == Space::Control && !opening.contains(&check.key)).cloned();
+            let commit = Commit { checks: held.chain(before).collect(), writes: rows, tail: None, durability: Durability::Synced, urgency };
+            self.commit(Trail::Control, commit, Vec::new()).await?;
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
+        self.commit(Trail::Data, commit, entries).await
+    }
+
+    /// Commits with audit entries made in the same commit.
+    pub(super) async fn commit(
+        &self,
+        trail: Trail,
+        mut commit: Commit,
+        entries: Vec<(UnitRef, Entry)>,
+    ) -> Result<Vec<Receipt>, VaultError> {
+        let mut tails: Vec<Box<dyn Tail>> = Vec::with_capacity(entries.len());
+        let mut pending: Vec<PendingReceipt> = Vec::with_capacity(entries.len());
+        for (unit, entry) in entries {
+            let (tail, receipt) = self.inner.audit.tail(trail, unit, entry).await?;
+            tails.push(tail);
+            pending.push(receipt);
+        }
+        commit.tail = match tails.len() {
+            0 => None,
+            1 => tails.pop(),
+            _ => Some(Box::new(Tails(tails))),
+        };
+        match self.inner.store.commit(commit).await {
+            Ok(_) => {}
+            Err(crate::vault::store::StoreError::Conflict(_)) => return Err(VaultError::Busy),
+            Err(other) => return Err(other.into()),
+        }
+        pending.into_iter().map(|receipt| receipt.settle().map_err(VaultError::from)).collect()
+    }
+}
+
+/// Several entries in one commit.
+struct Tails(Vec<Box<dyn Tail>>);
+
+impl Tail for Tails {
+    fn rows(&mut self) -> Result<Vec<Write>, crate::vault::store::StoreError> {
+        let mut rows = Vec::with_capacity(self.0.len());
+        for made in 0..self.0.len() {
+            match self.0.get_mut(made).map(|tail| tail.rows()) {
+                Some(Ok(more)) => rows.extend(more),
+                Some(Err(error)) => {
+                    // Those made so far go back, the last one first.
+                    for tail in self.0.iter_mut().take(made).rev() {
+                        tail.settled(false);
+                    }
+                    return Err(error);
+                }
+                None => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    fn settled(&mut self, stored: bool) {
+        if stored {
+            self.0.iter_mut().for_each(|tail| tail.settled(true));
+        } else {
+            self.0.iter_mut().rev().for_each(|tail| tail.settled(false));
+        }
+    }
+}
+
+/// Who an entry names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Actor {
+    pub(super) principal: PrincipalId,
+    pub(super) role: Role,
+    pub(super) request: RequestId,
+}
+
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        Self { principal: caller.principal.id(), role: caller.principal.role(), request: caller.request }
+    }
+}
+
+/// A role as the trail names it.
+fn audited_role(role: Role) -> audit::Role {
+    match role {
+        Role::Operator => audit::Role::Operator,
+        Role::Owner => audit::Role::Owner,
+        Role::Writer => audit::Role::Writer,
+        Role::Reader => audit::Role::Reader,
+        Role::Auditor => audit::Role::Auditor,
+        Role::Eraser => audit::Role::Eraser,
+    }
+}
+
+/// An entry of what someone did.
+pub(super) fn entry(actor: impl Into<Actor>, tenant: &Tenant, action: Action, collection: CollectionNo, target: Target) -> Entry {
+    let Actor { principal, role, request } = actor.into();
+    Entry {
+        tenant: tenant.no,
+        action,
+        outcome: Outcome::Allowed,
+        principal,
+        role: audited_role(role),
+        request,
+        collection,
+        target,
+        sealed_target: None,
+    }
+}
+
+/// The target of an entry about a record: the last token of its key, unit and version.
+pub(super) fn target(tokens: &[Token], header: &RecordHeader) -> Target {
+    Target {
+        record: tokens.last().copied(),
+        unit: Some((header.slot, header.generation)),
+        version: Some(header.version),
+        ..Target::default()
+    }
+}
+
+/// The target of an entry about a key that holds no record, or about a prefix.
+pub(super) fn named(token: Token) -> Target {
+    Target { record: Some(token), ..Target::default() }
+}
+
+/// The target of an entry about a person.
+pub(super) fn subject_target(token: Token) -> Target {
+    Target { subject: Some(token), ..Target::default() }
+}
+
+/// The target of an entry about a token, an order or a certificate.
+pub(super) fn object(id: [u8; 16]) -> Target {
+    Target { object: Some(id), ..Target::default() }
+}
+
+/// Repeats what met another writer's commit.
+pub(super) async fn retrying<T, F: Future<Output = Result<T, VaultError>>>(mut attempt: impl FnMut() -> F) -> Result<T, VaultError> {
+    let mut last = VaultError::Busy;
+    for _ in 0..super::ATTEMPTS {
+        match attempt().await {
+            Err(VaultError::Busy) => last = VaultError::Busy,
+            other => return other,
+        }
+    }
+    Err(last)
+}
+
+/// The certificate's id of a state, if it has one.
+pub(super) fn order_of(state: State) -> Option<ShredId> {
+    match state {
+        State::Pending(order) | State::Shredded(order) => Some(ShredId(order)),
+        State::Active | State::Frozen => None,
+    }
+}

@@ -1,0 +1,279 @@
+//! The shred log applied to the data store: what was deleted with an order is deleted again before older data is
+//! served; the bytes of shredded records go in the background, their 22-byte headers stay as the tombstones behind 410.
+//!
+//! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there.
+
+use bytes::Bytes;
+
+use super::{
+    Vault, VaultError,
+    directory::damaged,
+    rows::{RowCodec, Scope, ShredLogRow, UploadRow},
+    shredder::actor_of,
+};
+use crate::{
+    domain::{CollectionNo, Epoch, Slot, TenantNo, Timestamp, UploadId, Version},
+    vault::{
+        crypto::RecordHeader,
+        store::{
+            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            schema::{self, KeyRange, Table},
+        },
+    },
+};
+
+/// Rows of one pass over a range.
+const PASS: usize = 512;
+
+/// An upload without progress for so long has nobody behind it.
+const UPLOAD_LOST: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// What a pass of background work did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Entries of the shred log that are done with.
+    pub log_entries: u64,
+    /// Records whose bytes are gone.
+    pub records: u64,
+    /// Large values whose rows are gone.
+    pub uploads: u64,
+    /// Idempotency replies that ran out.
+    pub replies: u64,
+}
+
+impl Vault {
+    /// Deletes again what was deleted with orders that this data store has not seen. Before anything is served.
+    pub(super) async fn reapply_deletions(&self) -> Result<u64, VaultError> {
+        let mut from = self.reclaimed_up_to().await?;
+        let mut deleted: u64 = 0;
+        loop {
+            let log = self.log_after(&from, PASS).await?;
+            let Some((last, _)) = log.last() else { return Ok(deleted) };
+            from = last.clone();
+            for (_, entry) in log {
+                let Scope::Subjects(subjects) = &entry.scope else { continue };
+                let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?;
+                if tenant.in_use().is_err() {
+                    continue;
+                }
+                let Some(order) = self.shred_row(crate::domain::ShredId(entry.order)).await? else { continue };
+                let mut totals = std::collections::BTreeMap::new();
+                for subject in subjects {
+                    self.delete_rest(&tenant, actor_of(&order), subject, Some(Version(entry.version)), &mut totals).await?;
+                }
+                deleted = totals.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);
+            }
+        }
+    }
+
+    /// Works through at most `limit` entries of the shred log.
+    ///
+    /// # Errors
+    /// Those of the store; what was done so far stays done.
+    pub async fn reclaim(&self, limit: usize) -> Result<Reclaimed, VaultError> {
+        let mut done = Reclaimed::default();
+        let from = self.reclaimed_up_to().await?;
+        for (key, entry) in self.log_after(&from, limit).await? {
+            let tenant = TenantNo(entry.tenant);
+            match &entry.scope {
+                Scope::Tenant => {
+                    self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, &mut done).await?;
+                    let records = schema::records_of_tenant(tenant);
+                    let mut ranges = vec![(Space::Records, records.clone())];
+                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency] {
+                        ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
+                    }
+                    self.drop_ranges(ranges).await?;
+                    self.inner.store.compact(Space::Records, &records.from, &records.to).await?;
+                }
+                Scope::Collection(no) => {
+                    let no = CollectionNo(*no);
+                    self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), &mut done).await?;
+                    let records = schema::records_under(tenant, no, &[]);
+                    self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
+                    for table in [Table::SubjectRecord, Table::SecondaryRecord] {
+                        self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
+                    }
+                    self.inner.store.compact(Space::Records, &records.from, &records.to).await?;
+                }
+                Scope::Subjects(tokens) => {
+                    for token in tokens {
+                        self.bury(tenant, schema::records_of_subject(tenant, token), &entry.slots, &mut done).await?;
+                    }
+                    self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
+                }
+                Scope::Record { row, .. } => {
+                    self.bury_record(row, &entry.slots, &mut done).await?;
+                    self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
+                }
+            }
+            done.log_entries = done.log_entries.saturating_add(1);
+            let pointer = Write::Put { space: Space::Index, key: schema::reclaimed(), value: key };
+            self.data(vec![pointer], Vec::new(), Durability::Synced).await?;
+        }
+        Ok(done)
+    }
+
+    /// Removes rows of uploads that nobody finishes or needs any more, and idempotency replies that ran out.
+    ///
+    /// # Errors
+    /// Those of the store; what was done so far stays done.
+    pub async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Reclaimed, VaultError> {
+        let mut done = Reclaimed::default();
+        let range = schema::table(Table::Upload);
+        for row in self.inner.store.scan(Space::Index, &range.from, &range.to, limit).await? {
+            let upload = UploadRow::from_row(&row.value)?;
+            let age = now.since(Timestamp(upload.heartbeat_at));
+            let over = if upload.replaced { age >= self.inner.options.download_max } else { age >= UPLOAD_LOST };
+            if let Some(id) = row.key.last_chunk::<16>().filter(|_| over) {
+                let rows = schema::blob_rows(UploadId(*id));
+                let writes = vec![
+                    Write::DeleteRange { space: Space::Blobs, from: rows.from, to: rows.to },
+                    Write::Delete { space: Space::Index, key: row.key.clone() },
+                ];
+                let unmoved = Check { space: Space::Index, key: row.key.clone(), expect: Expect::Equals(row.value.clone()) };
+                if self.data(writes, vec![unmoved], Durability::Written).await? {
+                    done.uploads = done.uploads.saturating_add(1);
+                }
+            }
+        }
+        let due = schema::idempotency_due_before(u64::try_from(now.0).unwrap_or(0));
+        for row in self.inner.store.scan(Space::Index, &due.from, &due.to, limit).await? {
+            let mut parts =
+                schema::Parts::of(Table::IdempotencyDue, &row.key).ok_or_else(|| VaultError::Internal("idempotency row".into()))?;
+            let (Some(at), Some(tenant), Some(token)) = (parts.u64(), parts.tenant(), parts.token()) else {
+                return Err(VaultError::Internal("idempotency row".into()));
+            };
+            let key = schema::idempotency(tenant, &token);
+            let mut writes = vec![Write::Delete { space: Space::Index, key: row.key.clone() }];
+            // The key may have been used again since: then a later row stands for it.
+            if let Some(reply) = self.inner.store.get(Space::Index, &key).await? {
+                if super::rows::ReplyRow::from_row(&reply)?.expires_at <= i64::try_from(at).unwrap_or(i64::MAX) {
+                    writes.push(Write::Delete { space: Space::Index, key });
+                }
+            }
+            self.data(writes, Vec::new(), Durability::Written).await?;
+            done.replies = done.replies.saturating_add(1);
+        }
+        Ok(done)
+    }
+
+    /// Leaves only the header of each record of an index range that one of these slots sealed.
+    async fn bury(&self, tenant: TenantNo, range: KeyRange, slots: &[u64], done: &mut Reclaimed) -> Result<(), VaultError> {
+        let mut range = range;
+        loop {
+            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            range = range.after(&last.key);
+            for row in rows {
+                let (_, no, tokens) =
+                    schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
+                if self.bury_record(&schema::record(tenant, no, &tokens), slots, done).await? {
+                    self.data(vec![Write::Delete { space: Space::Index, key: row.key }], Vec::new(), Durability::Written).await?;
+                }
+            }
+        }
+    }
+
+    /// Leaves only a record's header. `false` if another unit seals it now, or it is gone.
+    async fn bury_record(&self, row: &[u8], slots: &[u64], done: &mut Reclaimed) -> Result<bool, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        if !slots.contains(&header.slot.number()) {
+            return Ok(false);
+        }
+        if !header.is_tombstone() {
+            let key = Bytes::copy_from_slice(row);
+            let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
+            let buried = Write::Put { space: Space::Records, key, value: Bytes::copy_from_slice(&header.to_tombstone().to_bytes()) };
+            if self.data(vec![buried], vec![unmoved], Durability::Written).await? {
+                done.records = done.records.saturating_add(1);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn drop_uploads_of_slots(&self, tenant: TenantNo, slots: &[u64], done: &mut Reclaimed) -> Result<(), VaultError> {
+        for slot in slots.iter().filter_map(|slot| Slot::new(*slot)) {
+            self.drop_uploads(schema::uploads_of_unit(tenant, slot), None, done).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the rows of large values listed in a range; only those of one collection if one is given.
+    async fn drop_uploads(&self, range: KeyRange, collection: Option<CollectionNo>, done: &mut Reclaimed) -> Result<(), VaultError> {
+        let mut range = range;
+        loop {
+            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            range = range.after(&last.key);
+            for row in rows {
+                let here = collection.is_none_or(|no| row.value.as_ref() == no.to_be_bytes());
+                if let Some(id) = row.key.last_chunk::<16>().filter(|_| here) {
+                    let blob = schema::blob_rows(UploadId(*id));
+                    let writes = vec![
+                        Write::DeleteRange { space: Space::Blobs, from: blob.from, to: blob.to },
+                        Write::Delete { space: Space::Index, key: row.key.clone() },
+                    ];
+                    self.data(writes, Vec::new(), Durability::Written).await?;
+                    done.uploads = done.uploads.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    async fn drop_index_of(&self, range: KeyRange, collection: CollectionNo) -> Result<(), VaultError> {
+        let mut range = range;
+        loop {
+            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            range = range.after(&last.key);
+            let gone = rows.into_iter().filter(|row| schema::subject_record_parts(&row.key).is_some_and(|(_, no, _)| no == collection));
+            let writes: Vec<Write> = gone.map(|row| Write::Delete { space: Space::Index, key: row.key }).collect();
+            self.data(writes, Vec::new(), Durability::Written).await?;
+        }
+    }
+
+    async fn drop_ranges(&self, ranges: Vec<(Space, KeyRange)>) -> Result<(), VaultError> {
+        let writes = ranges.into_iter().map(|(space, range)| Write::DeleteRange { space, from: range.from, to: range.to }).collect();
+        self.data(writes, Vec::new(), Durability::Written).await.map(drop)
+    }
+
+    /// A commit to the data store without an entry: it changes nothing that anyone can still read. `false` if a check failed.
+    async fn data(&self, writes: Vec<Write>, checks: Vec<Check>, durability: Durability) -> Result<bool, VaultError> {
+        if writes.is_empty() {
+            return Ok(true);
+        }
+        let commit = Commit { checks, writes, tail: None, durability, urgency: Urgency::Essential };
+        match self.inner.store.commit(commit).await {
+            Ok(_) => Ok(true),
+            Err(crate::vault::store::StoreError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The key of the last log entry that this data store is done with.
+    async fn reclaimed_up_to(&self) -> Result<Bytes, VaultError> {
+        let pointer = self.inner.store.get(Space::Index, &schema::reclaimed()).await?;
+        Ok(pointer.unwrap_or_else(|| schema::shred_log(Epoch(0), 0)))
+    }
+
+    /// Orders in the shred log behind `after`, oldest first; the forest's own records of epochs are passed over.
+    async fn log_after(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, ShredLogRow)>, VaultError> {
+        let end = schema::table(Table::ShredLog).to;
+        let mut from = schema::successor(after);
+        let mut log = Vec::new();
+        while log.len() < limit {
+            let rows = self.inner.store.scan(Space::Control, &from, &end, limit.max(2)).await?;
+            let Some(last) = rows.last() else { break };
+            from = schema::successor(&last.key);
+            for row in rows {
+                if row.key.last_chunk::<4>().is_some_and(|number| u32::from_be_bytes(*number) > 0) {
+                    log.push((row.key, ShredLogRow::from_row(&row.value)?));
+                }
+            }
+        }
+        log.truncate(limit);
+        Ok(log)
+    }
+}

@@ -1,0 +1,116 @@
+//! Replies kept for idempotency keys, for 24 hours: versions and whether each record was created, nothing else,
+//! so that nothing in them names anyone. Kept in the commit of the change itself.
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::{
+    Caller, Conflict, Vault, VaultError,
+    access::InCollection,
+    directory::Tenant,
+    plan::{Content, Plan, PutFields},
+    rows::{ReplyRow, RowCodec},
+};
+use crate::{
+    authz::RecordWrite,
+    domain::{CollectionNo, Timestamp},
+    vault::{
+        crypto::Token,
+        store::{Expect, Space, schema},
+    },
+};
+
+/// How long a reply is kept.
+pub(super) const KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
+/// What stands under an idempotency key.
+pub(super) enum Kept {
+    /// The reply to this very request.
+    Reply(Vec<(u64, bool)>),
+    /// Nothing, or something that has run out.
+    Free(Slot),
+}
+
+/// Where a reply will be kept.
+pub(super) struct Slot {
+    token: Token,
+    tenant: crate::domain::TenantNo,
+    request: [u8; 32],
+    stale: Option<Bytes>,
+}
+
+impl Vault {
+    /// Looks for a reply. The key counts within the tenant and the token that sends it.
+    pub(super) async fn kept_reply(&self, tenant: &Tenant, caller: &Caller, key: &str, request: &[u8; 32]) -> Result<Kept, VaultError> {
+        let scoped = format!("{}\n{key}", caller.principal.token());
+        let token = self
+            .with_tenant(tenant.no, |secret| secret.derive_blind_index(CollectionNo::TENANT, "idempotency").text_token(&scoped))
+            .await?;
+        let stored = self.inner.store.get(Space::Index, &schema::idempotency(tenant.no, &token)).await?;
+        if let Some(row) = &stored {
+            let reply = ReplyRow::from_row(row)?;
+            if Timestamp(reply.expires_at) > self.inner.clock.now() {
+                return if reply.request == *request {
+                    Ok(Kept::Reply(reply.results))
+                } else {
+                    Err(VaultError::Conflict(Conflict::IdempotencyMismatch))
+                };
+            }
+        }
+        Ok(Kept::Free(Slot { token, tenant: tenant.no, request: *request, stale: stored }))
+    }
+
+    /// Keeps a reply in the commit of the change.
+    pub(super) fn plan_reply(&self, plan: &mut Plan, slot: Slot, results: &[(u64, bool)]) -> Result<(), VaultError> {
+        let expires_at = self.inner.clock.now().plus(KEPT);
+        let row = ReplyRow { request: slot.request, expires_at: expires_at.0, results: results.to_vec() };
+        let key = schema::idempotency(slot.tenant, &slot.token);
+        plan.check(Space::Index, key.clone(), slot.stale.map_or(Expect::Absent, Expect::Equals));
+        plan.put(Space::Index, key, row.to_row()?);
+        let due = u64::try_from(expires_at.0).unwrap_or(0);
+        plan.put(Space::Index, schema::idempotency_due(due, slot.tenant, &slot.token), Bytes::new());
+        Ok(())
+    }
+
+    /// An HMAC over all parts of a request, each with its length, under a key of the tenant.
+    pub(super) async fn request_digest(&self, tenant: &Tenant, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
+        self.with_tenant(tenant.no, |secret| {
+            let key = secret.derive_blind_index(CollectionNo::TENANT, "idempotent-request");
+            let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| VaultError::Internal("hmac key".into()))?;
+            for part in parts {
+                mac.update(&(part.len() as u64).to_be_bytes());
+                mac.update(part);
+            }
+            Ok(mac.finalize().into_bytes().into())
+        })
+        .await?
+    }
+
+    /// The digest of a put, as [`Vault::kept_reply`] compares it.
+    pub(super) async fn put_digest(
+        &self,
+        target: &InCollection<RecordWrite>,
+        fields: &PutFields,
+        content: &Content,
+    ) -> Result<[u8; 32], VaultError> {
+        let subjects: Vec<&str> = fields.subjects.iter().map(crate::domain::SubjectId::as_str).collect();
+        let subjects = subjects.join("\0");
+        let custom: Vec<String> = fields.custom.iter().map(|(name, value)| format!("{name}\0{value}")).collect();
+        let expires = fields.expires_at.map_or(i64::MAX, |at| at.0).to_be_bytes();
+        let body: &[u8] = match content {
+            Content::Inline(value) => value,
+            Content::Manifest { digest, .. } => digest,
+        };
+        let parts: [&[u8]; 7] = [
+            b"put",
+            &target.collection.no.to_be_bytes(),
+            fields.key.as_str().as_bytes(),
+            fields.content_type.as_bytes(),
+            subjects.as_bytes(),
+            &[custom.join("\0").as_bytes(), &expires].concat(),
+            body,
+        ];
+        self.request_digest(&target.tenant, &parts).await
+    }
+}

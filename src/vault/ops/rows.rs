@@ -1,0 +1,266 @@
+//! The rows that operations keep in the stores: tokens, numbers and states in the clear, everything that
+//! names someone sealed. A version byte, then postcard (its wire format is published with the crate).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    domain::{Gen, Slot, TenantNo},
+    vault::{keys::UnitRef, store::StoreError},
+};
+
+/// The version byte of every row here.
+const ROW_VERSION: u8 = 1;
+
+/// A row that is kept as a version byte and postcard.
+pub(in crate::vault) trait RowCodec: Serialize + DeserializeOwned {
+    /// Its name in errors.
+    const NAME: &'static str;
+
+    /// The stored bytes.
+    fn to_row(&self) -> Result<Bytes, StoreError> {
+        postcard::to_extend(self, vec![ROW_VERSION]).map(Bytes::from).map_err(|_| StoreError::Invalid(Self::NAME))
+    }
+
+    /// Reads the stored bytes.
+    fn from_row(row: &[u8]) -> Result<Self, StoreError> {
+        match row.split_first() {
+            Some((&ROW_VERSION, body)) => postcard::from_bytes(body).map_err(|_| StoreError::Damaged(format!("{} row", Self::NAME))),
+            Some((version, _)) => {
+                Err(StoreError::Damaged(format!("{} row of version {version}, this program knows {ROW_VERSION}", Self::NAME)))
+            }
+            None => Err(StoreError::Damaged(format!("empty {} row", Self::NAME))),
+        }
+    }
+}
+
+/// Whether a thing can be used. Never goes back from `Shredded`, but for a subject that returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) enum State {
+    /// In use.
+    Active,
+    /// No writes while its shred unit is being changed.
+    Frozen,
+    /// Ordered to be shredded: nothing is read or written any more.
+    Pending([u8; 16]),
+    /// Its key is gone.
+    Shredded([u8; 16]),
+}
+
+/// A tenant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::vault) struct TenantRow {
+    pub(in crate::vault) state: State,
+    /// Slot of its audit trail's unit in the system tenant's tree.
+    pub(in crate::vault) audit_slot: u64,
+    pub(in crate::vault) created_at: i64,
+    /// Whether a write to an unknown collection makes it.
+    pub(in crate::vault) create_on_write: bool,
+    /// Its name, sealed under its own metadata key.
+    pub(in crate::vault) sealed_name: Vec<u8>,
+}
+
+impl RowCodec for TenantRow {
+    const NAME: &'static str = "tenant";
+}
+
+/// A collection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::vault) struct CollectionRow {
+    pub(in crate::vault) state: State,
+    /// Slot and generation of the collection's own unit.
+    pub(in crate::vault) slot: u64,
+    pub(in crate::vault) generation: u32,
+    pub(in crate::vault) created_at: i64,
+    /// Name and policy, sealed under the collection's unit.
+    pub(in crate::vault) sealed: Vec<u8>,
+}
+
+impl RowCodec for CollectionRow {
+    const NAME: &'static str = "collection";
+}
+
+/// What is sealed in a [`CollectionRow`]; JSON, so that later policies can add fields.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::vault) struct CollectionText {
+    pub(in crate::vault) name: String,
+    pub(in crate::vault) policy: crate::domain::CollectionPolicy,
+}
+
+/// An access token. The secret itself is nowhere.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::vault) struct TokenRow {
+    pub(in crate::vault) tenant: u64,
+    pub(in crate::vault) principal: [u8; 16],
+    pub(in crate::vault) role: u8,
+    pub(in crate::vault) kind: u8,
+    /// SHA-256 of the secret.
+    pub(in crate::vault) secret_hash: [u8; 32],
+    pub(in crate::vault) created_at: i64,
+    pub(in crate::vault) expires_at: Option<i64>,
+    /// Collections and key prefix it is narrowed to, sealed under the tenant's metadata key; empty if not narrowed.
+    pub(in crate::vault) sealed_narrowing: Vec<u8>,
+}
+
+impl RowCodec for TokenRow {
+    const NAME: &'static str = "token";
+}
+
+/// A subject that was shredded, is being shredded, or came back. Absent for all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct SubjectRow {
+    pub(in crate::vault) state: State,
+}
+
+impl RowCodec for SubjectRow {
+    const NAME: &'static str = "subject";
+}
+
+/// A unit that is shredded or about to be. Absent for all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct UnitStateRow {
+    pub(in crate::vault) state: State,
+}
+
+impl RowCodec for UnitStateRow {
+    const NAME: &'static str = "unit state";
+}
+
+/// The unit that seals a subject's records in one collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct UnitRow {
+    pub(in crate::vault) slot: u64,
+    pub(in crate::vault) generation: u32,
+}
+
+impl RowCodec for UnitRow {
+    const NAME: &'static str = "unit";
+}
+
+impl UnitRow {
+    /// The unit it names.
+    pub(in crate::vault) fn unit(self, tenant: TenantNo) -> Result<UnitRef, StoreError> {
+        let slot = Slot::new(self.slot).ok_or_else(|| StoreError::Damaged("slot over 48 bits".into()))?;
+        Ok(UnitRef { tenant, slot, generation: Gen(self.generation) })
+    }
+}
+
+/// What an order to shred names, by tokens and numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) enum Scope {
+    /// The whole tenant.
+    Tenant,
+    /// One collection.
+    Collection(u32),
+    /// Persons, by subject token.
+    Subjects(Vec<[u8; 16]>),
+    /// One record whose unit is the record: its collection and its row in the records space.
+    Record {
+        /// Its collection.
+        collection: u32,
+        /// Its row.
+        row: Vec<u8>,
+    },
+}
+
+/// How far an order to shred has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) enum Progress {
+    /// Everything it names answers 410; the keys still exist.
+    Pending,
+    /// The keys are gone; certificate and log entry are still to be made.
+    Erased,
+    /// Certified and logged.
+    Done,
+}
+
+/// An order to shred.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::vault) struct ShredRow {
+    pub(in crate::vault) tenant: u64,
+    pub(in crate::vault) scope: Scope,
+    /// Subjects this order set to pending; others of its scope were shredded or pending already.
+    pub(in crate::vault) marked: Vec<[u8; 16]>,
+    pub(in crate::vault) progress: Progress,
+    /// Token that ordered it: may poll it even if its tenant is gone.
+    pub(in crate::vault) ordered_by: [u8; 16],
+    pub(in crate::vault) role: u8,
+    pub(in crate::vault) request: [u8; 16],
+    pub(in crate::vault) ordered_at: i64,
+    pub(in crate::vault) done_at: Option<i64>,
+    /// Salt of the certificate's commitments, sealed under the tenant's metadata key.
+    pub(in crate::vault) sealed_salt: Vec<u8>,
+    /// The commitments to the names, as the certificate gives them; JSON.
+    pub(in crate::vault) committed: Vec<u8>,
+    /// Seed of the draw of the sample.
+    pub(in crate::vault) seed: [u8; 16],
+    /// Rows of records that opened before, to be tried again after.
+    pub(in crate::vault) sample: Vec<Vec<u8>>,
+    /// What it touched, by collection.
+    pub(in crate::vault) totals: Vec<(u32, Totals)>,
+    /// Slots of the units it destroys, known once it is carried out.
+    pub(in crate::vault) slots: Vec<u64>,
+    /// Categories of the data before, from the collections' policies.
+    pub(in crate::vault) categories: Vec<String>,
+    /// Epochs that carried it out: (old, new).
+    pub(in crate::vault) epochs: Vec<(u64, u64)>,
+}
+
+impl RowCodec for ShredRow {
+    const NAME: &'static str = "shred";
+}
+
+/// What an order touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct Totals {
+    /// Keys destroyed.
+    pub(in crate::vault) units: u64,
+    /// Records deleted because their unit is the collection, or by the collection's policy.
+    pub(in crate::vault) deleted: u64,
+    /// Records kept that name the subject second.
+    pub(in crate::vault) kept: u64,
+}
+
+/// One order in the shred log: applied again to older data before it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct ShredLogRow {
+    pub(in crate::vault) tenant: u64,
+    pub(in crate::vault) order: [u8; 16],
+    pub(in crate::vault) scope: Scope,
+    /// Slots of the units it destroyed; their generations stand in the forest's record of the epoch.
+    pub(in crate::vault) slots: Vec<u64>,
+    /// The last version given out before it: what older data holds up to it is deleted again, what came later stays.
+    pub(in crate::vault) version: u64,
+}
+
+impl RowCodec for ShredLogRow {
+    const NAME: &'static str = "shred log";
+}
+
+/// A reply kept for an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct ReplyRow {
+    /// HMAC of the request under the tenant's key for it.
+    pub(in crate::vault) request: [u8; 32],
+    pub(in crate::vault) expires_at: i64,
+    /// The reply: versions and whether each was created, nothing that names anyone.
+    pub(in crate::vault) results: Vec<(u64, bool)>,
+}
+
+impl RowCodec for ReplyRow {
+    const NAME: &'static str = "idempotency reply";
+}
+
+/// An upload that is under way, or whose rows are to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct UploadRow {
+    pub(in crate::vault) tenant: u64,
+    /// Last progress of a live upload, or when its rows were replaced.
+    pub(in crate::vault) heartbeat_at: i64,
+    /// Replaced: its rows go once no download can need them.
+    pub(in crate::vault) replaced: bool,
+}
+
+impl RowCodec for UploadRow {
+    const NAME: &'static str = "upload";
+}

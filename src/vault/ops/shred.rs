@@ -1,0 +1,501 @@
+//! Orders to shred: from the commit of the intent on, everything they name answers 410.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Caller, Missing, Unprocessable, Vault, VaultError,
+    access::InTenant,
+    directory::{Tenant, damaged},
+    plan::{entry, named as named_target, object, record_row, retrying, subject_target},
+    rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
+};
+use crate::{
+    authz::{ShredOrder as OrderAction, ShredRead},
+    domain::{CollectionName, CollectionNo, RecordKey, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, Timestamp, limits},
+    vault::{
+        audit::{
+            Action, Target, Trail,
+            commitments::{Commitments, CommittedList, Label},
+        },
+        crypto::{Context, Plaintext, Sealed, ShredAnswer, Token, random},
+        keys::{ShredTarget, UnitRef},
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+    },
+};
+
+/// What to shred.
+#[derive(Debug, Clone)]
+pub enum ShredOrder {
+    /// The whole tenant; its name is repeated.
+    Tenant {
+        /// The tenant's name, again.
+        confirm: String,
+    },
+    /// A collection.
+    Collection(CollectionName),
+    /// Persons, in all collections.
+    Subjects(Vec<SubjectId>),
+    /// One record of a collection whose unit is the record.
+    Record {
+        /// Its collection.
+        collection: CollectionName,
+        /// Its key.
+        key: RecordKey,
+    },
+}
+
+/// An order as who gave it sees it.
+#[derive(Debug, Clone)]
+pub struct ShredView {
+    /// Its id, which is also its certificate's.
+    pub id: ShredId,
+    /// Whether it is certified and logged.
+    pub done: bool,
+    /// `tenant`, `collection`, `subject` or `record`.
+    pub scope: &'static str,
+    /// When it was given.
+    pub ordered_at: Timestamp,
+    /// When it was certified.
+    pub done_at: Option<Timestamp>,
+    /// Salt of the certificate's commitments, in hexadecimal; `None` once the tenant is gone.
+    pub salt: Option<String>,
+    /// What it touched, by collection; pseudonyms where the name is gone.
+    pub collections: Vec<(String, ShredTotals)>,
+    /// Epochs that carried it out: (old, new).
+    pub epochs: Vec<(u64, u64)>,
+}
+
+/// What an order touched in a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShredTotals {
+    /// Keys destroyed.
+    pub units: u64,
+    /// Records deleted because their unit is not the subject, or by the collection's policy.
+    pub deleted: u64,
+    /// Records kept that name the subject second.
+    pub kept: u64,
+}
+
+/// What an order names, in the clear: for the commitments, then forgotten.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) collection: Option<String>,
+    pub(super) targets: Vec<String>,
+}
+
+/// Commitments to what an order names, as its certificate gives them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Committed {
+    pub(super) tenant: [u8; 32],
+    pub(super) collection: Option<[u8; 32]>,
+    pub(super) targets: CommittedList,
+}
+
+impl Committed {
+    fn of(commitments: &Commitments, tenant: &str, named: &Named) -> Self {
+        Self {
+            tenant: commitments.commit(Label::Tenant, 0, tenant.as_bytes()),
+            collection: named.collection.as_ref().map(|name| commitments.commit(Label::Collection, 0, name.as_bytes())),
+            targets: commitments.commit_all(Label::Target, &named.targets),
+        }
+    }
+}
+
+/// Records read before and tried again after: CE-11.
+const SAMPLE: usize = 8;
+
+impl Vault {
+    /// Orders a shred. Returns once the intent is durable and everything named answers 410; with `wait`, once it is
+    /// done or the time is over.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`Unprocessable`]; nothing is done then.
+    pub async fn order_shred(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        order: ShredOrder,
+        wait: Option<Duration>,
+    ) -> Result<ShredView, VaultError> {
+        let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
+        let (id, salt) = self.to_the_end(async move { vault.order(&ordering, &name, order).await }).await?;
+        if let Some(wait) = wait {
+            self.inner.shredder.wait(id, wait).await;
+        }
+        let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
+        Ok(ShredView { salt: Some(hex::encode(salt)), ..self.view(id, &row).await? })
+    }
+
+    async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> Result<(ShredId, [u8; 32]), VaultError> {
+        if matches!(&order, ShredOrder::Subjects(subjects) if subjects.len() as u64 > limits::SHRED_SUBJECTS.max) {
+            return Err(VaultError::Limit(limits::SHRED_SUBJECTS));
+        }
+        retrying(|| async {
+            match &order {
+                ShredOrder::Tenant { confirm } => {
+                    let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
+                    if found.tenant.no == TenantNo::SYSTEM {
+                        return Err(Unprocessable::SystemTenant.into());
+                    }
+                    if confirm != tenant.as_str() {
+                        return Err(Unprocessable::ConfirmationMissing.into());
+                    }
+                    self.queue_shred(caller, &found.tenant, Scope::Tenant, Named::default()).await
+                }
+                ShredOrder::Collection(name) => {
+                    let found = self.in_collection::<OrderAction>(caller, tenant, name, None).await?;
+                    found.collection.in_use()?;
+                    let named = Named { collection: Some(name.as_str().to_owned()), targets: Vec::new() };
+                    self.queue_shred(caller, &found.tenant, Scope::Collection(found.collection.no.0), named).await
+                }
+                ShredOrder::Subjects(subjects) => {
+                    let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
+                    let mut named: Vec<SubjectId> = subjects.clone();
+                    named.sort_unstable();
+                    named.dedup();
+                    if named.is_empty() {
+                        return Err(Unprocessable::NothingNamed.into());
+                    }
+                    let tokens = self.subject_tokens(&found.tenant, &named).await?;
+                    let named = Named { collection: None, targets: named.iter().map(|subject| subject.as_str().to_owned()).collect() };
+                    self.queue_shred(caller, &found.tenant, Scope::Subjects(tokens), named).await
+                }
+                ShredOrder::Record { collection, key } => {
+                    let found = self.in_collection::<OrderAction>(caller, tenant, collection, Some(key)).await?;
+                    found.collection.in_use()?;
+                    if found.collection.policy.shred_unit != ShredUnit::Record {
+                        return Err(Unprocessable::NotARecordUnit.into());
+                    }
+                    let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
+                    let row = record_row(&found.tenant, found.collection.no, &tokens);
+                    let stored = self.inner.store.get(Space::Records, &row).await?;
+                    if stored.is_none() {
+                        return Err(VaultError::NotFound(Missing::Record));
+                    }
+                    let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
+                    self.queue_shred(caller, &found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec() }, named)
+                        .await
+                }
+            }
+        })
+        .await
+    }
+
+    /// Makes the intent durable, closes the fence, and hands the order to the shredder.
+    pub(super) async fn queue_shred(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+    ) -> Result<(ShredId, [u8; 32]), VaultError> {
+        let place = self.inner.shredder.reserve()?;
+        let id = ShredId(random::bytes());
+        let seed = random::bytes();
+        let sample = self.sample(tenant, &scope).await?;
+        let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &named).await?;
+        let (mut checks, mut writes, marked) = self.intent(tenant, &scope, id).await?;
+        let row = ShredRow {
+            tenant: tenant.no.0,
+            scope: scope.clone(),
+            marked,
+            progress: Progress::Pending,
+            ordered_by: caller.principal.token().0,
+            role: caller.principal.role().code(),
+            request: caller.request.0,
+            ordered_at: self.inner.clock.now().0,
+            done_at: None,
+            sealed_salt,
+            committed,
+            seed,
+            sample,
+            totals: Vec::new(),
+            slots: Vec::new(),
+            categories: Vec::new(),
+            epochs: Vec::new(),
+        };
+        checks.push(tenant.check());
+        writes.push(Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? });
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
+        let (collection, target) = match &scope {
+            Scope::Tenant => (CollectionNo::TENANT, Target::default()),
+            Scope::Collection(no) => (CollectionNo(*no), Target::default()),
+            Scope::Subjects(tokens) => (CollectionNo::TENANT, tokens.first().map_or(Target::default(), |token| subject_target(*token))),
+            Scope::Record { collection, row } => {
+                (CollectionNo(*collection), row.last_chunk::<16>().map_or(Target::default(), |token| named_target(*token)))
+            }
+        };
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let ordered = entry(caller, tenant, Action::ShredOrder, collection, target);
+        let done = self.commit(Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
+        self.inner.directory.forget_all();
+        done?;
+        self.close_fence(&row).await?;
+        place.send(id);
+        Ok((id, salt))
+    }
+
+    /// The states an order sets to pending: what every later commit checks.
+    async fn intent(&self, tenant: &Tenant, scope: &Scope, id: ShredId) -> Result<(Vec<Check>, Vec<Write>, Vec<Token>), VaultError> {
+        let mut checks = Vec::new();
+        let mut writes = Vec::new();
+        let mut marked = Vec::new();
+        let pending = State::Pending(id.0);
+        let mut swap = |key: Bytes, old: Option<Bytes>, new: Bytes| {
+            checks.push(Check { space: Space::Control, key: key.clone(), expect: old.map_or(Expect::Absent, Expect::Equals) });
+            writes.push(Write::Put { space: Space::Control, key, value: new });
+        };
+        match scope {
+            Scope::Tenant => {
+                let row = TenantRow { state: pending, ..TenantRow::from_row(&tenant.row)? };
+                swap(schema::tenant(tenant.no), Some(tenant.row.clone()), row.to_row()?);
+            }
+            Scope::Collection(no) => {
+                let key = schema::collection(tenant.no, CollectionNo(*no));
+                let old = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
+                let row = CollectionRow::from_row(&old)?;
+                super::directory::in_use(row.state)?;
+                swap(key, Some(old), CollectionRow { state: pending, ..row }.to_row()?);
+            }
+            Scope::Subjects(tokens) => {
+                for token in tokens {
+                    let key = schema::subject_state(tenant.no, token);
+                    let old = self.inner.store.get(Space::Control, &key).await?;
+                    let state = match &old {
+                        None => State::Active,
+                        Some(row) => SubjectRow::from_row(row)?.state,
+                    };
+                    if state == State::Active {
+                        swap(key, old, SubjectRow { state: pending }.to_row()?);
+                        marked.push(*token);
+                    }
+                }
+            }
+            Scope::Record { .. } => {
+                for (_, unit) in self.units_of(tenant.no, scope, &[]).await? {
+                    let key = schema::unit_state(tenant.no, unit.slot);
+                    let old = self.inner.store.get(Space::Control, &key).await?;
+                    if old.is_none() {
+                        swap(key, None, UnitStateRow { state: pending }.to_row()?);
+                    }
+                }
+            }
+        }
+        Ok((checks, writes, marked))
+    }
+
+    /// The units an order destroys, with their collections. Empty for a tenant, which is one target by itself.
+    pub(super) async fn units_of(
+        &self,
+        tenant: TenantNo,
+        scope: &Scope,
+        marked: &[Token],
+    ) -> Result<Vec<(CollectionNo, UnitRef)>, VaultError> {
+        let mut units = Vec::new();
+        match scope {
+            Scope::Tenant => {}
+            Scope::Collection(no) => {
+                let no = CollectionNo(*no);
+                if let Some(row) = self.inner.store.get(Space::Control, &schema::collection(tenant, no)).await? {
+                    let row = CollectionRow::from_row(&row)?;
+                    units.push((no, UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?));
+                }
+            }
+            Scope::Subjects(_) => {
+                for token in marked {
+                    let range = schema::units_of_subject(tenant, token);
+                    for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
+                        let unit = UnitRow::from_row(&row.value)?.unit(tenant)?;
+                        let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
+                        units.push((no, unit));
+                    }
+                }
+            }
+            Scope::Record { collection, row } => {
+                let no = CollectionNo(*collection);
+                let token = row.last_chunk::<16>().ok_or_else(|| VaultError::Internal("record row".into()))?;
+                if let Some(row) = self.inner.store.get(Space::Control, &schema::unit(tenant, token, no)).await? {
+                    units.push((no, UnitRow::from_row(&row)?.unit(tenant)?));
+                }
+            }
+        }
+        Ok(units)
+    }
+
+    /// From here on no key of the order's targets is lent.
+    pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
+        let tenant = TenantNo(row.tenant);
+        if row.scope == Scope::Tenant {
+            self.inner.forest.fence().close_tenant(tenant);
+        }
+        for (_, unit) in self.units_of(tenant, &row.scope, &row.marked).await? {
+            self.inner.forest.fence().close_unit(tenant, unit.slot);
+        }
+        Ok(())
+    }
+
+    /// The targets of an order, and what its units are in each collection.
+    pub(super) async fn targets(&self, row: &ShredRow) -> Result<(Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>), VaultError> {
+        let tenant = TenantNo(row.tenant);
+        let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
+        if row.scope == Scope::Tenant {
+            totals.entry(CollectionNo::TENANT).or_default().units = 1;
+            return Ok((vec![ShredTarget::Tenant(tenant)], totals));
+        }
+        let mut targets = Vec::new();
+        for (no, unit) in self.units_of(tenant, &row.scope, &row.marked).await? {
+            let total = totals.entry(no).or_default();
+            total.units = total.units.saturating_add(1);
+            targets.push(ShredTarget::Unit { tenant, slot: unit.slot });
+        }
+        Ok((targets, totals))
+    }
+
+    /// Rows of records of an order's scope that open now.
+    async fn sample(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Vec<u8>>, VaultError> {
+        let mut rows = Vec::new();
+        match scope {
+            Scope::Record { row, .. } => rows.push(row.clone()),
+            Scope::Tenant | Scope::Collection(_) => {
+                let range = match scope {
+                    Scope::Collection(no) => schema::records_under(tenant.no, CollectionNo(*no), &[]),
+                    _ => schema::records_of_tenant(tenant.no),
+                };
+                let found = self.inner.store.scan(Space::Records, &range.from, &range.to, SAMPLE).await?;
+                rows.extend(found.into_iter().map(|row| row.key.to_vec()));
+            }
+            Scope::Subjects(tokens) => {
+                for token in tokens.iter().take(SAMPLE) {
+                    let range = schema::records_of_subject(tenant.no, token);
+                    for row in self.inner.store.scan(Space::Index, &range.from, &range.to, 1).await? {
+                        if let Some((_, no, record)) = schema::subject_record_parts(&row.key) {
+                            rows.push(schema::record(tenant.no, no, &record).to_vec());
+                        }
+                    }
+                }
+            }
+        }
+        let mut readable = Vec::with_capacity(rows.len());
+        for row in rows {
+            if self.opens(tenant.no, &row).await? {
+                readable.push(row);
+            }
+        }
+        Ok(readable)
+    }
+
+    /// The commitments to what an order names, their salt, and the salt sealed for later answers.
+    async fn commit_names(&self, tenant: &Tenant, id: ShredId, named: &Named) -> Result<(Vec<u8>, [u8; 32], Vec<u8>), VaultError> {
+        let commitments = Commitments::make();
+        let committed = Committed::of(&commitments, tenant.name.as_str(), named);
+        let committed = serde_json::to_vec(&committed).map_err(|_| VaultError::Internal("commitments".into()))?;
+        let salt = *commitments.danger_salt();
+        let context = Context::<ShredAnswer>::of(&self.inner.store_id, tenant.no, &[&id.0]);
+        let plain = Plaintext::<ShredAnswer>::new(salt.to_vec());
+        let suite = self.inner.options.suite;
+        let sealed = self.with_tenant(tenant.no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
+        Ok((committed, salt, sealed.into_row().to_vec()))
+    }
+
+    /// The salt of an order's commitments; `None` once its tenant is gone.
+    pub(super) async fn salt_of(&self, id: ShredId, row: &ShredRow) -> Result<Option<String>, VaultError> {
+        let tenant = TenantNo(row.tenant);
+        let sealed = Sealed::<ShredAnswer>::from_row(row.sealed_salt.clone().into()).map_err(damaged)?;
+        let context = Context::<ShredAnswer>::of(&self.inner.store_id, tenant, &[&id.0]);
+        match self.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await {
+            Ok(salt) => Ok(Some(hex::encode(salt.map_err(damaged)?.expose()))),
+            Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many of these rows open with today's keys.
+    pub(super) async fn readable(&self, tenant: TenantNo, rows: &[Vec<u8>]) -> Result<u32, VaultError> {
+        let mut readable: u32 = 0;
+        for row in rows {
+            if self.opens(tenant, row).await? {
+                readable = readable.saturating_add(1);
+            }
+        }
+        Ok(readable)
+    }
+
+    /// The row of an order.
+    pub(super) async fn shred_row(&self, id: ShredId) -> Result<Option<ShredRow>, VaultError> {
+        match self.inner.store.get(Space::Control, &schema::shred_order(id)).await? {
+            None => Ok(None),
+            Some(row) => Ok(Some(ShredRow::from_row(&row)?)),
+        }
+    }
+
+    /// An order, for its tenant; for the token that gave it also when the tenant is gone.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] for everyone else.
+    pub async fn shred(&self, caller: &Caller, tenant: &TenantName, id: ShredId, wait: Option<Duration>) -> Result<ShredView, VaultError> {
+        let Some(found) = self.find_tenant(tenant).await? else { return Err(VaultError::NotFound(Missing::Tenant)) };
+        let row = self.shred_row(id).await?.filter(|row| row.tenant == found.no.0);
+        let ordered = row.as_ref().is_some_and(|row| row.ordered_by == caller.principal.token().0);
+        if !ordered {
+            self.in_tenant::<ShredRead>(caller, tenant).await?;
+        }
+        let mut row = row.ok_or(VaultError::NotFound(Missing::Shred))?;
+        if let Some(wait) = wait.filter(|_| row.progress != Progress::Done) {
+            self.inner.shredder.wait(id, wait).await;
+            row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
+        }
+        let read = entry(caller, &found, Action::ShredRead, CollectionNo::TENANT, object(id.0));
+        self.read_receipt(&found, read).await?;
+        self.view(id, &row).await
+    }
+
+    /// The certificate of an order: a signed note. Needs no access to the tenant, which may be gone.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] if there is none (yet).
+    pub async fn certificate(&self, id: ShredId) -> Result<Bytes, VaultError> {
+        self.inner.store.get(Space::Control, &schema::certificate(id)).await?.ok_or(VaultError::NotFound(Missing::Shred))
+    }
+
+    async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
+        let tenant = TenantNo(row.tenant);
+        let mut collections = Vec::with_capacity(row.totals.len());
+        for (no, totals) in &row.totals {
+            let name = if row.scope == Scope::Tenant || *no == CollectionNo::TENANT.0 {
+                super::directory::pseudonym("tenant", &tenant.to_be_bytes())
+            } else {
+                match self.collection_by_number(tenant, CollectionNo(*no)).await {
+                    Ok(collection) => collection.name.as_str().to_owned(),
+                    Err(VaultError::Shredded { .. }) => super::directory::pseudonym("collection", &no.to_be_bytes()),
+                    Err(error) => return Err(error),
+                }
+            };
+            let Totals { units, deleted, kept } = *totals;
+            collections.push((name, ShredTotals { units, deleted, kept }));
+        }
+        Ok(ShredView {
+            id,
+            done: row.progress == Progress::Done,
+            scope: scope_name(&row.scope),
+            ordered_at: Timestamp(row.ordered_at),
+            done_at: row.done_at.map(Timestamp),
+            salt: self.salt_of(id, row).await?,
+            collections,
+            epochs: row.epochs.clone(),
+        })
+    }
+}
+
+/// A scope as answers and certificates name it.
+pub(super) const fn scope_name(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Tenant => "tenant",
+        Scope::Collection(_) => "collection",
+        Scope::Subjects(_) => "subject",
+        Scope::Record { .. } => "record",
+    }
+}

@@ -1,0 +1,440 @@
+//! The shredder: one task that carries out all orders that wait, as many as fit, in one epoch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Precondition, Vault, VaultError,
+    directory::{Collection, Tenant, damaged},
+    plan::{Actor, Plan, retrying, unit_of},
+    rows::{CollectionRow, Progress, RowCodec, Scope, ShredLogRow, ShredRow, State, SubjectRow, TenantRow, Totals, UnitStateRow},
+};
+use crate::{
+    authn::Role,
+    domain::{CollectionNo, PrincipalId, RequestId, ShredId, ShredUnit, TenantNo, Version, policy::SecondarySubjects},
+    vault::{
+        crypto::{Context, Record, RecordHeader, Sealed, Token},
+        keys::{EpochRecord, EpochReport, Extra, LeaseKind, ShredTarget},
+        store::{
+            Space, StoreError, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// Orders that may wait; the next one is told to come again.
+const QUEUE: usize = 4_096;
+/// Targets of one epoch.
+const EPOCH_TARGETS: usize = 2_000;
+
+/// The way to the shredder.
+pub(super) struct Queue {
+    orders: mpsc::Sender<ShredId>,
+    /// Counts orders that were done, so that who waits looks again.
+    done: watch::Sender<u64>,
+    vault: std::sync::OnceLock<std::sync::Weak<super::Inner>>,
+}
+
+/// A place in the queue, taken before the intent is durable: a durable intent is never refused.
+pub(super) struct Place(mpsc::OwnedPermit<ShredId>);
+
+impl Place {
+    pub(super) fn send(self, id: ShredId) {
+        drop(self.0.send(id));
+    }
+}
+
+impl Queue {
+    /// A queue and its far end.
+    pub(super) fn new() -> (Self, mpsc::Receiver<ShredId>) {
+        let (orders, receiver) = mpsc::channel(QUEUE);
+        (Self { orders, done: watch::Sender::new(0), vault: std::sync::OnceLock::new() }, receiver)
+    }
+
+    pub(super) fn attach(&self, vault: &Vault) {
+        // A second attachment would be the same vault.
+        let _ = self.vault.set(std::sync::Arc::downgrade(&vault.inner));
+    }
+
+    /// A place, or [`VaultError::Busy`].
+    pub(super) fn reserve(&self) -> Result<Place, VaultError> {
+        self.orders.clone().try_reserve_owned().map(Place).map_err(|_| VaultError::Busy)
+    }
+
+    /// Waits until an order is done, at most `limit`.
+    pub(super) async fn wait(&self, id: ShredId, limit: Duration) {
+        let Some(inner) = self.vault.get().and_then(std::sync::Weak::upgrade) else { return };
+        let vault = Vault { inner };
+        let mut changes = self.done.subscribe();
+        let until_done = async {
+            loop {
+                changes.borrow_and_update();
+                let done = vault.shred_row(id).await.ok().flatten().is_none_or(|row| row.progress == Progress::Done);
+                if done || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Over or not, the caller reads the order's state.
+        let _ = tokio::time::timeout(limit, until_done).await;
+    }
+
+    fn tell(&self) {
+        self.done.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// What an epoch's commit says of one order.
+struct Change {
+    id: ShredId,
+    row: ShredRow,
+    /// The states that become final; `None` while targets are left.
+    states: Option<Vec<Write>>,
+}
+
+impl Change {
+    /// The rows of an epoch's orders: their progress, their final states, their entries in the shred log.
+    fn rows(changes: &mut [Self], record: &EpochRecord, version: u64) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        // Number 0 stays free for what tells of the epoch itself.
+        for (number, change) in (1..).zip(changes) {
+            change.row.epochs.push((record.old_epoch.0, record.new_epoch.0));
+            if let Some(states) = change.states.take() {
+                change.row.progress = Progress::Erased;
+                writes.extend(states);
+                let log = ShredLogRow {
+                    tenant: change.row.tenant,
+                    order: change.id.0,
+                    scope: change.row.scope.clone(),
+                    slots: change.row.slots.clone(),
+                    version,
+                };
+                writes.push(Write::Put { space: Space::Control, key: schema::shred_log(record.new_epoch, number), value: log.to_row()? });
+            }
+            writes.push(Write::Put { space: Space::Control, key: schema::shred_order(change.id), value: change.row.to_row()? });
+        }
+        Ok(writes)
+    }
+}
+
+/// An order under way.
+struct Job {
+    id: ShredId,
+    row: ShredRow,
+    targets: Vec<ShredTarget>,
+    reports: Vec<EpochReport>,
+}
+
+impl Job {
+    fn slots(&self) -> Vec<u64> {
+        let slot = |target: &ShredTarget| match target {
+            ShredTarget::Unit { slot, .. } => Some(slot.number()),
+            ShredTarget::Tenant(_) => None,
+        };
+        self.targets.iter().filter_map(slot).collect()
+    }
+}
+
+impl Vault {
+    /// Runs until cancelled. An order that cannot be carried out now stays pending: everything it names answers 410,
+    /// and the next start or the next order tries again.
+    pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, stop: CancellationToken) {
+        let mut waiting: Vec<ShredId> = Vec::new();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                next = orders.recv() => next,
+            };
+            let Some(next) = next else { return };
+            waiting.push(next);
+            while let Ok(next) = orders.try_recv() {
+                waiting.push(next);
+            }
+            match self.carry_out(&waiting).await {
+                Ok(()) => waiting.clear(),
+                Err(error) => {
+                    metrics::counter!("lethe_shred_failures_total").increment(1);
+                    tracing::error!(%error, orders = waiting.len(), "orders to shred stay pending");
+                }
+            }
+            self.inner.shredder.tell();
+        }
+    }
+
+    /// Carries out orders, whatever step each has reached.
+    pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Result<(), VaultError> {
+        let started = self.inner.clock.monotonic();
+        let mut jobs = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(row) = self.shred_row(*id).await? else { continue };
+            let mut job = Job { id: *id, row, targets: Vec::new(), reports: Vec::new() };
+            if job.row.progress == Progress::Pending {
+                self.prepare(&mut job).await?;
+            }
+            jobs.push(job);
+        }
+        self.erase(&mut jobs).await?;
+        for job in &jobs {
+            self.certify(job.id, &job.row, &job.reports).await?;
+            self.inner.shredder.tell();
+        }
+        let took = self.inner.clock.monotonic().saturating_sub(started);
+        metrics::histogram!("lethe_shred_seconds").record(took.as_secs_f64());
+        self.inner.reclaim.notify_one();
+        Ok(())
+    }
+
+    /// Finds an order's targets, and deletes what is deleted rather than shredded.
+    async fn prepare(&self, job: &mut Job) -> Result<(), VaultError> {
+        let (targets, mut totals) = self.targets(&job.row).await?;
+        job.targets = targets;
+        job.targets.sort_unstable();
+        job.targets.dedup();
+        if !job.row.marked.is_empty() {
+            let tenant = self.tenant_by_number(TenantNo(job.row.tenant)).await?;
+            for subject in &job.row.marked {
+                self.delete_rest(&tenant, actor_of(&job.row), subject, None, &mut totals).await?;
+            }
+        }
+        job.row.slots = job.slots();
+        job.row.categories = self.categories_of(&job.row, totals.keys()).await?;
+        job.row.totals = totals.into_iter().map(|(no, total)| (no.0, total)).collect();
+        Ok(())
+    }
+
+    /// Deletes a subject's records where its units do not seal them: those of collections whose unit is the collection, and,
+    /// as the policy says, those that name it second. Only what is not newer than `bound`, if one is given.
+    pub(super) async fn delete_rest(
+        &self,
+        tenant: &Tenant,
+        actor: Actor,
+        subject: &Token,
+        bound: Option<Version>,
+        totals: &mut BTreeMap<CollectionNo, Totals>,
+    ) -> Result<(), VaultError> {
+        let range = schema::records_of_subject(tenant.no, subject);
+        let mut from = range.from.clone();
+        // One look for each collection; the records of those sealed under the subject are not walked.
+        while let Some(first) = self.inner.store.scan(Space::Index, &from, &range.to, 1).await?.pop() {
+            let (_, no, _) = schema::subject_record_parts(&first.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
+            let here = schema::records_of_subject_in(tenant.no, subject, no);
+            from = here.to.clone();
+            let collection = self.collection_by_number(tenant.no, no).await?;
+            if collection.state != State::Active || collection.policy.shred_unit != ShredUnit::Collection {
+                continue;
+            }
+            for tokens in self.record_tokens_in(&here).await? {
+                let second =
+                    self.inner.store.get(Space::Index, &schema::secondary_record(tenant.no, subject, no, &tokens)).await?.is_some();
+                if !second && self.delete_for(tenant, &collection, actor, &tokens, bound).await? {
+                    let total = totals.entry(no).or_default();
+                    total.deleted = total.deleted.saturating_add(1);
+                }
+            }
+        }
+        for (no, tokens) in self.secondary_tokens(tenant, subject).await? {
+            let collection = self.collection_by_number(tenant.no, no).await?;
+            if collection.state != State::Active {
+                continue;
+            }
+            let total = totals.entry(no).or_default();
+            match collection.policy.secondary_subjects {
+                SecondarySubjects::Keep => total.kept = total.kept.saturating_add(1),
+                SecondarySubjects::Delete => {
+                    if self.delete_for(tenant, &collection, actor, &tokens, bound).await? {
+                        total.deleted = total.deleted.saturating_add(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The categories of what an order covers, while the policies can still be read.
+    async fn categories_of(&self, row: &ShredRow, collections: impl Iterator<Item = &CollectionNo>) -> Result<Vec<String>, VaultError> {
+        let mut categories = BTreeSet::new();
+        for no in collections.filter(|no| **no != CollectionNo::TENANT) {
+            if let Some(policy) = self.policy_of(TenantNo(row.tenant), *no).await? {
+                categories.extend(policy.categories);
+            }
+        }
+        Ok(categories.into_iter().collect())
+    }
+
+    async fn record_tokens_in(&self, range: &schema::KeyRange) -> Result<Vec<Vec<Token>>, VaultError> {
+        let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await?;
+        Ok(rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, _, tokens)| tokens).collect())
+    }
+
+    async fn secondary_tokens(&self, tenant: &Tenant, subject: &Token) -> Result<Vec<(CollectionNo, Vec<Token>)>, VaultError> {
+        let range = schema::secondary_records(tenant.no, subject);
+        let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await?;
+        Ok(rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, no, tokens)| (no, tokens)).collect())
+    }
+
+    /// Deletes one record on behalf of an order. `false` if it is gone already, or newer than `bound`.
+    async fn delete_for(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        actor: Actor,
+        tokens: &[Token],
+        bound: Option<Version>,
+    ) -> Result<bool, VaultError> {
+        retrying(|| async {
+            let row = schema::record(tenant.no, collection.no, tokens);
+            let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { return Ok(false) };
+            let version = RecordHeader::parse(&stored).map_err(damaged)?.version;
+            if bound.is_some_and(|bound| version > bound) {
+                return Ok(false);
+            }
+            let mut plan = Plan::default();
+            match self.plan_delete(&mut plan, actor, tenant, collection, tokens, &Precondition::Versions(vec![version])).await {
+                Ok(_) => self.commit_plan(plan, Urgency::Essential).await.map(|_| true),
+                Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(false),
+                Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Steps 1 to 4 for all targets, at most 2,000 an epoch; an order's states change with the epoch of its last target.
+    /// An order without a target (its subjects never wrote) goes with an epoch all the same: its certificate names one.
+    async fn erase(&self, jobs: &mut [Job]) -> Result<(), VaultError> {
+        let pending = |job: &Job| job.row.progress == Progress::Pending;
+        let mut queue: VecDeque<(usize, Option<ShredTarget>)> = VecDeque::new();
+        for (number, job) in jobs.iter().enumerate().filter(|(_, job)| pending(job)) {
+            queue.push_back((number, None));
+            queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
+        }
+        while !queue.is_empty() {
+            let mut here = BTreeSet::new();
+            let mut targets = Vec::new();
+            while let Some((number, target)) = queue.front().copied().filter(|_| targets.len() < EPOCH_TARGETS) {
+                queue.pop_front();
+                here.insert(number);
+                targets.extend(target);
+            }
+            let unfinished = queue.front().map(|(number, _)| *number);
+            self.epoch(jobs, &here, unfinished, &targets).await?;
+        }
+        self.inner.directory.forget_all();
+        Ok(())
+    }
+
+    /// One epoch with the rows that go with it; the order `unfinished` has more targets to come.
+    async fn epoch(
+        &self,
+        jobs: &mut [Job],
+        here: &BTreeSet<usize>,
+        unfinished: Option<usize>,
+        targets: &[ShredTarget],
+    ) -> Result<(), VaultError> {
+        let version = self.inner.forest.lease(LeaseKind::Version).await?;
+        let mut changes = Vec::with_capacity(here.len());
+        for number in here {
+            let Some(job) = jobs.get(*number) else { continue };
+            let states = if unfinished == Some(*number) { None } else { Some(self.final_states(job).await?) };
+            changes.push(Change { id: job.id, row: job.row.clone(), states });
+        }
+        let mut failed = None;
+        let report = self
+            .inner
+            .forest
+            .shred_with(targets, |record| {
+                let writes = Change::rows(&mut changes, record, version).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    Vec::new()
+                });
+                Extra { writes, checks: Vec::new() }
+            })
+            .await?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        for (number, change) in here.iter().zip(changes) {
+            if let Some(job) = jobs.get_mut(*number) {
+                job.row = change.row;
+                job.reports.push(report.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that say "shredded", and no longer hold a name.
+    async fn final_states(&self, job: &Job) -> Result<Vec<Write>, VaultError> {
+        let tenant = TenantNo(job.row.tenant);
+        let state = State::Shredded(job.id.0);
+        let mut writes = Vec::new();
+        let mut put = |key: Bytes, value: Bytes| writes.push(Write::Put { space: Space::Control, key, value });
+        match &job.row.scope {
+            Scope::Tenant => {
+                let key = schema::tenant(tenant);
+                let row = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
+                put(key, TenantRow { state, sealed_name: Vec::new(), ..TenantRow::from_row(&row)? }.to_row()?);
+            }
+            Scope::Collection(no) => {
+                let key = schema::collection(tenant, CollectionNo(*no));
+                let row = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("collection row".into()))?;
+                put(key, CollectionRow { state, sealed: Vec::new(), ..CollectionRow::from_row(&row)? }.to_row()?);
+            }
+            Scope::Subjects(_) => {
+                for token in &job.row.marked {
+                    put(schema::subject_state(tenant, token), SubjectRow { state }.to_row()?);
+                }
+            }
+            Scope::Record { .. } => {}
+        }
+        let row = UnitStateRow { state }.to_row()?;
+        for target in &job.targets {
+            if let ShredTarget::Unit { tenant, slot } = target {
+                put(schema::unit_state(*tenant, *slot), row.clone());
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Whether a record opens with today's keys.
+    pub(super) async fn opens(&self, tenant: TenantNo, row: &[u8]) -> Result<bool, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        let no = row.get(8..12).and_then(|no| no.try_into().ok()).map(|no| CollectionNo(u32::from_be_bytes(no)));
+        let (Some(no), Some(tokens), false) = (no, schema::record_tokens(row), header.is_tombstone()) else { return Ok(false) };
+        let collection = match self.collection_by_number(tenant, no).await {
+            Ok(collection) if collection.state == State::Active => collection,
+            Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let context = Context::<Record>::record(&self.inner.store_id, tenant, no, &tokens, &header);
+        match self.with_data(collection.unit, unit_of(&header, tenant), no, |key| key.open_meta(&context, &sealed).is_ok()).await {
+            Ok(opens) => Ok(opens),
+            Err(VaultError::Shredded { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Orders that were not done when the process ended, oldest first.
+    pub(super) async fn unfinished(&self) -> Result<Vec<ShredId>, VaultError> {
+        let range = schema::table(Table::PendingShred);
+        let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;
+        Ok(rows.iter().filter_map(|row| row.key.last_chunk::<16>()).map(|id| ShredId(*id)).collect())
+    }
+}
+
+/// Who an order's later entries name.
+pub(super) fn actor_of(row: &ShredRow) -> Actor {
+    Actor {
+        principal: PrincipalId(row.ordered_by),
+        role: Role::from_code(row.role).unwrap_or(Role::Owner),
+        request: RequestId(row.request),
+    }
+}

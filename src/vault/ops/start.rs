@@ -1,0 +1,164 @@
+//! Making and opening a vault: what must have happened before the first request is served.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::mpsc::Receiver;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Inner, Vault, VaultError, VaultOptions,
+    directory::Directory,
+    rows::{CollectionRow, RowCodec, State},
+    shredder::Queue,
+    tokens::MintToken,
+};
+use crate::{
+    authn::{Narrowing, Role, TokenKind},
+    domain::{Clock, ShredId, StoreId, TenantName, TenantNo},
+    vault::{
+        audit::{Audit, AuditOptions, LostTail, Trail, note::Signer},
+        keys::Forest,
+        store::{
+            Commit, Durability, Space, Store, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// The rooms behind the operations, opened.
+pub struct VaultParts {
+    /// The store's id.
+    pub store_id: StoreId,
+    /// The engine.
+    pub store: Arc<dyn Store>,
+    /// The key forest, recovered.
+    pub forest: Forest,
+    /// Signs certificates.
+    pub signer: Signer,
+    /// The same key again: signs the log's checkpoints.
+    pub log_signer: Signer,
+    /// Where the log's tiles are.
+    pub log_dir: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What an operator can set.
+    pub options: VaultOptions,
+    /// Tasks that shutdown waits for.
+    pub tasks: TaskTracker,
+    /// Ends background work.
+    pub stop: CancellationToken,
+}
+
+/// The name of the system tenant: its trail is the operator's.
+const SYSTEM: &str = "system";
+
+impl Vault {
+    /// Makes the system tenant of a new store and the operator's token, which is shown once.
+    ///
+    /// # Errors
+    /// Those of the store and the forest.
+    pub async fn create(parts: VaultParts) -> Result<zeroize::Zeroizing<String>, VaultError> {
+        let vault = Self::assemble(parts).await?.0;
+        let name = TenantName::parse(SYSTEM).map_err(super::Unprocessable::from)?;
+        let token = vault.tenant_token(&name).await?;
+        let (row, _) = vault.tenant_row(TenantNo::SYSTEM, &name, false).await?;
+        let mint = MintToken { role: Role::Operator, kind: TokenKind::Operator, narrowing: Narrowing::default(), expires_at: None };
+        let (minted, mut writes) = vault.mint(TenantNo::SYSTEM, &mint).await?;
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant(TenantNo::SYSTEM), value: row });
+        let number = TenantNo::SYSTEM.to_be_bytes().to_vec().into();
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: number });
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        vault.commit(Trail::Control, commit, Vec::new()).await?;
+        Ok(minted.text)
+    }
+
+    /// Opens a vault: closes the fence for orders that are not done, applies the shred log to the data, finishes what a
+    /// crash cut short, and only then answers.
+    ///
+    /// # Errors
+    /// Those of the rooms behind; nothing may be served then.
+    pub async fn open(parts: VaultParts) -> Result<Self, VaultError> {
+        let stop = parts.stop.clone();
+        let (vault, orders, lost) = Self::assemble(parts).await?;
+        for tail in &lost {
+            let tenant = vault.tenant_by_number(tail.tenant).await?;
+            tracing::warn!(
+                tenant = tail.tenant.0,
+                writer = tail.gap.writer.0,
+                from = tail.gap.from,
+                to = tail.gap.to,
+                "older data: audit entries are lost"
+            );
+            vault.inner.audit.state_gap(tenant.audit, tail).await?;
+        }
+        let unfinished = vault.unfinished().await?;
+        for id in &unfinished {
+            if let Some(row) = vault.shred_row(*id).await? {
+                vault.close_fence(&row).await?;
+            }
+        }
+        vault.thaw().await?;
+        let deleted = vault.reapply_deletions().await?;
+        if deleted > 0 {
+            tracing::warn!(deleted, "older data: records deleted with earlier orders were deleted again");
+        }
+        if !unfinished.is_empty() {
+            tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
+            vault.carry_out(&unfinished).await?;
+        }
+        let runner = vault.clone();
+        vault.inner.tasks.spawn(async move { runner.run_shredder(orders, stop).await });
+        Ok(vault)
+    }
+
+    async fn assemble(parts: VaultParts) -> Result<(Self, Receiver<ShredId>, Vec<LostTail>), VaultError> {
+        let VaultParts { store_id, store, forest, signer, log_signer, log_dir, clock, options, tasks, stop: _ } = parts;
+        let audit_options = AuditOptions { suite: options.suite, ..AuditOptions::default() };
+        let (audit, lost) =
+            Audit::open(Arc::clone(&store), forest.clone(), store_id, Arc::clone(&clock), &log_dir, log_signer, audit_options).await?;
+        let (shredder, orders) = Queue::new();
+        let reclaim = tokio::sync::Notify::new();
+        let directory = Directory::new();
+        let inner = Inner { store_id, store, forest, audit, signer, clock, options, directory, shredder, reclaim, tasks };
+        let vault = Self { inner: Arc::new(inner) };
+        vault.inner.shredder.attach(&vault);
+        Ok((vault, orders, lost))
+    }
+
+    /// Thaws collections whose change of unit a crash cut short: the old policy stands.
+    async fn thaw(&self) -> Result<(), VaultError> {
+        let mut range = schema::table(Table::Collection);
+        loop {
+            let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, 1_024).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            range = range.after(&last.key);
+            for row in rows {
+                let collection = CollectionRow::from_row(&row.value)?;
+                if collection.state == State::Frozen {
+                    let thawed = CollectionRow { state: State::Active, ..collection }.to_row()?;
+                    let writes = vec![Write::Put { space: Space::Control, key: row.key, value: thawed }];
+                    let commit =
+                        Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+                    self.commit(Trail::Control, commit, Vec::new()).await?;
+                }
+            }
+        }
+    }
+
+    /// The store's id.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.inner.store_id
+    }
+
+    /// The time, as the vault sees it.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Resolves when there are bytes to reclaim.
+    pub async fn reclaimable(&self) {
+        self.inner.reclaim.notified().await;
+    }
+}

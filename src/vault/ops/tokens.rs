@@ -1,0 +1,210 @@
+//! Access tokens: made, listed without secrets, revoked with effect from the next request on.
+
+use super::{
+    Caller, Missing, Unprocessable, Vault, VaultError,
+    directory::damaged,
+    plan::{entry, object},
+    rows::{RowCodec, TokenRow},
+};
+use crate::{
+    authn::{self, Narrowing, Role, StoredToken, TokenKind},
+    authz::{TokenCreate, TokenList, TokenRevoke},
+    domain::{CollectionNo, TenantName, TenantNo, Timestamp, TokenId},
+    vault::{
+        audit::{Action, Target, Trail},
+        crypto::{Context, Plaintext, Sealed, TokenMeta, random},
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+    },
+};
+
+/// A token to make.
+#[derive(Debug, Clone)]
+pub struct MintToken {
+    /// What its holder may do.
+    pub role: Role,
+    /// Who holds it.
+    pub kind: TokenKind,
+    /// To what it is narrowed.
+    pub narrowing: Narrowing,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token that was made: its text is shown once and kept nowhere.
+pub struct MintedToken {
+    /// Its public id.
+    pub id: TokenId,
+    /// Its text.
+    pub text: zeroize::Zeroizing<String>,
+    /// What its holder may do.
+    pub role: Role,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token as lists show it.
+#[derive(Debug, Clone)]
+pub struct TokenView {
+    /// Its public id.
+    pub id: TokenId,
+    /// What its holder may do.
+    pub role: Role,
+    /// Who holds it.
+    pub kind: TokenKind,
+    /// To what it is narrowed.
+    pub narrowing: Narrowing,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token as `authn` checks it.
+pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result<StoredToken, VaultError> {
+    let tenant = TenantNo(row.tenant);
+    let narrowing = match row.sealed_narrowing.is_empty() {
+        true => Narrowing::default(),
+        false => {
+            let sealed = Sealed::<TokenMeta>::from_row(row.sealed_narrowing.clone().into()).map_err(damaged)?;
+            let context = Context::<TokenMeta>::of(&vault.inner.store_id, tenant, &[&id.0]);
+            let opened = vault.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
+            Narrowing::from_bytes(opened.expose()).ok_or_else(|| VaultError::Internal("stored narrowing".into()))?
+        }
+    };
+    Ok(StoredToken {
+        id,
+        hash: row.secret_hash,
+        tenant,
+        role: Role::from_code(row.role).ok_or_else(|| VaultError::Internal("stored role".into()))?,
+        kind: TokenKind::from_code(row.kind).ok_or_else(|| VaultError::Internal("stored kind of token".into()))?,
+        created_at: Timestamp(row.created_at),
+        expires_at: row.expires_at.map(Timestamp),
+        narrowing,
+    })
+}
+
+impl Vault {
+    /// Makes a token of a tenant, no wider than the caller's own grant.
+    ///
+    /// # Errors
+    /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::ExpiryInThePast`], [`VaultError::Forbidden`].
+    pub async fn create_token(&self, caller: &Caller, tenant: &TenantName, mint: MintToken) -> Result<MintedToken, VaultError> {
+        let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
+        self.to_the_end(async move {
+            let found = vault.in_tenant::<TokenCreate>(&caller, &tenant).await?;
+            if mint.role == Role::Operator {
+                return Err(Unprocessable::RoleNotOfTenant.into());
+            }
+            if mint.expires_at.is_some_and(|end| end <= vault.inner.clock.now()) {
+                return Err(Unprocessable::ExpiryInThePast.into());
+            }
+            if !caller.principal.narrowing().contains(&mint.narrowing) {
+                return Err(VaultError::Forbidden);
+            }
+            let (minted, writes) = vault.mint(found.tenant.no, &mint).await?;
+            let commit =
+                Commit { checks: vec![found.tenant.check()], writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+            let made = entry(&caller, &found.tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0));
+            vault.commit(Trail::Control, commit, vec![(found.tenant.audit, made)]).await?;
+            Ok(minted)
+        })
+        .await
+    }
+
+    /// A new token and its rows.
+    pub(super) async fn mint(&self, tenant: TenantNo, mint: &MintToken) -> Result<(MintedToken, Vec<Write>), VaultError> {
+        let id = TokenId(random::bytes());
+        let minted = authn::MintedToken::new(mint.kind, id, random::bytes());
+        let sealed_narrowing = if mint.narrowing.is_whole() {
+            Vec::new()
+        } else {
+            let context = Context::<TokenMeta>::of(&self.inner.store_id, tenant, &[&id.0]);
+            let plain = Plaintext::<TokenMeta>::new(mint.narrowing.to_bytes());
+            let suite = self.inner.options.suite;
+            self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?.into_row().to_vec()
+        };
+        let row = TokenRow {
+            tenant: tenant.0,
+            principal: id.0,
+            role: mint.role.code(),
+            kind: mint.kind.code(),
+            secret_hash: minted.hash(),
+            created_at: self.inner.clock.now().0,
+            expires_at: mint.expires_at.map(|end| end.0),
+            sealed_narrowing,
+        };
+        let writes = vec![
+            Write::Put { space: Space::Control, key: schema::access_token(id), value: row.to_row()? },
+            Write::Put { space: Space::Control, key: schema::tenant_access_token(tenant, id), value: bytes::Bytes::new() },
+        ];
+        Ok((MintedToken { id, text: minted.into_text(), role: mint.role, expires_at: mint.expires_at }, writes))
+    }
+
+    /// The tokens of a tenant, without secrets: at most `limit` after token `after`.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Forbidden`].
+    pub async fn tokens(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        after: Option<TokenId>,
+        limit: usize,
+    ) -> Result<(Vec<TokenView>, Option<TokenId>), VaultError> {
+        let found = self.in_tenant::<TokenList>(caller, tenant).await?;
+        let range = schema::table_of_tenant(schema::Table::TenantAccessToken, found.tenant.no);
+        let from = match after {
+            Some(after) => schema::successor(&schema::tenant_access_token(found.tenant.no, after)),
+            None => range.from.clone(),
+        };
+        let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
+        let more = rows.len() > limit;
+        let mut views = Vec::with_capacity(limit);
+        let mut last = None;
+        for row in rows.into_iter().take(limit) {
+            let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
+            last = Some(id);
+            let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { continue };
+            let token = stored(self, id, &TokenRow::from_row(&row)?).await?;
+            views.push(TokenView {
+                id,
+                role: token.role,
+                kind: token.kind,
+                narrowing: token.narrowing,
+                created_at: token.created_at,
+                expires_at: token.expires_at,
+            });
+        }
+        let read = entry(caller, &found.tenant, Action::TokenList, CollectionNo::TENANT, Target::default());
+        self.read_receipt(&found.tenant, read).await?;
+        Ok((views, last.filter(|_| more)))
+    }
+
+    /// Revokes a token: refused from the next request on.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] if the tenant has no such token.
+    pub async fn revoke_token(&self, caller: &Caller, tenant: &TenantName, id: TokenId) -> Result<(), VaultError> {
+        let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
+        self.to_the_end(async move {
+            let found = vault.in_tenant::<TokenRevoke>(&caller, &tenant).await?;
+            let by_tenant = schema::tenant_access_token(found.tenant.no, id);
+            let commit = Commit {
+                checks: vec![Check { space: Space::Control, key: by_tenant.clone(), expect: Expect::Present }],
+                writes: vec![
+                    Write::Delete { space: Space::Control, key: schema::access_token(id) },
+                    Write::Delete { space: Space::Control, key: by_tenant.clone() },
+                ],
+                tail: None,
+                durability: Durability::Synced,
+                urgency: Urgency::Essential,
+            };
+            if vault.inner.store.get(Space::Control, &by_tenant).await?.is_none() {
+                return Err(VaultError::NotFound(Missing::Token));
+            }
+            let revoked = entry(&caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT, object(id.0));
+            vault.commit(Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
+        })
+        .await
+    }
+}

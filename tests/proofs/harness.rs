@@ -1,0 +1,242 @@
+//! A whole store in a temp directory: made, opened, closed, copied, put back.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use lethe::{
+    authn::{Narrowing, PresentedToken, Role, TokenKind},
+    domain::{Clock, CollectionName, CollectionPolicy, RecordKey, RequestId, ShredUnit, StoreId, SubjectId, SystemClock, TenantName},
+    vault::{
+        audit::note::Signer,
+        keys::{FileCustody, Forest, ForestOptions, recovery::Ground},
+        ops::{
+            Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault, VaultError,
+            VaultOptions, VaultParts,
+        },
+        store::embedded::{Embedded, EmbeddedOptions},
+    },
+};
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Where the parts of a store lie.
+pub struct Place {
+    root: TempDir,
+    pub operator: String,
+}
+
+/// A store in use.
+pub struct Open {
+    pub vault: Vault,
+    pub store: Arc<Embedded>,
+    pub forest: Forest,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+const STORE: StoreId = StoreId([7; 16]);
+const SEED: [u8; 32] = [9; 32];
+
+impl Place {
+    /// A new store with an operator.
+    pub async fn make() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut place = Self { root, operator: String::new() };
+        std::fs::create_dir(place.path("log")).unwrap();
+        std::fs::create_dir(place.path("custody")).unwrap();
+        Embedded::create(&place.options(), STORE).unwrap();
+        FileCustody::create(&place.path("custody/root"), STORE).unwrap();
+        let store = Embedded::open(place.options(), Arc::new(SystemClock)).unwrap();
+        let forest = Forest::create(place.ground(&store), ForestOptions::default()).await.unwrap();
+        place.operator = Vault::create(place.parts(&store, &forest).0).await.unwrap().to_string();
+        store.close();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn options(&self) -> EmbeddedOptions {
+        EmbeddedOptions {
+            block_cache_bytes: 8 << 20,
+            memtable_bytes: 4 << 20,
+            reserve_bytes: 1 << 20,
+            headroom_bytes: 1 << 20,
+            mirror_ahead_bytes: 1 << 20,
+            ..EmbeddedOptions::new(self.path("store"), self.path("mirror"))
+        }
+    }
+
+    fn ground(&self, store: &Arc<Embedded>) -> Ground {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let custody = FileCustody::open(&self.path("custody/root"), Some(&self.path("store")), STORE, Arc::clone(&clock)).unwrap();
+        Ground { store_id: STORE, store: Arc::clone(store) as _, custody: vec![Box::new(custody)], clock }
+    }
+
+    fn parts(&self, store: &Arc<Embedded>, forest: &Forest) -> (VaultParts, CancellationToken, TaskTracker) {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let parts = VaultParts {
+            store_id: STORE,
+            store: Arc::clone(store) as _,
+            forest: forest.clone(),
+            signer: Signer::from_seed("lethe.test", &SEED).unwrap(),
+            log_signer: Signer::from_seed("lethe.test", &SEED).unwrap(),
+            log_dir: self.path("log"),
+            clock: Arc::new(SystemClock),
+            options: VaultOptions::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        (parts, stop, tasks)
+    }
+
+    /// Opens the store, as a start of the server does.
+    pub async fn open(&self) -> Open {
+        let store = Embedded::open(self.options(), Arc::new(SystemClock)).unwrap();
+        let (forest, _) = Forest::open(self.ground(&store), ForestOptions::default()).await.unwrap();
+        let (parts, stop, tasks) = self.parts(&store, &forest);
+        let vault = Vault::open(parts).await.unwrap();
+        Open { vault, store, forest, stop, tasks }
+    }
+
+    /// Copies a part of the store aside.
+    pub fn copy(&self, part: &str, to: &str) {
+        copy_dir(&self.path(part), &self.path(to));
+    }
+
+    /// Puts a copy back in the place of a part.
+    pub fn put_back(&self, copy: &str, part: &str) {
+        std::fs::remove_dir_all(self.path(part)).unwrap();
+        copy_dir(&self.path(copy), &self.path(part));
+    }
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+impl Open {
+    /// Ends it in order.
+    pub async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close();
+    }
+
+    pub async fn caller(&self, token: &str) -> Caller {
+        let request = RequestId([1; 16]);
+        let principal = self.vault.authenticate(&PresentedToken::parse(token).unwrap(), request).await.unwrap();
+        Caller { principal, request }
+    }
+
+    /// A tenant and its first owner.
+    pub async fn tenant(&self, place: &Place, tenant: &str) -> (TenantName, Caller, String) {
+        let operator = self.caller(&place.operator).await;
+        let minted = self.vault.create_tenant(&operator, name(tenant), false).await.unwrap();
+        let caller = self.caller(&minted.text).await;
+        (name(tenant), caller, minted.text.to_string())
+    }
+
+    pub async fn token(&self, owner: &Caller, tenant: &TenantName, role: Role) -> (String, lethe::domain::TokenId) {
+        let mint = MintToken { role, kind: TokenKind::Service, narrowing: Narrowing::default(), expires_at: None };
+        let minted = self.vault.create_token(owner, tenant, mint).await.unwrap();
+        (minted.text.to_string(), minted.id)
+    }
+
+    pub async fn collection(&self, caller: &Caller, tenant: &TenantName, collection: &str, unit: ShredUnit) {
+        let policy = CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() };
+        self.vault.put_collection(caller, tenant, &coll(collection), policy).await.unwrap();
+    }
+
+    pub async fn put(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        at: (&str, &str),
+        subject: Option<&str>,
+        value: &[u8],
+    ) -> Result<Put, VaultError> {
+        self.vault.put_record(caller, tenant, &coll(at.0), key(at.1), put_of(subject, value)).await
+    }
+
+    pub async fn get(&self, caller: &Caller, tenant: &TenantName, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
+        let got = self.vault.get_record(caller, tenant, &coll(at.0), &key(at.1), GetRecord::default()).await?;
+        read(got).await
+    }
+
+    /// Shreds and waits until it is certified.
+    pub async fn shred(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> ShredView {
+        let view = self.vault.order_shred(caller, tenant, order, Some(std::time::Duration::from_secs(30))).await.unwrap();
+        assert!(view.done, "the shred is not done after 30 s");
+        view
+    }
+
+    pub async fn shred_subject(&self, caller: &Caller, tenant: &TenantName, subject: &str) -> ShredView {
+        self.shred(caller, tenant, ShredOrder::Subjects(vec![SubjectId::parse(subject).unwrap()])).await
+    }
+}
+
+pub async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
+    match got.value {
+        Value::Whole(bytes) => Ok(bytes.to_vec()),
+        Value::Stream(mut parts) => {
+            let mut whole = Vec::new();
+            while let Some(part) = parts.next().await {
+                whole.extend_from_slice(&part?);
+            }
+            Ok(whole)
+        }
+    }
+}
+
+pub fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
+    PutRecord {
+        content_type: "application/octet-stream".into(),
+        subjects: subject.map(|subject| SubjectId::parse(subject).unwrap()).into_iter().collect(),
+        expires_at: None,
+        custom: Vec::new(),
+        precondition: Precondition::None,
+        new_relationship: false,
+        idempotency_key: None,
+        length: Some(value.len() as u64),
+        body: body(value),
+    }
+}
+
+/// A body in parts of 10,000 bytes.
+pub fn body(value: &[u8]) -> Body {
+    let parts: Vec<_> = value.chunks(10_000).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
+    stream::iter(parts).boxed()
+}
+
+pub fn name(text: &str) -> TenantName {
+    TenantName::parse(text).unwrap()
+}
+
+pub fn coll(text: &str) -> CollectionName {
+    CollectionName::parse(text).unwrap()
+}
+
+pub fn key(text: &str) -> RecordKey {
+    RecordKey::parse(text).unwrap()
+}
+
+/// Whether an operation met a 410.
+pub fn is_shredded<T>(result: &Result<T, VaultError>) -> bool {
+    matches!(result, Err(VaultError::Shredded { .. }))
+}

@@ -1,0 +1,6 @@
+//! The promises, each tried to be broken: against the real engine, real custody and real keys, in temp directories.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod harness;
+mod promises;
+mod restore;
