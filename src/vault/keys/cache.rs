@@ -187,7 +187,7 @@ mod tests {
     use crate::domain::TreeId;
 
     const NOW: Duration = Duration::from_secs(100);
-    const TTL: Duration = Duration::from_secs(60);
+    const TTL: Duration = Duration::from_mins(1);
 
     fn slot(number: u64) -> Slot {
         Slot::new(number).unwrap()

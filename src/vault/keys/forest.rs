@@ -21,7 +21,7 @@ use super::{
     custody::{CustodyError, Description, composite::RootName, desk::Desk},
     leases::{Block, Counter, Leases, next_block},
     rows::RootPtr,
-    shred::{Procedure, Work},
+    shred::{Extra, Procedure, Work},
     slab::{Place, Slab},
     tree::{FANOUT, MAX_TENANT, Shape, height_for, secret_slot, tree_slot},
 };
@@ -49,7 +49,7 @@ pub struct ForestOptions {
 impl Default for ForestOptions {
     /// 65,536 keys (2 MiB) for five minutes; room for 4,096 units and 2,048 tenants before a tree grows.
     fn default() -> Self {
-        Self { cached_keys: 65_536, key_ttl: Duration::from_secs(300), unit_height: 2, tenant_height: 2 }
+        Self { cached_keys: 65_536, key_ttl: Duration::from_mins(5), unit_height: 2, tenant_height: 2 }
     }
 }
 
@@ -130,7 +130,7 @@ impl Forest {
         }
         let slot = tree_slot(tenant);
         if !inner.tenant_tree().holds(slot) {
-            inner.epoch(&gate, Work { tenant_height: height_for(slot), ..Work::default() }, |_| Default::default()).await?;
+            inner.epoch(&gate, Work { tenant_height: height_for(slot), ..Work::default() }, |_| Extra::default()).await?;
         }
         let shape = Shape { tree: TreeId(random::bytes()), height: inner.options.unit_height.max(1) };
         let rows = inner.gather(inner.tenant_tree().path(slot)).await?;
@@ -157,16 +157,7 @@ impl Forest {
         let counter = Counter::UnitSlots(tenant);
         let number = match self.0.leases.take(counter) {
             Some(number) => number,
-            None => {
-                let gate = self.0.gate.lock().await;
-                match self.0.leases.take(counter) {
-                    Some(number) => number,
-                    None => {
-                        self.0.make_leaf(&gate, tenant, counter).await?;
-                        self.0.leases.take(counter).ok_or(KeysError::TooMany)?
-                    }
-                }
-            }
+            None => self.0.lease_slot(tenant, counter).await?,
         };
         self.load_unit(tenant, Slot::new(number).ok_or(KeysError::TooMany)?).await
     }
@@ -316,6 +307,15 @@ impl Inner {
         if self.broken.load(Ordering::Acquire) { Err(KeysError::Restart) } else { Ok(()) }
     }
 
+    /// Every secret that the process holds, for the tests that ask what it could still open.
+    #[cfg(test)]
+    pub(super) fn secrets(&self) -> Vec<[u8; 32]> {
+        let state = self.state();
+        let places = [Some(state.top), state.old, state.next.map(|(_, _, place)| place)];
+        let tops = places.into_iter().flatten().filter_map(|place| Some(*state.tops.key::<Branch>(place)?.expose()));
+        tops.chain(state.cache.secrets()).collect()
+    }
+
     fn unit_key(&self, unit: UnitRef) -> Result<Key<Unit>, LendError> {
         let (generation, key) = self.state().cache.unit(unit.tenant, unit.slot, self.clock.monotonic()).ok_or(LendError::Missing)?;
         if generation == unit.generation { Ok(key) } else { Err(LendError::Shredded) }
@@ -417,6 +417,16 @@ impl Inner {
         Err(KeysError::Unknown)
     }
 
+    /// The next unit slot of a new block, unless another has just taken one.
+    async fn lease_slot(&self, tenant: TenantNo, counter: Counter) -> Result<u64, KeysError> {
+        let gate = self.gate.lock().await;
+        if let Some(number) = self.leases.take(counter) {
+            return Ok(number);
+        }
+        self.make_leaf(&gate, tenant, counter).await?;
+        self.leases.take(counter).ok_or(KeysError::TooMany)
+    }
+
     /// Takes a block of unit slots and writes their leaf page, in one commit.
     async fn make_leaf(&self, gate: &MutexGate<'_>, tenant: TenantNo, counter: Counter) -> Result<(), KeysError> {
         self.whole()?;
@@ -427,7 +437,7 @@ impl Inner {
             // A shredded tenant is told so before an epoch is spent on it.
             self.visit(Goal::Unit(tenant, Slot::from_be_bytes([0; 6])), |_, _, _| ()).await.or_else(known_missing)?;
             let work = Work { grow: HashMap::from([(tenant, height_for(last))]), ..Work::default() };
-            self.epoch(gate, work, |_| Default::default()).await?;
+            self.epoch(gate, work, |_| Extra::default()).await?;
             shape = self.shape(tenant).await?.ok_or(KeysError::Unknown)?;
         }
         let slot = tree_slot(tenant);

@@ -25,6 +25,8 @@ mod slab;
 mod tree;
 
 #[cfg(test)]
+mod closure;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

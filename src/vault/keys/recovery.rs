@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Which row of the table a start was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StartRow {
     /// Custody and the control store agree.
     Clean,
@@ -91,7 +91,7 @@ impl Forest {
         let top = Shape::tenants(options.tenant_height.clamp(1, MAX_HEIGHT)).top();
         let row = made.top.wrap_page(&ground.store_id, &top, made.name.epoch, &PageSlots::make_random());
         let ptr = RootPtr { name: made.name, commitment: made.commitment, delta_hash: [0; 32], height: top.level.saturating_add(1) };
-        let inner = Inner::new(store, ground.store_id, ground.clock, options, Box::new(Designed), desk, ptr.clone(), made)?;
+        let inner = Inner::new(store, ground.store_id, ground.clock, options, Box::new(Designed), desk, ptr.clone(), &made)?;
         let put = |key, value| Write::Put { space: Space::Control, key, value };
         let commit = Commit {
             checks: vec![Check { space: Space::Control, key: schema::root_ptr(), expect: Expect::Absent }],
@@ -131,7 +131,7 @@ impl Forest {
         if present.commitment != ptr.commitment {
             return Err(StartError::ForeignRoot.into());
         }
-        let inner = Inner::new(store, ground.store_id, ground.clock, options, procedure, desk, ptr, present)?;
+        let inner = Inner::new(store, ground.store_id, ground.clock, options, procedure, desk, ptr, &present)?;
         inner.verify_top().await?;
         inner.store.sync_mirror().await.map_err(StartError::MirrorMissing)?;
         if inner.procedure.rolls_forward() {
@@ -170,7 +170,6 @@ fn decide(survey: &Survey, ptr: Option<RootName>) -> Result<StartRow, StartError
 }
 
 impl Inner {
-    #[expect(clippy::too_many_arguments, reason = "the two places that put a forest together")]
     fn new(
         store: Arc<dyn Store>,
         store_id: StoreId,
@@ -179,7 +178,7 @@ impl Inner {
         procedure: Box<dyn Procedure>,
         desk: Desk,
         ptr: RootPtr,
-        root: DerivedRoot,
+        root: &DerivedRoot,
     ) -> Result<Self, KeysError> {
         // The present top key, the next and the old one.
         let mut tops = Slab::new(3);

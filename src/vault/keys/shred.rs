@@ -17,7 +17,10 @@ use std::{
 
 use super::{
     Forest, KeysError,
-    custody::{DestroyReceipt, composite::RootName},
+    custody::{
+        DestroyReceipt,
+        composite::{Components, RootName},
+    },
     forest::{Goal, Inner, MutexGate, custody, distinct},
     rekey::{Bench, Delta, Plan, TenantPlan, rekey},
     rows::{EpochRecord, RootPtr, ShredTarget},
@@ -258,7 +261,7 @@ impl<'a> Run<'a> {
     async fn prepare(&mut self) -> Result<(), KeysError> {
         let begun = self.inner.clock.monotonic();
         self.make_root().await?;
-        self.inner.desk.run(|components| components.keep()).await.map_err(custody)?;
+        self.inner.desk.run(Components::keep).await.map_err(custody)?;
         self.timings.prepare = self.inner.clock.monotonic().saturating_sub(begun);
         Ok(())
     }
@@ -419,35 +422,24 @@ impl<'a> Run<'a> {
 
     /// Takes back what can be taken back; an epoch whose commit may be in the store can only go forward, at the next start.
     async fn fail(mut self, error: KeysError) -> KeysError {
-        let refused = match &error {
+        let is_refusal = matches!(
+            error,
             KeysError::Store(
-                StoreError::Conflict(_) | StoreError::Busy | StoreError::DiskFull | StoreError::Closed | StoreError::Invalid(_),
-            ) => true,
-            KeysError::Store(StoreError::Io(_) | StoreError::Damaged(_)) => false,
-            KeysError::Custody(_)
-            | KeysError::Shredded
-            | KeysError::Unknown
-            | KeysError::TooMany
-            | KeysError::Damaged(_)
-            | KeysError::Restart
-            | KeysError::SelfCheck(_)
-            | KeysError::Start(_) => false,
-        };
-        if self.outcome.is_some() && !(refused && self.inner.present() == self.old.name) {
-            return match error {
-                KeysError::SelfCheck(_) => error,
-                _ => KeysError::Restart,
-            };
+                StoreError::Conflict(_) | StoreError::Busy | StoreError::DiskFull | StoreError::Closed | StoreError::Invalid(_)
+            )
+        );
+        if self.outcome.is_some() && !(is_refusal && self.inner.present() == self.old.name) {
+            return if matches!(error, KeysError::SelfCheck(_)) { error } else { KeysError::Restart };
         }
         self.outcome = None;
         let present = self.old.name;
         // A failure here is met again, and reported, at the beginning of the next epoch.
         drop(self.inner.desk.run(move |components| components.retain(present)).await);
-        match error {
-            KeysError::Store(StoreError::Conflict(0)) => KeysError::Restart,
-            KeysError::Store(StoreError::Conflict(index)) => KeysError::Store(StoreError::Conflict(index.saturating_sub(1))),
-            other => other,
+        if let KeysError::Store(StoreError::Conflict(index)) = error {
+            // The first check is our own: another process moved the root.
+            return index.checked_sub(1).map_or(KeysError::Restart, |index| KeysError::Store(StoreError::Conflict(index)));
         }
+        error
     }
 }
 

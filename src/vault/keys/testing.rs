@@ -58,7 +58,7 @@ impl Store for MemoryStore {
                 Write::Put { space, key, value } => drop(rows.insert((space, key), value)),
                 Write::Delete { space, key } => drop(rows.remove(&(space, key))),
                 Write::DeleteRange { space, from, to } => {
-                    rows.retain(|(row_space, key), _| *row_space != space || *key < from || *key >= to)
+                    rows.retain(|(row_space, key), _| *row_space != space || *key < from || *key >= to);
                 }
             }
         }

@@ -40,7 +40,7 @@ pub(super) fn inspect(file: &fs::File, data: Option<&Path>) -> std::io::Result<M
         None => false,
     };
     Ok(judge(
-        u64::from_ne_bytes(i64::from(magic).to_ne_bytes()) & 0xFFFF_FFFF,
+        magic.unsigned_abs() & 0xFFFF_FFFF,
         rotational(rustix::fs::major(device), rustix::fs::minor(device)),
         journals_data(rustix::fs::major(device), rustix::fs::minor(device)),
         shared,
