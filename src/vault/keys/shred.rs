@@ -260,7 +260,9 @@ impl<'a> Run<'a> {
     /// Step 1.
     async fn prepare(&mut self) -> Result<(), KeysError> {
         let begun = self.inner.clock.monotonic();
-        self.make_root().await?;
+        if self.outcome.is_none() {
+            self.make_root().await?;
+        }
         self.inner.desk.run(Components::keep).await.map_err(custody)?;
         self.timings.prepare = self.inner.clock.monotonic().saturating_sub(begun);
         Ok(())

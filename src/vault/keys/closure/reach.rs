@@ -14,29 +14,30 @@ use crate::{
 /// planted derivation.
 pub(super) fn reach(record: &Record, custody: &[Vec<u8>], memory: &[[u8; 32]], is_derived: bool) -> HashSet<[u8; 32]> {
     let mut found = HashSet::new();
-    let mut fresh: Vec<[u8; 32]> = memory.to_vec();
+    // Each with whether it was derived: what was derived is no source of the planted derivation.
+    let mut fresh: Vec<([u8; 32], bool)> = memory.iter().map(|key| (*key, false)).collect();
     for ((epoch, root_id), components) in by_root(&record.components) {
         // A component is held if its bytes are anywhere in the file, whatever the slot around them says.
         let held =
             |index: usize, secret: &[u8; 32]| custody.get(index).is_some_and(|bytes| bytes.windows(32).any(|window| window == secret));
         if components.iter().all(|component| held(component.index, &component.secret)) {
             let secrets: Vec<_> = components.iter().map(|component| Zeroizing::new(component.secret)).collect();
-            fresh.push(*derive_root(&STORE, epoch, &root_id, &secrets).derive_top().expose());
+            fresh.push((*derive_root(&STORE, epoch, &root_id, &secrets).derive_top().expose(), false));
         }
     }
     let mut closed: Vec<_> = record.rows.iter().collect();
-    while let Some(bytes) = fresh.pop() {
+    while let Some((bytes, came_derived)) = fresh.pop() {
         if !found.insert(bytes) {
             continue;
         }
         let key = Key::<Branch>::from_slice(&bytes);
         closed.retain(|(page, row)| {
             let Ok(content) = key.unwrap_page(&STORE, page, row) else { return true };
-            fresh.extend(SlotIndex::all().map(|at| *content.unit(at).expose()));
+            fresh.extend(SlotIndex::all().map(|at| (*content.unit(at).expose(), false)));
             false
         });
-        if is_derived {
-            fresh.extend((1..8).map(|epoch| planted(&bytes, Epoch(epoch))));
+        if is_derived && !came_derived {
+            fresh.extend((1..8).map(|epoch| (planted(&bytes, Epoch(epoch)), true)));
         }
     }
     found
