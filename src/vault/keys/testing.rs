@@ -1,93 +1,57 @@
-//! For the tests: a store in memory that outlives a forest, custody in a temp dir, a clock that stands.
+//! For the tests: the real engine and file custody in a temp dir, and a clock that stands.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-
-use super::{Custody, FileCustody, Forest, ForestOptions, KeysError, Recovery, recovery::Ground};
+use super::{Custody, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery};
 use crate::{
     domain::{StoreId, TestClock, Timestamp},
-    vault::store::{Commit, Committed, Expect, Row, Space, Store, StoreError, Write},
+    vault::store::{
+        Store,
+        embedded::{Embedded, EmbeddedOptions},
+    },
 };
 
 pub(super) const STORE: StoreId = StoreId([0x5e; 16]);
 
-/// Rows in memory.
-#[derive(Default)]
-pub(super) struct MemoryStore(Mutex<BTreeMap<(Space, Bytes), Bytes>>);
+/// Memory, where there is any, is faster than a disk.
+pub(super) fn temp_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
 
-#[async_trait]
-impl Store for MemoryStore {
-    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.0.lock().unwrap().get(&(space, Bytes::copy_from_slice(key))).cloned())
-    }
-
-    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let range = (space, Bytes::copy_from_slice(from))..(space, Bytes::copy_from_slice(to));
-        Ok(self
-            .0
-            .lock()
-            .unwrap()
-            .range(range)
-            .take(limit)
-            .map(|((_, key), value)| Row { key: key.clone(), value: value.clone() })
-            .collect())
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let mut rows = self.0.lock().unwrap();
-        for (index, check) in commit.checks.iter().enumerate() {
-            let row = rows.get(&(check.space, check.key.clone()));
-            let holds = match &check.expect {
-                Expect::Absent => row.is_none(),
-                Expect::Present => row.is_some(),
-                Expect::Equals(want) => row == Some(want),
-                Expect::Prefix(want) => row.is_some_and(|row| row.starts_with(want)),
-            };
-            if !holds {
-                return Err(StoreError::Conflict(index));
-            }
-        }
-        for write in commit.writes {
-            match write {
-                Write::Put { space, key, value } => drop(rows.insert((space, key), value)),
-                Write::Delete { space, key } => drop(rows.remove(&(space, key))),
-                Write::DeleteRange { space, from, to } => {
-                    rows.retain(|(row_space, key), _| *row_space != space || *key < from || *key >= to);
-                }
-            }
-        }
-        Ok(Committed { control_seq: 0 })
-    }
-
-    async fn sync_mirror(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn compact(&self, _: Space, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
-        Ok(())
+/// Small, and without syncs: no test here cuts the power.
+pub(super) fn engine(dir: &Path) -> EmbeddedOptions {
+    EmbeddedOptions {
+        block_cache_bytes: 1 << 20,
+        memtable_bytes: 1 << 20,
+        reserve_bytes: 0,
+        headroom_bytes: 0,
+        mirror_ahead_bytes: 0,
+        reader_threads: 1,
+        danger_skip_sync: true,
+        ..EmbeddedOptions::new(dir.join("store"), dir.join("mirror"))
     }
 }
 
 /// A place where a forest can be opened again and again.
 pub(super) struct Site {
     pub(super) dir: tempfile::TempDir,
-    pub(super) store: Arc<dyn Store>,
+    store: Mutex<Arc<Embedded>>,
     pub(super) clock: TestClock,
     pub(super) options: ForestOptions,
 }
 
 impl Site {
     pub(super) fn new() -> Self {
+        let (dir, clock) = (temp_dir(), TestClock::at(Timestamp(1_000_000)));
+        Embedded::create(&engine(dir.path()), STORE).unwrap();
         let site = Self {
-            dir: tempfile::tempdir().unwrap(),
-            store: Arc::new(MemoryStore::default()),
-            clock: TestClock::at(Timestamp(1_000_000)),
+            store: Mutex::new(Embedded::open(engine(dir.path()), Arc::new(clock.clone())).unwrap()),
+            dir,
+            clock,
             options: ForestOptions { cached_keys: 4_096, ..ForestOptions::default() },
         };
         for name in ["a", "b"] {
@@ -114,14 +78,24 @@ impl Site {
 
     pub(super) fn ground(&self) -> Ground {
         let custody = ["a", "b"].map(|name| self.custody(&self.custody_path(name)));
-        Ground { store_id: STORE, store: Arc::clone(&self.store), custody: custody.into(), clock: Arc::new(self.clock.clone()) }
+        Ground { store_id: STORE, store: self.store(), custody: custody.into(), clock: Arc::new(self.clock.clone()) }
     }
 
     pub(super) async fn create(&self) -> Forest {
         Forest::create(self.ground(), self.options).await.unwrap()
     }
 
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::<Embedded>::clone(&self.store.lock().unwrap())
+    }
+
+    /// Opens the forest as a new process would; earlier ones find their store closed.
     pub(super) async fn open(&self) -> Result<(Forest, Recovery), KeysError> {
+        {
+            let mut store = self.store.lock().unwrap();
+            store.close();
+            *store = Embedded::open(engine(self.dir.path()), Arc::new(self.clock.clone())).unwrap();
+        }
         Forest::open(self.ground(), self.options).await
     }
 }

@@ -61,7 +61,8 @@ async fn a_shredded_unit_is_gone_and_its_neighbours_stay() {
     assert_eq!((report.record.old_epoch, report.record.new_epoch), (Epoch(1), Epoch(2)));
     assert_eq!(report.record.done, [ShredDone { target: target(made[1]), generation: Some(Gen(1)) }]);
     assert_eq!(report.receipts.len(), 2, "one for each component");
-    for forest in [forest, site.open().await.unwrap().0] {
+    let mut forest = forest;
+    for _ in 0..2 {
         for unit in made.iter().chain([&other]) {
             forest.load_unit(unit.tenant, unit.slot).await.unwrap();
         }
@@ -71,6 +72,7 @@ async fn a_shredded_unit_is_gone_and_its_neighbours_stay() {
             assert_eq!(bytes(&forest, *unit), key);
         }
         assert_eq!(forest.report(Epoch(2)).await.unwrap().unwrap().record, report.record);
+        forest = site.open().await.unwrap().0;
     }
 }
 
@@ -89,15 +91,17 @@ async fn a_shredded_tenant_is_gone_with_all_its_units() {
     assert!(report.record.done.contains(&ShredDone { target: ShredTarget::Tenant(A), generation: Some(Gen(1)) }));
     assert!(report.record.done.contains(&ShredDone { target: target(dead[1]), generation: None }));
     let range = schema::pages(tree);
-    for forest in [forest, site.open().await.unwrap().0] {
+    let mut forest = forest;
+    for _ in 0..2 {
         assert_eq!(forest.load_tenant(A).await, Err(KeysError::Shredded));
         assert_eq!(forest.lend_tenant(A, |_| ()), Err(LendError::Shredded));
         assert_eq!(forest.load_unit(A, dead[0].slot).await, Err(KeysError::Shredded));
         assert_eq!(forest.lend_unit(dead[0], |_| ()), Err(LendError::Missing), "its key is in no cache");
         assert_eq!(forest.make_unit(A).await.err(), Some(KeysError::Shredded));
-        assert!(site.store.scan(Space::Control, &range.from, &range.to, 1).await.unwrap().is_empty(), "no page of it is left");
+        assert!(site.store().scan(Space::Control, &range.from, &range.to, 1).await.unwrap().is_empty(), "no page of it is left");
         assert_ne!(forest.load_unit(B, live.slot).await.unwrap(), live);
         assert_ne!(forest.lend_unit(forest.load_unit(B, live.slot).await.unwrap(), |key| *key.expose()).unwrap(), key);
+        forest = site.open().await.unwrap().0;
     }
 }
 
@@ -173,7 +177,7 @@ async fn the_callers_rows_stand_or_fall_with_the_epoch() {
     forest.shred(&[target(made[0])], vec![row("one")], vec![absent("one")]).await.unwrap();
     let refused = forest.shred(&[target(made[1])], vec![row("two")], vec![absent("two"), absent("one")]).await;
     assert_eq!(refused.err(), Some(KeysError::Store(StoreError::Conflict(1))), "the caller's own check, by the caller's index");
-    assert!(site.store.get(Space::Control, &schema::setting("two")).await.unwrap().is_none());
+    assert!(site.store().get(Space::Control, &schema::setting("two")).await.unwrap().is_none());
     assert_eq!((forest.epoch(), forest.lend_unit(made[1], |_| ())), (Epoch(2), Ok(())));
     assert_eq!(forest.shred(&[], vec![], vec![]).await.unwrap().record.new_epoch, Epoch(3), "and the next epoch is not held up");
     assert_eq!(site.open().await.unwrap().1.row, StartRow::Clean);
@@ -211,13 +215,13 @@ async fn a_thousand_units_share_one_epoch_and_their_pages() {
 }
 
 #[tokio::test]
-async fn an_epoch_whose_caller_went_away_refuses_until_the_next_start() {
-    let site = Site::new();
-    let forest = site.create().await;
-    let made = units(&forest, A, 2).await;
-    let key = bytes(&forest, made[1]);
-    let mut polls = 0;
-    loop {
+async fn an_epoch_whose_caller_went_away_is_finished_or_withdrawn_by_the_next_start() {
+    let mut cuts = 0;
+    for polls in 0..200 {
+        let site = Site::new();
+        let forest = site.create().await;
+        let made = units(&forest, A, 2).await;
+        let key = bytes(&forest, made[1]);
         let targets = [target(made[0])];
         let mut shred = Box::pin(forest.shred(&targets, vec![], vec![]));
         // Dropped after so many polls: at every place where it waits.
@@ -231,19 +235,32 @@ async fn an_epoch_whose_caller_went_away_refuses_until_the_next_start() {
         })
         .await;
         drop(shred);
-        if done.is_some_and(|report| report.is_ok()) {
-            break;
-        }
-        polls += 1;
-        let (again, _) = site.open().await.unwrap();
-        again.load_unit(A, made[1].slot).await.unwrap();
-        assert_eq!(bytes(&again, made[1]), key);
-        if again.epoch() != forest.epoch() || forest.shred(&[], vec![], vec![]).await.is_err() {
-            assert_eq!(again.load_unit(A, made[0].slot).await.unwrap().generation, Gen(1), "done, and finished by the start");
+        if let Some(report) = done {
+            assert_eq!(report.unwrap().record.new_epoch, Epoch(2));
+            assert!(cuts > 1, "the shred was cut short at {cuts} places only");
             return;
         }
+        cuts += 1;
+        drop(forest);
+        let (forest, _) = site.open().await.unwrap();
+        forest.load_unit(A, made[1].slot).await.unwrap();
+        assert_eq!(bytes(&forest, made[1]), key);
+        let now = forest.load_unit(A, made[0].slot).await.unwrap();
+        assert_eq!(u64::from(now.generation.0), forest.epoch().0 - 1, "done if and only if the epoch has changed");
+        assert_eq!(forest.shred(&targets, vec![], vec![]).await.unwrap().record.done[0].generation, Some(Gen(now.generation.0 + 1)));
     }
-    assert!(polls > 0, "the shred was never cut short");
+    panic!("the shred never ended");
+}
+
+#[tokio::test]
+async fn a_unit_among_millions_costs_six_pages() {
+    let mut site = Site::new();
+    site.options.unit_height = 4;
+    let forest = site.create().await;
+    let unit = units(&forest, A, 1).await[0];
+    let report = forest.shred(&[target(unit)], vec![], vec![]).await.unwrap();
+    assert_eq!(report.record.pages, 6, "four of a tree of 16 million units, two of a tree of 2,048 tenants");
+    assert!(report.page_bytes <= 16 * 1024, "{}", report.page_bytes);
 }
 
 #[tokio::test]

@@ -241,4 +241,5 @@ fn mirror_is_whole(base: &Base, world: &World) -> Result<(), String> {
 }
 
 mod proof;
+mod restore;
 mod wrong;

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 
 use zeroize::Zeroizing;
 
-use super::world::{Record, STORE, by_root};
+use super::world::{Record, by_root};
 use crate::{
     domain::Epoch,
-    vault::crypto::{Branch, Key, SlotIndex, derive_root, hash::sha256},
+    vault::{
+        crypto::{Branch, Key, SlotIndex, derive_root, hash::sha256},
+        keys::testing::STORE,
+    },
 };
 
 /// The keys that can be had from the custody's bytes and the process's memory. `is_derived` adds the edges of the

@@ -12,19 +12,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    domain::{Clock, Epoch, RootId, StoreId, TestClock, Timestamp, TreeId},
+    domain::{Clock, Epoch, RootId, TestClock, Timestamp, TreeId},
     vault::{
         crypto::PageId,
-        keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Ground, custody::Held},
-        store::{
-            Commit, Committed, Row, Space, Store, StoreError, Write,
-            embedded::{Embedded, EmbeddedOptions},
-            schema,
+        keys::{
+            Custody, CustodyError, Description, DestroyReceipt, FileCustody, Ground,
+            custody::Held,
+            testing::{STORE, engine, temp_dir},
         },
+        store::{Commit, Committed, Row, Space, Store, StoreError, Write, embedded::Embedded, schema},
     },
 };
 
-pub(super) const STORE: StoreId = StoreId([0x5e; 16]);
 const COMPONENTS: [&str; 2] = ["custody-a", "custody-b"];
 
 /// A component, as it was when custody was asked to keep it.
@@ -86,29 +85,10 @@ pub(super) struct World {
     open: Option<Arc<Embedded>>,
 }
 
-fn options(dir: &Path) -> EmbeddedOptions {
-    EmbeddedOptions {
-        block_cache_bytes: 1 << 20,
-        memtable_bytes: 1 << 20,
-        reserve_bytes: 0,
-        headroom_bytes: 0,
-        mirror_ahead_bytes: 0,
-        reader_threads: 1,
-        danger_skip_sync: true,
-        ..EmbeddedOptions::new(dir.join("store"), dir.join("mirror"))
-    }
-}
-
-/// Memory, where there is any, is faster than a disk.
-fn temp_dir() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
-}
-
 impl World {
     pub(super) fn new() -> Self {
         let world = Self { dir: temp_dir(), shared: Shared::default(), clock: TestClock::at(Timestamp(1_000_000)), open: None };
-        Embedded::create(&options(world.dir.path()), STORE).unwrap();
+        Embedded::create(&engine(world.dir.path()), STORE).unwrap();
         for name in COMPONENTS {
             FileCustody::create(&world.dir.path().join(name), STORE).unwrap();
         }
@@ -124,6 +104,18 @@ impl World {
         Self { dir, shared, clock: self.clock.clone(), open: None }
     }
 
+    /// Puts a part of another, closed disk in the place of this one's.
+    pub(super) fn replace(&self, part: &str, other: &Self) {
+        let (from, to) = (other.path(part), self.path(part));
+        if from.is_dir() {
+            fs::remove_dir_all(&to).unwrap();
+            fs::create_dir(&to).unwrap();
+            copy_dir(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+
     pub(super) fn record(&self) -> Record {
         self.shared.record.lock().unwrap().clone()
     }
@@ -136,7 +128,7 @@ impl World {
     pub(super) fn start(&mut self, crash_at: Option<usize>) -> Result<Ground, String> {
         *self.shared.faults.lock().unwrap() = Faults { crash_at, ..Faults::default() };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let store = Embedded::open(options(self.dir.path()), Arc::clone(&clock)).map_err(|error| error.to_string())?;
+        let store = Embedded::open(engine(self.dir.path()), Arc::clone(&clock)).map_err(|error| error.to_string())?;
         self.open = Some(Arc::clone(&store));
         let mirror = self.path("mirror").join("mirror.log");
         let store = Arc::new(Watched { inner: store, mirror, shared: self.shared.clone() });

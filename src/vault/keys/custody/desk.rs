@@ -2,7 +2,7 @@
 
 use std::{
     sync::mpsc::{SyncSender, sync_channel},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use tokio::sync::oneshot;
@@ -11,21 +11,22 @@ use super::{CustodyError, composite::Components};
 
 type Job = Box<dyn FnOnce(&mut Components) + Send>;
 
-/// A handle to the thread; the thread ends with its last handle.
+/// A handle to the thread. Dropping it waits until the job in hand is done, so that nobody else finds custody half-way.
 pub(in crate::vault::keys) struct Desk {
-    jobs: SyncSender<Job>,
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Desk {
     /// Starts the thread, which owns the components.
     pub(in crate::vault::keys) fn open(mut components: Components) -> Result<Self, CustodyError> {
         let (jobs, inbox) = sync_channel::<Job>(1);
-        thread::Builder::new().name("custody".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("custody".to_owned()).spawn(move || {
             for job in inbox {
                 job(&mut components);
             }
         })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Runs `work` on the thread. Once begun it is finished, also if the caller goes away.
@@ -39,7 +40,20 @@ impl Desk {
             drop(answer.send(work(components)));
         });
         // Callers hold the forest's epoch lock, so there is at most one job and the channel has room.
-        self.jobs.try_send(job).map_err(|_| CustodyError::Io("the custody thread has ended or is busy".to_owned()))?;
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+        if !sent {
+            return Err(CustodyError::Io("the custody thread has ended or is busy".to_owned()));
+        }
         answered.await.map_err(|_| CustodyError::Io("the custody thread has ended".to_owned()))?
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A job that panicked has told its caller by not answering.
+            drop(thread.join());
+        }
     }
 }

@@ -1,0 +1,136 @@
+//! What a shred costs: one unit among 10^6 of a tenant among 2,048, then 1,000 units in one epoch, then one unit among 10^3.
+//!
+//! Reported for each: forest CPU (making the fresh pages, without I/O), bytes of pages, the whole epoch. Targets for one
+//! unit: 100 us and 16 KiB. `LETHE_BENCH_UNITS` makes it smaller for a quick look.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::arithmetic_side_effects,
+    reason = "a bench: it reports, and is told its size"
+)]
+
+use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
+
+use criterion::{BenchmarkId, Criterion};
+use lethe::{
+    domain::{Slot, StoreId, SystemClock, TenantNo},
+    vault::{
+        keys::{EpochReport, FileCustody, Forest, ForestOptions, Ground, LeaseKind, ShredTarget},
+        store::embedded::{Embedded, EmbeddedOptions},
+    },
+};
+
+const STORE: StoreId = StoreId([0xbe; 16]);
+const FULL: TenantNo = TenantNo(1);
+const SMALL: TenantNo = TenantNo(2);
+const TENANTS: u64 = 2_047;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    forest: Forest,
+    units: u64,
+    next: u64,
+}
+
+impl Bench {
+    /// 2,047 tenants and the system's, a million units in the first: all over the tree, not only its beginning.
+    fn new(units: u64) -> Self {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temp dir");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let engine = EmbeddedOptions {
+            danger_skip_sync: true,
+            reserve_bytes: 0,
+            ..EmbeddedOptions::new(dir.path().join("store"), dir.path().join("mirror"))
+        };
+        Embedded::create(&engine, STORE).expect("a store");
+        let store = Embedded::open(engine, Arc::new(SystemClock)).expect("an open store");
+        let path = dir.path().join("custody");
+        FileCustody::create(&path, STORE).expect("custody");
+        let custody = FileCustody::open(&path, None, STORE, Arc::new(SystemClock)).expect("open custody");
+        let ground = Ground { store_id: STORE, store, custody: vec![Box::new(custody)], clock: Arc::new(SystemClock) };
+        let options = ForestOptions { unit_height: 4, tenant_height: 2, ..ForestOptions::default() };
+        let forest = runtime.block_on(async {
+            let forest = Forest::create(ground, options).await.expect("a forest");
+            for _ in 0..TENANTS {
+                let tenant = TenantNo(forest.lease(LeaseKind::Tenant).await.expect("a number"));
+                forest.make_tenant(tenant).await.expect("a tenant");
+            }
+            for (tenant, count) in [(FULL, units), (SMALL, 1_000)] {
+                for _ in 0..count {
+                    forest.make_unit(tenant).await.expect("a unit");
+                }
+            }
+            forest
+        });
+        Self { _dir: dir, runtime, forest, units, next: 0 }
+    }
+
+    /// Units far from each other, none twice before all were met.
+    fn targets(&mut self, tenant: TenantNo, count: u64) -> Vec<ShredTarget> {
+        let units = if tenant == FULL { self.units } else { 1_000 };
+        let mut draw = |_| {
+            self.next = self.next.wrapping_add(618_033);
+            ShredTarget::Unit { tenant, slot: Slot::new(self.next % units).expect("below the number of units") }
+        };
+        (0..count).map(&mut draw).collect()
+    }
+
+    fn shred(&mut self, tenant: TenantNo, count: u64) -> EpochReport {
+        let targets = self.targets(tenant, count);
+        self.runtime.block_on(self.forest.shred(&targets, vec![], vec![])).expect("a shred")
+    }
+}
+
+fn main() {
+    let units = std::env::var("LETHE_BENCH_UNITS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let mut bench = Bench::new(units);
+    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let mut group = criterion.benchmark_group("shred");
+    for (name, tenant, count) in [("one of 10^6 units", FULL, 1), ("1,000 of 10^6 units", FULL, 1_000), ("one of 10^3 units", SMALL, 1)] {
+        let mut reports = Vec::new();
+        group.bench_function(BenchmarkId::new("forest CPU", name), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut total = Duration::ZERO;
+                for _ in 0..rounds {
+                    let report = black_box(bench.shred(tenant, count));
+                    total = total.saturating_add(report.timings.rekey);
+                    reports.push(report);
+                }
+                total
+            });
+        });
+        summary(name, &mut reports);
+    }
+    group.finish();
+    criterion.final_summary();
+}
+
+/// Medians of what the rounds reported.
+fn summary(name: &str, reports: &mut [EpochReport]) {
+    let mut median = |part: fn(&EpochReport) -> Duration| {
+        reports.sort_by_key(part);
+        reports.get(reports.len() / 2).map(part).unwrap_or_default()
+    };
+    let cpu = median(|report| report.timings.rekey);
+    let whole = median(|report| {
+        let timings = &report.timings;
+        timings
+            .gather
+            .saturating_add(timings.prepare)
+            .saturating_add(timings.rekey)
+            .saturating_add(timings.commit)
+            .saturating_add(timings.destroy)
+    });
+    let check = median(|report| report.timings.check);
+    let Some(report) = reports.last() else { return };
+    let (pages, bytes, epochs) = (report.record.pages, report.page_bytes, reports.len());
+    println!(
+        "{name}: forest CPU {cpu:?}, epoch {whole:?}, self-check {check:?}, {pages} pages = {bytes} bytes (medians of {epochs} epochs)"
+    );
+    if report.record.done.len() == 1 {
+        assert!(bytes <= 16 * 1024, "{name}: more than 16 KiB of pages");
+    }
+}
