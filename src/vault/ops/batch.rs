@@ -129,13 +129,13 @@ impl Vault {
         let mut shreds = Vec::new();
         let mut reply = None;
         let found = self.find_tenant(tenant).await?.ok_or(VaultError::NotFound(Missing::Tenant));
-        if let (Some(key), Ok(found)) = (idempotency_key, &found) {
-            if found.no == caller.principal.tenant() {
-                let digest = self.batch_digest(found, ops).await?;
-                match self.kept_reply(found, caller, key, &digest).await? {
-                    Kept::Reply(kept) => return Ok(restore(ops, &kept)),
-                    Kept::Free(slot) => reply = Some(slot),
-                }
+        if let (Some(key), Ok(found)) = (idempotency_key, &found)
+            && found.no == caller.principal.tenant()
+        {
+            let digest = self.batch_digest(found, ops).await?;
+            match self.kept_reply(found, caller, key, &digest).await? {
+                Kept::Reply(kept) => return Ok(restore(ops, &kept)),
+                Kept::Free(slot) => reply = Some(slot),
             }
         }
         for (index, op) in ops.iter().enumerate() {
@@ -221,11 +221,13 @@ fn describe(op: &BatchOp) -> Vec<u8> {
             part(b"put");
             part(value);
             part(content_type.as_bytes());
-            subjects.iter().for_each(|subject| part(subject.as_str().as_bytes()));
-            custom.iter().for_each(|(name, value)| {
+            for subject in subjects {
+                part(subject.as_str().as_bytes());
+            }
+            for (name, value) in custom {
                 part(name.as_bytes());
                 part(value.as_bytes());
-            });
+            }
             part(format!("{expires_at:?} {precondition:?} {new_relationship}").as_bytes());
         }
         BatchOp::Delete { precondition, .. } => part(format!("delete {precondition:?}").as_bytes()),

@@ -155,7 +155,7 @@ fn key_ids(row: &ShredRow, reports: &[EpochReport]) -> Vec<Vec<u8>> {
         ShredTarget::Unit { tenant, slot } => tenant.0 == row.tenant && row.slots.contains(&slot.number()),
     };
     let id = |done: &crate::vault::keys::ShredDone| {
-        let generation = done.generation.map_or([0; 4], |generation| generation.to_be_bytes());
+        let generation = done.generation.map_or([0; 4], crate::domain::Gen::to_be_bytes);
         match done.target {
             ShredTarget::Tenant(tenant) => [&tenant.to_be_bytes()[..], &generation].concat(),
             ShredTarget::Unit { tenant, slot } => [&tenant.to_be_bytes()[..], &slot.to_be_bytes(), &generation].concat(),

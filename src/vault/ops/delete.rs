@@ -2,7 +2,7 @@
 //! its key is shredded too, which is queued.
 
 use super::{
-    Caller, Missing, Precondition, Vault, VaultError,
+    Caller, Precondition, Vault, VaultError,
     plan::{Plan, entry, retrying},
     rows::Scope,
     shred::Named,
@@ -11,7 +11,7 @@ use crate::{
     authz::RecordDelete,
     domain::{CollectionName, RecordKey, ShredUnit, TenantName},
     vault::{
-        audit::{Action, Entry, Outcome, Reason, Target},
+        audit::{Action, Entry, Outcome, Target},
         store::Urgency,
     },
 };
@@ -47,10 +47,9 @@ impl Vault {
         let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition).await {
             Ok(deleted) => deleted,
             Err(error) => {
-                let outcome = match &error {
-                    VaultError::NotFound(Missing::Record) => Outcome::Failed(Reason::NotFound),
-                    VaultError::Shredded { .. } => Outcome::Failed(Reason::Shredded),
-                    _ => return Err(error),
+                let outcome = match error.audited() {
+                    Some(reason) => Outcome::Failed(reason),
+                    None => return Err(error),
                 };
                 let missed = entry(caller, &found.tenant, Action::RecordDelete, found.collection.no, Target::default());
                 self.read_receipt(&found.tenant, Entry { outcome, ..missed }).await?;

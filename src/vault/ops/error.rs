@@ -3,7 +3,7 @@
 use crate::{
     domain::{NameError, ShredId, limits::Limit, policy::PolicyError},
     vault::{
-        audit::AuditError,
+        audit::{AuditError, Reason},
         keys::{KeysError, LendError},
         store::StoreError,
     },
@@ -161,9 +161,8 @@ pub enum BodyError {
 impl From<StoreError> for VaultError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Conflict(_) => Self::Busy,
+            StoreError::Busy | StoreError::Conflict(_) | StoreError::Closed => Self::Busy,
             StoreError::DiskFull => Self::DiskFull,
-            StoreError::Closed => Self::Busy,
             StoreError::Io(_) | StoreError::Damaged(_) | StoreError::Invalid(_) => Self::Internal(error.to_string()),
         }
     }
@@ -173,7 +172,14 @@ impl From<KeysError> for VaultError {
     fn from(error: KeysError) -> Self {
         match error {
             KeysError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
+            KeysError::Shredded => Self::Shredded { certificate: None },
+            KeysError::Custody(_)
+            | KeysError::Unknown
+            | KeysError::TooMany
+            | KeysError::Damaged(_)
+            | KeysError::Restart
+            | KeysError::SelfCheck(_)
+            | KeysError::Start(_) => Self::Internal(error.to_string()),
         }
     }
 }
@@ -191,7 +197,28 @@ impl From<AuditError> for VaultError {
     fn from(error: AuditError) -> Self {
         match error {
             AuditError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
+            AuditError::Keys(error) => error.into(),
+            AuditError::Lend(LendError::Missing) => Self::Busy,
+            AuditError::Lend(_)
+            | AuditError::Entry(_)
+            | AuditError::Open(_)
+            | AuditError::Log(_)
+            | AuditError::NotWritten
+            | AuditError::Damaged(_) => Self::Internal(error.to_string()),
+            AuditError::Cursor => Unprocessable::Cursor.into(),
+        }
+    }
+}
+
+impl VaultError {
+    /// What the trail says of an operation that found nothing to do its work on; `None` for everything else.
+    pub(super) fn audited(&self) -> Option<Reason> {
+        if let Self::NotFound(_) = self {
+            Some(Reason::NotFound)
+        } else if let Self::Shredded { .. } = self {
+            Some(Reason::Shredded)
+        } else {
+            None
         }
     }
 }

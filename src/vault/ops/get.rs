@@ -131,8 +131,7 @@ impl Vault {
         };
 
         // Record: the entry is in the store before the body can leave.
-        let action = if get.head_only { Action::RecordRead } else { Action::RecordRead };
-        let read = entry(caller, &found.tenant, action, found.collection.no, target(&tokens, &header));
+        let read = entry(caller, &found.tenant, Action::RecordRead, found.collection.no, target(&tokens, &header));
         let receipt = self.read_receipt(&found.tenant, read).await?;
         let meta = opened.meta;
         let value = if get.head_only {
@@ -158,11 +157,7 @@ impl Vault {
         tokens: &[Token],
         error: VaultError,
     ) -> Result<VaultError, VaultError> {
-        let outcome = match error {
-            VaultError::Shredded { .. } => Outcome::Failed(Reason::Shredded),
-            VaultError::NotFound(_) => Outcome::Failed(Reason::NotFound),
-            _ => Outcome::Failed(Reason::Internal),
-        };
+        let outcome = Outcome::Failed(error.audited().unwrap_or(Reason::Internal));
         let token = tokens.last().copied().unwrap_or_default();
         let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, named(token)) };
         self.read_receipt(&found.tenant, missed).await?;

@@ -101,7 +101,7 @@ impl Vault {
                 let key = row.key.clone();
                 let record = match space {
                     Space::Index => self.indexed(&found.tenant, &found.collection, &row.key).await?,
-                    _ => Some((row.key, row.value)),
+                    Space::Records | Space::Control | Space::ControlAudit | Space::Blobs | Space::DataAudit => Some((row.key, row.value)),
                 };
                 let Some((record_key, stored)) = record else { continue };
                 let Some(item) = self.list_item(&found.tenant, &found.collection, &record_key, stored).await? else { continue };

@@ -79,7 +79,7 @@ impl Default for VaultOptions {
             value_len_bytes: crate::domain::limits::VALUE_LEN.max,
             durable_reads: false,
             suite: Suite::preferred(),
-            download_max: std::time::Duration::from_secs(24 * 3_600),
+            download_max: std::time::Duration::from_hours(24),
         }
     }
 }

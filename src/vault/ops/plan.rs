@@ -35,8 +35,8 @@ pub(super) struct Plan {
     /// Units opened or read by this plan, so that one commit opens one unit for a subject.
     units: HashMap<(CollectionNo, Token), UnitRef>,
     /// Subjects whose state is already checked.
-    subjects: HashMap<Token, ()>,
-    checked: HashMap<CollectionNo, ()>,
+    subjects: HashSet<Token>,
+    checked: HashSet<CollectionNo>,
 }
 
 /// What is written under a key.
@@ -111,7 +111,7 @@ impl Plan {
         if self.checked.is_empty() {
             self.checks.push(tenant.check());
         }
-        if self.checked.insert(collection.no, ()).is_none() {
+        if self.checked.insert(collection.no) {
             self.checks.push(collection.check(tenant.no));
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Vault {
         token: Token,
         new_relationship: bool,
     ) -> Result<(), VaultError> {
-        if plan.subjects.contains_key(&token) {
+        if plan.subjects.contains(&token) {
             return Ok(());
         }
         let key = schema::subject_state(tenant.no, &token);
@@ -286,10 +286,10 @@ impl Vault {
             match SubjectRow::from_row(stored)?.state {
                 State::Active => {}
                 State::Shredded(_) if new_relationship => row = Some(self.reopen_subject(caller, tenant, token, stored).await?),
-                state => in_use(state)?,
+                state @ (State::Frozen | State::Pending(_) | State::Shredded(_)) => in_use(state)?,
             }
         }
-        plan.subjects.insert(token, ());
+        plan.subjects.insert(token);
         plan.check(Space::Control, key, row.map_or(Expect::Absent, Expect::Equals));
         Ok(())
     }

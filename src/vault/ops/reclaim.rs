@@ -26,7 +26,7 @@ use crate::{
 const PASS: usize = 512;
 
 /// An upload without progress for so long has nobody behind it.
-const UPLOAD_LOST: std::time::Duration = std::time::Duration::from_secs(3_600);
+const UPLOAD_LOST: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// What a pass of background work did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,10 +147,10 @@ impl Vault {
             let key = schema::idempotency(tenant, &token);
             let mut writes = vec![Write::Delete { space: Space::Index, key: row.key.clone() }];
             // The key may have been used again since: then a later row stands for it.
-            if let Some(reply) = self.inner.store.get(Space::Index, &key).await? {
-                if super::rows::ReplyRow::from_row(&reply)?.expires_at <= i64::try_from(at).unwrap_or(i64::MAX) {
-                    writes.push(Write::Delete { space: Space::Index, key });
-                }
+            if let Some(reply) = self.inner.store.get(Space::Index, &key).await?
+                && super::rows::ReplyRow::from_row(&reply)?.expires_at <= i64::try_from(at).unwrap_or(i64::MAX)
+            {
+                writes.push(Write::Delete { space: Space::Index, key });
             }
             self.data(writes, Vec::new(), Durability::Written).await?;
             done.replies = done.replies.saturating_add(1);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a reply is kept.
-pub(super) const KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+pub(super) const KEPT: std::time::Duration = std::time::Duration::from_hours(24);
 
 /// What stands under an idempotency key.
 pub(super) enum Kept {

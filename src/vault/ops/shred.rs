@@ -363,7 +363,7 @@ impl Vault {
             Scope::Tenant | Scope::Collection(_) => {
                 let range = match scope {
                     Scope::Collection(no) => schema::records_under(tenant.no, CollectionNo(*no), &[]),
-                    _ => schema::records_of_tenant(tenant.no),
+                    Scope::Tenant | Scope::Subjects(_) | Scope::Record { .. } => schema::records_of_tenant(tenant.no),
                 };
                 let found = self.inner.store.scan(Space::Records, &range.from, &range.to, SAMPLE).await?;
                 rows.extend(found.into_iter().map(|row| row.key.to_vec()));

@@ -360,6 +360,12 @@ impl Vault {
         if let Some(error) = failed {
             return Err(error.into());
         }
+        // Their generations now say "shredded"; a tenant stays closed, its number is never used again.
+        for target in targets {
+            if let ShredTarget::Unit { tenant, slot } = target {
+                self.inner.forest.fence().reopen_unit(*tenant, *slot);
+            }
+        }
         for (number, change) in here.iter().zip(changes) {
             if let Some(job) = jobs.get_mut(*number) {
                 job.row = change.row;

@@ -62,14 +62,13 @@ pub struct TokenView {
 /// A token as `authn` checks it.
 pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result<StoredToken, VaultError> {
     let tenant = TenantNo(row.tenant);
-    let narrowing = match row.sealed_narrowing.is_empty() {
-        true => Narrowing::default(),
-        false => {
-            let sealed = Sealed::<TokenMeta>::from_row(row.sealed_narrowing.clone().into()).map_err(damaged)?;
-            let context = Context::<TokenMeta>::of(&vault.inner.store_id, tenant, &[&id.0]);
-            let opened = vault.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
-            Narrowing::from_bytes(opened.expose()).ok_or_else(|| VaultError::Internal("stored narrowing".into()))?
-        }
+    let narrowing = if row.sealed_narrowing.is_empty() {
+        Narrowing::default()
+    } else {
+        let sealed = Sealed::<TokenMeta>::from_row(row.sealed_narrowing.clone().into()).map_err(damaged)?;
+        let context = Context::<TokenMeta>::of(&vault.inner.store_id, tenant, &[&id.0]);
+        let opened = vault.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
+        Narrowing::from_bytes(opened.expose()).ok_or_else(|| VaultError::Internal("stored narrowing".into()))?
     };
     Ok(StoredToken {
         id,
