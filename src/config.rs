@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn every_committed_configuration_is_accepted() {
-        for file in ["deploy/lethe.toml", "keys-example/lethe.toml"] {
+        for file in ["deploy/lethe.toml", "keys-example/store/lethe.toml"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
             let text = std::fs::read_to_string(&path).unwrap();
             Config::parse(&text, path.parent().unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -21,7 +21,7 @@ use crate::vault::audit::{
 pub(crate) enum Command {
     /// Fetch a certificate: a signed note.
     Get {
-        /// The certificate's id, as the shred's answer gave it.
+        /// The certificate's id or path, as the shred's answer gave it.
         id: String,
         /// Write to this file instead of standard output.
         #[arg(short, long, value_name = "FILE")]
@@ -51,7 +51,9 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
     match command {
         Command::Get { id, output } => {
             let client = connection.client()?;
-            let note = client.send(client.request(Method::GET, &["v1", "certificates", &id])).await?.bytes().await?;
+            // A shred's answer names the certificate by its path.
+            let id = id.rsplit('/').next().unwrap_or_default();
+            let note = client.send(client.request(Method::GET, &["v1", "certificates", id])).await?.bytes().await?;
             match output {
                 Some(path) => std::fs::write(&path, &note).map_err(|error| Failure::file(&path, &error)),
                 None => out.write(&note),

@@ -1,0 +1,203 @@
+//! Opens a store's rooms in their order: engine, custody, forest, vault; and makes them once, at `lethe init`.
+//!
+//! Whoever needs a store goes through here: the server, `init`, `check`, `rotate`. Keys that the whole world
+//! has, those of `keys-example`, are refused unless the caller asks for a demonstration.
+
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use zeroize::Zeroizing;
+
+use super::demo;
+use crate::{
+    config::{AuditReads, Config, ConfigError, Custody as CustodySettings, SuiteChoice},
+    domain::{Clock, StoreId},
+    vault::{
+        audit::note::{NoteError, Signer},
+        crypto::{Suite, random},
+        keys::{Custody, CustodyError, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
+        ops::{Vault, VaultError, VaultOptions, VaultParts},
+        store::embedded::{Embedded, EmbeddedOptions, OpenError},
+    },
+};
+
+/// Why a store was not made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// Settings that do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file or directory cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine.
+    #[error("{0}")]
+    Engine(#[from] OpenError),
+    /// A component of custody.
+    #[error("{}: {source}", path.display())]
+    Custody {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CustodyError,
+    },
+    /// The key forest: custody and the control store do not belong together.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
+    /// The signing key.
+    #[error("signing key: {0}")]
+    Signer(#[from] NoteError),
+    /// The operations.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// A key of the demonstration, without asking for one.
+    #[error("{0} is that of the demonstration, which the whole world has; say --demo to serve it all the same")]
+    DemoKeys(&'static str),
+}
+
+/// An open store.
+pub struct Rooms {
+    /// The operations.
+    pub vault: Vault,
+    /// The engine.
+    pub store: Arc<Embedded>,
+    /// The forest, for what is not an operation of a principal: `rotate`.
+    pub forest: Forest,
+    /// What the start found.
+    pub recovery: Recovery,
+}
+
+/// Makes a store where `config` says, and gives the operator's token, which is not kept.
+///
+/// # Errors
+/// [`RoomError`]: what was made so far stays, to be removed by hand.
+pub async fn make(config: &Config, clock: Arc<dyn Clock>) -> Result<Zeroizing<String>, RoomError> {
+    let store_id = StoreId(random::bytes());
+    let options = engine(config);
+    Embedded::create(&options, store_id)?;
+    for CustodySettings::File { path } in &config.custody {
+        FileCustody::create(path, store_id).map_err(|source| RoomError::Custody { path: path.clone(), source })?;
+    }
+    let signer = Signer::make(&format!("lethe/{store_id}"))?;
+    write_new(&config.paths.signing_key_file, 0o600, signer.danger_to_text().as_bytes())?;
+    write_new(&config.public_key_file(), 0o644, signer.verifier().to_string().as_bytes())?;
+    let store = Embedded::open(options, Arc::clone(&clock))?;
+    let ground = Ground { store_id, store: store.clone(), custody: custody(config, store_id, &clock)?, clock: Arc::clone(&clock) };
+    let forest = Forest::create(ground, forest_options(config)).await?;
+    let tasks = TaskTracker::new();
+    let parts = VaultParts {
+        store_id,
+        store: store.clone(),
+        forest,
+        signer,
+        log_signer: read_signer(config)?,
+        log_dir: config.log_dir(),
+        clock,
+        options: vault_options(config),
+        tasks: tasks.clone(),
+        stop: CancellationToken::new(),
+    };
+    let token = Vault::create(parts).await?;
+    tasks.close();
+    tasks.wait().await;
+    store.close();
+    Ok(token)
+}
+
+/// Opens a store. Its background work runs on `tasks` and ends with `stop`.
+///
+/// # Errors
+/// [`RoomError`]; nothing may be served then.
+pub async fn open(config: &Config, clock: Arc<dyn Clock>, tasks: TaskTracker, stop: CancellationToken, demo: bool) -> Result<Rooms, RoomError> {
+    let store = Embedded::open(engine(config), Arc::clone(&clock))?;
+    let store_id = store.store_id();
+    if !demo && let Some(which) = demo::known(config, store_id) {
+        return Err(RoomError::DemoKeys(which));
+    }
+    let ground = Ground { store_id, store: store.clone(), custody: custody(config, store_id, &clock)?, clock: Arc::clone(&clock) };
+    let (forest, recovery) = Forest::open(ground, forest_options(config)).await?;
+    let parts = VaultParts {
+        store_id,
+        store: store.clone(),
+        forest: forest.clone(),
+        signer: read_signer(config)?,
+        log_signer: read_signer(config)?,
+        log_dir: config.log_dir(),
+        clock,
+        options: vault_options(config),
+        tasks,
+        stop,
+    };
+    Ok(Rooms { vault: Vault::open(parts).await?, store, forest, recovery })
+}
+
+/// Writes a new file that is there whole and durable, or not at all.
+///
+/// # Errors
+/// [`RoomError::File`], also if it exists.
+pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), RoomError> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = made.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.map_err(|source| RoomError::File { path: path.to_path_buf(), source })
+}
+
+fn read_signer(config: &Config) -> Result<Signer, RoomError> {
+    let path = &config.paths.signing_key_file;
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| RoomError::File { path: path.clone(), source })?;
+    Ok(Signer::parse(&text)?)
+}
+
+fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Custody>>, RoomError> {
+    let data = config.data_dir();
+    let open = |settings: &CustodySettings| -> Result<Box<dyn Custody>, RoomError> {
+        let CustodySettings::File { path } = settings;
+        match FileCustody::open(path, Some(&data), store_id, Arc::clone(clock)) {
+            Ok(custody) => Ok(Box::new(custody)),
+            Err(source) => Err(RoomError::Custody { path: path.clone(), source }),
+        }
+    };
+    config.custody.iter().map(open).collect()
+}
+
+fn engine(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        block_cache_bytes: usize::try_from(config.cache.blocks_len_bytes).unwrap_or(usize::MAX),
+        reserve_bytes: config.store.reserve_len_bytes,
+        queue_len: config.store.commit_queue_len,
+        ..EmbeddedOptions::new(&config.dir, &config.paths.mirror_dir)
+    }
+}
+
+fn forest_options(config: &Config) -> ForestOptions {
+    ForestOptions {
+        cached_keys: usize::try_from(config.cache.keys_max).unwrap_or(usize::MAX),
+        key_ttl: config.keys_ttl(),
+        ..ForestOptions::default()
+    }
+}
+
+fn vault_options(config: &Config) -> VaultOptions {
+    let suite = match config.sealing.suite {
+        SuiteChoice::Auto => Suite::preferred(),
+        SuiteChoice::Aes256Gcm => Suite::Aes256Gcm,
+        SuiteChoice::XChaCha20Poly1305 => Suite::XChaCha20Poly1305,
+    };
+    VaultOptions {
+        value_len_bytes: config.limits.value_len_bytes,
+        durable_reads: config.audit.reads == AuditReads::Durable,
+        suite,
+        ..VaultOptions::default()
+    }
+}
