@@ -5,4 +5,5 @@ pub mod authz;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod jobs;
 pub mod vault;

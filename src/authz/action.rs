@@ -76,4 +76,6 @@ actions! {
     AuditRead = "audit.read";
     /// Read the store's metrics.
     MetricsRead = "metrics.read";
+    /// End an epoch without a shred.
+    KeyRotate = "key.rotate";
 }

@@ -32,6 +32,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantCreate, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantList, On::Store, Reach::Whole, &[Operator]),
     rule(A::MetricsRead, On::Store, Reach::Whole, &[Operator]),
+    rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
     // The operator's own trail, not a tenant's.
     rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),

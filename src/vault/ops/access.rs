@@ -203,5 +203,6 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::ShredRead => audit::Action::ShredRead,
         ActionKind::AuditRead => audit::Action::AuditRead,
         ActionKind::MetricsRead => audit::Action::MetricsRead,
+        ActionKind::KeyRotate => audit::Action::KeyRotate,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Caller, Missing, Vault, VaultError, plan::entry};
 use crate::{
-    authz::AuditRead,
+    authz::{AuditRead, KeyRotate},
     domain::{CollectionNo, TenantName},
     vault::audit::{Action, Target, TrailPage},
 };
@@ -22,6 +22,36 @@ impl Vault {
         let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
         Ok(self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?)
+    }
+
+    /// Puts the heads of all audit chains that have grown into the control store and the log; how many.
+    ///
+    /// # Errors
+    /// Those of the store and the log.
+    pub async fn checkpoint_heads(&self) -> Result<u64, VaultError> {
+        Ok(self.inner.audit.checkpoint().await?)
+    }
+
+    /// Wipes the keys whose time in memory is over; how many.
+    #[must_use]
+    pub fn forget_keys(&self) -> usize {
+        self.inner.forest.sweep()
+    }
+
+    /// Ends an epoch without a shred: a fresh root, the old one destroyed.
+    ///
+    /// # Errors
+    /// [`VaultError::Forbidden`] for everyone but the operator.
+    pub async fn rotate(&self, caller: &Caller) -> Result<(u64, u64), VaultError> {
+        let (vault, caller) = (self.clone(), caller.clone());
+        self.to_the_end(async move {
+            let system = vault.permit_system::<KeyRotate>(&caller).await?;
+            let report = vault.inner.forest.shred(&[], Vec::new(), Vec::new()).await?;
+            let rotated = Target { epoch: Some(report.record.new_epoch), ..Target::default() };
+            vault.read_receipt(&system, entry(&caller, &system, Action::KeyRotate, CollectionNo::TENANT, rotated)).await?;
+            Ok((report.record.old_epoch.0, report.record.new_epoch.0))
+        })
+        .await
     }
 
     /// The log's signed checkpoint.
