@@ -107,10 +107,15 @@ fn family_settings(options: &EmbeddedOptions, cache: &Cache) -> Options {
 impl Rocks {
     /// Opens a database, or makes it. All its table files are opened and its WAL is read.
     pub(super) fn open(path: &Path, which: Database, options: &EmbeddedOptions, cache: &Cache, create: bool) -> Result<Self, OpenError> {
+        let damaged = |detail| OpenError::Damaged { database: which.name(), detail };
+        // RocksDB would leave an empty directory behind.
+        if !create && !path.join("CURRENT").exists() {
+            return Err(damaged(format!("there is no database at {}", path.display())));
+        }
         let families = [OWN].into_iter().chain(which.spaces().map(family));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(options, cache)));
-        let db = DB::open_cf_descriptors(&settings(which, options, create), path, families)
-            .map_err(|error| OpenError::Damaged { database: which.name(), detail: error.into_string() })?;
+        let db =
+            DB::open_cf_descriptors(&settings(which, options, create), path, families).map_err(|error| damaged(error.into_string()))?;
         Ok(Self { db, which })
     }
 

@@ -9,6 +9,8 @@ use super::super::{
 use super::*;
 use crate::domain::SystemClock;
 
+mod opening;
+
 const STORE: StoreId = StoreId([7; 16]);
 
 /// A store in a directory of its own, small and unsynced: what these tests prove needs no disk.

@@ -1,0 +1,205 @@
+//! A full disk: the reserve in use, the reserve spent, and space coming back. On file systems of limited size, which
+//! need the right to mount; without it these tests fail.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use lethe::vault::store::{
+    Commit, Space, Store as _, StoreError, Tail, Urgency, Write,
+    embedded::{Embedded, EmbeddedOptions, Health},
+};
+use tempfile::TempDir;
+
+use super::{MIB, commit, create, open, options, put};
+
+/// A file system of its own, taken down with the test.
+struct Disk {
+    dir: TempDir,
+}
+
+impl Disk {
+    fn of(bytes: u64) -> Self {
+        let disk = Self { dir: TempDir::new().unwrap() };
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(disk.dir.path()).output().unwrap();
+        assert!(mounted.status.success(), "this test must be able to mount a tmpfs: {}", String::from_utf8_lossy(&mounted.stderr));
+        disk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a failed test may still hold files open.
+        drop(Command::new("umount").arg("-l").arg(self.dir.path()).status());
+    }
+}
+
+/// Takes all the space that is left but `leave` bytes.
+fn fill(path: &Path, leave: u64) {
+    let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
+    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(leave);
+    let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let len = file.metadata().unwrap().len();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, bytes).unwrap();
+}
+
+/// Rows that were answered, by number.
+struct Written {
+    store: Arc<Embedded>,
+    rows: Vec<(Space, u32)>,
+    next: u32,
+}
+
+impl Written {
+    async fn write(&mut self, space: Space, urgency: Urgency) -> Result<(), StoreError> {
+        let n = self.next;
+        let row = put(space, n.to_be_bytes().to_vec(), vec![n.to_le_bytes()[0]; 10_000]);
+        self.store.commit(commit(urgency, vec![row])).await?;
+        self.next += 1;
+        self.rows.push((space, n));
+        Ok(())
+    }
+
+    /// Writes to both databases until one refuses.
+    async fn until_full(&mut self, urgency: Urgency) -> u32 {
+        let before = self.next;
+        loop {
+            for space in [Space::Records, Space::Records, Space::Records, Space::Control] {
+                match self.write(space, urgency).await {
+                    Ok(()) => {}
+                    Err(StoreError::DiskFull) => return self.next - before,
+                    Err(other) => panic!("a full disk is answered as such: {other}"),
+                }
+            }
+        }
+    }
+
+    async fn verify(&self) {
+        for (space, n) in &self.rows {
+            let row = self.store.get(*space, &n.to_be_bytes()).await.unwrap();
+            assert_eq!(row.unwrap(), vec![n.to_le_bytes()[0]; 10_000], "{space:?} {n}");
+        }
+    }
+
+    async fn reopened(mut self, options: &EmbeddedOptions) -> Self {
+        self.store.close();
+        self.store = open(options);
+        self.verify().await;
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_back() {
+    let disk = Disk::of(96 * MIB);
+    let options = options(&disk.path("store"), &disk.path("mirror"));
+    let mut written = Written { store: create(&options), rows: vec![], next: 0 };
+    let (ballast, reserve) = (disk.path("ballast"), options.dir.join("reserve"));
+    fs::write(&ballast, vec![1; 48 * 1024 * 1024]).unwrap();
+    assert!(written.until_full(Urgency::Normal).await > 50);
+    assert_eq!(written.store.health(), Health::EssentialOnly);
+    assert!(!reserve.exists());
+    written.verify().await;
+    // Phase one: the reserve is in use. Deletes, shreds and audited reads write, ordinary commits do not.
+    for space in [Space::Records, Space::Control, Space::DataAudit] {
+        assert_eq!(written.write(space, Urgency::Normal).await, Err(StoreError::DiskFull));
+        written.write(space, Urgency::Essential).await.unwrap();
+    }
+    let essential = written.until_full(Urgency::Essential).await;
+    assert!(essential > 100, "only {essential} essential commits fit");
+    // Phase two: it is spent.
+    assert_eq!(written.write(Space::Records, Urgency::Essential).await, Err(StoreError::DiskFull));
+    assert_eq!(written.store.health(), Health::Full);
+    written.verify().await;
+    // A restart on the full disk loses nothing either.
+    let mut written = written.reopened(&options).await;
+    assert_eq!(written.write(Space::Records, Urgency::Normal).await, Err(StoreError::DiskFull));
+    fs::remove_file(&ballast).unwrap();
+    written.write(Space::Records, Urgency::Normal).await.unwrap();
+    assert_eq!(written.store.health(), Health::Ok);
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), options.reserve_bytes);
+    assert_eq!(written.store.sync_mirror().await, Ok(()));
+    written.reopened(&options).await;
+}
+
+/// Fills the disk after the store has looked at it, as a stranger might.
+struct Stranger {
+    file: PathBuf,
+    told: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Tail for Stranger {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        fill(&self.file, 0);
+        Ok(vec![])
+    }
+
+    fn settled(&mut self, stored: bool) {
+        self.told.lock().unwrap().push(stored);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart() {
+    let disk = Disk::of(96 * MIB);
+    let options = options(&disk.path("store"), &disk.path("mirror"));
+    let mut written = Written { store: create(&options), rows: vec![], next: 0 };
+    for _ in 0..100 {
+        written.write(Space::Records, Urgency::Normal).await.unwrap();
+        written.write(Space::Control, Urgency::Normal).await.unwrap();
+    }
+    let (file, told) = (disk.path("stranger"), Arc::default());
+    // Far larger than what the engine has allocated ahead for its WAL.
+    let row = |n: u8| put(Space::Records, vec![0xff, n], vec![n; 90_000]);
+    let rows = (0..100).map(row).collect();
+    let tail = Stranger { file: file.clone(), told: Arc::clone(&told) };
+    let failed = written.store.commit(Commit { tail: Some(Box::new(tail)), ..commit(Urgency::Normal, rows) }).await;
+    assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
+    assert_eq!(*told.lock().unwrap(), [false]);
+    assert_eq!(written.store.health(), Health::Full);
+    for urgency in [Urgency::Normal, Urgency::Essential] {
+        assert_eq!(written.write(Space::Records, urgency).await, Err(StoreError::DiskFull));
+    }
+    written.verify().await;
+    fs::remove_file(&file).unwrap();
+    written.write(Space::Records, Urgency::Normal).await.unwrap();
+    written.write(Space::Control, Urgency::Normal).await.unwrap();
+    assert_eq!(written.store.health(), Health::Ok);
+    assert_eq!(written.store.get(Space::Records, &[0xff, 0]).await, Ok(None));
+    written.verify().await;
+    let written = written.reopened(&options).await;
+    assert_eq!(written.store.get(Space::Records, &[0xff, 0]).await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_mirror_refuses_control_commits_and_keeps_room_for_essential_ones() {
+    let (disk, mirror) = (Disk::of(128 * MIB), Disk::of(8 * MIB));
+    let options = options(&disk.path("store"), &mirror.path("mirror"));
+    let mut written = Written { store: create(&options), rows: vec![], next: 0 };
+    written.write(Space::Control, Urgency::Normal).await.unwrap();
+    fill(&mirror.path("ballast"), 0);
+    let mut normal = 0;
+    while written.write(Space::Control, Urgency::Normal).await.is_ok() {
+        normal += 1;
+    }
+    assert!(normal < 200, "{normal}");
+    assert_eq!(written.write(Space::Control, Urgency::Normal).await, Err(StoreError::DiskFull));
+    for _ in 0..50 {
+        written.write(Space::Control, Urgency::Essential).await.unwrap();
+    }
+    while written.write(Space::Control, Urgency::Essential).await.is_ok() {}
+    assert_eq!(written.write(Space::Control, Urgency::Essential).await, Err(StoreError::DiskFull));
+    written.write(Space::Records, Urgency::Normal).await.unwrap();
+    fs::remove_file(mirror.path("ballast")).unwrap();
+    written.write(Space::Control, Urgency::Normal).await.unwrap();
+    assert_eq!(written.store.sync_mirror().await, Ok(()));
+    written.reopened(&options).await;
+}
