@@ -2,7 +2,7 @@
 //!
 //! RocksDB must never meet a full disk itself: it would stop the database, and a batch's fate would be unknown. So free
 //! space is read before each group, and a commit is admitted only where it, its copy in a table file, and all that is
-//! still in memory fit. [`Health::Ok`] needs the headroom as well; below it the reserve is given up.
+//! still in memory fit. When the headroom above that is used up, the reserve is given up.
 
 use std::{
     fs::OpenOptions,
@@ -20,6 +20,8 @@ use super::{super::Urgency, options::EmbeddedOptions};
 
 /// Manifests, logs and files that are being replaced.
 const SLACK_BYTES: u64 = 2 * 1024 * 1024;
+/// A commit of this size fits in every state that takes commits.
+const COMMIT_BYTES: u64 = 512 * 1024;
 
 /// What a store can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,7 @@ impl Reserve {
     }
 
     fn judge(&mut self) -> io::Result<bool> {
-        let floor = self.floor(0);
+        let floor = self.floor(COMMIT_BYTES);
         let before = self.health;
         match self.health {
             Health::Ok if self.free < floor.saturating_add(self.headroom) => {
@@ -145,12 +147,12 @@ impl Reserve {
         Ok(before == Health::Ok && self.health != Health::Ok)
     }
 
-    /// Whether a commit may go on that brings the group to `group_bytes`.
-    pub(super) fn admits(&mut self, urgency: Urgency, group_bytes: u64) -> bool {
-        let floor = self.floor(group_bytes);
+    /// Whether a commit may go on that brings the group to `group_bytes`. In [`Health::Ok`] the headroom may be used
+    /// within a group: the next look then gives up the reserve.
+    pub(super) fn admits(&self, urgency: Urgency, group_bytes: u64) -> bool {
+        let fits = self.free >= self.floor(group_bytes);
         match (self.health, urgency) {
-            (Health::Ok, Urgency::Normal) => self.free >= floor.saturating_add(self.headroom),
-            (Health::Ok | Health::EssentialOnly, Urgency::Essential) => self.free >= floor,
+            (Health::Ok, _) | (Health::EssentialOnly, Urgency::Essential) => fits,
             (Health::EssentialOnly, Urgency::Normal) | (Health::Full | Health::Closed, _) => false,
         }
     }
