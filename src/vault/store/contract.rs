@@ -1,5 +1,7 @@
 //! The contract of [`Store`] as a suite of tests that every engine runs: see [`suite`] and its caller.
 
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

@@ -129,7 +129,7 @@ pub trait Tail: Send {
     /// # Errors
     /// A [`StoreError`] fails this commit alone.
     fn rows(&mut self) -> Result<Vec<Write>, StoreError>;
-    /// Told once after [`Tail::rows`]: whether the rows are in the store. On `false`, called in reverse
+    /// Told once after a [`Tail::rows`] that succeeded: whether the rows are in the store. On `false`, called in reverse
     /// order of the group, the tail puts its chain back to where it was.
     fn settled(&mut self, stored: bool);
 }

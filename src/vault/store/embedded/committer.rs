@@ -180,9 +180,9 @@ impl Committer {
         if delta_bytes > 0 {
             let ahead = self.options.mirror_ahead_bytes;
             let keep = if urgency == Urgency::Normal { ahead } else { 0 };
-            self.mirror.allocate(delta_bytes, keep, ahead).map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
-                _ => StoreError::Io(format!("mirror: {error}")),
+            self.mirror.allocate(delta_bytes, keep, ahead).map_err(|error| {
+                let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+                if full { StoreError::DiskFull } else { StoreError::Io(format!("mirror: {error}")) }
             })?;
         }
         Ok(())

@@ -186,7 +186,7 @@ impl Rocks {
 
     /// All rows of all spaces, space by space.
     pub(super) fn rows(&self) -> impl Iterator<Item = io::Result<(Space, Row)>> {
-        self.which.spaces().flat_map(move |space| Rows { rocks: self, space, rows: None, done: false })
+        self.which.spaces().flat_map(move |space| Rows { rocks: self, space, cursor: None, done: false })
     }
 
     /// A row the database keeps about itself.
@@ -260,7 +260,7 @@ impl Rocks {
 struct Rows<'a> {
     rocks: &'a Rocks,
     space: Space,
-    rows: Option<DBRawIterator<'a>>,
+    cursor: Option<DBRawIterator<'a>>,
     done: bool,
 }
 
@@ -271,7 +271,7 @@ impl Iterator for Rows<'_> {
         if self.done {
             return None;
         }
-        let rows = match &mut self.rows {
+        let rows = match &mut self.cursor {
             Some(rows) => {
                 rows.next();
                 rows

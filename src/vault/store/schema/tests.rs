@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+
 use super::*;
 use proptest::prelude::*;
 

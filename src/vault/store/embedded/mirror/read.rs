@@ -41,13 +41,13 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(Kind, &[u8]) -> Option<()>)
     let mut seq = 0;
     loop {
         let frame = match next(&mut input).map_err(at(path.display()))? {
-            Next::End => break,
             Next::Whole(frame) => frame,
             Next::Broken if base.is_none() => return Err(damaged(offset, "the snapshot is not whole")),
             Next::Broken if whole_frame_behind(path, offset).map_err(at(path.display()))? => {
                 return Err(damaged(offset, "a frame is damaged, and whole frames follow"));
             }
-            Next::Broken => break,
+            // A broken frame with nothing whole behind it is a torn end.
+            Next::End | Next::Broken => break,
         };
         if frame.previous != previous {
             return Err(damaged(offset, "a frame does not follow from the one before it"));

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -29,7 +31,9 @@ proptest! {
     fn any_bytes_are_changes_or_refused(body in prop::collection::vec(any::<u8>(), 0..100)) {
         if let Some(writes) = frame::take_writes(&body) {
             let mut again = Vec::new();
-            writes.iter().for_each(|write| frame::put_write(&mut again, write));
+            for write in &writes {
+                frame::put_write(&mut again, write);
+            }
             prop_assert_eq!(again, body);
         }
     }
