@@ -5,5 +5,6 @@ pub mod authz;
 pub mod cli;
 pub mod config;
 pub mod domain;
-pub mod jobs;
+pub mod http;
+pub mod telemetry;
 pub mod vault;

@@ -25,6 +25,7 @@ mod certify;
 mod collections;
 mod delete;
 mod directory;
+mod door;
 mod error;
 mod get;
 mod list;

@@ -1,0 +1,40 @@
+//! `/v1/tenants/{tenant}/audit`: the tenant's own trail.
+
+use axum::extract::State;
+use http::Uri;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::Authenticated;
+use super::extract::path::RawPath;
+use super::extract::query::{Query, page};
+use super::problem::Problem;
+use crate::vault::audit::TrailEntry;
+
+/// A page of the trail, oldest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TrailDocument {
+    /// Entries: what was done, by whom, to what, and the bytes and hash that `lethe audit verify` checks.
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<serde_json::Value>,
+    /// The `after` of the next page; null where nothing more is there yet.
+    next_cursor: Option<String>,
+    /// The `after` from where entries to come can be read.
+    next: String,
+}
+
+/// Read the tenant's audit trail.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "evidence",
+    params(("tenant" = String, Path), ("after" = Option<String>, Query), ("limit" = Option<u64>, Query)),
+    responses((status = 200, body = TrailDocument), (status = 403), (status = 404)))]
+pub(super) async fn read(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<TrailDocument>, Problem> {
+    let query = Query::parse(&uri, &["after", "limit"])?;
+    let page = api.vault().audit_page(&caller, &RawPath::of(&uri).tenant()?, query.text("after"), page::limit(&query)?).await?;
+    let data = page.entries.iter().map(TrailEntry::to_json).collect();
+    Ok(axum::Json(TrailDocument { data, next_cursor: page.more.then(|| page.next.clone()), next: page.next }))
+}

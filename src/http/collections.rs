@@ -1,0 +1,106 @@
+//! `/v1/tenants/{tenant}/collections`: collections and their policies.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::{Authenticated, no_query};
+use super::extract::Json;
+use super::extract::path::RawPath;
+use super::extract::query::{Query, page};
+use super::problem::Problem;
+use crate::domain::{CollectionPolicy, Timestamp};
+use crate::vault::ops::CollectionView;
+
+/// A collection's policy document, as it is sent; its type for serde is [`CollectionPolicy`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the domain's type for OpenAPI, which the domain does not know")]
+pub(super) struct PolicyDocument {
+    /// `collection`, `subject` (the default) or `record`: what one destroyable key protects.
+    shred_unit: Option<String>,
+    /// What kinds of data it holds.
+    categories: Option<Vec<String>>,
+    /// What the data is for.
+    purposes: Option<Vec<String>>,
+    /// `until-deleted` (the default) or an ISO 8601 duration such as `P7Y`.
+    retention: Option<String>,
+    /// `keep` (the default) or `delete`: records that only name a shredded subject second.
+    secondary_subjects: Option<String>,
+}
+
+/// A collection.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CollectionDocument {
+    /// Its name, or a pseudonym once it is shredded.
+    collection: String,
+    /// `active`, `pending` or `shredded`.
+    state: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[serde(flatten)]
+    #[schema(value_type = PolicyDocument)]
+    policy: CollectionPolicy,
+}
+
+impl From<CollectionView> for CollectionDocument {
+    fn from(view: CollectionView) -> Self {
+        Self { collection: view.name, state: view.state, created_at: view.created_at, policy: view.policy }
+    }
+}
+
+/// A page of collections.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CollectionPage {
+    data: Vec<CollectionDocument>,
+    next_cursor: Option<String>,
+}
+
+/// Create a collection, or replace its policy.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/collections/{collection}", tag = "collections",
+    params(("tenant" = String, Path), ("collection" = String, Path)), request_body = PolicyDocument,
+    responses((status = 201, body = CollectionDocument), (status = 200, body = CollectionDocument), (status = 403), (status = 404), (status = 409)))]
+pub(super) async fn put(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    Json(policy): Json<CollectionPolicy>,
+) -> Result<Response, Problem> {
+    let path = RawPath::of(&uri);
+    let view = api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy).await?;
+    let status = if view.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(CollectionDocument::from(view))).into_response())
+}
+
+/// Read a collection's policy.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}", tag = "collections",
+    params(("tenant" = String, Path), ("collection" = String, Path)),
+    responses((status = 200, body = CollectionDocument), (status = 404), (status = 410)))]
+pub(super) async fn read(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<CollectionDocument>, Problem> {
+    no_query(&uri)?;
+    let path = RawPath::of(&uri);
+    let view = api.vault().collection(&caller, &path.tenant()?, &path.collection()?).await?;
+    Ok(axum::Json(view.into()))
+}
+
+/// List the collections that the grant reaches.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/collections", tag = "collections",
+    params(("tenant" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
+    responses((status = 200, body = CollectionPage), (status = 404)))]
+pub(super) async fn list(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<CollectionPage>, Problem> {
+    let query = Query::parse(&uri, page::PARAMETERS)?;
+    let (after, limit) = (page::number_cursor(&query)?, page::limit(&query)?);
+    let (views, next) = api.vault().collections(&caller, &RawPath::of(&uri).tenant()?, after, limit).await?;
+    let data = views.into_iter().map(CollectionDocument::from).collect();
+    Ok(axum::Json(CollectionPage { data, next_cursor: next.map(|next| next.to_string()) }))
+}

@@ -1,0 +1,114 @@
+//! Bodies as they arrive: counted against a limit, and given up when they stall.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+
+use crate::domain::limits::Limit;
+use crate::http::problem::{Code, Problem};
+
+/// Why a body ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum BodyFailure {
+    /// The connection broke, or the message was not what it said it would be.
+    Broken,
+    /// No byte came for the time that is allowed between two.
+    Stalled,
+    /// Longer than this limit.
+    TooLong(Limit),
+}
+
+impl From<BodyFailure> for Problem {
+    fn from(failure: BodyFailure) -> Self {
+        match failure {
+            BodyFailure::Broken => Self::new(Code::IncompleteBody),
+            BodyFailure::Stalled => Self::with(Code::IncompleteBody, "the body made no progress for too long; nothing was stored"),
+            BodyFailure::TooLong(limit) => Self::limit(limit),
+        }
+    }
+}
+
+/// The body's data: fails once it is over `limit`, or makes no progress for `progress_timeout`. Its total time is not limited.
+pub(in crate::http) fn watched(
+    body: Body,
+    progress_timeout: Duration,
+    limit: Limit,
+) -> impl Stream<Item = Result<Bytes, BodyFailure>> + Send {
+    let state = (body.into_data_stream(), 0_u64, false);
+    stream::unfold(state, move |(mut data, seen, ended)| async move {
+        if ended {
+            return None;
+        }
+        let next = match tokio::time::timeout(progress_timeout, data.next()).await {
+            Err(_) => Err(BodyFailure::Stalled),
+            Ok(None) => return None,
+            Ok(Some(Err(_))) => Err(BodyFailure::Broken),
+            Ok(Some(Ok(chunk))) => Ok(chunk),
+        };
+        let seen = seen.saturating_add(next.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        let next = if seen > limit.max { Err(BodyFailure::TooLong(limit)) } else { next };
+        let ended = next.is_err();
+        Some((next, (data, seen, ended)))
+    })
+}
+
+/// The whole of a body that is small by its limit.
+pub(in crate::http) async fn read_all(body: Body, progress_timeout: Duration, limit: Limit) -> Result<Bytes, Problem> {
+    let announced = http_body::Body::size_hint(&body);
+    if announced.lower() > limit.max {
+        return Err(Problem::limit(limit));
+    }
+    let mut chunks = std::pin::pin!(watched(body, progress_timeout, limit));
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        whole.extend_from_slice(&chunk?);
+    }
+    Ok(whole.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::limits;
+
+    const TEN: Limit = Limit { name: "ten", max: 10, unit: "bytes" };
+
+    fn chunks(chunks: Vec<Result<Bytes, std::io::Error>>) -> Body {
+        Body::from_stream(stream::iter(chunks))
+    }
+
+    async fn collect(body: Body) -> (usize, Option<BodyFailure>) {
+        let mut stream = std::pin::pin!(watched(body, Duration::from_millis(50), TEN));
+        let mut len = 0;
+        while let Some(chunk) = stream.next().await {
+            match chunk {
+                Ok(chunk) => len += chunk.len(),
+                Err(failure) => {
+                    assert!(stream.next().await.is_none(), "nothing follows a failure");
+                    return (len, Some(failure));
+                }
+            }
+        }
+        (len, None)
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_at_its_limit_its_break_or_its_stall() {
+        let part = || Ok(Bytes::from_static(b"12345"));
+        assert_eq!(collect(chunks(vec![part(), part()])).await, (10, None));
+        assert_eq!(collect(chunks(vec![part(), part(), part()])).await, (10, Some(BodyFailure::TooLong(TEN))));
+        assert_eq!(collect(chunks(vec![part(), Err(std::io::ErrorKind::ConnectionReset.into())])).await, (5, Some(BodyFailure::Broken)));
+        let stalled = Body::from_stream(stream::iter(vec![part()]).chain(stream::pending()));
+        assert_eq!(collect(stalled).await, (5, Some(BodyFailure::Stalled)));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_announces_too_much_is_refused_unread() {
+        let problem = read_all(Body::from(vec![0; 11]), Duration::from_secs(1), TEN).await.unwrap_err();
+        assert_eq!(problem.code(), Code::LimitExceeded);
+        assert_eq!(read_all(Body::from(vec![0; 10]), Duration::from_secs(1), TEN).await.unwrap().len(), 10);
+        assert_eq!(Problem::from(BodyFailure::TooLong(limits::VALUE_LEN)).code(), Code::TooLarge);
+    }
+}

@@ -1,0 +1,383 @@
+//! Headers with a meaning here: conditions, ranges, subjects, purpose, expiry, idempotency, waiting, custom pairs.
+//!
+//! A header that may come once and comes twice is refused: which one wins would be anybody's guess.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::domain::limits;
+use crate::domain::name::percent_decode;
+use crate::domain::{SubjectId, Timestamp, Version};
+use crate::http::problem::{Code, Problem};
+
+pub(in crate::http) static LETHE_SUBJECT: HeaderName = HeaderName::from_static("lethe-subject");
+pub(in crate::http) static LETHE_PURPOSE: HeaderName = HeaderName::from_static("lethe-purpose");
+pub(in crate::http) static LETHE_EXPIRES_AT: HeaderName = HeaderName::from_static("lethe-expires-at");
+pub(in crate::http) static LETHE_CREATED_AT: HeaderName = HeaderName::from_static("lethe-created-at");
+pub(in crate::http) static LETHE_MODIFIED_AT: HeaderName = HeaderName::from_static("lethe-modified-at");
+pub(in crate::http) static LETHE_NEW_RELATIONSHIP: HeaderName = HeaderName::from_static("lethe-new-relationship");
+pub(in crate::http) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(in crate::http) static PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(in crate::http) const LETHE_META: &str = "lethe-meta-";
+
+fn malformed(name: &HeaderName, form: &str) -> Problem {
+    Problem::told(Code::MalformedHeader, format!("`{name}` must be {form}"))
+}
+
+/// The text of a header that may come once.
+pub(in crate::http) fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(|text| Some(text.trim())).map_err(|_| malformed(name, "visible ASCII")),
+        (Some(_), Some(_)) => Err(malformed(name, "given once")),
+    }
+}
+
+/// What a record must be for a change to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::http) enum Condition {
+    /// Anything.
+    None,
+    /// One of these versions. Empty when only tags were sent that this store never made: nothing matches.
+    Match(Vec<Version>),
+    /// There, in whatever version.
+    MatchAny,
+    /// Not there.
+    NoneMatchAny,
+}
+
+/// `If-Match: "tag", ...` or `*`; `If-None-Match: *`.
+pub(in crate::http) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let none_match = once(headers, &header::IF_NONE_MATCH)?;
+    let matches: Vec<&HeaderValue> = headers.get_all(header::IF_MATCH).iter().collect();
+    match (none_match, matches.as_slice()) {
+        (None, []) => Ok(Condition::None),
+        (Some("*"), []) => Ok(Condition::NoneMatchAny),
+        (Some(_), []) => Err(malformed(&header::IF_NONE_MATCH, "`*`")),
+        (Some(_), _) => Err(malformed(&header::IF_MATCH, "sent without `If-None-Match`")),
+        (None, values) => {
+            let mut versions = Vec::new();
+            for value in values {
+                let text = value.to_str().map_err(|_| malformed(&header::IF_MATCH, ETAGS))?.trim();
+                if text == "*" {
+                    return if values.len() == 1 { Ok(Condition::MatchAny) } else { Err(malformed(&header::IF_MATCH, ETAGS)) };
+                }
+                for tag in text.split(',') {
+                    versions.extend(parse_etag(tag.trim())?);
+                }
+            }
+            Ok(Condition::Match(versions))
+        }
+    }
+}
+
+const ETAGS: &str = "entity tags in double quotes, or `*`";
+
+/// The version of a tag; none if it is a tag, but weak or not one of ours.
+fn parse_etag(tag: &str) -> Result<Option<Version>, Problem> {
+    let (weak, quoted) = tag.strip_prefix("W/").map_or((false, tag), |rest| (true, rest));
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| malformed(&header::IF_MATCH, ETAGS))?;
+    if inner.bytes().any(|byte| byte == b'"' || byte.is_ascii_control() || byte == b' ') {
+        return Err(malformed(&header::IF_MATCH, ETAGS));
+    }
+    Ok(version_of_tag(inner).filter(|_| !weak))
+}
+
+/// The version in a tag's inner text, as bodies of batches carry it too.
+pub(in crate::http) fn version_of_tag(inner: &str) -> Option<Version> {
+    let ours = inner.len() == 16 && inner.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if !ours {
+        return None;
+    }
+    u64::from_str_radix(inner, 16).ok().map(Version)
+}
+
+/// A version's entity tag, in its quotes.
+pub(in crate::http) fn etag(version: Version) -> String {
+    format!("\"{:016x}\"", version.0)
+}
+
+/// One range of a value, as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Range {
+    /// From the first to the last byte, both included; to the end without a last one.
+    From(u64, Option<u64>),
+    /// The last bytes.
+    Last(u64),
+}
+
+/// `Range: bytes=0-99`, `bytes=100-` or `bytes=-100`. Another unit is none of ours, and with `If-Range` the whole value is sent.
+pub(in crate::http) fn range(headers: &HeaderMap) -> Result<Option<Range>, Problem> {
+    const FORM: &str = "one range: `bytes=0-99`, `bytes=100-` or `bytes=-100`";
+    let Some(text) = once(headers, &header::RANGE)? else { return Ok(None) };
+    let (unit, set) = text.split_once('=').ok_or_else(|| malformed(&header::RANGE, FORM))?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") || headers.contains_key(header::IF_RANGE) {
+        return Ok(None);
+    }
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // A number too large for any value is beyond every end, not an error of form.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (first, last) = set.trim().split_once('-').ok_or_else(|| malformed(&header::RANGE, FORM))?;
+    let range = match (first, last) {
+        ("", last) => number(last).map(Range::Last),
+        (first, "") => number(first).map(|first| Range::From(first, None)),
+        (first, last) => {
+            number(first).zip(number(last)).filter(|(first, last)| first <= last).map(|(first, last)| Range::From(first, Some(last)))
+        }
+    };
+    range.map(Some).ok_or_else(|| malformed(&header::RANGE, FORM))
+}
+
+/// `Lethe-Subject: 7, anna%40example.org`: comma-separated, percent-encoded UTF-8.
+pub(in crate::http) fn subjects(headers: &HeaderMap) -> Result<Vec<SubjectId>, Problem> {
+    let mut subjects = Vec::new();
+    for value in headers.get_all(&LETHE_SUBJECT) {
+        let text = value.to_str().map_err(|_| malformed(&LETHE_SUBJECT, "percent-encoded UTF-8"))?;
+        for item in text.split(',') {
+            let decoded =
+                percent_decode(item.trim()).map_err(|error| Problem::told(Code::MalformedHeader, format!("`lethe-subject` {error}")))?;
+            let subject = SubjectId::parse(&decoded).map_err(|error| match error {
+                crate::domain::NameError::TooLong(limit) => Problem::limit(limit),
+                other => Problem::told(Code::MalformedHeader, format!("each of `lethe-subject` {other}")),
+            })?;
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+        }
+    }
+    if subjects.len() as u64 > limits::SUBJECTS_PER_RECORD.max {
+        return Err(Problem::limit(limits::SUBJECTS_PER_RECORD));
+    }
+    Ok(subjects)
+}
+
+/// `Content-Type`, or `application/octet-stream`.
+pub(in crate::http) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let text = once(headers, &header::CONTENT_TYPE)?.unwrap_or("application/octet-stream");
+    check_content_type(text).map(|()| text.to_owned())
+}
+
+/// Checks a content type's form and length.
+pub(in crate::http) fn check_content_type(text: &str) -> Result<(), Problem> {
+    if text.len() as u64 > limits::CONTENT_TYPE_LEN.max {
+        return Err(Problem::limit(limits::CONTENT_TYPE_LEN));
+    }
+    let token =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim_end();
+    let well_formed = essence.split_once('/').is_some_and(|(kind, subkind)| token(kind) && token(subkind));
+    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if well_formed && printable {
+        Ok(())
+    } else {
+        Err(malformed(&header::CONTENT_TYPE, "a media type such as `text/plain; charset=utf-8`"))
+    }
+}
+
+/// `Lethe-Expires-At`, RFC 3339.
+pub(in crate::http) fn expires_at(headers: &HeaderMap) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = once(headers, &LETHE_EXPIRES_AT)? else { return Ok(None) };
+    let time =
+        Timestamp::parse_rfc3339(text).ok_or_else(|| malformed(&LETHE_EXPIRES_AT, "a time of RFC 3339, such as `2030-01-31T12:00:00Z`"))?;
+    Ok(Some(time))
+}
+
+/// `Lethe-Purpose`: one of the collection's purposes.
+pub(in crate::http) fn purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    match once(headers, &LETHE_PURPOSE)? {
+        Some(text) if text.is_empty() || text.len() > 128 => Err(malformed(&LETHE_PURPOSE, "of 1 to 128 bytes")),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+/// `Idempotency-Key`: visible ASCII of at most [`limits::IDEMPOTENCY_KEY_LEN`].
+pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(text) = once(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    if text.len() as u64 > limits::IDEMPOTENCY_KEY_LEN.max {
+        return Err(Problem::limit(limits::IDEMPOTENCY_KEY_LEN));
+    }
+    if text.is_empty() { Err(malformed(&IDEMPOTENCY_KEY, "at least one character")) } else { Ok(Some(text.to_owned())) }
+}
+
+/// `Lethe-New-Relationship: true`.
+pub(in crate::http) fn new_relationship(headers: &HeaderMap) -> Result<bool, Problem> {
+    match once(headers, &LETHE_NEW_RELATIONSHIP)? {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(malformed(&LETHE_NEW_RELATIONSHIP, "`true` or `false`")),
+    }
+}
+
+/// The seconds of `Prefer: wait=N`; other preferences are no concern of ours (RFC 7240).
+pub(in crate::http) fn wait_secs(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    for value in headers.get_all(&PREFER) {
+        for preference in value.to_str().unwrap_or_default().split([',', ';']) {
+            let Some((name, secs)) = preference.split_once('=') else { continue };
+            if !name.trim().eq_ignore_ascii_case("wait") {
+                continue;
+            }
+            let secs: u64 = secs.trim().parse().map_err(|_| malformed(&PREFER, "`wait=` and whole seconds"))?;
+            return if secs > limits::WAIT_SECS.max { Err(Problem::limit(limits::WAIT_SECS)) } else { Ok(Some(secs)) };
+        }
+    }
+    Ok(None)
+}
+
+/// `Lethe-Meta-<name>: value`, the value percent-encoded UTF-8; names in lower case, in the order they came.
+pub(in crate::http) fn custom(headers: &HeaderMap) -> Result<Vec<(String, String)>, Problem> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for (name, value) in headers {
+        let Some(short) = name.as_str().strip_prefix(LETHE_META) else { continue };
+        let text = value.to_str().ok().map(percent_decode).and_then(Result::ok);
+        let text = text.ok_or_else(|| Problem::with(Code::MalformedHeader, "each `lethe-meta-*` must be percent-encoded UTF-8"))?;
+        if short.is_empty() || pairs.iter().any(|(seen, _)| seen == short) {
+            return Err(Problem::with(Code::MalformedHeader, "each `lethe-meta-*` must have a name, given once"));
+        }
+        pairs.push((short.to_owned(), text));
+    }
+    if pairs.len() as u64 > limits::ITEMS_PER_LIST.max {
+        return Err(Problem::limit(limits::ITEMS_PER_LIST));
+    }
+    Ok(pairs)
+}
+
+/// What must be encoded in a header's value: everything but visible ASCII, and what separates or escapes.
+const HEADER_TEXT: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',').add(b';').add(b'"');
+
+/// A header value of these texts, percent-encoded, comma-separated.
+pub(in crate::http) fn encoded_list<'a>(texts: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
+    let mut line = String::new();
+    for text in texts {
+        if !line.is_empty() {
+            line.push(',');
+        }
+        let _ = write!(line, "{}", utf8_percent_encode(text, HEADER_TEXT));
+    }
+    if line.is_empty() { None } else { HeaderValue::from_str(&line).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()));
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(name, value);
+        }
+        map
+    }
+
+    fn code<T: std::fmt::Debug>(result: Result<T, Problem>) -> Code {
+        result.unwrap_err().code()
+    }
+
+    #[test]
+    fn conditions_are_read() {
+        let tag = etag(Version(255));
+        assert_eq!(tag, "\"00000000000000ff\"");
+        let of = |pairs: &[(&str, &str)]| condition(&headers(pairs));
+        assert_eq!(of(&[]).unwrap(), Condition::None);
+        assert_eq!(of(&[("if-none-match", "*")]).unwrap(), Condition::NoneMatchAny);
+        assert_eq!(of(&[("if-match", "*")]).unwrap(), Condition::MatchAny);
+        assert_eq!(of(&[("if-match", &tag)]).unwrap(), Condition::Match(vec![Version(255)]));
+        assert_eq!(of(&[("if-match", &format!("\"x\", W/{tag},{tag}"))]).unwrap(), Condition::Match(vec![Version(255)]));
+        assert_eq!(of(&[("if-match", "\"00000000000000FF\"")]).unwrap(), Condition::Match(vec![]));
+        for bad in [
+            &[("if-match", "00000000000000ff")][..],
+            &[("if-match", "\"a")],
+            &[("if-match", "")],
+            &[("if-match", "*, \"a\"")],
+            &[("if-match", "*"), ("if-match", "\"a\"")],
+            &[("if-none-match", "\"a\"")],
+            &[("if-none-match", "*"), ("if-none-match", "*")],
+            &[("if-none-match", "*"), ("if-match", "*")],
+        ] {
+            assert_eq!(code(of(bad)), Code::MalformedHeader, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        let of = |text: &str| range(&headers(&[("range", text)]));
+        assert_eq!(of("bytes=0-99").unwrap(), Some(Range::From(0, Some(99))));
+        assert_eq!(of("bytes=100-").unwrap(), Some(Range::From(100, None)));
+        assert_eq!(of("bytes=-5").unwrap(), Some(Range::Last(5)));
+        assert_eq!(of("bytes=99999999999999999999-").unwrap(), Some(Range::From(u64::MAX, None)));
+        assert_eq!(of("items=0-1").unwrap(), None);
+        assert_eq!(range(&headers(&[("range", "bytes=0-1"), ("if-range", "\"x\"")])).unwrap(), None);
+        for bad in ["bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=2-1", "bytes=0-1,5-6", "bytes=+1-2", "bytes= -", "bytes=0 - 1"] {
+            assert_eq!(code(of(bad)), Code::MalformedHeader, "{bad}");
+        }
+    }
+
+    #[test]
+    fn subjects_are_read() {
+        let of = |text: &str| subjects(&headers(&[("lethe-subject", text)]));
+        let texts = |text: &str| of(text).unwrap().iter().map(|subject| subject.as_str().to_owned()).collect::<Vec<_>>();
+        assert_eq!(texts("7"), ["7"]);
+        assert_eq!(texts("7, anna%40example.org,M%C3%BCller%2C A,7"), ["7", "anna@example.org", "Müller, A"]);
+        assert!(subjects(&HeaderMap::new()).unwrap().is_empty());
+        for bad in ["", "a,,b", "%", "%zz", "%ff", "a%00b"] {
+            assert_eq!(code(of(bad)), Code::MalformedHeader, "{bad}");
+        }
+        assert_eq!(code(of(&"a".repeat(257))), Code::LimitExceeded);
+        let many: Vec<String> = (0..17).map(|number| number.to_string()).collect();
+        assert_eq!(code(of(&many.join(","))), Code::LimitExceeded);
+        assert_eq!(of(&many[1..].join(",")).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn content_types_are_read() {
+        let of = |text: &str| content_type(&headers(&[("content-type", text)]));
+        assert_eq!(content_type(&HeaderMap::new()).unwrap(), "application/octet-stream");
+        assert_eq!(of("text/plain; charset=utf-8").unwrap(), "text/plain; charset=utf-8");
+        for bad in ["", "text", "/", "text/", "te xt/plain", "text/pl@in", "text/plain/x;a"] {
+            assert_eq!(code(of(bad)), Code::MalformedHeader, "{bad}");
+        }
+        assert_eq!(code(of(&format!("text/{}", "x".repeat(251)))), Code::LimitExceeded);
+        assert_eq!(code(content_type(&headers(&[("content-type", "a/b"), ("content-type", "a/b")]))), Code::MalformedHeader);
+    }
+
+    #[test]
+    fn the_small_ones_are_read() {
+        assert_eq!(expires_at(&headers(&[("lethe-expires-at", "1970-01-01T01:00:01+01:00")])).unwrap(), Some(Timestamp(1_000)));
+        for bad in ["", "tomorrow", "2030-13-01T00:00:00Z", "2030-01-01", "1893456000"] {
+            assert_eq!(code(expires_at(&headers(&[("lethe-expires-at", bad)]))), Code::MalformedHeader, "{bad}");
+        }
+        assert!(new_relationship(&headers(&[("lethe-new-relationship", "true")])).unwrap());
+        assert_eq!(code(new_relationship(&headers(&[("lethe-new-relationship", "yes")]))), Code::MalformedHeader);
+        assert_eq!(wait_secs(&headers(&[("prefer", "respond-async, wait=10")])).unwrap(), Some(10));
+        assert_eq!(wait_secs(&headers(&[("prefer", "return=minimal")])).unwrap(), None);
+        assert_eq!(code(wait_secs(&headers(&[("prefer", "wait=x")]))), Code::MalformedHeader);
+        assert_eq!(code(wait_secs(&headers(&[("prefer", "wait=61")]))), Code::LimitExceeded);
+        assert_eq!(code(idempotency_key(&headers(&[("idempotency-key", "")]))), Code::MalformedHeader);
+        assert_eq!(code(idempotency_key(&headers(&[("idempotency-key", &"k".repeat(256))]))), Code::LimitExceeded);
+        assert_eq!(code(purpose(&headers(&[("lethe-purpose", "")]))), Code::MalformedHeader);
+        let pairs = custom(&headers(&[("lethe-meta-origin", "caf%C3%A9"), ("Lethe-Meta-B", "2")])).unwrap();
+        assert_eq!(pairs, [("origin".to_owned(), "café".to_owned()), ("b".to_owned(), "2".to_owned())]);
+        for bad in [&[("lethe-meta-", "x")][..], &[("lethe-meta-a", "%f")], &[("lethe-meta-a", "1"), ("lethe-meta-a", "2")]] {
+            assert_eq!(code(custom(&headers(bad))), Code::MalformedHeader, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn subjects_sent_back_read_the_same(texts in prop::collection::hash_set("[^\0]{1,40}", 1..5)) {
+            let texts: Vec<String> = texts.into_iter().collect();
+            let value = encoded_list(texts.iter().map(String::as_str)).unwrap();
+            let mut map = HeaderMap::new();
+            map.insert(&LETHE_SUBJECT, value);
+            let read: Vec<String> = subjects(&map).unwrap().iter().map(|subject| subject.as_str().to_owned()).collect();
+            prop_assert_eq!(read, texts);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What every request goes through: an id, a span, limits on its head, a place in the queue, and on the way out
+//! the problem's body, the headers every answer has, the metrics and one log line.
+//!
+//! The route's template is all of the path that is ever logged or measured; its tail and query often hold names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tracing::Instrument as _;
+
+use super::Api;
+use super::extract::path::lower_hex;
+use super::problem::{Code, Problem};
+use crate::domain::{RequestId, limits};
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static CSP: HeaderName = HeaderName::from_static("content-security-policy");
+
+/// The outermost layer.
+pub(super) async fn surround(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let started = api.monotonic();
+    let id = request_id(request.headers()).unwrap_or_else(|| api.make_request_id());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = method_label(request.method());
+    let trace = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
+    let span = tracing::info_span!("request", request_id = %id, method, route, trace_id = tracing::field::Empty);
+    if let Some(trace) = trace {
+        span.record("trace_id", tracing::field::display(&trace.trace_id_text()));
+        crate::telemetry::adopt_parent(&span, trace.trace_id, trace.parent_id, trace.sampled);
+    }
+    request.extensions_mut().insert(id);
+    let mut response = guarded(&api, request, next).instrument(span.clone()).await;
+    finish(&mut response, id);
+
+    let status = response.status().as_u16();
+    let took = api.monotonic().saturating_sub(started);
+    measure(method, &route, status, took);
+    span.in_scope(|| {
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if status >= 500 && status != 503 {
+            tracing::error!(status, duration_us, "request failed");
+        } else {
+            tracing::info!(status, duration_us, "request answered");
+        }
+    });
+    response
+}
+
+/// Lets the request through if its head is within the limits and there is a place for it.
+async fn guarded(api: &Api, request: Request, next: Next) -> Response {
+    if let Err(problem) = check_head(&request) {
+        return problem.into_response();
+    }
+    // Probes and metrics must answer when everything else queues.
+    let probe = request.uri().path().starts_with("/health/") || request.uri().path() == "/metrics";
+    let Ok(place) = Arc::clone(api.places()).try_acquire_owned() else {
+        if probe {
+            return next.run(request).await;
+        }
+        return Problem::new(Code::Busy).into_response();
+    };
+    let response = next.run(request).await;
+    // The place is given back when the body has been sent, not when it begins.
+    response.map(|body| Body::new(Held { body, place }))
+}
+
+pin_project_lite::pin_project! {
+    /// A body that holds on to its place.
+    struct Held<P> {
+        #[pin]
+        body: Body,
+        place: P,
+    }
+}
+
+impl<P> http_body::Body for Held<P> {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn check_head(request: &Request) -> Result<(), Problem> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target as u64 > limits::URI_LEN.max {
+        return Err(Problem::limit(limits::URI_LEN));
+    }
+    let headers = request.headers();
+    if headers.len() as u64 > limits::HEADERS_COUNT.max {
+        return Err(Problem::limit(limits::HEADERS_COUNT));
+    }
+    // As HTTP/2 counts: 32 bytes for each line besides its text.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()).saturating_add(4)).sum();
+    if bytes as u64 > limits::HEADERS_LEN.max {
+        return Err(Problem::limit(limits::HEADERS_LEN));
+    }
+    Ok(())
+}
+
+/// Writes a problem's body and the headers that every answer has.
+fn finish(response: &mut Response, id: RequestId) {
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        metrics::counter!("lethe_http_problems_total", "code" => problem.code().name()).increment(1);
+        let json = problem.to_json(id);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(json.len()));
+        *response.body_mut() = Body::from(json);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(&X_REQUEST_ID, value);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // A value may be HTML of somebody's making; no browser shall run it under this origin.
+    headers.insert(&CSP, HeaderValue::from_static("default-src 'none'; sandbox"));
+}
+
+fn measure(method: &'static str, route: &str, status: u16, took: Duration) {
+    let status = match status {
+        200..=299 => "2xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "other",
+    };
+    metrics::counter!("lethe_http_requests_total", "method" => method, "route" => route.to_owned(), "status" => status).increment(1);
+    metrics::histogram!("lethe_http_request_seconds", "method" => method, "route" => route.to_owned()).record(took.as_secs_f64());
+}
+
+/// A method as a label: clients can invent methods, and must not invent labels.
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Option<RequestId> {
+    lower_hex(headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()))
+}
+
+/// A W3C trace context's parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TraceParent {
+    trace_id: [u8; 16],
+    parent_id: [u8; 8],
+    sampled: bool,
+}
+
+impl TraceParent {
+    /// `00-<32 hex>-<16 hex>-<2 hex>`; anything else is ignored, as the specification has it.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(5, '-');
+        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) || version == "ff" || (version == "00" && parts.next().is_some()) {
+            return None;
+        }
+        let [_version] = hex_bytes::<1>(version)?;
+        let [flags] = hex_bytes::<1>(flags)?;
+        let (trace_id, parent_id) = (hex_bytes::<16>(trace)?, hex_bytes::<8>(parent)?);
+        (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Self { trace_id, parent_id, sampled: flags & 1 == 1 })
+    }
+
+    fn trace_id_text(&self) -> String {
+        hex::encode(self.trace_id)
+    }
+}
+
+fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_parents_are_read_strictly() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parsed = TraceParent::parse(good).unwrap();
+        assert_eq!((parsed.trace_id_text().as_str(), parsed.sampled), ("0af7651916cd43dd8448eb211c80319c", true));
+        assert!(TraceParent::parse("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more").is_some());
+        for bad in [
+            "",
+            "00",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(TraceParent::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_ids_of_the_form_are_taken_from_requests() {
+        let of = |text: &'static str| request_id(&HeaderMap::from_iter([(X_REQUEST_ID.clone(), HeaderValue::from_static(text))]));
+        assert_eq!(of("000102030405060708090a0b0c0d0e0f").unwrap().to_string(), "000102030405060708090a0b0c0d0e0f");
+        for bad in ["", "x", "000102030405060708090A0B0C0D0E0F", "000102030405060708090a0b0c0d0e0f0", "anna@example.org"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `/metrics`: the Prometheus exposition, for the operator: it tells how much the store is used.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+
+use super::Api;
+use super::caller::Authenticated;
+use super::problem::Problem;
+
+/// Read the metrics.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain", body = String), (status = 403)))]
+pub(super) async fn read(Authenticated(caller): Authenticated, State(api): State<Api>) -> Result<Response, Problem> {
+    api.vault().permit_metrics(&caller).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.render_metrics()).into_response())
+}

@@ -1,0 +1,297 @@
+//! What went wrong, as RFC 9457 `application/problem+json`. `docs/errors.md` is the catalogue of the codes.
+//!
+//! A problem says what is wrong and what would be right, in words of ours: nothing a client sent is repeated,
+//! for names and keys are often personal. The body is written by [`super::layers`], which knows the request's id.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::domain::{NameError, RequestId, ShredId, limits::Limit};
+
+macro_rules! codes {
+    ($($name:ident = $status:literal, $code:literal, $title:literal, $help:literal;)*) => {
+        /// A stable code. Clients may rely on it; a new one is a new row, and none ever changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Code {
+            /// All codes, in the order of the catalogue.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code as clients see it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The HTTP status it comes with.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// One line, the same for every problem of this code.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedName = 400, "malformed-name", "A name in the path or body is malformed", "Names of tenants and collections hold a-z, 0-9, '-', '_' and '.'; keys are segments separated by '/', none empty, '.' or '..'.";
+    MalformedHeader = 400, "malformed-header", "A header is malformed", "The detail names the header and its form.";
+    MalformedQuery = 400, "malformed-query", "The query string is malformed", "The detail names the parameter; unknown and repeated ones are refused.";
+    MalformedJson = 400, "malformed-json", "The body is not JSON", "Send one JSON document in UTF-8.";
+    MalformedId = 400, "malformed-id", "An id is malformed", "Ids are 32 hexadecimal digits.";
+    MalformedCursor = 400, "malformed-cursor", "The cursor is not one of this list", "Send the `next_cursor` of the page before, with the same query, or none.";
+    LimitExceeded = 400, "limit-exceeded", "A limit is exceeded", "`limit` names it; docs/limits.md has the table.";
+    IncompleteBody = 400, "incomplete-body", "The body ended early or stalled", "Nothing was stored; send the request again.";
+    Unauthenticated = 401, "unauthenticated", "No valid credential", "Send `Authorization: Bearer <token>` with a token that has neither expired nor been revoked.";
+    Forbidden = 403, "forbidden", "The principal may not do this", "Use a token whose role and narrowing allow it.";
+    NotFound = 404, "not-found", "There is no such thing, or the principal may not know it", "Check the names and whose token was sent.";
+    NoSuchRoute = 404, "no-such-route", "No such route", "/openapi.json lists them.";
+    MethodNotAllowed = 405, "method-not-allowed", "The route does not know this method", "`Allow` lists those it knows.";
+    NameTaken = 409, "name-taken", "The name is or was in use", "Names of tenants and collections are never used again, not even after a shred; choose another.";
+    Conflict = 409, "conflict", "Another request changed the same thing at the same time", "Read it again and repeat the request.";
+    ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
+    IdempotencyInUse = 409, "idempotency-in-use", "The first request with this idempotency key is still running", "Repeat it after a moment.";
+    Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
+    PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
+    TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";
+    UnsupportedMediaType = 415, "unsupported-media-type", "The content type is not one this route takes", "Send `Content-Type: application/json`.";
+    RangeNotSatisfiable = 416, "range-not-satisfiable", "The range lies outside the value", "`Content-Range` of the answer tells the length; ask for one range within it.";
+    InvalidBody = 422, "invalid-body", "The JSON is not of the documented shape", "The detail names the field; unknown and repeated fields are refused.";
+    Unprocessable = 422, "unprocessable", "The request is well-formed and cannot be carried out", "The detail says why.";
+    SubjectRequired = 422, "subject-required", "The collection asks for a subject", "Name the person the record is about in `Lethe-Subject` or `subjects`.";
+    IdempotencyMismatch = 422, "idempotency-mismatch", "The idempotency key was used for another request", "Use a fresh key for each request.";
+    LegalHold = 423, "legal-hold", "A legal hold keeps the data", "Have the hold lifted first.";
+    PreconditionRequired = 428, "precondition-required", "The request must be conditional", "Send `If-Match` or `If-None-Match: *`.";
+    TooManyRequests = 429, "too-many-requests", "Too many requests", "Repeat it after `Retry-After` seconds.";
+    Internal = 500, "internal", "The server failed", "The log has the reason under the request's id; a repeat with an idempotency key is safe.";
+    Busy = 503, "busy", "The server is at its limit", "Repeat it after `Retry-After` seconds.";
+    DiskFull = 503, "disk-full", "The disk is full", "Nothing was stored. Reads, deletes and shreds go on while the reserve lasts.";
+    Unavailable = 503, "unavailable", "The server cannot do this now", "Nothing was done. /health/ready and the log tell more.";
+    ShuttingDown = 503, "shutting-down", "The server is shutting down", "Repeat it after `Retry-After` seconds.";
+}
+
+impl Code {
+    fn status_code(self) -> StatusCode {
+        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// A refusal on its way out.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    limit: Option<Limit>,
+    retry_after_secs: Option<u32>,
+    certificate: Option<ShredId>,
+    value_len: Option<u64>,
+    /// Which operation of a batch.
+    op: Option<usize>,
+}
+
+impl Problem {
+    /// A problem with the code's own advice as detail.
+    #[must_use]
+    pub const fn new(code: Code) -> Self {
+        Self::with(code, code.help())
+    }
+
+    /// A problem with a fixed detail.
+    #[must_use]
+    pub const fn with(code: Code, detail: &'static str) -> Self {
+        Self { code, detail: Cow::Borrowed(detail), limit: None, retry_after_secs: None, certificate: None, value_len: None, op: None }
+    }
+
+    /// A problem with a detail made of our own words: names of fields and headers, positions, limits.
+    #[must_use]
+    pub fn told(code: Code, detail: String) -> Self {
+        Self { detail: Cow::Owned(detail), ..Self::new(code) }
+    }
+
+    /// A limit is exceeded: 413 where it is the body's, 400 otherwise.
+    #[must_use]
+    pub fn limit(limit: Limit) -> Self {
+        let code = if matches!(limit.name, "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len") {
+            Code::TooLarge
+        } else {
+            Code::LimitExceeded
+        };
+        let detail = format!("the limit `{}` is {} {}", limit.name, limit.max, limit.unit);
+        Self { detail: Cow::Owned(detail), limit: Some(limit), ..Self::new(code) }
+    }
+
+    /// A malformed name in `field`.
+    #[must_use]
+    pub fn name(field: &str, error: NameError) -> Self {
+        match error {
+            NameError::TooLong(limit) => {
+                let detail = format!("`{field}` is over the limit `{}` of {} {}", limit.name, limit.max, limit.unit);
+                Self { detail: Cow::Owned(detail), ..Self::limit(limit) }
+            }
+            NameError::Empty
+            | NameError::Alphabet
+            | NameError::Segment
+            | NameError::EncodedSlash
+            | NameError::Nul
+            | NameError::Utf8
+            | NameError::Percent => Self::told(Code::MalformedName, format!("`{field}` {error}")),
+        }
+    }
+
+    /// The same, to be tried again after so many seconds.
+    #[must_use]
+    pub fn retry_after(self, secs: u32) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
+    }
+
+    /// The same, naming the evidence.
+    #[must_use]
+    pub fn certificate(self, certificate: Option<ShredId>) -> Self {
+        Self { certificate, ..self }
+    }
+
+    /// The same, telling the value's length.
+    #[must_use]
+    pub fn value_len(self, len: u64) -> Self {
+        Self { value_len: Some(len), ..self }
+    }
+
+    /// The same, in the batch's operation at that position.
+    #[must_use]
+    pub fn in_op(self, position: usize) -> Self {
+        Self { op: Some(position), ..self }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The body, for a request of that id.
+    #[must_use]
+    pub fn to_json(&self, request: RequestId) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(rename = "type")]
+            kind: String,
+            title: &'static str,
+            status: u16,
+            code: &'static str,
+            detail: &'a str,
+            request_id: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            limit: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            limit_max: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            certificate: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            op: Option<usize>,
+        }
+        let document = Document {
+            kind: format!("urn:lethe:problem:{}", self.code.name()),
+            title: self.code.title(),
+            status: self.code.status(),
+            code: self.code.name(),
+            detail: &self.detail,
+            request_id: request.to_string(),
+            limit: self.limit.map(|limit| limit.name),
+            limit_max: self.limit.map(|limit| limit.max),
+            certificate: self.certificate.map(|id| id.to_string()),
+            op: self.op,
+        };
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+/// Status, headers, and the problem itself as an extension: the outermost layer writes the body.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status_code().into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.code.status() == 503 || self.code.status() == 429 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_secs.unwrap_or(1)));
+        }
+        if let Some(range) = self.value_len.and_then(|len| HeaderValue::from_str(&format!("bytes */{len}")).ok()) {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+        response.extensions_mut().insert(std::sync::Arc::new(self));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::limits;
+
+    #[test]
+    fn the_catalogue_of_the_documents_is_that_of_the_code() {
+        let documents = include_str!("../../docs/errors.md");
+        let rows: Vec<&str> = documents.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = Code::ALL
+            .iter()
+            .map(|code| format!("| `{}` | {} | {} | {} |", code.name(), code.status(), code.title(), code.help()))
+            .collect();
+        assert_eq!(rows, expected, "docs/errors.md and problem.rs differ; the table should read:\n{}", expected.join("\n"));
+    }
+
+    #[test]
+    fn the_limits_of_the_documents_are_those_of_the_code() {
+        let documents = include_str!("../../docs/limits.md");
+        let rows: Vec<&str> =
+            documents.lines().filter(|line| line.starts_with("| `")).map(|line| line.rsplitn(3, '|').last().unwrap()).collect();
+        let expected: Vec<String> =
+            limits::ALL.iter().map(|limit| format!("| `{}` | {} | {} ", limit.name, limit.max, limit.unit)).collect();
+        assert_eq!(
+            rows,
+            expected,
+            "docs/limits.md and domain::limits differ; its first three columns should read:\n{}",
+            expected.join("\n")
+        );
+    }
+
+    #[test]
+    fn codes_are_told_apart_and_statuses_are_those_of_the_design() {
+        for (at, code) in Code::ALL.iter().enumerate() {
+            assert!(Code::ALL.iter().skip(at + 1).all(|other| other.name() != code.name()), "{}", code.name());
+            let designed = [400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 416, 422, 423, 428, 429, 500, 503];
+            assert!(designed.contains(&code.status()), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_a_limit_names_it() {
+        let problem = Problem::limit(limits::LIST_LIMIT);
+        let json: serde_json::Value = serde_json::from_slice(&problem.to_json(RequestId([1; 16]))).unwrap();
+        assert_eq!(json["limit"], "list_limit");
+        assert_eq!(json["limit_max"], 1_000);
+        assert_eq!(json["status"], 400);
+        assert_eq!(json["code"], "limit-exceeded");
+        assert_eq!(json["request_id"], "01".repeat(16));
+        assert_eq!(Problem::limit(limits::VALUE_LEN).code(), Code::TooLarge);
+        assert_eq!(Problem::name("key", NameError::TooLong(limits::KEY_LEN)).code(), Code::LimitExceeded);
+    }
+}

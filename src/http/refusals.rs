@@ -1,0 +1,90 @@
+//! From the vault's errors to problems, exhaustively: a new variant does not compile until it has its problem.
+
+use tracing::error;
+
+use super::problem::{Code, Problem};
+use crate::domain::limits;
+use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+
+impl From<VaultError> for Problem {
+    fn from(failure: VaultError) -> Self {
+        match failure {
+            VaultError::NotFound(missing) => missing.into(),
+            VaultError::Forbidden => Self::new(Code::Forbidden),
+            VaultError::Unauthenticated => Self::new(Code::Unauthenticated),
+            VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
+            VaultError::Conflict(conflict) => conflict.into(),
+            VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
+            VaultError::Unprocessable(rule) => rule.into(),
+            VaultError::Limit(limit) => Self::limit(limit),
+            VaultError::RangeNotSatisfiable { total_len } => Self::new(Code::RangeNotSatisfiable).value_len(total_len),
+            VaultError::Body(body) => body.into(),
+            VaultError::Busy => Self::new(Code::Busy),
+            VaultError::DiskFull => Self::new(Code::DiskFull).retry_after(60),
+            VaultError::Batch { index, source } => Self::from(*source).in_op(index),
+            VaultError::Internal(reason) => {
+                error!(reason, "operation failed");
+                Self::new(Code::Internal)
+            }
+        }
+    }
+}
+
+impl From<Missing> for Problem {
+    fn from(missing: Missing) -> Self {
+        Self::with(
+            Code::NotFound,
+            match missing {
+                Missing::Tenant => "no such tenant, or none that this credential may know",
+                Missing::Collection => "no such collection, or none that this credential may know",
+                Missing::Record => "no such record",
+                Missing::Token => "no such token",
+                Missing::Shred => "no such order or certificate",
+                Missing::Page => "no such page of the log",
+            },
+        )
+    }
+}
+
+impl From<Conflict> for Problem {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::NameTaken => Self::new(Code::NameTaken),
+            Conflict::ShredUnitFixed => Self::new(Code::ShredUnitFixed),
+            Conflict::IdempotencyMismatch => Self::new(Code::IdempotencyMismatch),
+            Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
+        }
+    }
+}
+
+impl From<Unprocessable> for Problem {
+    fn from(rule: Unprocessable) -> Self {
+        // Each rule's text is fixed words of ours, of names of fields and limits.
+        let text = rule.to_string();
+        match rule {
+            Unprocessable::SubjectMissing => Self::told(Code::SubjectRequired, text),
+            Unprocessable::Cursor => Self::told(Code::MalformedCursor, text),
+            Unprocessable::Name(name) => Self::name("name", name),
+            Unprocessable::NotARecordUnit
+            | Unprocessable::ConfirmationMissing
+            | Unprocessable::SystemTenant
+            | Unprocessable::RoleNotOfTenant
+            | Unprocessable::ExpiryInThePast
+            | Unprocessable::DuplicateKey
+            | Unprocessable::NothingNamed
+            | Unprocessable::Metadata(_)
+            | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
+        }
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(body: BodyError) -> Self {
+        match body {
+            BodyError::Aborted => Self::new(Code::IncompleteBody),
+            BodyError::Stalled => Self::with(Code::IncompleteBody, "the body made no progress for too long; nothing was stored"),
+            BodyError::Length => Self::with(Code::IncompleteBody, "the body is not as long as announced; nothing was stored"),
+            BodyError::TooLong => Self::limit(limits::VALUE_LEN),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Every route, in one table. The router is made from it, `/openapi.json` is held against it, and the tests of
+//! access go through it.
+
+use axum::routing::{self, MethodRouter};
+
+use super::{Api, audit, batch, certificates, collections, health, lists, log, metrics, openapi, records, shreds, tenants, tokens};
+
+/// Who may use a route at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: it tells nothing about a tenant.
+    Public,
+    /// Who shows a credential; what it may do is the policy's.
+    Credential,
+}
+
+/// A method on a path.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The method.
+    pub method: &'static str,
+    /// The path's template, as the router reads it; `{*key}` takes the rest of the path.
+    pub path: &'static str,
+    /// Who may use it at all.
+    pub access: Access,
+    /// What answers.
+    pub handler: MethodRouter<Api>,
+}
+
+macro_rules! endpoint {
+    ($method:literal, $verb:ident, $path:expr, $access:ident, $handler:path) => {
+        Endpoint { method: $method, path: $path, access: Access::$access, handler: routing::$verb($handler) }
+    };
+}
+
+const TENANTS: &str = "/v1/tenants";
+const TENANT: &str = "/v1/tenants/{tenant}";
+const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
+const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
+const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
+const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
+const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
+const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+/// The record whose key is empty: refused as a name, not as a route.
+const NO_RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/";
+const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
+const BATCH: &str = "/v1/tenants/{tenant}/batch";
+const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
+const SHRED: &str = "/v1/tenants/{tenant}/shreds/{id}";
+const CERTIFICATE: &str = "/v1/certificates/{id}";
+const AUDIT: &str = "/v1/tenants/{tenant}/audit";
+
+/// All routes.
+#[must_use]
+pub fn endpoints() -> Vec<Endpoint> {
+    vec![
+        endpoint!("POST", post, TENANTS, Credential, tenants::create),
+        endpoint!("GET", get, TENANTS, Credential, tenants::list),
+        endpoint!("GET", get, TENANT, Credential, tenants::read),
+        endpoint!("POST", post, TOKENS, Credential, tokens::create),
+        endpoint!("GET", get, TOKENS, Credential, tokens::list),
+        endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),
+        endpoint!("GET", get, COLLECTIONS, Credential, collections::list),
+        endpoint!("PUT", put, COLLECTION, Credential, collections::put),
+        endpoint!("GET", get, COLLECTION, Credential, collections::read),
+        endpoint!("GET", get, RECORDS, Credential, lists::list),
+        endpoint!("POST", post, QUERY, Credential, lists::query),
+        endpoint!("PUT", put, RECORD, Credential, records::put),
+        endpoint!("GET", get, RECORD, Credential, records::get),
+        endpoint!("HEAD", head, RECORD, Credential, records::head),
+        endpoint!("DELETE", delete, RECORD, Credential, records::delete),
+        endpoint!("POST", post, BATCH, Credential, batch::batch),
+        endpoint!("POST", post, SHREDS, Credential, shreds::order),
+        endpoint!("GET", get, SHRED, Credential, shreds::read),
+        endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
+        endpoint!("GET", get, AUDIT, Credential, audit::read),
+        endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),
+        endpoint!("GET", get, "/log/tile/{*path}", Public, log::tile),
+        endpoint!("GET", get, "/health/live", Public, health::live),
+        endpoint!("GET", get, "/health/ready", Public, health::ready),
+        endpoint!("GET", get, "/metrics", Credential, metrics::read),
+        endpoint!("GET", get, "/openapi.json", Public, openapi::read),
+    ]
+}
+
+/// Routes that only refuse, so that a malformed key is told apart from an unknown route.
+pub(super) fn refusals() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![(NO_RECORD, routing::any(records::without_key))]
+}

@@ -1,0 +1,225 @@
+//! `/v1/tenants/{tenant}/shreds`: ordering a shred, and asking how it goes.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::{Authenticated, no_query};
+use super::extract::Json;
+use super::extract::headers;
+use super::extract::path::RawPath;
+use super::problem::{Code, Problem};
+use super::records::key_in_body;
+use crate::domain::{CollectionName, SubjectId, Timestamp, limits};
+use crate::vault::ops::{ShredOrder, ShredView};
+
+/// What is to be shredded.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    /// The whole tenant.
+    Tenant,
+    /// A collection.
+    Collection,
+    /// Persons, in all collections.
+    Subject,
+    /// One record of a collection whose unit is the record.
+    Record,
+}
+
+/// An order to shred.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderDocument {
+    scope: Scope,
+    /// With scope `subject`.
+    #[serde(default)]
+    subject: Option<String>,
+    /// With scope `subject`: several in one order, and one epoch.
+    #[serde(default)]
+    subjects: Option<Vec<String>>,
+    /// With scopes `collection` and `record`.
+    #[serde(default)]
+    collection: Option<String>,
+    /// With scope `record`.
+    #[serde(default)]
+    key: Option<String>,
+    /// With scope `tenant`: its name, again.
+    #[serde(default)]
+    confirm: Option<String>,
+}
+
+impl OrderDocument {
+    fn parse(self) -> Result<ShredOrder, Problem> {
+        let Self { scope, subject, subjects, collection, key, confirm } = self;
+        match (scope, subject, subjects, collection, key, confirm) {
+            (Scope::Tenant, None, None, None, None, confirm) => Ok(ShredOrder::Tenant { confirm: confirm.unwrap_or_default() }),
+            (Scope::Collection, None, None, Some(collection), None, None) => Ok(ShredOrder::Collection(collection_name(&collection)?)),
+            (Scope::Subject, Some(subject), None, None, None, None) => Ok(ShredOrder::Subjects(vec![subject_id("subject", &subject)?])),
+            (Scope::Subject, None, Some(subjects), None, None, None) => {
+                if subjects.len() as u64 > limits::SHRED_SUBJECTS.max {
+                    return Err(Problem::limit(limits::SHRED_SUBJECTS));
+                }
+                Ok(ShredOrder::Subjects(subjects.iter().map(|subject| subject_id("subjects", subject)).collect::<Result<_, _>>()?))
+            }
+            (Scope::Record, None, None, Some(collection), Some(key), None) => {
+                Ok(ShredOrder::Record { collection: collection_name(&collection)?, key: key_in_body("key", &key)? })
+            }
+            (scope, ..) => Err(Problem::with(
+                Code::InvalidBody,
+                match scope {
+                    Scope::Tenant => "scope `tenant` takes `confirm` only: the tenant's name, again",
+                    Scope::Collection => "scope `collection` takes `collection` only",
+                    Scope::Subject => "scope `subject` takes either `subject` or `subjects`",
+                    Scope::Record => "scope `record` takes `collection` and `key`",
+                },
+            )),
+        }
+    }
+}
+
+fn collection_name(text: &str) -> Result<CollectionName, Problem> {
+    CollectionName::parse(text).map_err(|error| Problem::name("collection", error))
+}
+
+fn subject_id(field: &str, text: &str) -> Result<SubjectId, Problem> {
+    SubjectId::parse(text).map_err(|error| Problem::name(field, error))
+}
+
+/// An order, and how far it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShredDocument {
+    id: String,
+    /// `pending`: unreadable already, its keys about to be destroyed; or `done`.
+    state: &'static str,
+    scope: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    ordered_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    done_at: Option<Timestamp>,
+    /// Where the certificate is, once it is done.
+    certificate: Option<String>,
+    /// The salt of the certificate's commitments, in hexadecimal; null once the tenant is gone.
+    salt: Option<String>,
+    collections: Vec<TotalsDocument>,
+    /// The epochs that carried it out.
+    epochs: Vec<EpochDocument>,
+}
+
+/// What it touched in a collection.
+#[derive(Serialize, ToSchema)]
+struct TotalsDocument {
+    collection: String,
+    /// Keys destroyed.
+    units: u64,
+    /// Records deleted because their unit is not the subject, or by the collection's policy.
+    deleted: u64,
+    /// Records kept that name the subject second.
+    kept: u64,
+}
+
+/// An epoch's step.
+#[derive(Serialize, ToSchema)]
+struct EpochDocument {
+    old: u64,
+    new: u64,
+}
+
+impl From<ShredView> for ShredDocument {
+    fn from(view: ShredView) -> Self {
+        let totals = view.collections.into_iter();
+        Self {
+            id: view.id.to_string(),
+            state: if view.done { "done" } else { "pending" },
+            scope: view.scope,
+            ordered_at: view.ordered_at,
+            done_at: view.done_at,
+            certificate: view.done.then(|| format!("/v1/certificates/{}", view.id)),
+            salt: view.salt,
+            collections: totals
+                .map(|(collection, totals)| TotalsDocument { collection, units: totals.units, deleted: totals.deleted, kept: totals.kept })
+                .collect(),
+            epochs: view.epochs.into_iter().map(|(old, new)| EpochDocument { old, new }).collect(),
+        }
+    }
+}
+
+fn answer(view: ShredView) -> Response {
+    let status = if view.done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (status, axum::Json(ShredDocument::from(view))).into_response()
+}
+
+fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    Ok(headers::wait_secs(head)?.map(Duration::from_secs))
+}
+
+/// Order a shred.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
+    params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds")), request_body = OrderDocument,
+    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument), (status = 403), (status = 404), (status = 410), (status = 422), (status = 423)))]
+pub(super) async fn order(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+    Json(body): Json<OrderDocument>,
+) -> Result<Response, Problem> {
+    no_query(&uri)?;
+    let view = api.vault().order_shred(&caller, &RawPath::of(&uri).tenant()?, body.parse()?, wait(&head)?).await?;
+    Ok(answer(view))
+}
+
+/// Ask how a shred goes.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shreds/{id}", tag = "shreds",
+    params(("tenant" = String, Path), ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds")),
+    responses((status = 200, body = ShredDocument), (status = 202, body = ShredDocument), (status = 404)))]
+pub(super) async fn read(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+) -> Result<Response, Problem> {
+    no_query(&uri)?;
+    let path = RawPath::of(&uri);
+    let view = api.vault().shred(&caller, &path.tenant()?, path.shred()?, wait(&head)?).await?;
+    Ok(answer(view))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::extract::json;
+    use super::*;
+
+    fn parse(text: &str) -> Result<ShredOrder, Code> {
+        let document: OrderDocument = json::parse(text.as_bytes()).map_err(|problem| problem.code())?;
+        document.parse().map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn each_scope_takes_its_own_fields() {
+        assert!(matches!(parse(r#"{"scope":"tenant","confirm":"acme"}"#), Ok(ShredOrder::Tenant { confirm }) if confirm == "acme"));
+        assert!(matches!(parse(r#"{"scope":"collection","collection":"crm"}"#), Ok(ShredOrder::Collection(_))));
+        assert!(matches!(parse(r#"{"scope":"subject","subject":"7"}"#), Ok(ShredOrder::Subjects(subjects)) if subjects.len() == 1));
+        assert!(matches!(parse(r#"{"scope":"subject","subjects":["7","8"]}"#), Ok(ShredOrder::Subjects(subjects)) if subjects.len() == 2));
+        assert!(matches!(parse(r#"{"scope":"record","collection":"crm","key":"a/b"}"#), Ok(ShredOrder::Record { .. })));
+        for (text, code) in [
+            (r#"{}"#, Code::InvalidBody),
+            (r#"{"scope":"everything"}"#, Code::InvalidBody),
+            (r#"{"scope":"subject"}"#, Code::InvalidBody),
+            (r#"{"scope":"subject","subject":"7","subjects":["8"]}"#, Code::InvalidBody),
+            (r#"{"scope":"subject","subject":"7","collection":"crm"}"#, Code::InvalidBody),
+            (r#"{"scope":"record","collection":"crm"}"#, Code::InvalidBody),
+            (r#"{"scope":"collection","collection":"crm","key":"a"}"#, Code::InvalidBody),
+            (r#"{"scope":"tenant","confirm":"acme","collection":"crm"}"#, Code::InvalidBody),
+            (r#"{"scope":"subject","subject":""}"#, Code::MalformedName),
+            (r#"{"scope":"collection","collection":"../x"}"#, Code::MalformedName),
+        ] {
+            assert_eq!(parse(text).map(|_| ()), Err(code), "{text}");
+        }
+    }
+}

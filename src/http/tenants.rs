@@ -1,0 +1,104 @@
+//! `/v1/tenants`: the operator's.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::{Authenticated, no_query};
+use super::extract::Json;
+use super::extract::path::RawPath;
+use super::extract::query::{Query, page};
+use super::problem::Problem;
+use crate::domain::TenantName;
+use crate::vault::ops::TenantView;
+
+/// A tenant to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTenant {
+    /// Its name; names are never used again.
+    #[schema(example = "acme")]
+    tenant: String,
+    /// Whether a write to an unknown collection makes it, with the default policy.
+    #[serde(default)]
+    create_collections_on_write: bool,
+}
+
+/// A tenant that was created.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CreatedTenant {
+    tenant: String,
+    /// The first owner's token; shown once.
+    token: String,
+}
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TenantDocument {
+    /// Its name, or a pseudonym once it is shredded.
+    tenant: String,
+    /// `active`, `pending` or `shredded`.
+    state: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: crate::domain::Timestamp,
+    create_collections_on_write: bool,
+}
+
+impl From<TenantView> for TenantDocument {
+    fn from(view: TenantView) -> Self {
+        Self { tenant: view.name, state: view.state, created_at: view.created_at, create_collections_on_write: view.create_on_write }
+    }
+}
+
+/// A page of tenants.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TenantPage {
+    data: Vec<TenantDocument>,
+    next_cursor: Option<String>,
+}
+
+/// Create a tenant, with its first owner's token.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = NewTenant,
+    responses((status = 201, body = CreatedTenant), (status = 403), (status = 409)))]
+pub(super) async fn create(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    Json(body): Json<NewTenant>,
+) -> Result<Response, Problem> {
+    let name = TenantName::parse(&body.tenant).map_err(|error| Problem::name("tenant", error))?;
+    let minted = api.vault().create_tenant(&caller, name, body.create_collections_on_write).await?;
+    let created = CreatedTenant { tenant: body.tenant, token: minted.text.to_string() };
+    Ok((StatusCode::CREATED, axum::Json(created)).into_response())
+}
+
+/// List the tenants, in the order they were made.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants",
+    params(("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
+    responses((status = 200, body = TenantPage), (status = 403)))]
+pub(super) async fn list(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<TenantPage>, Problem> {
+    let query = Query::parse(&uri, page::PARAMETERS)?;
+    let (after, limit) = (page::number_cursor(&query)?, page::limit(&query)?);
+    let (views, next) = api.vault().tenants(&caller, after, limit).await?;
+    let data = views.into_iter().map(TenantDocument::from).collect();
+    Ok(axum::Json(TenantPage { data, next_cursor: next.map(|next| next.to_string()) }))
+}
+
+/// Read a tenant's state.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path)),
+    responses((status = 200, body = TenantDocument), (status = 404), (status = 410)))]
+pub(super) async fn read(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<TenantDocument>, Problem> {
+    no_query(&uri)?;
+    let view = api.vault().tenant(&caller, &RawPath::of(&uri).tenant()?).await?;
+    Ok(axum::Json(view.into()))
+}
