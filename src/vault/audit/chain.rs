@@ -1,4 +1,4 @@
-//! The hash chain over entries: h_0 binds store, tenant and writer; `h_i = SHA-256(h_(i-1) | be32(len) | entry)`.
+//! The hash chain over entries: `h_0` binds store, tenant and writer; `h_i = SHA-256(h_(i-1) | be32(len) | entry)`.
 
 use crate::{
     domain::{StoreId, TenantNo, WriterId},
@@ -46,13 +46,13 @@ impl Trail {
     }
 }
 
-/// h_0 of a writer's chain of a tenant.
+/// `h_0` of a writer's chain of a tenant.
 #[must_use]
 pub fn start(store: &StoreId, tenant: TenantNo, writer: WriterId) -> ChainHash {
     hash::of_fields(Purpose::AuditChain, &[&store.0, &tenant.to_be_bytes(), &writer.to_be_bytes()])
 }
 
-/// h_i from h_(i-1) and the entry's encoding.
+/// `h_i` from `h_(i-1)` and the entry's encoding.
 #[must_use]
 pub fn next(previous: &ChainHash, entry: &[u8]) -> ChainHash {
     let len = u32::try_from(entry.len()).unwrap_or(u32::MAX);

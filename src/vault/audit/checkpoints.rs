@@ -263,9 +263,9 @@ pub(super) async fn control_mark(store: &dyn Store) -> Result<u64, AuditError> {
 
 /// Which entries known to control are not in the data store. Asked only where the data store's mark is behind.
 pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<Vec<LostTail>, AuditError> {
-    let mut lost = Vec::new();
+    let mut tails = Vec::new();
     if number(store.get(Space::Index, &schema::audit_mark()).await?)? >= control_mark {
-        return Ok(lost);
+        return Ok(tails);
     }
     let mut range = schema::table(schema::Table::AuditHead);
     loop {
@@ -278,13 +278,13 @@ pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<V
                 let from = last.saturating_add(1);
                 let is_stated = head.gap_from != 0 && head.gap_from <= from;
                 if last < head.head.seq && !is_stated {
-                    lost.push(LostTail { tenant, gap: Gap { writer, from, to: head.head.seq } });
+                    tails.push(LostTail { tenant, gap: Gap { writer, from, to: head.head.seq } });
                 }
             }
         }
         match rows.last() {
             Some(last) if rows.len() == SCAN_LEN => range = range.after(&last.key),
-            Some(_) | None => return Ok(lost),
+            Some(_) | None => return Ok(tails),
         }
     }
 }
@@ -295,9 +295,9 @@ async fn last_present(store: &dyn Store, tenant: TenantNo, writer: WriterId, seq
     let mut probe = seq;
     while absent.saturating_sub(present) > 1 {
         if store.get(Space::DataAudit, &schema::audit(tenant, writer, probe)).await?.is_some() {
-            present = probe
+            present = probe;
         } else {
-            absent = probe
+            absent = probe;
         }
         probe = present.midpoint(absent);
     }

@@ -1,6 +1,6 @@
 //! The room as a whole: entries through commits, restarts, restores, exports.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     entry::tests::read_entry,
@@ -15,8 +15,12 @@ use super::{
 use crate::{
     domain::{Clock, TenantNo, WriterId},
     vault::{
-        keys::UnitRef,
-        store::{Commit, Database, Durability, Space, Store, StoreError, Urgency, Write, schema},
+        keys::{Custody, FileCustody, Forest, ForestOptions, Ground, UnitRef},
+        store::{
+            Check, Commit, Database, Durability, Expect, Space, Store, StoreError, Urgency, Write,
+            embedded::{Embedded, EmbeddedOptions},
+            schema,
+        },
     },
 };
 
@@ -470,4 +474,123 @@ async fn a_rewritten_chain_contradicts_the_head_in_the_log() {
     let other = note::Signer::from_seed("lethe/test", &[4; 32]).unwrap().verifier();
     assert!(verify_trail(&STORE, TENANT, [], &heads, &other).is_err(), "heads of another key are no heads");
     assert!(verify_trail(&STORE, TENANT, ["{}"], &heads, &key()).is_err());
+}
+
+/// The real engine: groups of commits, some of which fail their checks, and a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_stay_whole_through_the_engines_groups_and_a_restart() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(crate::domain::SystemClock);
+    let options =
+        || EmbeddedOptions { danger_skip_sync: true, ..EmbeddedOptions::new(dir.path().join("store"), dir.path().join("mirror")) };
+    Embedded::create(&options(), STORE).unwrap();
+    FileCustody::create(&dir.path().join("custody"), STORE).unwrap();
+    let ground = |store: Arc<dyn Store>| {
+        let custody: Box<dyn Custody> = Box::new(FileCustody::open(&dir.path().join("custody"), None, STORE, clock.clone()).unwrap());
+        Ground { store_id: STORE, store, custody: vec![custody], clock: clock.clone() }
+    };
+    let store: Arc<dyn Store> = Embedded::open(options(), clock.clone()).unwrap();
+    let forest = Forest::create(ground(store.clone()), ForestOptions::default()).await.unwrap();
+    let unit = forest.make_unit(TenantNo::SYSTEM).await.unwrap();
+    let log = dir.path().join("log");
+    let open = |store, forest| Audit::open(store, forest, STORE, clock.clone(), &log, Site::signer(), AuditOptions::default());
+    let (audit, _) = open(store.clone(), forest).await.unwrap();
+    let worker = |number: u8| {
+        let (audit, store) = (audit.clone(), store.clone());
+        async move {
+            for round in 0..10_u8 {
+                let (tail, pending) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, number)).await.unwrap();
+                // Every third commit is refused: its entry must take no number.
+                let refused = round % 3 == 0;
+                let check =
+                    Check { space: Space::Records, key: "absent".into(), expect: if refused { Expect::Present } else { Expect::Absent } };
+                let commit = Commit {
+                    checks: vec![check],
+                    writes: vec![],
+                    tail: Some(tail),
+                    durability: Durability::Written,
+                    urgency: Urgency::Normal,
+                };
+                assert_eq!(store.commit(commit).await.is_err(), refused);
+                assert_eq!(pending.settle().is_err(), refused);
+            }
+            audit.append(Trail::Control, unit, read_entry(TENANT.0, number), Durability::Written).await.unwrap();
+        }
+    };
+    futures_util::future::join_all((0..50).map(worker)).await;
+    audit.checkpoint().await.unwrap();
+    let lines = export(&audit, unit).await;
+    assert_eq!(lines.len(), 50 * 6 + 50);
+    assert_eq!(verify(&lines, &audit.heads(TENANT).await.unwrap()).verdict, Verdict::Ok);
+    drop(audit);
+    drop(store);
+    let store: Arc<dyn Store> = Embedded::open(options(), clock.clone()).unwrap();
+    let (forest, _) = Forest::open(ground(store.clone()), ForestOptions::default()).await.unwrap();
+    let (audit, lost) = open(store, forest).await.unwrap();
+    assert_eq!(lost, []);
+    assert_eq!(write(&audit, Trail::Data, unit, 1).await, 1);
+    let report = verify(&export(&audit, unit).await, &audit.heads(TENANT).await.unwrap());
+    assert_eq!((report.verdict, report.entries, report.chains), (Verdict::Ok, 351, 3));
+}
+
+#[test]
+fn the_format_document_shows_what_the_code_computes() {
+    let document = include_str!("../../../docs/format.md");
+    let joined: String = document.split_whitespace().collect();
+    let (store, tenant, writer) = (crate::domain::StoreId([0x11; 16]), TenantNo(5), WriterId(3));
+    let entry = read_entry(5, 9).encode(crate::domain::Timestamp(1_790_000_000_000)).unwrap();
+    let start = chain::start(&store, tenant, writer);
+    let hash = chain::next(&start, &entry);
+    let head = heads::Head { seq: 1, hash, time: crate::domain::Timestamp(0) };
+    let commitments = commitments::Commitments::from_salt([1; 32]);
+    let computed = [
+        entry.clone(),
+        start.to_vec(),
+        hash.to_vec(),
+        heads::commitment(&[0x22; 32], &store, tenant, writer, &head).to_vec(),
+        commitments.commit(commitments::Label::Target, 3, b"ann").to_vec(),
+    ];
+    for value in computed {
+        assert!(joined.contains(&hex::encode(&value)), "docs/format.md does not show {}", hex::encode(&value));
+    }
+    let actions = Action::ALL.iter().map(|item| (item.code(), item.name()));
+    let roles = Role::ALL.iter().map(|item| (item.code(), item.name()));
+    for (code, name) in actions.chain(roles).chain(Reason::ALL.iter().map(|item| (item.code(), item.name()))) {
+        assert!(document.contains(&format!("{code} `{name}`")), "docs/format.md does not name {code} `{name}`");
+    }
+}
+
+/// CE-14: the published statement has its ten items, each answered, and says no more than the design does.
+#[test]
+fn the_statement_on_cryptographic_erasure_has_its_ten_items() {
+    let statement: serde_json::Value = serde_json::from_str(include_str!("../../../docs/ce-statement.json")).unwrap();
+    let statement = statement.as_object().unwrap();
+    assert_eq!(statement.keys().map(String::as_str).collect::<Vec<_>>(), ["format", "items", "statement"]);
+    assert_eq!(statement["format"], 1);
+    assert_eq!(statement["statement"], "cryptographic erasure following the principles of NIST SP 800-88; custody: <kind, level>");
+    let items = statement["items"].as_array().unwrap();
+    let ids = [
+        "make-model-version-media",
+        "key-generation",
+        "media-encryption",
+        "key-level-and-wrapping",
+        "data-areas-addressed",
+        "key-life-cycle-management",
+        "key-sanitization-technique",
+        "key-escrow-or-injection",
+        "error-condition-handling",
+        "interface-clarity",
+    ];
+    assert_eq!(items.iter().map(|item| item["id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
+    for item in items {
+        let fields = item.as_object().unwrap();
+        assert_eq!(fields.len(), 3, "{item}: id, statement, limits");
+        assert!(fields["statement"].as_str().is_some_and(|text| text.len() >= 40), "{item}");
+        assert!(fields["limits"].is_string(), "{item}");
+    }
+    let text = items.iter().map(ToString::to_string).collect::<String>().to_lowercase();
+    for claim in ["purge", "destroyed media", "certified", "unrecoverable"] {
+        assert!(!text.contains(claim), "nothing may claim {claim:?}");
+    }
+    assert!(text.contains(env!("CARGO_PKG_NAME")) && text.contains(concat!("lethe ", env!("CARGO_PKG_VERSION"))));
 }

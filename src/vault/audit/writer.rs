@@ -124,8 +124,8 @@ impl Audit {
         let chain = self.chain(trail, entry.tenant).await?;
         let written = Arc::new(AtomicU64::new(0));
         let receipt = PendingReceipt { tenant: entry.tenant, writer: trail.writer(self.0.start), written: Arc::clone(&written) };
-        let tail = ChainTail { inner: Arc::clone(&self.0), trail, unit, entry, chain, before: None, written };
-        Ok((Box::new(tail), receipt))
+        let link = ChainTail { inner: Arc::clone(&self.0), trail, unit, entry, chain, before: None, written };
+        Ok((Box::new(link), receipt))
     }
 
     /// Writes an entry by itself: a read, a denial. Answers when it is as durable as asked.
@@ -147,8 +147,8 @@ impl Audit {
     ) -> Result<Receipt, AuditError> {
         let mut tries = TRIES;
         loop {
-            let (tail, receipt) = self.tail(trail, unit, entry.clone()).await?;
-            let commit = Commit { checks: Vec::new(), writes: writes.clone(), tail: Some(tail), durability, urgency: Urgency::Essential };
+            let (link, receipt) = self.tail(trail, unit, entry.clone()).await?;
+            let commit = Commit { checks: Vec::new(), writes: writes.clone(), tail: Some(link), durability, urgency: Urgency::Essential };
             tries = tries.saturating_sub(1);
             match self.0.store.commit(commit).await {
                 Ok(_) => return receipt.settle(),
