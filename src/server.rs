@@ -1,0 +1,182 @@
+//! The composition root: opens the rooms in their order, binds the door, serves, and goes down in the reverse order.
+//!
+//! Going down: the door closes, open connections finish their requests, then the operations' tasks end, then the
+//! engine closes. Each step has its time; what is not done by then is cut, and nothing acknowledged is lost by that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::config::{Config, LogFormat};
+use crate::domain::{Clock, SystemClock};
+use crate::http::door::{Door, DoorError, DoorOptions};
+use crate::http::tls::{Certificate, TlsError};
+use crate::http::{self, Api, HttpOptions};
+use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
+use crate::vault::crypto::random;
+use crate::vault::keys::hygiene;
+
+mod demo;
+pub mod rooms;
+
+pub use crate::http::tasks::Tasks;
+pub use rooms::{RoomError, Rooms};
+
+/// How to start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Start {
+    /// Serve although the keys are those of the demonstration.
+    pub demo: bool,
+}
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A room did not open.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The door did not open.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Logs or traces cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The operating system's signals cannot be had.
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    /// Requests or background work were cut at the end of their time.
+    #[error("not everything ended in time; what was acknowledged is stored")]
+    CutShort,
+}
+
+/// A server at work.
+pub struct Server {
+    rooms: Rooms,
+    url: String,
+    certificate: Option<Arc<Certificate>>,
+    /// Connections.
+    doors: Tasks,
+    /// The operations' own.
+    work: Tasks,
+    drain_timeout: Duration,
+    telemetry: TelemetryGuard,
+}
+
+/// Starts a server as a process of its own: logs, process hygiene, rooms, door.
+///
+/// # Errors
+/// [`ServerError`]; nothing is served then.
+pub async fn start(config: Config, start: Start) -> Result<Server, ServerError> {
+    let format = config.log.format == LogFormat::Json;
+    let options =
+        TelemetryOptions { log_filter: config.log.level.clone(), json: format, otlp_endpoint: config.telemetry.otlp_endpoint.clone() };
+    // Fails only where the process has a provider already, which is then the one to use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let guard = telemetry::install(&options)?;
+    let hygiene = hygiene::apply();
+    if !hygiene.no_core_dumps || !hygiene.not_dumpable {
+        warn!(no_core_dumps = hygiene.no_core_dumps, not_dumpable = hygiene.not_dumpable, "the process's memory may be dumped");
+    }
+    info!(lockable_bytes = hygiene.lockable_bytes, "keys are held in locked memory as far as the limit allows");
+    let mut server = open(config, start, Arc::new(SystemClock)).await?;
+    server.telemetry = guard;
+    Ok(server)
+}
+
+/// Opens rooms and door with the time of `clock`, leaving the process as it is: for tests, of which one process runs many.
+///
+/// # Errors
+/// [`ServerError`]; nothing is served then.
+pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result<Server, ServerError> {
+    let metrics = telemetry::metrics_handle();
+    let (doors, work) = (Tasks::default(), Tasks::default());
+    let certificate = match (&config.server.tls_cert_file, &config.server.tls_key_file) {
+        (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
+        (None, _) | (_, None) => None,
+    };
+    let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+    let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
+    info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
+
+    let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
+    let http_options = HttpOptions { progress_timeout: stall_timeout, value_len_bytes: config.limits.value_len_bytes, ..HttpOptions::default() };
+    let api = Api::new(rooms.vault.clone(), http_options, metrics, doors.clone(), random::bytes());
+    let door_options = DoorOptions {
+        max_connections: config.server.connections_max,
+        head_timeout: Duration::from_secs(config.server.header_timeout_secs),
+        progress_timeout: stall_timeout,
+    };
+    let door = Door::bind(config.server.listen, tls, door_options).await?;
+    let url = door.url();
+    drop(doors.spawn(door.serve(http::router(&api), doors.clone())));
+    info!(url, "serving");
+    let drain_timeout = Duration::from_secs(config.server.drain_timeout_secs);
+    Ok(Server { rooms, url, certificate, doors, work, drain_timeout, telemetry: TelemetryGuard::default() })
+}
+
+impl Server {
+    /// Where it answers, with the real port.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The rooms behind the door.
+    #[must_use]
+    pub const fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Serves until SIGTERM or SIGINT, reading the certificate again at each SIGHUP; then goes down.
+    ///
+    /// # Errors
+    /// [`ServerError::CutShort`].
+    pub async fn wait(self) -> Result<(), ServerError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(ServerError::Signals)?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload_certificate(),
+            }
+        }
+        self.stop().await
+    }
+
+    /// Reads the certificate again; the old one stays if that fails.
+    pub fn reload_certificate(&self) {
+        match self.certificate.as_ref().map(|certificate| certificate.reload()) {
+            None => info!("no certificate to reload: this is plain HTTP"),
+            Some(Ok(())) => info!("certificate reloaded"),
+            Some(Err(error)) => error!(%error, "certificate not reloaded; the old one stays"),
+        }
+    }
+
+    /// Goes down.
+    ///
+    /// # Errors
+    /// [`ServerError::CutShort`].
+    pub async fn stop(self) -> Result<(), ServerError> {
+        info!("going down");
+        let requests = self.doors.drain(self.drain_timeout).await;
+        let work = self.work.drain(self.drain_timeout).await;
+        let store = Arc::clone(&self.rooms.store);
+        // A thread of its own: closing blocks until what waits is synced.
+        let (closed, wait) = tokio::sync::oneshot::channel();
+        let closer = std::thread::spawn(move || {
+            store.close();
+            let _ = closed.send(());
+        });
+        let _ = wait.await;
+        drop(closer);
+        drop(self.telemetry);
+        if requests && work { Ok(()) } else { Err(ServerError::CutShort) }
+    }
+}
