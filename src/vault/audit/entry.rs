@@ -109,7 +109,9 @@ impl Entry {
         let mut field = |bit: u16, present: bool, parts: &[&[u8]]| {
             if present {
                 flags |= 1 << bit;
-                parts.iter().for_each(|part| out.extend_from_slice(part));
+                for part in parts {
+                    out.extend_from_slice(part);
+                }
             }
         };
         let target = &self.target;

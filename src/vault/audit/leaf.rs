@@ -23,9 +23,9 @@ pub enum Leaf {
         old: Epoch,
         /// After.
         new: Epoch,
-        /// C_e.
+        /// `C_e`.
         old_root_commitment: Hash,
-        /// C_(e+1).
+        /// `C_(e+1)`.
         new_root_commitment: Hash,
         /// SHA-256 of the new root page.
         root_page_hash: Hash,

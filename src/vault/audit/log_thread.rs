@@ -16,6 +16,8 @@ const QUEUE_LEN: usize = 1_024;
 /// Leaves of one checkpoint.
 const BATCH_LEN: usize = 256;
 
+/// A leaf, and who waits for its index.
+type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, LogError>>);
 type Reading = Box<dyn FnOnce(&Log) + Send>;
 
 enum Job {
@@ -104,7 +106,7 @@ fn run(mut log: Log, jobs: &Receiver<Job>) {
     }
 }
 
-fn append(log: &mut Log, batch: Vec<(Vec<u8>, oneshot::Sender<Result<u64, LogError>>)>) {
+fn append(log: &mut Log, batch: Vec<Waiting>) {
     let leaves: Vec<&[u8]> = batch.iter().map(|(leaf, _)| leaf.as_slice()).collect();
     match log.append(&leaves) {
         Ok(first) => (first..).zip(batch).for_each(|(index, (_, answer))| drop(answer.send(Ok(index)))),

@@ -46,6 +46,9 @@ impl Default for AuditOptions {
     }
 }
 
+/// The chains in memory.
+type Chains = HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>;
+
 /// The audit room of a store. Cheap to clone.
 #[derive(Clone)]
 pub struct Audit(pub(super) Arc<Inner>);
@@ -59,7 +62,7 @@ pub(super) struct Inner {
     pub(super) log: LogThread,
     /// This process start's leased number.
     start: u64,
-    chains: Mutex<HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>>,
+    chains: Mutex<Chains>,
     /// Held while a chain comes into memory, so that none comes twice.
     loading: tokio::sync::Mutex<()>,
     /// The number of the last checkpoint; held while one is made.
@@ -105,7 +108,7 @@ impl Audit {
         let start = forest.lease(LeaseKind::AuditWriter).await?;
         let mark = checkpoints::control_mark(store.as_ref()).await?;
         let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
-        let chains = Mutex::new(HashMap::new());
+        let chains = Mutex::new(Chains::new());
         let (mark, loading) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()));
         let unstated = AtomicUsize::new(lost.len());
         let audit = Self(Arc::new(Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, unstated }));
@@ -195,7 +198,7 @@ impl Audit {
 }
 
 impl Inner {
-    pub(super) fn chains(&self) -> MutexGuard<'_, HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>> {
+    pub(super) fn chains(&self) -> MutexGuard<'_, Chains> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
