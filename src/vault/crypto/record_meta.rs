@@ -70,8 +70,9 @@ fn encoded_len(meta: &RecordMeta) -> usize {
     let texts = [meta.key.as_str(), &meta.content_type].into_iter().chain(meta.subjects.iter().map(SubjectId::as_str));
     let texts = texts.map(|text| text.len().saturating_add(3));
     let pairs = meta.custom.iter().map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(5));
-    let times = if meta.expires_at.is_some() { 44 } else { 33 };
-    texts.chain(pairs).fold(1 + times, usize::saturating_add)
+    // The format's byte, and the fields of eight bytes: two times and the length, or three.
+    let fixed = if meta.expires_at.is_some() { 1 + 44 } else { 1 + 33 };
+    texts.chain(pairs).fold(fixed, usize::saturating_add)
 }
 
 struct Encoder(Zeroizing<Vec<u8>>);

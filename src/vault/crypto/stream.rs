@@ -16,10 +16,15 @@ const ROW_CHUNKS: usize = 4;
 /// Plaintext of every row but the last, which is shorter and may be empty.
 pub const ROW_LEN: usize = ROW_CHUNKS * CHUNK_LEN;
 
+const ROW_LEN_U64: u64 = ROW_LEN as u64;
+const ROW_CHUNKS_U64: u64 = ROW_CHUNKS as u64;
+/// A row that begins with a later chunk could need one too many.
+const LAST_ROW_START: u64 = MAX_CHUNKS - ROW_CHUNKS_U64;
+
 /// Number of rows of a value of `len` bytes.
 #[must_use]
 pub const fn rows_of(len: u64) -> u64 {
-    (len / ROW_LEN as u64).saturating_add(1)
+    (len / ROW_LEN_U64).saturating_add(1)
 }
 
 /// Why a row was not sealed.
@@ -71,7 +76,7 @@ impl BlobWriter {
         if self.finished || !fits {
             return Err(SealError::Row);
         }
-        if self.next_chunk > MAX_CHUNKS - ROW_CHUNKS as u64 {
+        if self.next_chunk > LAST_ROW_START {
             return Err(SealError::TooLong);
         }
         let cipher = self.start.cipher(key, context).map_err(|_| SealError::Changed)?;
@@ -107,7 +112,7 @@ impl BlobReader {
     /// The row that holds the byte at `offset`.
     #[must_use]
     pub const fn row_of(offset: u64) -> u64 {
-        offset / ROW_LEN as u64
+        offset / ROW_LEN_U64
     }
 
     /// Number of rows.
@@ -123,12 +128,12 @@ impl BlobReader {
     pub fn open_row(&self, key: &Key<Data>, context: &Context<Blob>, index: u64, row: &[u8]) -> Result<Plaintext<Chunk>, OpenError> {
         let len = self.row_len(index).ok_or(OpenReason::Framing)?;
         let last = index.saturating_add(1) == self.rows();
-        let tags = len / CHUNK_LEN + usize::from(last);
+        let tags = (len / CHUNK_LEN).saturating_add(usize::from(last));
         if row.len() != len.saturating_add(tags.saturating_mul(TAG_LEN)) {
             return Err(OpenReason::Framing.into());
         }
         let cipher = self.start.cipher(key, context)?;
-        let first = index.saturating_mul(ROW_CHUNKS as u64);
+        let first = index.saturating_mul(ROW_CHUNKS_U64);
         let mut plain = Zeroizing::new(Vec::with_capacity(len));
         for (number, chunk) in (first..MAX_CHUNKS).zip(row.chunks(SEALED_CHUNK_LEN)) {
             cipher.open_append(&mut plain, number, chunk)?;
@@ -141,8 +146,8 @@ impl BlobReader {
 
     /// Plaintext of a row; `None` behind the last.
     fn row_len(&self, index: u64) -> Option<usize> {
-        let left = self.len.checked_sub(index.checked_mul(ROW_LEN as u64)?)?;
-        usize::try_from(left.min(ROW_LEN as u64)).ok()
+        let left = self.len.checked_sub(index.checked_mul(ROW_LEN_U64)?)?;
+        usize::try_from(left.min(ROW_LEN_U64)).ok()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the whole room: what opens, what does not, and the vectors of others and our own.
 
+#![expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "small numbers of tests")]
+
 mod refusals;
 mod roundtrip;
 mod vectors;

@@ -92,9 +92,9 @@ fn a_page_unwraps_to_its_slots() {
 
 #[test]
 fn the_path_to_a_slot_is_six_bits_a_level() {
-    let number = 0b00_0001_000010_000011;
+    let number = (1 << 12) | (2 << 6) | 3;
     let tree = TreeId::TENANTS;
-    for (level, index, at) in [(0, 0b1_000010, 3), (1, 1, 2), (2, 0, 1), (3, 0, 0), (11, 0, 0), (255, 0, 0)] {
+    for (level, index, at) in [(0, (1 << 6) | 2, 3), (1, 1, 2), (2, 0, 1), (3, 0, 0), (11, 0, 0), (255, 0, 0)] {
         assert_eq!((PageId::on_path(tree, level, number).index, SlotIndex::on_path(level, number).number()), (index, at), "level {level}");
     }
 }

@@ -111,7 +111,7 @@ fn large_value(v: &mut Vectors, data: &Key<Data>) {
     let upload = UploadId([0x77; 16]);
     let context = Context::blob(&STORE, TENANT, COLLECTION, slot(77), Gen(13), &upload);
     let mut writer = BlobWriter::with_salt(data, &context, Suite::Aes256Gcm, [0x57; 24]);
-    let rows = seal_rows(&mut writer, data, &context, &[0x2a; ROW_LEN + 1]);
+    let rows = seal_rows(&mut writer, data, &context, &vec![0x2a; ROW_LEN + 1]);
     v.add("blob_context", context.bytes());
     v.add("manifest", Manifest { upload, start: writer.start() }.to_bytes());
     v.add("blob_row_0_sha256", hash::sha256(&[&rows[0]]));
