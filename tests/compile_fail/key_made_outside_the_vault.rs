@@ -1,5 +1,5 @@
 use lethe::vault::crypto::{Data, Key};
 
 pub fn misuse() -> Key<Data> {
-    Key::make() //~ E0624 associated function `make` is private
+    Key::from_slice(&[0; 32]) //~ E0624 associated function `from_slice` is private
 }

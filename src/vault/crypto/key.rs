@@ -4,6 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+#[cfg(test)]
 use super::random;
 
 mod sealed {
@@ -58,7 +59,8 @@ pub struct Key<R: Role> {
 }
 
 impl<R: Role> Key<R> {
-    /// A fresh random key.
+    /// A fresh random key. Outside tests fresh keys are slots, made in their pages.
+    #[cfg(test)]
     pub(in crate::vault) fn make() -> Self {
         Self::fill_with(|bytes| random::fill(bytes))
     }
