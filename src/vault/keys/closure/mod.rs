@@ -5,6 +5,8 @@
 //! so on. `LETHE_PROOF=1` runs all of depth two and `LETHE_SCHEDULES` (10,000) of depth three; otherwise a sample is
 //! drawn, by `LETHE_SEED` if that is set. Seed and counts are printed.
 
+#![expect(clippy::arithmetic_side_effects, reason = "a test counts small numbers")]
+
 use std::collections::{BTreeMap, HashSet};
 
 use self::{

@@ -16,7 +16,7 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// A generator whose whole state is its seed (SplitMix64, Steele et al., 2014).
+/// A generator whose whole state is its seed (`SplitMix64`, Steele et al., 2014).
 struct Dice(u64);
 
 impl Dice {

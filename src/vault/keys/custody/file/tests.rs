@@ -90,3 +90,15 @@ fn a_file_that_others_can_read_or_that_is_not_ours_is_refused() {
     std::fs::write(&path, &bytes[1..]).unwrap();
     assert_eq!(refused(&path), CustodyError::Format);
 }
+
+#[test]
+fn a_slot_is_what_the_document_shows() {
+    let format = include_str!("../../../../../docs/format.md");
+    let slot = encode(StoreId([0x11; 16]), 1, Epoch(7), RootId([0x22; 16]), Timestamp(1_000), &[1; 32]);
+    let (body, sum) = slot.split_at(BODY_LEN);
+    let shown = hex::encode(&body[..88]);
+    let (first, second) = shown.split_at(100);
+    assert!(body[88..].iter().all(|byte| *byte == 0));
+    assert!(format.contains(&format!("custody_slot = {first}\n  {second}\n")), "{shown}");
+    assert!(format.contains(&format!("custody_slot_sha256 = {}\n", hex::encode(sum))), "{}", hex::encode(sum));
+}
