@@ -104,7 +104,8 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
-    let http_options = HttpOptions { progress_timeout: stall_timeout, value_len_bytes: config.limits.value_len_bytes, ..HttpOptions::default() };
+    let http_options =
+        HttpOptions { progress_timeout: stall_timeout, value_len_bytes: config.limits.value_len_bytes, ..HttpOptions::default() };
     let api = Api::new(rooms.vault.clone(), http_options, metrics, doors.clone(), random::bytes());
     let door_options = DoorOptions {
         max_connections: config.server.connections_max,

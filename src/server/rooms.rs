@@ -120,7 +120,13 @@ pub async fn make(config: &Config, clock: Arc<dyn Clock>) -> Result<Zeroizing<St
 ///
 /// # Errors
 /// [`RoomError`]; nothing may be served then.
-pub async fn open(config: &Config, clock: Arc<dyn Clock>, tasks: TaskTracker, stop: CancellationToken, demo: bool) -> Result<Rooms, RoomError> {
+pub async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    demo: bool,
+) -> Result<Rooms, RoomError> {
     let store = Embedded::open(engine(config), Arc::clone(&clock))?;
     let store_id = store.store_id();
     if !demo && let Some(which) = demo::known(config, store_id) {

@@ -1,7 +1,7 @@
 //! Custody: who keeps the components of the root secret, and can prove that one was destroyed.
 //!
 //! A component is 32 random bytes for each epoch, the only bytes of a store that must be erasable. Kinds:
-//! [`file`] here; KMS, HSM and TPM kinds implement the same [`Custody`]. Several are combined all-of
+//! [`FileCustody`](file::FileCustody) here; KMS, HSM and TPM kinds implement the same [`Custody`]. Several are combined all-of
 //! (`composite`), and all calls are made on one thread of their own (`desk`), so that neither a
 //! sync nor a slow device holds up a request. Read [`Custody`] first.
 
