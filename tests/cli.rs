@@ -106,3 +106,305 @@ fn completions_exist_for_the_usual_shells() {
         assert!(String::from_utf8(output.stdout).unwrap().contains("import"), "{shell}");
     }
 }
+
+mod with_a_server {
+    //! The same program as client, against itself as server.
+
+    use std::{
+        fs,
+        io::{BufRead, BufReader},
+        os::unix::fs::PermissionsExt,
+        path::PathBuf,
+        process::{Child, Stdio},
+    };
+
+    use super::*;
+
+    /// A store with a tenant `acme`, served.
+    struct Served {
+        dir: tempfile::TempDir,
+        server: Child,
+        url: String,
+    }
+
+    impl Served {
+        fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = dir.path().join("store");
+            let made = lethe(&["init", "--dir", store.to_str().unwrap()]);
+            assert!(made.status.success(), "{}", stderr(&made));
+            let mut server = Command::new(env!("CARGO_BIN_EXE_lethe"))
+                .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+                .arg(&store)
+                .stdout(Stdio::piped())
+                .stderr(fs::File::create(dir.path().join("server.log")).unwrap())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).trim_end().to_owned();
+            let served = Self { dir, server, url };
+            let owner = served.path("acme.token");
+            served.ok("store/operator.token", &["tenant", "create", "acme", "--save-token", owner.to_str().unwrap()]);
+            served
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn command(&self, token_file: &str, arguments: &[&str]) -> Command {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lethe"));
+            command.args(arguments).env("LETHE_ADDR", &self.url).env("LETHE_TENANT", "acme").env("LETHE_TOKEN_FILE", self.path(token_file));
+            command.env_remove("LETHE_TOKEN").current_dir(self.dir.path()).stdin(Stdio::null());
+            command
+        }
+
+        fn run(&self, token_file: &str, arguments: &[&str]) -> Output {
+            self.command(token_file, arguments).output().unwrap()
+        }
+
+        /// Must succeed; standard output.
+        fn ok(&self, token_file: &str, arguments: &[&str]) -> String {
+            let output = self.run(token_file, arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+            String::from_utf8(output.stdout).unwrap()
+        }
+
+        /// The same as the owner of acme.
+        fn owner(&self, arguments: &[&str]) -> String {
+            self.ok("acme.token", arguments)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).unwrap();
+        }
+    }
+
+    impl Drop for Served {
+        fn drop(&mut self) {
+            drop(self.server.kill());
+            drop(self.server.wait());
+        }
+    }
+
+    fn json_lines(text: &str) -> Vec<serde_json::Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn init_makes_a_private_store_and_never_writes_over_one() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        let store = at("s").to_str().unwrap().to_owned();
+        let made = lethe(&["init", "--dir", &store]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        let text = String::from_utf8(made.stdout).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("  ")).count(), 3, "the next three commands: {text}");
+        for secret in ["s/operator.token", "s/signing.key", "s-custody/root"] {
+            assert_eq!(fs::metadata(at(secret)).unwrap().permissions().mode() & 0o777, 0o600, "{secret}");
+        }
+        let token = fs::read(at("s/operator.token")).unwrap();
+        assert_eq!(lethe(&["init", "--dir", &store]).status.code(), Some(1));
+        assert_eq!(fs::read(at("s/operator.token")).unwrap(), token);
+        let inside = lethe(&["init", "--dir", at("t").to_str().unwrap(), "--custody", at("t/custody").to_str().unwrap()]);
+        assert_eq!(inside.status.code(), Some(1));
+        assert!(stderr(&inside).contains("inside the store"), "{}", stderr(&inside));
+        assert!(!at("t").exists(), "a refused init makes nothing");
+        let doctor = lethe(&["doctor", "--dir", &store]);
+        assert!(doctor.status.success(), "{}", String::from_utf8(doctor.stdout).unwrap());
+        fs::set_permissions(at("s-custody/root"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(lethe(&["doctor", "--dir", &store]).status.code(), Some(1));
+        let served = lethe(&["serve", "--dir", &store, "--listen", "127.0.0.1:0"]);
+        assert_eq!(served.status.code(), Some(1), "custody that others can read is refused");
+    }
+
+    #[test]
+    fn a_record_goes_in_and_out_and_the_exit_codes_tell_who_refused() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people", "--category", "contact"]);
+        served.write("value", "hello");
+        let put = served.owner(&["record", "put", "people", "a/1", "value", "--subject", "7, x", "--content-type", "text/plain"]);
+        assert!(put.starts_with("created a/1"), "{put}");
+        assert_eq!(served.owner(&["record", "get", "people", "a/1"]), "hello");
+        assert_eq!(served.owner(&["record", "get", "people", "a/1", "--range", "1-2"]), "el");
+        served.owner(&["record", "get", "people", "a/1", "--output", "copy"]);
+        assert_eq!(fs::read(served.path("copy")).unwrap(), b"hello");
+        let rows = json_lines(&served.owner(&["record", "ls", "people", "--subject", "7, x", "--format", "json"]));
+        assert_eq!((rows.len(), &rows[0]["key"], &rows[0]["size"]), (1, &"a/1".into(), &5.into()));
+
+        let again = served
+            .run("acme.token", &["record", "put", "people", "a/1", "value", "--subject", "7, x", "--create-only", "--format", "json"]);
+        assert_eq!(again.status.code(), Some(2));
+        let problem: serde_json::Value = serde_json::from_slice(&again.stderr).unwrap();
+        assert_eq!(problem["error"]["code"], "precondition-failed", "{problem}");
+        assert!(problem["error"]["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{problem}");
+        let told = served.run("acme.token", &["record", "get", "people", "nobody"]);
+        assert_eq!(told.status.code(), Some(2));
+        assert!(stderr(&told).contains("not-found") && stderr(&told).contains("request id: "), "{}", stderr(&told));
+
+        served.owner(&["record", "rm", "people", "a/1", "--yes"]);
+        assert_eq!(served.run("acme.token", &["record", "get", "people", "a/1"]).status.code(), Some(2));
+    }
+
+    #[test]
+    fn a_token_lives_in_its_file_and_dies_when_it_is_revoked() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        let made = served.owner(&["token", "create", "--role", "reader", "--save-token", "reader.token", "--format", "json"]);
+        assert!(!made.contains("lethe_"), "the token is in its file alone: {made}");
+        let id = json_lines(&made)[0]["id"].as_str().unwrap().to_owned();
+        served.ok("reader.token", &["record", "ls", "people"]);
+        assert!(served.owner(&["token", "ls"]).contains(&id));
+        served.owner(&["token", "revoke", &id, "--yes"]);
+        assert_eq!(served.run("reader.token", &["record", "ls", "people"]).status.code(), Some(2));
+    }
+
+    #[test]
+    fn an_import_reports_each_bad_line_and_stores_the_good_ones() {
+        let served = Served::start();
+        let mut lines: Vec<String> = (1..=2_500).map(|id| format!("{{\"CustomerId\": {id}, \"Name\": \"n{id}\"}}")).collect();
+        lines[9] = "not json".into();
+        lines[1_999] = "{\"Name\": \"without a key\"}".into();
+        served.write("customers.jsonl", &lines.join("\n"));
+        // The subject of line 1,200 is shredded: that line is refused by the server, the rest of its batch is not.
+        served.owner(&["collection", "put", "customers"]);
+        served.write("v", "{}");
+        served.owner(&["record", "put", "customers", "1200", "v", "--subject", "1200"]);
+        served.owner(&["shred", "subject", "1200", "--yes", "--wait"]);
+        let import = ["import", "--key", "CustomerId", "--subject", "CustomerId", "customers.jsonl", "--format", "json"];
+        let output = served.run("acme.token", &import);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let told = stderr(&output);
+        for (line, reason) in [(10, "not a JSON object"), (1_200, "410 shredded"), (2_000, "field CustomerId is missing")] {
+            assert!(
+                told.lines().any(|text| text.starts_with(&format!("customers.jsonl:{line}: ")) && text.contains(reason)),
+                "{line}: {told}"
+            );
+        }
+        assert_eq!(told.lines().count(), 3, "{told}");
+        let summary = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
+        assert_eq!((&summary["imported"], &summary["rejected"], &summary["lines"]), (&2_497.into(), &3.into(), &2_500.into()));
+        assert_eq!(json_lines(&served.owner(&["record", "ls", "customers", "--all", "--format", "json"])).len(), 2_497);
+        assert!(!served.path("customers.jsonl.lethe-import").exists(), "an import that is through leaves no state file");
+    }
+
+    #[test]
+    fn an_import_that_was_killed_goes_on_where_it_was_and_export_gives_the_input_back() {
+        let served = Served::start();
+        let input: Vec<String> = (0..20_000).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}", "x".repeat(200))).collect();
+        served.write("things.jsonl", &(input.join("\n") + "\n"));
+        let import = ["import", "--create", "--key", "t/{id}", "things.jsonl", "--parallel", "2"];
+        let mut first = served.command("acme.token", &import).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let state = served.path("things.jsonl.lethe-import");
+        while !state.exists() {
+            assert!(first.try_wait().unwrap().is_none(), "it was through before it could be killed");
+            std::thread::yield_now();
+        }
+        first.kill().unwrap();
+        first.wait().unwrap();
+        assert!(state.exists());
+        let second = served.run("acme.token", &import);
+        assert!(second.status.success(), "{}", stderr(&second));
+        assert!(stderr(&second).contains("going on at line "), "{}", stderr(&second));
+        served.owner(&["export", "--collection", "things", "--output", "back.jsonl", "--parallel", "64"]);
+        let back = fs::read_to_string(served.path("back.jsonl")).unwrap();
+        let mut back: Vec<&str> = back.lines().collect();
+        back.sort_unstable();
+        let mut input: Vec<&str> = input.iter().map(String::as_str).collect();
+        input.sort_unstable();
+        assert!(back == input, "{} lines came back of {}", back.len(), input.len());
+        assert_eq!(served.run("acme.token", &["export", "--collection", "things", "--output", "back.jsonl"]).status.code(), Some(1));
+    }
+
+    #[test]
+    fn an_envelope_carries_any_value_from_one_collection_to_another() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "one"]);
+        fs::write(served.path("bytes"), [0_u8, 255, 10, 13]).unwrap();
+        fs::write(served.path("large"), vec![7_u8; 200_000]).unwrap();
+        served.owner(&["record", "put", "one", "a/é", "bytes", "--subject", "p/1", "--subject", "q", "--content-type", "image/x-test"]);
+        served.owner(&["record", "put", "one", "large", "large", "--subject", "q"]);
+        let plain = served.run("acme.token", &["export", "--collection", "one"]);
+        assert_eq!(plain.status.code(), Some(1), "what is not JSON cannot stand on a plain line");
+        served.write("one.jsonl", &served.owner(&["export", "--collection", "one", "--envelope"]));
+        served.owner(&["import", "--envelope", "--create", "--collection", "two", "one.jsonl"]);
+        for (key, file) in [("a/é", "bytes"), ("large", "large")] {
+            served.owner(&["record", "get", "two", key, "--output", "back"]);
+            assert_eq!(fs::read(served.path("back")).unwrap(), fs::read(served.path(file)).unwrap(), "{key}");
+        }
+        let rows = json_lines(&served.owner(&["record", "ls", "two", "--prefix", "a", "--format", "json"]));
+        assert_eq!(rows[0]["subjects"], serde_json::json!(["p/1", "q"]));
+        assert_eq!(rows[0]["content_type"], "image/x-test");
+    }
+
+    #[test]
+    fn a_certificate_verifies_offline_and_a_changed_one_does_not() {
+        let mut served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        served.write("v", "{}");
+        served.owner(&["record", "put", "people", "1", "v", "--subject", "7"]);
+        let answer = &json_lines(&served.owner(&["shred", "subject", "7", "--yes", "--wait", "--format", "json"]))[0];
+        assert_eq!(answer["state"], "done");
+        served.owner(&["certificate", "get", answer["certificate"].as_str().unwrap(), "-o", "note"]);
+        served.owner(&["log", "fetch", "log"]);
+        served.owner(&["log", "checkpoint", "-o", "checkpoint", "--key", "store/signing.pub"]);
+        served.server.kill().unwrap();
+        let verify = |file: &str| served.run("acme.token", &["certificate", "verify", file, "--key", "store/signing.pub", "--log", "log"]);
+        let good = verify("note");
+        assert!(good.status.success(), "{}", stderr(&good));
+        let note = fs::read_to_string(served.path("note")).unwrap();
+        served.write("changed", &note.replacen("\"units\":", "\"units\":1", 1));
+        assert_ne!(fs::read(served.path("changed")).unwrap(), note.as_bytes());
+        assert_eq!(verify("changed").status.code(), Some(1));
+        let log = ["log", "verify", "log", "--key", "store/signing.pub", "--certificate", "note", "--earlier", "checkpoint"];
+        let whole = served.run("acme.token", &log);
+        assert!(whole.status.success(), "{}", stderr(&whole));
+    }
+
+    #[test]
+    fn the_demonstrations_keys_are_served_only_when_asked_for() {
+        let top = tempfile::tempdir().unwrap();
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys-example");
+        let copied = Command::new("cp")
+            .arg("-R")
+            .arg(keys.join("store"))
+            .arg(keys.join("store-custody"))
+            .arg(keys.join("store-mirror"))
+            .arg(top.path())
+            .status();
+        assert!(copied.unwrap().success());
+        assert!(Command::new("chmod").args(["-R", "u=rwX,go="]).arg(top.path()).status().unwrap().success());
+        let store = top.path().join("store").to_str().unwrap().to_owned();
+        let refused = lethe(&["serve", "--dir", &store, "--listen", "127.0.0.1:0"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).contains("--demo"), "{}", stderr(&refused));
+        let mut served = Command::new(env!("CARGO_BIN_EXE_lethe"))
+            .args(["serve", "--demo", "--listen", "127.0.0.1:0", "--dir", &store])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(served.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
+        let token = top.path().join("store/operator.token");
+        let ca = keys.join("ca.pem");
+        let list = |ca: &[&str]| lethe(&[&["tenant", "ls", "--addr", &url, "--token-file", token.to_str().unwrap()], ca].concat());
+        let trusted = list(&["--ca", ca.to_str().unwrap()]);
+        let untrusted = list(&[]);
+        served.kill().unwrap();
+        served.wait().unwrap();
+        assert!(trusted.status.success(), "{}", stderr(&trusted));
+        assert_eq!(untrusted.status.code(), Some(3), "a certificate of nobody's is not trusted: {}", stderr(&untrusted));
+    }
+
+    #[test]
+    fn a_server_ends_cleanly_on_sigterm() {
+        let mut served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        assert!(Command::new("kill").arg(served.server.id().to_string()).status().unwrap().success());
+        let status = served.server.wait().unwrap();
+        assert!(status.success(), "{status}: {}", fs::read_to_string(served.path("server.log")).unwrap());
+    }
+}

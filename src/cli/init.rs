@@ -49,7 +49,10 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         rooms::write_new(&config.operator_token_file(), 0o600, format!("{}\n", *token).as_bytes())
     };
     if let Err(error) = made.await {
-        return Err(Failure::local(format!("{error}\nthe store is half made: remove {} and what lies beside it, then try again", dir.display())));
+        return Err(Failure::local(format!(
+            "{error}\nthe store is half made: remove {} and what lies beside it, then try again",
+            dir.display()
+        )));
     }
     let shown = quoted(&dir);
     out.say(

@@ -19,9 +19,11 @@ mod doctor;
 mod export;
 mod failure;
 mod import;
+mod init;
 mod log;
 mod output;
 mod record;
+mod serve;
 mod shred;
 mod tenant;
 mod token;
@@ -55,6 +57,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a store: settings, custody, mirror, signing key, the operator's token.
+    Init(init::Args),
+    /// Serve a store until SIGTERM; prints one line: listening on URL.
+    Serve(serve::Args),
     /// Create, list and show tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -123,6 +129,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let connection = cli.connection;
     runtime.block_on(async {
         match cli.command {
+            Command::Init(args) => init::run(args, &mut out).await,
+            Command::Serve(args) => serve::run(args, &mut out).await,
             Command::Tenant(command) => tenant::run(command, &connection, &mut out).await,
             Command::Collection(command) => collection::run(command, &connection, &mut out).await,
             Command::Token(command) => token::run(command, &connection, &mut out).await,
