@@ -363,6 +363,31 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_store_at_rest_is_checked_to_the_last_byte_and_a_changed_byte_is_found() {
+        let mut served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        served.write("v", "{}");
+        fs::write(served.path("large"), vec![7_u8; 300_000]).unwrap();
+        for (key, value, subject) in [("1", "v", "7"), ("2", "v", "8"), ("3", "large", "8")] {
+            served.owner(&["record", "put", "people", key, value, "--subject", subject]);
+        }
+        served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
+        let running = served.run("acme.token", &["check", "--dir", "store"]);
+        assert_eq!(running.status.code(), Some(1), "a store that is served is locked");
+        assert!(Command::new("kill").arg(served.server.id().to_string()).status().unwrap().success());
+        served.server.wait().unwrap();
+        let report = &json_lines(&served.owner(&["check", "--dir", "store", "--format", "json"]))[0];
+        assert_eq!((&report["records"], &report["findings"]), (&2.into(), &serde_json::json!([])), "{report}");
+        assert!(report["pages"].as_u64().unwrap() >= 2, "{report}");
+        // The log's first entry, changed by one byte.
+        let bundle = served.path("store/log/tile/entries/000.p/1");
+        let mut bytes = fs::read(&bundle).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&bundle, bytes).unwrap();
+        assert_eq!(served.run("acme.token", &["check", "--dir", "store"]).status.code(), Some(1));
+    }
+
+    #[test]
     fn the_demonstrations_keys_are_served_only_when_asked_for() {
         let top = tempfile::tempdir().unwrap();
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys-example");

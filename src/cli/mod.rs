@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
 mod certificate;
+mod check;
 mod collection;
 mod completions;
 mod confirm;
@@ -89,6 +90,8 @@ enum Command {
     /// Copy, verify and keep the heads of the public log of certificates.
     #[command(subcommand)]
     Log(log::Command),
+    /// Verify every page, header, seal and index row of a store at rest, and its log.
+    Check(check::Args),
     /// Examine a store's configuration and machine, and say what to change.
     Doctor(doctor::Args),
     /// Print a shell's completion script.
@@ -141,6 +144,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,
+            Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Completions(args) => completions::run(&args, &mut out),
         }

@@ -286,6 +286,22 @@ impl Vault {
         Box::pin(rows)
     }
 
+    /// Opens a large value row by row and lets nothing out.
+    pub(super) async fn check_value(&self, place: Place, manifest: &Manifest, value_len: u64) -> Result<(), VaultError> {
+        let reader = BlobReader::new(manifest.start, value_len);
+        let context = blob_context(&self.inner.store_id, place.unit, place.collection, &manifest.upload);
+        for index in 0..reader.rows() {
+            let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
+            let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
+            let row = row.ok_or_else(|| VaultError::Internal("a row of a large value is missing".into()))?;
+            let opened = self
+                .with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row).map(drop))
+                .await?;
+            opened.map_err(damaged)?;
+        }
+        Ok(())
+    }
+
     async fn open_row(
         &self,
         place: &Place,

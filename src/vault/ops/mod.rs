@@ -22,6 +22,7 @@ mod audits;
 mod batch;
 mod blob;
 mod certify;
+mod check;
 mod collections;
 mod delete;
 mod directory;
@@ -41,6 +42,7 @@ mod tenants;
 mod tokens;
 
 pub use batch::{BatchOp, BatchResult};
+pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
