@@ -379,6 +379,9 @@ mod with_a_server {
         let report = &json_lines(&served.owner(&["check", "--dir", "store", "--format", "json"]))[0];
         assert_eq!((&report["records"], &report["findings"]), (&2.into(), &serde_json::json!([])), "{report}");
         assert!(report["pages"].as_u64().unwrap() >= 2, "{report}");
+        let rotated = &json_lines(&served.owner(&["rotate", "--dir", "store", "--format", "json"]))[0];
+        assert_eq!(rotated["new"].as_u64(), rotated["old"].as_u64().map(|old| old + 1));
+        served.owner(&["check", "--dir", "store"]);
         // The log's first entry, changed by one byte.
         let bundle = served.path("store/log/tile/entries/000.p/1");
         let mut bytes = fs::read(&bundle).unwrap();

@@ -24,6 +24,7 @@ mod init;
 mod log;
 mod output;
 mod record;
+mod rotate;
 mod serve;
 mod shred;
 mod tenant;
@@ -90,6 +91,8 @@ enum Command {
     /// Copy, verify and keep the heads of the public log of certificates.
     #[command(subcommand)]
     Log(log::Command),
+    /// End an epoch without a shred: a fresh root, the old one destroyed; with the server stopped.
+    Rotate(rotate::Args),
     /// Verify every page, header, seal and index row of a store at rest, and its log.
     Check(check::Args),
     /// Examine a store's configuration and machine, and say what to change.
@@ -144,6 +147,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,
+            Command::Rotate(args) => rotate::run(args, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Completions(args) => completions::run(&args, &mut out),
