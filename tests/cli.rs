@@ -363,6 +363,35 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_trail_is_verified_offline_and_each_fault_has_its_verdict() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        served.write("v", "{}");
+        for key in ["1", "2", "3"] {
+            served.owner(&["record", "put", "people", key, "v", "--subject", "7"]);
+        }
+        served.owner(&["audit", "verify", "--key", "store/signing.pub"]);
+        served.write("heads", &served.owner(&["audit", "heads"]));
+        let trail = served.owner(&["audit", "ls", "--all", "--format", "json"]);
+        let verdict = |text: String| {
+            served.write("trail", &text);
+            let output = served.run(
+                "acme.token",
+                &["audit", "verify", "--key", "store/signing.pub", "--trail", "trail", "--heads", "heads", "--format", "json"],
+            );
+            let report = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
+            (output.status.code(), report["verdict"].as_str().unwrap().to_owned())
+        };
+        let lines: Vec<&str> = trail.lines().collect();
+        assert_eq!(verdict(trail.clone()), (Some(0), "ok".into()));
+        let data: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("record.")).collect();
+        let without =
+            |at: usize| lines.iter().enumerate().filter(|(line, _)| *line != at).map(|(_, line)| *line).collect::<Vec<_>>().join("\n");
+        assert_eq!(verdict(without(data[1])), (Some(1), "gap".into()));
+        assert_eq!(verdict(trail.replacen("record.", "recorf.", 1)), (Some(1), "tampered".into()));
+    }
+
+    #[test]
     fn a_store_at_rest_is_checked_to_the_last_byte_and_a_changed_byte_is_found() {
         let mut served = Served::start();
         served.owner(&["collection", "put", "people"]);

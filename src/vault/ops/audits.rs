@@ -3,8 +3,8 @@
 use super::{Caller, Missing, Vault, VaultError, plan::entry};
 use crate::{
     authz::{AuditRead, KeyRotate},
-    domain::{CollectionNo, TenantName},
-    vault::audit::{Action, Target, TrailPage},
+    domain::{CollectionNo, TenantName, TenantNo},
+    vault::audit::{Action, Target, TrailPage, heads::ProvenHead},
 };
 
 impl Vault {
@@ -22,6 +22,17 @@ impl Vault {
         let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
         Ok(self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?)
+    }
+
+    /// The heads of the tenant's chains with their proofs, as of the last checkpoint, and the tenant's number, which the
+    /// chains are bound to: what a page of the trail is verified against.
+    ///
+    /// # Errors
+    /// As [`Vault::audit_page`].
+    pub async fn audit_heads(&self, caller: &Caller, tenant: &TenantName) -> Result<(TenantNo, Vec<ProvenHead>), VaultError> {
+        let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
+        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
+        Ok((found.tenant.no, self.inner.audit.heads(found.tenant.no).await?))
     }
 
     /// Puts the heads of all audit chains that have grown into the control store and the log; how many.
