@@ -14,6 +14,7 @@ use crate::domain::{Clock, SystemClock};
 use crate::http::door::{Door, DoorError, DoorOptions};
 use crate::http::tls::{Certificate, TlsError};
 use crate::http::{self, Api, HttpOptions};
+use crate::jobs;
 use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
 use crate::vault::crypto::random;
 use crate::vault::keys::hygiene;
@@ -102,6 +103,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
+    jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
     let http_options =

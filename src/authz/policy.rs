@@ -33,7 +33,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantList, On::Store, Reach::Whole, &[Operator]),
     rule(A::MetricsRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
-    // The operator's own trail, not a tenant's.
+    // The system tenant's state and trail: the operator's own, not a tenant's.
+    rule(A::TenantRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),
     // What the narrowing hides is left out of the list.

@@ -79,10 +79,10 @@ impl Resource {
         Self::Store
     }
 
-    /// A tenant.
+    /// A tenant; the system tenant is the store itself.
     #[must_use]
     pub const fn tenant(tenant: TenantNo) -> Self {
-        Self::Tenant { tenant }
+        if tenant.0 == TenantNo::SYSTEM.0 { Self::Store } else { Self::Tenant { tenant } }
     }
 
     /// What action `A` is done to in a collection: to a record or the collection, or, by a list, to the keys under a prefix.

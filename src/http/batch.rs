@@ -24,7 +24,9 @@ use crate::vault::ops::{BatchOp, BatchResult, Precondition};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchDocument {
-    ops: Vec<OpDocument>,
+    /// Parsed one by one, so that a refusal names its position.
+    #[schema(value_type = Vec<OpDocument>)]
+    ops: Vec<Box<RawValue>>,
 }
 
 /// What an operation does.
@@ -113,14 +115,20 @@ pub(super) async fn batch(
     if document.ops.len() as u64 > limits::BATCH_OPS.max {
         return Err(Problem::limit(limits::BATCH_OPS));
     }
-    let ops = document.ops.into_iter().enumerate().map(|(position, op)| op.parse().map_err(|problem| problem.in_op(position)));
-    let ops = ops.collect::<Result<Vec<_>, _>>()?;
+    let ops = document.parse()?;
     let results = api.vault().batch(&caller, &tenant, ops, idempotency_key).await?;
     Ok(axum::Json(ResultsDocument { results: results.into_iter().map(ResultDocument::from).collect() }))
 }
 
 fn refused(detail: &'static str) -> Problem {
     Problem::with(Code::InvalidBody, detail)
+}
+
+impl BatchDocument {
+    fn parse(self) -> Result<Vec<BatchOp>, Problem> {
+        let parse = |op: &RawValue| json::parse::<OpDocument>(op.get().as_bytes())?.parse();
+        self.ops.iter().enumerate().map(|(position, op)| parse(op).map_err(|problem| problem.in_op(position))).collect()
+    }
 }
 
 impl OpDocument {
@@ -138,7 +146,7 @@ impl OpDocument {
                 key,
                 value,
                 content_type,
-                subjects: subjects(self.subjects.unwrap_or_default())?,
+                subjects: subjects(&self.subjects.unwrap_or_default())?,
                 expires_at: expires_at.map_err(|()| refused("`expires_at` must be a time of RFC 3339"))?,
                 custom: Vec::new(),
                 precondition,
@@ -162,7 +170,7 @@ impl OpDocument {
     }
 }
 
-fn subjects(texts: Vec<String>) -> Result<Vec<SubjectId>, Problem> {
+fn subjects(texts: &[String]) -> Result<Vec<SubjectId>, Problem> {
     if texts.len() as u64 > limits::SUBJECTS_PER_RECORD.max {
         return Err(Problem::limit(limits::SUBJECTS_PER_RECORD));
     }
@@ -206,8 +214,7 @@ mod tests {
     use crate::domain::Version;
 
     fn parse(text: &str) -> Result<Vec<BatchOp>, Problem> {
-        let document: BatchDocument = json::parse(text.as_bytes())?;
-        document.ops.into_iter().map(OpDocument::parse).collect()
+        json::parse::<BatchDocument>(text.as_bytes())?.parse()
     }
 
     fn one_value(fields: &str) -> (Bytes, String) {
@@ -237,6 +244,11 @@ mod tests {
     }
 
     #[test]
+    fn an_array_is_no_operation() {
+        assert_eq!(parse(r#"{"ops":[["delete","c","k"]]}"#).map(|_| ()).unwrap_err().code(), Code::InvalidBody);
+    }
+
+    #[test]
     fn operations_of_the_wrong_shape_are_refused() {
         for (op, code) in [
             (r#""op":"put","collection":"c","key":"k""#, Code::InvalidBody),
@@ -253,6 +265,7 @@ mod tests {
             (r#""op":"delete","collection":"c","key":"k","value":"a""#, Code::InvalidBody),
             (r#""op":"check","collection":"c","key":"k""#, Code::InvalidBody),
             (r#""op":"read","collection":"c","key":"k""#, Code::InvalidBody),
+            (r#""op":"delete","collection":["c"],"key":"k""#, Code::InvalidBody),
         ] {
             let refused = parse(&format!(r#"{{"ops":[{{{op}}}]}}"#)).map(|_| ()).unwrap_err();
             assert_eq!(refused.code(), code, "{op}");

@@ -36,7 +36,7 @@ pub struct DoorOptions {
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        Self { max_connections: 10_000, head_timeout: Duration::from_secs(30), progress_timeout: Duration::from_secs(60) }
+        Self { max_connections: 10_000, head_timeout: Duration::from_secs(30), progress_timeout: Duration::from_mins(1) }
     }
 }
 

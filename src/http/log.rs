@@ -28,7 +28,7 @@ pub(super) async fn tile(State(api): State<Api>, uri: Uri) -> Result<Response, P
         return Err(Missing::Page.into());
     }
     let bytes = api.vault().log_file(&format!("tile/{path}")).await.map_err(Problem::from)?;
-    let immutable = !path.split('/').any(|part| part.ends_with(".p"));
+    let immutable = !path.split('/').any(|part| part.strip_suffix(".p").is_some());
     let caching = if immutable { "public, max-age=604800, immutable" } else { "no-store" };
     Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, caching)], bytes).into_response())
 }

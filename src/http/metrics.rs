@@ -12,5 +12,6 @@ use super::problem::Problem;
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain", body = String), (status = 403)))]
 pub(super) async fn read(Authenticated(caller): Authenticated, State(api): State<Api>) -> Result<Response, Problem> {
     api.vault().permit_metrics(&caller).await?;
+    api.vault().observe().await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.render_metrics()).into_response())
 }

@@ -118,7 +118,6 @@ impl Api {
 }
 
 /// All routes with everything around them.
-#[must_use]
 pub fn router(api: &Api) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {

@@ -42,7 +42,7 @@ impl<S> Patient<S> {
 fn later(by: Duration) -> Instant {
     // Far enough for "never" where the sum would overflow.
     let now = Instant::now();
-    now.checked_add(by).or_else(|| now.checked_add(Duration::from_secs(86_400 * 365))).unwrap_or(now)
+    now.checked_add(by).or_else(|| now.checked_add(Duration::from_hours(8_760))).unwrap_or(now)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(30);
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_mins(10);
 
     #[tokio::test]
     async fn silence_before_the_first_byte_ends_the_stream() {

@@ -95,7 +95,11 @@ impl Code {
 
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// What it says. Boxed: results that carry a problem are mostly of something smaller.
+#[derive(Debug, Clone)]
+struct Told {
     code: Code,
     detail: Cow<'static, str>,
     limit: Option<Limit>,
@@ -109,32 +113,34 @@ pub struct Problem {
 impl Problem {
     /// A problem with the code's own advice as detail.
     #[must_use]
-    pub const fn new(code: Code) -> Self {
+    pub fn new(code: Code) -> Self {
         Self::with(code, code.help())
     }
 
     /// A problem with a fixed detail.
     #[must_use]
-    pub const fn with(code: Code, detail: &'static str) -> Self {
-        Self { code, detail: Cow::Borrowed(detail), limit: None, retry_after_secs: None, certificate: None, value_len: None, op: None }
+    pub fn with(code: Code, detail: &'static str) -> Self {
+        Self::made(code, Cow::Borrowed(detail))
     }
 
     /// A problem with a detail made of our own words: names of fields and headers, positions, limits.
     #[must_use]
     pub fn told(code: Code, detail: String) -> Self {
-        Self { detail: Cow::Owned(detail), ..Self::new(code) }
+        Self::made(code, Cow::Owned(detail))
+    }
+
+    fn made(code: Code, detail: Cow<'static, str>) -> Self {
+        Self(Box::new(Told { code, detail, limit: None, retry_after_secs: None, certificate: None, value_len: None, op: None }))
     }
 
     /// A limit is exceeded: 413 where it is the body's, 400 otherwise.
     #[must_use]
     pub fn limit(limit: Limit) -> Self {
-        let code = if matches!(limit.name, "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len") {
-            Code::TooLarge
-        } else {
-            Code::LimitExceeded
-        };
-        let detail = format!("the limit `{}` is {} {}", limit.name, limit.max, limit.unit);
-        Self { detail: Cow::Owned(detail), limit: Some(limit), ..Self::new(code) }
+        let is_of_body = matches!(limit.name, "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len");
+        let code = if is_of_body { Code::TooLarge } else { Code::LimitExceeded };
+        let mut problem = Self::told(code, format!("the limit `{}` is {} {}", limit.name, limit.max, limit.unit));
+        problem.0.limit = Some(limit);
+        problem
     }
 
     /// A malformed name in `field`.
@@ -142,8 +148,9 @@ impl Problem {
     pub fn name(field: &str, error: NameError) -> Self {
         match error {
             NameError::TooLong(limit) => {
-                let detail = format!("`{field}` is over the limit `{}` of {} {}", limit.name, limit.max, limit.unit);
-                Self { detail: Cow::Owned(detail), ..Self::limit(limit) }
+                let mut problem = Self::limit(limit);
+                problem.0.detail = Cow::Owned(format!("`{field}` is over the limit `{}` of {} {}", limit.name, limit.max, limit.unit));
+                problem
             }
             NameError::Empty
             | NameError::Alphabet
@@ -157,32 +164,36 @@ impl Problem {
 
     /// The same, to be tried again after so many seconds.
     #[must_use]
-    pub fn retry_after(self, secs: u32) -> Self {
-        Self { retry_after_secs: Some(secs), ..self }
+    pub fn retry_after(mut self, secs: u32) -> Self {
+        self.0.retry_after_secs = Some(secs);
+        self
     }
 
     /// The same, naming the evidence.
     #[must_use]
-    pub fn certificate(self, certificate: Option<ShredId>) -> Self {
-        Self { certificate, ..self }
+    pub fn certificate(mut self, certificate: Option<ShredId>) -> Self {
+        self.0.certificate = certificate;
+        self
     }
 
     /// The same, telling the value's length.
     #[must_use]
-    pub fn value_len(self, len: u64) -> Self {
-        Self { value_len: Some(len), ..self }
+    pub fn value_len(mut self, len: u64) -> Self {
+        self.0.value_len = Some(len);
+        self
     }
 
     /// The same, in the batch's operation at that position.
     #[must_use]
-    pub fn in_op(self, position: usize) -> Self {
-        Self { op: Some(position), ..self }
+    pub fn in_op(mut self, position: usize) -> Self {
+        self.0.op = Some(position);
+        self
     }
 
     /// Its code.
     #[must_use]
-    pub const fn code(&self) -> Code {
-        self.code
+    pub fn code(&self) -> Code {
+        self.0.code
     }
 
     /// The body, for a request of that id.
@@ -206,17 +217,18 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             op: Option<usize>,
         }
+        let told = &self.0;
         let document = Document {
-            kind: format!("urn:lethe:problem:{}", self.code.name()),
-            title: self.code.title(),
-            status: self.code.status(),
-            code: self.code.name(),
-            detail: &self.detail,
+            kind: format!("urn:lethe:problem:{}", told.code.name()),
+            title: told.code.title(),
+            status: told.code.status(),
+            code: told.code.name(),
+            detail: &told.detail,
             request_id: request.to_string(),
-            limit: self.limit.map(|limit| limit.name),
-            limit_max: self.limit.map(|limit| limit.max),
-            certificate: self.certificate.map(|id| id.to_string()),
-            op: self.op,
+            limit: told.limit.map(|limit| limit.name),
+            limit_max: told.limit.map(|limit| limit.max),
+            certificate: told.certificate.map(|id| id.to_string()),
+            op: told.op,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -225,16 +237,17 @@ impl Problem {
 /// Status, headers, and the problem itself as an extension: the outermost layer writes the body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.code.status_code().into_response();
+        let told = &self.0;
+        let mut response = told.code.status_code().into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.code == Code::Unauthenticated {
+        if told.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.code.status() == 503 || self.code.status() == 429 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_secs.unwrap_or(1)));
+        if told.code.status() == 503 || told.code.status() == 429 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(told.retry_after_secs.unwrap_or(1)));
         }
-        if let Some(range) = self.value_len.and_then(|len| HeaderValue::from_str(&format!("bytes */{len}")).ok()) {
+        if let Some(range) = told.value_len.and_then(|len| HeaderValue::from_str(&format!("bytes */{len}")).ok()) {
             headers.insert(header::CONTENT_RANGE, range);
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));

@@ -208,7 +208,7 @@ mod tests {
         assert!(matches!(parse(r#"{"scope":"subject","subjects":["7","8"]}"#), Ok(ShredOrder::Subjects(subjects)) if subjects.len() == 2));
         assert!(matches!(parse(r#"{"scope":"record","collection":"crm","key":"a/b"}"#), Ok(ShredOrder::Record { .. })));
         for (text, code) in [
-            (r#"{}"#, Code::InvalidBody),
+            ("{}", Code::InvalidBody),
             (r#"{"scope":"everything"}"#, Code::InvalidBody),
             (r#"{"scope":"subject"}"#, Code::InvalidBody),
             (r#"{"scope":"subject","subject":"7","subjects":["8"]}"#, Code::InvalidBody),

@@ -40,13 +40,13 @@ pub(super) struct NewToken {
 impl NewToken {
     fn parse(self) -> Result<MintToken, Problem> {
         let role = Role::parse(&self.role)
-            .ok_or(Problem::with(Code::InvalidBody, "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`"))?;
+            .ok_or_else(|| Problem::with(Code::InvalidBody, "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`"))?;
         let kind = match self.kind.as_deref() {
             None | Some("service") => TokenKind::Service,
             Some("user") => TokenKind::User,
             Some(_) => return Err(Problem::with(Code::InvalidBody, "`kind` must be `service` or `user`")),
         };
-        let collections = self.collections.map(narrowed_to).transpose()?.unwrap_or_default();
+        let collections = self.collections.as_deref().map(narrowed_to).transpose()?.unwrap_or_default();
         let prefix = self.prefix.map(|prefix| RecordKey::parse(&prefix)).transpose().map_err(|error| Problem::name("prefix", error))?;
         let expires_at = self.expires_at.map(|text| Timestamp::parse_rfc3339(&text).ok_or(())).transpose();
         let expires_at = expires_at.map_err(|()| Problem::with(Code::InvalidBody, "`expires_at` must be a time of RFC 3339"))?;
@@ -55,7 +55,7 @@ impl NewToken {
 }
 
 /// No collections at all would read like all of them: it must be said by leaving the field out.
-fn narrowed_to(names: Vec<String>) -> Result<Vec<CollectionName>, Problem> {
+fn narrowed_to(names: &[String]) -> Result<Vec<CollectionName>, Problem> {
     if names.is_empty() {
         return Err(Problem::with(Code::InvalidBody, "`collections` must name at least one; leave it out for all"));
     }
@@ -139,7 +139,7 @@ pub(super) async fn create(
     responses((status = 200, body = TokenPage), (status = 403), (status = 404)))]
 pub(super) async fn list(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<axum::Json<TokenPage>, Problem> {
     let query = Query::parse(&uri, page::PARAMETERS)?;
-    let after = query.text("cursor").map(|text| lower_hex(Some(text)).ok_or(Problem::new(Code::MalformedCursor))).transpose()?;
+    let after = query.text("cursor").map(|text| lower_hex(Some(text)).ok_or_else(|| Problem::new(Code::MalformedCursor))).transpose()?;
     let (views, next) = api.vault().tokens(&caller, &RawPath::of(&uri).tenant()?, after, page::limit(&query)?).await?;
     let data = views.into_iter().map(TokenDocument::from).collect();
     Ok(axum::Json(TokenPage { data, next_cursor: next.map(|next| next.to_string()) }))

@@ -81,10 +81,10 @@ mod tests {
 
     async fn collect(body: Body) -> (usize, Option<BodyFailure>) {
         let mut stream = std::pin::pin!(watched(body, Duration::from_millis(50), TEN));
-        let mut len = 0;
+        let mut len: usize = 0;
         while let Some(chunk) = stream.next().await {
             match chunk {
-                Ok(chunk) => len += chunk.len(),
+                Ok(chunk) => len = len.saturating_add(chunk.len()),
                 Err(failure) => {
                     assert!(stream.next().await.is_none(), "nothing follows a failure");
                     return (len, Some(failure));

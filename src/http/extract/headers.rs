@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::domain::limits;
 use crate::domain::name::percent_decode;
-use crate::domain::{SubjectId, Timestamp, Version};
+use crate::domain::{NameError, SubjectId, Timestamp, Version};
 use crate::http::problem::{Code, Problem};
 
 pub(in crate::http) static LETHE_SUBJECT: HeaderName = HeaderName::from_static("lethe-subject");
@@ -141,9 +141,12 @@ pub(in crate::http) fn subjects(headers: &HeaderMap) -> Result<Vec<SubjectId>, P
         for item in text.split(',') {
             let decoded =
                 percent_decode(item.trim()).map_err(|error| Problem::told(Code::MalformedHeader, format!("`lethe-subject` {error}")))?;
-            let subject = SubjectId::parse(&decoded).map_err(|error| match error {
-                crate::domain::NameError::TooLong(limit) => Problem::limit(limit),
-                other => Problem::told(Code::MalformedHeader, format!("each of `lethe-subject` {other}")),
+            let subject = SubjectId::parse(&decoded).map_err(|error| {
+                if let NameError::TooLong(limit) = error {
+                    Problem::limit(limit)
+                } else {
+                    Problem::told(Code::MalformedHeader, format!("each of `lethe-subject` {error}"))
+                }
             })?;
             if !subjects.contains(&subject) {
                 subjects.push(subject);

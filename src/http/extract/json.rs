@@ -1,5 +1,7 @@
 //! JSON bodies, strictly: one document, UTF-8, within a limit, of the documented shape, no field unknown or twice.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use axum::extract::FromRequest;
 use http::{HeaderMap, Request, header};
@@ -40,6 +42,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Parses a JSON document; the refusal names the field and what is wrong with it, never what was sent.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde would take an array for a structure, its fields in order.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Problem::with(Code::InvalidBody, "`$`: expected an object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe(&error))?;
     deserializer.end().map_err(|_| Problem::with(Code::MalformedJson, "something follows the JSON document"))?;
@@ -83,10 +89,11 @@ fn path(path: &serde_path_to_error::Path, without_last: bool) -> String {
     let mut text = String::from("$");
     for segment in path.iter().take(keep) {
         match segment {
-            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
-            Segment::Map { key } => text.push_str(&format!(".{key}")),
-            Segment::Enum { .. } | Segment::Unknown => text.push_str(".?"),
+            Segment::Seq { index } => write!(text, "[{index}]"),
+            Segment::Map { key } => write!(text, ".{key}"),
+            Segment::Enum { .. } | Segment::Unknown => write!(text, ".?"),
         }
+        .unwrap_or_default();
     }
     text
 }
@@ -137,8 +144,8 @@ mod tests {
             (r#"{"name":"a","items":[{"size":4294967296}]}"#, "`$.items[0].size`: expected u32"),
             (r#"{"name":"a","items":[{"size":1e400}]}"#, "`$.items[0].size`"),
             (r#"{"name":7,"items":[]}"#, "`$.name`: expected a string"),
-            (r#"[]"#, "`$`"),
-            (r#"null"#, "`$`: expected struct Outer"),
+            (r#"["a",[]]"#, "`$`: expected an object"),
+            ("null", "`$`: expected struct Outer"),
         ] {
             let (code, detail) = refused(text);
             assert!(

@@ -41,17 +41,17 @@ impl<'a> RawPath<'a> {
 
     /// `/v1/tenants/{tenant}/tokens/{id}`
     pub(in crate::http) fn token(&self) -> Result<TokenId, Problem> {
-        lower_hex(self.segment(4)).ok_or(Problem::new(Code::MalformedId))
+        lower_hex(self.segment(4)).ok_or_else(|| Problem::new(Code::MalformedId))
     }
 
     /// `/v1/tenants/{tenant}/shreds/{id}`
     pub(in crate::http) fn shred(&self) -> Result<ShredId, Problem> {
-        lower_hex(self.segment(4)).ok_or(Problem::new(Code::MalformedId))
+        lower_hex(self.segment(4)).ok_or_else(|| Problem::new(Code::MalformedId))
     }
 
     /// `/v1/certificates/{id}`
     pub(in crate::http) fn certificate(&self) -> Result<ShredId, Problem> {
-        lower_hex(self.segment(2)).ok_or(Problem::new(Code::MalformedId))
+        lower_hex(self.segment(2)).ok_or_else(|| Problem::new(Code::MalformedId))
     }
 
     /// `/log/tile/{path...}`

@@ -357,6 +357,8 @@ impl Vault {
                 Extra { writes, checks: Vec::new() }
             })
             .await?;
+        metrics::counter!("lethe_epochs_total").increment(1);
+        metrics::counter!("lethe_epoch_page_bytes_total").increment(report.page_bytes);
         if let Some(error) = failed {
             return Err(error.into());
         }

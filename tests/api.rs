@@ -1,0 +1,12 @@
+//! The HTTP door, from outside: real servers on loopback over stores in temporary directories.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
+
+mod api {
+    pub(crate) mod site;
+
+    mod access;
+    mod bad_input;
+    mod connections;
+    mod records;
+    mod shredding;
+}

@@ -1,0 +1,284 @@
+//! Every route without a credential, with another tenant's, and with a role that may not; and its audit entry.
+
+use std::collections::BTreeSet;
+
+use lethe::http::{Access, endpoints};
+use serde_json::{Value, json};
+
+use super::site::Site;
+
+/// How a route is called, and how it answers those who may not.
+struct Case {
+    method: &'static str,
+    /// The route's template.
+    route: &'static str,
+    /// A real path.
+    path: &'static str,
+    body: fn() -> Option<Value>,
+    /// A role that may not, and what it is told.
+    wrong_role: (&'static str, u16),
+    /// What another tenant's owner is told: 404, or 403 for what is the store's own.
+    other_tenant: u16,
+    /// Who may, and the action that is found in the trail after it.
+    right: (&'static str, &'static str),
+}
+
+const TENANTS: &str = "/v1/tenants";
+const TENANT: &str = "/v1/tenants/{tenant}";
+const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
+const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
+const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
+const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
+const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
+const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
+const NO_ID: &str = "00000000000000000000000000000000";
+
+fn none() -> Option<Value> {
+    None
+}
+
+fn cases() -> Vec<Case> {
+    let case =
+        |method, route, path, body, wrong_role, other_tenant, right| Case { method, route, path, body, wrong_role, other_tenant, right };
+    vec![
+        case("POST", TENANTS, "/v1/tenants", || Some(json!({"tenant": "late"})), ("owner", 403), 403, ("operator", "tenant.create")),
+        case("GET", TENANTS, "/v1/tenants", none, ("owner", 403), 403, ("operator", "tenant.list")),
+        case("GET", TENANT, "/v1/tenants/acme", none, ("nobody", 401), 404, ("reader", "tenant.read")),
+        case(
+            "POST",
+            TOKENS,
+            "/v1/tenants/acme/tokens",
+            || Some(json!({"role": "reader"})),
+            ("writer", 403),
+            404,
+            ("owner", "token.create"),
+        ),
+        case("GET", TOKENS, "/v1/tenants/acme/tokens", none, ("writer", 403), 404, ("auditor", "token.list")),
+        case(
+            "DELETE",
+            TOKEN,
+            "/v1/tenants/acme/tokens/00000000000000000000000000000000",
+            none,
+            ("operator", 403),
+            404,
+            ("owner", "token.revoke"),
+        ),
+        case("GET", COLLECTIONS, "/v1/tenants/acme/collections", none, ("eraser", 403), 404, ("auditor", "collection.read")),
+        case(
+            "PUT",
+            COLLECTION,
+            "/v1/tenants/acme/collections/crm",
+            || Some(json!({})),
+            ("writer", 403),
+            404,
+            ("owner", "collection.write"),
+        ),
+        case("GET", COLLECTION, "/v1/tenants/acme/collections/crm", none, ("operator", 404), 404, ("auditor", "collection.read")),
+        case("GET", RECORDS, "/v1/tenants/acme/collections/crm/records", none, ("eraser", 403), 404, ("reader", "record.list")),
+        case(
+            "POST",
+            QUERY,
+            "/v1/tenants/acme/collections/crm/query",
+            || Some(json!({})),
+            ("operator", 404),
+            404,
+            ("reader", "record.list"),
+        ),
+        case(
+            "PUT",
+            RECORD,
+            "/v1/tenants/acme/collections/crm/records/eu/anna",
+            || Some(json!({})),
+            ("reader", 403),
+            404,
+            ("writer", "record.write"),
+        ),
+        case("GET", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("operator", 404), 404, ("reader", "record.read")),
+        case("HEAD", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("auditor", 404), 404, ("reader", "record.read")),
+        case("DELETE", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("reader", 403), 404, ("eraser", "record.delete")),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/batch",
+            "/v1/tenants/acme/batch",
+            || Some(json!({"ops": [{"op": "put", "collection": "crm", "key": "b", "value": "x", "subjects": ["1"]}]})),
+            ("reader", 403),
+            404,
+            ("writer", "record.write"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/shreds",
+            "/v1/tenants/acme/shreds",
+            || Some(json!({"scope": "subject", "subject": "9"})),
+            ("writer", 403),
+            404,
+            ("eraser", "shred.order"),
+        ),
+        case(
+            "GET",
+            "/v1/tenants/{tenant}/shreds/{id}",
+            "/v1/tenants/acme/shreds/00000000000000000000000000000000",
+            none,
+            ("reader", 403),
+            404,
+            ("owner", "shred.read"),
+        ),
+        case("GET", "/v1/tenants/{tenant}/audit", "/v1/tenants/acme/audit", none, ("writer", 403), 404, ("auditor", "audit.read")),
+        case("GET", "/metrics", "/metrics", none, ("owner", 403), 403, ("operator", "metrics.read")),
+    ]
+}
+
+#[test]
+fn every_guarded_route_has_a_case() {
+    let cases: BTreeSet<(&str, &str)> = cases().iter().map(|case| (case.method, case.route)).collect();
+    let guarded: BTreeSet<(&str, &str)> = endpoints()
+        .iter()
+        .filter(|endpoint| endpoint.access == Access::Credential)
+        .map(|endpoint| (endpoint.method, endpoint.path))
+        .collect();
+    let missing: Vec<_> = guarded.difference(&cases).collect();
+    assert!(missing.is_empty(), "add a Case to tests/api/access.rs for each of {missing:?}: who may not, and the action in the trail");
+    assert_eq!(cases.difference(&guarded).count(), 0, "a case without its route");
+}
+
+struct Tokens(Vec<(&'static str, String)>);
+
+impl Tokens {
+    async fn of(site: &Site) -> Self {
+        let owner = site.acme().await;
+        let mut tokens = vec![("operator", site.operator.clone())];
+        for role in ["writer", "reader", "auditor", "eraser"] {
+            tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
+        }
+        tokens.push(("other", site.tenant("other").await));
+        tokens.push(("nobody", owner.replace(&owner[owner.len() - 4..], "AAAA")));
+        tokens.push(("owner", owner));
+        Self(tokens)
+    }
+
+    fn get(&self, name: &str) -> &str {
+        &self.0.iter().find(|(candidate, _)| *candidate == name).unwrap().1
+    }
+}
+
+/// The whole trail of a tenant, oldest first.
+async fn trail(site: &Site, tenant: &str, token: &str) -> Vec<Value> {
+    let (mut entries, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = site.get(&format!("/v1/tenants/{tenant}/audit?limit=1000{after}"), token).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        entries.extend(page.json["data"].as_array().unwrap().clone());
+        match page.json["next_cursor"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return entries,
+        }
+    }
+}
+
+fn entries_of(trail: &[Value], request: &str) -> Vec<(String, String)> {
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    trail.iter().filter(|entry| entry["request"] == *request).map(|entry| (text(entry, "action"), text(entry, "outcome"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_credential_every_guarded_route_is_401_and_recorded() {
+    let site = Site::open().await;
+    let tokens = Tokens::of(&site).await;
+    let mut requests = Vec::new();
+    for case in cases() {
+        let url = format!("{}{}", site.server.url(), case.path);
+        let bare = site.client.request(case.method.parse().unwrap(), url).send().await.unwrap();
+        assert_eq!(
+            (bare.status().as_u16(), bare.headers()["www-authenticate"].as_bytes()),
+            (401, &b"Bearer"[..]),
+            "{} {}",
+            case.method,
+            case.route
+        );
+        requests.push(bare.headers()["x-request-id"].to_str().unwrap().to_owned());
+        let forged = site.send(case.method, case.path, tokens.get("nobody"), (case.body)()).await;
+        assert_eq!(forged.status, 401, "{} {}", case.method, case.route);
+        requests.push(forged.header("x-request-id").to_owned());
+    }
+    let trail = trail(&site, "system", &site.operator).await;
+    for request in requests {
+        assert_eq!(entries_of(&trail, &request).len(), 1, "a refused credential is on the record");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_is_told_what_the_policy_says_and_is_recorded() {
+    let site = Site::open().await;
+    let tokens = Tokens::of(&site).await;
+    assert_eq!(site.put("/v1/tenants/acme/collections/crm/records/eu/anna", tokens.get("owner"), "1", "x").await.status, 201);
+    let mut denied = Vec::new();
+    for case in cases() {
+        let named = format!("{} {}", case.method, case.route);
+        let (role, status) = case.wrong_role;
+        let refused = site.send(case.method, case.path, tokens.get(role), (case.body)()).await;
+        assert_eq!(refused.status, status, "{named} as {role}: {refused:?}");
+        if status != 401 {
+            denied.push((named.clone(), refused.header("x-request-id").to_owned(), role));
+        }
+        let other = site.send(case.method, case.path, tokens.get("other"), (case.body)()).await;
+        assert_eq!(other.status, case.other_tenant, "{named} as another tenant's owner: {other:?}");
+    }
+    let mut trail_of_all = trail(&site, "acme", tokens.get("auditor")).await;
+    trail_of_all.extend(trail(&site, "system", &site.operator).await);
+    for (named, request, role) in denied {
+        let entries = entries_of(&trail_of_all, &request);
+        assert!(
+            matches!(&entries[..], [(_, outcome)] if outcome == "denied"),
+            "{named} as {role}: its denial is recorded once, found {entries:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_names_cannot_be_told_from_names_that_are_not() {
+    let site = Site::open().await;
+    let tokens = Tokens::of(&site).await;
+    let mut there = site.get("/v1/tenants/acme/collections/crm/records/eu/anna", tokens.get("other")).await;
+    let mut not_there = site.get("/v1/tenants/nothing/collections/crm/records/eu/anna", tokens.get("other")).await;
+    for answer in [&mut there, &mut not_there] {
+        answer.json["request_id"] = Value::Null;
+        for name in ["x-request-id", "date"] {
+            answer.headers.remove(name);
+        }
+    }
+    assert_eq!((there.status, &there.json, &there.headers), (not_there.status, &not_there.json, &not_there.headers));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_is_recorded_on_every_guarded_route() {
+    let site = Site::open().await;
+    let tokens = Tokens::of(&site).await;
+    assert_eq!(site.put("/v1/tenants/acme/collections/crm/records/eu/anna", tokens.get("owner"), "1", "x").await.status, 201);
+    let mut done = Vec::new();
+    for case in cases() {
+        let (role, action) = case.right;
+        let mut request = site.request(case.method.parse().unwrap(), case.path, tokens.get(role)).header("lethe-subject", "1");
+        if let Some(body) = (case.body)() {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let is_no_such_id = case.path.ends_with(NO_ID) && status == 404;
+        assert!((200..300).contains(&status) || is_no_such_id, "{} {} as {role}: {status}", case.method, case.route);
+        done.push((
+            format!("{} {}", case.method, case.route),
+            answer.headers()["x-request-id"].to_str().unwrap().to_owned(),
+            action,
+            is_no_such_id,
+        ));
+    }
+    let mut trail_of_all = trail(&site, "acme", tokens.get("auditor")).await;
+    trail_of_all.extend(trail(&site, "system", &site.operator).await);
+    for (named, request, action, is_no_such_id) in done {
+        let entries = entries_of(&trail_of_all, &request);
+        // A page of the trail cannot hold the entry of its own reading twice; what is not there is not done.
+        let found = entries.iter().any(|(entry, _)| entry == action);
+        assert!(found || is_no_such_id, "{named}: add an audit entry {action:?} to its operation; found {entries:?}");
+    }
+}

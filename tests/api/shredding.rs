@@ -1,0 +1,74 @@
+//! Shreds by the API: 410 after them, everyone else readable, evidence for anybody.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::site::{Answer, CRM, Site};
+
+async fn shred(site: &Site, token: &str, body: serde_json::Value) -> Answer {
+    let request = site.request(Method::POST, "/v1/tenants/acme/shreds", token).header("prefer", "wait=30").json(&body);
+    Answer::of(request.send().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shredded_person_is_410_and_everyone_else_reads() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    for (key, subject) in [("anna", "1"), ("bert", "2")] {
+        site.put(&format!("{CRM}/records/{key}"), &owner, subject, "x").await;
+    }
+    let done = shred(&site, &owner, json!({"scope": "subject", "subject": "1"})).await;
+    assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
+    let gone = site.get(&format!("{CRM}/records/anna"), &owner).await;
+    assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
+    assert_eq!(site.get(&format!("{CRM}/records/bert"), &owner).await.text(), "x");
+    assert_eq!(site.put(&format!("{CRM}/records/anna2"), &owner, "1", "y").await.status, 410);
+    let again = site
+        .request(Method::PUT, &format!("{CRM}/records/anna2"), &owner)
+        .header("lethe-subject", "1")
+        .header("lethe-new-relationship", "true")
+        .body("y");
+    assert_eq!(again.send().await.unwrap().status(), 201);
+
+    // The certificate is anybody's to read.
+    let path = done.json["certificate"].as_str().unwrap().to_owned();
+    let note = Answer::of(site.client.get(format!("{}{path}", site.server.url())).send().await.unwrap()).await;
+    assert_eq!((note.status, note.header("content-type")), (200, "text/plain; charset=utf-8"));
+    assert!(note.text().contains("\n\u{2014} "), "a signature line: {}", note.text());
+    let id = done.json["id"].as_str().unwrap();
+    let polled = site.get(&format!("/v1/tenants/acme/shreds/{id}"), &owner).await;
+    assert_eq!((polled.status, polled.json["certificate"].as_str()), (200, Some(path.as_str())));
+    let checkpoint = site.client.get(format!("{}/log/checkpoint", site.server.url())).send().await.unwrap();
+    assert_eq!(checkpoint.status(), 200);
+    let tile = site.client.get(format!("{}/log/tile/9/000", site.server.url())).send().await.unwrap();
+    assert_eq!(tile.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_shred_asks_for_its_name_and_can_be_polled_by_who_ordered_it() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    let unconfirmed = shred(&site, &owner, json!({"scope": "tenant"})).await;
+    assert_eq!((unconfirmed.status, unconfirmed.code()), (422, "unprocessable"), "{unconfirmed:?}");
+    site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await;
+    let done = shred(&site, &owner, json!({"scope": "tenant", "confirm": "acme"})).await;
+    assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
+    let id = done.json["id"].as_str().unwrap();
+    assert_eq!(site.get(&format!("/v1/tenants/acme/shreds/{id}"), &owner).await.status, 200);
+    let gone = site.get(&format!("{CRM}/records/anna"), &owner).await;
+    assert_eq!(gone.status, 410, "{gone:?}");
+    let taken = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "acme"}))).await;
+    assert_eq!(taken.status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eraser_shreds_what_it_cannot_read() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await;
+    let eraser = site.token("acme", &owner, json!({"role": "eraser"})).await;
+    assert_eq!(site.get(&format!("{CRM}/records/anna"), &eraser).await.status, 403);
+    assert_eq!(site.get(&format!("{CRM}/records"), &eraser).await.status, 403);
+    assert_eq!(shred(&site, &eraser, json!({"scope": "subject", "subject": "1"})).await.status, 200);
+    assert_eq!(site.get(&format!("{CRM}/records/anna"), &owner).await.status, 410);
+}

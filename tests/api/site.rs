@@ -1,0 +1,134 @@
+//! A store, a server and a client: one for each test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lethe::config::Config;
+use lethe::domain::SystemClock;
+use lethe::server::{self, Server, Start, rooms};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    pub(crate) operator: String,
+    /// Removed with the site.
+    _dir: TempDir,
+}
+
+pub(crate) const CRM: &str = "/v1/tenants/acme/collections/crm";
+
+impl Site {
+    /// A new store, served with the default settings.
+    pub(crate) async fn open() -> Self {
+        Self::open_with("").await
+    }
+
+    /// A new store, served with these settings of `[server]` or of other sections besides.
+    pub(crate) async fn open_with(settings: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = TempDir::new().unwrap();
+        for part in ["store", "mirror", "custody"] {
+            std::fs::create_dir(dir.path().join(part)).unwrap();
+        }
+        let (store, mirror, root) = (dir.path().join("store"), dir.path().join("mirror"), dir.path().join("custody/root"));
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n{settings}\n[paths]\nmirror_dir = \"{}\"\n[[custody]]\nkind = \"file\"\npath = \"{}\"\n[store]\nreserve_len_bytes = 1048576\n",
+            mirror.display(),
+            root.display()
+        );
+        let config = Config::parse(&text, &store).unwrap();
+        let operator = rooms::make(&config, Arc::new(SystemClock)).await.unwrap().to_string();
+        let server = server::open(config, Start::default(), Arc::new(SystemClock)).await.unwrap();
+        let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
+        Self { server, client, operator, _dir: dir }
+    }
+
+    /// Without scheme: for raw sockets.
+    pub(crate) fn address(&self) -> String {
+        self.server.url().trim_start_matches("https://").trim_start_matches("http://").to_owned()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.server.url())).bearer_auth(token)
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Answer {
+        let request = self.request(method.parse().unwrap(), path, token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Makes a tenant; gives its owner's token.
+    pub(crate) async fn tenant(&self, name: &str) -> String {
+        let made = self.send("POST", "/v1/tenants", &self.operator, Some(json!({ "tenant": name }))).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a token.
+    pub(crate) async fn token(&self, tenant: &str, owner: &str, body: Value) -> String {
+        let made = self.send("POST", &format!("/v1/tenants/{tenant}/tokens"), owner, Some(body)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a collection.
+    pub(crate) async fn collection(&self, tenant: &str, name: &str, owner: &str, unit: &str) {
+        let path = format!("/v1/tenants/{tenant}/collections/{name}");
+        let made = self.send("PUT", &path, owner, Some(json!({ "shred_unit": unit }))).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+
+    /// Tenant `acme` with collection `crm` by subject; gives the owner's token.
+    pub(crate) async fn acme(&self) -> String {
+        let owner = self.tenant("acme").await;
+        self.collection("acme", "crm", &owner, "subject").await;
+        owner
+    }
+
+    pub(crate) async fn put(&self, path: &str, token: &str, subject: &str, value: &str) -> Answer {
+        let request = self.request(Method::PUT, path, token).header("content-type", "text/plain").header("lethe-subject", subject);
+        Answer::of(request.body(value.to_owned()).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send("GET", path, token, None).await
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    /// Null if it is none.
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap().to_vec();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Self { status, headers, bytes, json }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or("")
+    }
+}
