@@ -27,6 +27,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub struct Place {
     root: TempDir,
     pub operator: String,
+    pub options: VaultOptions,
+    /// Skips syncing: for tests that kill nothing.
+    pub unsynced: bool,
 }
 
 /// A store in use.
@@ -44,8 +47,13 @@ const SEED: [u8; 32] = [9; 32];
 impl Place {
     /// A new store with an operator.
     pub async fn make() -> Self {
+        Self::make_with(VaultOptions::default(), false).await
+    }
+
+    /// The same with a suite or other options, and perhaps without syncing.
+    pub async fn make_with(options: VaultOptions, unsynced: bool) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let mut place = Self { root, operator: String::new() };
+        let mut place = Self { root, operator: String::new(), options, unsynced };
         std::fs::create_dir(place.path("log")).unwrap();
         std::fs::create_dir(place.path("custody")).unwrap();
         Embedded::create(&place.options(), STORE).unwrap();
@@ -68,6 +76,7 @@ impl Place {
             reserve_bytes: 1 << 20,
             headroom_bytes: 1 << 20,
             mirror_ahead_bytes: 1 << 20,
+            danger_skip_sync: self.unsynced,
             ..EmbeddedOptions::new(self.path("store"), self.path("mirror"))
         }
     }
@@ -88,7 +97,7 @@ impl Place {
             log_signer: Signer::from_seed("lethe.test", &SEED).unwrap(),
             log_dir: self.path("log"),
             clock: Arc::new(SystemClock),
-            options: VaultOptions::default(),
+            options: self.options.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };

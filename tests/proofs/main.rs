@@ -2,5 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod harness;
+mod model;
 mod promises;
+mod races;
 mod restore;
+mod tamper;

@@ -7,14 +7,13 @@ use bytes::Bytes;
 use super::{
     Caller, Missing, Precondition, Unprocessable, Vault, VaultError,
     access::InCollection,
-    plan::{Content, Plan, PutFields, retrying},
+    plan::{Content, Deferred, Plan, PutFields, retrying},
     replies::Kept,
-    rows::Scope,
     shred::Named,
 };
 use crate::{
     authz::{RecordDelete, RecordRead, RecordWrite},
-    domain::{CollectionName, RecordKey, ShredUnit, SubjectId, TenantName, Timestamp, Version, limits},
+    domain::{CollectionName, RecordKey, SubjectId, TenantName, Timestamp, Version, limits},
     vault::store::Urgency,
 };
 
@@ -149,8 +148,8 @@ impl Vault {
             self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
         }
         if let Ok(found) = found {
-            for (scope, named) in shreds {
-                self.queue_shred(caller, &found, scope, named).await?;
+            for (deferred, named) in shreds {
+                self.shred_deferred(caller.into(), &found, deferred, named).await?;
             }
         }
         Ok(results)
@@ -162,7 +161,7 @@ impl Vault {
         caller: &Caller,
         tenant: &TenantName,
         op: &BatchOp,
-        shreds: &mut Vec<(Scope, Named)>,
+        shreds: &mut Vec<(Deferred, Named)>,
     ) -> Result<BatchResult, VaultError> {
         match op {
             BatchOp::Put { collection, key, value, content_type, subjects, expires_at, custom, precondition, new_relationship } => {
@@ -184,9 +183,11 @@ impl Vault {
                 let found: InCollection<RecordDelete> = self.in_collection(caller, tenant, collection, Some(key)).await?;
                 let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
                 let deleted = self.plan_delete(plan, caller, &found.tenant, &found.collection, &tokens, precondition).await?;
-                if found.collection.policy.shred_unit == ShredUnit::Record {
-                    let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-                    shreds.push((Scope::Record { collection: found.collection.no.0, row: deleted.to_vec() }, named));
+                if let Some(deferred) = deleted {
+                    shreds.push((
+                        deferred,
+                        Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] },
+                    ));
                 }
                 Ok(BatchResult::Deleted)
             }

@@ -150,7 +150,7 @@ impl Vault {
         for subject in &subjects {
             self.plan_subject(&mut plan, caller, &target.tenant, *subject, fields.new_relationship).await?;
         }
-        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens).await?;
+        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, None).await?;
         let id = UploadId(random::bytes());
         let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));

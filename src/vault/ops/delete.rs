@@ -4,12 +4,11 @@
 use super::{
     Caller, Precondition, Vault, VaultError,
     plan::{Plan, entry, retrying},
-    rows::Scope,
     shred::Named,
 };
 use crate::{
     authz::RecordDelete,
-    domain::{CollectionName, RecordKey, ShredUnit, TenantName},
+    domain::{CollectionName, RecordKey, TenantName},
     vault::{
         audit::{Action, Entry, Outcome, Target},
         store::Urgency,
@@ -57,10 +56,9 @@ impl Vault {
             }
         };
         self.commit_plan(plan, Urgency::Essential).await.inspect_err(|_| self.forget(&found))?;
-        if found.collection.policy.shred_unit == ShredUnit::Record {
-            let scope = Scope::Record { collection: found.collection.no.0, row: deleted.to_vec() };
+        if let Some(deferred) = deleted {
             let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-            self.queue_shred(caller, &found.tenant, scope, named).await?;
+            self.shred_deferred(caller.into(), &found.tenant, deferred, named).await?;
         }
         Ok(())
     }

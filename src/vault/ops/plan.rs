@@ -8,17 +8,18 @@ use bytes::Bytes;
 use super::{
     Caller, Conflict, Missing, Precondition, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, in_use},
-    rows::{RowCodec, State, SubjectRow, UnitRow},
+    rows::{DeferredRow, RowCodec, Scope, State, SubjectRow, UnitRow},
+    shred::{Named, record_scope},
 };
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        limits,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
+        Version, limits,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, Target, Trail},
-        crypto::{Context, EncodedMeta, FLAG_MANIFEST, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, EncodedMeta, FLAG_MANIFEST, Manifest, Receipt, Record, RecordHeader, Sealed, Token, random},
         keys::{LeaseKind, LendError, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Tail, Urgency, Write, schema},
     },
@@ -173,7 +174,11 @@ impl Vault {
         put.precondition.holds(existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.version))?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
 
-        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens).await?;
+        let reuse = match content {
+            Content::Inline(_) => existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.slot),
+            Content::Manifest { unit, .. } => Some(unit.slot),
+        };
+        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse).await?;
         if let Content::Manifest { unit: sealed_under, .. } = content {
             // The rows are sealed already: their unit must still be the record's.
             if unit != *sealed_under {
@@ -226,7 +231,8 @@ impl Vault {
         Ok((version, live.is_none()))
     }
 
-    /// Plans a delete; returns the record's row.
+    /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
+    /// written down in the same commit.
     pub(super) async fn plan_delete(
         &self,
         plan: &mut Plan,
@@ -235,7 +241,8 @@ impl Vault {
         collection: &Collection,
         tokens: &[Token],
         precondition: &Precondition,
-    ) -> Result<Bytes, VaultError> {
+    ) -> Result<Option<Deferred>, VaultError> {
+        let actor = actor.into();
         plan.hold(tenant, collection)?;
         let row = record_row(tenant, collection.no, tokens);
         let existing = self.existing(tenant, collection, tokens, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
@@ -246,7 +253,21 @@ impl Vault {
         self.plan_index(plan, tenant, collection, tokens, Some(&live), &[]).await?;
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, target(tokens, &existing.header)));
-        Ok(row)
+        if collection.policy.shred_unit != ShredUnit::Record {
+            return Ok(None);
+        }
+        let deferred =
+            Deferred { key: schema::reclaim(ShredId(random::bytes()), 0), scope: record_scope(collection.no, &row, &existing.header) };
+        let Actor { principal, role, request } = actor;
+        let stored = DeferredRow {
+            tenant: tenant.no.0,
+            scope: deferred.scope.clone(),
+            principal: principal.0,
+            role: role.code(),
+            request: request.0,
+        };
+        plan.put(Space::Index, deferred.key.clone(), stored.to_row()?);
+        Ok(Some(deferred))
     }
 
     /// Plans a check of a batch: the record is there with one of the versions, or absent.
@@ -318,6 +339,7 @@ impl Vault {
         collection: &Collection,
         subject: Option<&Token>,
         record: &[Token],
+        reuse: Option<Slot>,
     ) -> Result<UnitRef, VaultError> {
         let owner = match collection.policy.shred_unit {
             ShredUnit::Collection => return Ok(collection.unit),
@@ -333,7 +355,12 @@ impl Vault {
             None => None,
             Some(row) => {
                 let unit = UnitRow::from_row(row)?.unit(tenant.no)?;
-                self.is_current(unit).await?.then_some(unit)
+                // A record's unit is its own only while the record is there: a deleted one's is on its way to be shredded.
+                let usable = match collection.policy.shred_unit {
+                    ShredUnit::Record => reuse == Some(unit.slot),
+                    ShredUnit::Subject | ShredUnit::Collection => true,
+                };
+                if usable && self.is_current(unit).await? { Some(unit) } else { None }
             }
         };
         let unit = match (known, stored) {
@@ -471,6 +498,38 @@ impl Vault {
         self.commit(Trail::Data, commit, entries).await
     }
 
+    /// Orders the shred of a deleted record's unit, then forgets that it was to be ordered.
+    pub(super) async fn shred_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Deferred, named: Named) -> Result<(), VaultError> {
+        retrying(|| self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone())).await?;
+        let commit = Commit {
+            checks: Vec::new(),
+            writes: vec![Write::Delete { space: Space::Index, key: deferred.key }],
+            tail: None,
+            durability: Durability::Written,
+            urgency: Urgency::Essential,
+        };
+        self.commit(Trail::Data, commit, Vec::new()).await.map(drop)
+    }
+
+    /// Orders what a crash has kept from being ordered.
+    pub(super) async fn shred_all_deferred(&self) -> Result<(), VaultError> {
+        let range = schema::table(schema::Table::Reclaim);
+        for row in self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await? {
+            let stored = DeferredRow::from_row(&row.value)?;
+            let tenant = self.tenant_by_number(TenantNo(stored.tenant)).await?;
+            if tenant.in_use().is_err() {
+                continue;
+            }
+            let actor = Actor {
+                principal: PrincipalId(stored.principal),
+                role: Role::from_code(stored.role).unwrap_or(Role::Owner),
+                request: RequestId(stored.request),
+            };
+            self.shred_deferred(actor, &tenant, Deferred { key: row.key, scope: stored.scope }, Named::default()).await?;
+        }
+        Ok(())
+    }
+
     /// Commits with audit entries made in the same commit.
     pub(super) async fn commit(
         &self,
@@ -497,6 +556,14 @@ impl Vault {
         }
         pending.into_iter().map(|receipt| receipt.settle().map_err(VaultError::from)).collect()
     }
+}
+
+/// A deleted record's unit, still to be shredded.
+pub(super) struct Deferred {
+    /// The row that remembers it.
+    key: Bytes,
+    /// What to shred.
+    scope: Scope,
 }
 
 /// Several entries in one commit.

@@ -160,7 +160,26 @@ pub(in crate::vault) enum Scope {
         collection: u32,
         /// Its row.
         row: Vec<u8>,
+        /// Its unit: a later record under the same key has another.
+        slot: u64,
+        /// The unit's generation.
+        generation: u32,
     },
+}
+
+/// A record that was deleted and whose unit is still to be shredded; written with the deletion, so that a crash in
+/// between forgets neither.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct DeferredRow {
+    pub(in crate::vault) tenant: u64,
+    pub(in crate::vault) scope: Scope,
+    pub(in crate::vault) principal: [u8; 16],
+    pub(in crate::vault) role: u8,
+    pub(in crate::vault) request: [u8; 16],
+}
+
+impl RowCodec for DeferredRow {
+    const NAME: &'static str = "deferred shred";
 }
 
 /// How far an order to shred has come.

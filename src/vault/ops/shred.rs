@@ -9,7 +9,7 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     directory::{Tenant, damaged},
-    plan::{entry, named as named_target, object, record_row, retrying, subject_target},
+    plan::{Actor, entry, named as named_target, object, record_row, retrying, subject_target},
     rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, Label},
         },
-        crypto::{Context, Plaintext, Sealed, ShredAnswer, Token, random},
+        crypto::{Context, Plaintext, RecordHeader, Sealed, ShredAnswer, Token, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -80,7 +80,7 @@ pub struct ShredTotals {
 }
 
 /// What an order names, in the clear: for the commitments, then forgotten.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Named {
     pub(super) collection: Option<String>,
     pub(super) targets: Vec<String>,
@@ -171,13 +171,10 @@ impl Vault {
                     }
                     let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
                     let row = record_row(&found.tenant, found.collection.no, &tokens);
-                    let stored = self.inner.store.get(Space::Records, &row).await?;
-                    if stored.is_none() {
-                        return Err(VaultError::NotFound(Missing::Record));
-                    }
+                    let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
+                    let header = RecordHeader::parse(&stored).map_err(damaged)?;
                     let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-                    self.queue_shred(caller, &found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec() }, named)
-                        .await
+                    self.queue_shred(caller, &found.tenant, record_scope(found.collection.no, &row, &header), named).await
                 }
             }
         })
@@ -187,11 +184,12 @@ impl Vault {
     /// Makes the intent durable, closes the fence, and hands the order to the shredder.
     pub(super) async fn queue_shred(
         &self,
-        caller: &Caller,
+        actor: impl Into<Actor>,
         tenant: &Tenant,
         scope: Scope,
         named: Named,
     ) -> Result<(ShredId, [u8; 32]), VaultError> {
+        let actor = actor.into();
         let place = self.inner.shredder.reserve()?;
         let id = ShredId(random::bytes());
         let seed = random::bytes();
@@ -203,9 +201,9 @@ impl Vault {
             scope: scope.clone(),
             marked,
             progress: Progress::Pending,
-            ordered_by: caller.principal.token().0,
-            role: caller.principal.role().code(),
-            request: caller.request.0,
+            ordered_by: actor.principal.0,
+            role: actor.role.code(),
+            request: actor.request.0,
             ordered_at: self.inner.clock.now().0,
             done_at: None,
             sealed_salt,
@@ -225,12 +223,12 @@ impl Vault {
             Scope::Tenant => (CollectionNo::TENANT, Target::default()),
             Scope::Collection(no) => (CollectionNo(*no), Target::default()),
             Scope::Subjects(tokens) => (CollectionNo::TENANT, tokens.first().map_or(Target::default(), |token| subject_target(*token))),
-            Scope::Record { collection, row } => {
+            Scope::Record { collection, row, .. } => {
                 (CollectionNo(*collection), row.last_chunk::<16>().map_or(Target::default(), |token| named_target(*token)))
             }
         };
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        let ordered = entry(caller, tenant, Action::ShredOrder, collection, target);
+        let ordered = entry(actor, tenant, Action::ShredOrder, collection, target);
         let done = self.commit(Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
         self.inner.directory.forget_all();
         done?;
@@ -315,12 +313,8 @@ impl Vault {
                     }
                 }
             }
-            Scope::Record { collection, row } => {
-                let no = CollectionNo(*collection);
-                let token = row.last_chunk::<16>().ok_or_else(|| VaultError::Internal("record row".into()))?;
-                if let Some(row) = self.inner.store.get(Space::Control, &schema::unit(tenant, token, no)).await? {
-                    units.push((no, UnitRow::from_row(&row)?.unit(tenant)?));
-                }
+            Scope::Record { collection, slot, generation, .. } => {
+                units.push((CollectionNo(*collection), UnitRow { slot: *slot, generation: *generation }.unit(tenant)?));
             }
         }
         Ok(units)
@@ -488,6 +482,11 @@ impl Vault {
             epochs: row.epochs.clone(),
         })
     }
+}
+
+/// The scope of a record that has a unit of its own.
+pub(super) fn record_scope(collection: CollectionNo, row: &[u8], header: &RecordHeader) -> Scope {
+    Scope::Record { collection: collection.0, row: row.to_vec(), slot: header.slot.number(), generation: header.generation.0 }
 }
 
 /// A scope as answers and certificates name it.

@@ -106,6 +106,7 @@ impl Vault {
             tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
             vault.carry_out(&unfinished).await?;
         }
+        vault.shred_all_deferred().await?;
         let runner = vault.clone();
         vault.inner.tasks.spawn(async move { runner.run_shredder(orders, stop).await });
         Ok(vault)

@@ -79,7 +79,7 @@ pub enum Table {
     Idempotency = 132,
     /// due be64, tenant be64, token 16: an idempotency reply that can go.
     IdempotencyDue = 133,
-    /// shred id 16, number be32: rows of shredded units that can go.
+    /// id 16, number be32: a deleted record whose unit is still to be shredded.
     Reclaim = 134,
     /// One row: the number of the last checkpoint of the audit chains.
     AuditMark = 135,
