@@ -52,6 +52,8 @@ impl Place {
 
     /// The same with a suite or other options, and perhaps without syncing.
     pub async fn make_with(options: VaultOptions, unsynced: bool) -> Self {
+        // What the store logs is part of a failed test's output.
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
         let mut place = Self { root, operator: String::new(), options, unsynced };
         std::fs::create_dir(place.path("log")).unwrap();

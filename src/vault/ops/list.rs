@@ -104,7 +104,10 @@ impl Vault {
                     Space::Records | Space::Control | Space::ControlAudit | Space::Blobs | Space::DataAudit => Some((row.key, row.value)),
                 };
                 let Some((record_key, stored)) = record else { continue };
-                let Some(item) = self.list_item(&found.tenant, &found.collection, &record_key, stored).await? else { continue };
+                let Some(item) = self.list_item(&found.tenant, &found.collection, &record_key, stored, query.subject.as_ref()).await?
+                else {
+                    continue;
+                };
                 if items.len() == limit {
                     break 'pages;
                 }
@@ -134,8 +137,15 @@ impl Vault {
         Ok(self.inner.store.get(Space::Records, &row).await?.map(|stored| (row, stored)))
     }
 
-    /// Opens a record's metadata; `None` if it is shredded, expired or only its header is left.
-    async fn list_item(&self, tenant: &Tenant, collection: &Collection, row: &[u8], stored: Bytes) -> Result<Option<ListItem>, VaultError> {
+    /// Opens a record's metadata; `None` if it is shredded, expired, only its header is left, or it is not about `of`.
+    async fn list_item(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        row: &[u8],
+        stored: Bytes,
+        of: Option<&SubjectId>,
+    ) -> Result<Option<ListItem>, VaultError> {
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
         if header.is_tombstone() {
             return Ok(None);
@@ -148,6 +158,10 @@ impl Vault {
             Ok(meta) => {
                 let meta = meta.map_err(damaged)?;
                 if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
+                    return Ok(None);
+                }
+                // An index row may be left from a shredded record whose key was written again.
+                if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
                     return Ok(None);
                 }
                 Ok(Some(ListItem { meta: self.veil_subjects(tenant, meta).await?, version: header.version }))

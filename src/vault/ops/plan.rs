@@ -175,7 +175,10 @@ impl Vault {
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
 
         let reuse = match content {
-            Content::Inline(_) => existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.slot),
+            // A record that is about someone else from now on is sealed anew: the first one's shred must not take it along.
+            Content::Inline(_) => existing.as_ref().and_then(|record| {
+                record.live.as_ref().filter(|live| live.meta.subjects.first() == put.subjects.first()).map(|_| record.header.slot)
+            }),
             Content::Manifest { unit, .. } => Some(unit.slot),
         };
         let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse).await?;

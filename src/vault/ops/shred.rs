@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     authz::{ShredOrder as OrderAction, ShredRead},
-    domain::{CollectionName, CollectionNo, RecordKey, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, Timestamp, limits},
+    domain::{CollectionName, CollectionNo, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp, limits},
     vault::{
         audit::{
             Action, Target, Trail,
@@ -373,9 +373,16 @@ impl Vault {
                 }
             }
         }
+        // A subject's index may name records that other units seal: those are deleted, or about someone else by now.
+        let slots: Option<Vec<Slot>> = match scope {
+            Scope::Subjects(tokens) => Some(self.units_of(tenant.no, scope, tokens).await?.iter().map(|(_, unit)| unit.slot).collect()),
+            Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } => None,
+        };
         let mut readable = Vec::with_capacity(rows.len());
         for row in rows {
-            if self.opens(tenant.no, &row).await? {
+            let sealed_by = self.inner.store.get(Space::Records, &row).await?.and_then(|stored| RecordHeader::parse(&stored).ok());
+            let ours = slots.as_ref().is_none_or(|slots| sealed_by.is_some_and(|header| slots.contains(&header.slot)));
+            if ours && self.opens(tenant.no, &row).await? {
                 readable.push(row);
             }
         }

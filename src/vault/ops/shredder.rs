@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
-    plan::{Actor, Plan, retrying, unit_of},
+    plan::{Actor, Existing, Plan, retrying, unit_of},
     rows::{CollectionRow, Progress, RowCodec, Scope, ShredLogRow, ShredRow, State, SubjectRow, TenantRow, Totals, UnitStateRow},
 };
 use crate::{
@@ -30,6 +30,8 @@ use crate::{
 
 /// Orders that may wait; the next one is told to come again.
 const QUEUE: usize = 4_096;
+/// How soon orders that could not be carried out are tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Targets of one epoch.
 const EPOCH_TARGETS: usize = 2_000;
 
@@ -143,17 +145,21 @@ impl Job {
 
 impl Vault {
     /// Runs until cancelled. An order that cannot be carried out now stays pending: everything it names answers 410,
-    /// and the next start or the next order tries again.
+    /// and it is tried again, at the latest by the next start.
     pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, stop: CancellationToken) {
         let mut waiting: Vec<ShredId> = Vec::new();
+        let mut again = tokio::time::interval(RETRY_EVERY);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let next = tokio::select! {
+            tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                next = orders.recv() => next,
-            };
-            let Some(next) = next else { return };
-            waiting.push(next);
+                next = orders.recv() => match next {
+                    Some(next) => waiting.push(next),
+                    None => return,
+                },
+                _ = again.tick(), if !waiting.is_empty() => {}
+            }
             while let Ok(next) = orders.try_recv() {
                 waiting.push(next);
             }
@@ -233,7 +239,7 @@ impl Vault {
             for tokens in self.record_tokens_in(&here).await? {
                 let second =
                     self.inner.store.get(Space::Index, &schema::secondary_record(tenant.no, subject, no, &tokens)).await?.is_some();
-                if !second && self.delete_for(tenant, &collection, actor, &tokens, bound).await? {
+                if !second && self.delete_for(tenant, &collection, actor, &tokens, (subject, true), bound).await? {
                     let total = totals.entry(no).or_default();
                     total.deleted = total.deleted.saturating_add(1);
                 }
@@ -248,7 +254,7 @@ impl Vault {
             match collection.policy.secondary_subjects {
                 SecondarySubjects::Keep => total.kept = total.kept.saturating_add(1),
                 SecondarySubjects::Delete => {
-                    if self.delete_for(tenant, &collection, actor, &tokens, bound).await? {
+                    if self.delete_for(tenant, &collection, actor, &tokens, (subject, false), bound).await? {
                         total.deleted = total.deleted.saturating_add(1);
                     }
                 }
@@ -279,19 +285,27 @@ impl Vault {
         Ok(rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, no, tokens)| (no, tokens)).collect())
     }
 
-    /// Deletes one record on behalf of an order. `false` if it is gone already, or newer than `bound`.
+    /// Deletes one record on behalf of an order. `false` if it is gone already, about someone else, or newer than `bound`.
     async fn delete_for(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         actor: Actor,
         tokens: &[Token],
+        (subject, first): (&Token, bool),
         bound: Option<Version>,
     ) -> Result<bool, VaultError> {
         retrying(|| async {
             let row = schema::record(tenant.no, collection.no, tokens);
-            let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { return Ok(false) };
-            let version = RecordHeader::parse(&stored).map_err(damaged)?.version;
+            let Some(Existing { header, live: Some(live) }) = self.existing(tenant, collection, tokens, &row).await? else {
+                return Ok(false);
+            };
+            // An index row may be left from a shredded record whose key was written again, about someone else.
+            let named = self.subject_tokens(tenant, &live.meta.subjects).await?.iter().position(|token| token == subject);
+            if named.is_none_or(|position| (position == 0) != first) {
+                return Ok(false);
+            }
+            let version = header.version;
             if bound.is_some_and(|bound| version > bound) {
                 return Ok(false);
             }
