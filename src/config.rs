@@ -66,7 +66,7 @@ pub struct Server {
     pub tls_cert_file: Option<PathBuf>,
     /// Its private key, PEM. Read again on SIGHUP.
     pub tls_key_file: Option<PathBuf>,
-    /// Connections at a time; further ones wait.
+    /// Connections at a time; further ones are answered 503.
     pub connections_max: usize,
     /// From a connection's first byte to the end of its request's headers.
     pub header_timeout_secs: u64,
