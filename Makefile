@@ -33,7 +33,7 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture
 
 bench: packages ## the benchmarks
-	$(CARGO) bench --locked
+	$(CARGO) bench --profile release --locked
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -1,4 +1,5 @@
 //! What the embedded store does on this machine: durable commits by concurrent clients, and reads from memory.
+#![expect(clippy::print_stdout, clippy::arithmetic_side_effects, reason = "a bench reports")]
 
 use std::{
     hint::black_box,

@@ -1,4 +1,5 @@
 //! The command line from outside: its help texts, and its exit codes where no server is needed.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{
     path::Path,
@@ -22,7 +23,11 @@ fn stderr(output: &Output) -> String {
 fn all_help(command: &mut clap::Command, path: &str, out: &mut String) {
     let help = command.clone().bin_name(path).term_width(100).render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    out.push_str(&format!("=== {path}\n{}\n\n", lines.join("\n").trim_end()));
+    *out += "=== ";
+    *out += path;
+    *out += "\n";
+    *out += lines.join("\n").trim_end();
+    *out += "\n\n";
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
         all_help(command.find_subcommand_mut(&name).unwrap(), &format!("{path} {name}"), out);

@@ -4,6 +4,8 @@
 //! be the same, so a case cannot pass by failing elsewhere or for another reason. The cases are compiled against the library
 //! that this test is linked with: trybuild would build it, and RocksDB, a second time.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

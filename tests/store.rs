@@ -1,4 +1,5 @@
 //! The embedded store against what a test inside the crate cannot do to it: a killed process and a full disk.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
 use std::{path::Path, sync::Arc};
 

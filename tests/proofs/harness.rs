@@ -24,19 +24,19 @@ use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Where the parts of a store lie.
-pub struct Place {
+pub(crate) struct Place {
     root: TempDir,
-    pub operator: String,
-    pub options: VaultOptions,
+    pub(crate) operator: String,
+    pub(crate) options: VaultOptions,
     /// Skips syncing: for tests that kill nothing.
-    pub unsynced: bool,
+    pub(crate) unsynced: bool,
 }
 
 /// A store in use.
-pub struct Open {
-    pub vault: Vault,
-    pub store: Arc<Embedded>,
-    pub forest: Forest,
+pub(crate) struct Open {
+    pub(crate) vault: Vault,
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) forest: Forest,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -46,12 +46,12 @@ const SEED: [u8; 32] = [9; 32];
 
 impl Place {
     /// A new store with an operator.
-    pub async fn make() -> Self {
+    pub(crate) async fn make() -> Self {
         Self::make_with(VaultOptions::default(), false).await
     }
 
     /// The same with a suite or other options, and perhaps without syncing.
-    pub async fn make_with(options: VaultOptions, unsynced: bool) -> Self {
+    pub(crate) async fn make_with(options: VaultOptions, unsynced: bool) -> Self {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
@@ -67,11 +67,11 @@ impl Place {
         place
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub fn options(&self) -> EmbeddedOptions {
+    pub(crate) fn options(&self) -> EmbeddedOptions {
         EmbeddedOptions {
             block_cache_bytes: 8 << 20,
             memtable_bytes: 4 << 20,
@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// Opens the store, as a start of the server does.
-    pub async fn open(&self) -> Open {
+    pub(crate) async fn open(&self) -> Open {
         let store = Embedded::open(self.options(), Arc::new(SystemClock)).unwrap();
         let (forest, _) = Forest::open(self.ground(&store), ForestOptions::default()).await.unwrap();
         let (parts, stop, tasks) = self.parts(&store, &forest);
@@ -116,18 +116,18 @@ impl Place {
     }
 
     /// Copies a part of the store aside.
-    pub fn copy(&self, part: &str, to: &str) {
+    pub(crate) fn copy(&self, part: &str, to: &str) {
         copy_dir(&self.path(part), &self.path(to));
     }
 
     /// Puts a copy back in the place of a part.
-    pub fn put_back(&self, copy: &str, part: &str) {
+    pub(crate) fn put_back(&self, copy: &str, part: &str) {
         std::fs::remove_dir_all(self.path(part)).unwrap();
         copy_dir(&self.path(copy), &self.path(part));
     }
 }
 
-pub fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -142,39 +142,39 @@ pub fn copy_dir(from: &Path, to: &Path) {
 
 impl Open {
     /// Ends it in order.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.store.close();
     }
 
-    pub async fn caller(&self, token: &str) -> Caller {
+    pub(crate) async fn caller(&self, token: &str) -> Caller {
         let request = RequestId([1; 16]);
         let principal = self.vault.authenticate(&PresentedToken::parse(token).unwrap(), request).await.unwrap();
         Caller { principal, request }
     }
 
     /// A tenant and its first owner.
-    pub async fn tenant(&self, place: &Place, tenant: &str) -> (TenantName, Caller, String) {
+    pub(crate) async fn tenant(&self, place: &Place, tenant: &str) -> (TenantName, Caller, String) {
         let operator = self.caller(&place.operator).await;
         let minted = self.vault.create_tenant(&operator, name(tenant), false).await.unwrap();
         let caller = self.caller(&minted.text).await;
         (name(tenant), caller, minted.text.to_string())
     }
 
-    pub async fn token(&self, owner: &Caller, tenant: &TenantName, role: Role) -> (String, lethe::domain::TokenId) {
+    pub(crate) async fn token(&self, owner: &Caller, tenant: &TenantName, role: Role) -> (String, lethe::domain::TokenId) {
         let mint = MintToken { role, kind: TokenKind::Service, narrowing: Narrowing::default(), expires_at: None };
         let minted = self.vault.create_token(owner, tenant, mint).await.unwrap();
         (minted.text.to_string(), minted.id)
     }
 
-    pub async fn collection(&self, caller: &Caller, tenant: &TenantName, collection: &str, unit: ShredUnit) {
+    pub(crate) async fn collection(&self, caller: &Caller, tenant: &TenantName, collection: &str, unit: ShredUnit) {
         let policy = CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() };
         self.vault.put_collection(caller, tenant, &coll(collection), policy).await.unwrap();
     }
 
-    pub async fn put(
+    pub(crate) async fn put(
         &self,
         caller: &Caller,
         tenant: &TenantName,
@@ -185,24 +185,24 @@ impl Open {
         self.vault.put_record(caller, tenant, &coll(at.0), key(at.1), put_of(subject, value)).await
     }
 
-    pub async fn get(&self, caller: &Caller, tenant: &TenantName, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
+    pub(crate) async fn get(&self, caller: &Caller, tenant: &TenantName, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
         let got = self.vault.get_record(caller, tenant, &coll(at.0), &key(at.1), GetRecord::default()).await?;
         read(got).await
     }
 
     /// Shreds and waits until it is certified.
-    pub async fn shred(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> ShredView {
+    pub(crate) async fn shred(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> ShredView {
         let view = self.vault.order_shred(caller, tenant, order, Some(std::time::Duration::from_secs(30))).await.unwrap();
         assert!(view.done, "the shred is not done after 30 s");
         view
     }
 
-    pub async fn shred_subject(&self, caller: &Caller, tenant: &TenantName, subject: &str) -> ShredView {
+    pub(crate) async fn shred_subject(&self, caller: &Caller, tenant: &TenantName, subject: &str) -> ShredView {
         self.shred(caller, tenant, ShredOrder::Subjects(vec![SubjectId::parse(subject).unwrap()])).await
     }
 }
 
-pub async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
+pub(crate) async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
     match got.value {
         Value::Whole(bytes) => Ok(bytes.to_vec()),
         Value::Stream(mut parts) => {
@@ -215,7 +215,7 @@ pub async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
     }
 }
 
-pub fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
+pub(crate) fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
     PutRecord {
         content_type: "application/octet-stream".into(),
         subjects: subject.map(|subject| SubjectId::parse(subject).unwrap()).into_iter().collect(),
@@ -230,24 +230,24 @@ pub fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
 }
 
 /// A body in parts of 10,000 bytes.
-pub fn body(value: &[u8]) -> Body {
+pub(crate) fn body(value: &[u8]) -> Body {
     let parts: Vec<_> = value.chunks(10_000).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
     stream::iter(parts).boxed()
 }
 
-pub fn name(text: &str) -> TenantName {
+pub(crate) fn name(text: &str) -> TenantName {
     TenantName::parse(text).unwrap()
 }
 
-pub fn coll(text: &str) -> CollectionName {
+pub(crate) fn coll(text: &str) -> CollectionName {
     CollectionName::parse(text).unwrap()
 }
 
-pub fn key(text: &str) -> RecordKey {
+pub(crate) fn key(text: &str) -> RecordKey {
     RecordKey::parse(text).unwrap()
 }
 
 /// Whether an operation met a 410.
-pub fn is_shredded<T>(result: &Result<T, VaultError>) -> bool {
+pub(crate) fn is_shredded<T>(result: &Result<T, VaultError>) -> bool {
     matches!(result, Err(VaultError::Shredded { .. }))
 }

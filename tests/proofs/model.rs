@@ -77,7 +77,7 @@ impl World {
     async fn step(&mut self, model: &mut Model, op: &Op, number: usize) {
         match op {
             Op::Put { collection, key: at, subject, len, returning } => {
-                let value: Vec<u8> = (0..*len).map(|byte| (byte + number) as u8).collect();
+                let value: Vec<u8> = (0..*len).map(|byte| (byte + number).to_le_bytes()[0]).collect();
                 let put = PutRecord { new_relationship: *returning, ..put_of(Some(&format!("s{subject}")), &value) };
                 let name = coll(COLLECTIONS[*collection].0);
                 let done = self.open().vault.put_record(&self.owner, &self.tenant, &name, key(&format!("k{at}")), put).await;

@@ -177,7 +177,7 @@ async fn large_values_stream_in_and_out_and_by_range() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "files", ShredUnit::Subject).await;
     for len in [65_536_usize, 65_537, 131_072, 1_000_003] {
-        let value: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let value: Vec<u8> = (0..len).map(|at| (at % 251).to_le_bytes()[0]).collect();
         let at = ("files", "big");
         open.put(&owner, &acme, at, Some("7"), &value).await.unwrap();
         assert_eq!(open.get(&owner, &acme, at).await.unwrap(), value, "{len}");
@@ -196,7 +196,7 @@ async fn large_values_stream_in_and_out_and_by_range() {
         let past = open.vault.get_record(&owner, &acme, &coll("files"), &key("big"), past).await;
         assert!(matches!(past, Err(VaultError::RangeNotSatisfiable { total_len }) if total_len == len as u64));
     }
-    let short = PutRecord { length: Some(100_000), ..put_of(Some("7"), &[1; 90_000]) };
+    let short = PutRecord { length: Some(100_000), ..put_of(Some("7"), &vec![1; 90_000]) };
     assert!(matches!(open.vault.put_record(&owner, &acme, &coll("files"), key("short"), short).await, Err(VaultError::Body(_))));
     assert!(matches!(open.get(&owner, &acme, ("files", "short")).await, Err(VaultError::NotFound(_))));
     open.shred_subject(&owner, &acme, "7").await;

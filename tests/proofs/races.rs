@@ -26,10 +26,11 @@ async fn every_acknowledged_write_is_gone_after_the_shred_and_none_fails_otherwi
     }
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU32::new(0));
+    let tasks = tokio_util::task::TaskTracker::new();
     let mut writers = Vec::new();
     for writer in 0..8_u32 {
         let (open, acme, owner, stop, written) = (open.clone(), acme.clone(), owner.clone(), stop.clone(), written.clone());
-        writers.push(tokio::spawn(async move {
+        writers.push(tasks.spawn(async move {
             let collection = ["a", "b", "c", "d"][writer as usize % 4];
             let mut acknowledged = Vec::new();
             let mut number = 0;

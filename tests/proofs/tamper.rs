@@ -12,10 +12,7 @@ use lethe::{
 use crate::harness::{Open, Place};
 
 async fn rows(open: &Open, space: Space) -> Vec<(Bytes, Bytes)> {
-    let range = match space {
-        Space::Records => schema::records_of_tenant(TenantNo(1)),
-        _ => schema::prefix(&[]),
-    };
+    let range = if space == Space::Records { schema::records_of_tenant(TenantNo(1)) } else { schema::prefix(&[]) };
     open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().into_iter().map(|row| (row.key, row.value)).collect()
 }
 
@@ -88,7 +85,7 @@ async fn rows_of_a_large_value_cannot_be_swapped_cut_or_left_out() {
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
-    let value: Vec<u8> = (0..200_000_u32).map(|at| (at / 7) as u8).collect();
+    let value: Vec<u8> = (0..200_000_u32).map(|at| (at / 7).to_le_bytes()[0]).collect();
     open.put(&owner, &acme, ("c", "big"), Some("s"), &value).await.unwrap();
     let stored = rows(&open, Space::Blobs).await;
     assert_eq!(stored.len(), 4);

@@ -81,7 +81,8 @@ async fn write(store: &Embedded, writer: u8, chain: Arc<Mutex<u64>>) {
             urgency: Urgency::Normal,
         };
         store.commit(commit).await.unwrap();
-        writeln!(std::io::stdout(), "ack {writer} {}", n + 1).unwrap();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "ack {writer} {}", n + 1).unwrap();
     }
 }
 
@@ -110,7 +111,7 @@ fn killed_after(dir: &Path, answers: usize) -> BTreeMap<u8, u64> {
     let mut acknowledged = BTreeMap::new();
     let mut seen = 0;
     // What was answered before the kill may still be in the pipe, so it is read to its end.
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         let Some((_, ack)) = line.split_once("ack ") else { continue };
         // The kill may cut the last line.
         let Some((writer, n)) = ack.split_once(' ').and_then(|(writer, n)| Some((writer.parse().ok()?, n.parse::<u64>().ok()?))) else {

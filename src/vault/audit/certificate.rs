@@ -1,7 +1,7 @@
 //! Certificates of erasure: what was destroyed, how, and how it was checked, as a signed note that holds no personal data.
 //!
 //! The fields follow the sample certificate of NIST SP 800-88. Names appear as salted commitments only; who got the
-//! salt with the answer to the order can open them ([`Commitments`]). A certificate is issued after its checks have
+//! salt with the answer to the order can open them ([`Commitments`](super::commitments::Commitments)). A certificate is issued after its checks have
 //! passed, never before: [`Certificate::issue`] refuses otherwise.
 
 use serde::{Deserialize, Serialize};

@@ -140,7 +140,7 @@ impl Site {
         FileCustody::create(&custody, STORE).unwrap();
         let custody: Box<dyn Custody> = Box::new(FileCustody::open(&custody, None, STORE, Arc::new(clock.clone())).unwrap());
         let ground = Ground { store_id: STORE, store: store.clone(), custody: vec![custody], clock: Arc::new(clock.clone()) };
-        let options = ForestOptions { unit_height: 1, tenant_height: 1, key_ttl: Duration::from_secs(60), ..ForestOptions::default() };
+        let options = ForestOptions { unit_height: 1, tenant_height: 1, key_ttl: Duration::from_mins(1), ..ForestOptions::default() };
         let forest = Forest::create(ground, options).await.unwrap();
         forest.make_tenant(TenantNo::SYSTEM).await.unwrap();
         Self { dir, store, clock, forest, options: AuditOptions { suite: Suite::Aes256Gcm, cached_chains: 1_000 } }

@@ -155,14 +155,14 @@ async fn a_key_that_left_the_cache_is_loaded_again() {
     let site = Site::new().await;
     let (audit, unit) = (site.open().await, site.unit().await);
     write(&audit, Trail::Data, unit, 1).await;
-    site.clock.advance(Duration::from_secs(3_600));
+    site.clock.advance(Duration::from_hours(1));
     let _swept = site.forest.sweep();
     let (mut tail, _receipt) = audit.tail(Trail::Data, unit, read_entry(TENANT.0, 2)).await.unwrap();
-    site.clock.advance(Duration::from_secs(3_600));
+    site.clock.advance(Duration::from_hours(1));
     let _swept = site.forest.sweep();
     assert_eq!(tail.rows().unwrap_err(), StoreError::Busy);
     assert_eq!(write(&audit, Trail::Data, unit, 2).await, 2);
-    site.clock.advance(Duration::from_secs(3_600));
+    site.clock.advance(Duration::from_hours(1));
     let _swept = site.forest.sweep();
     assert_eq!(numbers(&read_all(&audit, unit, 10).await), [1, 2]);
 }
