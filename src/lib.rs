@@ -1,4 +1,27 @@
 //! Lethe: an encrypted key-value store for customer data that can forget.
+//!
+//! The path of a request, and what each room hands on:
+//!
+//! ```text
+//! bytes -> http -> Caller -> vault::ops -> answer
+//!          authn: credential -> Principal        authz: Principal x Action x Resource -> Permit
+//!          vault: rows of ciphertext -> Sealed<T> -> Plaintext<T> + Receipt -> bytes that may leave
+//! ```
+//!
+//! | room | what it is for |
+//! |-|-|
+//! | [`domain`] | the words as types: ids, names, policies, limits, time |
+//! | [`http`] | the door for programs: bytes to typed requests and back, problem documents, TLS |
+//! | [`authn`] | who asks: a token becomes a principal |
+//! | [`authz`] | who may: one table of roles, actions and resources |
+//! | [`vault`] | the sealed room: operations, audit, keys, store, cryptography |
+//! | [`jobs`] | background work, pass by pass |
+//! | [`server`] | opens the rooms in order, serves, goes down |
+//! | [`config`], [`telemetry`] | the settings; logs, traces and every metric |
+//! | [`cli`] | the command line, one subcommand a file |
+//!
+//! Arrows go one way: cli -> server -> { http, jobs } -> `vault::ops` -> authz -> authn -> domain, and inside the vault
+//! ops -> audit -> keys -> store -> crypto -> domain. A test holds the `use` lines to it.
 
 pub mod authn;
 pub mod authz;
@@ -8,5 +31,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod server;
+#[cfg(test)]
+mod structure;
 pub mod telemetry;
 pub mod vault;

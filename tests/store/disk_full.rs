@@ -113,6 +113,7 @@ async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_bac
     fs::write(&ballast, vec![1; 48 * 1024 * 1024]).unwrap();
     assert!(written.until_full(Urgency::Normal).await > 50);
     assert_eq!(written.store.health(), Health::EssentialOnly);
+    assert!(written.store.takes_commits(), "ready while the reserve lasts");
     assert!(!reserve.exists());
     written.verify().await;
     // Phase one: the reserve is in use. Deletes, shreds and audited reads write, ordinary commits do not.
@@ -125,6 +126,7 @@ async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_bac
     // Phase two: it is spent.
     assert_eq!(written.write(Space::Records, Urgency::Essential).await, Err(StoreError::DiskFull));
     assert_eq!(written.store.health(), Health::Full);
+    assert!(!written.store.takes_commits(), "not ready once the reserve is spent");
     written.verify().await;
     // A restart on the full disk loses nothing either.
     let mut written = written.reopened(&options).await;
@@ -172,11 +174,13 @@ async fn a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart
     assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
     assert_eq!(*told.lock().unwrap(), [false]);
     assert_eq!(written.store.health(), Health::Full);
+    assert!(!written.store.takes_commits(), "not ready once the reserve is spent");
     // With the reserve's space the databases are opened anew, and what is essential goes on.
     assert_eq!(written.write(Space::Records, Urgency::Normal).await, Err(StoreError::DiskFull));
     written.write(Space::Records, Urgency::Essential).await.unwrap();
     written.write(Space::Control, Urgency::Essential).await.unwrap();
     assert_eq!(written.store.health(), Health::EssentialOnly);
+    assert!(written.store.takes_commits(), "ready while the reserve lasts");
     assert_eq!(written.store.get(Space::Records, &[0xff, 0]).await, Ok(None));
     written.verify().await;
     fs::remove_file(&file).unwrap();

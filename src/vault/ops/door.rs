@@ -40,11 +40,14 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether the log can be read, and with it the store.
+    /// Whether the store takes commits and the log can be read.
     ///
     /// # Errors
     /// Whatever stands in the way.
     pub async fn ready(&self) -> Result<(), VaultError> {
+        if !self.inner.store.takes_commits() {
+            return Err(VaultError::DiskFull);
+        }
         self.checkpoint().await.map(drop)
     }
 }

@@ -208,4 +208,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+
+    /// Whether it takes commits at all: not once the reserve of a full disk is spent, or after a write failed.
+    fn takes_commits(&self) -> bool {
+        true
+    }
 }

@@ -230,6 +230,10 @@ impl Store for Embedded {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    fn takes_commits(&self) -> bool {
+        matches!(self.health(), Health::Ok | Health::EssentialOnly)
+    }
+
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
         let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
         self.compactor.run(move || shared.with(|pair| pair.of(space.database()).compact(space, &from, &to))).await
