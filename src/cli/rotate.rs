@@ -9,9 +9,9 @@ use super::{failure::Failure, output::Output};
 use crate::{
     authn::PresentedToken,
     config::Config,
-    domain::{RequestId, SystemClock},
+    domain::SystemClock,
     server::rooms::{self, Rooms},
-    vault::{crypto::random, ops::Caller},
+    vault::ops::{Caller, Vault},
 };
 
 /// `lethe rotate --dir D`
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
 }
 
 async fn rotate(rooms: &Rooms, token: &PresentedToken) -> Result<(u64, u64), Failure> {
-    let request = RequestId(random::bytes());
+    let request = Vault::make_request_id();
     let local = |error: crate::vault::ops::VaultError| Failure::local(error.to_string());
     let principal = rooms.vault.authenticate(token, request).await.map_err(local)?;
     rooms.vault.rotate(&Caller { principal, request }).await.map_err(local)

@@ -3,8 +3,11 @@
 use super::{Caller, Missing, Vault, VaultError, plan::entry};
 use crate::{
     authz::{AuditRead, KeyRotate},
-    domain::{CollectionNo, TenantName, TenantNo},
-    vault::audit::{Action, Target, TrailPage, heads::ProvenHead},
+    domain::{CollectionNo, RequestId, TenantName, TenantNo},
+    vault::{
+        audit::{Action, Target, TrailPage, heads::ProvenHead},
+        crypto::random,
+    },
 };
 
 impl Vault {
@@ -47,6 +50,12 @@ impl Vault {
     #[must_use]
     pub fn forget_keys(&self) -> usize {
         self.inner.forest.sweep()
+    }
+
+    /// An id for a request that does not come over HTTP.
+    #[must_use]
+    pub fn make_request_id() -> RequestId {
+        RequestId(random::bytes())
     }
 
     /// Ends an epoch without a shred: a fresh root, the old one destroyed.
