@@ -54,10 +54,20 @@ pub(in crate::http) fn watched(
     })
 }
 
+/// Reads on and forgets, at most what the limit would have allowed and one MiB: who is still sending when the refusal comes
+/// would find a broken connection instead of it.
+async fn drain(body: Body, progress_timeout: Duration, limit: Limit) {
+    const MORE: u64 = 1_048_576;
+    let bound = Limit { max: limit.max.saturating_add(MORE), ..limit };
+    let mut chunks = std::pin::pin!(watched(body, progress_timeout, bound));
+    while let Some(Ok(_)) = chunks.next().await {}
+}
+
 /// The whole of a body that is small by its limit.
 pub(in crate::http) async fn read_all(body: Body, progress_timeout: Duration, limit: Limit) -> Result<Bytes, Problem> {
     let announced = http_body::Body::size_hint(&body);
     if announced.lower() > limit.max {
+        drain(body, progress_timeout, limit).await;
         return Err(Problem::limit(limit));
     }
     let mut chunks = std::pin::pin!(watched(body, progress_timeout, limit));
@@ -105,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_announces_too_much_is_refused_unread() {
+    async fn a_body_that_announces_too_much_is_refused_and_forgotten() {
         let problem = read_all(Body::from(vec![0; 11]), Duration::from_secs(1), TEN).await.unwrap_err();
         assert_eq!(problem.code(), Code::LimitExceeded);
         assert_eq!(read_all(Body::from(vec![0; 10]), Duration::from_secs(1), TEN).await.unwrap().len(), 10);
