@@ -151,3 +151,51 @@ async fn a_thousand_subjects_in_one_order_share_one_epoch() {
     }
     open.close().await;
 }
+
+/// Orders that overlap: persons, a collection, a record and the tenant they lie in, all at once, and again over a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_overlap_are_all_carried_out() {
+    let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+    let mut open = Arc::new(place.open().await);
+    for round in 0..12_u32 {
+        let (acme, owner, _) = open.tenant(&place, &format!("t{round}")).await;
+        let units = [("people", ShredUnit::Subject), ("logs", ShredUnit::Collection), ("files", ShredUnit::Record)];
+        for (collection, unit) in units {
+            open.collection(&owner, &acme, collection, unit).await;
+            for subject in ["1", "2", "3"] {
+                open.put(&owner, &acme, (collection, subject), Some(subject), b"v").await.unwrap();
+            }
+        }
+        let subject = |name: &str| ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()]);
+        let orders = [
+            subject("1"),
+            ShredOrder::Record { collection: coll("files"), key: key("2") },
+            subject("2"),
+            ShredOrder::Collection(coll(if round % 2 == 0 { "logs" } else { "people" })),
+            subject("3"),
+            ShredOrder::Tenant { confirm: acme.as_str().to_owned() },
+        ];
+        let given = futures_util::future::join_all(orders.map(|order| open.vault.order_shred(&owner, &acme, order, None))).await;
+        let mut ids = Vec::new();
+        for given in given {
+            match given {
+                Ok(view) => ids.push(view.id),
+                // Another order came first; and the tenant's is among those given.
+                Err(VaultError::Shredded { .. } | VaultError::Busy) => {}
+                Err(error) => panic!("round {round}: {error:?}"),
+            }
+        }
+        if round % 3 == 2 {
+            Arc::into_inner(open).unwrap().close().await;
+            open = Arc::new(place.open().await);
+        }
+        assert!(!ids.is_empty());
+        for id in ids {
+            let view = open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap();
+            assert!(view.done, "round {round}: an order for a {} is not done after 30 s", view.scope);
+            open.vault.certificate(id).await.unwrap();
+        }
+        assert!(is_shredded(&open.get(&owner, &acme, ("files", "1")).await));
+    }
+    Arc::into_inner(open).unwrap().close().await;
+}

@@ -144,10 +144,9 @@ impl Job {
 }
 
 impl Vault {
-    /// Runs until cancelled. An order that cannot be carried out now stays pending: everything it names answers 410,
+    /// Runs until cancelled, beginning with the orders that a start has left. An order that cannot be carried out now stays pending: everything it names answers 410,
     /// and it is tried again, at the latest by the next start.
-    pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, stop: CancellationToken) {
-        let mut waiting: Vec<ShredId> = Vec::new();
+    pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, mut waiting: Vec<ShredId>, stop: CancellationToken) {
         let mut again = tokio::time::interval(RETRY_EVERY);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -164,37 +163,52 @@ impl Vault {
                 waiting.push(next);
             }
             match self.carry_out(&waiting).await {
-                Ok(()) => waiting.clear(),
-                Err(error) => {
-                    metrics::counter!("lethe_shred_failures_total").increment(1);
-                    tracing::error!(%error, orders = waiting.len(), "orders to shred stay pending");
-                }
+                Ok(left) => waiting = left,
+                Err(error) => stays_pending(&error, waiting.len()),
             }
             self.inner.shredder.tell();
         }
     }
 
-    /// Carries out orders, whatever step each has reached.
-    pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Result<(), VaultError> {
+    /// Carries out orders, whatever step each has reached. Returns those that could not be: one that cannot be prepared or
+    /// certified holds up no other.
+    pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Result<Vec<ShredId>, VaultError> {
         let started = self.inner.clock.monotonic();
+        let mut left = Vec::new();
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(row) = self.shred_row(*id).await? else { continue };
-            let mut job = Job { id: *id, row, targets: Vec::new(), reports: Vec::new() };
-            if job.row.progress == Progress::Pending {
-                self.prepare(&mut job).await?;
+            match self.take_up(*id).await {
+                Ok(job) => jobs.extend(job),
+                Err(error) => {
+                    stays_pending(&error, 1);
+                    left.push(*id);
+                }
             }
-            jobs.push(job);
         }
+        // What lies in a tenant goes before the tenant, or with it.
+        jobs.sort_by_key(|job| job.row.scope == Scope::Tenant);
         self.erase(&mut jobs).await?;
         for job in &jobs {
-            self.certify(job.id, &job.row, &job.reports).await?;
+            if let Err(error) = self.certify(job.id, &job.row, &job.reports).await {
+                stays_pending(&error, 1);
+                left.push(job.id);
+            }
             self.inner.shredder.tell();
         }
         let took = self.inner.clock.monotonic().saturating_sub(started);
         metrics::histogram!("lethe_shred_seconds").record(took.as_secs_f64());
         self.inner.reclaim.notify_one();
-        Ok(())
+        Ok(left)
+    }
+
+    /// An order as far as it has come; `None` if there is no such order any more.
+    async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
+        let Some(row) = self.shred_row(id).await? else { return Ok(None) };
+        let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new() };
+        if job.row.progress == Progress::Pending {
+            self.prepare(&mut job).await?;
+        }
+        Ok(Some(job))
     }
 
     /// Finds an order's targets, and deletes what is deleted rather than shredded.
@@ -203,16 +217,37 @@ impl Vault {
         job.targets = targets;
         job.targets.sort_unstable();
         job.targets.dedup();
-        if !job.row.marked.is_empty() {
-            let tenant = self.tenant_by_number(TenantNo(job.row.tenant)).await?;
-            for subject in &job.row.marked {
-                self.delete_rest(&tenant, actor_of(&job.row), subject, None, &mut totals).await?;
-            }
+        match self.delete_marked(&job.row, &mut totals).await {
+            // A tenant that is being shredded takes along what would be deleted.
+            Ok(()) | Err(VaultError::Shredded { .. }) => {}
+            Err(error) => return Err(error),
         }
         job.row.slots = job.slots();
         job.row.categories = self.categories_of(&job.row, totals.keys()).await?;
         job.row.totals = totals.into_iter().map(|(no, total)| (no.0, total)).collect();
         Ok(())
+    }
+
+    /// Deletes what an order's subjects have outside their units.
+    async fn delete_marked(&self, row: &ShredRow, totals: &mut BTreeMap<CollectionNo, Totals>) -> Result<(), VaultError> {
+        if row.marked.is_empty() {
+            return Ok(());
+        }
+        let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        tenant.in_use()?;
+        for subject in &row.marked {
+            self.delete_rest(&tenant, actor_of(row), subject, None, totals).await?;
+        }
+        Ok(())
+    }
+
+    /// A collection whose records may have to be deleted; `None` where it is being shredded and takes them along.
+    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
+        match self.collection_by_number(tenant.no, no).await {
+            Ok(collection) => Ok(Some(collection).filter(|collection| collection.state == State::Active)),
+            Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a subject's records where its units do not seal them: those of collections whose unit is the collection, and,
@@ -232,8 +267,8 @@ impl Vault {
             let (_, no, _) = schema::subject_record_parts(&first.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
             let here = schema::records_of_subject_in(tenant.no, subject, no);
             from = here.to.clone();
-            let collection = self.collection_by_number(tenant.no, no).await?;
-            if collection.state != State::Active || collection.policy.shred_unit != ShredUnit::Collection {
+            let Some(collection) = self.lasting(tenant, no).await? else { continue };
+            if collection.policy.shred_unit != ShredUnit::Collection {
                 continue;
             }
             for tokens in self.record_tokens_in(&here).await? {
@@ -246,10 +281,7 @@ impl Vault {
             }
         }
         for (no, tokens) in self.secondary_tokens(tenant, subject).await? {
-            let collection = self.collection_by_number(tenant.no, no).await?;
-            if collection.state != State::Active {
-                continue;
-            }
+            let Some(collection) = self.lasting(tenant, no).await? else { continue };
             let total = totals.entry(no).or_default();
             match collection.policy.secondary_subjects {
                 SecondarySubjects::Keep => total.kept = total.kept.saturating_add(1),
@@ -450,6 +482,11 @@ impl Vault {
         let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;
         Ok(rows.iter().filter_map(|row| row.key.last_chunk::<16>()).map(|id| ShredId(*id)).collect())
     }
+}
+
+fn stays_pending(error: &VaultError, orders: usize) {
+    metrics::counter!("lethe_shred_failures_total").increment(1);
+    tracing::error!(%error, orders, "orders to shred stay pending");
 }
 
 /// Who an order's later entries name.

@@ -102,13 +102,14 @@ impl Vault {
         if deleted > 0 {
             tracing::warn!(deleted, "older data: records deleted with earlier orders were deleted again");
         }
+        let mut left = Vec::new();
         if !unfinished.is_empty() {
             tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
-            vault.carry_out(&unfinished).await?;
+            left = vault.carry_out(&unfinished).await?;
         }
         vault.shred_all_deferred().await?;
         let runner = vault.clone();
-        vault.inner.tasks.spawn(async move { runner.run_shredder(orders, stop).await });
+        vault.inner.tasks.spawn(async move { runner.run_shredder(orders, left, stop).await });
         Ok(vault)
     }
 
