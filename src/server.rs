@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, LogFormat};
@@ -66,6 +66,22 @@ pub struct Server {
     work: Tasks,
     drain_timeout: Duration,
     telemetry: TelemetryGuard,
+    signals: Option<Signals>,
+}
+
+/// The signals a server obeys. From the moment they are listened for, none ends the process by itself.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, ServerError> {
+        let listen = |kind| signal(kind).map_err(ServerError::Signals);
+        let (terminate, interrupt, hangup) = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+        Ok(Self { terminate: listen(terminate)?, interrupt: listen(interrupt)?, hangup: listen(hangup)? })
+    }
 }
 
 /// Starts a server as a process of its own: logs, process hygiene, rooms, door.
@@ -79,6 +95,8 @@ pub async fn start(config: Config, start: Start) -> Result<Server, ServerError> 
     // Fails only where the process has a provider already, which is then the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let guard = telemetry::install(&options)?;
+    // Before anybody can be told that it listens: a signal in between would kill it where it should drain or reload.
+    let signals = Signals::listen()?;
     let hygiene = hygiene::apply();
     if !hygiene.no_core_dumps || !hygiene.not_dumpable {
         warn!(no_core_dumps = hygiene.no_core_dumps, not_dumpable = hygiene.not_dumpable, "the process's memory may be dumped");
@@ -86,6 +104,7 @@ pub async fn start(config: Config, start: Start) -> Result<Server, ServerError> 
     info!(lockable_bytes = hygiene.lockable_bytes, "keys are held in locked memory as far as the limit allows");
     let mut server = open(config, start, Arc::new(SystemClock)).await?;
     server.telemetry = guard;
+    server.signals = Some(signals);
     Ok(server)
 }
 
@@ -119,7 +138,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     drop(doors.spawn(door.serve(http::router(&api), doors.clone())));
     info!(url, "serving");
     let drain_timeout = Duration::from_secs(config.server.drain_timeout_secs);
-    Ok(Server { rooms, url, certificate, doors, work, drain_timeout, telemetry: TelemetryGuard::default() })
+    Ok(Server { rooms, url, certificate, doors, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
 }
 
 impl Server {
@@ -138,16 +157,17 @@ impl Server {
     /// Serves until SIGTERM or SIGINT, reading the certificate again at each SIGHUP; then goes down.
     ///
     /// # Errors
-    /// [`ServerError::CutShort`].
-    pub async fn wait(self) -> Result<(), ServerError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(ServerError::Signals)?;
+    /// [`ServerError::CutShort`], [`ServerError::Signals`].
+    pub async fn wait(mut self) -> Result<(), ServerError> {
+        let mut signals = match self.signals.take() {
+            Some(signals) => signals,
+            None => Signals::listen()?,
+        };
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload_certificate(),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.reload_certificate(),
             }
         }
         self.stop().await
