@@ -21,7 +21,7 @@ use crate::vault::ops::CollectionView;
 pub(super) struct PolicyDocument {
     /// `collection`, `subject` (the default) or `record`: what one destroyable key protects.
     shred_unit: Option<String>,
-    /// What kinds of data it holds.
+    /// What kinds of data it holds; certificates of its shreds, which are public, say it.
     categories: Option<Vec<String>>,
     /// What the data is for.
     purposes: Option<Vec<String>>,

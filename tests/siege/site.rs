@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
@@ -141,4 +141,18 @@ pub(crate) fn succeeded(command: &mut Command) -> Output {
         String::from_utf8_lossy(&output.stdout)
     );
     output
+}
+
+/// Every file below; what goes while it is looked for is left out.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let list = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { &mut dirs } else { &mut files };
+            list.push(entry.path());
+        }
+    }
+    files.sort();
+    files
 }

@@ -149,10 +149,10 @@ impl After<'_> {
                 Ordered::No => assert!(answer.status == 200 && answer.bytes == *value, "{path}: {} without a shred", answer.status),
                 // Where the collection is the unit, a person's records are deleted.
                 Ordered::Tried | Ordered::Pending | Ordered::Done if path.contains("/files/") => {
-                    assert_eq!(answer.status, 404, "{path}: {}", answer.text())
+                    assert_eq!(answer.status, 404, "{path}: {}", answer.text());
                 }
                 Ordered::Tried | Ordered::Pending | Ordered::Done => {
-                    assert_eq!(answer.status, 410, "{path} after its shred: {}", answer.text())
+                    assert_eq!(answer.status, 410, "{path} after its shred: {}", answer.text());
                 }
             }
         }

@@ -1,0 +1,621 @@
+//! What is sent: to every route what it answers, and what it refuses, with canaries wherever a byte can be chosen.
+
+use std::{fs, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::prober::{Answer, Ask, Prober};
+use crate::site::{Server, Site, succeeded};
+
+/// Values over it are refused; the setting of this test.
+pub(super) const VALUE_LIMIT: usize = 600_000;
+
+/// Categories of what is shredded stand in its certificate, which anybody may read (docs/threat-model.md).
+pub(super) const PUBLIC: &str = "public: a category";
+
+const TENANTS: (&str, &str) = ("POST /v1/tenants", "GET /v1/tenants");
+const TENANT: &str = "GET /v1/tenants/{tenant}";
+const MAKE_TOKEN: &str = "POST /v1/tenants/{tenant}/tokens";
+const TOKENS: &str = "GET /v1/tenants/{tenant}/tokens";
+const REVOKE: &str = "DELETE /v1/tenants/{tenant}/tokens/{id}";
+const COLLECTIONS: &str = "GET /v1/tenants/{tenant}/collections";
+const PUT_COLLECTION: &str = "PUT /v1/tenants/{tenant}/collections/{collection}";
+const COLLECTION: &str = "GET /v1/tenants/{tenant}/collections/{collection}";
+const LIST: &str = "GET /v1/tenants/{tenant}/collections/{collection}/records";
+const QUERY: &str = "POST /v1/tenants/{tenant}/collections/{collection}/query";
+const PUT: &str = "PUT /v1/tenants/{tenant}/collections/{collection}/records/{key}";
+const GET: &str = "GET /v1/tenants/{tenant}/collections/{collection}/records/{key}";
+const HEAD: &str = "HEAD /v1/tenants/{tenant}/collections/{collection}/records/{key}";
+const DELETE: &str = "DELETE /v1/tenants/{tenant}/collections/{collection}/records/{key}";
+const BATCH: &str = "POST /v1/tenants/{tenant}/batch";
+const SHRED: &str = "POST /v1/tenants/{tenant}/shreds";
+const SHRED_STATE: &str = "GET /v1/tenants/{tenant}/shreds/{id}";
+const CERTIFICATE: &str = "GET /v1/certificates/{id}";
+const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
+
+/// What was put in, to be read and shredded later.
+pub(super) struct Store {
+    pub(super) tenant: String,
+    pub(super) owner: String,
+    people: String,
+    files: String,
+    notes: String,
+    subject: String,
+    key: String,
+    large: String,
+}
+
+impl Store {
+    fn at(&self, rest: &str) -> String {
+        format!("/v1/tenants/{}{rest}", self.tenant)
+    }
+
+    fn record(&self, collection: &str, key: &str) -> String {
+        self.at(&format!("/collections/{collection}/records/{key}"))
+    }
+}
+
+fn pairs(headers: &[(&str, String)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+async fn get(p: &Prober, route: &str, path: String, token: &str, status: u16) -> Answer {
+    p.ask(Ask { route, path, token, status, ..Ask::default() }).await
+}
+
+async fn send(p: &Prober, route: &str, path: String, token: &str, body: Value, status: u16) -> Answer {
+    text(p, route, path, token, body.to_string(), status).await
+}
+
+async fn text(p: &Prober, route: &str, path: String, token: &str, body: String, status: u16) -> Answer {
+    let headers = pairs(&[("content-type", "application/json".into())]);
+    p.ask(Ask { route, path, token, headers, body: body.into_bytes(), status }).await
+}
+
+async fn put(p: &Prober, path: String, token: &str, headers: &[(&str, String)], body: Vec<u8>, status: u16) -> Answer {
+    p.ask(Ask { route: PUT, path, token, headers: pairs(headers), body, status }).await
+}
+
+/// A value with a canary in every 4 KiB.
+fn large(p: &Prober, len: usize) -> Vec<u8> {
+    let mut value = vec![b'.'; len];
+    for part in value.chunks_mut(4_096).filter(|part| part.len() >= 64) {
+        let canary = p.canary("a large value");
+        part[17..17 + canary.len()].copy_from_slice(canary.as_bytes());
+    }
+    value
+}
+
+/// A hexadecimal id that is a canary's encoding, and so a canary itself.
+fn id(p: &Prober) -> String {
+    let canary = p.canary("an id");
+    hex::encode(&canary.as_bytes()[4..20])
+}
+
+/// Fills a store of its own.
+pub(super) async fn fill(p: &Prober) -> Store {
+    let operator = p.operator.clone();
+    let store = tenants(p, &operator).await;
+    collections(p, &store).await;
+    tokens(p, &store).await;
+    records(p, &store).await;
+    refused_records(p, &store).await;
+    lists(p, &store).await;
+    batches(p, &store).await;
+    evidence(p, &store).await;
+    everywhere(p, &store).await;
+    store
+}
+
+async fn tenants(p: &Prober, operator: &str) -> Store {
+    let tenant = p.canary("a tenant's name");
+    let made = send(p, TENANTS.0, "/v1/tenants".into(), operator, json!({ "tenant": tenant }), 201).await;
+    p.came_back(&made, &tenant);
+    let owner = made.json()["token"].as_str().unwrap().to_owned();
+    p.adopt_token("an owner's token", &owner);
+    send(p, TENANTS.0, "/v1/tenants".into(), operator, json!({ "tenant": tenant }), 409).await;
+    for (body, status) in [
+        (format!("{{\"tenant\": \"{}", p.canary("broken JSON")), 400),
+        (json!({"tenant": {p.canary("a wrong type"): 1}}).to_string(), 422),
+        (json!({"tenant": [p.canary("a wrong type")]}).to_string(), 422),
+        (json!({"tenant": "t", p.canary("an unknown field"): p.canary("its value")}).to_string(), 422),
+        (json!({"tenant": format!("{}!", p.canary("a bad name"))}).to_string(), 400),
+        (json!({"tenant": p.canary("a long name").repeat(4)}).to_string(), 400),
+        (format!("{{\"tenant\":\"t\"}}{}", p.canary("after the JSON")), 400),
+        (json!({"tenant": p.canary("a long body").repeat(60_000)}).to_string(), 413),
+    ] {
+        text(p, TENANTS.0, "/v1/tenants".into(), operator, body, status).await;
+    }
+    let content_type = format!("text/{}", p.canary("a content type"));
+    let body = json!({"tenant": p.canary("a name in another type")}).to_string().into_bytes();
+    let headers = pairs(&[("content-type", content_type)]);
+    p.ask(Ask { route: TENANTS.0, path: "/v1/tenants".into(), token: operator, headers, body, status: 415 }).await;
+    let wrong = format!("lethe_usr_{}_{}", id(p), p.canary("a wrong secret").repeat(2)[..43].to_owned());
+    for token in [wrong, p.canary("no token")] {
+        send(p, TENANTS.0, "/v1/tenants".into(), &token, json!({"tenant": p.canary("a stranger's name")}), 401).await;
+        get(p, TENANT, format!("/v1/tenants/{tenant}"), &token, 401).await;
+    }
+    for scheme in ["Basic", "Bearer", "Bearer  ", "Digest"] {
+        let headers = pairs(&[("authorization", format!("{scheme} {}", p.canary("a credential")))]);
+        p.ask(Ask { route: TENANTS.1, path: "/v1/tenants".into(), headers, status: 401, ..Ask::default() }).await;
+    }
+    let listed = get(p, TENANTS.1, "/v1/tenants".into(), operator, 200).await;
+    p.came_back(&listed, &tenant);
+    for query in
+        [format!("cursor={}", p.canary("a cursor")), format!("{}=1", p.canary("a parameter")), format!("limit={}", p.canary("a limit"))]
+    {
+        get(p, TENANTS.1, format!("/v1/tenants?{query}"), operator, 400).await;
+    }
+    let read = get(p, TENANT, format!("/v1/tenants/{tenant}"), &owner, 200).await;
+    p.came_back(&read, &tenant);
+    let other = format!("/v1/tenants/{}", p.canary("another tenant's name"));
+    get(p, TENANT, other, &owner, 404).await;
+    let names = ["a collection of people", "a collection of files", "a collection of notes", "a subject", "a key", "a large record's key"];
+    let [people, files, notes, subject, key, large] = names.map(|what| p.canary(what));
+    let key = format!("{key}/{}%40example.org", p.canary("a key's second segment"));
+    Store { tenant, owner, people, files, notes, subject, key, large }
+}
+
+async fn collections(p: &Prober, store: &Store) {
+    for (collection, unit) in [(&store.people, "subject"), (&store.files, "collection"), (&store.notes, "record")] {
+        let (category, purpose) = (p.canary(PUBLIC), p.canary("a purpose"));
+        let path = store.at(&format!("/collections/{collection}"));
+        let policy = json!({"shred_unit": unit, "categories": [category], "purposes": [purpose]});
+        send(p, PUT_COLLECTION, path.clone(), &store.owner, policy, 201).await;
+        let read = get(p, COLLECTION, path, &store.owner, 200).await;
+        p.came_back(&read, &category);
+        p.came_back(&read, &purpose);
+    }
+    let listed = get(p, COLLECTIONS, store.at("/collections"), &store.owner, 200).await;
+    p.came_back(&listed, &store.people);
+    get(p, COLLECTIONS, store.at(&format!("/collections?cursor={}", p.canary("a cursor"))), &store.owner, 400).await;
+    let path = store.at(&format!("/collections/{}", p.canary("a collection that was refused")));
+    for policy in [
+        json!({"retention": p.canary("a retention")}),
+        json!({"shred_unit": p.canary("a unit")}),
+        json!({"categories": p.canary("categories")}),
+        json!({"purposes": [p.canary("a purpose").repeat(8)]}),
+        json!({p.canary("a field"): 1}),
+    ] {
+        send(p, PUT_COLLECTION, path.clone(), &store.owner, policy, 422).await;
+    }
+    get(p, COLLECTION, path, &store.owner, 404).await;
+}
+
+/// A tenant of which nothing is shredded: its categories stay its own.
+pub(super) async fn bystander(p: &Prober) {
+    let (tenant, category) = (p.canary("a bystander's name"), p.canary("a bystander's category"));
+    let made = send(p, TENANTS.0, "/v1/tenants".into(), &p.operator, json!({ "tenant": tenant }), 201).await;
+    let owner = made.json()["token"].as_str().unwrap().to_owned();
+    let path = format!("/v1/tenants/{tenant}/collections/{}", p.canary("a bystander's collection"));
+    let made = send(p, PUT_COLLECTION, path.clone(), &owner, json!({ "categories": [category] }), 201).await;
+    p.came_back(&made, &category);
+    let value = p.canary("a bystander's value").into_bytes();
+    put(p, format!("{path}/records/{}", p.canary("a bystander's key")), &owner, &[("lethe-subject", "x".into())], value, 201).await;
+}
+
+async fn tokens(p: &Prober, store: &Store) {
+    let path = store.at("/tokens");
+    let prefix = p.canary("a token's prefix");
+    let body = json!({"role": "reader", "prefix": prefix, "collections": [store.people]});
+    let made = send(p, MAKE_TOKEN, path.clone(), &store.owner, body, 201).await.json();
+    let (token, token_id) = (made["token"].as_str().unwrap(), made["id"].as_str().unwrap());
+    p.adopt_token("a reader's token", token);
+    let listed = get(p, TOKENS, path.clone(), &store.owner, 200).await;
+    p.came_back(&listed, &prefix);
+    get(p, TOKENS, format!("{path}?cursor={}", p.canary("a cursor")), &store.owner, 400).await;
+    // Narrowed to another prefix: it may not even know.
+    get(p, GET, store.record(&store.people, &p.canary("out of reach")), token, 404).await;
+    get(p, AUDIT, store.at("/audit"), token, 403).await;
+    for body in [
+        json!({"role": p.canary("a role")}),
+        json!({"role": "reader", "kind": p.canary("a kind")}),
+        json!({"role": "reader", "expires_at": p.canary("a time")}),
+        json!({"role": "reader", "collections": p.canary("collections")}),
+        json!({"role": "reader", p.canary("a field"): 1}),
+    ] {
+        send(p, MAKE_TOKEN, path.clone(), &store.owner, body, 422).await;
+    }
+    let body = json!({"role": "reader", "collections": [format!("{}!", p.canary("a collection"))]});
+    send(p, MAKE_TOKEN, path.clone(), &store.owner, body, 400).await;
+    get(p, REVOKE, format!("{path}/{}", p.canary("a token's id")), &store.owner, 400).await;
+    get(p, REVOKE, format!("{path}/{}", id(p)), &store.owner, 404).await;
+    get(p, REVOKE, format!("{path}/{token_id}"), &store.owner, 204).await;
+    get(p, LIST, store.record(&store.people, "").trim_end_matches('/').to_owned(), token, 401).await;
+}
+
+/// The headers of a full record; the canaries that come back with it are given, too.
+fn full(p: &Prober, store: &Store) -> (Vec<(&'static str, String)>, Vec<String>) {
+    let [second, pair, media, purpose, idempotency] =
+        ["a second subject", "a custom pair", "a content type", "a purpose", "an idempotency key"].map(|what| p.canary(what));
+    let name: &'static str = format!("lethe-meta-{}", p.canary("a custom pair's name")).leak();
+    let headers = vec![
+        ("lethe-subject", format!("{},{second}%40example.org", store.subject)),
+        (name, pair.clone()),
+        ("content-type", format!("text/x-{media}; charset=utf-8")),
+        ("lethe-purpose", purpose),
+        ("idempotency-key", idempotency),
+    ];
+    (headers, vec![second, pair, media, name.to_owned()])
+}
+
+async fn records(p: &Prober, store: &Store) {
+    for collection in [&store.people, &store.files, &store.notes] {
+        let value = p.canary("a small value");
+        let path = store.record(collection, &store.key);
+        let (headers, texts) = full(p, store);
+        put(p, path.clone(), &store.owner, &headers, value.clone().into_bytes(), 201).await;
+        // Again under its idempotency key; and another request under the same.
+        put(p, path.clone(), &store.owner, &headers, value.clone().into_bytes(), 201).await;
+        let other = p.canary("another value under the same idempotency key").into_bytes();
+        put(p, path.clone(), &store.owner, &headers, other, 422).await;
+        let read = get(p, GET, path.clone(), &store.owner, 200).await;
+        p.came_back(&read, &value);
+        for text in texts {
+            p.came_back(&read, &text);
+        }
+        let head = get(p, HEAD, path.clone(), &store.owner, 200).await;
+        p.came_back(&head, &store.subject);
+
+        let bytes = large(p, 200_000);
+        let path = store.record(collection, &store.large);
+        let (headers, _) = full(p, store);
+        put(p, path.clone(), &store.owner, &headers, bytes.clone(), 201).await;
+        let read = get(p, GET, path.clone(), &store.owner, 200).await;
+        assert!(read.bytes == bytes);
+        let headers = pairs(&[("range", "bytes=70000-140000".into()), ("lethe-purpose", p.canary("a purpose of reading"))]);
+        let part = p.ask(Ask { route: GET, path: path.clone(), token: &store.owner, headers, status: 206, ..Ask::default() }).await;
+        assert!(part.bytes == bytes[70_000..=140_000]);
+        // Replaced: the old rows wait to be swept.
+        let bytes = large(p, 100_000);
+        put(p, path, &store.owner, &[("lethe-subject", store.subject.clone())], bytes, 204).await;
+
+        let path = store.record(collection, &p.canary("the key of a record to be deleted"));
+        let bytes = p.canary("a value to be deleted").into_bytes();
+        put(p, path.clone(), &store.owner, &[("lethe-subject", store.subject.clone())], bytes, 201).await;
+        let wrong = pairs(&[("if-match", format!("\"{}\"", p.canary("an entity tag")))]);
+        p.ask(Ask { route: DELETE, path: path.clone(), token: &store.owner, headers: wrong, status: 412, ..Ask::default() }).await;
+        get(p, DELETE, path, &store.owner, 204).await;
+    }
+}
+
+async fn refused_records(p: &Prober, store: &Store) {
+    let path = store.record(&store.people, &p.canary("a refused record's key"));
+    let subject = ("lethe-subject", p.canary("a refused record's subject"));
+    for (header, status) in [
+        (("lethe-expires-at", p.canary("an expiry")), 400),
+        (("content-type", p.canary("a content type")), 400),
+        (("content-type", format!("text/{}", p.canary("a long content type").repeat(12))), 400),
+        (("idempotency-key", p.canary("a long idempotency key").repeat(12)), 400),
+        (("lethe-meta-x", format!("%zz{}", p.canary("a broken pair"))), 400),
+        (("lethe-meta-x", p.canary("much metadata").repeat(800)), 400),
+        (("if-match", p.canary("no entity tag")), 400),
+        (("if-match", format!("\"{}\"", p.canary("an entity tag"))), 412),
+        (("if-none-match", format!("\"{}\"", p.canary("an entity tag"))), 400),
+        (("lethe-new-relationship", p.canary("a switch")), 400),
+        (("x-filler", p.canary("long headers").repeat(1_400)), 400),
+    ] {
+        let value = p.canary("a refused value").into_bytes();
+        put(p, path.clone(), &store.owner, &[subject.clone(), header], value, status).await;
+    }
+    for subject in
+        [p.canary("a long subject").repeat(12), format!("%ff{}", p.canary("a broken subject")), format!("{},,", p.canary("a list"))]
+    {
+        let value = p.canary("a refused value").into_bytes();
+        put(p, path.clone(), &store.owner, &[("lethe-subject", subject)], value, 400).await;
+    }
+    // Without the subject that the collection asks for, too large, in no collection, as nobody, as the operator.
+    let value = p.canary("a value without a subject").into_bytes();
+    put(p, path.clone(), &store.owner, &[], value, 422).await;
+    let value = large(p, VALUE_LIMIT + 5_000);
+    put(p, path.clone(), &store.owner, std::slice::from_ref(&subject), value, 413).await;
+    let missing = store.record(&p.canary("no collection"), &p.canary("its record"));
+    let value = large(p, 100_000);
+    put(p, missing.clone(), &store.owner, std::slice::from_ref(&subject), value, 404).await;
+    get(p, GET, missing.clone(), &store.owner, 404).await;
+    get(p, HEAD, missing.clone(), &store.owner, 404).await;
+    get(p, DELETE, missing, &store.owner, 404).await;
+    get(p, GET, path.clone(), &store.owner, 404).await;
+    let operator = p.operator.clone();
+    for (token, status) in [("", 401), (operator.as_str(), 404)] {
+        let value = p.canary("a stranger's value").into_bytes();
+        put(p, path.clone(), token, std::slice::from_ref(&subject), value, status).await;
+        get(p, GET, store.record(&store.people, &store.key), token, status).await;
+    }
+    for key in [
+        format!("{}%2f", p.canary("an encoded slash")),
+        format!("{}//x", p.canary("an empty segment")),
+        format!("{}%00", p.canary("a NUL")),
+        format!("%ff{}", p.canary("not UTF-8")),
+        p.canary("a long key").repeat(50),
+        format!("{}/", p.canary("a segment")).repeat(40) + "x",
+    ] {
+        get(p, GET, store.record(&store.people, &key), &store.owner, 400).await;
+        let value = p.canary("a value under a bad key").into_bytes();
+        put(p, store.record(&store.people, &key), &store.owner, std::slice::from_ref(&subject), value, 400).await;
+    }
+    let path = store.record(&store.people, &store.key);
+    get(p, GET, format!("{path}?{}={}", p.canary("a parameter"), p.canary("its value")), &store.owner, 400).await;
+    for (range, status) in [(p.canary("a range"), 400), (format!("bytes={}-", p.canary("a range")), 400), ("bytes=700000-".into(), 416)] {
+        let headers = pairs(&[("range", range)]);
+        p.ask(Ask { route: GET, path: path.clone(), token: &store.owner, headers, status, ..Ask::default() }).await;
+    }
+}
+
+async fn lists(p: &Prober, store: &Store) {
+    let list = store.record(&store.people, "").trim_end_matches('/').to_owned();
+    let query = store.at(&format!("/collections/{}/query", store.people));
+    let first = get(p, LIST, format!("{list}?limit=1"), &store.owner, 200).await.json();
+    let cursor = first["next_cursor"].as_str().unwrap().to_owned();
+    // Opaque: it may stand in a log, and holds nobody's name.
+    p.said("a cursor", cursor.clone().into_bytes());
+    get(p, LIST, format!("{list}?limit=1&cursor={cursor}"), &store.owner, 200).await;
+    let segment = store.key.split('/').next().unwrap();
+    let of_prefix = get(p, LIST, format!("{list}?prefix={segment}"), &store.owner, 200).await;
+    p.came_back(&of_prefix, segment);
+    for body in
+        [json!({"subject": store.subject}), json!({"prefix": segment, "limit": 5}), json!({"subject": store.subject, "prefix": segment})]
+    {
+        let found = send(p, QUERY, query.clone(), &store.owner, body, 200).await;
+        p.came_back(&found, segment);
+    }
+    get(p, LIST, format!("{list}?subject={}&prefix={}", p.canary("nobody"), p.canary("no prefix")), &store.owner, 200).await;
+    let narrowed = send(p, QUERY, query.clone(), &store.owner, json!({"subject": store.subject, "limit": 1}), 200).await.json();
+    p.said("a cursor of a subject", narrowed["next_cursor"].to_string().into_bytes());
+    for bad in ["cursor", "limit", "unknown"] {
+        get(p, LIST, format!("{list}?{bad}={}", p.canary("a parameter")), &store.owner, 400).await;
+    }
+    get(p, LIST, format!("{list}?prefix={}//", p.canary("a prefix")), &store.owner, 400).await;
+    for (body, status) in [
+        (json!({"cursor": p.canary("a cursor")}), 400),
+        (json!({"prefix": format!("{}/../x", p.canary("a prefix"))}), 400),
+        (json!({"subject": p.canary("a long subject").repeat(12)}), 400),
+        (json!({"limit": p.canary("a limit")}), 422),
+        (json!({p.canary("a field"): p.canary("its value")}), 422),
+    ] {
+        send(p, QUERY, query.clone(), &store.owner, body, status).await;
+    }
+}
+
+async fn batches(p: &Prober, store: &Store) {
+    let path = store.at("/batch");
+    let [key, text_value, json_value, bytes, media] =
+        ["a batch's key", "a batch's text", "a batch's JSON", "a batch's bytes", "a batch's content type"].map(|what| p.canary(what));
+    let op = |more: Value| {
+        let mut op = json!({"op": "put", "collection": store.people, "subjects": [store.subject]});
+        op.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        op
+    };
+    let value_base64 = STANDARD.encode(&bytes);
+    let ops = json!({"ops": [
+        op(json!({"key": format!("{key}/a"), "value": text_value, "content_type": format!("text/{media}")})),
+        op(json!({"key": format!("{key}/b"), "value": {json_value.clone(): [json_value.clone()]}})),
+        op(json!({"key": format!("{key}/c"), "value_base64": value_base64})),
+        op(json!({"key": format!("{key}/d"), "value": p.canary("a batch's value")})),
+    ]});
+    let headers = pairs(&[("content-type", "application/json".into()), ("idempotency-key", p.canary("a batch's idempotency key"))]);
+    for _ in 0..2 {
+        let body = ops.to_string().into_bytes();
+        p.ask(Ask { route: BATCH, path: path.clone(), token: &store.owner, headers: headers.clone(), body, status: 200 }).await;
+    }
+    for (name, value) in [("a", text_value), ("b", json_value), ("c", bytes)] {
+        let read = get(p, GET, store.record(&store.people, &format!("{key}/{name}")), &store.owner, 200).await;
+        p.came_back(&read, &value);
+    }
+    let long = STANDARD.encode(large(p, 70_000));
+    let mut refused = vec![
+        (op(json!({"op": p.canary("a verb"), "key": "k", "value": 1})), 422),
+        (op(json!({"key": format!("{}/../x", p.canary("a key")), "value": p.canary("a value")})), 400),
+        (op(json!({"key": "k", "value": p.canary("a value"), p.canary("a field"): 1})), 422),
+        (op(json!({"key": "k", "value_base64": format!("{}!", p.canary("no base64"))})), 422),
+        (op(json!({"key": "k", "value": p.canary("a value"), "content_type": p.canary("a content type")})), 422),
+        (op(json!({"key": "k", "value": p.canary("a value"), "expires_at": p.canary("a time")})), 422),
+        (op(json!({"key": p.canary("a key"), "value": p.canary("a value"), "if_match": p.canary("an entity tag")})), 412),
+        (op(json!({"key": p.canary("a key"), "value_base64": long})), 413),
+        (op(json!({"collection": p.canary("a collection"), "key": p.canary("a key"), "value": 1})), 404),
+        (json!({"op": "delete", "collection": store.people, "key": p.canary("a key that is not")}), 404),
+        (json!({"op": "check", "collection": store.people, "key": format!("{key}/a"), "if_match": p.canary("an entity tag")}), 412),
+    ];
+    refused.push((json!(p.canary("no operation")), 422));
+    for (bad, status) in refused {
+        let good = op(json!({"key": p.canary("the key of a batch that fails"), "value": p.canary("its value")}));
+        send(p, BATCH, path.clone(), &store.owner, json!({"ops": [good, bad]}), status).await;
+    }
+    text(p, BATCH, path.clone(), &store.owner, format!("{{\"ops\": [{}", p.canary("broken JSON")), 400).await;
+    let ops = json!({"ops": [json!({"op": "delete", "collection": store.people, "key": format!("{key}/d")})]});
+    send(p, BATCH, path, &store.owner, ops, 200).await;
+}
+
+async fn evidence(p: &Prober, store: &Store) {
+    let operator = p.operator.clone();
+    let read = get(p, AUDIT, store.at("/audit?limit=1000&heads=true"), &store.owner, 200).await.json();
+    assert!(read["data"].as_array().unwrap().len() > 50, "{read}");
+    for query in ["after", "limit", "heads", "unknown"] {
+        get(p, AUDIT, store.at(&format!("/audit?{query}={}", p.canary("a parameter"))), &store.owner, 400).await;
+    }
+    for (path, status) in [(p.canary("a certificate's id"), 400), (id(p), 404)] {
+        get(p, CERTIFICATE, format!("/v1/certificates/{path}"), "", status).await;
+    }
+    get(p, "GET /log/checkpoint", "/log/checkpoint".into(), "", 200).await;
+    get(p, "GET /log/checkpoint", format!("/log/checkpoint?{}", p.canary("a query")), "", 400).await;
+    for path in [p.canary("a tile"), format!("0/{}", p.canary("a tile")), format!("../{}", p.canary("a tile"))] {
+        get(p, "GET /log/tile/{path}", format!("/log/tile/{path}"), "", 404).await;
+    }
+    get(p, "GET /metrics", "/metrics".into(), &operator, 200).await;
+    get(p, "GET /metrics", format!("/metrics?{}", p.canary("a query")), &store.owner, 403).await;
+    for path in ["/health/live", "/health/ready", "/openapi.json"] {
+        let route = format!("GET {path}");
+        let status = if path == "/openapi.json" { 200 } else { 204 };
+        get(p, &route, format!("{path}?{}", p.canary("a query")), "", status).await;
+        get(p, &route, format!("{path}?{}", p.canary("a long query").repeat(400)), "", 400).await;
+    }
+}
+
+/// No route, no such method, targets beyond every limit.
+async fn everywhere(p: &Prober, store: &Store) {
+    for path in
+        [format!("/{}", p.canary("no route")), store.at(&format!("/{}", p.canary("no route"))), format!("/v1/{}/x?y", p.canary("no route"))]
+    {
+        get(p, "- GET", path, &store.owner, 404).await;
+    }
+    let record = store.record(&store.people, &store.key);
+    let method = format!("- {}", p.canary("a method").to_uppercase());
+    get(p, &method, record.clone(), &store.owner, 405).await;
+    get(p, "- POST", record.clone(), &store.owner, 405).await;
+    get(p, "- GET", format!("{record}?{}", p.canary("a long target").repeat(400)), &store.owner, 400).await;
+}
+
+fn count_lines(bytes: &[u8]) -> usize {
+    std::str::from_utf8(bytes).unwrap().lines().count()
+}
+
+/// Import, put and a token by the program.
+pub(super) fn command_line(p: &Prober, site: &Site, server: &Server, store: &Store) {
+    let dir = site.path("client");
+    fs::create_dir(&dir).unwrap();
+    let mut lines = String::new();
+    for number in 0..50 {
+        let [name, subject] = ["an imported value", "an imported subject"].map(|what| p.canary(what));
+        lines +=
+            &json!({"id": format!("{number}-{}", p.canary("an imported key")), "person": subject, p.canary("an imported field"): name})
+                .to_string();
+        lines.push('\n');
+    }
+    fs::write(dir.join("import.jsonl"), &lines).unwrap();
+    let collection = p.canary("an imported collection");
+    let run = |arguments: &[&str]| {
+        succeeded(server.lethe(&store.owner).env("LETHE_TENANT", &store.tenant).current_dir(&dir).args(arguments)).stdout
+    };
+    run(&["import", "--create", "--key", "id", "--subject", "person", "--collection", &collection, "import.jsonl"]);
+    let listed = run(&["record", "ls", &collection, "--all", "--format", "json"]);
+    assert_eq!(count_lines(&listed), 50);
+    let exported = run(&["export", "--collection", &collection]);
+    assert_eq!(count_lines(&exported), 50);
+    fs::write(dir.join("value"), large(p, 300_000)).unwrap();
+    let (key, subject) = (p.canary("a key of the command line"), p.canary("a subject of the command line"));
+    let media = format!("application/{}", p.canary("a content type of the command line"));
+    run(&["record", "put", &store.people, &key, "value", "--subject", &subject, "--content-type", &media]);
+    assert!(run(&["record", "get", &store.people, &key]) == fs::read(dir.join("value")).unwrap());
+    run(&["token", "create", "--role", "writer", "--save-token", "writer.token"]);
+    p.adopt_token("a writer's token", fs::read_to_string(dir.join("writer.token")).unwrap().trim_end());
+    run(&["shred", "subject", &subject, "--yes", "--wait"]);
+    // A line that is no JSON, a record that is refused.
+    fs::write(
+        dir.join("bad.jsonl"),
+        format!("{}\n{{\"id\": \"{}/../x\", \"person\": \"x\"}}\n", p.canary("a bad line"), p.canary("a bad key")),
+    )
+    .unwrap();
+    let mut bad = server.lethe(&store.owner);
+    bad.env("LETHE_TENANT", &store.tenant).current_dir(&dir);
+    bad.args(["import", "--key", "id", "--subject", "person", "--collection", &collection, "bad.jsonl"]);
+    assert!(!bad.output().unwrap().status.success());
+}
+
+/// What no client library would send.
+pub(super) async fn raw_sockets(p: &Prober, server: &Server, store: &Store) {
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let path = store.record(&store.people, &p.canary("a raw key"));
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nlethe-subject: {}\r\n",
+        store.owner,
+        p.canary("a raw subject")
+    );
+    let messages = [
+        format!("{} / HTTP/1.1\r\n\r\n", p.canary("a raw method")),
+        format!("GET /{} HTTP/9.9\r\n\r\n", p.canary("a raw target")),
+        format!("GET / HTTP/1.1\r\n{}\r\n\r\n", p.canary("no header")),
+        format!("GET / HTTP/1.1\r\nhost: x\r\n{}: \u{1}{}\r\n\r\n", p.canary("a header's name"), p.canary("a header's value")),
+        format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", p.canary("a huge header").repeat(7_000)),
+        format!("{}\r\n", p.canary("noise")),
+        format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{}", p.canary("HTTP/2 noise").repeat(4)),
+        format!("{head}content-length: 1\r\ncontent-length: 2\r\n\r\n{}", p.canary("a smuggled body")),
+        format!("{head}transfer-encoding: {}\r\n\r\n0\r\n\r\n", p.canary("a transfer encoding")),
+        format!("{head}content-length: {}\r\n\r\nx", p.canary("a length")),
+        format!("{head}transfer-encoding: chunked\r\n\r\n{}\r\n", p.canary("no chunk")),
+        format!("{head}transfer-encoding: chunked\r\n\r\n18\r\n{}\r\nzz", p.canary("a chunk")),
+        format!("{head}content-length: 100000\r\n\r\n{}", p.canary("a body cut short")),
+        format!("{head}content-length: 300000\r\n\r\n{}", String::from_utf8(large(p, 250_000)).unwrap()),
+        format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{}",
+            VALUE_LIMIT + 9_000,
+            String::from_utf8(large(p, VALUE_LIMIT + 9_000)).unwrap()
+        ),
+    ];
+    let address = &address;
+    let talk = |message: String| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The server may close before it has read all of it.
+        let _ = stream.write_all(message.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "no end: {}", message.chars().take(100).collect::<String>());
+        p.said("the answer to a broken message", answer);
+    };
+    futures_util::future::join_all(messages.map(talk)).await;
+    get(p, GET, path, &store.owner, 404).await;
+}
+
+/// Shreds what was put in, each way there is, and asks for it again.
+pub(super) async fn empty(p: &Prober, store: &Store) {
+    let path = store.at("/shreds");
+    let record = store.record(&store.people, &store.key);
+    let read = get(p, GET, record.clone(), &store.owner, 200).await;
+    p.came_back(&read, &store.subject);
+    for (body, status) in [
+        (json!({"scope": p.canary("a scope")}), 422),
+        (json!({"scope": "subject", "subject": p.canary("a long subject").repeat(12)}), 400),
+        (json!({"scope": "subject", "subject": "x", p.canary("a field"): p.canary("its value")}), 422),
+        (json!({"scope": "collection", "collection": p.canary("no collection")}), 404),
+        (json!({"scope": "record", "collection": store.notes, "key": p.canary("no record")}), 404),
+        (json!({"scope": "record", "collection": store.people, "key": store.key.replace("%40", "@")}), 422),
+        (json!({"scope": "tenant", "confirm": p.canary("a wrong confirmation")}), 422),
+    ] {
+        send(p, SHRED, path.clone(), &store.owner, body, status).await;
+    }
+    let mut orders = vec![
+        json!({"scope": "record", "collection": store.notes, "key": store.key.replace("%40", "@")}),
+        json!({"scope": "subject", "subject": store.subject}),
+        json!({"scope": "subject", "subjects": [p.canary("a subject that never wrote")]}),
+        json!({"scope": "collection", "collection": store.files}),
+    ];
+    orders.push(json!({"scope": "tenant", "confirm": store.tenant}));
+    let last = orders.len() - 1;
+    for (at, order) in orders.into_iter().enumerate() {
+        let headers = pairs(&[("content-type", "application/json".into()), ("prefer", "wait=30".into())]);
+        let body = order.to_string().into_bytes();
+        let done = p.ask(Ask { route: SHRED, path: path.clone(), token: &store.owner, headers, body, status: 200 }).await.json();
+        get(p, SHRED_STATE, format!("{path}/{}", done["id"].as_str().unwrap()), &store.owner, 200).await;
+        get(p, CERTIFICATE, done["certificate"].as_str().unwrap().to_owned(), "", 200).await;
+        if at == 1 {
+            for (route, path, status) in [
+                (GET, record.clone(), 410),
+                (HEAD, record.clone(), 410),
+                (DELETE, record.clone(), 410),
+                (SHRED_STATE, format!("{path}/{}", p.canary("an order's id")), 400),
+                (SHRED_STATE, format!("{path}/{}", id(p)), 404),
+            ] {
+                get(p, route, path, &store.owner, status).await;
+            }
+            let value = p.canary("a value of who was shredded").into_bytes();
+            put(p, record.clone(), &store.owner, &[("lethe-subject", store.subject.clone())], value, 410).await;
+        }
+        if at < last {
+            let trail = get(p, AUDIT, store.at("/audit?limit=1000"), &store.owner, 200).await;
+            assert!(trail.json()["data"].as_array().unwrap().len() > 50);
+        }
+    }
+    let checkpoint = get(p, "GET /log/checkpoint", "/log/checkpoint".into(), "", 200).await;
+    let size: u8 = std::str::from_utf8(&checkpoint.bytes).unwrap().lines().nth(1).unwrap().parse().unwrap();
+    for level in ["0", "entries"] {
+        get(p, "GET /log/tile/{path}", format!("/log/tile/{level}/000.p/{size}"), "", 200).await;
+    }
+    for (route, path) in [(GET, record), (COLLECTION, store.at(&format!("/collections/{}", store.people))), (AUDIT, store.at("/audit"))] {
+        get(p, route, path, &store.owner, 410).await;
+    }
+}
