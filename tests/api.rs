@@ -7,6 +7,8 @@ mod api {
     mod access;
     mod bad_input;
     mod connections;
+    mod forgotten;
+    mod purposes;
     mod records;
     mod shredding;
 }

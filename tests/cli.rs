@@ -253,6 +253,38 @@ mod with_a_server {
     }
 
     #[test]
+    fn what_was_shredded_is_named_by_no_command() {
+        const ANNA: [&str; 3] = ["key-anna-1b9d", "subject-anna-81c7", "value-of-anna"];
+        let served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        for (name, value) in [("anna", "value-of-anna"), ("bert", "value-of-bert")] {
+            served.write("value", value);
+            let (key, subject) = (format!("eu/key-{name}-1b9d"), format!("subject-{name}-81c7"));
+            served.owner(&["record", "put", "people", &key, "value", "--subject", &subject]);
+            served.owner(&["record", "get", "people", &key]);
+        }
+        let commands = [
+            &["export", "--collection", "people", "--envelope"][..],
+            &["record", "ls", "people"],
+            &["audit", "ls", "--all"],
+            &["audit", "ls", "--all", "--format", "json"],
+        ];
+        let before: Vec<String> = commands.iter().map(|command| served.owner(command)).collect();
+        assert!(before[0].contains(ANNA[2].trim()) || before[0].contains("dmFsdWUtb2YtYW5uYQ"), "{}", before[0]);
+        assert!(before[1..].iter().all(|told| told.contains(ANNA[0]) && told.contains(ANNA[1])), "{before:?}");
+        served.owner(&["shred", "subject", ANNA[1], "--yes", "--wait"]);
+        for command in commands {
+            let told = served.owner(command);
+            assert!(ANNA.iter().all(|name| !told.contains(name)) && !told.contains("dmFsdWUtb2YtYW5uYQ"), "{command:?}: {told}");
+            assert!(told.contains("key-bert-1b9d"), "{command:?}: {told}");
+        }
+        let trail = served.owner(&["audit", "ls", "--all"]);
+        assert!(trail.contains("shredded-key-") && trail.contains("shredded-subject-"), "{trail}");
+        let gone = served.run("acme.token", &["record", "get", "people", "eu/key-anna-1b9d"]);
+        assert!(gone.status.code() == Some(2) && !stderr(&gone).contains(ANNA[0]), "{}", stderr(&gone));
+    }
+
+    #[test]
     fn a_token_lives_in_its_file_and_dies_when_it_is_revoked() {
         let served = Served::start();
         served.owner(&["collection", "put", "people"]);

@@ -8,7 +8,7 @@ use super::{
     connection::{Client, Connection, TenantArg},
     failure::{Failure, LOCAL},
     log::{text, verifier},
-    output::Output,
+    output::{Format, Output},
 };
 use crate::{
     domain::{StoreId, TenantNo},
@@ -62,7 +62,8 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let client = connection.client()?;
             let tenant = tenant.name(&client).await?;
             let rows = trail(&client, &tenant, after.as_deref(), if all { usize::MAX } else { limit }).await?;
-            out.rows(&["writer", "seq", "time", "action", "outcome", "principal", "target"], &rows)
+            let rows = if out.format() == Format::Human { rows.into_iter().map(named).collect() } else { rows };
+            out.rows(&["writer", "seq", "time", "action", "outcome", "principal", "collection", "key", "subject"], &rows)
         }
         Command::Heads { tenant } => {
             let client = connection.client()?;
@@ -109,7 +110,7 @@ fn judge(lines: &[String], heads: &Value, verifier: &crate::vault::audit::note::
         &format!("{verdict}: {} entries in {} chains, held against {} heads", report.entries, report.chains, report.heads),
         &json!({ "verdict": verdict, "entries": report.entries, "chains": report.chains, "heads": report.heads, "findings": findings }),
     )?;
-    if !findings.is_empty() && out.format() == super::output::Format::Human {
+    if !findings.is_empty() && out.format() == Format::Human {
         out.rows(&["verdict", "writer", "from", "to"], &findings)?;
     }
     out.flush()?;
@@ -117,6 +118,17 @@ fn judge(lines: &[String], heads: &Value, verifier: &crate::vault::audit::note::
         Verdict::Ok | Verdict::StatedGap => Ok(()),
         Verdict::Truncated | Verdict::Gap | Verdict::Tampered => Err(Failure::Reported(LOCAL)),
     }
+}
+
+/// The entry with its names in the place of its numbers, as people read it.
+fn named(mut entry: Value) -> Value {
+    let names = entry.get_mut("names").map(Value::take).unwrap_or_default();
+    if let Some(fields) = entry.as_object_mut() {
+        for name in ["collection", "key", "subject"] {
+            fields.insert(name.to_owned(), names.get(name).cloned().unwrap_or_default());
+        }
+    }
+    entry
 }
 
 async fn trail(client: &Client, tenant: &str, after: Option<&str>, most: usize) -> Result<Vec<Value>, Failure> {

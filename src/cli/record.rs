@@ -116,7 +116,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 request = request.header(header::RANGE, format!("bytes={range}"));
             }
             if let Some(purpose) = purpose {
-                request = request.header("lethe-purpose", purpose);
+                request = request.header("lethe-purpose", subject_header(std::slice::from_ref(&purpose)));
             }
             let response = client.send(request).await?;
             match output.filter(|path| path != Path::new("-")) {

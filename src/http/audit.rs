@@ -10,12 +10,14 @@ use super::caller::Authenticated;
 use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::{Code, Problem};
-use crate::vault::audit::{TrailEntry, heads::ProvenHead};
+use crate::vault::audit::heads::ProvenHead;
+use crate::vault::ops::NamedEntry;
 
 /// A page of the trail, oldest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TrailDocument {
-    /// Entries: what was done, by whom, to what, and the bytes and hash that `lethe audit verify` checks.
+    /// Entries: what was done, by whom, to what, and the bytes and hash that `lethe audit verify` checks. `names` says what the
+    /// tokens of `target` stand for while the keys live, and gives pseudonyms afterwards.
     #[schema(value_type = Vec<Object>)]
     data: Vec<serde_json::Value>,
     /// The `after` of the next page; null where nothing more is there yet.
@@ -55,6 +57,6 @@ pub(super) async fn read(
     };
     let heads = heads.map(|(number, proven)| HeadsDocument { tenant_no: number.0, proven });
     let page = api.vault().audit_page(&caller, &tenant, query.text("after"), page::limit(&query)?).await?;
-    let data = page.entries.iter().map(TrailEntry::to_json).collect();
+    let data = page.entries.iter().map(NamedEntry::to_json).collect();
     Ok(axum::Json(TrailDocument { data, next_cursor: page.more.then(|| page.next.clone()), next: page.next, heads }))
 }

@@ -5,7 +5,7 @@ use http::header;
 use http::request::Parts;
 
 use super::Api;
-use super::extract::headers::once;
+use super::extract::headers::{once, purpose};
 use super::problem::{Code, Problem};
 use crate::authn::PresentedToken;
 use crate::domain::{PrincipalId, RequestId};
@@ -27,7 +27,8 @@ impl FromRequestParts<Api> for Authenticated {
             return Err(VaultError::Unauthenticated.into());
         };
         let principal = api.vault().authenticate(&presented, request).await?;
-        Ok(Self(Caller { principal, request }))
+        let purpose = purpose(&parts.headers)?;
+        Ok(Self(Caller { principal, request, purpose }))
     }
 }
 

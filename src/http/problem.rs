@@ -76,6 +76,7 @@ codes! {
     InvalidBody = 422, "invalid-body", "The JSON is not of the documented shape", "The detail names the field; unknown and repeated fields are refused.";
     Unprocessable = 422, "unprocessable", "The request is well-formed and cannot be carried out", "The detail says why.";
     SubjectRequired = 422, "subject-required", "The collection asks for a subject", "Name the person the record is about in `Lethe-Subject` or `subjects`.";
+    PurposeUndeclared = 422, "purpose-undeclared", "The collection does not declare this purpose", "`Lethe-Purpose` must be one of the `purposes` of the collection's policy; it is recorded in the audit trail.";
     IdempotencyMismatch = 422, "idempotency-mismatch", "The idempotency key was used for another request", "Use a fresh key for each request.";
     LegalHold = 423, "legal-hold", "A legal hold keeps the data", "Have the hold lifted first.";
     PreconditionRequired = 428, "precondition-required", "The request must be conditional", "Send `If-Match` or `If-None-Match: *`.";

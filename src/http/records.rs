@@ -36,7 +36,6 @@ pub(super) async fn put(
     no_query(&uri)?;
     let path = RawPath::of(&uri);
     let (tenant, collection, key) = (path.tenant()?, path.collection()?, path.key()?);
-    headers::purpose(&head)?;
     let length = http_body::Body::size_hint(&body).exact();
     let limit = Limit { max: api.options().value_len_bytes, ..limits::VALUE_LEN };
     if length.is_some_and(|length| length > limit.max) {
@@ -70,7 +69,6 @@ pub(super) async fn get(
     head: HeaderMap,
 ) -> Result<Response, Problem> {
     no_query(&uri)?;
-    headers::purpose(&head)?;
     let path = RawPath::of(&uri);
     let range = headers::range(&head)?.map(|range| match range {
         headers::Range::From(first, Some(last)) => RangeSpec::FromTo(first, last),
@@ -86,14 +84,8 @@ pub(super) async fn get(
 #[utoipa::path(head, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path)),
     responses((status = 200), (status = 404), (status = 410)))]
-pub(super) async fn head(
-    Authenticated(caller): Authenticated,
-    State(api): State<Api>,
-    uri: Uri,
-    head: HeaderMap,
-) -> Result<Response, Problem> {
+pub(super) async fn head(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
     no_query(&uri)?;
-    headers::purpose(&head)?;
     let path = RawPath::of(&uri);
     let get = GetRecord { head_only: true, range: None };
     let got = api.vault().get_record(&caller, &path.tenant()?, &path.collection()?, &path.key()?, get).await?;

@@ -64,6 +64,7 @@ impl From<Unprocessable> for Problem {
         match rule {
             Unprocessable::SubjectMissing => Self::told(Code::SubjectRequired, text),
             Unprocessable::Cursor => Self::told(Code::MalformedCursor, text),
+            Unprocessable::PurposeUndeclared => Self::new(Code::PurposeUndeclared),
             Unprocessable::Name(name) => Self::name("name", name),
             Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing

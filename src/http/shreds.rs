@@ -104,8 +104,11 @@ pub(super) struct ShredDocument {
     done_at: Option<Timestamp>,
     /// Where the certificate is, once it is done.
     certificate: Option<String>,
-    /// The salt of the certificate's commitments, in hexadecimal; null once the tenant is gone.
+    /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order; keep it. Null once the order is done.
     salt: Option<String>,
+    /// The subjects or the key that were named, in the order of the commitments: as they are in the answer to the order,
+    /// pseudonyms in every later one.
+    targets: Vec<String>,
     collections: Vec<TotalsDocument>,
     /// The epochs that carried it out.
     epochs: Vec<EpochDocument>,
@@ -141,6 +144,7 @@ impl From<ShredView> for ShredDocument {
             done_at: view.done_at,
             certificate: view.done.then(|| format!("/v1/certificates/{}", view.id)),
             salt: view.salt,
+            targets: view.targets,
             collections: totals
                 .map(|(collection, totals)| TotalsDocument { collection, units: totals.units, deleted: totals.deleted, kept: totals.kept })
                 .collect(),

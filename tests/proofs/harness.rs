@@ -152,7 +152,7 @@ impl Open {
     pub(crate) async fn caller(&self, token: &str) -> Caller {
         let request = RequestId([1; 16]);
         let principal = self.vault.authenticate(&PresentedToken::parse(token).unwrap(), request).await.unwrap();
-        Caller { principal, request }
+        Caller { principal, request, purpose: None }
     }
 
     /// A tenant and its first owner.

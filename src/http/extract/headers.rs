@@ -190,12 +190,12 @@ pub(in crate::http) fn expires_at(headers: &HeaderMap) -> Result<Option<Timestam
     Ok(Some(time))
 }
 
-/// `Lethe-Purpose`: one of the collection's purposes.
+/// `Lethe-Purpose`: one of the collection's purposes, percent-encoded UTF-8.
 pub(in crate::http) fn purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    match once(headers, &LETHE_PURPOSE)? {
-        Some(text) if text.is_empty() || text.len() > 128 => Err(malformed(&LETHE_PURPOSE, "of 1 to 128 bytes")),
-        text => Ok(text.map(str::to_owned)),
-    }
+    const FORM: &str = "percent-encoded UTF-8 of 1 to 128 bytes";
+    let Some(text) = once(headers, &LETHE_PURPOSE)? else { return Ok(None) };
+    let purpose = percent_decode(text).ok().filter(|purpose| (1..=128).contains(&purpose.len()));
+    purpose.map(Some).ok_or_else(|| malformed(&LETHE_PURPOSE, FORM))
 }
 
 /// `Idempotency-Key`: visible ASCII of at most [`limits::IDEMPOTENCY_KEY_LEN`].

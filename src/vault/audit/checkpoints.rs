@@ -158,7 +158,6 @@ impl Audit {
             request: RequestId(random::bytes()),
             collection: CollectionNo::TENANT,
             target: Target { gap: Some(lost.gap), ..Target::default() },
-            sealed_target: None,
         };
         let row = put(Space::Control, key, stated.to_row());
         let receipt = self.append_with(Trail::Control, unit, entry, Durability::Synced, vec![row]).await?;

@@ -1,9 +1,7 @@
 //! An audit entry and its one encoding: what the chain hashes, what is sealed, what clients recompute.
 //!
-//! Tokens, slots, generations, versions and random ids only: nothing here identifies a person, but the target in the
-//! clear, which comes in sealed under that person's unit and becomes unreadable with it.
-
-use bytes::Bytes;
+//! Tokens, slots, generations, versions and random ids only: nothing here identifies a person. What a token stands for is
+//! sealed beside the records, under the person's unit, and is looked up when the trail is read: see `vault::ops`' `names`.
 
 use super::action::{Action, Reason, Role};
 use crate::{
@@ -13,8 +11,9 @@ use crate::{
 
 /// Version of the encoding.
 const FORMAT: u8 = 1;
-/// Longest sealed target: a key of 1,024 bytes and what sealing adds.
-const MAX_SEALED_TARGET_LEN_BYTES: usize = 2_048;
+
+/// Stands for a purpose: the first half of its token. Eight bytes tell apart the few of a collection.
+pub type PurposeToken = [u8; 8];
 
 /// One event of a tenant's trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +34,6 @@ pub struct Entry {
     pub collection: CollectionNo,
     /// On what.
     pub target: Target,
-    /// The target in the clear, sealed under its own unit.
-    pub sealed_target: Option<Bytes>,
 }
 
 /// How it ended.
@@ -71,6 +68,8 @@ pub struct Target {
     pub count: Option<u32>,
     /// Which entries are missing.
     pub gap: Option<Gap>,
+    /// For which of the collection's purposes, as the request stated it.
+    pub purpose: Option<PurposeToken>,
 }
 
 /// Entries `from..=to` of a writer's chain that were known once and are gone.
@@ -92,10 +91,8 @@ pub struct EntryError;
 impl Entry {
     /// `ver | action | outcome | reason | time i64 | principal16 | role | request16 | collection be32 | flags be16 | fields`.
     /// A flag's bit says that its field is there; fields stand in the order of their bits.
-    ///
-    /// # Errors
-    /// [`EntryError`] if the sealed target is too long.
-    pub fn encode(&self, time: Timestamp) -> Result<Vec<u8>, EntryError> {
+    #[must_use]
+    pub fn encode(&self, time: Timestamp) -> Vec<u8> {
         let (outcome, reason) = self.outcome.codes();
         let mut out = vec![FORMAT, self.action.code(), outcome, reason];
         out.extend_from_slice(&time.0.to_be_bytes());
@@ -136,14 +133,11 @@ impl Entry {
         if let Some(gap) = target.gap {
             field(8, true, &[&gap.writer.to_be_bytes(), &gap.from.to_be_bytes(), &gap.to.to_be_bytes()]);
         }
-        if let Some(sealed) = &self.sealed_target {
-            let len = u16::try_from(sealed.len()).ok().filter(|_| sealed.len() <= MAX_SEALED_TARGET_LEN_BYTES).ok_or(EntryError)?;
-            field(9, true, &[&len.to_be_bytes(), sealed]);
-        }
+        field(9, target.purpose.is_some(), &[&target.purpose.unwrap_or_default()]);
         for (place, byte) in out.iter_mut().skip(at).zip(flags.to_be_bytes()) {
             *place = byte;
         }
-        Ok(out)
+        out
     }
 
     /// Reads what [`Entry::encode`] wrote, and nothing else: each entry has one encoding.
@@ -169,7 +163,6 @@ impl Entry {
             request: RequestId(reader.take()?),
             collection: CollectionNo(u32::from_be_bytes(reader.take()?)),
             target: Target::default(),
-            sealed_target: None,
         };
         let flags = u16::from_be_bytes(reader.take()?);
         if flags >> 10 != 0 {
@@ -190,12 +183,7 @@ impl Entry {
         if has(8) {
             target.gap = Some(Gap { writer: WriterId(reader.number()?), from: reader.number()?, to: reader.number()? });
         }
-        if has(9) {
-            let len = usize::from(u16::from_be_bytes(reader.take()?));
-            let (sealed, rest) = reader.0.split_at_checked(len).filter(|_| len <= MAX_SEALED_TARGET_LEN_BYTES).ok_or(EntryError)?;
-            entry.sealed_target = Some(Bytes::copy_from_slice(sealed));
-            reader.0 = rest;
-        }
+        target.purpose = has(9).then(|| reader.take()).transpose()?;
         if reader.0.is_empty() { Ok((entry, time)) } else { Err(EntryError) }
     }
 
@@ -215,6 +203,7 @@ impl Entry {
             ("epoch", target.epoch.map(|epoch| epoch.0.into())),
             ("count", target.count.map(serde_json::Value::from)),
             ("gap", target.gap.map(|gap| serde_json::json!({ "writer": gap.writer.0, "from": gap.from, "to": gap.to }))),
+            ("purpose", target.purpose.map(|token| hex::encode(token).into())),
         ];
         let target: serde_json::Map<String, serde_json::Value> =
             fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -296,7 +285,6 @@ pub(super) mod tests {
                 version: Some(Version(5)),
                 ..Target::default()
             },
-            sealed_target: None,
         }
     }
 
@@ -313,9 +301,16 @@ pub(super) mod tests {
                 proptest::option::of((0..=Slot::MAX, any::<u32>())),
                 any::<Option<u64>>(),
             ),
-            (any::<Option<[u8; 16]>>(), any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u32>>(), any::<Option<(u64, u64, u64)>>()),
+            (
+                any::<Option<[u8; 16]>>(),
+                any::<Option<u64>>(),
+                any::<Option<u64>>(),
+                any::<Option<u32>>(),
+                any::<Option<(u64, u64, u64)>>(),
+                any::<Option<[u8; 8]>>(),
+            ),
         )
-            .prop_map(|((record, subject, unit, version), (object, tenant, epoch, count, gap))| Target {
+            .prop_map(|((record, subject, unit, version), (object, tenant, epoch, count, gap, purpose))| Target {
                 record,
                 subject,
                 unit: unit.map(|(slot, generation)| (Slot::new(slot).unwrap(), Gen(generation))),
@@ -325,11 +320,11 @@ pub(super) mod tests {
                 epoch: epoch.map(Epoch),
                 count,
                 gap: gap.map(|(writer, from, to)| Gap { writer: WriterId(writer), from, to }),
+                purpose,
             });
-        let sealed = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=MAX_SEALED_TARGET_LEN_BYTES));
         let who = (any::<[u8; 16]>(), prop::sample::select(Role::ALL), any::<[u8; 16]>(), any::<u32>());
-        (prop::sample::select(Action::ALL), outcome, who, target, sealed).prop_map(
-            |(action, outcome, (principal, role, request, collection), target, sealed)| Entry {
+        (prop::sample::select(Action::ALL), outcome, who, target).prop_map(
+            |(action, outcome, (principal, role, request, collection), target)| Entry {
                 tenant: TenantNo(4),
                 action,
                 outcome,
@@ -338,7 +333,6 @@ pub(super) mod tests {
                 request: RequestId(request),
                 collection: CollectionNo(collection),
                 target,
-                sealed_target: sealed.map(Bytes::from),
             },
         )
     }
@@ -346,7 +340,7 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn an_entry_survives_its_encoding(entry in entries(), time in any::<i64>()) {
-            let bytes = entry.encode(Timestamp(time)).unwrap();
+            let bytes = entry.encode(Timestamp(time));
             prop_assert_eq!(Entry::decode(TenantNo(4), &bytes), Ok((entry, Timestamp(time))));
             prop_assert!(Entry::decode(TenantNo(4), bytes.split_last().unwrap().1).is_err());
             prop_assert!(Entry::decode(TenantNo(4), &[&bytes[..], &[0]].concat()).is_err());
@@ -356,14 +350,14 @@ pub(super) mod tests {
         fn whatever_decodes_is_encoded_the_same_way(bytes in proptest::collection::vec(any::<u8>(), 0..200), start in any::<bool>()) {
             let bytes = if start { [&[FORMAT, 1, 0, 0], &bytes[..]].concat() } else { bytes };
             if let Ok((entry, time)) = Entry::decode(TenantNo(4), &bytes) {
-                prop_assert_eq!(entry.encode(time).unwrap(), bytes);
+                prop_assert_eq!(entry.encode(time), bytes);
             }
         }
     }
 
     #[test]
     fn the_encoding_of_format_1_stays_as_it_is() {
-        let bytes = read_entry(4, 9).encode(Timestamp(1_790_000_000_000)).unwrap();
+        let bytes = read_entry(4, 9).encode(Timestamp(1_790_000_000_000));
         let expected = concat!(
             "01010000000001a0c4506c00",
             "07070707070707070707070707070707",
@@ -379,8 +373,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_read_takes_85_bytes() {
-        assert_eq!(read_entry(4, 9).encode(Timestamp(0)).unwrap().len(), 85);
+    fn a_read_takes_at_most_200_bytes_of_the_disk() {
+        // The chain's value before it, and what a side text adds: suite, salt, commitment, tag.
+        let stored = |entry: &Entry| entry.encode(Timestamp(0)).len() + 32 + 1 + 24 + 32 + 16;
+        let plain = read_entry(4, 9);
+        let stated = Entry { target: Target { purpose: Some([1; 8]), ..plain.target }, ..plain.clone() };
+        assert_eq!((stored(&plain), stored(&stated)), (190, 198));
     }
 
     #[test]
@@ -390,11 +388,5 @@ pub(super) mod tests {
         assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(json["target"], serde_json::json!({ "record": "09".repeat(16), "slot": 17, "generation": 1, "version": 5 }));
         assert!(json["reason"].is_null());
-    }
-
-    #[test]
-    fn a_sealed_target_that_is_too_long_is_refused() {
-        let long = Bytes::from(vec![0; MAX_SEALED_TARGET_LEN_BYTES + 1]);
-        assert_eq!(Entry { sealed_target: Some(long), ..read_entry(4, 9) }.encode(Timestamp(0)), Err(EntryError));
     }
 }

@@ -38,7 +38,7 @@ mod tests;
 pub use action::{Action, Reason, Role};
 pub use chain::Trail;
 pub use checkpoints::LostTail;
-pub use entry::{Entry, Gap, Outcome, Target};
+pub use entry::{Entry, Gap, Outcome, PurposeToken, Target};
 pub use error::AuditError;
 pub use reader::{TrailEntry, TrailPage};
 pub use writer::{Audit, AuditOptions, PendingReceipt};

@@ -538,7 +538,7 @@ fn the_format_document_shows_what_the_code_computes() {
     let document = include_str!("../../../docs/format.md");
     let joined: String = document.split_whitespace().collect();
     let (store, tenant, writer) = (crate::domain::StoreId([0x11; 16]), TenantNo(5), WriterId(3));
-    let entry = read_entry(5, 9).encode(crate::domain::Timestamp(1_790_000_000_000)).unwrap();
+    let entry = read_entry(5, 9).encode(crate::domain::Timestamp(1_790_000_000_000));
     let start = chain::start(&store, tenant, writer);
     let hash = chain::next(&start, &entry);
     let head = heads::Head { seq: 1, hash, time: crate::domain::Timestamp(0) };

@@ -259,7 +259,7 @@ impl Tail for ChainTail {
         let before = chain.tip;
         let time = self.inner.clock.now().max(before.time);
         let seq = before.seq.checked_add(1).ok_or(StoreError::Invalid("audit chain is at its end"))?;
-        let entry = self.entry.encode(time).map_err(|_| StoreError::Invalid("audit entry is too long"))?;
+        let entry = self.entry.encode(time);
         let context = self.inner.context(self.entry.tenant, chain.writer, seq);
         let value = self.inner.seal(self.unit, &context, &before.hash, &entry).map_err(|error| match error {
             LendError::Missing => StoreError::Busy,

@@ -45,7 +45,7 @@ kinds! {
     Blob = BLOB, 0;
     /// An audit entry.
     AuditEntry = AUDIT_ENTRY, 1;
-    /// An audit entry's target in the clear, under the target's unit.
+    /// What a token of the audit trail stands for, under its record's data key.
     AuditTarget = AUDIT_TARGET, 1;
     /// A tenant's name and settings.
     TenantMeta = TENANT_META, 1;
@@ -53,18 +53,8 @@ kinds! {
     CollectionMeta = COLLECTION_META, 1;
     /// What an access token may do.
     TokenMeta = TOKEN_META, 1;
-    /// A grant.
-    Grant = GRANT, 1;
-    /// A stored answer to a request with an idempotency key.
-    IdempotencyReply = IDEMPOTENCY_REPLY, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;
-    /// What is to be shredded.
-    ShredIntent = SHRED_INTENT, 1;
-    /// What was shredded, for who ordered it.
+    /// The salt of a certificate's commitments, until it is issued.
     ShredAnswer = SHRED_ANSWER, 1;
-    /// A subject's id beside its index rows, under the subject's unit.
-    SubjectName = SUBJECT_NAME, 1;
-    /// An entry of the privacy-request register.
-    Register = REGISTER, 1;
 }

@@ -39,7 +39,7 @@ labels! {
     BLOB = "blob";
     /// Content: an audit entry.
     AUDIT_ENTRY = "audit-entry";
-    /// Content: an audit entry's target in the clear.
+    /// Content: what a token of the audit trail stands for.
     AUDIT_TARGET = "audit-target";
     /// Content: a tenant's name and settings.
     TENANT_META = "tenant-meta";
@@ -47,20 +47,10 @@ labels! {
     COLLECTION_META = "collection-meta";
     /// Content: what an access token may do.
     TOKEN_META = "token-meta";
-    /// Content: a grant.
-    GRANT = "grant";
-    /// Content: a stored answer to a request with an idempotency key.
-    IDEMPOTENCY_REPLY = "idempotency-reply";
     /// Content: a list's cursor.
     CURSOR = "cursor";
-    /// Content: what is to be shredded.
-    SHRED_INTENT = "shred-intent";
-    /// Content: what was shredded, for who ordered it.
+    /// Content: the salt of a certificate's commitments.
     SHRED_ANSWER = "shred-answer";
-    /// Content: a subject's id beside its index rows.
-    SUBJECT_NAME = "subject-name";
-    /// Content: an entry of the privacy-request register.
-    REGISTER = "register";
 
     /// Hash: the start of an audit chain.
     AUDIT_CHAIN = "audit-chain";

@@ -33,8 +33,7 @@ mod stream;
 mod suite;
 
 pub use content::{
-    AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, Grant, IdempotencyReply, Kind, Record, Register, ShredAnswer,
-    ShredIntent, SubjectName, TenantMeta, TokenMeta, Value,
+    AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, Kind, Record, ShredAnswer, TenantMeta, TokenMeta, Value,
 };
 pub use context::Context;
 pub use envelope::OpenedRecord;

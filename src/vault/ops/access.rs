@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::{
-    Caller, Missing, Vault, VaultError,
+    Caller, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
-    plan::entry,
+    plan::{entry, record_row},
     rows::{RowCodec, TokenRow},
     tokens,
 };
@@ -16,7 +16,7 @@ use crate::{
     domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, TenantName, TenantNo},
     vault::{
         audit::{self, Entry, Outcome, Reason, Target, Trail},
-        crypto::Receipt,
+        crypto::{Receipt, RecordHeader},
         store::{Durability, Space, schema},
     },
 };
@@ -75,7 +75,6 @@ impl Vault {
             request,
             collection: CollectionNo::TENANT,
             target: Target::default(),
-            sealed_target: None,
         };
         Ok(self.inner.audit.append(Trail::Data, system.audit, denied, Durability::Written).await?)
     }
@@ -94,7 +93,7 @@ impl Vault {
     ) -> Result<InTenant<A>, VaultError> {
         let found = self.find_tenant(name).await?;
         let Some(tenant) = found else {
-            self.deny::<A>(caller, None, CollectionNo::TENANT, Reason::NotFound).await?;
+            self.deny::<A>(caller, None, Aim::none(), Reason::NotFound).await?;
             return Err(VaultError::NotFound(Missing::Tenant));
         };
         let resource = match collection {
@@ -106,7 +105,7 @@ impl Vault {
                 tenant.in_use()?;
                 Ok(InTenant { tenant, _permit: permit })
             }
-            Err(denied) => Err(self.denied::<A>(caller, &tenant, CollectionNo::TENANT, denied, Missing::Tenant).await?),
+            Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
         }
     }
 
@@ -120,17 +119,29 @@ impl Vault {
     ) -> Result<InCollection<A>, VaultError> {
         let found = self.find_tenant(name).await?;
         let Some(tenant) = found else {
-            self.deny::<A>(caller, None, CollectionNo::TENANT, Reason::NotFound).await?;
+            self.deny::<A>(caller, None, Aim::none(), Reason::NotFound).await?;
             return Err(VaultError::NotFound(Missing::Tenant));
         };
         let decision = authz::decide::<A>(&caller.principal, &Resource::collection::<A>(tenant.no, collection, key));
         let permit = match decision {
             Ok(permit) => permit,
-            Err(denied) => return Err(self.denied::<A>(caller, &tenant, CollectionNo::TENANT, denied, Missing::Collection).await?),
+            Err(denied) => {
+                // Only of what the caller may know to exist: what is looked up takes time that can be measured.
+                let aim = if denied == Denied::Forbidden { self.aim(&tenant, collection, key).await } else { Aim::none() };
+                return Err(self.denied::<A>(caller, &tenant, aim, denied, Missing::Collection).await?);
+            }
         };
         tenant.in_use()?;
         match self.find_collection(tenant.no, collection).await? {
-            Some(found) => Ok(InCollection { tenant, collection: found, _permit: permit }),
+            Some(found) => {
+                let declared = caller.purpose.as_ref().is_none_or(|purpose| found.policy.purposes.contains(purpose));
+                if found.in_use().is_ok() && !declared {
+                    let aim = self.aim(&tenant, collection, key).await;
+                    self.deny::<A>(caller, Some(&tenant), aim, Reason::Invalid).await?;
+                    return Err(Unprocessable::PurposeUndeclared.into());
+                }
+                Ok(InCollection { tenant, collection: found, _permit: permit })
+            }
             None => {
                 let missing = Entry {
                     outcome: Outcome::Failed(Reason::NotFound),
@@ -147,7 +158,7 @@ impl Vault {
         &self,
         caller: &Caller,
         tenant: &Tenant,
-        collection: CollectionNo,
+        aim: Aim,
         denied: Denied,
         missing: Missing,
     ) -> Result<VaultError, VaultError> {
@@ -155,7 +166,7 @@ impl Vault {
             Denied::NotFound => Reason::NotFound,
             Denied::Forbidden => Reason::Forbidden,
         };
-        self.deny::<A>(caller, Some(tenant), collection, reason).await?;
+        self.deny::<A>(caller, Some(tenant), aim, reason).await?;
         Ok(match denied {
             Denied::NotFound if caller.principal.tenant() != tenant.no => VaultError::NotFound(Missing::Tenant),
             Denied::NotFound => VaultError::NotFound(missing),
@@ -163,12 +174,27 @@ impl Vault {
         })
     }
 
+    /// What a request is aimed at, for the trail. What cannot be told is left out: the denial stands all the same.
+    async fn aim(&self, tenant: &Tenant, collection: &CollectionName, key: Option<&RecordKey>) -> Aim {
+        let Ok(Some(found)) = self.find_collection(tenant.no, collection).await else { return Aim::none() };
+        let mut target = Target::default();
+        if let Some(key) = key
+            && let Ok(tokens) = self.key_tokens(tenant, found.no, key).await
+        {
+            target.record = tokens.last().copied();
+            let stored = self.inner.store.get(Space::Records, &record_row(tenant, found.no, &tokens)).await;
+            let header = stored.ok().flatten().and_then(|row| RecordHeader::parse(&row).ok());
+            target.unit = header.map(|header| (header.slot, header.generation));
+        }
+        Aim(found.no, target)
+    }
+
     /// Records a denial: with the tenant aimed at, or with the caller's own where there is none.
     async fn deny<A: Action>(
         &self,
         caller: &Caller,
         tenant: Option<&Tenant>,
-        collection: CollectionNo,
+        Aim(collection, target): Aim,
         reason: Reason,
     ) -> Result<Receipt, VaultError> {
         let own;
@@ -179,8 +205,18 @@ impl Vault {
                 &own
             }
         };
-        let denied = Entry { outcome: Outcome::Denied(reason), ..entry(caller, tenant, audited(A::KIND), collection, Target::default()) };
+        let denied = Entry { outcome: Outcome::Denied(reason), ..entry(caller, tenant, audited(A::KIND), collection, target) };
         Ok(self.inner.audit.append(Trail::Data, tenant.audit, denied, Durability::Written).await?)
+    }
+}
+
+/// What a refused request was aimed at, as far as it is known: collection, and record or prefix.
+pub(super) struct Aim(CollectionNo, Target);
+
+impl Aim {
+    /// At the tenant itself, or at what is not told.
+    pub(super) fn none() -> Self {
+        Self(CollectionNo::TENANT, Target::default())
     }
 }
 

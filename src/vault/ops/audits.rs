@@ -1,17 +1,17 @@
 //! A tenant's own trail, and the public log.
 
-use super::{Caller, Missing, Vault, VaultError, plan::entry};
+use super::{Caller, Missing, TrailView, Vault, VaultError, plan::entry};
 use crate::{
     authz::{AuditRead, KeyRotate},
     domain::{CollectionNo, RequestId, TenantName, TenantNo},
     vault::{
-        audit::{Action, Target, TrailPage, heads::ProvenHead},
+        audit::{Action, Target, heads::ProvenHead},
         crypto::random,
     },
 };
 
 impl Vault {
-    /// A page of the tenant's trail, oldest first; the read itself is an entry of it.
+    /// A page of the tenant's trail, oldest first, in the clear as far as keys live; the read itself is an entry of it.
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`].
@@ -21,10 +21,12 @@ impl Vault {
         tenant: &TenantName,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<TrailPage, VaultError> {
+    ) -> Result<TrailView, VaultError> {
         let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
-        Ok(self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?)
+        let page = self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?;
+        let entries = self.name_entries(&found.tenant, page.entries).await?;
+        Ok(TrailView { entries, next: page.next, more: page.more })
     }
 
     /// The heads of the tenant's chains with their proofs, as of the last checkpoint, and the tenant's number, which the

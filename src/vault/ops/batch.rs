@@ -182,7 +182,8 @@ impl Vault {
             BatchOp::Delete { collection, key, precondition } => {
                 let found: InCollection<RecordDelete> = self.in_collection(caller, tenant, collection, Some(key)).await?;
                 let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
-                let deleted = self.plan_delete(plan, caller, &found.tenant, &found.collection, &tokens, precondition).await?;
+                let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+                let deleted = self.plan_delete(plan, caller, &found.tenant, &found.collection, &tokens, precondition, purpose).await?;
                 if let Some(deferred) = deleted {
                     shreds.push((
                         deferred,

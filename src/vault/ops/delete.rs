@@ -43,14 +43,16 @@ impl Vault {
         let found = self.in_collection::<RecordDelete>(caller, tenant, collection, Some(key)).await?;
         let mut plan = Plan::default();
         let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
-        let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition).await {
+        let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+        let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition, purpose).await {
             Ok(deleted) => deleted,
             Err(error) => {
                 let outcome = match error.audited() {
                     Some(reason) => Outcome::Failed(reason),
                     None => return Err(error),
                 };
-                let missed = entry(caller, &found.tenant, Action::RecordDelete, found.collection.no, Target::default());
+                let target = Target { record: tokens.last().copied(), purpose, ..Target::default() };
+                let missed = entry(caller, &found.tenant, Action::RecordDelete, found.collection.no, target);
                 self.read_receipt(&found.tenant, Entry { outcome, ..missed }).await?;
                 return Err(error);
             }

@@ -136,6 +136,9 @@ pub enum Unprocessable {
     /// A name's rule.
     #[error("{0}")]
     Name(#[from] NameError),
+    /// A purpose that the collection's policy does not declare.
+    #[error("the collection's policy does not declare this purpose")]
+    PurposeUndeclared,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

@@ -10,15 +10,15 @@ use super::{
     access::InCollection,
     blob::Place,
     directory::damaged,
-    plan::{entry, named, order_of, record_row, target},
+    plan::{entry, order_of, record_row, target},
     rows::{RowCodec, UnitStateRow},
 };
 use crate::{
     authz::RecordRead,
     domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
     vault::{
-        audit::{Action, Entry, Outcome, Reason, Trail},
-        crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
+        audit::{Action, Entry, Outcome, Reason, Target, Trail},
+        crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed},
         store::{Durability, Space, schema},
     },
 };
@@ -98,15 +98,18 @@ impl Vault {
         let found = self.in_collection::<RecordRead>(caller, tenant, collection, Some(key)).await?;
         let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
         let row = record_row(&found.tenant, found.collection.no, &tokens);
+        let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+        let nothing = Target { record: tokens.last().copied(), purpose, ..Target::default() };
         let stored = match found.collection.in_use() {
             Ok(()) => self.inner.store.get(Space::Records, &row).await?,
-            Err(error) => return Err(self.missed(caller, &found, &tokens, error).await?),
+            Err(error) => return Err(self.missed(caller, &found, nothing, error).await?),
         };
-        let Some(stored) = stored else { return Err(self.missed(caller, &found, &tokens, VaultError::NotFound(Missing::Record)).await?) };
+        let Some(stored) = stored else { return Err(self.missed(caller, &found, nothing, VaultError::NotFound(Missing::Record)).await?) };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        let read = Target { purpose, ..target(&tokens, &header) };
         if header.is_tombstone() {
             let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
-            return Err(self.missed(caller, &found, &tokens, shredded).await?);
+            return Err(self.missed(caller, &found, read, shredded).await?);
         }
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
 
@@ -118,12 +121,12 @@ impl Vault {
             Ok(opened) => opened.map_err(damaged)?,
             Err(VaultError::Shredded { .. }) => {
                 let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
-                return Err(self.missed(caller, &found, &tokens, shredded).await?);
+                return Err(self.missed(caller, &found, read, shredded).await?);
             }
             Err(error) => return Err(error),
         };
         if opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
-            return Err(self.missed(caller, &found, &tokens, VaultError::NotFound(Missing::Record)).await?);
+            return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let range = match get.range.filter(|_| !get.head_only) {
             None => None,
@@ -131,7 +134,7 @@ impl Vault {
         };
 
         // Record: the entry is in the store before the body can leave.
-        let read = entry(caller, &found.tenant, Action::RecordRead, found.collection.no, target(&tokens, &header));
+        let read = entry(caller, &found.tenant, Action::RecordRead, found.collection.no, read);
         let receipt = self.read_receipt(&found.tenant, read).await?;
         let meta = opened.meta;
         let value = if get.head_only {
@@ -154,12 +157,11 @@ impl Vault {
         &self,
         caller: &Caller,
         found: &InCollection<RecordRead>,
-        tokens: &[Token],
+        target: Target,
         error: VaultError,
     ) -> Result<VaultError, VaultError> {
         let outcome = Outcome::Failed(error.audited().unwrap_or(Reason::Internal));
-        let token = tokens.last().copied().unwrap_or_default();
-        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, named(token)) };
+        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, target) };
         self.read_receipt(&found.tenant, missed).await?;
         Ok(error)
     }

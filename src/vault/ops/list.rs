@@ -124,7 +124,10 @@ impl Vault {
             Some(last) => Some(self.seal_cursor(&found.tenant, &found.collection, &range, &last).await?),
             None => None,
         };
-        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, found.collection.no, target)).await?;
+        let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+        let count = u32::try_from(items.len()).ok();
+        let listed = Target { purpose, count, ..target };
+        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, found.collection.no, listed)).await?;
         Ok(ListPage { items, next_cursor })
     }
 
@@ -179,16 +182,19 @@ impl Vault {
         }
     }
 
+    /// Whether a subject was shredded, or is being shredded, and did not return.
+    pub(super) async fn is_subject_shredded(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
+        match self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await? {
+            Some(row) => Ok(order_of(SubjectRow::from_row(&row)?.state).is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Puts a pseudonym in the place of each subject that was shredded.
     pub(super) async fn veil_subjects(&self, tenant: &Tenant, mut meta: RecordMeta) -> Result<RecordMeta, VaultError> {
         let tokens = self.subject_tokens(tenant, &meta.subjects).await?;
         for (subject, token) in meta.subjects.iter_mut().zip(&tokens) {
-            let row = self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await?;
-            let shredded = match row {
-                Some(row) => order_of(SubjectRow::from_row(&row)?.state).is_some(),
-                None => false,
-            };
-            if shredded {
+            if self.is_subject_shredded(tenant, token).await? {
                 *subject = SubjectId::parse(&pseudonym("subject", token)).map_err(Unprocessable::from)?;
             }
         }

@@ -30,6 +30,7 @@ mod door;
 mod error;
 mod get;
 mod list;
+mod names;
 mod plan;
 mod put;
 mod reclaim;
@@ -47,6 +48,7 @@ pub use collections::CollectionView;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use list::{ListItem, ListPage, ListQuery};
+pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
 pub use shred::{ShredOrder, ShredView};
@@ -61,6 +63,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The request's id, as audit entries and problem documents give it.
     pub request: RequestId,
+    /// What the request says it is for: one of the purposes of the collection it concerns.
+    pub purpose: Option<String>,
 }
 
 /// What an operator can set.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     Caller, Conflict, Missing, Precondition, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, in_use},
+    names::NameRow,
     rows::{DeferredRow, RowCodec, Scope, State, SubjectRow, UnitRow},
     shred::{Named, record_scope},
 };
@@ -18,8 +19,8 @@ use crate::{
         Version, limits,
     },
     vault::{
-        audit::{self, Action, Entry, Outcome, PendingReceipt, Target, Trail},
-        crypto::{Context, EncodedMeta, FLAG_MANIFEST, Manifest, Receipt, Record, RecordHeader, Sealed, Token, random},
+        audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
+        crypto::{Context, Data, EncodedMeta, FLAG_MANIFEST, Key, Manifest, Receipt, Record, RecordHeader, Sealed, Token, random},
         keys::{LeaseKind, LendError, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Tail, Urgency, Write, schema},
     },
@@ -219,8 +220,16 @@ impl Vault {
             Content::Inline(value) => value,
             Content::Manifest { manifest, .. } => manifest,
         };
-        let sealed = self.with_data(collection.unit, unit, collection.no, |key| key.seal_record(&context, &meta, body)).await?;
+        // What the trail's tokens stand for: written with the first record of that key under that unit.
+        let named = live.is_some()
+            && existing.as_ref().is_some_and(|record| (record.header.slot, record.header.generation) == (unit.slot, unit.generation));
+        let name = tokens.last().filter(|_| !named);
+        let name = name.map(|token| NameRow::new(&self.inner.store_id, collection, unit, token, &put.key, &put.subjects));
+        let suite = self.inner.options.suite;
+        let seal = |key: &Key<Data>| (key.seal_record(&context, &meta, body), name.as_ref().map(|name| name.seal(key, suite)));
+        let (sealed, name) = self.with_data(collection.unit, unit, collection.no, seal).await?;
         plan.put(Space::Records, row, sealed.into_row());
+        plan.writes.extend(name);
         if let Content::Manifest { upload, .. } = content {
             plan.check(Space::Index, schema::upload(*upload), Expect::Present);
             plan.delete(Space::Index, schema::upload(*upload));
@@ -230,12 +239,15 @@ impl Vault {
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
-        plan.entry(tenant.audit, entry(caller, tenant, Action::RecordWrite, collection.no, target(&tokens, &header)));
+        let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
+        let written = Target { purpose, ..target(&tokens, &header) };
+        plan.entry(tenant.audit, entry(caller, tenant, Action::RecordWrite, collection.no, written));
         Ok((version, live.is_none()))
     }
 
     /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
     /// written down in the same commit.
+    #[expect(clippy::too_many_arguments, reason = "what to delete, who deletes it, and why")]
     pub(super) async fn plan_delete(
         &self,
         plan: &mut Plan,
@@ -244,6 +256,7 @@ impl Vault {
         collection: &Collection,
         tokens: &[Token],
         precondition: &Precondition,
+        purpose: Option<PurposeToken>,
     ) -> Result<Option<Deferred>, VaultError> {
         let actor = actor.into();
         plan.hold(tenant, collection)?;
@@ -255,7 +268,13 @@ impl Vault {
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), &[]).await?;
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
-        plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, target(tokens, &existing.header)));
+        let deleted = Target { purpose, ..target(tokens, &existing.header) };
+        plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
+        if let (ShredUnit::Collection, Some(token)) = (collection.policy.shred_unit, tokens.last()) {
+            // No one's own key seals this name, so no one's shred would end it: it goes with its record.
+            let unit = (existing.header.slot, existing.header.generation);
+            plan.delete(Space::Index, schema::trail_name(tenant.no, unit, collection.no, token));
+        }
         if collection.policy.shred_unit != ShredUnit::Record {
             return Ok(None);
         }
@@ -629,17 +648,7 @@ fn audited_role(role: Role) -> audit::Role {
 /// An entry of what someone did.
 pub(super) fn entry(actor: impl Into<Actor>, tenant: &Tenant, action: Action, collection: CollectionNo, target: Target) -> Entry {
     let Actor { principal, role, request } = actor.into();
-    Entry {
-        tenant: tenant.no,
-        action,
-        outcome: Outcome::Allowed,
-        principal,
-        role: audited_role(role),
-        request,
-        collection,
-        target,
-        sealed_target: None,
-    }
+    Entry { tenant: tenant.no, action, outcome: Outcome::Allowed, principal, role: audited_role(role), request, collection, target }
 }
 
 /// The target of an entry about a record: the last token of its key, unit and version.

@@ -80,7 +80,7 @@ impl Vault {
                     self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, &mut done).await?;
                     let records = schema::records_of_tenant(tenant);
                     let mut ranges = vec![(Space::Records, records.clone())];
-                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency] {
+                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
                         ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                     }
                     self.drop_ranges(ranges).await?;
@@ -91,7 +91,7 @@ impl Vault {
                     self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), &mut done).await?;
                     let records = schema::records_under(tenant, no, &[]);
                     self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
-                    for table in [Table::SubjectRecord, Table::SecondaryRecord] {
+                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                         self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                     }
                     self.inner.store.compact(Space::Records, &records.from, &records.to).await?;
@@ -101,10 +101,12 @@ impl Vault {
                         self.bury(tenant, schema::records_of_subject(tenant, token), &entry.slots, &mut done).await?;
                     }
                     self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
+                    self.drop_names_of_slots(tenant, &entry.slots).await?;
                 }
                 Scope::Record { row, .. } => {
                     self.bury_record(row, &entry.slots, &mut done).await?;
                     self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
+                    self.drop_names_of_slots(tenant, &entry.slots).await?;
                 }
             }
             done.log_entries = done.log_entries.saturating_add(1);
@@ -200,6 +202,12 @@ impl Vault {
         Ok(())
     }
 
+    /// Removes what the trail's tokens stood for under these units; nothing opens it any more.
+    async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &[u64]) -> Result<(), VaultError> {
+        let ranges = slots.iter().filter_map(|slot| Slot::new(*slot)).map(|slot| (Space::Index, schema::trail_names_of_slot(tenant, slot)));
+        self.drop_ranges(ranges.collect()).await
+    }
+
     /// Removes the rows of large values listed in a range; only those of one collection if one is given.
     async fn drop_uploads(&self, range: KeyRange, collection: Option<CollectionNo>, done: &mut Reclaimed) -> Result<(), VaultError> {
         let mut range = range;
@@ -228,7 +236,11 @@ impl Vault {
             let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             range = range.after(&last.key);
-            let gone = rows.into_iter().filter(|row| schema::subject_record_parts(&row.key).is_some_and(|(_, no, _)| no == collection));
+            let of = |key: &[u8]| {
+                let named = schema::trail_name_parts(key).map(|(no, _)| no);
+                named.or_else(|| schema::subject_record_parts(key).map(|(_, no, _)| no))
+            };
+            let gone = rows.into_iter().filter(|row| of(&row.key) == Some(collection));
             let writes: Vec<Write> = gone.map(|row| Write::Delete { space: Space::Index, key: row.key }).collect();
             self.data(writes, Vec::new(), Durability::Written).await?;
         }

@@ -207,7 +207,7 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) request: [u8; 16],
     pub(in crate::vault) ordered_at: i64,
     pub(in crate::vault) done_at: Option<i64>,
-    /// Salt of the certificate's commitments, sealed under the tenant's metadata key.
+    /// Salt of the certificate's commitments, sealed under the tenant's metadata key until it is issued; empty afterwards.
     pub(in crate::vault) sealed_salt: Vec<u8>,
     /// The commitments to the names, as the certificate gives them; JSON.
     pub(in crate::vault) committed: Vec<u8>,

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
-    directory::{Tenant, damaged},
-    plan::{Actor, entry, named as named_target, object, record_row, retrying, subject_target},
+    directory::{Tenant, damaged, pseudonym},
+    plan::{Actor, entry, object, record_row, retrying},
     rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
 };
 use crate::{
     authz::{ShredOrder as OrderAction, ShredRead},
-    domain::{CollectionName, CollectionNo, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp, limits},
+    domain::{CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp, limits},
     vault::{
         audit::{
             Action, Target, Trail,
@@ -60,8 +60,11 @@ pub struct ShredView {
     pub ordered_at: Timestamp,
     /// When it was certified.
     pub done_at: Option<Timestamp>,
-    /// Salt of the certificate's commitments, in hexadecimal; `None` once the tenant is gone.
+    /// Salt of the certificate's commitments, in hexadecimal: in the answer to the order, and until it is done.
     pub salt: Option<String>,
+    /// The subjects or the key that were named, in the order of the commitments: in the clear in the answer to the order itself,
+    /// pseudonyms in every later one.
+    pub targets: Vec<String>,
     /// What it touched, by collection; pseudonyms where the name is gone.
     pub collections: Vec<(String, ShredTotals)>,
     /// Epochs that carried it out: (old, new).
@@ -121,20 +124,20 @@ impl Vault {
         wait: Option<Duration>,
     ) -> Result<ShredView, VaultError> {
         let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
-        let (id, salt) = self.to_the_end(async move { vault.order(&ordering, &name, order).await }).await?;
+        let (id, salt, named) = self.to_the_end(async move { vault.order(&ordering, &name, order).await }).await?;
         if let Some(wait) = wait {
             self.inner.shredder.wait(id, wait).await;
         }
         let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
-        Ok(ShredView { salt: Some(hex::encode(salt)), ..self.view(id, &row).await? })
+        Ok(ShredView { salt: Some(hex::encode(salt)), targets: named.targets, ..self.view(id, &row).await? })
     }
 
-    async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> Result<(ShredId, [u8; 32]), VaultError> {
+    async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> Result<(ShredId, [u8; 32], Named), VaultError> {
         if matches!(&order, ShredOrder::Subjects(subjects) if subjects.len() as u64 > limits::SHRED_SUBJECTS.max) {
             return Err(VaultError::Limit(limits::SHRED_SUBJECTS));
         }
         retrying(|| async {
-            match &order {
+            let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
                     let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
                     if found.tenant.no == TenantNo::SYSTEM {
@@ -143,13 +146,13 @@ impl Vault {
                     if confirm != tenant.as_str() {
                         return Err(Unprocessable::ConfirmationMissing.into());
                     }
-                    self.queue_shred(caller, &found.tenant, Scope::Tenant, Named::default()).await
+                    (found.tenant, Scope::Tenant, Named::default())
                 }
                 ShredOrder::Collection(name) => {
                     let found = self.in_collection::<OrderAction>(caller, tenant, name, None).await?;
                     found.collection.in_use()?;
                     let named = Named { collection: Some(name.as_str().to_owned()), targets: Vec::new() };
-                    self.queue_shred(caller, &found.tenant, Scope::Collection(found.collection.no.0), named).await
+                    (found.tenant, Scope::Collection(found.collection.no.0), named)
                 }
                 ShredOrder::Subjects(subjects) => {
                     let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
@@ -161,7 +164,7 @@ impl Vault {
                     }
                     let tokens = self.subject_tokens(&found.tenant, &named).await?;
                     let named = Named { collection: None, targets: named.iter().map(|subject| subject.as_str().to_owned()).collect() };
-                    self.queue_shred(caller, &found.tenant, Scope::Subjects(tokens), named).await
+                    (found.tenant, Scope::Subjects(tokens), named)
                 }
                 ShredOrder::Record { collection, key } => {
                     let found = self.in_collection::<OrderAction>(caller, tenant, collection, Some(key)).await?;
@@ -174,9 +177,11 @@ impl Vault {
                     let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
                     let header = RecordHeader::parse(&stored).map_err(damaged)?;
                     let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-                    self.queue_shred(caller, &found.tenant, record_scope(found.collection.no, &row, &header), named).await
+                    (found.tenant, record_scope(found.collection.no, &row, &header), named)
                 }
-            }
+            };
+            let (id, salt) = self.queue_shred(caller, &tenant, scope, named.clone()).await?;
+            Ok((id, salt, named))
         })
         .await
     }
@@ -222,9 +227,14 @@ impl Vault {
         let (collection, target) = match &scope {
             Scope::Tenant => (CollectionNo::TENANT, Target::default()),
             Scope::Collection(no) => (CollectionNo(*no), Target::default()),
-            Scope::Subjects(tokens) => (CollectionNo::TENANT, tokens.first().map_or(Target::default(), |token| subject_target(*token))),
-            Scope::Record { collection, row, .. } => {
-                (CollectionNo(*collection), row.last_chunk::<16>().map_or(Target::default(), |token| named_target(*token)))
+            // The trail names the first, and says how many there were.
+            Scope::Subjects(tokens) => (
+                CollectionNo::TENANT,
+                Target { subject: tokens.first().copied(), count: u32::try_from(tokens.len()).ok(), ..Target::default() },
+            ),
+            Scope::Record { collection, row, slot, generation } => {
+                let unit = Slot::new(*slot).map(|slot| (slot, Gen(*generation)));
+                (CollectionNo(*collection), Target { record: row.last_chunk::<16>().copied(), unit, ..Target::default() })
             }
         };
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
@@ -402,8 +412,11 @@ impl Vault {
         Ok((committed, salt, sealed.into_row().to_vec()))
     }
 
-    /// The salt of an order's commitments; `None` once its tenant is gone.
+    /// The salt of an order's commitments; `None` once it is done, or its tenant is gone.
     pub(super) async fn salt_of(&self, id: ShredId, row: &ShredRow) -> Result<Option<String>, VaultError> {
+        if row.sealed_salt.is_empty() {
+            return Ok(None);
+        }
         let tenant = TenantNo(row.tenant);
         let sealed = Sealed::<ShredAnswer>::from_row(row.sealed_salt.clone().into()).map_err(damaged)?;
         let context = Context::<ShredAnswer>::of(&self.inner.store_id, tenant, &[&id.0]);
@@ -467,11 +480,11 @@ impl Vault {
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
             let name = if row.scope == Scope::Tenant || *no == CollectionNo::TENANT.0 {
-                super::directory::pseudonym("tenant", &tenant.to_be_bytes())
+                pseudonym("tenant", &tenant.to_be_bytes())
             } else {
                 match self.collection_by_number(tenant, CollectionNo(*no)).await {
                     Ok(collection) => collection.name.as_str().to_owned(),
-                    Err(VaultError::Shredded { .. }) => super::directory::pseudonym("collection", &no.to_be_bytes()),
+                    Err(VaultError::Shredded { .. }) => pseudonym("collection", &no.to_be_bytes()),
                     Err(error) => return Err(error),
                 }
             };
@@ -485,9 +498,19 @@ impl Vault {
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.map(Timestamp),
             salt: self.salt_of(id, row).await?,
+            targets: pseudonyms(&row.scope),
             collections,
             epochs: row.epochs.clone(),
         })
+    }
+}
+
+/// What an order named, once its answer is given.
+fn pseudonyms(scope: &Scope) -> Vec<String> {
+    match scope {
+        Scope::Tenant | Scope::Collection(_) => Vec::new(),
+        Scope::Subjects(tokens) => tokens.iter().map(|token| pseudonym("subject", token)).collect(),
+        Scope::Record { row, .. } => row.last_chunk::<16>().map(|token| pseudonym("key", token)).into_iter().collect(),
     }
 }
 

@@ -342,7 +342,7 @@ impl Vault {
                 return Ok(false);
             }
             let mut plan = Plan::default();
-            match self.plan_delete(&mut plan, actor, tenant, collection, tokens, &Precondition::Versions(vec![version])).await {
+            match self.plan_delete(&mut plan, actor, tenant, collection, tokens, &Precondition::Versions(vec![version]), None).await {
                 Ok(_) => self.commit_plan(plan, Urgency::Essential).await.map(|_| true),
                 Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(false),
                 Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),

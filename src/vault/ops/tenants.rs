@@ -2,6 +2,7 @@
 
 use super::{
     Caller, Conflict, Missing, Vault, VaultError,
+    access::Aim,
     directory::{Tenant, read_u64},
     plan::entry,
     rows::{RowCodec, State, TenantRow},
@@ -163,7 +164,7 @@ impl Vault {
         let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
         match crate::authz::decide::<A>(&caller.principal, &crate::authz::Resource::store()) {
             Ok(_) => Ok(system),
-            Err(denied) => Err(self.denied::<A>(caller, &system, CollectionNo::TENANT, denied, Missing::Tenant).await?),
+            Err(denied) => Err(self.denied::<A>(caller, &system, Aim::none(), denied, Missing::Tenant).await?),
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
-    directory::damaged,
-    plan::{entry, object},
+    directory::{Tenant, damaged, pseudonym},
+    plan::{entry, object, order_of, record_row},
     rows::{RowCodec, TokenRow},
 };
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
     authz::{TokenCreate, TokenList, TokenRevoke},
-    domain::{CollectionNo, TenantName, TenantNo, Timestamp, TokenId},
+    domain::{CollectionNo, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{Action, Target, Trail},
         crypto::{Context, Plaintext, Sealed, TokenMeta, random},
@@ -169,7 +169,7 @@ impl Vault {
                 id,
                 role: token.role,
                 kind: token.kind,
-                narrowing: token.narrowing,
+                narrowing: self.veil_narrowing(&found.tenant, token.narrowing).await?,
                 created_at: token.created_at,
                 expires_at: token.expires_at,
             });
@@ -177,6 +177,46 @@ impl Vault {
         let read = entry(caller, &found.tenant, Action::TokenList, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
         Ok((views, last.filter(|_| more)))
+    }
+
+    /// A narrowing as a list shows it: pseudonyms in the place of collections, persons and keys that were shredded since.
+    async fn veil_narrowing(&self, tenant: &Tenant, narrowing: Narrowing) -> Result<Narrowing, VaultError> {
+        let Narrowing { mut collections, mut prefix } = narrowing;
+        let (mut gone, mut alive) = (None, false);
+        for name in &mut collections {
+            let Some(collection) = self.find_collection(tenant.no, name).await? else { continue };
+            let shredded = order_of(collection.state).is_some();
+            if shredded {
+                *name = collection.name.clone();
+            }
+            let Some(key) = &prefix else { continue };
+            let tokens = self.key_tokens(tenant, collection.no, key).await?;
+            let row = record_row(tenant, collection.no, &tokens);
+            if shredded || self.existing(tenant, &collection, &tokens, &row).await?.is_some_and(|record| record.live.is_none()) {
+                gone = tokens.last().copied();
+            } else {
+                alive = true;
+            }
+        }
+        if let (Some(token), false) = (gone, alive) {
+            prefix = Some(RecordKey::parse(&pseudonym("key", &token)).map_err(Unprocessable::from)?);
+        }
+        if let Some(key) = &prefix {
+            let mut segments = Vec::new();
+            for segment in key.segments() {
+                let token = match SubjectId::parse(segment) {
+                    Ok(subject) => self.subject_tokens(tenant, std::slice::from_ref(&subject)).await?.first().copied(),
+                    Err(_) => None,
+                };
+                let shredded = match token {
+                    Some(token) if self.is_subject_shredded(tenant, &token).await? => Some(pseudonym("subject", &token)),
+                    Some(_) | None => None,
+                };
+                segments.push(shredded.unwrap_or_else(|| segment.to_owned()));
+            }
+            prefix = Some(RecordKey::parse(&segments.join("/")).map_err(Unprocessable::from)?);
+        }
+        Ok(Narrowing { collections, prefix })
     }
 
     /// Revokes a token: refused from the next request on.

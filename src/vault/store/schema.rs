@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
+use crate::domain::{CollectionNo, Epoch, Gen, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
 
 #[cfg(test)]
 mod tests;
@@ -89,6 +89,9 @@ pub enum Table {
     UnitUpload = 137,
     /// One row: the last entry of the shred log whose bytes are reclaimed in this data store.
     Reclaimed = 138,
+    /// tenant be64, slot u48, generation be32, collection be32, last token of a record's key 16: what the token stands for, sealed
+    /// under that unit. For readers of the audit trail; not read by anything else.
+    TrailName = 139,
 }
 
 /// Keys with `from <= key < to`.
@@ -390,6 +393,36 @@ pub fn unit_upload(tenant: TenantNo, slot: Slot, upload: UploadId) -> Bytes {
 #[must_use]
 pub fn uploads_of_unit(tenant: TenantNo, slot: Slot) -> KeyRange {
     prefix(&key(Table::UnitUpload, &[&tenant.to_be_bytes(), &slot.to_be_bytes()]))
+}
+
+/// [`Table::TrailName`].
+#[must_use]
+pub fn trail_name(tenant: TenantNo, unit: (Slot, Gen), collection: CollectionNo, record: &Token) -> Bytes {
+    let (slot, generation) = unit;
+    let parts: [&[u8]; 5] = [&tenant.to_be_bytes(), &slot.to_be_bytes(), &generation.to_be_bytes(), &collection.to_be_bytes(), record];
+    key(Table::TrailName, &parts)
+}
+
+/// What tokens stand for under a unit's present key.
+#[must_use]
+pub fn trail_names(tenant: TenantNo, unit: (Slot, Gen)) -> KeyRange {
+    prefix(&key(Table::TrailName, &[&tenant.to_be_bytes(), &unit.0.to_be_bytes(), &unit.1.to_be_bytes()]))
+}
+
+/// What tokens stood for under any key of a unit.
+#[must_use]
+pub fn trail_names_of_slot(tenant: TenantNo, slot: Slot) -> KeyRange {
+    prefix(&key(Table::TrailName, &[&tenant.to_be_bytes(), &slot.to_be_bytes()]))
+}
+
+/// Collection and token of a [`Table::TrailName`] key; `None` if it is not one.
+#[must_use]
+pub fn trail_name_parts(key: &[u8]) -> Option<(CollectionNo, Token)> {
+    let mut parts = Parts::of(Table::TrailName, key)?;
+    parts.tenant()?;
+    parts.slot()?;
+    parts.u32()?;
+    Some((parts.collection()?, parts.token()?))
 }
 
 /// [`Table::Reclaimed`].

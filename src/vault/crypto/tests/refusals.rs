@@ -53,8 +53,8 @@ fn one_kind_of_content_does_not_open_as_another() {
     let key = Key::<Data>::make();
     let sealed = key.seal(Suite::Aes256Gcm, &Context::<AuditTarget>::of(&STORE, TENANT, &[b"x"]), &Plaintext::new(b"secret".to_vec()));
     let row = sealed.into_row();
-    let other = Sealed::<SubjectName>::from_row(row.clone()).unwrap();
-    assert_eq!(reason(key.open(&Context::<SubjectName>::of(&STORE, TENANT, &[b"x"]), &other)), OpenReason::Commitment);
+    let other = Sealed::<Cursor>::from_row(row.clone()).unwrap();
+    assert_eq!(reason(key.open(&Context::<Cursor>::of(&STORE, TENANT, &[b"x"]), &other)), OpenReason::Commitment);
     // Fields that join to the same bytes are different places.
     let sealed = Sealed::<AuditTarget>::from_row(row).unwrap();
     for fields in [&[&b""[..], b"x"][..], &[b"x", b""], &[], &[b"xx"]] {

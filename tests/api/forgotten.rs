@@ -1,0 +1,331 @@
+//! After a shred every answer shows a pseudonym for what was shredded, or nothing: every route is asked, with the names that a
+//! client still holds, with cursors and idempotency keys from before. The command line is asked in `tests/cli.rs`.
+
+use std::collections::BTreeSet;
+
+use lethe::http::endpoints;
+use serde_json::{Value, json};
+
+use super::site::{Answer, Site};
+
+const TENANT: &str = "t3nant-9f41c";
+const PEOPLE: &str = "p30ple-5d02e";
+const NOTES: &str = "n0tes-77ab1";
+const SHARED: &str = "sh4red-c3d9f";
+const ANNA: &str = "subject-anna-81c7e2";
+const BERT: &str = "subject-bert-40f6aa";
+/// Anna's keys: one in each collection.
+const KEYS: [(&str, &str); 3] = [(PEOPLE, "eu/key-anna-1b9d"), (NOTES, "key-anna-2e8f"), (SHARED, "key-anna-3a7c")];
+const SECRET: &str = "value-of-anna-66e0d1";
+
+/// Bert's keys, which stay.
+fn berts(key: &str) -> String {
+    key.replace("anna", "bert")
+}
+
+/// A client that looks for names in whatever it is told.
+struct Asker<'a> {
+    site: &'a Site,
+    owner: String,
+    auditor: String,
+    eraser: String,
+    /// What may no longer be in any answer; before the shred, nothing.
+    gone: Vec<&'static str>,
+    /// Names that answers held, with their routes.
+    shown: BTreeSet<(&'static str, &'static str)>,
+    /// Routes that were asked.
+    asked: BTreeSet<(String, &'static str)>,
+    cursors: Vec<(&'static str, Value)>,
+    shreds: Vec<String>,
+}
+
+const NAMES: [&str; 10] =
+    [TENANT, PEOPLE, NOTES, SHARED, ANNA, "eu/key-anna-1b9d", "key-anna-1b9d", "key-anna-2e8f", "key-anna-3a7c", SECRET];
+
+impl<'a> Asker<'a> {
+    /// A tenant with three collections, one for each kind of unit, and records about Anna and Bert in each.
+    async fn new(site: &'a Site) -> Self {
+        let owner = site.tenant(TENANT).await;
+        for (name, unit) in [(PEOPLE, "subject"), (NOTES, "record"), (SHARED, "collection")] {
+            site.collection(TENANT, name, &owner, unit).await;
+        }
+        let auditor = site.token(TENANT, &owner, json!({"role": "auditor"})).await;
+        let eraser = site.token(TENANT, &owner, json!({"role": "eraser"})).await;
+        for (collection, key) in KEYS {
+            // Tokens narrowed to what is Anna's: their list would tell. Where the unit is the collection her record is deleted and
+            // leaves nothing that says whose its key was, as docs/threat-model.md states.
+            if collection != SHARED {
+                site.token(TENANT, &owner, json!({"role": "reader", "collections": [collection], "prefix": key})).await;
+            }
+        }
+        site.token(TENANT, &owner, json!({"role": "reader", "prefix": ANNA})).await;
+        let (cursors, shreds) = (Vec::new(), Vec::new());
+        let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut asker = Self { site, owner, auditor, eraser, gone, shown, asked, cursors, shreds };
+        asker.puts().await;
+        asker
+    }
+
+    /// Puts with idempotency keys: the first time they store, then they are replayed.
+    async fn puts(&mut self) {
+        for (collection, key) in KEYS {
+            for (key, subject, value) in [(key.to_owned(), ANNA, SECRET), (berts(key), BERT, "value of bert")] {
+                let path = format!("/v1/tenants/{TENANT}/collections/{collection}/records/{key}");
+                let headers = [("lethe-subject", subject), ("idempotency-key", &key), ("content-type", "text/plain")];
+                self.ask("PUT", RECORD, &path, &self.owner.clone(), &headers, Some(Value::String(value.into()))).await;
+            }
+        }
+        let ops = json!({"ops": [{"op": "put", "collection": PEOPLE, "key": "key-anna-1b9d", "value": SECRET, "subjects": [ANNA]}]});
+        self.ask("POST", BATCH, &format!("/v1/tenants/{TENANT}/batch"), &self.owner.clone(), &[("idempotency-key", "once")], Some(ops))
+            .await;
+    }
+
+    async fn ask(
+        &mut self,
+        method: &str,
+        route: &'static str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self.site.request(method.parse().unwrap(), path, token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request = match body {
+            Some(Value::String(text)) => request.body(text),
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert!(answer.status < 500, "{method} {path}: {answer:?}");
+        let mut told = format!("{:?}\n", answer.headers);
+        told.push_str(&String::from_utf8_lossy(&answer.bytes));
+        self.look(route, &format!("{method} {path}"), &told);
+        self.asked.insert((method.to_owned(), route));
+        answer
+    }
+
+    fn look(&mut self, route: &'static str, what: &str, told: &str) {
+        for name in &self.gone {
+            assert!(!told.contains(name), "{what} shows {name}, which is shredded: {told}");
+        }
+        self.shown.extend(NAMES.iter().filter(|name| told.contains(**name)).map(|name| (*name, route)));
+    }
+
+    /// Everything that only reads.
+    async fn read_everything(&mut self) {
+        let (owner, auditor, operator) = (self.owner.clone(), self.auditor.clone(), self.site.operator.clone());
+        let tenant = format!("/v1/tenants/{TENANT}");
+        for token in [&owner, &auditor, &operator] {
+            self.ask("GET", "/v1/tenants", "/v1/tenants", token, &[], None).await;
+            self.ask("GET", "/v1/tenants/{tenant}", &tenant, token, &[], None).await;
+            self.ask("GET", TOKENS, &format!("{tenant}/tokens"), token, &[], None).await;
+            self.ask("GET", COLLECTIONS, &format!("{tenant}/collections"), token, &[], None).await;
+        }
+        for (collection, key) in KEYS {
+            let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
+            self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
+            for token in [owner.clone(), self.eraser.clone(), operator.clone()] {
+                for key in [key, &bert] {
+                    self.ask("GET", RECORD, &format!("{path}/records/{key}"), &token, &[], None).await;
+                    self.ask("HEAD", RECORD, &format!("{path}/records/{key}"), &token, &[], None).await;
+                    self.ask("GET", RECORD, &format!("{path}/records/{key}"), &token, &[("range", "bytes=0-1")], None).await;
+                }
+            }
+            let queries = [json!({}), json!({"prefix": key}), json!({"prefix": "eu"}), json!({"subject": ANNA}), json!({"subject": BERT})];
+            for query in queries {
+                let text: Vec<String> =
+                    query.as_object().unwrap().iter().map(|(name, text)| format!("{name}={}", text.as_str().unwrap())).collect();
+                self.ask("GET", RECORDS, &format!("{path}/records?{}", text.join("&")), &owner, &[], None).await;
+                self.ask("POST", QUERY, &format!("{path}/query"), &owner, &[], Some(query)).await;
+            }
+        }
+        for (collection, query) in self.cursors.clone() {
+            self.ask("POST", QUERY, &format!("{tenant}/collections/{collection}/query"), &owner, &[], Some(query)).await;
+        }
+        for id in self.shreds.clone() {
+            let polled = self.ask("GET", "/v1/tenants/{tenant}/shreds/{id}", &format!("{tenant}/shreds/{id}"), &owner, &[], None).await;
+            assert_eq!((polled.status, &polled.json["salt"]), (200, &Value::Null), "{polled:?}");
+            let certificate = self.ask("GET", "/v1/certificates/{id}", &format!("/v1/certificates/{id}"), &owner, &[], None).await;
+            assert_eq!(certificate.status, 200);
+        }
+        self.trail(TENANT, &auditor).await;
+        self.trail("system", &operator).await;
+        for (route, path) in [
+            ("/log/checkpoint", "/log/checkpoint"),
+            ("/log/tile/{*path}", "/log/tile/0/000.p/1"),
+            ("/health/live", "/health/live"),
+            ("/health/ready", "/health/ready"),
+            ("/metrics", "/metrics"),
+            ("/openapi.json", "/openapi.json"),
+        ] {
+            self.ask("GET", route, path, &operator, &[], None).await;
+        }
+    }
+
+    /// A whole trail, page by page.
+    async fn trail(&mut self, tenant: &str, token: &str) -> Vec<Value> {
+        let (mut entries, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/tenants/{tenant}/audit?limit=50{after}");
+            let page = self.ask("GET", "/v1/tenants/{tenant}/audit", &path, token, &[], None).await;
+            entries.extend(page.json["data"].as_array().cloned().unwrap_or_default());
+            match page.json["next_cursor"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return entries,
+            }
+        }
+    }
+
+    /// Takes the cursors that an interrupted list would go on from.
+    async fn take_cursors(&mut self) {
+        for (collection, _) in KEYS {
+            for query in [json!({"limit": 1}), json!({"limit": 1, "subject": ANNA})] {
+                let path = format!("/v1/tenants/{TENANT}/collections/{collection}/query");
+                let page = self.ask("POST", QUERY, &path, &self.owner.clone(), &[], Some(query.clone())).await;
+                if let Some(cursor) = page.json["next_cursor"].as_str() {
+                    let mut query = query;
+                    query["cursor"] = cursor.into();
+                    self.cursors.push((collection, query));
+                }
+            }
+        }
+        assert!(self.cursors.len() >= 4, "{:?}", self.cursors);
+    }
+
+    /// Everything that would change something about Anna.
+    async fn try_everything(&mut self) {
+        let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
+        self.puts().await;
+        for (collection, key) in KEYS {
+            let path = format!("{tenant}/collections/{collection}/records/{key}");
+            self.ask("PUT", RECORD, &path, &owner, &[("lethe-subject", ANNA), ("if-match", "*")], Some(Value::String("new".into()))).await;
+            self.ask("PUT", RECORD, &path, &owner, &[("lethe-purpose", "none")], Some(Value::String("new".into()))).await;
+            self.ask("DELETE", RECORD, &path, &owner, &[("if-match", "\"0000000000000000\"")], None).await;
+            let order = json!({"scope": "record", "collection": collection, "key": key});
+            self.ask("POST", SHREDS, &format!("{tenant}/shreds"), &operator, &[], Some(order)).await;
+            for op in ["delete", "check"] {
+                let ops = json!({"ops": [{"op": op, "collection": collection, "key": key, "if_match": "\"0000000000000000\""}]});
+                self.ask("POST", BATCH, &format!("{tenant}/batch"), &owner, &[], Some(ops)).await;
+            }
+            let policy = json!({"shred_unit": "subject", "retention": "forever"});
+            self.ask("PUT", COLLECTION, &format!("{tenant}/collections/{collection}"), &owner, &[], Some(policy)).await;
+        }
+        self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
+        self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
+        self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
+        self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
+    }
+
+    /// Orders a shred and waits for it. Only this answer repeats what was named, and gives the salt.
+    async fn shred(&mut self, order: Value) -> Answer {
+        let request = self.site.request("POST".parse().unwrap(), &format!("/v1/tenants/{TENANT}/shreds"), &self.owner);
+        let answer = Answer::of(request.header("prefer", "wait=60").json(&order).send().await.unwrap()).await;
+        assert_eq!((answer.status, answer.json["state"].as_str()), (200, Some("done")), "{answer:?}");
+        assert_eq!(answer.json["salt"].as_str().map(str::len), Some(64), "{answer:?}");
+        self.shreds.push(answer.json["id"].as_str().unwrap().to_owned());
+        answer
+    }
+
+    /// What was shredded is asked for everywhere.
+    async fn is_gone(&mut self, names: &[&'static str]) {
+        self.gone.extend(names);
+        self.read_everything().await;
+        self.try_everything().await;
+        // Once more: what was just tried stands in the trail, too.
+        self.trail(TENANT, &self.auditor.clone()).await;
+    }
+}
+
+const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
+const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
+const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
+const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
+const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
+const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
+const BATCH: &str = "/v1/tenants/{tenant}/batch";
+const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shredded_person_is_named_by_no_answer() {
+    let site = Site::open().await;
+    let mut asker = Asker::new(&site).await;
+    asker.take_cursors().await;
+    asker.read_everything().await;
+    // What could be seen before, so that not seeing it later says something.
+    for (name, route) in [
+        ("eu/key-anna-1b9d", "/v1/tenants/{tenant}/audit"),
+        ("key-anna-2e8f", "/v1/tenants/{tenant}/audit"),
+        ("key-anna-3a7c", "/v1/tenants/{tenant}/audit"),
+        (ANNA, "/v1/tenants/{tenant}/audit"),
+        (PEOPLE, "/v1/tenants/{tenant}/audit"),
+        ("eu/key-anna-1b9d", TOKENS),
+        (ANNA, TOKENS),
+        ("eu/key-anna-1b9d", RECORDS),
+        (ANNA, QUERY),
+        (ANNA, RECORD),
+        (SECRET, RECORD),
+    ] {
+        assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
+    }
+
+    let done = asker.shred(json!({"scope": "subject", "subject": ANNA})).await;
+    assert_eq!(done.json["targets"], json!([ANNA]));
+    asker.is_gone(&[ANNA, "key-anna", SECRET]).await;
+    let asked: BTreeSet<(&str, &str)> = asker.asked.iter().map(|(method, route)| (method.as_str(), *route)).collect();
+    let missing: Vec<_> =
+        endpoints().iter().map(|endpoint| (endpoint.method, endpoint.path)).filter(|route| !asked.contains(route)).collect();
+    assert!(missing.is_empty(), "ask {missing:?} too, in tests/api/forgotten.rs");
+
+    // The pseudonyms are always the same, and the others are named as before.
+    let id = asker.shreds[0].clone();
+    let polled = asker.site.get(&format!("/v1/tenants/{TENANT}/shreds/{id}"), &asker.owner).await;
+    let pseudonym = polled.json["targets"][0].as_str().unwrap().to_owned();
+    assert!(pseudonym.starts_with("shredded-subject-"), "{polled:?}");
+    let trail = asker.trail(TENANT, &asker.auditor.clone()).await;
+    let orders: Vec<&Value> = trail.iter().filter(|entry| entry["action"] == "shred.order").collect();
+    assert_eq!(orders[0]["names"]["subject"], pseudonym.as_str(), "{orders:?}");
+    let read = |key: &str| {
+        trail
+            .iter()
+            .any(|entry| entry["action"] == "record.read" && entry["names"]["key"].as_str().is_some_and(|shown| shown.starts_with(key)))
+    };
+    assert!(read("shredded-key-") && read("eu/key-bert-1b9d") && read("key-bert-3a7c"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shredded_record_is_named_by_no_answer() {
+    let site = Site::open().await;
+    let mut asker = Asker::new(&site).await;
+    asker.take_cursors().await;
+    asker.read_everything().await;
+    let done = asker.shred(json!({"scope": "record", "collection": NOTES, "key": "key-anna-2e8f"})).await;
+    assert_eq!(done.json["targets"], json!(["key-anna-2e8f"]));
+    asker.is_gone(&["key-anna-2e8f"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shredded_collection_is_named_by_no_answer() {
+    let site = Site::open().await;
+    let mut asker = Asker::new(&site).await;
+    asker.take_cursors().await;
+    asker.read_everything().await;
+    for (collection, key) in KEYS {
+        asker.shred(json!({"scope": "collection", "collection": collection})).await;
+        asker.is_gone(&[collection, key]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shredded_tenant_is_named_by_no_answer() {
+    let site = Site::open().await;
+    let mut asker = Asker::new(&site).await;
+    asker.take_cursors().await;
+    asker.read_everything().await;
+    assert!(asker.shown.contains(&(TENANT, "/v1/tenants/{tenant}/audit")), "the operator's trail names tenants");
+    asker.shred(json!({"scope": "tenant", "confirm": TENANT})).await;
+    asker.is_gone(&NAMES).await;
+}
