@@ -126,7 +126,7 @@ impl Vault {
         };
         let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
         let count = u32::try_from(items.len()).ok();
-        let listed = Target { purpose, count, ..target };
+        let listed = Target { count, purpose, ..target };
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, found.collection.no, listed)).await?;
         Ok(ListPage { items, next_cursor })
     }

@@ -247,7 +247,6 @@ impl Vault {
 
     /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
     /// written down in the same commit.
-    #[expect(clippy::too_many_arguments, reason = "what to delete, who deletes it, and why")]
     pub(super) async fn plan_delete(
         &self,
         plan: &mut Plan,
