@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 14] = [
+const OF_DATA: [&str; 15] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -94,6 +94,7 @@ const OF_DATA: [&str; 14] = [
     "POST /v1/tenants/{tenant}/collections/{collection}/query",
     "GET /v1/tenants/{tenant}/collections/{collection}/records/{key}",
     "HEAD /v1/tenants/{tenant}/collections/{collection}/records/{key}",
+    "GET /v1/tenants/{tenant}/audit",
     "POST /v1/tenants/{tenant}/shreds",
     "GET /v1/tenants/{tenant}/shreds/{id}",
 ];

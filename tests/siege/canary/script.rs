@@ -48,6 +48,8 @@ pub(super) struct Store {
     subject: String,
     key: String,
     large: String,
+    /// Declared by every collection.
+    purpose: String,
 }
 
 impl Store {
@@ -158,18 +160,18 @@ async fn tenants(p: &Prober, operator: &str) -> Store {
     let names = ["a collection of people", "a collection of files", "a collection of notes", "a subject", "a key", "a large record's key"];
     let [people, files, notes, subject, key, large] = names.map(|what| p.canary(what));
     let key = format!("{key}/{}%40example.org", p.canary("a key's second segment"));
-    Store { tenant, owner, people, files, notes, subject, key, large }
+    Store { tenant, owner, people, files, notes, subject, key, large, purpose: p.canary("a purpose") }
 }
 
 async fn collections(p: &Prober, store: &Store) {
     for (collection, unit) in [(&store.people, "subject"), (&store.files, "collection"), (&store.notes, "record")] {
-        let (category, purpose) = (p.canary(PUBLIC), p.canary("a purpose"));
+        let (category, purpose) = (p.canary(PUBLIC), &store.purpose);
         let path = store.at(&format!("/collections/{collection}"));
         let policy = json!({"shred_unit": unit, "categories": [category], "purposes": [purpose]});
         send(p, PUT_COLLECTION, path.clone(), &store.owner, policy, 201).await;
         let read = get(p, COLLECTION, path, &store.owner, 200).await;
         p.came_back(&read, &category);
-        p.came_back(&read, &purpose);
+        p.came_back(&read, purpose);
     }
     let listed = get(p, COLLECTIONS, store.at("/collections"), &store.owner, 200).await;
     p.came_back(&listed, &store.people);
@@ -231,14 +233,14 @@ async fn tokens(p: &Prober, store: &Store) {
 
 /// The headers of a full record; the canaries that come back with it are given, too.
 fn full(p: &Prober, store: &Store) -> (Vec<(&'static str, String)>, Vec<String>) {
-    let [second, pair, media, purpose, idempotency] =
-        ["a second subject", "a custom pair", "a content type", "a purpose", "an idempotency key"].map(|what| p.canary(what));
+    let [second, pair, media, idempotency] =
+        ["a second subject", "a custom pair", "a content type", "an idempotency key"].map(|what| p.canary(what));
     let name: &'static str = format!("lethe-meta-{}", p.canary("a custom pair's name")).leak();
     let headers = vec![
         ("lethe-subject", format!("{},{second}%40example.org", store.subject)),
         (name, pair.clone()),
         ("content-type", format!("text/x-{media}; charset=utf-8")),
-        ("lethe-purpose", purpose),
+        ("lethe-purpose", store.purpose.clone()),
         ("idempotency-key", idempotency),
     ];
     (headers, vec![second, pair, media, name.to_owned()])
@@ -268,7 +270,7 @@ async fn records(p: &Prober, store: &Store) {
         put(p, path.clone(), &store.owner, &headers, bytes.clone(), 201).await;
         let read = get(p, GET, path.clone(), &store.owner, 200).await;
         assert!(read.bytes == bytes);
-        let headers = pairs(&[("range", "bytes=70000-140000".into()), ("lethe-purpose", p.canary("a purpose of reading"))]);
+        let headers = pairs(&[("range", "bytes=70000-140000".into()), ("lethe-purpose", store.purpose.clone())]);
         let part = p.ask(Ask { route: GET, path: path.clone(), token: &store.owner, headers, status: 206, ..Ask::default() }).await;
         assert!(part.bytes == bytes[70_000..=140_000]);
         // Replaced: the old rows wait to be swept.
@@ -298,6 +300,8 @@ async fn refused_records(p: &Prober, store: &Store) {
         (("if-match", format!("\"{}\"", p.canary("an entity tag"))), 412),
         (("if-none-match", format!("\"{}\"", p.canary("an entity tag"))), 400),
         (("lethe-new-relationship", p.canary("a switch")), 400),
+        (("lethe-purpose", p.canary("a purpose that nobody declared")), 422),
+        (("lethe-purpose", p.canary("a long purpose").repeat(12)), 400),
         (("x-filler", p.canary("long headers").repeat(1_400)), 400),
     ] {
         let value = p.canary("a refused value").into_bytes();
@@ -433,7 +437,11 @@ async fn batches(p: &Prober, store: &Store) {
 
 async fn evidence(p: &Prober, store: &Store) {
     let operator = p.operator.clone();
-    let read = get(p, AUDIT, store.at("/audit?limit=1000&heads=true"), &store.owner, 200).await.json();
+    let read = get(p, AUDIT, store.at("/audit?limit=1000&heads=true"), &store.owner, 200).await;
+    for name in [&store.people, &store.subject, &store.purpose] {
+        p.came_back(&read, name);
+    }
+    let read = read.json();
     assert!(read["data"].as_array().unwrap().len() > 50, "{read}");
     for query in ["after", "limit", "heads", "unknown"] {
         get(p, AUDIT, store.at(&format!("/audit?{query}={}", p.canary("a parameter"))), &store.owner, 400).await;
