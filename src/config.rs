@@ -72,8 +72,10 @@ pub struct Server {
     pub header_timeout_secs: u64,
     /// How long a transfer may stand still. There is no limit on its total time.
     pub stall_timeout_secs: u64,
-    /// How long running requests may go on after SIGTERM.
+    /// How long going down may take after SIGTERM; running requests have most of it.
     pub drain_timeout_secs: u64,
+    /// Threads that serve requests; without it one for each core that the process may use.
+    pub worker_threads: Option<usize>,
 }
 
 /// Where things lie. Relative paths start at the directory of `lethe.toml`.
@@ -365,7 +367,33 @@ impl Config {
                 return invalid(field, "must be at least 1");
             }
         }
+        for (field, value) in [
+            ("server.header_timeout_secs", self.server.header_timeout_secs),
+            ("server.stall_timeout_secs", self.server.stall_timeout_secs),
+            ("server.drain_timeout_secs", self.server.drain_timeout_secs),
+        ] {
+            if value > 86_400 {
+                return invalid(field, "must be at most 86400");
+            }
+        }
+        for (field, value) in
+            [("server.connections_max", self.server.connections_max), ("store.commit_queue_len", self.store.commit_queue_len)]
+        {
+            if value > 1_000_000 {
+                return invalid(field, "must be at most 1000000");
+            }
+        }
+        if self.server.worker_threads.is_some_and(|threads| !(1..=1_024).contains(&threads)) {
+            return invalid("server.worker_threads", "must be 1 to 1024");
+        }
         Ok(())
+    }
+
+    /// The threads that serve requests: as set, or one for each core that the process may use, and never fewer than two.
+    #[must_use]
+    pub fn worker_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+        self.server.worker_threads.unwrap_or_else(cores)
     }
 
     /// Whether the server may listen there: plain HTTP is for loopback only.
@@ -419,6 +447,7 @@ impl Default for Server {
             header_timeout_secs: 10,
             stall_timeout_secs: 30,
             drain_timeout_secs: 30,
+            worker_threads: None,
         }
     }
 }
@@ -513,6 +542,12 @@ mod tests {
         for (text, field) in [
             ("[server]\nlisten = \"0.0.0.0:80\"\n", "server.listen"),
             ("[server]\ntls_cert_file = \"a.pem\"\n", "server.tls_cert_file"),
+            ("[server]\nconnections_max = 9000000000000000000\n", "server.connections_max"),
+            ("[server]\nconnections_max = 0\n", "server.connections_max"),
+            ("[server]\nstall_timeout_secs = 9000000000000000000\n", "server.stall_timeout_secs"),
+            ("[server]\nworker_threads = 0\n", "server.worker_threads"),
+            ("[server]\nworker_threads = 5000\n", "server.worker_threads"),
+            ("[store]\ncommit_queue_len = 9000000000000000000\n", "store.commit_queue_len"),
             ("[cache]\nkeys_ttl_secs = 0\n", "cache.keys_ttl_secs"),
             ("[limits]\nvalue_len_bytes = 0\n", "limits.value_len_bytes"),
         ] {
@@ -522,6 +557,13 @@ mod tests {
         let twice = format!("{SMALL}[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n");
         assert!(matches!(parse(&twice), Err(ConfigError::Invalid { field: "custody.path", .. })));
         assert!(matches!(parse("custody = []\n[paths]\nmirror_dir = \"m\"\n"), Err(ConfigError::Invalid { field: "custody", .. })));
+    }
+
+    #[test]
+    fn a_server_has_as_many_threads_as_it_is_told_or_as_there_are_cores() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(parse(SMALL).unwrap().worker_threads(), cores.max(2));
+        assert_eq!(parse(&format!("[server]\nworker_threads = 7\n{SMALL}")).unwrap().worker_threads(), 7);
     }
 
     #[test]

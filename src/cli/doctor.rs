@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
             findings.push(clock(&config, SystemClock.now()));
             findings.extend(disks(&config));
             findings.extend(limits());
+            findings.push(threads(&config));
             findings.push(swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()));
             findings
         }
@@ -213,6 +214,18 @@ fn judge_limit(name: &str, current: Option<u64>, wanted: u64, change: &str) -> F
     }
 }
 
+/// Threads that serve requests, against the cores there are.
+fn threads(config: &Config) -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let detail = format!("{} for {cores} cores", config.worker_threads());
+    match config.server.worker_threads {
+        Some(set) if set < cores => {
+            Finding::warning("threads", detail, "cores stay unused: raise server.worker_threads, or leave it out for one a core")
+        }
+        Some(_) | None => Finding::good("threads", detail),
+    }
+}
+
 /// Swap may hold plaintext and keys that could not be locked.
 fn swap(table: &str) -> Finding {
     let on_disk: Vec<&str> =
@@ -269,6 +282,14 @@ mod tests {
         let (_top, config) = store();
         let checks: Vec<&str> = media(&config).iter().map(|finding| finding.what).collect();
         assert_eq!(checks, ["custody", "mirror"]);
+    }
+
+    #[test]
+    fn threads_fewer_than_cores_are_warned_of() {
+        let (_top, mut config) = store();
+        assert_eq!(threads(&config).verdict, Verdict::Good);
+        config.server.worker_threads = Some(0);
+        assert_eq!(threads(&config).verdict, Verdict::Warning);
     }
 
     #[test]

@@ -126,8 +126,11 @@ pub fn command() -> clap::Command {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    // A server has the threads of its settings; everything else waits for one thing at a time.
+    let served = if let Command::Serve(args) = &cli.command { Some(args.config()?) } else { None };
+    let threads = served.as_ref().map_or(2, crate::config::Config::worker_threads);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|error| Failure::local(format!("cannot start: {error}")))?;
@@ -136,7 +139,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Init(args) => init::run(args, &mut out).await,
-            Command::Serve(args) => serve::run(args, &mut out).await,
+            Command::Serve(args) => serve::run(args, served, &mut out).await,
             Command::Tenant(command) => tenant::run(command, &connection, &mut out).await,
             Command::Collection(command) => collection::run(command, &connection, &mut out).await,
             Command::Token(command) => token::run(command, &connection, &mut out).await,

@@ -24,12 +24,20 @@ pub(crate) struct Args {
     demo: bool,
 }
 
-pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
-    let mut config = Config::load(&args.dir).map_err(|error| Failure::local(error.to_string()))?;
-    if let Some(listen) = args.listen {
-        config.check_listen(listen).map_err(|error| Failure::local(error.to_string()))?;
-        config.server.listen = listen;
+impl Args {
+    /// The settings to serve with.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(&self.dir).map_err(|error| Failure::local(error.to_string()))?;
+        if let Some(listen) = self.listen {
+            config.check_listen(listen).map_err(|error| Failure::local(error.to_string()))?;
+            config.server.listen = listen;
+        }
+        Ok(config)
     }
+}
+
+pub(crate) async fn run(args: Args, config: Option<Config>, out: &mut Output) -> Result<(), Failure> {
+    let config = config.map_or_else(|| args.config(), Ok)?;
     let server = server::start(config, Start { demo: args.demo }).await.map_err(|error| Failure::local(error.to_string()))?;
     out.say(&format!("listening on {}", server.url()), &json!({ "listening": server.url() }))?;
     out.flush()?;
