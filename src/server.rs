@@ -1,12 +1,14 @@
 //! The composition root: opens the rooms in their order, binds the door, serves, and goes down in the reverse order.
 //!
 //! Going down: the door closes, open connections finish their requests, then the operations' tasks end, then the
-//! engine closes. Each step has its time; what is not done by then is cut, and nothing acknowledged is lost by that.
+//! engine closes. All of it has one time; what is not done by then is cut, and nothing acknowledged is lost by that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, LogFormat};
@@ -53,6 +55,9 @@ pub enum ServerError {
     /// Requests or background work were cut at the end of their time.
     #[error("not everything ended in time; what was acknowledged is stored")]
     CutShort,
+    /// No connection is accepted any more, although nobody asked for that.
+    #[error("the door failed: no connection is accepted any more")]
+    DoorFailed,
 }
 
 /// A server at work.
@@ -62,6 +67,8 @@ pub struct Server {
     certificate: Option<Arc<Certificate>>,
     /// Connections.
     doors: Tasks,
+    /// Accepts them; ends only on the way down.
+    door: JoinHandle<()>,
     /// The operations' own.
     work: Tasks,
     drain_timeout: Duration,
@@ -128,17 +135,18 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let http_options =
         HttpOptions { progress_timeout: stall_timeout, value_len_bytes: config.limits.value_len_bytes, ..HttpOptions::default() };
     let api = Api::new(rooms.vault.clone(), http_options, metrics, doors.clone(), random::bytes());
+    let drain_timeout = Duration::from_secs(config.server.drain_timeout_secs);
     let door_options = DoorOptions {
         max_connections: config.server.connections_max,
         head_timeout: Duration::from_secs(config.server.header_timeout_secs),
         progress_timeout: stall_timeout,
+        farewell_timeout: stall_timeout.min(drain_timeout / 4),
     };
     let door = Door::bind(config.server.listen, tls, door_options).await?;
     let url = door.url();
-    drop(doors.spawn(door.serve(http::router(&api), doors.clone())));
+    let door = doors.spawn(door.serve(http::router(&api), doors.clone()));
     info!(url, "serving");
-    let drain_timeout = Duration::from_secs(config.server.drain_timeout_secs);
-    Ok(Server { rooms, url, certificate, doors, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
+    Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
 }
 
 impl Server {
@@ -157,7 +165,7 @@ impl Server {
     /// Serves until SIGTERM or SIGINT, reading the certificate again at each SIGHUP; then goes down.
     ///
     /// # Errors
-    /// [`ServerError::CutShort`], [`ServerError::Signals`].
+    /// [`ServerError::CutShort`], [`ServerError::Signals`]; [`ServerError::DoorFailed`] if it had to go down by itself.
     pub async fn wait(mut self) -> Result<(), ServerError> {
         let mut signals = match self.signals.take() {
             Some(signals) => signals,
@@ -168,6 +176,11 @@ impl Server {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload_certificate(),
+                ended = &mut self.door => {
+                    error!(panicked = ended.is_err(), "the door failed");
+                    let _ = self.stop().await;
+                    return Err(ServerError::DoorFailed);
+                }
             }
         }
         self.stop().await
@@ -182,14 +195,16 @@ impl Server {
         }
     }
 
-    /// Goes down.
+    /// Goes down, within `server.drain_timeout_secs` and the time the engine takes to close.
     ///
     /// # Errors
     /// [`ServerError::CutShort`].
     pub async fn stop(self) -> Result<(), ServerError> {
         info!("going down");
-        let requests = self.doors.drain(self.drain_timeout).await;
-        let work = self.work.drain(self.drain_timeout).await;
+        // One time for all of it: connections have most, the operations' own tasks the rest.
+        let started = Instant::now();
+        let requests = self.doors.drain(self.drain_timeout.mul_f32(0.75)).await;
+        let work = self.work.drain(self.drain_timeout.saturating_sub(started.elapsed())).await;
         let store = Arc::clone(&self.rooms.store);
         // A thread of its own: closing blocks until what waits is synced.
         let (closed, wait) = tokio::sync::oneshot::channel();
@@ -201,5 +216,26 @@ impl Server {
         drop(closer);
         drop(self.telemetry);
         if requests && work { Ok(()) } else { Err(ServerError::CutShort) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_door_that_fails_ends_the_server() {
+        let top = tempfile::tempdir().unwrap();
+        for part in ["store", "mirror", "custody"] {
+            std::fs::create_dir(top.path().join(part)).unwrap();
+        }
+        let text = "[server]\nlisten = \"127.0.0.1:0\"\n[paths]\nmirror_dir = \"../mirror\"\n[store]\nreserve_len_bytes = 1048576\n\
+            [[custody]]\nkind = \"file\"\npath = \"../custody/root\"\n";
+        let config = Config::parse(text, &top.path().join("store")).unwrap();
+        rooms::make(&config, Arc::new(SystemClock)).await.unwrap();
+        let server = open(config, Start::default(), Arc::new(SystemClock)).await.unwrap();
+        server.door.abort();
+        let ended = tokio::time::timeout(Duration::from_mins(1), server.wait()).await.expect("it does not go on without a door");
+        assert!(matches!(ended, Err(ServerError::DoorFailed)), "{ended:?}");
     }
 }

@@ -73,6 +73,7 @@ pub const METRICS: &[Metric] = &[
     metric("lethe_http_problems_total", Counter, "answers", &[("code", &[])], "Problem documents sent, by code"),
     metric("lethe_http_connections", Gauge, "connections", &[], "Open connections"),
     metric("lethe_http_connections_refused_total", Counter, "connections", &[], "Connections refused at the limit"),
+    metric("lethe_http_answers_given_up_total", Counter, "answers", &[], "HTTP/2 answers reset because the peer did not take them"),
     metric("lethe_http_tls_failures_total", Counter, "connections", &[], "TLS handshakes that failed or took too long"),
     metric(
         "lethe_store_commits_total",

@@ -7,7 +7,9 @@ mod api {
     mod access;
     mod bad_input;
     mod connections;
+    mod flow;
     mod forgotten;
+    mod h2;
     mod purposes;
     mod records;
     mod shredding;

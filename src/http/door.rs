@@ -1,8 +1,9 @@
 //! The listener: connections, their number and their patience. HTTP/1.1 and HTTP/2, over TLS or, on loopback only, plainly.
 //!
 //! Over the connection limit a plain connection is answered 503 and closed, a TLS one closed. A connection that
-//! sends nothing, or takes nothing, for too long is closed; how long it lives in all is not limited. On shutdown
-//! no connection is accepted any more, each open one finishes its requests.
+//! sends nothing, or takes nothing, for too long is closed; how long it lives in all is not limited. Over HTTP/2 an
+//! answer that is not taken is given up alone ([`super::streams`]). On shutdown no connection is accepted any more,
+//! each open one finishes its requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,8 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::patience::Patient;
+use super::streams::{Patience, Streams};
 use super::tasks::Tasks;
-use crate::domain::limits;
 
 /// The limits of connections. Times are for lack of progress.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +33,18 @@ pub struct DoorOptions {
     pub head_timeout: Duration,
     /// For each single step of sending an answer.
     pub progress_timeout: Duration,
+    /// The same once the server goes down.
+    pub farewell_timeout: Duration,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        Self { max_connections: 10_000, head_timeout: Duration::from_secs(30), progress_timeout: Duration::from_mins(1) }
+        Self {
+            max_connections: 10_000,
+            head_timeout: Duration::from_secs(30),
+            progress_timeout: Duration::from_mins(1),
+            farewell_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -181,7 +189,8 @@ impl Drop for OpenConnection {
 
 /// Serves one connection to its end, or to the end of its running requests once the tasks are told to stop.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, tasks: &Tasks, options: DoorOptions) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let patience = Patience { stall: options.progress_timeout, farewell: options.farewell_timeout, tasks: tasks.clone() };
+    let mut builder = auto::Builder::new(Streams(patience.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -191,11 +200,11 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .max_header_list_size(u32::try_from(limits::HEADERS_LEN.max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(HARD_MAX_HEADER_LIST)
         .keep_alive_interval(options.head_timeout)
         .keep_alive_timeout(options.head_timeout);
-    let patient = Patient::new(stream, options.head_timeout, options.progress_timeout);
+    let patient = Patient::new(stream, options.head_timeout, &patience);
     let connection = builder.serve_connection(TokioIo::new(patient), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -214,3 +223,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 /// Beyond the table's limits, which answer with a problem document, hyper itself refuses with a bare 431.
 const HARD_MAX_HEADERS: usize = 256;
 const HARD_MAX_HEAD_BYTES: usize = 128 * 1024;
+const HARD_MAX_HEADER_LIST: u32 = 128 * 1024;
+
+/// Requests at a time on one connection: fewer than there are places, so that one cannot take them all.
+const MAX_STREAMS: u32 = 100;

@@ -11,11 +11,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body::Body as _;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::Api;
 use super::extract::path::lower_hex;
 use super::problem::{Code, Problem};
+use super::streams::Sent;
 use crate::domain::{RequestId, limits};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,8 +38,9 @@ pub(super) async fn surround(State(api): State<Api>, mut request: Request, next:
         crate::telemetry::adopt_parent(&span, trace.trace_id, trace.parent_id, trace.sampled);
     }
     request.extensions_mut().insert(id);
-    let mut response = guarded(&api, request, next).instrument(span.clone()).await;
+    let (mut response, place) = guarded(&api, request, next).instrument(span.clone()).await;
     finish(&mut response, id);
+    let response = sent(response, place);
 
     let status = response.status().as_u16();
     let took = api.monotonic().saturating_sub(started);
@@ -53,50 +57,26 @@ pub(super) async fn surround(State(api): State<Api>, mut request: Request, next:
 }
 
 /// Lets the request through if its head is within the limits and there is a place for it.
-async fn guarded(api: &Api, request: Request, next: Next) -> Response {
+async fn guarded(api: &Api, request: Request, next: Next) -> (Response, Option<OwnedSemaphorePermit>) {
     if let Err(problem) = check_head(&request) {
-        return problem.into_response();
+        return (problem.into_response(), None);
     }
     // Probes and metrics must answer when everything else queues.
-    let probe = request.uri().path().starts_with("/health/") || request.uri().path() == "/metrics";
-    let Ok(place) = Arc::clone(api.places()).try_acquire_owned() else {
-        if probe {
-            return next.run(request).await;
-        }
-        return Problem::new(Code::Busy).into_response();
-    };
-    let response = next.run(request).await;
-    // The place is given back when the body has been sent, not when it begins.
-    response.map(|body| Body::new(Held { body, place }))
+    let path = request.uri().path();
+    let probe = path.starts_with("/health/") || path == "/metrics";
+    let place = Arc::clone(api.places(path)).try_acquire_owned().ok();
+    if place.is_none() && !probe {
+        return (Problem::new(Code::Busy).into_response(), None);
+    }
+    (next.run(request).await, place)
 }
 
-pin_project_lite::pin_project! {
-    /// A body that holds on to its place.
-    struct Held<P> {
-        #[pin]
-        body: Body,
-        place: P,
-    }
-}
-
-impl<P> http_body::Body for Held<P> {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
+/// The answer on its way. A small one that is ready costs little more than its connection and gives its place back at
+/// once: who does not take it keeps nobody out. Any other keeps the place until it has been sent.
+fn sent(response: Response, place: Option<OwnedSemaphorePermit>) -> Response {
+    let small = response.body().size_hint().upper().is_some_and(|len| len <= limits::INLINE_VALUE_LEN.max);
+    let len = response.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+    response.map(|body| Body::new(Sent::new(body, len, place.filter(|_| !small))))
 }
 
 fn check_head(request: &Request) -> Result<(), Problem> {

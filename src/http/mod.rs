@@ -36,6 +36,7 @@ mod records;
 mod refusals;
 mod routes;
 mod shreds;
+mod streams;
 pub mod tasks;
 mod tenants;
 pub mod tls;
@@ -51,6 +52,8 @@ use problem::{Code, Problem};
 pub struct HttpOptions {
     /// Requests at work at a time; one more is answered 503.
     pub max_requests: usize,
+    /// The same for what needs no credential, counted apart: strangers cannot keep out who has one.
+    pub max_public_requests: usize,
     /// How long a request's body may make no progress.
     pub progress_timeout: Duration,
     /// The longest value, in bytes.
@@ -59,7 +62,12 @@ pub struct HttpOptions {
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { max_requests: 4_096, progress_timeout: Duration::from_secs(30), value_len_bytes: crate::domain::limits::VALUE_LEN.max }
+        Self {
+            max_requests: 4_096,
+            max_public_requests: 512,
+            progress_timeout: Duration::from_secs(30),
+            value_len_bytes: crate::domain::limits::VALUE_LEN.max,
+        }
     }
 }
 
@@ -72,6 +80,7 @@ struct Shared {
     options: HttpOptions,
     metrics: PrometheusHandle,
     places: Arc<Semaphore>,
+    public_places: Arc<Semaphore>,
     tasks: tasks::Tasks,
     /// Request ids made here: random for the process, counted within it.
     id_prefix: [u8; 8],
@@ -83,7 +92,8 @@ impl Api {
     #[must_use]
     pub fn new(vault: Vault, options: HttpOptions, metrics: PrometheusHandle, tasks: tasks::Tasks, id_prefix: [u8; 8]) -> Self {
         let places = Arc::new(Semaphore::new(options.max_requests));
-        Self(Arc::new(Shared { vault, options, metrics, places, tasks, id_prefix, ids: AtomicU64::new(0) }))
+        let public_places = Arc::new(Semaphore::new(options.max_public_requests));
+        Self(Arc::new(Shared { vault, options, metrics, places, public_places, tasks, id_prefix, ids: AtomicU64::new(0) }))
     }
 
     fn vault(&self) -> &Vault {
@@ -94,8 +104,9 @@ impl Api {
         &self.0.options
     }
 
-    fn places(&self) -> &Arc<Semaphore> {
-        &self.0.places
+    /// The places for requests to a path.
+    fn places(&self, path: &str) -> &Arc<Semaphore> {
+        if routes::is_public(path) { &self.0.public_places } else { &self.0.places }
     }
 
     fn render_metrics(&self) -> String {

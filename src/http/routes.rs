@@ -48,6 +48,9 @@ const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
 const SHRED: &str = "/v1/tenants/{tenant}/shreds/{id}";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
+const CERTIFICATES: &str = "/v1/certificates/";
+const LOG: &str = "/log/";
+const OPENAPI: &str = "/openapi.json";
 const AUDIT: &str = "/v1/tenants/{tenant}/audit";
 
 /// All routes.
@@ -79,11 +82,29 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, "/health/live", Public, health::live),
         endpoint!("GET", get, "/health/ready", Public, health::ready),
         endpoint!("GET", get, "/metrics", Credential, metrics::read),
-        endpoint!("GET", get, "/openapi.json", Public, openapi::read),
+        endpoint!("GET", get, OPENAPI, Public, openapi::read),
     ]
+}
+
+/// Whether a path is one of those for anybody, probes excepted.
+pub(super) fn is_public(path: &str) -> bool {
+    path == OPENAPI || [CERTIFICATES, LOG].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Routes that only refuse, so that a malformed key is told apart from an unknown route.
 pub(super) fn refusals() -> Vec<(&'static str, MethodRouter<Api>)> {
     vec![(NO_RECORD, routing::any(records::without_key))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public_is_counted_apart() {
+        for endpoint in endpoints() {
+            let probe = endpoint.path.starts_with("/health/");
+            assert_eq!(is_public(endpoint.path), endpoint.access == Access::Public && !probe, "{}", endpoint.path);
+        }
+    }
 }
