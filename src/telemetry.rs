@@ -113,7 +113,7 @@ pub const METRICS: &[Metric] = &[
         "lethe_open_failures_total",
         Counter,
         "rows",
-        &[("reason", &["suite", "framing", "commitment", "tag"])],
+        &[("reason", &["suite", "framing", "commitment", "tag", "missing"])],
         "Stored rows that did not open: damage or tampering",
     ),
 ];

@@ -18,11 +18,13 @@ pub enum OpenReason {
     Commitment,
     /// A chunk or page was changed, moved or cut.
     Tag,
+    /// A row that another one vouches for is not there.
+    Missing,
 }
 
 impl OpenReason {
     /// Every reason, so that counters start at zero.
-    pub const ALL: [Self; 4] = [Self::Suite, Self::Framing, Self::Commitment, Self::Tag];
+    pub const ALL: [Self; 5] = [Self::Suite, Self::Framing, Self::Commitment, Self::Tag, Self::Missing];
 
     /// The metric's label.
     #[must_use]
@@ -32,6 +34,7 @@ impl OpenReason {
             Self::Framing => "framing",
             Self::Commitment => "commitment",
             Self::Tag => "tag",
+            Self::Missing => "missing",
         }
     }
 }
@@ -41,6 +44,12 @@ impl OpenError {
     #[must_use]
     pub const fn reason(self) -> OpenReason {
         self.0
+    }
+
+    /// Counts it in `lethe_open_failures_total`: a stored row that does not open is damage or tampering.
+    pub(in crate::vault) fn counted(self) -> Self {
+        metrics::counter!("lethe_open_failures_total", "reason" => self.0.label()).increment(1);
+        self
     }
 }
 

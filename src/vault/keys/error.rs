@@ -1,6 +1,6 @@
 //! What keys refuse, by what the caller can do about it.
 
-use crate::vault::store::StoreError;
+use crate::vault::{crypto::OpenError, store::StoreError};
 
 use super::custody::CustodyError;
 
@@ -79,6 +79,14 @@ impl StartError {
             Self::AlreadyInitialised => "already-initialised",
             Self::MirrorMissing(_) => "mirror-missing",
         }
+    }
+}
+
+impl KeysError {
+    /// A page that does not open.
+    pub(super) fn page(error: OpenError) -> Self {
+        error.counted();
+        Self::Damaged("page")
     }
 }
 

@@ -401,7 +401,7 @@ impl Inner {
         let Some(mut key) = begin else { return Ok(None) };
         for (at, page) in path.iter().enumerate() {
             let row = rows.get(page).ok_or(KeysError::Unknown)?;
-            let content = key.unwrap_page(&self.store_id, page, row).map_err(|_| KeysError::Damaged("page"))?;
+            let content = key.unwrap_page(&self.store_id, page, row).map_err(KeysError::page)?;
             let is_tenants = page.tree == TreeId::TENANTS;
             let slot = if is_tenants { tree_slot(tenant) } else { unit.map_or(0, Slot::number) };
             let Some(next) = path.get(at.saturating_add(1)) else {
@@ -461,7 +461,7 @@ impl Inner {
         let mut fresh = Vec::new();
         for page in shape.path(slot) {
             let content = if let Some(row) = rows.get(&page) {
-                key.unwrap_page(&self.store_id, &page, row).map_err(|_| KeysError::Damaged("page"))?
+                key.unwrap_page(&self.store_id, &page, row).map_err(KeysError::page)?
             } else if page == shape.top() {
                 return Err(KeysError::Damaged("top page"));
             } else {

@@ -205,7 +205,7 @@ impl Inner {
         let top = self.tenant_tree().top();
         let row = self.store.get(Space::Control, &schema::page(top.tree, top.level, top.index)).await?;
         let row = row.ok_or(KeysError::Damaged("top page"))?;
-        self.top_key()?.unwrap_page(&self.store_id, &top, &row).map_err(|_| KeysError::Damaged("top page"))?;
+        self.top_key()?.unwrap_page(&self.store_id, &top, &row).map_err(KeysError::page)?;
         Ok(())
     }
 }

@@ -142,7 +142,7 @@ impl Run<'_> {
     /// A page and what lies below it on the way to `slots`, which are sorted.
     fn page(&mut self, page: PageId, old: &Key<Branch>, new: &Key<Branch>, slots: &[u64]) -> Result<(), KeysError> {
         let row = self.bench.rows.get(&page).ok_or(KeysError::Unknown)?;
-        let mut content = old.unwrap_page(self.bench.store, &page, row).map_err(|_| KeysError::Damaged("page"))?;
+        let mut content = old.unwrap_page(self.bench.store, &page, row).map_err(KeysError::page)?;
         match page.level.checked_sub(1) {
             None if page.tree == TreeId::TENANTS => slots.iter().try_for_each(|slot| self.tenant_entry(&mut content, *slot))?,
             None => slots.iter().for_each(|slot| self.unit_entry(&mut content, page.tree, *slot)),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, limits},
     vault::{
-        crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, ROW_LEN, Receipt, random},
+        crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, OpenReason, ROW_LEN, Receipt, random},
         keys::UnitRef,
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -293,7 +293,7 @@ impl Vault {
         for index in 0..reader.rows() {
             let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
             let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
-            let row = row.ok_or_else(|| VaultError::Internal("a row of a large value is missing".into()))?;
+            let row = row.ok_or_else(|| damaged(OpenReason::Missing.into()))?;
             let opened = self
                 .with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row).map(drop))
                 .await?;
@@ -312,7 +312,7 @@ impl Vault {
     ) -> Result<Bytes, VaultError> {
         let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
         let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
-        let row = row.ok_or_else(|| VaultError::Internal("a row of a large value is missing".into()))?;
+        let row = row.ok_or_else(|| damaged(OpenReason::Missing.into()))?;
         let context = blob_context(&self.inner.store_id, place.unit, place.collection, &manifest.upload);
         let opened =
             self.with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row)).await?;

@@ -249,6 +249,6 @@ pub(super) fn slot(number: u64) -> Result<Slot, StoreError> {
 
 /// A stored ciphertext of our own that does not open.
 pub(super) fn damaged(error: crate::vault::crypto::OpenError) -> VaultError {
-    metrics::counter!("lethe_open_failures_total", "reason" => error.reason().label()).increment(1);
+    error.counted();
     VaultError::Internal("a stored ciphertext does not open".into())
 }
