@@ -46,6 +46,8 @@ limits! {
     LIST_LIMIT = 1_000, "records", "list_limit";
     /// Subjects of one order to shred.
     SHRED_SUBJECTS = 2_000, "subjects", "shred_subjects";
+    /// Units that one record may have had, one for each person it was about and each large value that broke off.
+    RECORD_UNITS = 4_096, "units", "record_units";
     /// All header lines of a request.
     HEADERS_LEN = 32_768, "bytes", "headers_len";
     /// Header lines of a request.

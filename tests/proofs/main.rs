@@ -3,6 +3,7 @@
 
 mod harness;
 mod model;
+mod orders;
 mod promises;
 mod races;
 mod restore;

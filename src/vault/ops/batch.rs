@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::{
     Caller, Missing, Precondition, Unprocessable, Vault, VaultError,
     access::InCollection,
-    plan::{Content, Deferred, Plan, PutFields, retrying},
+    deferred::Deferred,
+    plan::{Content, Plan, PutFields, retrying},
     replies::Kept,
     shred::Named,
 };
@@ -148,9 +149,7 @@ impl Vault {
             self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
         }
         if let Ok(found) = found {
-            for (deferred, named) in shreds {
-                self.shred_deferred(caller.into(), &found, deferred, named).await?;
-            }
+            self.shred_deferred(caller.into(), &found, shreds).await;
         }
         Ok(results)
     }

@@ -11,7 +11,7 @@ use super::{
     Body, BodyError, Caller, Put, Vault, VaultError,
     directory::{Collection, damaged},
     get::ValueStream,
-    plan::{Content, Plan, PutFields, retrying},
+    plan::{Content, Plan, PutFields, record_row, retrying},
     put::put_result,
     replies::Kept,
     rows::{RowCodec, UploadRow},
@@ -148,9 +148,15 @@ impl Vault {
         let tokens = self.key_tokens(&target.tenant, target.collection.no, &fields.key).await?;
         let subjects = self.subject_tokens(&target.tenant, &fields.subjects).await?;
         for subject in &subjects {
-            self.plan_subject(&mut plan, caller, &target.tenant, *subject, fields.new_relationship).await?;
+            self.hold_subject(&mut plan, &target.tenant, *subject, fields.new_relationship).await?;
         }
-        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, None).await?;
+        // A record that stands keeps its unit, and what would be refused in the end is refused before a byte is read.
+        let row = record_row(&target.tenant, target.collection.no, &tokens);
+        let existing = self.existing(&target.tenant, &target.collection, &tokens, &row).await?;
+        let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
+        fields.precondition.holds(live.map(|(header, _)| header.version))?;
+        let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
+        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse).await?;
         let id = UploadId(random::bytes());
         let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));

@@ -1,5 +1,7 @@
 //! Certificates: issued after the keys are gone and that was checked, kept in the control store, logged once.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::{
@@ -73,7 +75,8 @@ impl Vault {
             tenant_commitment: committed.tenant,
             collection_commitment: committed.collection,
             targets: committed.targets,
-            key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?).commit_all(Label::KeyId, key_ids(row, &reports)),
+            key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?)
+                .commit_all(Label::KeyId, key_ids(row, &self.slots_of(id).await?, &reports)),
             totals: Totals {
                 units: sum(|totals| totals.units),
                 collections: row.totals.iter().filter(|(no, _)| *no != CollectionNo::TENANT.0).count() as u64,
@@ -98,7 +101,7 @@ impl Vault {
                 readable_before: row.sample.len() as u64,
                 readable_after: u64::from(readable_after),
             },
-            holds_checked: true,
+            holds_checked: false,
             approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
             exceptions_retained: Vec::new(),
             subprocessors_notified: Vec::new(),
@@ -150,10 +153,10 @@ impl Vault {
 }
 
 /// Slot and generation of each key that was destroyed, as the commitments take them.
-fn key_ids(row: &ShredRow, reports: &[EpochReport]) -> Vec<Vec<u8>> {
+fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[EpochReport]) -> Vec<Vec<u8>> {
     let own = |done: &&crate::vault::keys::ShredDone| match done.target {
         ShredTarget::Tenant(tenant) => tenant.0 == row.tenant && row.scope == Scope::Tenant,
-        ShredTarget::Unit { tenant, slot } => tenant.0 == row.tenant && row.slots.contains(&slot.number()),
+        ShredTarget::Unit { tenant, slot } => tenant.0 == row.tenant && slots.contains(&slot.number()),
     };
     let id = |done: &crate::vault::keys::ShredDone| {
         let generation = done.generation.map_or([0; 4], crate::domain::Gen::to_be_bytes);

@@ -6,22 +6,22 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::{
-    Caller, Conflict, Missing, Precondition, Unprocessable, Vault, VaultError,
-    directory::{Collection, Tenant, damaged, in_use},
+    Caller, Conflict, Missing, Precondition, Vault, VaultError,
+    deferred::Deferred,
+    directory::{Collection, Tenant, damaged},
     names::NameRow,
-    rows::{DeferredRow, RowCodec, Scope, State, SubjectRow, UnitRow},
-    shred::{Named, record_scope},
+    rows::{RowCodec, Scope, State},
 };
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
-        Version, limits,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
+        limits,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
-        crypto::{Context, Data, EncodedMeta, FLAG_MANIFEST, Key, Manifest, Receipt, Record, RecordHeader, Sealed, Token, random},
-        keys::{LeaseKind, LendError, UnitRef},
+        crypto::{Context, Data, EncodedMeta, FLAG_MANIFEST, Key, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
+        keys::{LeaseKind, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Tail, Urgency, Write, schema},
     },
 };
@@ -32,12 +32,14 @@ pub(super) struct Plan {
     checks: Vec<Check>,
     writes: Vec<Write>,
     /// Rows of units that this plan opens: committed to the control store first, so that no restored data can forget a unit.
-    opened: Vec<(Check, Write)>,
+    pub(super) opened: Vec<(Check, Write)>,
+    /// Entries that go with them.
+    pub(super) returned: Vec<(UnitRef, Entry)>,
     entries: Vec<(UnitRef, Entry)>,
     /// Units opened or read by this plan, so that one commit opens one unit for a subject.
-    units: HashMap<(CollectionNo, Token), UnitRef>,
+    pub(super) units: HashMap<(CollectionNo, Token), UnitRef>,
     /// Subjects whose state is already checked.
-    subjects: HashSet<Token>,
+    pub(super) subjects: HashSet<Token>,
     checked: HashSet<CollectionNo>,
 }
 
@@ -86,6 +88,13 @@ pub(super) struct Live {
 }
 
 impl Plan {
+    /// Adds a row to the control store, before everything else, and holds it.
+    pub(super) fn open(&mut self, key: Bytes, before: Expect, row: Bytes) {
+        let before = Check { space: Space::Control, key: key.clone(), expect: before };
+        self.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
+        self.check(Space::Control, key, Expect::Equals(row));
+    }
+
     /// Adds a precondition.
     pub(super) fn check(&mut self, space: Space, key: Bytes, expect: Expect) {
         self.checks.push(Check { space, key, expect });
@@ -277,16 +286,9 @@ impl Vault {
         if collection.policy.shred_unit != ShredUnit::Record {
             return Ok(None);
         }
-        let deferred =
-            Deferred { key: schema::reclaim(ShredId(random::bytes()), 0), scope: record_scope(collection.no, &row, &existing.header) };
-        let Actor { principal, role, request } = actor;
-        let stored = DeferredRow {
-            tenant: tenant.no.0,
-            scope: deferred.scope.clone(),
-            principal: principal.0,
-            role: role.code(),
-            request: request.0,
-        };
+        let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
+        let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
+        let (deferred, stored) = Deferred::new(tenant.no, actor, scope);
         plan.put(Space::Index, deferred.key.clone(), stored.to_row()?);
         Ok(Some(deferred))
     }
@@ -308,124 +310,6 @@ impl Vault {
         precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
         plan.check(Space::Records, row, existing.map_or(Expect::Absent, |record| unchanged(&record.header)));
         Ok(())
-    }
-
-    /// Holds a subject to the state it is in; a shredded one refuses unless the caller opens a new relationship.
-    pub(super) async fn plan_subject(
-        &self,
-        plan: &mut Plan,
-        caller: &Caller,
-        tenant: &Tenant,
-        token: Token,
-        new_relationship: bool,
-    ) -> Result<(), VaultError> {
-        if plan.subjects.contains(&token) {
-            return Ok(());
-        }
-        let key = schema::subject_state(tenant.no, &token);
-        let mut row = self.inner.store.get(Space::Control, &key).await?;
-        if let Some(stored) = &row {
-            match SubjectRow::from_row(stored)?.state {
-                State::Active => {}
-                State::Shredded(_) if new_relationship => row = Some(self.reopen_subject(caller, tenant, token, stored).await?),
-                state @ (State::Frozen | State::Pending(_) | State::Shredded(_)) => in_use(state)?,
-            }
-        }
-        plan.subjects.insert(token);
-        plan.check(Space::Control, key, row.map_or(Expect::Absent, Expect::Equals));
-        Ok(())
-    }
-
-    /// Lets a shredded subject return: a commit of its own in the control store, with its audit entry.
-    async fn reopen_subject(&self, caller: &Caller, tenant: &Tenant, token: Token, shredded: &Bytes) -> Result<Bytes, VaultError> {
-        let key = schema::subject_state(tenant.no, &token);
-        let active = SubjectRow { state: State::Active }.to_row()?;
-        let opened = entry(caller, tenant, Action::SubjectReturn, CollectionNo::TENANT, subject_target(token));
-        let commit = Commit {
-            checks: vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(shredded.clone()) }],
-            writes: vec![Write::Put { space: Space::Control, key, value: active.clone() }],
-            tail: None,
-            durability: Durability::Synced,
-            urgency: Urgency::Normal,
-        };
-        self.commit(Trail::Control, commit, vec![(tenant.audit, opened)]).await?;
-        Ok(active)
-    }
-
-    /// The unit a record is sealed under, opened if it is the first of its kind.
-    pub(super) async fn plan_unit(
-        &self,
-        plan: &mut Plan,
-        tenant: &Tenant,
-        collection: &Collection,
-        subject: Option<&Token>,
-        record: &[Token],
-        reuse: Option<Slot>,
-    ) -> Result<UnitRef, VaultError> {
-        let owner = match collection.policy.shred_unit {
-            ShredUnit::Collection => return Ok(collection.unit),
-            ShredUnit::Record => record.last().copied().unwrap_or_default(),
-            ShredUnit::Subject => *subject.ok_or(Unprocessable::SubjectMissing)?,
-        };
-        if let Some(unit) = plan.units.get(&(collection.no, owner)) {
-            return Ok(*unit);
-        }
-        let key = schema::unit(tenant.no, &owner, collection.no);
-        let stored = self.inner.store.get(Space::Control, &key).await?;
-        let known = match &stored {
-            None => None,
-            Some(row) => {
-                let unit = UnitRow::from_row(row)?.unit(tenant.no)?;
-                // A record's unit is its own only while the record is there: a deleted one's is on its way to be shredded.
-                let usable = match collection.policy.shred_unit {
-                    ShredUnit::Record => reuse == Some(unit.slot),
-                    ShredUnit::Subject | ShredUnit::Collection => true,
-                };
-                if usable && self.is_current(unit).await? { Some(unit) } else { None }
-            }
-        };
-        let unit = match (known, stored) {
-            (Some(unit), Some(row)) => {
-                plan.check(Space::Control, key, Expect::Equals(row));
-                unit
-            }
-            (_, stored) => {
-                let unit = self.inner.forest.make_unit(tenant.no).await?;
-                let row = UnitRow { slot: unit.slot.number(), generation: unit.generation.0 }.to_row()?;
-                let before = Check { space: Space::Control, key: key.clone(), expect: stored.map_or(Expect::Absent, Expect::Equals) };
-                plan.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
-                plan.check(Space::Control, key, Expect::Equals(row));
-                unit
-            }
-        };
-        plan.check(Space::Control, schema::unit_state(tenant.no, unit.slot), Expect::Absent);
-        if let (ShredUnit::Record, Some(subject)) = (collection.policy.shred_unit, subject) {
-            self.plan_unit_of_subject(plan, schema::record_unit_of_subject(tenant.no, subject, collection.no, &owner), unit).await?;
-        }
-        plan.units.insert((collection.no, owner), unit);
-        Ok(unit)
-    }
-
-    /// Lists a record's unit under its first subject too, so that the subject's shred finds it whatever data is restored.
-    async fn plan_unit_of_subject(&self, plan: &mut Plan, key: Bytes, unit: UnitRef) -> Result<(), VaultError> {
-        let row = UnitRow { slot: unit.slot.number(), generation: unit.generation.0 }.to_row()?;
-        let stored = self.inner.store.get(Space::Control, &key).await?;
-        if stored.as_ref() != Some(&row) {
-            let before = Check { space: Space::Control, key: key.clone(), expect: stored.map_or(Expect::Absent, Expect::Equals) };
-            plan.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
-        }
-        plan.check(Space::Control, key, Expect::Equals(row));
-        Ok(())
-    }
-
-    /// Whether a unit's key is still the one of this generation.
-    async fn is_current(&self, unit: UnitRef) -> Result<bool, VaultError> {
-        match self.inner.forest.lend_unit(unit, |_| ()) {
-            Ok(()) => Ok(true),
-            Err(LendError::Missing) => Ok(self.inner.forest.load_unit(unit.tenant, unit.slot).await?.generation == unit.generation),
-            Err(LendError::Shredded) => Ok(false),
-            Err(LendError::Pending) => Err(VaultError::Shredded { certificate: None }),
-        }
     }
 
     /// Reads what stands under a key, as a writer needs it.
@@ -505,50 +389,19 @@ impl Vault {
         Ok(())
     }
 
-    /// Commits a plan: the rows of new units to the control store, then the rest to the data store with its audit entries.
+    /// Commits a plan: new units and returning subjects to the control store, then the rest to the data store, each with its
+    /// audit entries.
     pub(super) async fn commit_plan(&self, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
-        let Plan { checks, writes, entries, opened, .. } = plan;
+        let Plan { checks, writes, entries, opened, returned, .. } = plan;
         if !opened.is_empty() {
             let opening: HashSet<Bytes> = opened.iter().map(|(check, _)| check.key.clone()).collect();
             let (before, rows): (Vec<Check>, Vec<Write>) = opened.into_iter().unzip();
             let held = checks.iter().filter(|check| check.space == Space::Control && !opening.contains(&check.key)).cloned();
             let commit = Commit { checks: held.chain(before).collect(), writes: rows, tail: None, durability: Durability::Synced, urgency };
-            self.commit(Trail::Control, commit, Vec::new()).await?;
+            self.commit(Trail::Control, commit, returned).await?;
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
         self.commit(Trail::Data, commit, entries).await
-    }
-
-    /// Orders the shred of a deleted record's unit, then forgets that it was to be ordered.
-    pub(super) async fn shred_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Deferred, named: Named) -> Result<(), VaultError> {
-        retrying(|| self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone())).await?;
-        let commit = Commit {
-            checks: Vec::new(),
-            writes: vec![Write::Delete { space: Space::Index, key: deferred.key }],
-            tail: None,
-            durability: Durability::Written,
-            urgency: Urgency::Essential,
-        };
-        self.commit(Trail::Data, commit, Vec::new()).await.map(drop)
-    }
-
-    /// Orders what a crash has kept from being ordered.
-    pub(super) async fn shred_all_deferred(&self) -> Result<(), VaultError> {
-        let range = schema::table(schema::Table::Reclaim);
-        for row in self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await? {
-            let stored = DeferredRow::from_row(&row.value)?;
-            let tenant = self.tenant_by_number(TenantNo(stored.tenant)).await?;
-            if tenant.in_use().is_err() {
-                continue;
-            }
-            let actor = Actor {
-                principal: PrincipalId(stored.principal),
-                role: Role::from_code(stored.role).unwrap_or(Role::Owner),
-                request: RequestId(stored.request),
-            };
-            self.shred_deferred(actor, &tenant, Deferred { key: row.key, scope: stored.scope }, Named::default()).await?;
-        }
-        Ok(())
     }
 
     /// Commits with audit entries made in the same commit.
@@ -577,14 +430,6 @@ impl Vault {
         }
         pending.into_iter().map(|receipt| receipt.settle().map_err(VaultError::from)).collect()
     }
-}
-
-/// A deleted record's unit, still to be shredded.
-pub(super) struct Deferred {
-    /// The row that remembers it.
-    key: Bytes,
-    /// What to shred.
-    scope: Scope,
 }
 
 /// Several entries in one commit.

@@ -3,6 +3,8 @@
 //!
 //! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::{
@@ -12,7 +14,7 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, Epoch, Slot, TenantNo, Timestamp, UploadId, Version},
+    domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, Timestamp, UploadId, Version},
     vault::{
         crypto::RecordHeader,
         store::{
@@ -56,7 +58,7 @@ impl Vault {
                 if tenant.in_use().is_err() {
                     continue;
                 }
-                let Some(order) = self.shred_row(crate::domain::ShredId(entry.order)).await? else { continue };
+                let Some(order) = self.shred_row(ShredId(entry.order)).await? else { continue };
                 let mut totals = std::collections::BTreeMap::new();
                 for subject in subjects {
                     self.delete_rest(&tenant, actor_of(&order), subject, Some(Version(entry.version)), &mut totals).await?;
@@ -75,6 +77,7 @@ impl Vault {
         let from = self.reclaimed_up_to().await?;
         for (key, entry) in self.log_after(&from, limit).await? {
             let tenant = TenantNo(entry.tenant);
+            let slots = self.slots_of(ShredId(entry.order)).await?;
             match &entry.scope {
                 Scope::Tenant => {
                     self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, &mut done).await?;
@@ -98,15 +101,15 @@ impl Vault {
                 }
                 Scope::Subjects(tokens) => {
                     for token in tokens {
-                        self.bury(tenant, schema::records_of_subject(tenant, token), &entry.slots, &mut done).await?;
+                        self.bury(tenant, schema::records_of_subject(tenant, token), &slots, &mut done).await?;
                     }
-                    self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
-                    self.drop_names_of_slots(tenant, &entry.slots).await?;
+                    self.drop_uploads_of_slots(tenant, &slots, &mut done).await?;
+                    self.drop_names_of_slots(tenant, &slots).await?;
                 }
                 Scope::Record { row, .. } => {
-                    self.bury_record(row, &entry.slots, &mut done).await?;
-                    self.drop_uploads_of_slots(tenant, &entry.slots, &mut done).await?;
-                    self.drop_names_of_slots(tenant, &entry.slots).await?;
+                    self.bury_record(row, &slots, &mut done).await?;
+                    self.drop_uploads_of_slots(tenant, &slots, &mut done).await?;
+                    self.drop_names_of_slots(tenant, &slots).await?;
                 }
             }
             done.log_entries = done.log_entries.saturating_add(1);
@@ -161,7 +164,7 @@ impl Vault {
     }
 
     /// Leaves only the header of each record of an index range that one of these slots sealed.
-    async fn bury(&self, tenant: TenantNo, range: KeyRange, slots: &[u64], done: &mut Reclaimed) -> Result<(), VaultError> {
+    async fn bury(&self, tenant: TenantNo, range: KeyRange, slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<(), VaultError> {
         let mut range = range;
         loop {
             let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
@@ -178,7 +181,7 @@ impl Vault {
     }
 
     /// Leaves only a record's header. `false` if another unit seals it now, or it is gone.
-    async fn bury_record(&self, row: &[u8], slots: &[u64], done: &mut Reclaimed) -> Result<bool, VaultError> {
+    async fn bury_record(&self, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<bool, VaultError> {
         let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
         if !slots.contains(&header.slot.number()) {
@@ -195,7 +198,7 @@ impl Vault {
         Ok(true)
     }
 
-    async fn drop_uploads_of_slots(&self, tenant: TenantNo, slots: &[u64], done: &mut Reclaimed) -> Result<(), VaultError> {
+    async fn drop_uploads_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<(), VaultError> {
         for slot in slots.iter().filter_map(|slot| Slot::new(*slot)) {
             self.drop_uploads(schema::uploads_of_unit(tenant, slot), None, done).await?;
         }
@@ -203,7 +206,7 @@ impl Vault {
     }
 
     /// Removes what the trail's tokens stood for under these units; nothing opens it any more.
-    async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &[u64]) -> Result<(), VaultError> {
+    async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
         let ranges = slots.iter().filter_map(|slot| Slot::new(*slot)).map(|slot| (Space::Index, schema::trail_names_of_slot(tenant, slot)));
         self.drop_ranges(ranges.collect()).await
     }

@@ -138,6 +138,11 @@ impl RowCodec for UnitRow {
 }
 
 impl UnitRow {
+    /// The row of a unit.
+    pub(in crate::vault) fn of(unit: UnitRef) -> Self {
+        Self { slot: unit.slot.number(), generation: unit.generation.0 }
+    }
+
     /// The unit it names.
     pub(in crate::vault) fn unit(self, tenant: TenantNo) -> Result<UnitRef, StoreError> {
         let slot = Slot::new(self.slot).ok_or_else(|| StoreError::Damaged("slot over 48 bits".into()))?;
@@ -160,11 +165,16 @@ pub(in crate::vault) enum Scope {
         collection: u32,
         /// Its row.
         row: Vec<u8>,
-        /// Its unit: a later record under the same key has another.
-        slot: u64,
-        /// The unit's generation.
-        generation: u32,
+        /// Every unit it had until then; a later record under the same key has another.
+        units: Vec<UnitRow>,
     },
+}
+
+impl Scope {
+    /// The units that it names itself: those of a record.
+    pub(in crate::vault) fn units(&self) -> &[UnitRow] {
+        if let Self::Record { units, .. } = self { units } else { &[] }
+    }
 }
 
 /// A record that was deleted and whose unit is still to be shredded; written with the deletion, so that a crash in
@@ -198,8 +208,10 @@ pub(in crate::vault) enum Progress {
 pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) tenant: u64,
     pub(in crate::vault) scope: Scope,
-    /// Subjects this order set to pending; others of its scope were shredded or pending already.
-    pub(in crate::vault) marked: Vec<[u8; 16]>,
+    /// Subjects this order set to pending, by their place in its scope; others were shredded or pending already.
+    pub(in crate::vault) marked: Vec<u16>,
+    /// Orders that had set subjects of its scope to pending: this one is done after them.
+    pub(in crate::vault) after: Vec<[u8; 16]>,
     pub(in crate::vault) progress: Progress,
     /// Token that ordered it: may poll it even if its tenant is gone.
     pub(in crate::vault) ordered_by: [u8; 16],
@@ -213,12 +225,10 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) committed: Vec<u8>,
     /// Seed of the draw of the sample.
     pub(in crate::vault) seed: [u8; 16],
-    /// Rows of records that opened before, to be tried again after.
-    pub(in crate::vault) sample: Vec<Vec<u8>>,
+    /// Records that opened before, to be tried again after: their rows' keys, and the headers that name their units.
+    pub(in crate::vault) sample: Vec<(Vec<u8>, Vec<u8>)>,
     /// What it touched, by collection.
     pub(in crate::vault) totals: Vec<(u32, Totals)>,
-    /// Slots of the units it destroys, known once it is carried out.
-    pub(in crate::vault) slots: Vec<u64>,
     /// Categories of the data before, from the collections' policies.
     pub(in crate::vault) categories: Vec<String>,
     /// Epochs that carried it out: (old, new).
@@ -227,6 +237,24 @@ pub(in crate::vault) struct ShredRow {
 
 impl RowCodec for ShredRow {
     const NAME: &'static str = "shred";
+}
+
+impl ShredRow {
+    /// The subjects that this order set to pending.
+    pub(in crate::vault) fn marked(&self) -> impl Iterator<Item = &[u8; 16]> {
+        let subjects: &[[u8; 16]] = if let Scope::Subjects(subjects) = &self.scope { subjects } else { &[] };
+        self.marked.iter().filter_map(|place| subjects.get(usize::from(*place)))
+    }
+}
+
+/// Slots of the units that an order destroyed in one epoch: at most as many as an epoch has targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct ShredSlotsRow {
+    pub(in crate::vault) slots: Vec<u64>,
+}
+
+impl RowCodec for ShredSlotsRow {
+    const NAME: &'static str = "shred slots";
 }
 
 /// What an order touched.
@@ -246,8 +274,6 @@ pub(in crate::vault) struct ShredLogRow {
     pub(in crate::vault) tenant: u64,
     pub(in crate::vault) order: [u8; 16],
     pub(in crate::vault) scope: Scope,
-    /// Slots of the units it destroyed; their generations stand in the forest's record of the epoch.
-    pub(in crate::vault) slots: Vec<u64>,
     /// The last version given out before it: what older data holds up to it is deleted again, what came later stays.
     pub(in crate::vault) version: u64,
 }

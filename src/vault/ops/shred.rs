@@ -20,7 +20,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, Label},
         },
-        crypto::{Context, Plaintext, RecordHeader, Sealed, ShredAnswer, Token, random},
+        crypto::{Context, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -107,8 +107,16 @@ impl Committed {
     }
 }
 
-/// Records read before and tried again after: CE-11.
-const SAMPLE: usize = 8;
+/// An order whose intent is durable.
+pub(super) struct Queued {
+    id: ShredId,
+    salt: [u8; 32],
+    row: ShredRow,
+}
+
+/// How often the fence is tried to be closed behind an intent.
+const FENCE_ATTEMPTS: u32 = 100;
+const FENCE_PAUSE: Duration = Duration::from_millis(20);
 
 impl Vault {
     /// Orders a shred. Returns once the intent is durable and everything named answers 410; with `wait`, once it is
@@ -136,7 +144,7 @@ impl Vault {
         if matches!(&order, ShredOrder::Subjects(subjects) if subjects.len() as u64 > limits::SHRED_SUBJECTS.max) {
             return Err(VaultError::Limit(limits::SHRED_SUBJECTS));
         }
-        retrying(|| async {
+        let (queued, named) = retrying(|| async {
             let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
                     let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
@@ -177,34 +185,38 @@ impl Vault {
                     let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
                     let header = RecordHeader::parse(&stored).map_err(damaged)?;
                     let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-                    (found.tenant, record_scope(found.collection.no, &row, &header), named)
+                    let units = self.units_ever_of(found.tenant.no, found.collection.no, &tokens, &header).await?;
+                    (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
-            let (id, salt) = self.queue_shred(caller, &tenant, scope, named.clone()).await?;
-            Ok((id, salt, named))
+            Ok((self.queue_shred(caller, &tenant, scope, named.clone()).await?, named))
         })
-        .await
+        .await?;
+        self.close_queued(&queued).await?;
+        Ok((queued.id, queued.salt, named))
     }
 
-    /// Makes the intent durable, closes the fence, and hands the order to the shredder.
+    /// Makes the intent durable and hands the order to the shredder. What follows is [`Vault::close_queued`], not tried again
+    /// with the order: the intent stands.
     pub(super) async fn queue_shred(
         &self,
         actor: impl Into<Actor>,
         tenant: &Tenant,
         scope: Scope,
         named: Named,
-    ) -> Result<(ShredId, [u8; 32]), VaultError> {
+    ) -> Result<Queued, VaultError> {
         let actor = actor.into();
         let place = self.inner.shredder.reserve()?;
         let id = ShredId(random::bytes());
         let seed = random::bytes();
-        let sample = self.sample(tenant, &scope).await?;
+        let sample = self.sample(tenant, &scope, &seed).await?;
         let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &named).await?;
-        let (mut checks, mut writes, marked) = self.intent(tenant, &scope, id).await?;
+        let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &scope, id).await?;
         let row = ShredRow {
             tenant: tenant.no.0,
             scope: scope.clone(),
             marked,
+            after,
             progress: Progress::Pending,
             ordered_by: actor.principal.0,
             role: actor.role.code(),
@@ -216,7 +228,6 @@ impl Vault {
             seed,
             sample,
             totals: Vec::new(),
-            slots: Vec::new(),
             categories: Vec::new(),
             epochs: Vec::new(),
         };
@@ -242,16 +253,28 @@ impl Vault {
         let done = self.commit(Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
         self.inner.directory.forget_all();
         done?;
-        self.close_fence(&row).await?;
         place.send(id);
-        Ok((id, salt))
+        Ok(Queued { id, salt, row })
+    }
+
+    /// Closes the fence behind a durable intent: from here on everything it names answers 410. The shredder closes it too,
+    /// before it does anything else.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] if the store could not be read for two seconds; the order stands.
+    pub(super) async fn close_queued(&self, queued: &Queued) -> Result<(), VaultError> {
+        for _ in 0..FENCE_ATTEMPTS {
+            match self.close_fence(&queued.row).await {
+                Err(VaultError::Busy) => tokio::time::sleep(FENCE_PAUSE).await,
+                other => return other,
+            }
+        }
+        Err(VaultError::Busy)
     }
 
     /// The states an order sets to pending: what every later commit checks.
-    async fn intent(&self, tenant: &Tenant, scope: &Scope, id: ShredId) -> Result<(Vec<Check>, Vec<Write>, Vec<Token>), VaultError> {
-        let mut checks = Vec::new();
-        let mut writes = Vec::new();
-        let mut marked = Vec::new();
+    async fn intent(&self, tenant: &Tenant, scope: &Scope, id: ShredId) -> Result<Intent, VaultError> {
+        let Intent { mut checks, mut writes, mut marked, mut after } = Intent::default();
         let pending = State::Pending(id.0);
         let mut swap = |key: Bytes, old: Option<Bytes>, new: Bytes| {
             checks.push(Check { space: Space::Control, key: key.clone(), expect: old.map_or(Expect::Absent, Expect::Equals) });
@@ -270,21 +293,27 @@ impl Vault {
                 swap(key, Some(old), CollectionRow { state: pending, ..row }.to_row()?);
             }
             Scope::Subjects(tokens) => {
-                for token in tokens {
+                for (place, token) in (0..).zip(tokens) {
                     let key = schema::subject_state(tenant.no, token);
                     let old = self.inner.store.get(Space::Control, &key).await?;
                     let state = match &old {
                         None => State::Active,
                         Some(row) => SubjectRow::from_row(row)?.state,
                     };
-                    if state == State::Active {
-                        swap(key, old, SubjectRow { state: pending }.to_row()?);
-                        marked.push(*token);
+                    match state {
+                        State::Active => {
+                            swap(key, old, SubjectRow { state: pending }.to_row()?);
+                            marked.push(place);
+                        }
+                        State::Pending(other) if !after.contains(&other) => after.push(other),
+                        State::Pending(_) | State::Shredded(_) => {}
+                        State::Frozen => return Err(VaultError::Busy),
                     }
                 }
             }
             Scope::Record { .. } => {
-                for (_, unit) in self.units_of(tenant.no, scope, &[]).await? {
+                for unit in scope.units() {
+                    let unit = unit.unit(tenant.no)?;
                     let key = schema::unit_state(tenant.no, unit.slot);
                     let old = self.inner.store.get(Space::Control, &key).await?;
                     if old.is_none() {
@@ -293,18 +322,14 @@ impl Vault {
                 }
             }
         }
-        Ok((checks, writes, marked))
+        Ok(Intent { checks, writes, marked, after })
     }
 
     /// The units an order destroys, with their collections. Empty for a tenant, which is one target by itself.
-    pub(super) async fn units_of(
-        &self,
-        tenant: TenantNo,
-        scope: &Scope,
-        marked: &[Token],
-    ) -> Result<Vec<(CollectionNo, UnitRef)>, VaultError> {
+    async fn units_of(&self, order: &ShredRow) -> Result<Vec<(CollectionNo, UnitRef)>, VaultError> {
+        let tenant = TenantNo(order.tenant);
         let mut units = Vec::new();
-        match scope {
+        match &order.scope {
             Scope::Tenant => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
@@ -314,20 +339,35 @@ impl Vault {
                 }
             }
             Scope::Subjects(_) => {
-                for token in marked {
+                for token in order.marked() {
                     let range = schema::units_of_subject(tenant, token);
                     for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
                         let unit = UnitRow::from_row(&row.value)?.unit(tenant)?;
                         let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
-                        units.push((no, unit));
+                        if !self.is_shredded(unit).await? {
+                            units.push((no, unit));
+                        }
                     }
                 }
             }
-            Scope::Record { collection, slot, generation, .. } => {
-                units.push((CollectionNo(*collection), UnitRow { slot: *slot, generation: *generation }.unit(tenant)?));
+            Scope::Record { collection, units: ever, .. } => {
+                for unit in ever {
+                    let unit = unit.unit(tenant)?;
+                    if !self.is_shredded(unit).await? {
+                        units.push((CollectionNo(*collection), unit));
+                    }
+                }
             }
         }
         Ok(units)
+    }
+
+    async fn is_shredded(&self, unit: UnitRef) -> Result<bool, VaultError> {
+        let state = self.inner.store.get(Space::Control, &schema::unit_state(unit.tenant, unit.slot)).await?;
+        Ok(match state {
+            Some(row) => matches!(UnitStateRow::from_row(&row)?.state, State::Shredded(_)),
+            None => false,
+        })
     }
 
     /// From here on no key of the order's targets is lent.
@@ -336,7 +376,7 @@ impl Vault {
         if row.scope == Scope::Tenant {
             self.inner.forest.fence().close_tenant(tenant);
         }
-        for (_, unit) in self.units_of(tenant, &row.scope, &row.marked).await? {
+        for (_, unit) in self.units_of(row).await? {
             self.inner.forest.fence().close_unit(tenant, unit.slot);
         }
         Ok(())
@@ -351,52 +391,12 @@ impl Vault {
             return Ok((vec![ShredTarget::Tenant(tenant)], totals));
         }
         let mut targets = Vec::new();
-        for (no, unit) in self.units_of(tenant, &row.scope, &row.marked).await? {
+        for (no, unit) in self.units_of(row).await? {
             let total = totals.entry(no).or_default();
             total.units = total.units.saturating_add(1);
             targets.push(ShredTarget::Unit { tenant, slot: unit.slot });
         }
         Ok((targets, totals))
-    }
-
-    /// Rows of records of an order's scope that open now.
-    async fn sample(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Vec<u8>>, VaultError> {
-        let mut rows = Vec::new();
-        match scope {
-            Scope::Record { row, .. } => rows.push(row.clone()),
-            Scope::Tenant | Scope::Collection(_) => {
-                let range = match scope {
-                    Scope::Collection(no) => schema::records_under(tenant.no, CollectionNo(*no), &[]),
-                    Scope::Tenant | Scope::Subjects(_) | Scope::Record { .. } => schema::records_of_tenant(tenant.no),
-                };
-                let found = self.inner.store.scan(Space::Records, &range.from, &range.to, SAMPLE).await?;
-                rows.extend(found.into_iter().map(|row| row.key.to_vec()));
-            }
-            Scope::Subjects(tokens) => {
-                for token in tokens.iter().take(SAMPLE) {
-                    let range = schema::records_of_subject(tenant.no, token);
-                    for row in self.inner.store.scan(Space::Index, &range.from, &range.to, 1).await? {
-                        if let Some((_, no, record)) = schema::subject_record_parts(&row.key) {
-                            rows.push(schema::record(tenant.no, no, &record).to_vec());
-                        }
-                    }
-                }
-            }
-        }
-        // A subject's index may name records that other units seal: those are deleted, or about someone else by now.
-        let slots: Option<Vec<Slot>> = match scope {
-            Scope::Subjects(tokens) => Some(self.units_of(tenant.no, scope, tokens).await?.iter().map(|(_, unit)| unit.slot).collect()),
-            Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } => None,
-        };
-        let mut readable = Vec::with_capacity(rows.len());
-        for row in rows {
-            let sealed_by = self.inner.store.get(Space::Records, &row).await?.and_then(|stored| RecordHeader::parse(&stored).ok());
-            let ours = slots.as_ref().is_none_or(|slots| sealed_by.is_some_and(|header| slots.contains(&header.slot)));
-            if ours && self.opens(tenant.no, &row).await? {
-                readable.push(row);
-            }
-        }
-        Ok(readable)
     }
 
     /// The commitments to what an order names, their salt, and the salt sealed for later answers.
@@ -425,17 +425,6 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// How many of these rows open with today's keys.
-    pub(super) async fn readable(&self, tenant: TenantNo, rows: &[Vec<u8>]) -> Result<u32, VaultError> {
-        let mut readable: u32 = 0;
-        for row in rows {
-            if self.opens(tenant, row).await? {
-                readable = readable.saturating_add(1);
-            }
-        }
-        Ok(readable)
     }
 
     /// The row of an order.
@@ -514,9 +503,15 @@ fn pseudonyms(scope: &Scope) -> Vec<String> {
     }
 }
 
-/// The scope of a record that has a unit of its own.
-pub(super) fn record_scope(collection: CollectionNo, row: &[u8], header: &RecordHeader) -> Scope {
-    Scope::Record { collection: collection.0, row: row.to_vec(), slot: header.slot.number(), generation: header.generation.0 }
+/// What an intent's commit holds, and what it means for the order.
+#[derive(Default)]
+struct Intent {
+    checks: Vec<Check>,
+    writes: Vec<Write>,
+    /// Places of the subjects that were not shredded or pending already.
+    marked: Vec<u16>,
+    /// Orders that had set the others to pending.
+    after: Vec<[u8; 16]>,
 }
 
 /// A scope as answers and certificates name it.

@@ -1,7 +1,8 @@
 //! The shredder: one task that carries out all orders that wait, as many as fit, in one epoch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -11,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Precondition, Vault, VaultError,
-    directory::{Collection, Tenant, damaged},
-    plan::{Actor, Existing, Plan, retrying, unit_of},
-    rows::{CollectionRow, Progress, RowCodec, Scope, ShredLogRow, ShredRow, State, SubjectRow, TenantRow, Totals, UnitStateRow},
+    directory::{Collection, Tenant},
+    plan::{Actor, Existing, Plan, retrying},
+    rows::{
+        CollectionRow, Progress, RowCodec, Scope, ShredLogRow, ShredRow, ShredSlotsRow, State, SubjectRow, TenantRow, Totals, UnitStateRow,
+    },
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, PrincipalId, RequestId, ShredId, ShredUnit, TenantNo, Version, policy::SecondarySubjects},
+    domain::{CollectionNo, PrincipalId, RequestId, ShredId, ShredUnit, Slot, TenantNo, Version, policy::SecondarySubjects},
     vault::{
-        crypto::{Context, Record, RecordHeader, Sealed, Token},
+        crypto::Token,
         keys::{EpochRecord, EpochReport, Extra, LeaseKind, ShredTarget},
         store::{
             Space, StoreError, Urgency, Write,
@@ -41,6 +44,8 @@ pub(super) struct Queue {
     /// Counts orders that were done, so that who waits looks again.
     done: watch::Sender<u64>,
     vault: std::sync::OnceLock<std::sync::Weak<super::Inner>>,
+    /// Whether shreds that go with deletions wait to be ordered.
+    pub(super) deferred: AtomicBool,
 }
 
 /// A place in the queue, taken before the intent is durable: a durable intent is never refused.
@@ -56,7 +61,8 @@ impl Queue {
     /// A queue and its far end.
     pub(super) fn new() -> (Self, mpsc::Receiver<ShredId>) {
         let (orders, receiver) = mpsc::channel(QUEUE);
-        (Self { orders, done: watch::Sender::new(0), vault: std::sync::OnceLock::new() }, receiver)
+        let (done, vault, deferred) = (watch::Sender::new(0), std::sync::OnceLock::new(), AtomicBool::new(false));
+        (Self { orders, done, vault, deferred }, receiver)
     }
 
     pub(super) fn attach(&self, vault: &Vault) {
@@ -96,6 +102,8 @@ impl Queue {
 struct Change {
     id: ShredId,
     row: ShredRow,
+    /// Slots of its units that this epoch destroys.
+    slots: Vec<u64>,
     /// The states that become final; `None` while targets are left.
     states: Option<Vec<Write>>,
 }
@@ -107,16 +115,19 @@ impl Change {
         // Number 0 stays free for what tells of the epoch itself.
         for (number, change) in (1..).zip(changes) {
             change.row.epochs.push((record.old_epoch.0, record.new_epoch.0));
+            if !change.slots.is_empty() {
+                let state = UnitStateRow { state: State::Shredded(change.id.0) }.to_row()?;
+                let tenant = TenantNo(change.row.tenant);
+                for slot in change.slots.iter().filter_map(|slot| Slot::new(*slot)) {
+                    writes.push(Write::Put { space: Space::Control, key: schema::unit_state(tenant, slot), value: state.clone() });
+                }
+                let slots = ShredSlotsRow { slots: std::mem::take(&mut change.slots) }.to_row()?;
+                writes.push(Write::Put { space: Space::Control, key: schema::shred_slots(change.id, record.new_epoch), value: slots });
+            }
             if let Some(states) = change.states.take() {
                 change.row.progress = Progress::Erased;
                 writes.extend(states);
-                let log = ShredLogRow {
-                    tenant: change.row.tenant,
-                    order: change.id.0,
-                    scope: change.row.scope.clone(),
-                    slots: change.row.slots.clone(),
-                    version,
-                };
+                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope.clone(), version };
                 writes.push(Write::Put { space: Space::Control, key: schema::shred_log(record.new_epoch, number), value: log.to_row()? });
             }
             writes.push(Write::Put { space: Space::Control, key: schema::shred_order(change.id), value: change.row.to_row()? });
@@ -133,16 +144,6 @@ struct Job {
     reports: Vec<EpochReport>,
 }
 
-impl Job {
-    fn slots(&self) -> Vec<u64> {
-        let slot = |target: &ShredTarget| match target {
-            ShredTarget::Unit { slot, .. } => Some(slot.number()),
-            ShredTarget::Tenant(_) => None,
-        };
-        self.targets.iter().filter_map(slot).collect()
-    }
-}
-
 impl Vault {
     /// Runs until cancelled, beginning with the orders that a start has left. An order that cannot be carried out now stays pending: everything it names answers 410,
     /// and it is tried again, at the latest by the next start.
@@ -157,7 +158,7 @@ impl Vault {
                     Some(next) => waiting.push(next),
                     None => return,
                 },
-                _ = again.tick(), if !waiting.is_empty() => {}
+                _ = again.tick(), if !waiting.is_empty() || self.inner.shredder.deferred.load(Ordering::Acquire) => {}
             }
             while let Ok(next) = orders.try_recv() {
                 waiting.push(next);
@@ -167,6 +168,12 @@ impl Vault {
                 Err(error) => stays_pending(&error, waiting.len()),
             }
             self.inner.shredder.tell();
+            if self.inner.shredder.deferred.swap(false, Ordering::AcqRel)
+                && let Err(error) = self.shred_all_deferred().await
+            {
+                tracing::warn!(%error, "the units of deleted records are shredded later");
+                self.inner.shredder.deferred.store(true, Ordering::Release);
+            }
         }
     }
 
@@ -187,6 +194,8 @@ impl Vault {
         }
         // What lies in a tenant goes before the tenant, or with it.
         jobs.sort_by_key(|job| job.row.scope == Scope::Tenant);
+        let (mut jobs, early) = self.in_order(jobs).await?;
+        left.extend(early);
         self.erase(&mut jobs).await?;
         for job in &jobs {
             if let Err(error) = self.certify(job.id, &job.row, &job.reports).await {
@@ -206,9 +215,33 @@ impl Vault {
         let Some(row) = self.shred_row(id).await? else { return Ok(None) };
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new() };
         if job.row.progress == Progress::Pending {
+            self.close_fence(&job.row).await?;
             self.prepare(&mut job).await?;
         }
         Ok(Some(job))
+    }
+
+    /// Puts each order behind those that it comes after; those that come after an order which is neither here nor erased are
+    /// left for later.
+    async fn in_order(&self, jobs: Vec<Job>) -> Result<(Vec<Job>, Vec<ShredId>), VaultError> {
+        let mut waiting = jobs;
+        let mut ordered: Vec<Job> = Vec::with_capacity(waiting.len());
+        loop {
+            let before = ordered.len();
+            let mut still = Vec::new();
+            for job in waiting {
+                let mut is_ready = true;
+                for other in job.row.after.iter().map(|id| ShredId(*id)) {
+                    is_ready &= ordered.iter().any(|job| job.id == other)
+                        || self.shred_row(other).await?.is_none_or(|row| row.progress != Progress::Pending);
+                }
+                if is_ready { ordered.push(job) } else { still.push(job) }
+            }
+            waiting = still;
+            if waiting.is_empty() || ordered.len() == before {
+                return Ok((ordered, waiting.into_iter().map(|job| job.id).collect()));
+            }
+        }
     }
 
     /// Finds an order's targets, and deletes what is deleted rather than shredded.
@@ -222,7 +255,10 @@ impl Vault {
             Ok(()) | Err(VaultError::Shredded { .. }) => {}
             Err(error) => return Err(error),
         }
-        job.row.slots = job.slots();
+        if !job.row.epochs.is_empty() {
+            // A crash came between its epochs: what it touches was counted before the first.
+            return Ok(());
+        }
         job.row.categories = self.categories_of(&job.row, totals.keys()).await?;
         job.row.totals = totals.into_iter().map(|(no, total)| (no.0, total)).collect();
         Ok(())
@@ -235,7 +271,7 @@ impl Vault {
         }
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
         tenant.in_use()?;
-        for subject in &row.marked {
+        for subject in row.marked() {
             self.delete_rest(&tenant, actor_of(row), subject, None, totals).await?;
         }
         Ok(())
@@ -362,11 +398,14 @@ impl Vault {
             queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
         }
         while !queue.is_empty() {
-            let mut here = BTreeSet::new();
+            let mut here: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
             let mut targets = Vec::new();
             while let Some((number, target)) = queue.front().copied().filter(|_| targets.len() < EPOCH_TARGETS) {
                 queue.pop_front();
-                here.insert(number);
+                let slots = here.entry(number).or_default();
+                if let Some(ShredTarget::Unit { slot, .. }) = target {
+                    slots.push(slot.number());
+                }
                 targets.extend(target);
             }
             let unfinished = queue.front().map(|(number, _)| *number);
@@ -380,16 +419,16 @@ impl Vault {
     async fn epoch(
         &self,
         jobs: &mut [Job],
-        here: &BTreeSet<usize>,
+        here: &BTreeMap<usize, Vec<u64>>,
         unfinished: Option<usize>,
         targets: &[ShredTarget],
     ) -> Result<(), VaultError> {
         let version = self.inner.forest.lease(LeaseKind::Version).await?;
         let mut changes = Vec::with_capacity(here.len());
-        for number in here {
+        for (number, slots) in here {
             let Some(job) = jobs.get(*number) else { continue };
             let states = if unfinished == Some(*number) { None } else { Some(self.final_states(job).await?) };
-            changes.push(Change { id: job.id, row: job.row.clone(), states });
+            changes.push(Change { id: job.id, row: job.row.clone(), slots: slots.clone(), states });
         }
         let mut failed = None;
         let report = self
@@ -414,7 +453,7 @@ impl Vault {
                 self.inner.forest.fence().reopen_unit(*tenant, *slot);
             }
         }
-        for (number, change) in here.iter().zip(changes) {
+        for (number, change) in here.keys().zip(changes) {
             if let Some(job) = jobs.get_mut(*number) {
                 job.row = change.row;
                 job.reports.push(report.clone());
@@ -441,42 +480,33 @@ impl Vault {
                 put(key, CollectionRow { state, sealed: Vec::new(), ..CollectionRow::from_row(&row)? }.to_row()?);
             }
             Scope::Subjects(_) => {
-                for token in &job.row.marked {
+                for token in job.row.marked() {
                     put(schema::subject_state(tenant, token), SubjectRow { state }.to_row()?);
                 }
             }
-            Scope::Record { .. } => {}
-        }
-        let row = UnitStateRow { state }.to_row()?;
-        for target in &job.targets {
-            if let ShredTarget::Unit { tenant, slot } = target {
-                put(schema::unit_state(*tenant, *slot), row.clone());
+            Scope::Record { collection, row, units } => {
+                // Its units are gone: their rows need not be found any more.
+                let token = row.last_chunk::<16>().copied().unwrap_or_default();
+                for slot in units.iter().filter_map(|unit| Slot::new(unit.slot)) {
+                    let key = schema::record_unit(tenant, &token, CollectionNo(*collection), slot);
+                    writes.push(Write::Delete { space: Space::Control, key });
+                }
             }
         }
         Ok(writes)
     }
 
-    /// Whether a record opens with today's keys.
-    pub(super) async fn opens(&self, tenant: TenantNo, row: &[u8]) -> Result<bool, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
-        let header = RecordHeader::parse(&stored).map_err(damaged)?;
-        let no = row.get(8..12).and_then(|no| no.try_into().ok()).map(|no| CollectionNo(u32::from_be_bytes(no)));
-        let (Some(no), Some(tokens), false) = (no, schema::record_tokens(row), header.is_tombstone()) else { return Ok(false) };
-        let collection = match self.collection_by_number(tenant, no).await {
-            Ok(collection) if collection.state == State::Active => collection,
-            Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
-        let context = Context::<Record>::record(&self.inner.store_id, tenant, no, &tokens, &header);
-        match self.with_data(collection.unit, unit_of(&header, tenant), no, |key| key.open_meta(&context, &sealed).is_ok()).await {
-            Ok(opens) => Ok(opens),
-            Err(VaultError::Shredded { .. }) => Ok(false),
-            Err(error) => Err(error),
+    /// Slots of all units that an order destroyed.
+    pub(super) async fn slots_of(&self, id: ShredId) -> Result<HashSet<u64>, VaultError> {
+        let range = schema::slots_of_shred(id);
+        let mut slots = HashSet::new();
+        for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
+            slots.extend(ShredSlotsRow::from_row(&row.value)?.slots);
         }
+        Ok(slots)
     }
 
-    /// Orders that were not done when the process ended, oldest first.
+    /// Orders that were not done when the process ended.
     pub(super) async fn unfinished(&self) -> Result<Vec<ShredId>, VaultError> {
         let range = schema::table(Table::PendingShred);
         let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;

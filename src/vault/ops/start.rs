@@ -105,9 +105,13 @@ impl Vault {
         let mut left = Vec::new();
         if !unfinished.is_empty() {
             tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
-            left = vault.carry_out(&unfinished).await?;
+            left = vault.carry_out(&unfinished).await.unwrap_or_else(|error| {
+                // What it names is closed and stays so; who else is here is served.
+                tracing::error!(%error, "orders to shred stay pending");
+                unfinished
+            });
         }
-        vault.shred_all_deferred().await?;
+        vault.inner.shredder.deferred.store(true, std::sync::atomic::Ordering::Release);
         let runner = vault.clone();
         vault.inner.tasks.spawn(async move { runner.run_shredder(orders, left, stop).await });
         Ok(vault)

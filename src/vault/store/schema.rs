@@ -62,11 +62,14 @@ pub enum Table {
     AuditHead = 19,
     /// name: a setting.
     Setting = 20,
-    /// tenant be64, token 16, collection be32: the unit of a subject there, or of a record by its key's last token
-    /// (slot, generation); tenant, subject token, collection, record token 16: the latter again, under its subject. In the control store, so that no restored data can forget a unit that is to be shredded.
+    /// Units, by slot and generation, in the control store so that no restored data can forget one that is to be shredded.
+    /// tenant be64, subject token 16, collection be32: the unit of a subject there. tenant, record token 16, collection,
+    /// slot u48: each unit that a record ever had; tenant, subject token, collection, record token, slot: the same, under its subject.
     Unit = 21,
     /// leaf hash 32: a leaf that may not be in the log yet.
     LogOutbox = 22,
+    /// shred id 16, epoch be64: slots of the units that an order destroyed in that epoch.
+    ShredSlots = 23,
     /// epoch be64: what is public about the change that began it.
     Epoch = 30,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
@@ -299,6 +302,18 @@ pub fn log_outbox(leaf_hash: &[u8; 32]) -> Bytes {
     key(Table::LogOutbox, &[leaf_hash])
 }
 
+/// [`Table::ShredSlots`].
+#[must_use]
+pub fn shred_slots(order: ShredId, epoch: Epoch) -> Bytes {
+    key(Table::ShredSlots, &[&order.0, &epoch.to_be_bytes()])
+}
+
+/// All slots of an order.
+#[must_use]
+pub fn slots_of_shred(order: ShredId) -> KeyRange {
+    prefix(&key(Table::ShredSlots, &[&order.0]))
+}
+
 /// [`Table::Epoch`].
 #[must_use]
 pub fn epoch(epoch: Epoch) -> Bytes {
@@ -356,10 +371,22 @@ pub fn records_of_subject_in(tenant: TenantNo, subject: &Token, collection: Coll
     prefix(&subject_record(tenant, subject, collection, &[]))
 }
 
-/// [`Table::Unit`] of a record that has a unit of its own, under its first subject: beside the row under the record's token.
+/// [`Table::Unit`] of a record that has a unit of its own; a record may have had several.
 #[must_use]
-pub fn record_unit_of_subject(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &Token) -> Bytes {
-    key(Table::Unit, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record])
+pub fn record_unit(tenant: TenantNo, record: &Token, collection: CollectionNo, slot: Slot) -> Bytes {
+    key(Table::Unit, &[&tenant.to_be_bytes(), record, &collection.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+/// All units that a record ever had.
+#[must_use]
+pub fn units_of_record(tenant: TenantNo, record: &Token, collection: CollectionNo) -> KeyRange {
+    prefix(&unit(tenant, record, collection))
+}
+
+/// [`record_unit`] again, under the record's first subject.
+#[must_use]
+pub fn record_unit_of_subject(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &Token, slot: Slot) -> Bytes {
+    key(Table::Unit, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record, &slot.to_be_bytes()])
 }
 
 /// The collection of a [`Table::Unit`] key; `None` if it is not one.

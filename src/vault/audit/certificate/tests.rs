@@ -106,7 +106,6 @@ fn what_was_not_checked_or_approved_is_not_certified() {
     };
     assert_eq!(changed(|c| c.verification.readable_after = 1), CertificateError::NotVerified);
     assert_eq!(changed(|c| c.verification.readable_before = 4), CertificateError::NotVerified);
-    assert_eq!(changed(|c| c.holds_checked = false), CertificateError::NotVerified);
     assert_eq!(changed(|c| c.backups[0].unwrap_possible = true), CertificateError::NotVerified);
     assert_eq!(changed(|c| c.approval.policy = ApprovalPolicy::TwoPerson), CertificateError::NotApproved);
     let same_person = |c: &mut Certificate| {

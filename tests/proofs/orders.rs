@@ -1,0 +1,166 @@
+//! Orders to shred that meet each other, writers, large values under way, and their own size.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use lethe::{
+    domain::{ShredUnit, SubjectId},
+    vault::ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+};
+
+use crate::harness::{Place, coll, is_shredded, key, put_of};
+
+fn person(name: &str) -> ShredOrder {
+    ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
+}
+
+/// A large value that breaks off, or is refused in the end, leaves the record under its unit, and its person's shred finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_value_that_broke_off_hides_no_unit_from_a_shred() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Record).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"small").await.unwrap();
+    let large = vec![1_u8; 200_000];
+    let broken = stream::iter([Ok(large.clone().into()), Err(BodyError::Aborted)]).boxed();
+    let put = PutRecord { body: broken, length: None, ..put_of(Some("7"), &large) };
+    assert!(matches!(open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await, Err(VaultError::Body(BodyError::Aborted))));
+    let put = PutRecord { precondition: Precondition::Absent, ..put_of(Some("7"), &large) };
+    assert!(matches!(open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await, Err(VaultError::PreconditionFailed)));
+    assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"small");
+    let view = open.shred_subject(&owner, &acme, "7").await;
+    assert!(is_shredded(&open.get(&owner, &acme, ("c", "k")).await));
+    assert_eq!(certificate(&open, view.id).await["verification"]["sample_size"], 1);
+    open.close().await;
+}
+
+/// Every unit that a record ever had goes with its person, and with the record: what is put back from before opens nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_grew_and_changed_hands_is_shredded_in_every_copy() {
+    for by_record in [false, true] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let mut open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "c", ShredUnit::Record).await;
+        let large = vec![1_u8; 200_000];
+        let stages: [(&str, &[u8]); 5] = [("7", b"small"), ("7", &large), ("8", b"another's"), ("7", b"again"), ("7", &large)];
+        for (number, (subject, value)) in stages.into_iter().enumerate() {
+            open.put(&owner, &acme, ("c", "k"), Some(subject), value).await.unwrap();
+            open.close().await;
+            place.copy("store/data", &format!("stage-{number}"));
+            open = place.open().await;
+        }
+        if by_record {
+            open.shred(&owner, &acme, ShredOrder::Record { collection: coll("c"), key: key("k") }).await;
+        } else {
+            open.shred_subject(&owner, &acme, "7").await;
+        }
+        for (number, (subject, value)) in stages.into_iter().enumerate() {
+            open.close().await;
+            place.put_back(&format!("stage-{number}"), "store/data");
+            open = place.open().await;
+            let got = open.get(&owner, &acme, ("c", "k")).await;
+            if by_record || subject == "7" {
+                assert!(is_shredded(&got), "stage {number}, by record: {by_record}: {:?}", got.map(|value| value.len()));
+            } else {
+                assert_eq!(got.unwrap(), value);
+            }
+        }
+        open.close().await;
+    }
+}
+
+/// A key is written again between the order and its certificate: the certificate tells of the record that was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_written_again_at_once_does_not_keep_its_order_from_being_certified() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = Arc::new(place.open().await);
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Record).await;
+    for round in 0..10 {
+        let name = format!("k{round}");
+        open.put(&owner, &acme, ("c", &name), Some("7"), b"v").await.unwrap();
+        let order = ShredOrder::Record { collection: coll("c"), key: key(&name) };
+        let view = open.vault.order_shred(&owner, &acme, order, None).await.unwrap();
+        while let Err(error) = open.put(&owner, &acme, ("c", &name), Some("7"), b"new").await {
+            assert!(matches!(error, VaultError::Shredded { .. } | VaultError::Busy), "{error:?}");
+        }
+        let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(30))).await.unwrap();
+        assert!(view.done, "round {round}: the order is not done after 30 s");
+        assert_eq!(open.get(&owner, &acme, ("c", &name)).await.unwrap(), b"new");
+    }
+    Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Orders for the same person at once: each is done, none before the person's keys are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_for_the_same_person_at_once_are_all_certified() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    for round in 0..10 {
+        let name = format!("p{round}");
+        open.put(&owner, &acme, ("c", &name), Some(&name), b"v").await.unwrap();
+        let wait = Some(Duration::from_secs(30));
+        let orders = (0..4).map(|_| open.vault.order_shred(&owner, &acme, person(&name), wait));
+        for view in futures_util::future::join_all(orders).await {
+            let view = view.unwrap();
+            assert!(view.done, "round {round}: an order is not done after 30 s");
+            assert_eq!(certificate(&open, view.id).await["verification"]["readable_after"], 0);
+        }
+        assert!(is_shredded(&open.get(&owner, &acme, ("c", &name)).await));
+    }
+    open.close().await;
+}
+
+/// More units than a row of the store can list, in more epochs than one, over a restart between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_with_very_many_units_is_shredded() {
+    const RECORDS: usize = 24_000;
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Record).await;
+    let put = |number: usize| BatchOp::Put {
+        collection: coll("c"),
+        key: key(&number.to_string()),
+        value: b"v".to_vec().into(),
+        content_type: "text/plain".into(),
+        subjects: vec![SubjectId::parse("7").unwrap()],
+        expires_at: None,
+        custom: Vec::new(),
+        precondition: Precondition::None,
+        new_relationship: false,
+    };
+    for first in (0..RECORDS).step_by(1_000) {
+        open.vault.batch(&owner, &acme, (first..first + 1_000).map(put).collect(), None).await.unwrap();
+    }
+    let before = open.forest.epoch().0;
+    let view = open.vault.order_shred(&owner, &acme, person("7"), None).await.unwrap();
+    // Somewhere between its epochs.
+    while open.forest.epoch().0 < before + 3 {
+        tokio::task::yield_now().await;
+    }
+    open.close().await;
+    open = place.open().await;
+    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(60))).await.unwrap();
+    assert!(view.done);
+    assert_eq!(view.collections[0].1.units, RECORDS as u64);
+    let certificate = certificate(&open, view.id).await;
+    assert_eq!(certificate["totals"]["units"], RECORDS);
+    assert_eq!(certificate["key_ids"]["count"], RECORDS, "{}", certificate["key_ids"]);
+    for number in [0, 1, 9_999, RECORDS - 1] {
+        assert!(is_shredded(&open.get(&owner, &acme, ("c", &number.to_string())).await), "{number}");
+    }
+    open.close().await;
+}
+
+/// What a certificate says.
+async fn certificate(open: &crate::harness::Open, id: lethe::domain::ShredId) -> serde_json::Value {
+    let note = open.vault.certificate(id).await.unwrap();
+    let note = std::str::from_utf8(&note).unwrap();
+    let (from, to) = (note.find('{').unwrap(), note.rfind('}').unwrap());
+    serde_json::from_str(&note[from..=to]).unwrap()
+}
