@@ -118,7 +118,7 @@ async fn orders_for_the_same_person_at_once_are_all_certified() {
 /// More units than a row of the store can list, in more epochs than one, over a restart between them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_with_very_many_units_is_shredded() {
-    const RECORDS: usize = 24_000;
+    const RECORDS: usize = 36_000;
     let place = Place::make_with(VaultOptions::default(), true).await;
     let mut open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
