@@ -103,7 +103,7 @@ async fn a_shredded_person_is_gone_and_everyone_else_is_not() {
     let note = open.vault.certificate(view.id).await.unwrap();
     let verifier = Signer::from_seed("lethe.test", &[9; 32]).unwrap().verifier();
     let certificate = Certificate::open(std::str::from_utf8(&note).unwrap(), &verifier).unwrap();
-    assert_eq!((certificate.totals.units, certificate.verification.sample_size, certificate.verification.readable_after), (2, 1, 0));
+    assert_eq!((certificate.totals.units, certificate.verification.sample_size, certificate.verification.readable_after), (2, 2, 0));
 
     // The person may come back, under a key of its own.
     let back = PutRecord { new_relationship: true, ..put_of(Some("7"), b"new") };
