@@ -263,9 +263,11 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Busy`] if the store could not be read for two seconds; the order stands.
     pub(super) async fn close_queued(&self, queued: &Queued) -> Result<(), VaultError> {
+        let mut pause = tokio::time::interval(FENCE_PAUSE);
         for _ in 0..FENCE_ATTEMPTS {
+            pause.tick().await;
             match self.close_fence(&queued.row).await {
-                Err(VaultError::Busy) => tokio::time::sleep(FENCE_PAUSE).await,
+                Err(VaultError::Busy) => {}
                 other => return other,
             }
         }
