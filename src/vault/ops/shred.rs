@@ -243,8 +243,9 @@ impl Vault {
                 CollectionNo::TENANT,
                 Target { subject: tokens.first().copied(), count: u32::try_from(tokens.len()).ok(), ..Target::default() },
             ),
-            Scope::Record { collection, row, slot, generation } => {
-                let unit = Slot::new(*slot).map(|slot| (slot, Gen(*generation)));
+            Scope::Record { collection, row, units } => {
+                // The first is the one that seals it now.
+                let unit = units.first().and_then(|unit| Some((Slot::new(unit.slot)?, Gen(unit.generation))));
                 (CollectionNo(*collection), Target { record: row.last_chunk::<16>().copied(), unit, ..Target::default() })
             }
         };
