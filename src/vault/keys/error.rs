@@ -40,19 +40,21 @@ pub enum KeysError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// Custody is ahead: the control store is lost or an old copy. Recover it from the mirror.
-    #[error("tree-behind-custody: the control store is lost or an old copy, recover it from the mirror")]
+    #[error(
+        "tree-behind-custody: the control store is older than custody: it is lost or an old copy; put today's mirror back, then run lethe recover control"
+    )]
     TreeBehindCustody,
     /// Custody is behind: an old copy of it was put back.
-    #[error("custody-rollback: custody is older than the control store, an old copy of it was put back")]
+    #[error("custody-rollback: custody is older than the control store: an old copy of it was put back; find the present one")]
     CustodyRollback,
-    /// The components hold different roots: one of them is an old copy.
-    #[error("custody-mixed: the custody components do not belong together, one is an old copy")]
-    CustodyMixed,
-    /// A component holds nothing.
-    #[error("custody-component-empty: a custody component of kind {0} holds nothing")]
-    ComponentEmpty(&'static str),
+    /// The components hold different roots: one of them is an old copy. Names those without the present root.
+    #[error("custody-mixed: the custody components do not belong together; the present root is not in: {0}; find the present copy")]
+    CustodyMixed(String),
+    /// A component holds nothing; names it.
+    #[error("custody-component-empty: a custody component holds nothing: {0}; it is a wrong path or a lost medium")]
+    ComponentEmpty(String),
     /// Custody holds another root of the same epoch.
-    #[error("custody-foreign-root: custody holds another root of the same epoch")]
+    #[error("custody-foreign-root: custody holds another root of the same epoch: it is of a copy of this store that went its own way")]
     ForeignRoot,
     /// Nothing was ever made here.
     #[error("not-initialised: there is no key forest")]
@@ -61,7 +63,7 @@ pub enum StartError {
     #[error("already-initialised: custody or the control store is not empty")]
     AlreadyInitialised,
     /// The mirror cannot be brought up to date, so the old root is not destroyed and nothing is served.
-    #[error("mirror-missing: the mirror cannot be brought up to date ({0})")]
+    #[error("mirror-missing: the mirror cannot be brought up to date ({0}); repair its disk: no mirror, no shred, no service")]
     MirrorMissing(#[source] StoreError),
 }
 
@@ -72,7 +74,7 @@ impl StartError {
         match self {
             Self::TreeBehindCustody => "tree-behind-custody",
             Self::CustodyRollback => "custody-rollback",
-            Self::CustodyMixed => "custody-mixed",
+            Self::CustodyMixed(_) => "custody-mixed",
             Self::ComponentEmpty(_) => "custody-component-empty",
             Self::ForeignRoot => "custody-foreign-root",
             Self::NotInitialised => "not-initialised",

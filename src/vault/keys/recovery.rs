@@ -127,7 +127,8 @@ impl Forest {
         let row = decide(&survey, ptr.as_ref().map(|ptr| ptr.name))?;
         let ptr = ptr.ok_or(StartError::NotInitialised)?;
         let name = ptr.name;
-        let present = desk.run(move |components| components.derive(name)).await?.ok_or(StartError::CustodyMixed)?;
+        let present =
+            desk.run(move |components| components.derive(name)).await?.ok_or_else(|| StartError::CustodyMixed(survey.without(name)))?;
         if present.commitment != ptr.commitment {
             return Err(StartError::ForeignRoot.into());
         }
@@ -143,7 +144,7 @@ impl Forest {
 
 /// The table.
 fn decide(survey: &Survey, ptr: Option<RootName>) -> Result<StartRow, StartError> {
-    let Survey { whole, partial, empty } = survey;
+    let Survey { whole, partial, components: _ } = survey;
     let others = || whole.iter().chain(partial);
     let Some(ptr) = ptr else {
         return Err(if others().next().is_some() { StartError::TreeBehindCustody } else { StartError::NotInitialised });
@@ -155,17 +156,17 @@ fn decide(survey: &Survey, ptr: Option<RootName>) -> Result<StartRow, StartError
             None => StartRow::Clean,
         });
     }
-    if let Some(kind) = empty.first() {
-        return Err(StartError::ComponentEmpty(kind));
+    if let Some(component) = survey.empty() {
+        return Err(StartError::ComponentEmpty(component.to_owned()));
     }
     if partial.contains(&ptr) {
-        return Err(StartError::CustodyMixed);
+        return Err(StartError::CustodyMixed(survey.without(ptr)));
     }
     match others().map(|name| name.epoch).max() {
         Some(newest) if newest > ptr.epoch => Err(StartError::TreeBehindCustody),
         Some(newest) if newest < ptr.epoch => Err(StartError::CustodyRollback),
         Some(_) => Err(StartError::ForeignRoot),
-        None => Err(StartError::CustodyMixed),
+        None => Err(StartError::CustodyMixed(survey.without(ptr))),
     }
 }
 
@@ -219,12 +220,14 @@ mod tests {
         RootName { epoch: Epoch(epoch), root_id: RootId([u8::try_from(epoch).unwrap(); 16]) }
     }
 
-    fn has(whole: &[u64], partial: &[u64], empty: &[&'static str]) -> Survey {
-        Survey {
-            whole: whole.iter().copied().map(name).collect(),
-            partial: partial.iter().copied().map(name).collect(),
-            empty: empty.to_vec(),
-        }
+    /// Two components, `a` and `b`: both hold `whole`, `a` the first of `partial` and `b` the rest; and an empty one besides.
+    fn has(whole: &[u64], partial: &[u64], empty: &[&str]) -> Survey {
+        let names = |epochs: &[u64]| epochs.iter().copied().map(name).collect::<Vec<_>>();
+        let (first, rest) = partial.split_at(partial.len().min(1));
+        let mut components = vec![("a".to_owned(), names(&[whole, first].concat())), ("b".to_owned(), names(&[whole, rest].concat()))];
+        components.retain(|(_, held)| empty.is_empty() || !held.is_empty());
+        components.extend(empty.iter().map(|name| ((*name).to_owned(), Vec::new())));
+        Survey { whole: names(whole), partial: names(partial), components }
     }
 
     #[test]
@@ -238,10 +241,10 @@ mod tests {
             (has(&[6], &[], &[]), Some(5), Err(StartError::TreeBehindCustody)),
             (has(&[6], &[], &[]), None, Err(StartError::TreeBehindCustody)),
             (has(&[5], &[], &[]), Some(6), Err(StartError::CustodyRollback)),
-            (has(&[], &[5, 6], &[]), Some(6), Err(StartError::CustodyMixed)),
-            (has(&[], &[5, 6], &[]), Some(5), Err(StartError::CustodyMixed)),
-            (has(&[], &[6], &["file"]), Some(6), Err(StartError::ComponentEmpty("file"))),
-            (has(&[], &[], &["file"]), Some(6), Err(StartError::ComponentEmpty("file"))),
+            (has(&[], &[5, 6], &[]), Some(6), Err(StartError::CustodyMixed("a".into()))),
+            (has(&[], &[5, 6], &[]), Some(5), Err(StartError::CustodyMixed("b".into()))),
+            (has(&[], &[6], &["file"]), Some(6), Err(StartError::ComponentEmpty("file".into()))),
+            (has(&[], &[], &["file"]), Some(6), Err(StartError::ComponentEmpty("file".into()))),
             (has(&[], &[], &["file"]), None, Err(StartError::NotInitialised)),
         ];
         for (survey, ptr, want) in cases {

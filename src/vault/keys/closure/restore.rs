@@ -97,7 +97,8 @@ fn one_old_component_of_two_is_refused_by_a_name_of_its_own() {
     let aged = Aged::new();
     for component in ["custody-a", "custody-b"] {
         let error = aged.refused(&[component]);
-        assert_eq!((error.code(), error), ("custody-mixed", StartError::CustodyMixed));
+        assert_eq!(error.code(), "custody-mixed");
+        assert!(matches!(&error, StartError::CustodyMixed(named) if named.ends_with(component)), "{error}");
     }
 }
 
@@ -110,7 +111,7 @@ fn one_missing_or_empty_component_of_two_is_refused_by_a_name_of_its_own() {
     world.stop();
     FileCustody::create(&world.path("custody-b"), STORE).unwrap();
     let error = aged.open(&mut world).err().unwrap();
-    assert_eq!(error, KeysError::Start(StartError::ComponentEmpty("file")));
+    assert!(matches!(&error, KeysError::Start(StartError::ComponentEmpty(named)) if named.ends_with("custody-b")), "{error}");
 }
 
 #[test]

@@ -33,8 +33,21 @@ pub(in crate::vault::keys) struct Survey {
     pub(in crate::vault::keys) whole: Vec<RootName>,
     /// Held by some.
     pub(in crate::vault::keys) partial: Vec<RootName>,
-    /// The kinds of components that hold nothing at all.
-    pub(in crate::vault::keys) empty: Vec<&'static str>,
+    /// What each component holds, under its kind and place.
+    pub(in crate::vault::keys) components: Vec<(String, Vec<RootName>)>,
+}
+
+impl Survey {
+    /// The first component that holds nothing at all.
+    pub(in crate::vault::keys) fn empty(&self) -> Option<&str> {
+        self.components.iter().find(|(_, held)| held.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// The components that do not hold a root.
+    pub(in crate::vault::keys) fn without(&self, root: RootName) -> String {
+        let lacking: Vec<_> = self.components.iter().filter(|(_, held)| !held.contains(&root)).map(|(name, _)| name.as_str()).collect();
+        lacking.join(", ")
+    }
 }
 
 /// All components of one store's custody.
@@ -57,12 +70,12 @@ impl Components {
         for part in &self.parts {
             let held: Vec<_> = part.load()?.iter().map(|held| RootName { epoch: held.epoch, root_id: held.root_id }).collect();
             names.extend(held.iter().filter(|name| !names.contains(name)).copied().collect::<Vec<_>>());
-            holdings.push((part.kind(), held));
+            let name = part.describe().map_or_else(|_| part.kind().to_owned(), |it| format!("{} {}", it.kind, it.place));
+            holdings.push((name, held));
         }
         names.sort_by_key(|name| (name.epoch, name.root_id));
         let (whole, partial) = names.into_iter().partition(|name| holdings.iter().all(|(_, held)| held.contains(name)));
-        let empty = holdings.into_iter().filter(|(_, held)| held.is_empty()).map(|(kind, _)| kind).collect();
-        Ok(Survey { whole, partial, empty })
+        Ok(Survey { whole, partial, components: holdings })
     }
 
     /// Derives a whole root; `None` if a component does not hold it.
@@ -164,7 +177,10 @@ mod tests {
         assert_ne!(one.derive(made.name).unwrap().unwrap().top.expose(), made.top.expose(), "one component is not the root");
         part(&dir.path().join("b")).destroy(made.name.root_id).unwrap();
         assert!(both.derive(made.name).unwrap().is_none());
-        assert_eq!(both.survey().unwrap(), Survey { whole: vec![], partial: vec![made.name], empty: vec!["file"] });
+        let survey = both.survey().unwrap();
+        assert_eq!((&survey.whole, &survey.partial), (&vec![], &vec![made.name]));
+        assert_eq!(survey.empty(), Some(format!("file {}", dir.path().join("b").display()).as_str()));
+        assert_eq!(survey.without(made.name), survey.empty().unwrap());
     }
 
     #[test]
@@ -178,6 +194,7 @@ mod tests {
         part(&dir.path().join("a")).destroy(other.root_id).unwrap();
         assert_eq!(both.survey().unwrap().partial, [other]);
         both.retain(present).unwrap();
-        assert_eq!(both.survey().unwrap(), Survey { whole: vec![present], partial: vec![], empty: vec![] });
+        let survey = both.survey().unwrap();
+        assert_eq!((survey.empty(), &survey.whole, &survey.partial), (None, &vec![present], &vec![]));
     }
 }
