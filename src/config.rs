@@ -301,6 +301,12 @@ impl Config {
         self.dir.join("log")
     }
 
+    /// The log's journal, from which a lost log is made again.
+    #[must_use]
+    pub fn log_journal(&self) -> PathBuf {
+        self.paths.mirror_dir.join("log.journal")
+    }
+
     /// The public key of certificates and checkpoints, beside the signing key.
     #[must_use]
     pub fn public_key_file(&self) -> PathBuf {

@@ -22,6 +22,7 @@ use crate::vault::crypto::random;
 use crate::vault::keys::hygiene;
 
 mod demo;
+pub mod recovery;
 pub mod rooms;
 
 pub use crate::http::tasks::Tasks;

@@ -1,4 +1,4 @@
-//! Asks before what cannot be undone: the name again, or `--yes`.
+//! Asks before what cannot be undone, or replaces something: the name again, or `--yes`.
 
 use std::io::{BufRead, Write};
 
@@ -6,6 +6,11 @@ use super::failure::Failure;
 
 /// Asks for `name` on standard error and reads it from standard input, unless `yes`.
 pub(crate) fn confirm(what: &str, name: &str, yes: bool) -> Result<(), Failure> {
+    confirm_that(&format!("{what}. It cannot be undone"), name, yes)
+}
+
+/// [`confirm`] for what can be undone by hand; `what` says how.
+pub(crate) fn confirm_that(what: &str, name: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -15,7 +20,7 @@ pub(crate) fn confirm(what: &str, name: &str, yes: bool) -> Result<(), Failure> 
 
 fn ask(what: &str, name: &str, input: &mut impl BufRead, prompt: &mut impl Write) -> Result<(), Failure> {
     let broken = |error: std::io::Error| Failure::local(format!("cannot ask: {error}"));
-    write!(prompt, "This {what}. It cannot be undone.\nType \"{}\" to go on: ", super::output::printable(name)).map_err(broken)?;
+    write!(prompt, "This {what}.\nType \"{}\" to go on: ", super::output::printable(name)).map_err(broken)?;
     prompt.flush().map_err(broken)?;
     let mut answer = String::new();
     input.read_line(&mut answer).map_err(broken)?;
@@ -45,7 +50,7 @@ mod tests {
             let mut prompt = Vec::new();
             let result = ask("shreds tenant acme", "acme", &mut answer.as_bytes(), &mut prompt);
             assert_eq!(result.is_ok(), confirmed, "{answer:?}");
-            assert!(String::from_utf8(prompt).unwrap().contains("cannot be undone"));
+            assert!(String::from_utf8(prompt).unwrap().contains("shreds tenant acme"));
         }
     }
 }

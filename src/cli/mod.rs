@@ -24,6 +24,7 @@ mod init;
 mod log;
 mod output;
 mod record;
+mod recover;
 mod rotate;
 mod serve;
 mod shred;
@@ -93,6 +94,9 @@ enum Command {
     Log(log::Command),
     /// End an epoch without a shred: a fresh root, the old one destroyed; with the server stopped.
     Rotate(rotate::Args),
+    /// Make a lost part of a store anew from what holds it too; with the server stopped.
+    #[command(subcommand)]
+    Recover(recover::Command),
     /// Verify every page, header, seal and index row of a store at rest, and its log.
     Check(check::Args),
     /// Examine a store's configuration and machine, and say what to change.
@@ -151,6 +155,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,
             Command::Rotate(args) => rotate::run(args, &mut out).await,
+            Command::Recover(command) => recover::run(&command, &mut out),
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Completions(args) => completions::run(&args, &mut out),

@@ -84,7 +84,7 @@ codes! {
     Internal = 500, "internal", "The server failed", "The log has the reason under the request's id; a repeat with an idempotency key is safe.";
     Busy = 503, "busy", "The server is at its limit", "Repeat it after `Retry-After` seconds.";
     DiskFull = 503, "disk-full", "The disk is full", "Nothing was stored. Reads, deletes and shreds go on while the reserve lasts.";
-    Unavailable = 503, "unavailable", "The server cannot do this now", "Nothing was done. /health/ready and the log tell more.";
+    Unavailable = 503, "unavailable", "The server cannot do this now", "A change may have been made or not: repeat it with an idempotency key. /health/ready and the log tell more.";
     ShuttingDown = 503, "shutting-down", "The server is shutting down", "Repeat it after `Retry-After` seconds.";
 }
 

@@ -22,6 +22,10 @@ impl From<VaultError> for Problem {
             VaultError::Busy => Self::new(Code::Busy),
             VaultError::DiskFull => Self::new(Code::DiskFull).retry_after(60),
             VaultError::Batch { index, source } => Self::from(*source).in_op(index),
+            VaultError::Unavailable(reason) => {
+                error!(reason, "a disk failed");
+                Self::new(Code::Unavailable)
+            }
             VaultError::Internal(reason) => {
                 error!(reason, "operation failed");
                 Self::new(Code::Internal)

@@ -18,7 +18,11 @@ use crate::{
     config::{AuditReads, Config, ConfigError, Custody as CustodySettings, SuiteChoice},
     domain::{Clock, StoreId},
     vault::{
-        audit::note::{NoteError, Signer},
+        audit::{
+            AuditError,
+            note::{NoteError, Signer},
+            tlog::LogError,
+        },
         crypto::{Suite, random},
         keys::{Custody, CustodyError, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
         ops::{Vault, VaultError, VaultOptions, VaultParts},
@@ -53,6 +57,12 @@ pub enum RoomError {
         #[source]
         source: CustodyError,
     },
+    /// The log.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// A row of the audit room.
+    #[error("{0}")]
+    Audit(#[from] AuditError),
     /// The key forest: custody and the control store do not belong together.
     #[error("{0}")]
     Keys(#[from] KeysError),
@@ -60,11 +70,16 @@ pub enum RoomError {
     #[error("signing key: {0}")]
     Signer(#[from] NoteError),
     /// The operations.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Vault(#[from] VaultError),
     /// A key of the demonstration, without asking for one.
     #[error("{0} is that of the demonstration, which the whole world has; say --demo to serve it all the same")]
     DemoKeys(&'static str),
+}
+
+/// What the operator is told: here, unlike over HTTP, the text of a fault of the service's own.
+fn told(error: &VaultError) -> String {
+    if let VaultError::Internal(text) | VaultError::Unavailable(text) = error { text.clone() } else { error.to_string() }
 }
 
 /// An open store.
@@ -104,6 +119,7 @@ pub async fn make(config: &Config, clock: Arc<dyn Clock>) -> Result<Zeroizing<St
         signer,
         log_signer: read_signer(config)?,
         log_dir: config.log_dir(),
+        log_journal: config.log_journal(),
         clock,
         options: vault_options(config),
         tasks: tasks.clone(),
@@ -141,6 +157,7 @@ pub async fn open(
         signer: read_signer(config)?,
         log_signer: read_signer(config)?,
         log_dir: config.log_dir(),
+        log_journal: config.log_journal(),
         clock,
         options: vault_options(config),
         tasks,
@@ -159,7 +176,8 @@ pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), RoomError> 
     written.map_err(|source| RoomError::File { path: path.to_path_buf(), source })
 }
 
-fn read_signer(config: &Config) -> Result<Signer, RoomError> {
+/// The key of certificates and checkpoints.
+pub(super) fn read_signer(config: &Config) -> Result<Signer, RoomError> {
     let path = &config.paths.signing_key_file;
     let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| RoomError::File { path: path.clone(), source })?;
     Ok(Signer::parse(&text)?)
@@ -177,7 +195,8 @@ fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result
     config.custody.iter().map(open).collect()
 }
 
-fn engine(config: &Config) -> EmbeddedOptions {
+/// Where the engine's parts lie, and its bounds.
+pub(super) fn engine(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         block_cache_bytes: usize::try_from(config.cache.blocks_len_bytes).unwrap_or(usize::MAX),
         reserve_bytes: config.store.reserve_len_bytes,

@@ -95,6 +95,16 @@ impl Audit {
         Ok(index)
     }
 
+    /// [`Audit::publish`] for a leaf of which it is not known whether it is in the log.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`].
+    pub async fn publish_if_missing(&self, leaf: &[u8]) -> Result<u64, AuditError> {
+        let index = self.0.log.append_missing(vec![leaf.to_vec()]).await?.first().copied().ok_or(LogError::Closed)?;
+        self.clear_outbox(&[merkle::leaf_hash(leaf)]).await?;
+        Ok(index)
+    }
+
     /// What is served at `/log/<path>`; `None` is not found.
     ///
     /// # Errors
@@ -180,8 +190,23 @@ impl Audit {
         }
     }
 
+    /// Every leaf of the log that control does not know of waits in its outbox. If one does not, control is an old copy:
+    /// what was revoked or shredded since would come back.
+    pub(super) async fn hold_control_against_log(&self, known: Option<(u64, Hash)>) -> Result<(), AuditError> {
+        let known = known.map_or(0, |(size, _)| size);
+        let (size, beyond) = self.0.log.read(move |log| (log.head().size, log.leaf_hashes(known))).await?;
+        for hash in beyond? {
+            if self.0.store.get(Space::Control, &schema::log_outbox(&hash)).await?.is_none() {
+                return Err(LogError::ControlBehind { size, known }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves are in the log: says so in the control store, with the log's new head.
     async fn clear_outbox(&self, leaves: &[Hash]) -> Result<(), AuditError> {
+        // One after the other, so that the head in control never goes back.
+        let _one_at_a_time = self.0.clearing.lock().await;
         let (size, root) = self.0.log.read(|log| (log.head().size, log.head().root)).await?;
         let mut writes: Vec<Write> =
             leaves.iter().map(|leaf| Write::Delete { space: Space::Control, key: schema::log_outbox(leaf) }).collect();
@@ -248,9 +273,18 @@ impl Audit {
     }
 }
 
-/// The log's size and root as the control store knows them.
-pub(super) async fn known_log_head(store: &dyn Store) -> Result<Option<(u64, Hash)>, AuditError> {
-    let Some(row) = store.get(Space::Control, &schema::setting(LOG_HEAD)).await? else { return Ok(None) };
+/// The key of the control store's row with the log's head.
+#[must_use]
+pub fn log_head_key() -> Bytes {
+    schema::setting(LOG_HEAD)
+}
+
+/// The log's size and root as the control store knows them, from its row.
+///
+/// # Errors
+/// [`AuditError::Damaged`].
+pub fn known_log_head(row: Option<&Bytes>) -> Result<Option<(u64, Hash)>, AuditError> {
+    let Some(row) = row else { return Ok(None) };
     let (size, root) = row.split_first_chunk::<8>().ok_or(AuditError::Damaged(LOG_HEAD))?;
     Ok(Some((u64::from_be_bytes(*size), root.try_into().map_err(|_| AuditError::Damaged(LOG_HEAD))?)))
 }

@@ -20,6 +20,7 @@ pub mod entry;
 mod error;
 mod fields;
 pub mod heads;
+pub mod journal;
 pub mod leaf;
 mod log_thread;
 pub mod merkle;
@@ -37,8 +38,8 @@ mod tests;
 
 pub use action::{Action, Reason, Role};
 pub use chain::Trail;
-pub use checkpoints::LostTail;
+pub use checkpoints::{LostTail, known_log_head, log_head_key};
 pub use entry::{Entry, Gap, Outcome, PurposeToken, Target};
 pub use error::AuditError;
 pub use reader::{TrailEntry, TrailPage};
-pub use writer::{Audit, AuditOptions, PendingReceipt};
+pub use writer::{Audit, AuditOptions, LogPlace, PendingReceipt};

@@ -157,7 +157,16 @@ impl Site {
 
     pub(super) async fn try_open(&self) -> Result<(Audit, Vec<LostTail>), AuditError> {
         let clock = Arc::new(self.clock.clone());
-        Audit::open(self.store.clone(), self.forest.clone(), STORE, clock, &self.dir.path().join("log"), Self::signer(), self.options).await
+        Audit::open(
+            self.store.clone(),
+            self.forest.clone(),
+            STORE,
+            clock,
+            self.dir.path().join("log").as_path(),
+            Self::signer(),
+            self.options,
+        )
+        .await
     }
 
     pub(super) async fn open(&self) -> Audit {

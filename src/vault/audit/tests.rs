@@ -493,7 +493,7 @@ async fn chains_stay_whole_through_the_engines_groups_and_a_restart() {
     let forest = Forest::create(ground(store.clone()), ForestOptions::default()).await.unwrap();
     let unit = forest.make_unit(TenantNo::SYSTEM).await.unwrap();
     let log = dir.path().join("log");
-    let open = |store, forest| Audit::open(store, forest, STORE, clock.clone(), &log, Site::signer(), AuditOptions::default());
+    let open = |store, forest| Audit::open(store, forest, STORE, clock.clone(), log.as_path(), Site::signer(), AuditOptions::default());
     let (audit, _) = open(store.clone(), forest).await.unwrap();
     let worker = |number: u8| {
         let (audit, store) = (audit.clone(), store.clone());

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     checkpoint::{Checkpoint, LogProof, ProofError},
+    journal::Journal,
     merkle::{self, Hash},
     note::{NoteError, Signer, Verifier},
     tiles::{self, LEVELS, Resource, Tile, TileFiles, TileTree, WIDTH},
@@ -25,14 +26,24 @@ pub const MAX_LEAF_LEN_BYTES: usize = 65_535;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log has fewer leaves than a checkpoint promised; names what is missing.
-    #[error("log is shorter than its last checkpoint: {0}")]
+    #[error("log-shorter: the log is shorter than its last checkpoint: {0}; put the present one back, or run lethe recover log")]
     Shorter(String),
     /// The log is not the one whose head the control store knows.
-    #[error("log contradicts the head known to the control store")]
+    #[error("log-forked: the log contradicts what the control store or its journal knows of it")]
     Forked,
     /// A file does not hold what it must; names it.
-    #[error("log is damaged: {0}")]
+    #[error("log-damaged: {0}")]
     Damaged(String),
+    /// The log has leaves that the control store neither knows nor still keeps for it.
+    #[error(
+        "control-behind-log: the log has {size} leaves, the control store knows of {known}: it is an old copy; put today's mirror back, then run lethe recover control"
+    )]
+    ControlBehind {
+        /// Leaves of the log.
+        size: u64,
+        /// Leaves that control knows.
+        known: u64,
+    },
     /// The checkpoint is not signed by the store's key, or of another log.
     #[error("log {0}")]
     Checkpoint(#[from] ProofError),
@@ -62,6 +73,7 @@ pub struct Log {
     note: String,
     bundle: Vec<u8>,
     edges: Vec<Vec<u8>>,
+    journal: Option<Journal>,
     failed: bool,
 }
 
@@ -78,11 +90,47 @@ impl Log {
             None => return Err(LogError::Shorter("checkpoint".into())),
         };
         check_known(&files, &head, known)?;
-        let mut log = Self { files, signer, head, note, bundle: Vec::new(), edges: Vec::new(), failed: false };
+        let mut log = Self { files, signer, head, note, bundle: Vec::new(), edges: Vec::new(), journal: None, failed: false };
         log.check_present()?;
         log.load_edges()?;
         log.drop_beyond()?;
         Ok(log)
+    }
+
+    /// [`Log::open`], with every leaf in a journal besides, from which [`rebuild`](super::journal::rebuild) makes a lost log anew.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; [`LogError::Shorter`] too if the journal has more leaves.
+    pub fn open_with_journal(dir: &Path, journal: &Path, signer: Signer, known: Option<(u64, Hash)>) -> Result<Self, LogError> {
+        let mut log = Self::open(dir, signer, known)?;
+        let mut bundle: (Option<u64>, Vec<u8>) = (None, Vec::new());
+        let journal = Journal::open(journal, log.head.size, |index| {
+            let (number, at) = (index >> 8, usize::try_from(index & 0xff).unwrap_or(usize::MAX));
+            if bundle.0 != Some(number) {
+                let (last, edge_width) = tiles::edge(None, log.head.size);
+                bundle = (Some(number), log.must_read(None, number, if number == last { edge_width } else { WIDTH })?);
+            }
+            Ok(tiles::bundle_entries(&bundle.1).and_then(|entries| entries.get(at).map(|leaf| leaf.to_vec())))
+        })?;
+        log.journal = Some(journal);
+        Ok(log)
+    }
+
+    /// The hashes of the leaves from `first` on, in order.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] or [`LogError::Damaged`].
+    pub fn leaf_hashes(&self, first: u64) -> Result<Vec<Hash>, LogError> {
+        let mut hashes = Vec::new();
+        let (last, edge_width) = tiles::edge(Some(0), self.head.size);
+        for index in first >> 8..=last {
+            let width = if index == last { edge_width } else { WIDTH };
+            if width > 0 {
+                let skipped = if index == first >> 8 { usize::try_from(first & 0xff).unwrap_or(usize::MAX) } else { 0 };
+                hashes.extend(tiles::tile_hashes(&self.must_read(Some(0), index, width)?).into_iter().skip(skipped));
+            }
+        }
+        Ok(hashes)
     }
 
     /// The signed checkpoint.
@@ -118,6 +166,8 @@ impl Log {
         let head = Checkpoint { origin: self.head.origin.clone(), size, root };
         let note = head.sign(&self.signer)?;
         write_durable(&self.files.0.join("checkpoint"), note.as_bytes())?;
+        // Nobody has seen the checkpoint yet: what is shown can be made again from the journal.
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(leaves))?;
         (self.head, self.note, self.failed) = (head, note, false);
         self.drop_narrower(first);
         Ok(first)
@@ -368,6 +418,12 @@ pub fn verify_log(dir: &Path, verifier: &Verifier, earlier: &[&str], leaves: &[&
         check_known(&files, &head, Some((old.size, old.root)))?;
     }
     Ok(LogReport { head, found })
+}
+
+/// [`verify_log`], and against the head that the control store knows.
+pub(super) fn verify_rebuilt(dir: &Path, verifier: &Verifier, known: Option<(u64, Hash)>) -> Result<(), LogError> {
+    let report = verify_log(dir, verifier, &[], &[])?;
+    check_known(&TileFiles(dir.to_owned()), &report.head, known)
 }
 
 /// A bundle's entries hashed, held against the tile of level 0.

@@ -46,6 +46,21 @@ impl Default for AuditOptions {
     }
 }
 
+/// Where the log lies.
+#[derive(Debug, Clone, Copy)]
+pub struct LogPlace<'a> {
+    /// Its tiles and checkpoint.
+    pub dir: &'a Path,
+    /// Its journal, beside the mirror; `None` keeps none.
+    pub journal: Option<&'a Path>,
+}
+
+impl<'a> From<&'a Path> for LogPlace<'a> {
+    fn from(dir: &'a Path) -> Self {
+        Self { dir, journal: None }
+    }
+}
+
 /// The chains in memory.
 type Chains = HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>;
 
@@ -67,6 +82,8 @@ pub(super) struct Inner {
     loading: tokio::sync::Mutex<()>,
     /// The number of the last checkpoint; held while one is made.
     pub(super) mark: tokio::sync::Mutex<u64>,
+    /// Held while the log's head is written into control.
+    pub(super) clearing: tokio::sync::Mutex<()>,
     /// Lost tails that are not stated yet: no checkpoint may hide them.
     pub(super) unstated: AtomicUsize,
 }
@@ -99,19 +116,25 @@ impl Audit {
         forest: Forest,
         store_id: StoreId,
         clock: Arc<dyn Clock>,
-        log_dir: &Path,
+        log: impl Into<LogPlace<'_>>,
         signer: Signer,
         options: AuditOptions,
     ) -> Result<(Self, Vec<LostTail>), AuditError> {
-        let known = checkpoints::known_log_head(store.as_ref()).await?;
-        let log = LogThread::start(Log::open(log_dir, signer, known)?)?;
+        let known = checkpoints::known_log_head(store.get(Space::Control, &checkpoints::log_head_key()).await?.as_ref())?;
+        let log = match log.into() {
+            LogPlace { dir, journal: Some(journal) } => Log::open_with_journal(dir, journal, signer, known)?,
+            LogPlace { dir, journal: None } => Log::open(dir, signer, known)?,
+        };
+        let log = LogThread::start(log)?;
         let start = forest.lease(LeaseKind::AuditWriter).await?;
         let mark = checkpoints::control_mark(store.as_ref()).await?;
         let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
         let chains = Mutex::new(Chains::new());
-        let (mark, loading) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()));
+        let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
         let unstated = AtomicUsize::new(lost.len());
-        let audit = Self(Arc::new(Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, unstated }));
+        let audit =
+            Self(Arc::new(Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unstated }));
+        audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;
         Ok((audit, lost))
     }

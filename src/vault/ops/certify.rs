@@ -31,11 +31,11 @@ impl Vault {
     /// Certifies an order whose keys are gone, and logs the certificate. Repeated after a crash, it ends in the same
     /// certificate: the first one that was committed.
     pub(super) async fn certify(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<(), VaultError> {
-        let note = match self.inner.store.get(Space::Control, &schema::certificate(id)).await? {
-            Some(note) => note,
-            None => self.issue(id, row, reports).await?,
+        match self.inner.store.get(Space::Control, &schema::certificate(id)).await? {
+            // Issued before a crash or a failure, after which the leaf may be in the log or not.
+            Some(note) => self.inner.audit.publish_if_missing(&note).await?,
+            None => self.inner.audit.publish(&self.issue(id, row, reports).await?).await?,
         };
-        self.inner.audit.publish(&note).await?;
         // Should this be lost in a crash, the next start finds the leaf in the log and says so again.
         let done = Commit {
             checks: Vec::new(),

@@ -54,6 +54,10 @@ pub enum VaultError {
     /// The disk is full; nothing was done.
     #[error("disk full")]
     DiskFull,
+    /// A disk failed, of the store, its mirror or custody: whether it was done is known after the next start. The text is for
+    /// the log alone.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
     /// One operation of a batch failed and nothing was done.
     #[error("operation {index} failed")]
     Batch {
@@ -166,7 +170,8 @@ impl From<StoreError> for VaultError {
         match error {
             StoreError::Busy | StoreError::Conflict(_) | StoreError::Closed => Self::Busy,
             StoreError::DiskFull => Self::DiskFull,
-            StoreError::Io(_) | StoreError::Damaged(_) | StoreError::Invalid(_) => Self::Internal(error.to_string()),
+            StoreError::Io(_) => Self::Unavailable(error.to_string()),
+            StoreError::Damaged(_) | StoreError::Invalid(_) => Self::Internal(error.to_string()),
         }
     }
 }
@@ -176,13 +181,10 @@ impl From<KeysError> for VaultError {
         match error {
             KeysError::Store(error) => error.into(),
             KeysError::Shredded => Self::Shredded { certificate: None },
-            KeysError::Custody(_)
-            | KeysError::Unknown
-            | KeysError::TooMany
-            | KeysError::Damaged(_)
-            | KeysError::Restart
-            | KeysError::SelfCheck(_)
-            | KeysError::Start(_) => Self::Internal(error.to_string()),
+            KeysError::Custody(_) | KeysError::Restart => Self::Unavailable(error.to_string()),
+            KeysError::Unknown | KeysError::TooMany | KeysError::Damaged(_) | KeysError::SelfCheck(_) | KeysError::Start(_) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

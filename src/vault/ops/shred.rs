@@ -450,7 +450,7 @@ impl Vault {
             self.in_tenant::<ShredRead>(caller, tenant).await?;
         }
         let mut row = row.ok_or(VaultError::NotFound(Missing::Shred))?;
-        if let Some(wait) = wait.filter(|_| row.progress != Progress::Done) {
+        if let Some(wait) = wait {
             self.inner.shredder.wait(id, wait).await;
             row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
         }
@@ -465,6 +465,12 @@ impl Vault {
     /// [`VaultError::NotFound`] if there is none (yet).
     pub async fn certificate(&self, id: ShredId) -> Result<Bytes, VaultError> {
         self.inner.store.get(Space::Control, &schema::certificate(id)).await?.ok_or(VaultError::NotFound(Missing::Shred))
+    }
+
+    /// Whether an order is done: its certificate is issued, and in the log.
+    pub(super) async fn is_done(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
+        let pending = self.inner.store.get(Space::Control, &schema::pending_shred(id)).await?;
+        Ok(row.progress == Progress::Done && pending.is_none())
     }
 
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
@@ -485,7 +491,7 @@ impl Vault {
         }
         Ok(ShredView {
             id,
-            done: row.progress == Progress::Done,
+            done: self.is_done(id, row).await?,
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.map(Timestamp),

@@ -83,7 +83,10 @@ impl Queue {
         let until_done = async {
             loop {
                 changes.borrow_and_update();
-                let done = vault.shred_row(id).await.ok().flatten().is_none_or(|row| row.progress == Progress::Done);
+                let done = match vault.shred_row(id).await {
+                    Ok(Some(row)) => vault.is_done(id, &row).await.unwrap_or(true),
+                    Ok(None) | Err(_) => true,
+                };
                 if done || changes.changed().await.is_err() {
                     return;
                 }

@@ -16,7 +16,7 @@ use crate::{
     authn::{Narrowing, Role, TokenKind},
     domain::{Clock, ShredId, StoreId, TenantName, TenantNo},
     vault::{
-        audit::{Audit, AuditOptions, LostTail, Trail, note::Signer},
+        audit::{Audit, AuditOptions, LogPlace, LostTail, Trail, note::Signer},
         keys::Forest,
         store::{
             Commit, Durability, Space, Store, Urgency, Write,
@@ -39,6 +39,8 @@ pub struct VaultParts {
     pub log_signer: Signer,
     /// Where the log's tiles are.
     pub log_dir: PathBuf,
+    /// The log's journal, beside the mirror: what a lost log is made again from.
+    pub log_journal: PathBuf,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What an operator can set.
@@ -118,10 +120,11 @@ impl Vault {
     }
 
     async fn assemble(parts: VaultParts) -> Result<(Self, Receiver<ShredId>, Vec<LostTail>), VaultError> {
-        let VaultParts { store_id, store, forest, signer, log_signer, log_dir, clock, options, tasks, stop: _ } = parts;
+        let VaultParts { store_id, store, forest, signer, log_signer, log_dir, log_journal, clock, options, tasks, stop: _ } = parts;
         let audit_options = AuditOptions { suite: options.suite, ..AuditOptions::default() };
+        let place = LogPlace { dir: &log_dir, journal: Some(&log_journal) };
         let (audit, lost) =
-            Audit::open(Arc::clone(&store), forest.clone(), store_id, Arc::clone(&clock), &log_dir, log_signer, audit_options).await?;
+            Audit::open(Arc::clone(&store), forest.clone(), store_id, Arc::clone(&clock), place, log_signer, audit_options).await?;
         let (shredder, orders) = Queue::new();
         let reclaim = tokio::sync::Notify::new();
         let directory = Directory::new();

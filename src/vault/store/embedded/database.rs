@@ -110,7 +110,12 @@ impl Rocks {
         let damaged = |detail| OpenError::Damaged { database: which.name(), detail };
         // RocksDB would leave an empty directory behind.
         if !create && !path.join("CURRENT").exists() {
-            return Err(damaged(format!("there is no database at {}", path.display())));
+            let is_empty = std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
+            return Err(if is_empty {
+                OpenError::DatabaseMissing { database: which.name(), path: path.to_owned() }
+            } else {
+                damaged(format!("{} is missing", path.join("CURRENT").display()))
+            });
         }
         let families = [OWN].into_iter().chain(which.spaces().map(family));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(options, cache)));

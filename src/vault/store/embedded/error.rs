@@ -28,7 +28,9 @@ pub enum OpenError {
     #[error("foreign-store: {0} belongs to another store")]
     Foreign(&'static str),
     /// The control store is older than the data store has seen: an old copy was put back.
-    #[error("control-behind-data: control store is at {control}, data store has seen {data}; rebuild the control store from its mirror")]
+    #[error(
+        "control-behind-data: control store is at {control}, data store has seen {data}; put today's mirror back if it is old too, then run lethe recover control"
+    )]
     ControlBehindData {
         /// The control store's sequence number.
         control: u64,
@@ -36,7 +38,7 @@ pub enum OpenError {
         data: u64,
     },
     /// The control store is older than its mirror: it was lost or an old copy was put back.
-    #[error("control-behind-mirror: control store is at {control}, its mirror at {mirror}; rebuild the control store from its mirror")]
+    #[error("control-behind-mirror: control store is at {control}, its mirror at {mirror}; run lethe recover control")]
     ControlBehindMirror {
         /// The control store's sequence number.
         control: u64,
@@ -44,13 +46,15 @@ pub enum OpenError {
         mirror: u64,
     },
     /// Control store and mirror took different ways from a common past.
-    #[error("mirror-diverged: control store and mirror differ at {0}: one of them is a copy that was written to elsewhere")]
+    #[error(
+        "mirror-diverged: control store and mirror differ at {0}: one of them is a copy that was written to elsewhere; find out which, then run lethe recover control or lethe recover mirror"
+    )]
     MirrorDiverged(u64),
     /// There is no mirror.
-    #[error("mirror-missing: no mirror at {0}; if its disk is lost for good, make a new one from the control store")]
+    #[error("mirror-missing: no mirror at {0}; if its disk is lost for good, run lethe recover mirror")]
     MirrorMissing(PathBuf),
     /// The mirror is damaged before its end.
-    #[error("mirror-damaged: {path} at byte {offset}: {detail}")]
+    #[error("mirror-damaged: {path} at byte {offset}: {detail}; if the control store opens, run lethe recover mirror")]
     MirrorDamaged {
         /// The file.
         path: PathBuf,
@@ -58,6 +62,17 @@ pub enum OpenError {
         offset: u64,
         /// What is wrong.
         detail: &'static str,
+    },
+    /// A database is not there at all.
+    #[error(
+        "{database}-missing: there is no database at {path}; {}",
+        if *.database == "control" { "run lethe recover control" } else { "put back a backup of it, of any date" }
+    )]
+    DatabaseMissing {
+        /// `control` or `data`.
+        database: &'static str,
+        /// Where it should be.
+        path: PathBuf,
     },
     /// A database is damaged.
     #[error("{database}-damaged: {detail}")]
@@ -92,6 +107,10 @@ impl OpenError {
             Self::MirrorDiverged(_) => "mirror-diverged",
             Self::MirrorMissing(_) => "mirror-missing",
             Self::MirrorDamaged { .. } => "mirror-damaged",
+            Self::DatabaseMissing { database, .. } => match database.as_bytes() {
+                b"control" => "control-missing",
+                _ => "data-missing",
+            },
             Self::Damaged { database, .. } => match database.as_bytes() {
                 b"control" => "control-damaged",
                 _ => "data-damaged",

@@ -47,11 +47,21 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use self::{error::OpenError, open::Rebuilt, options::EmbeddedOptions, reserve::Health, stats::Stats};
+pub use self::{
+    error::OpenError,
+    open::{Rebuilt, Standing},
+    options::EmbeddedOptions,
+    reserve::Health,
+    stats::Stats,
+};
 
 /// A scan of at most so many rows is tried inline.
 const INLINE_SCAN_ROWS: usize = 256;
 const COMPACTIONS_WAITING: usize = 64;
+
+/// A store that no other process can open.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "held until dropped")] DirLock);
 
 /// An open store. Closed by [`Embedded::close`] or when dropped.
 pub struct Embedded {
@@ -118,6 +128,22 @@ impl Embedded {
         Ok(Arc::new(Self { store_id: states.store_id, shared, queue, readers, compactor, committer, lock: Mutex::new(Some(lock)) }))
     }
 
+    /// Where the parts of a store stand, offline: what a recovery is decided by.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is no store, or another process has it open.
+    pub fn standing(options: &EmbeddedOptions) -> Result<Standing, OpenError> {
+        open::standing(options)
+    }
+
+    /// Keeps other processes away from a store that is not open, until the hold is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`].
+    pub fn hold(options: &EmbeddedOptions) -> Result<Hold, OpenError> {
+        DirLock::take(&options.dir).map(Hold)
+    }
+
     /// Rebuilds a lost or rolled-back control store from its mirror, offline. The old one is moved aside.
     ///
     /// # Errors
@@ -126,11 +152,11 @@ impl Embedded {
         open::rebuild_control(options)
     }
 
-    /// Makes a lost mirror anew from the control store, offline. Returns the control store's sequence number.
+    /// Makes a lost mirror anew from the control store, offline; one that is there is moved aside.
     ///
     /// # Errors
     /// [`OpenError`], above all those of the databases.
-    pub fn rebuild_mirror_from_control(options: &EmbeddedOptions) -> Result<u64, OpenError> {
+    pub fn rebuild_mirror_from_control(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
         open::rebuild_mirror(options)
     }
 

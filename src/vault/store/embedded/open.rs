@@ -98,6 +98,13 @@ fn open_control(options: &EmbeddedOptions, cache: &Cache) -> Result<(Rocks, Stor
     Ok((control, store_id, state))
 }
 
+fn data_state(data: &Rocks) -> Result<DataState, OpenError> {
+    let row = own_row::<16>(data, Database::Data, "state")?;
+    let (seen, batches) = row.split_at(8);
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
+    Ok(DataState { control_seq: number(seen), batches: number(batches) })
+}
+
 /// Opens both databases and compares what they say of themselves and each other.
 pub(super) fn open_pair(options: &EmbeddedOptions, cache: &Cache) -> Result<(Pair, States), OpenError> {
     let (control, store_id, state) = open_control(options, cache)?;
@@ -105,10 +112,7 @@ pub(super) fn open_pair(options: &EmbeddedOptions, cache: &Cache) -> Result<(Pai
     if check_identity(&data, Database::Data)? != store_id {
         return Err(OpenError::Foreign("the data store"));
     }
-    let control_seq = own_row::<16>(&data, Database::Data, "state")?;
-    let (seen, batches) = control_seq.split_at(8);
-    let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
-    let data_state = DataState { control_seq: number(seen), batches: number(batches) };
+    let data_state = data_state(&data)?;
     if data_state.control_seq > state.seq {
         return Err(OpenError::ControlBehindData { control: state.seq, data: data_state.control_seq });
     }
@@ -184,14 +188,14 @@ pub(super) fn create(options: &EmbeddedOptions, store_id: StoreId) -> Result<(),
     std::fs::File::open(&path).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&options.dir)).map_err(at(path.display()))
 }
 
-/// What a rebuilt control store holds.
+/// What a rebuilt control store or mirror holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Rows taken from the mirror.
+    /// Rows taken over.
     pub rows: usize,
     /// The number of the last control batch.
     pub control_seq: u64,
-    /// Where the old control store lies now, if there was one.
+    /// Where the old one lies now, if there was one.
     pub moved_to: Option<PathBuf>,
 }
 
@@ -225,12 +229,39 @@ pub(super) fn rebuild_control(options: &EmbeddedOptions) -> Result<Rebuilt, Open
     Ok(Rebuilt { rows: restored.rows.len(), control_seq: restored.seq, moved_to })
 }
 
-fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+/// Where the parts of a store stand, by control batches; `None` for one that does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The control store.
+    pub control: Option<u64>,
+    /// Its mirror.
+    pub mirror: Option<u64>,
+    /// What the data store has seen of control.
+    pub data: Option<u64>,
+}
+
+/// Looks how far each part is, offline.
+pub(super) fn standing(options: &EmbeddedOptions) -> Result<Standing, OpenError> {
+    check_format(options)?;
+    let _lock = DirLock::take(&options.dir)?;
+    let cache = Cache::new_lru_cache(1024 * 1024);
+    let data = Rocks::open(&options.data_dir(), Database::Data, options, &cache, false);
+    Ok(Standing {
+        control: open_control(options, &cache).ok().map(|(_, _, state)| state.seq),
+        mirror: mirror::state(&options.mirror_dir).ok().map(|state| state.seq),
+        data: data.and_then(|data| data_state(&data)).ok().map(|state| state.control_seq),
+    })
+}
+
+/// Moves a file or directory out of the way, to the first free name `X.replaced-N`.
+pub(super) fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     if !dir.try_exists().map_err(at(dir.display()))? {
         return Ok(None);
     }
     for number in 1_u32.. {
-        let target = dir.with_extension(format!("replaced-{number}"));
+        let mut target = dir.as_os_str().to_owned();
+        target.push(format!(".replaced-{number}"));
+        let target = PathBuf::from(target);
         if !target.try_exists().map_err(at(target.display()))? {
             std::fs::rename(dir, &target).map_err(at(target.display()))?;
             return Ok(Some(target));
@@ -239,12 +270,14 @@ fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     Ok(None)
 }
 
-/// Makes the mirror anew from the control store, where its disk is lost. A mirror that is there is replaced.
-pub(super) fn rebuild_mirror(options: &EmbeddedOptions) -> Result<u64, OpenError> {
+/// Makes the mirror anew from the control store, where its disk is lost. A mirror that is there is moved aside.
+pub(super) fn rebuild_mirror(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
     check_format(options)?;
     let _lock = DirLock::take(&options.dir)?;
     let cache = Cache::new_lru_cache(8 * 1024 * 1024);
     let (pair, states) = open_pair(options, &cache)?;
-    mirror::recreate(&options.mirror_dir, states.store_id, states.control, pair.control.rows())?;
-    Ok(states.control.seq)
+    let mut rows = 0_usize;
+    let counted = pair.control.rows().inspect(|_| rows = rows.saturating_add(1));
+    let moved_to = mirror::recreate(&options.mirror_dir, states.store_id, states.control, counted)?;
+    Ok(Rebuilt { rows, control_seq: states.control.seq, moved_to })
 }

@@ -27,6 +27,7 @@ use super::{
     super::{Row, Space, Write},
     error::{OpenError, at},
     lock::DirLock,
+    open::move_aside,
     options::sync_dir,
 };
 
@@ -120,16 +121,24 @@ pub(super) fn create(dir: &Path, store_id: StoreId) -> Result<(), OpenError> {
     write_snapshot(dir, store_id, State::EMPTY, std::iter::empty()).map_err(at(path.display()))
 }
 
-/// Makes a mirror anew from all rows of the control store.
+/// Makes a mirror anew from all rows of the control store; where the old one lies now, if there was one.
 pub(super) fn recreate(
     dir: &Path,
     store_id: StoreId,
     state: State,
     rows: impl Iterator<Item = io::Result<(Space, Row)>>,
-) -> Result<(), OpenError> {
+) -> Result<Option<PathBuf>, OpenError> {
     std::fs::create_dir_all(dir).map_err(at(dir.display()))?;
     let _lock = DirLock::take(dir)?;
-    write_snapshot(dir, store_id, state, rows).map_err(at(dir.display()))
+    stage_snapshot(dir, store_id, state, rows).map_err(at(dir.display()))?;
+    let moved_to = move_aside(&log_path(dir))?;
+    publish_snapshot(dir).map_err(at(dir.display()))?;
+    Ok(moved_to)
+}
+
+/// Where the mirror in a directory stands; all of it is proven.
+pub(super) fn state(dir: &Path) -> Result<State, OpenError> {
+    Ok(read::read(&log_path(dir), |_, body| frame::take_writes(body).map(drop))?.state)
 }
 
 impl Mirror {

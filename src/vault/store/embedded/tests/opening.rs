@@ -191,7 +191,7 @@ async fn a_lost_control_store_is_rebuilt_row_for_row() {
     let before = rows(&store);
     store.close();
     fs::remove_dir_all(fixture.options().control_dir()).unwrap();
-    assert_refused(&fixture, "control-damaged");
+    assert_refused(&fixture, "control-missing");
     let rebuilt = Embedded::rebuild_control_from_mirror(&fixture.options()).unwrap();
     assert_eq!((rebuilt.rows, rebuilt.moved_to), (before.len(), None));
     assert_eq!(rows(&fixture.open()), before);
@@ -203,7 +203,7 @@ async fn a_lost_mirror_is_refused_and_made_anew_from_control() {
     filled(&fixture).await;
     fs::remove_dir_all(&fixture.options().mirror_dir).unwrap();
     assert_refused(&fixture, "mirror-missing");
-    assert_eq!(Embedded::rebuild_mirror_from_control(&fixture.options()).unwrap(), 20);
+    assert_eq!(Embedded::rebuild_mirror_from_control(&fixture.options()).unwrap().control_seq, 20);
     let store = fixture.open();
     assert_eq!(store.sync_mirror().await, Ok(()));
     store.close();

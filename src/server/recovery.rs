@@ -1,0 +1,96 @@
+//! A lost part of a store made anew from what holds it too, offline: the control store from its mirror, the mirror from
+//! control, the log from its journal. What is there is moved aside, never written over.
+
+use std::path::PathBuf;
+
+use super::rooms::{RoomError, engine, read_signer};
+use crate::{
+    config::Config,
+    vault::{
+        audit::{journal, known_log_head, log_head_key, tlog::Log},
+        store::{
+            Space,
+            embedded::{Embedded, Standing, mirror},
+        },
+    },
+};
+
+/// What can be made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The control store.
+    Control,
+    /// Its mirror.
+    Mirror,
+    /// The log of certificates.
+    Log,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Rows of the control store, commits of the mirror, entries of the log.
+    pub count: u64,
+    /// Where the old part lies now, if there was one.
+    pub moved_to: Option<PathBuf>,
+}
+
+/// Why a part should not be made anew without a second thought; `None` if nothing speaks against it.
+///
+/// # Errors
+/// [`RoomError`]: it cannot be made anew.
+pub fn doubt(config: &Config, part: Part) -> Result<Option<String>, RoomError> {
+    let Standing { control, mirror, data } = Embedded::standing(&engine(config))?;
+    Ok(match part {
+        Part::Control => match (control, mirror, data) {
+            (Some(control), Some(mirror), _) if control >= mirror => {
+                Some(format!("the control store opens, is at {control}, and its mirror at {mirror}: there is nothing to recover"))
+            }
+            (_, Some(mirror), Some(data)) if mirror < data => {
+                Some(format!("the mirror is at {mirror}, the data store has seen {data}: this mirror is an old copy, find today's"))
+            }
+            _ => None,
+        },
+        Part::Mirror => match (control, mirror) {
+            (Some(control), Some(mirror)) if mirror > control => {
+                Some(format!("the mirror is whole, is at {mirror}, and the control store at {control}: recover the control store"))
+            }
+            (Some(_), Some(mirror)) => Some(format!("the mirror is whole and is at {mirror}: there is nothing to recover")),
+            _ => None,
+        },
+        Part::Log => match Log::open_with_journal(&config.log_dir(), &config.log_journal(), read_signer(config)?, log_head(config)?) {
+            Ok(log) => Some(format!("the log is there and has {} entries: there is nothing to recover", log.head().size)),
+            Err(_) => None,
+        },
+    })
+}
+
+/// Makes a part anew.
+///
+/// # Errors
+/// [`RoomError`]: what was there is as it was, or lies aside.
+pub fn recover(config: &Config, part: Part) -> Result<Recovered, RoomError> {
+    let options = engine(config);
+    Ok(match part {
+        Part::Control => {
+            let rebuilt = Embedded::rebuild_control_from_mirror(&options)?;
+            Recovered { count: u64::try_from(rebuilt.rows).unwrap_or(u64::MAX), moved_to: rebuilt.moved_to }
+        }
+        Part::Mirror => {
+            let rebuilt = Embedded::rebuild_mirror_from_control(&options)?;
+            Recovered { count: rebuilt.control_seq, moved_to: rebuilt.moved_to }
+        }
+        Part::Log => {
+            let known = log_head(config)?;
+            let _hold = Embedded::hold(&options)?;
+            let rebuilt = journal::rebuild(&config.log_dir(), &config.log_journal(), read_signer(config)?, known)?;
+            Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
+        }
+    })
+}
+
+/// The log's head as the control store knows it: read from the mirror, its equal, which needs nothing to be opened.
+fn log_head(config: &Config) -> Result<Option<(u64, [u8; 32])>, RoomError> {
+    let rows = mirror::restore(&config.paths.mirror_dir)?.rows;
+    Ok(known_log_head(rows.get(&(Space::Control, log_head_key())))?)
+}

@@ -1,0 +1,184 @@
+//! The log's journal: every leaf in its order, in one file beside the mirror of the control store.
+//!
+//! Tiles and the signed checkpoint are functions of the leaves and the signing key, so a lost log is made again from here
+//! byte by byte ([`rebuild`]). A checkpoint is shown to nobody before its leaves are in the journal; so the journal is never
+//! shorter than a log that was seen, and a log that is shorter than its journal is an old copy.
+//!
+//! `frame = length be32 | leaf | SHA-256(0x00 | leaf) 32`; a torn last frame was never part of a shown checkpoint and is cut.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufReader},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    merkle::{self, Hash},
+    note::Signer,
+    tlog::{Log, LogError, MAX_LEAF_LEN_BYTES},
+};
+
+/// Leaves appended at once by a rebuild.
+const BATCH_LEN: usize = 4_096;
+
+/// The journal, open for appending.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    len: u64,
+    leaves: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a log of `size` leaves, or makes it; brings it up to date with the leaves of `of` from where it ends.
+    ///
+    /// # Errors
+    /// [`LogError::Shorter`] if it has more leaves than the log, [`LogError::Forked`] if it has others.
+    pub(super) fn open(path: &Path, size: u64, mut of: impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError>) -> Result<Self, LogError> {
+        let exists = path.try_exists()?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if !exists {
+            path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+        }
+        let (mut len, mut leaves, mut last) = (0_u64, 0_u64, None);
+        read(&file, |leaf| {
+            len = len.saturating_add(frame_len(leaf));
+            leaves = leaves.saturating_add(1);
+            last = Some(merkle::leaf_hash(leaf));
+            Ok(())
+        })?;
+        if leaves > size {
+            return Err(LogError::Shorter(format!("{size} leaves, its journal has {leaves}")));
+        }
+        if let (Some(index), Some(hash)) = (leaves.checked_sub(1), last)
+            && of(index)?.is_none_or(|leaf| merkle::leaf_hash(&leaf) != hash)
+        {
+            return Err(LogError::Forked);
+        }
+        file.set_len(len)?;
+        let mut journal = Self { file, len, leaves };
+        while journal.leaves < size {
+            let to = size.min(journal.leaves.saturating_add(u64::try_from(BATCH_LEN).unwrap_or(u64::MAX)));
+            let missing = (journal.leaves..to).map(|index| of(index)?.ok_or_else(|| LogError::Shorter(format!("leaf {index}"))));
+            let missing = missing.collect::<Result<Vec<_>, _>>()?;
+            journal.append(&missing.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        }
+        Ok(journal)
+    }
+
+    /// Appends leaves and syncs them.
+    pub(super) fn append(&mut self, leaves: &[&[u8]]) -> io::Result<()> {
+        let mut frames = Vec::new();
+        for leaf in leaves {
+            frames.extend_from_slice(&u32::try_from(leaf.len()).unwrap_or(u32::MAX).to_be_bytes());
+            frames.extend_from_slice(leaf);
+            frames.extend_from_slice(&merkle::leaf_hash(leaf));
+        }
+        self.file.write_all_at(&frames, self.len)?;
+        self.file.sync_data()?;
+        self.len = self.len.saturating_add(u64::try_from(frames.len()).unwrap_or(u64::MAX));
+        self.leaves = self.leaves.saturating_add(u64::try_from(leaves.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+}
+
+fn frame_len(leaf: &[u8]) -> u64 {
+    u64::try_from(leaf.len()).unwrap_or(u64::MAX).saturating_add(36)
+}
+
+/// Hands each whole leaf to `each`, in order, up to a torn end.
+fn read(file: &File, mut each: impl FnMut(&[u8]) -> Result<(), LogError>) -> Result<(), LogError> {
+    let mut input = BufReader::with_capacity(1 << 20, file);
+    loop {
+        let (mut len, mut hash) = ([0; 4], [0; 32]);
+        if !fill(&mut input, &mut len)? {
+            return Ok(());
+        }
+        let len = usize::try_from(u32::from_be_bytes(len)).unwrap_or(usize::MAX);
+        if len > MAX_LEAF_LEN_BYTES {
+            return Ok(());
+        }
+        let mut leaf = vec![0; len];
+        if !fill(&mut input, &mut leaf)? || !fill(&mut input, &mut hash)? || merkle::leaf_hash(&leaf) != hash {
+            return Ok(());
+        }
+        each(&leaf)?;
+    }
+}
+
+/// Fills a buffer; `false` if the end comes first.
+fn fill(input: &mut impl io::Read, buffer: &mut [u8]) -> Result<bool, LogError> {
+    match input.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What [`rebuild`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuiltLog {
+    /// Leaves of the log.
+    pub size: u64,
+    /// Where the old log lies now, if there was one.
+    pub moved_to: Option<PathBuf>,
+}
+
+/// Makes the log in `dir` anew from its journal, offline: tiles and checkpoint are byte by byte what they were. It is made
+/// beside and put in place by a rename; the old one is moved aside. `known` is the head that the control store knows.
+///
+/// # Errors
+/// [`LogError::Shorter`] or [`LogError::Forked`] if the journal is not what control knows: nothing is changed then.
+pub fn rebuild(dir: &Path, journal: &Path, signer: Signer, known: Option<(u64, Hash)>) -> Result<RebuiltLog, LogError> {
+    let fresh = beside(dir, ".new");
+    match std::fs::remove_dir_all(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let file = File::open(journal)?;
+    let verifier = signer.verifier();
+    let mut log = Log::open(&fresh, signer, None)?;
+    let mut waiting: Vec<Vec<u8>> = Vec::new();
+    let flush = |log: &mut Log, waiting: &mut Vec<Vec<u8>>| {
+        let appended = log.append(&waiting.iter().map(Vec::as_slice).collect::<Vec<_>>()).map(drop);
+        waiting.clear();
+        appended
+    };
+    read(&file, |leaf| {
+        waiting.push(leaf.to_vec());
+        if waiting.len() < BATCH_LEN { Ok(()) } else { flush(&mut log, &mut waiting) }
+    })?;
+    flush(&mut log, &mut waiting)?;
+    let size = log.head().size;
+    drop(log);
+    // Read back as anybody would, and held against what control knows.
+    super::tlog::verify_rebuilt(&fresh, &verifier, known)?;
+    let moved_to = move_aside(dir)?;
+    std::fs::rename(&fresh, dir)?;
+    dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+    Ok(RebuiltLog { size, moved_to })
+}
+
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn move_aside(dir: &Path) -> Result<Option<PathBuf>, LogError> {
+    if !dir.try_exists()? {
+        return Ok(None);
+    }
+    for number in 1_u32.. {
+        let target = beside(dir, &format!(".replaced-{number}"));
+        if !target.try_exists()? {
+            std::fs::rename(dir, &target)?;
+            return Ok(Some(target));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;
