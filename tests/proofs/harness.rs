@@ -11,8 +11,11 @@ use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{Clock, CollectionName, CollectionPolicy, RecordKey, RequestId, ShredUnit, StoreId, SubjectId, SystemClock, TenantName},
     vault::{
-        audit::note::Signer,
-        keys::{FileCustody, Forest, ForestOptions, recovery::Ground},
+        audit::{
+            journal::{self, RebuiltLog},
+            note::{Signer, Verifier},
+        },
+        keys::{Custody, FileCustody, Forest, ForestOptions, recovery::Ground},
         ops::{
             Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault, VaultError,
             VaultOptions, VaultParts,
@@ -30,6 +33,8 @@ pub(crate) struct Place {
     pub(crate) options: VaultOptions,
     /// Skips syncing: for tests that kill nothing.
     pub(crate) unsynced: bool,
+    /// The components of custody, by their paths.
+    components: Vec<&'static str>,
 }
 
 /// A store in use.
@@ -41,7 +46,7 @@ pub(crate) struct Open {
     tasks: TaskTracker,
 }
 
-const STORE: StoreId = StoreId([7; 16]);
+pub(crate) const STORE: StoreId = StoreId([7; 16]);
 const SEED: [u8; 32] = [9; 32];
 
 impl Place {
@@ -52,16 +57,23 @@ impl Place {
 
     /// The same with a suite or other options, and perhaps without syncing.
     pub(crate) async fn make_with(options: VaultOptions, unsynced: bool) -> Self {
+        Self::make_of(options, unsynced, vec!["custody/root"]).await
+    }
+
+    /// The same with these components of custody.
+    pub(crate) async fn make_of(options: VaultOptions, unsynced: bool, components: Vec<&'static str>) -> Self {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
-        let mut place = Self { root, operator: String::new(), options, unsynced };
+        let mut place = Self { root, operator: String::new(), options, unsynced, components };
         std::fs::create_dir(place.path("log")).unwrap();
         std::fs::create_dir(place.path("custody")).unwrap();
         Embedded::create(&place.options(), STORE).unwrap();
-        FileCustody::create(&place.path("custody/root"), STORE).unwrap();
+        for component in &place.components {
+            FileCustody::create(&place.path(component), STORE).unwrap();
+        }
         let store = Embedded::open(place.options(), Arc::new(SystemClock)).unwrap();
-        let forest = Forest::create(place.ground(&store), ForestOptions::default()).await.unwrap();
+        let forest = Forest::create(place.ground(&store).unwrap(), ForestOptions::default()).await.unwrap();
         place.operator = Vault::create(place.parts(&store, &forest).0).await.unwrap().to_string();
         store.close();
         place
@@ -83,10 +95,15 @@ impl Place {
         }
     }
 
-    fn ground(&self, store: &Arc<Embedded>) -> Ground {
+    fn ground(&self, store: &Arc<Embedded>) -> Result<Ground, String> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let custody = FileCustody::open(&self.path("custody/root"), Some(&self.path("store")), STORE, Arc::clone(&clock)).unwrap();
-        Ground { store_id: STORE, store: Arc::clone(store) as _, custody: vec![Box::new(custody)], clock }
+        let mut custody: Vec<Box<dyn Custody>> = Vec::new();
+        for component in &self.components {
+            let path = self.path(component);
+            let opened = FileCustody::open(&path, Some(&self.path("store")), STORE, Arc::clone(&clock));
+            custody.push(Box::new(opened.map_err(|error| format!("{}: {error}", path.display()))?));
+        }
+        Ok(Ground { store_id: STORE, store: Arc::clone(store) as _, custody, clock })
     }
 
     fn parts(&self, store: &Arc<Embedded>, forest: &Forest) -> (VaultParts, CancellationToken, TaskTracker) {
@@ -95,9 +112,10 @@ impl Place {
             store_id: STORE,
             store: Arc::clone(store) as _,
             forest: forest.clone(),
-            signer: Signer::from_seed("lethe.test", &SEED).unwrap(),
-            log_signer: Signer::from_seed("lethe.test", &SEED).unwrap(),
+            signer: signer(),
+            log_signer: signer(),
             log_dir: self.path("log"),
+            log_journal: self.path("mirror/log.journal"),
             clock: Arc::new(SystemClock),
             options: self.options.clone(),
             tasks: tasks.clone(),
@@ -108,22 +126,61 @@ impl Place {
 
     /// Opens the store, as a start of the server does.
     pub(crate) async fn open(&self) -> Open {
-        let store = Embedded::open(self.options(), Arc::new(SystemClock)).unwrap();
-        let (forest, _) = Forest::open(self.ground(&store), ForestOptions::default()).await.unwrap();
-        let (parts, stop, tasks) = self.parts(&store, &forest);
-        let vault = Vault::open(parts).await.unwrap();
-        Open { vault, store, forest, stop, tasks }
+        self.try_open().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; a start that is refused says why.
+    pub(crate) async fn try_open(&self) -> Result<Open, String> {
+        let store = Embedded::open(self.options(), Arc::new(SystemClock)).map_err(|error| error.to_string())?;
+        let opened = async {
+            let (forest, _) = Forest::open(self.ground(&store)?, ForestOptions::default()).await.map_err(|error| error.to_string())?;
+            let (parts, stop, tasks) = self.parts(&store, &forest);
+            let vault = Vault::open(parts).await.map_err(|error| error.to_string())?;
+            Ok((vault, forest, stop, tasks))
+        };
+        let opened: Result<_, String> = opened.await;
+        let (vault, forest, stop, tasks) = opened.inspect_err(|_| store.close())?;
+        Ok(Open { vault, store, forest, stop, tasks })
+    }
+
+    /// What the store's signatures are verified with.
+    pub(crate) fn verifier() -> Verifier {
+        signer().verifier()
+    }
+
+    /// Makes the log anew from its journal.
+    pub(crate) fn rebuild_log(&self, known: Option<(u64, [u8; 32])>) -> Result<RebuiltLog, String> {
+        journal::rebuild(&self.path("log"), &self.path("mirror/log.journal"), signer(), known).map_err(|error| error.to_string())
     }
 
     /// Copies a part of the store aside.
     pub(crate) fn copy(&self, part: &str, to: &str) {
-        copy_dir(&self.path(part), &self.path(to));
+        copy_of(&self.path(part), &self.path(to));
     }
 
     /// Puts a copy back in the place of a part.
     pub(crate) fn put_back(&self, copy: &str, part: &str) {
-        std::fs::remove_dir_all(self.path(part)).unwrap();
-        copy_dir(&self.path(copy), &self.path(part));
+        self.lose(part);
+        copy_of(&self.path(copy), &self.path(part));
+    }
+
+    /// Removes a part.
+    pub(crate) fn lose(&self, part: &str) {
+        let path = self.path(part);
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+}
+
+fn signer() -> Signer {
+    Signer::from_seed("lethe.test", &SEED).unwrap()
+}
+
+fn copy_of(from: &Path, to: &Path) {
+    if from.is_dir() {
+        copy_dir(from, to);
+    } else {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
     }
 }
 

@@ -1,0 +1,120 @@
+//! Power cuts: the process is killed under load, and of every file only what was synced is left.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use lethe::domain::{Clock as _, SystemClock};
+use reqwest::StatusCode;
+
+use crate::{
+    shim,
+    site::{PARTS, Site},
+};
+
+const CUTS: u32 = 8;
+const WRITERS: u32 = 6;
+
+/// All regular files below a directory, by inode.
+fn files(dir: &Path, each: &mut impl FnMut(&Path, &fs::Metadata)) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            files(&path, each);
+        } else if meta.is_file() {
+            each(&path, &meta);
+        }
+    }
+}
+
+/// What a power cut leaves: every file as long as when it was last synced. What was never synced is empty.
+fn cut(site: &Site, before: &HashMap<u64, u64>) -> u64 {
+    let mut synced = before.clone();
+    for line in fs::read_to_string(site.path("keep/synced")).unwrap_or_default().lines() {
+        let (inode, len) = line.split_once(' ').unwrap();
+        synced.insert(inode.parse().unwrap(), len.parse().unwrap());
+    }
+    let mut lost = 0;
+    for part in PARTS.iter().filter(|part| **part != "keep") {
+        files(&site.path(part), &mut |path, meta| {
+            let kept = synced.get(&meta.ino()).copied().unwrap_or(0);
+            if kept < meta.len() {
+                lost += meta.len() - kept;
+                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(kept).unwrap();
+            }
+        });
+    }
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    let site = Arc::new(Site::make().await);
+    let mut seed = u64::try_from(SystemClock.now().0).unwrap();
+    println!("seed {seed}");
+    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut lost = 0;
+    for round in 0..CUTS {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let goal = u32::try_from(20 + (seed >> 33) % 150).unwrap();
+        // What lies there when the power comes back is on the disk.
+        let mut before = HashMap::new();
+        for part in PARTS {
+            files(&site.path(part), &mut |_, meta| {
+                before.insert(meta.ino(), meta.len());
+            });
+        }
+        drop(fs::remove_file(site.path("keep/synced")));
+        let served = Arc::new(site.serve(|command| {
+            shim::before(command).env("LETHE_SYNCED", site.path("keep/synced"));
+        }));
+        let done = Arc::new(AtomicU32::new(0));
+        let tasks = tokio_util::task::TaskTracker::new();
+        for writer in 0..WRITERS {
+            let (site, served, acknowledged, done) = (site.clone(), served.clone(), acknowledged.clone(), done.clone());
+            tasks.spawn(async move {
+                for number in 0_u32.. {
+                    let (key, value) = (format!("{round}-{writer}-{number}"), format!("{seed} {writer} {number} ").repeat(20));
+                    // Each fifth is about somebody new: a commit to the control store goes before it.
+                    let subject = if number % 5 == 0 { key.clone() } else { "8".into() };
+                    let request = site.client.put(format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url));
+                    let request = request.bearer_auth(site.owner()).header("content-type", "text/plain").header("lethe-subject", subject);
+                    match request.body(value.clone()).send().await {
+                        Ok(answer) if answer.status() == StatusCode::CREATED => {
+                            acknowledged.lock().unwrap().insert(key, value);
+                            done.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Ok(answer) => assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE),
+                        // The power is off.
+                        Err(_) => return,
+                    }
+                }
+            });
+        }
+        while done.load(Ordering::SeqCst) < goal {
+            tokio::task::yield_now().await;
+        }
+        let pid = served.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        tasks.close();
+        tasks.wait().await;
+        drop(Arc::into_inner(served).unwrap());
+        lost += cut(&site, &before);
+
+        let served = site.serve(|_| ());
+        let acknowledged = acknowledged.lock().unwrap().clone();
+        site.holds(&served, &acknowledged).await;
+        served.stop();
+    }
+    println!("{CUTS} power cuts, {} acknowledged writes, {lost} unsynced bytes lost", acknowledged.lock().unwrap().len());
+    assert!(lost > 0, "nothing was ever cut");
+    site.ok(&["check", "--dir", "store"]);
+}
