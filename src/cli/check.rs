@@ -1,4 +1,4 @@
-//! `lethe check`: reads a whole store at rest and holds every page, header, seal and index row against its keys,
+//! `lethe check`: reads a whole store at rest and holds every page, header, seal, index row and audit entry against its keys,
 //! and the log against its checkpoint. The server must be stopped; nothing is changed but what a start finishes.
 
 use std::{path::PathBuf, sync::Arc};
@@ -42,19 +42,21 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     }
     out.say(
         &format!(
-            "{} tenants, {} collections, {} pages, {} records, {} shredded, {} index rows, {} log entries: {} findings",
+            "{} tenants, {} collections, {} pages, {} records, {} shredded, {} index rows, {} audit entries, {} log entries: {} findings",
             report.tenants,
             report.collections,
             report.pages,
             report.records,
             report.shredded,
             report.index_rows,
+            report.entries,
             log.head.size,
             report.findings.len()
         ),
         &json!({
             "tenants": report.tenants, "collections": report.collections, "pages": report.pages, "records": report.records,
-            "shredded": report.shredded, "index_rows": report.index_rows, "log_entries": log.head.size, "findings": report.findings,
+            "shredded": report.shredded, "index_rows": report.index_rows, "uploads": report.uploads,
+            "audit_entries": report.entries, "stated_gaps": report.stated_gaps, "log_entries": log.head.size, "findings": report.findings,
         }),
     )?;
     out.flush()?;

@@ -155,7 +155,8 @@ impl Life {
         loop {
             let page = open.vault.audit_page(&self.owner, &self.acme, after.as_deref(), 100).await.unwrap();
             for entry in &page.entries {
-                let line = entry.to_json().to_string();
+                // As it was written: the names beside it become pseudonyms with a shred.
+                let (entry, line) = (&entry.entry, entry.entry.to_json().to_string());
                 let known = self.seen.entry((entry.writer.0, entry.seq)).or_insert_with(|| line.clone());
                 assert_eq!(*known, line, "a fork: another entry under the same number");
                 lines.push(line);

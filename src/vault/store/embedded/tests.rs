@@ -11,7 +11,9 @@ use super::super::{
 use super::*;
 use crate::domain::SystemClock;
 
+mod damage;
 mod opening;
+mod order;
 
 const STORE: StoreId = StoreId([7; 16]);
 

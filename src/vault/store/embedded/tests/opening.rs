@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 
-fn refusal(fixture: &Fixture) -> OpenError {
+pub(super) fn refusal(fixture: &Fixture) -> OpenError {
     Embedded::open(fixture.options(), Arc::new(SystemClock)).expect_err("the store must be refused")
 }
 
@@ -32,30 +32,30 @@ fn put_back(kept: &Path, dir: &Path) {
     fs::rename(kept, dir).unwrap();
 }
 
-fn newest(dir: &Path, extension: &str) -> PathBuf {
+pub(super) fn newest(dir: &Path, extension: &str) -> PathBuf {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|found| found == extension)).max().expect("there is such a file")
 }
 
-fn cut(path: &Path, bytes: u64) {
+pub(super) fn cut(path: &Path, bytes: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
 }
 
-fn flip(path: &Path, offset: usize) {
+pub(super) fn flip(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset] ^= 0x40;
     fs::write(path, bytes).unwrap();
 }
 
-async fn write(store: &Embedded, space: Space, numbers: std::ops::Range<u8>) {
+pub(super) async fn write(store: &Embedded, space: Space, numbers: std::ops::Range<u8>) {
     for n in numbers {
         store.commit(commit(vec![], vec![put(space, vec![n], vec![n; 500]), put(space, vec![255, n], vec![n; 500])])).await.unwrap();
     }
 }
 
 /// Both rows of a commit are there, or neither; returns the numbers of those that are.
-async fn whole(store: &Embedded, space: Space) -> Vec<u8> {
+pub(super) async fn whole(store: &Embedded, space: Space) -> Vec<u8> {
     let first = store.scan(space, &[0], &[255], 1_000).await.unwrap();
     let second = store.scan(space, &[255], &[255, 255], 1_000).await.unwrap();
     assert!(first.iter().map(|row| row.key[0]).eq(second.iter().map(|row| row.key[1])));

@@ -1,0 +1,91 @@
+//! Commits that depend on rows of the other database: what they rest on is on disk before they are.
+
+use super::{super::super::Check, *};
+use std::{fs, path::Path};
+
+/// Holds the committer, queues these commits behind it, and lets go: how many groups they became.
+async fn together(store: &Arc<Embedded>, commits: Vec<Commit>) -> (Vec<Result<Committed, StoreError>>, u64) {
+    let (entered, open, gate) = gated();
+    let before = store.stats().groups;
+    let mut held = std::pin::pin!(store.commit(gate));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    entered.recv().unwrap();
+    let mut waiting: Vec<_> = commits.into_iter().map(|commit| Box::pin(store.commit(commit))).collect();
+    for one in &mut waiting {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    open.send(()).unwrap();
+    held.await.unwrap();
+    let mut answers = Vec::new();
+    for one in waiting {
+        answers.push(one.await);
+    }
+    (answers, store.stats().groups - before)
+}
+
+fn data(key: &'static str, durability: Durability, checks: Vec<Check>) -> Commit {
+    Commit { durability, ..commit(checks, vec![put(Space::Records, key, "v")]) }
+}
+
+fn control(key: &'static str, checks: Vec<Check>) -> Commit {
+    commit(checks, vec![put(Space::Control, key, "v")])
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_commit_that_rests_on_data_of_its_group_waits_for_the_next() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let rests = || vec![check(Space::Records, "row", Expect::Present)];
+    let (answers, groups) = together(&store, vec![data("row", Durability::Synced, vec![]), control("on it", rests())]).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(groups, 2, "the row is on disk before what rests on it");
+    let (answers, groups) = together(&store, vec![data("other", Durability::Synced, vec![]), control("alone", rests())]).await;
+    assert!(answers.iter().all(Result::is_ok) && groups == 1, "what rests on nothing of the group goes with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_commit_that_rests_on_unsynced_data_syncs_it_first() {
+    let fixture = Fixture::new();
+    let store = fixture.open_with(|options| options.danger_skip_sync = false);
+    store.commit(data("row", Durability::Written, vec![])).await.unwrap();
+    let before = store.stats().syncs;
+    store.commit(control("plain", vec![])).await.unwrap();
+    let plain = store.stats().syncs - before;
+    let before = store.stats().syncs;
+    store.commit(control("on it", vec![check(Space::Records, "row", Expect::Present)])).await.unwrap();
+    assert_eq!(store.stats().syncs - before, plain + 1, "one more sync: that of the data it rests on");
+}
+
+/// At the moment a data commit's tail runs, the group is not written. So this looks afterwards: of every group, data names
+/// the control sequence that it was written behind, and without that control the store is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_names_the_control_sequence_it_rests_on_and_is_refused_without_it() {
+    let fixture = Fixture::new();
+    let options = fixture.options();
+    let store = fixture.open();
+    store.commit(control("first", vec![])).await.unwrap();
+    store.close();
+    let (control_dir, mirror_dir) = (fixture.dir.path().join("older"), fixture.dir.path().join("older-mirror"));
+    copy(&options.control_dir(), &control_dir);
+    copy(&options.mirror_dir, &mirror_dir);
+    let store = fixture.open();
+    // In one group: the data commit may only go if the control row before it does.
+    let rests = vec![check(Space::Control, "unit", Expect::Present)];
+    let (answers, groups) = together(&store, vec![control("unit", vec![]), data("record", Durability::Synced, rests)]).await;
+    assert_eq!((answers[1].clone().unwrap().control_seq, groups), (2, 1));
+    store.close();
+    assert_eq!(mirror::restore(&options.mirror_dir).unwrap().seq, 2, "the mirror has it too");
+    for (from, to) in [(&control_dir, options.control_dir()), (&mirror_dir, options.mirror_dir.clone())] {
+        fs::remove_dir_all(&to).unwrap();
+        copy(from, &to);
+    }
+    let refused = Embedded::open(fixture.options(), Arc::new(SystemClock)).unwrap_err();
+    assert_eq!(refused.name(), "control-behind-data", "{refused}");
+}
