@@ -28,6 +28,7 @@ mod page;
 mod plaintext;
 pub mod random;
 mod record_meta;
+pub(in crate::vault) mod residue;
 mod sealed;
 mod stream;
 mod suite;

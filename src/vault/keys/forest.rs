@@ -28,7 +28,7 @@ use super::{
 use crate::{
     domain::{Clock, CollectionNo, Epoch, Gen, Slot, StoreId, TenantNo, TreeId},
     vault::{
-        crypto::{Branch, Data, Key, PageId, PageSlots, SlotIndex, TenantSecret, Unit, random},
+        crypto::{Branch, Data, Key, PageId, PageSlots, SlotIndex, TenantSecret, Unit, random, residue},
         store::{Check, Commit, Durability, Expect, Space, Store, StoreError, Urgency, Write, schema},
     },
 };
@@ -134,14 +134,14 @@ impl Forest {
         }
         let shape = Shape { tree: TreeId(random::bytes()), height: inner.options.unit_height.max(1) };
         let rows = inner.gather(inner.tenant_tree().path(slot)).await?;
-        let writes = {
+        let writes = residue::leaving_none(|| {
             let mut grown = inner.grow(inner.tenant_tree(), slot, inner.top_key()?, &rows)?;
             let branch = grown.leaf.branch(SlotIndex::on_path(0, slot));
             let (page, row) =
                 (shape.top(), branch.wrap_page(&inner.store_id, &shape.top(), inner.present().epoch, &PageSlots::make_random()));
             grown.fresh.push((page, row.into()));
-            grown.fresh
-        };
+            Ok::<_, KeysError>(grown.fresh)
+        })?;
         let key = schema::tree(tenant);
         let checks = vec![Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }];
         inner.add_pages(writes, checks, vec![Write::Put { space: Space::Control, key, value: shape.to_row() }]).await?;
@@ -183,7 +183,7 @@ impl Forest {
     /// # Errors
     /// [`LendError`].
     pub fn lend_unit<T>(&self, unit: UnitRef, f: impl FnOnce(&Key<Unit>) -> T) -> Result<T, LendError> {
-        self.0.fenced(&[unit], || Ok(f(&self.0.unit_key(unit)?)))
+        residue::leaving_none(|| self.0.fenced(&[unit], || Ok(f(&self.0.unit_key(unit)?))))
     }
 
     /// Lends the data key of a unit in a collection, whose own unit is `collection`, to `f`.
@@ -197,9 +197,11 @@ impl Forest {
         number: CollectionNo,
         f: impl FnOnce(&Key<Data>) -> T,
     ) -> Result<T, LendError> {
-        self.0.fenced(&[collection, unit], || {
-            let data = self.0.unit_key(unit)?.derive_data(&self.0.unit_key(collection)?, number);
-            Ok(f(&data))
+        residue::leaving_none(|| {
+            self.0.fenced(&[collection, unit], || {
+                let data = self.0.unit_key(unit)?.derive_data(&self.0.unit_key(collection)?, number);
+                Ok(f(&data))
+            })
         })
     }
 
@@ -225,15 +227,17 @@ impl Forest {
     /// # Errors
     /// [`LendError`].
     pub fn lend_tenant<T>(&self, tenant: TenantNo, f: impl FnOnce(&Key<TenantSecret>) -> T) -> Result<T, LendError> {
-        let closed = || if self.0.fence.is_tenant_closed(tenant) { Err(LendError::Pending) } else { Ok(()) };
-        closed()?;
-        let (generation, key) = self.0.state().cache.tenant(tenant, self.0.clock.monotonic()).ok_or(LendError::Missing)?;
-        if generation > Gen(0) {
-            return Err(LendError::Shredded);
-        }
-        let result = f(&key);
-        closed()?;
-        Ok(result)
+        residue::leaving_none(|| {
+            let closed = || if self.0.fence.is_tenant_closed(tenant) { Err(LendError::Pending) } else { Ok(()) };
+            closed()?;
+            let (generation, key) = self.0.state().cache.tenant(tenant, self.0.clock.monotonic()).ok_or(LendError::Missing)?;
+            if generation > Gen(0) {
+                return Err(LendError::Shredded);
+            }
+            let result = f(&key);
+            closed()?;
+            Ok(result)
+        })
     }
 
     /// What is closed.
@@ -378,7 +382,8 @@ impl Inner {
                 path.iter().rposition(|page| state.cache.has_page(*page, now)).unwrap_or(0)
             };
             let rows = self.gather(path.iter().skip(from).copied()).await?;
-            if let Some(seen) = self.walk(tenant, unit, path.get(from..).unwrap_or_default(), from == 0, &rows, &look)? {
+            let path = path.get(from..).unwrap_or_default();
+            if let Some(seen) = residue::leaving_none(|| self.walk(tenant, unit, path, from == 0, &rows, &look))? {
                 return Ok(seen);
             }
         }
@@ -443,13 +448,13 @@ impl Inner {
         let slot = tree_slot(tenant);
         let tenants = self.tenant_tree();
         let rows = self.gather(tenants.path(slot).chain(shape.path(numbers.start))).await?;
-        let writes = {
+        let writes = residue::leaving_none(|| {
             let leaf = self.grow(tenants, slot, self.top_key()?, &rows)?.leaf;
             if leaf.generation(SlotIndex::on_path(0, secret_slot(tenant))) > Gen(0) {
                 return Err(KeysError::Shredded);
             }
-            self.grow(shape, numbers.start, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh
-        };
+            Ok(self.grow(shape, numbers.start, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh)
+        })?;
         self.add_pages(writes, vec![check], vec![write]).await?;
         self.leases.keep(counter, numbers);
         Ok(())

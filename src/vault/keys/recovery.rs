@@ -32,7 +32,7 @@ use super::{
 use crate::{
     domain::{Clock, Epoch, StoreId, TenantNo},
     vault::{
-        crypto::PageSlots,
+        crypto::{PageSlots, residue},
         store::{Check, Commit, Durability, Expect, Space, Store, Urgency, Write, schema},
     },
 };
@@ -206,8 +206,8 @@ impl Inner {
         let top = self.tenant_tree().top();
         let row = self.store.get(Space::Control, &schema::page(top.tree, top.level, top.index)).await?;
         let row = row.ok_or(KeysError::Damaged("top page"))?;
-        self.top_key()?.unwrap_page(&self.store_id, &top, &row).map_err(KeysError::page)?;
-        Ok(())
+        let opened = residue::leaving_none(|| self.top_key()?.unwrap_page(&self.store_id, &top, &row).map_err(KeysError::page));
+        opened.map(drop)
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     domain::{Epoch, Gen, TenantNo},
     vault::{
-        crypto::{PageSlots, SlotIndex, hash::sha256},
+        crypto::{PageSlots, SlotIndex, hash::sha256, residue},
         store::{Check, Commit, Durability, Expect, Space, StoreError, Urgency, Write, schema},
     },
 };
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
     /// Step 2.
     async fn pages(&mut self, extra: impl FnOnce(&EpochRecord) -> Extra) -> Result<(), KeysError> {
         self.make_root().await?;
-        let (ptr, record, delta) = self.compute()?;
+        let (ptr, record, delta) = residue::leaving_none(|| self.compute())?;
         let commit = self.commit(&ptr, &record, &delta, extra(&record));
         let begun = self.inner.clock.monotonic();
         {
@@ -365,7 +365,7 @@ impl<'a> Run<'a> {
         let row = row.ok_or(KeysError::SelfCheck("the new top page is not in the store"))?;
         let mut state = self.inner.state();
         let opens = |place| state.tops.key(place).is_some_and(|key| key.unwrap_page(&self.inner.store_id, &top, &row).is_ok());
-        let (old_opens, new_opens) = (state.old.is_some_and(opens), opens(state.top));
+        let (old_opens, new_opens) = residue::leaving_none(|| (state.old.is_some_and(opens), opens(state.top)));
         if let Some(place) = state.old.take() {
             state.tops.release(place);
         }

@@ -84,7 +84,7 @@ impl Components {
         for part in &self.parts {
             let held = part.load()?.into_iter().find(|held| held.epoch == name.epoch && held.root_id == name.root_id);
             let Some(held) = held else { return Ok(None) };
-            secrets.push(held.secret);
+            secrets.push(Zeroizing::new(**held.secret));
         }
         Ok(Some(self.combine(name, &secrets)))
     }

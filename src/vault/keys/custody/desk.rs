@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{CustodyError, composite::Components};
+use crate::vault::crypto::residue;
 
 type Job = Box<dyn FnOnce(&mut Components) + Send>;
 
@@ -23,7 +24,7 @@ impl Desk {
         let (jobs, inbox) = sync_channel::<Job>(1);
         let thread = thread::Builder::new().name("custody".to_owned()).spawn(move || {
             for job in inbox {
-                job(&mut components);
+                residue::leaving_none(|| job(&mut components));
             }
         })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })

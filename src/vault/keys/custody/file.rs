@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{Custody, CustodyError, Description, DestroyReceipt, Held, medium};
 use crate::{
     domain::{Clock, Epoch, RootId, StoreId, Timestamp},
-    vault::crypto::hash::sha256,
+    vault::crypto::{hash::sha256, residue},
 };
 
 /// Bytes of a slot.
@@ -78,7 +78,7 @@ impl FileCustody {
     /// [`CustodyError`]: it is missing, not private, or not a custody file of this store.
     pub fn open(path: &Path, data: Option<&Path>, store: StoreId, clock: Arc<dyn Clock>) -> Result<Self, CustodyError> {
         let custody = Self { path: path.to_owned(), data: data.map(Path::to_owned), store, clock };
-        custody.slots()?;
+        residue::leaving_none(|| custody.slots())?;
         Ok(custody)
     }
 
@@ -246,7 +246,11 @@ fn decode(store: StoreId, slot: &[u8]) -> Result<SlotState, CustodyError> {
     let at = Timestamp(i64::from_be_bytes(fields.take()?));
     match state {
         0 => Ok(SlotState::Empty),
-        1 => Ok(SlotState::Held(Held { epoch, root_id, secret: Zeroizing::new(fields.take()?) })),
+        1 => {
+            let mut secret = Box::new(Zeroizing::new([0; 32]));
+            secret.copy_from_slice(&Zeroizing::new(fields.take::<32>()?)[..]);
+            Ok(SlotState::Held(Held { epoch, root_id, secret }))
+        }
         2 => Ok(SlotState::Destroyed { root_id, at }),
         _ => Err(CustodyError::Format),
     }

@@ -20,8 +20,8 @@ pub struct Held {
     pub epoch: Epoch,
     /// Its root secret's id, the same in every component.
     pub root_id: RootId,
-    /// The component.
-    pub secret: Zeroizing<[u8; 32]>,
+    /// The component; boxed, so that moving the holder leaves no copy behind.
+    pub secret: Box<Zeroizing<[u8; 32]>>,
 }
 
 /// What a destruction on this custody is worth, lowest first.

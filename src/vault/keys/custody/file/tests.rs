@@ -20,7 +20,7 @@ fn open(path: &Path) -> Result<FileCustody, CustodyError> {
 }
 
 fn held(custody: &FileCustody) -> Vec<(u64, RootId, [u8; 32])> {
-    custody.load().unwrap().iter().map(|held| (held.epoch.0, held.root_id, *held.secret)).collect()
+    custody.load().unwrap().iter().map(|held| (held.epoch.0, held.root_id, **held.secret)).collect()
 }
 
 fn holds(path: &Path, secret: [u8; 32]) -> bool {
