@@ -6,6 +6,8 @@ mod canary;
 mod client;
 mod keeper;
 mod kill;
+mod memory;
 mod random;
 mod scan;
+mod signals;
 mod site;
