@@ -141,7 +141,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
         max_connections: config.server.connections_max,
         head_timeout: Duration::from_secs(config.server.header_timeout_secs),
         progress_timeout: stall_timeout,
-        farewell_timeout: stall_timeout.min(drain_timeout / 4),
+        farewell_timeout: stall_timeout.min(drain_timeout.mul_f32(0.25)),
     };
     let door = Door::bind(config.server.listen, tls, door_options).await?;
     let url = door.url();

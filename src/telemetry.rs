@@ -228,7 +228,7 @@ const SECONDS: [f64; 17] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.0
 /// Upper bounds of counts.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// Describes every metric and starts every counter and gauge whose labels are known at zero.
+/// Describes every metric and starts each whose labels are known at zero.
 fn describe() {
     for metric in METRICS {
         match metric.kind {
@@ -240,7 +240,7 @@ fn describe() {
             match metric.kind {
                 Counter => metrics::counter!(metric.name, labels).absolute(0),
                 Gauge => metrics::gauge!(metric.name, labels).set(0.0),
-                Histogram => {}
+                Histogram => drop(metrics::histogram!(metric.name, labels)),
             }
         }
     }

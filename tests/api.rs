@@ -10,6 +10,7 @@ mod api {
     mod flow;
     mod forgotten;
     mod h2;
+    mod idempotency;
     mod purposes;
     mod records;
     mod shredding;

@@ -200,8 +200,13 @@ fn precondition(if_match: Option<&str>, if_none_match: Option<&str>) -> Result<P
         (None, Some("*")) => Ok(Precondition::Absent),
         // As lists and headers give it, in quotes, or without them.
         (Some(tag), None) => {
-            let inner = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag);
-            Ok(Precondition::Versions(version_of_tag(inner).into_iter().collect()))
+            let quoted = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            match (version_of_tag(quoted.unwrap_or(tag)), quoted) {
+                (Some(version), _) => Ok(Precondition::Versions(vec![version])),
+                // A tag, but none that this store made: no record has it.
+                (None, Some(_)) => Ok(Precondition::Versions(Vec::new())),
+                (None, None) => Err(Problem::new(Code::MalformedTag)),
+            }
         }
         (None, Some(_)) => Err(refused("`if_none_match` must be `*`")),
         (Some(_), Some(_)) => Err(refused("`if_match` and `if_none_match` exclude each other")),
@@ -257,6 +262,8 @@ mod tests {
             (r#""op":"put","collection":"c","key":"k","value":"a","content_type":"no""#, Code::InvalidBody),
             (r#""op":"put","collection":"c","key":"k","value":"a","expires_at":"no""#, Code::InvalidBody),
             (r#""op":"put","collection":"c","key":"k","value":"a","if_match":"*","if_none_match":"*""#, Code::InvalidBody),
+            (r#""op":"check","collection":"c","key":"k","if_match":"zzz""#, Code::MalformedTag),
+            (r#""op":"delete","collection":"c","key":"k","if_match":"""#, Code::MalformedTag),
             (r#""op":"put","collection":"C","key":"k","value":"a""#, Code::MalformedName),
             (r#""op":"put","collection":"c","key":"k/../l","value":"a""#, Code::MalformedName),
             (r#""op":"put","collection":"c","key":"k","value":"a","subjects":[""]"#, Code::MalformedName),

@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
 use super::extract::Json;
+use super::extract::headers;
 use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::Problem;
@@ -66,10 +67,12 @@ pub(super) async fn put(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
     uri: Uri,
+    head: HeaderMap,
     Json(policy): Json<CollectionPolicy>,
 ) -> Result<Response, Problem> {
     let path = RawPath::of(&uri);
-    let view = api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy).await?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    let view = api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy, idempotency_key).await?;
     let status = if view.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(CollectionDocument::from(view))).into_response())
 }
@@ -99,8 +102,8 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<axum::Json<CollectionPage>, Problem> {
     let query = Query::parse(&uri, page::PARAMETERS)?;
-    let (after, limit) = (page::number_cursor(&query)?, page::limit(&query)?);
-    let (views, next) = api.vault().collections(&caller, &RawPath::of(&uri).tenant()?, after, limit).await?;
+    let (cursor, limit) = (query.text("cursor"), page::limit(&query)?);
+    let (views, next) = api.vault().collections(&caller, &RawPath::of(&uri).tenant()?, cursor, limit).await?;
     let data = views.into_iter().map(CollectionDocument::from).collect();
-    Ok(axum::Json(CollectionPage { data, next_cursor: next.map(|next| next.to_string()) }))
+    Ok(axum::Json(CollectionPage { data, next_cursor: next }))
 }

@@ -15,10 +15,10 @@ use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
-use super::Api;
 use super::extract::path::lower_hex;
 use super::problem::{Code, Problem};
 use super::streams::Sent;
+use super::{Api, Endpoint};
 use crate::domain::{RequestId, limits};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,7 +29,7 @@ static CSP: HeaderName = HeaderName::from_static("content-security-policy");
 pub(super) async fn surround(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = api.monotonic();
     let id = request_id(request.headers()).unwrap_or_else(|| api.make_request_id());
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
     let trace = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
     let span = tracing::info_span!("request", request_id = %id, method, route, trace_id = tracing::field::Empty);
@@ -105,6 +105,10 @@ fn finish(response: &mut Response, id: RequestId) {
         *response.body_mut() = Body::from(json);
     }
     let headers = response.headers_mut();
+    // The router names a method once for each handler that takes it.
+    if let Some(allowed) = headers.get(header::ALLOW).and_then(|allow| each_once(allow.to_str().ok()?)) {
+        headers.insert(header::ALLOW, allowed);
+    }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(&X_REQUEST_ID, value);
     }
@@ -113,6 +117,35 @@ fn finish(response: &mut Response, id: RequestId) {
     // A value may be HTML of somebody's making; no browser shall run it under this origin.
     headers.insert(&CSP, HeaderValue::from_static("default-src 'none'; sandbox"));
 }
+
+fn each_once(list: &str) -> Option<HeaderValue> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    HeaderValue::from_str(&names.join(", ")).ok()
+}
+
+/// Starts the series of every route, method, class of status and code, so that a rate over them sees the first one.
+pub(super) fn begin_measuring(endpoints: &[Endpoint]) {
+    for code in Code::ALL {
+        metrics::counter!("lethe_http_problems_total", "code" => code.name()).increment(0);
+    }
+    let known = endpoints.iter().map(|endpoint| (endpoint.method, endpoint.path));
+    for (method, route) in known.chain(METHODS.iter().map(|method| (*method, UNMATCHED))) {
+        for status in STATUSES {
+            metrics::counter!("lethe_http_requests_total", "method" => method, "route" => route, "status" => *status).increment(0);
+        }
+        drop(metrics::histogram!("lethe_http_request_seconds", "method" => method, "route" => route));
+    }
+}
+
+/// The route of what has none.
+const UNMATCHED: &str = "unmatched";
+const STATUSES: &[&str] = &["2xx", "4xx", "5xx", "other"];
+const METHODS: &[&str] = &["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 
 fn measure(method: &'static str, route: &str, status: u16, took: Duration) {
     let status = match status {
@@ -127,18 +160,16 @@ fn measure(method: &'static str, route: &str, status: u16, took: Duration) {
 
 /// A method as a label: clients can invent methods, and must not invent labels.
 fn method_label(method: &http::Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "PUT" => "PUT",
-        "POST" => "POST",
-        "DELETE" => "DELETE",
-        _ => "other",
-    }
+    METHODS.iter().copied().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
+/// A client's own id: 32 hexadecimal digits, or a UUID as it is usually written. Answers, log and trail give it without
+/// dashes and in lower case.
 fn request_id(headers: &HeaderMap) -> Option<RequestId> {
-    lower_hex(headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok()))
+    let text = headers.get(&X_REQUEST_ID)?.to_str().ok()?.to_ascii_lowercase();
+    let dashed = text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+    let digits = if dashed { text.replace('-', "") } else { text };
+    lower_hex(Some(&digits))
 }
 
 /// A W3C trace context's parent.
@@ -201,8 +232,23 @@ mod tests {
     #[test]
     fn only_ids_of_the_form_are_taken_from_requests() {
         let of = |text: &'static str| request_id(&HeaderMap::from_iter([(X_REQUEST_ID.clone(), HeaderValue::from_static(text))]));
-        assert_eq!(of("000102030405060708090a0b0c0d0e0f").unwrap().to_string(), "000102030405060708090a0b0c0d0e0f");
-        for bad in ["", "x", "000102030405060708090A0B0C0D0E0F", "000102030405060708090a0b0c0d0e0f0", "anna@example.org"] {
+        for good in [
+            "000102030405060708090a0b0c0d0e0f",
+            "000102030405060708090A0B0C0D0E0F",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f",
+            "00010203-0405-0607-0809-0A0B0C0D0E0F",
+        ] {
+            assert_eq!(of(good).unwrap().to_string(), "000102030405060708090a0b0c0d0e0f", "{good}");
+        }
+        for bad in [
+            "",
+            "x",
+            "000102030405060708090a0b0c0d0e0f0",
+            "0001020304050607-0809-0a0b-0c0d0e0f",
+            "00010203-0405-0607-0809-0a0b0c0d0e0",
+            "00010203-0405-0607-0809-0a0b-c0d0e0f",
+            "anna@example.org",
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

@@ -130,8 +130,10 @@ impl Api {
 
 /// All routes with everything around them.
 pub fn router(api: &Api) -> Router {
+    let endpoints = endpoints();
+    layers::begin_measuring(&endpoints);
     let mut router = Router::new();
-    for endpoint in endpoints() {
+    for endpoint in endpoints {
         router = router.route(endpoint.path, endpoint.handler);
     }
     for (path, handler) in routes::refusals() {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::domain::{NameError, RequestId, ShredId, limits::Limit};
+use crate::domain::{NameError, RequestId, ShredId, TokenId, limits::Limit};
 
 macro_rules! codes {
     ($($name:ident = $status:literal, $code:literal, $title:literal, $help:literal;)*) => {
@@ -57,6 +57,7 @@ codes! {
     MalformedJson = 400, "malformed-json", "The body is not JSON", "Send one JSON document in UTF-8.";
     MalformedId = 400, "malformed-id", "An id is malformed", "Ids are 32 hexadecimal digits.";
     MalformedCursor = 400, "malformed-cursor", "The cursor is not one of this list", "Send the `next_cursor` of the page before, with the same query, or none.";
+    MalformedTag = 400, "malformed-tag", "An entity tag is malformed", "Send an `etag` as it was given, with its quotes or without, or `*`.";
     LimitExceeded = 400, "limit-exceeded", "A limit is exceeded", "`limit` names it; docs/limits.md has the table.";
     IncompleteBody = 400, "incomplete-body", "The body ended early or stalled", "Nothing was stored; send the request again.";
     Unauthenticated = 401, "unauthenticated", "No valid credential", "Send `Authorization: Bearer <token>` with a token that has neither expired nor been revoked.";
@@ -68,6 +69,8 @@ codes! {
     Conflict = 409, "conflict", "Another request changed the same thing at the same time", "Read it again and repeat the request.";
     ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
     IdempotencyInUse = 409, "idempotency-in-use", "The first request with this idempotency key is still running", "Repeat it after a moment.";
+    SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
+    LastOwner = 409, "last-owner", "The last owner's token cannot be revoked", "Nobody could make a token for the tenant again. Make another owner's token first, or shred the tenant.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";
@@ -106,6 +109,7 @@ struct Told {
     limit: Option<Limit>,
     retry_after_secs: Option<u32>,
     certificate: Option<ShredId>,
+    token: Option<TokenId>,
     value_len: Option<u64>,
     /// Which operation of a batch.
     op: Option<usize>,
@@ -131,7 +135,16 @@ impl Problem {
     }
 
     fn made(code: Code, detail: Cow<'static, str>) -> Self {
-        Self(Box::new(Told { code, detail, limit: None, retry_after_secs: None, certificate: None, value_len: None, op: None }))
+        Self(Box::new(Told {
+            code,
+            detail,
+            limit: None,
+            retry_after_secs: None,
+            certificate: None,
+            token: None,
+            value_len: None,
+            op: None,
+        }))
     }
 
     /// A limit is exceeded: 413 where it is the body's, 400 otherwise.
@@ -177,6 +190,13 @@ impl Problem {
         self
     }
 
+    /// The same, naming a token.
+    #[must_use]
+    pub fn token(mut self, token: TokenId) -> Self {
+        self.0.token = Some(token);
+        self
+    }
+
     /// The same, telling the value's length.
     #[must_use]
     pub fn value_len(mut self, len: u64) -> Self {
@@ -216,6 +236,8 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             certificate: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            token_id: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             op: Option<usize>,
         }
         let told = &self.0;
@@ -229,6 +251,7 @@ impl Problem {
             limit: told.limit.map(|limit| limit.name),
             limit_max: told.limit.map(|limit| limit.max),
             certificate: told.certificate.map(|id| id.to_string()),
+            token_id: told.token.map(|id| id.to_string()),
             op: told.op,
         };
         serde_json::to_vec(&document).unwrap_or_default()

@@ -108,7 +108,9 @@ pub(super) async fn delete(
     if condition == Condition::NoneMatchAny {
         return Err(Problem::with(Code::MalformedHeader, "`if-none-match` makes no sense for a delete"));
     }
-    api.vault().delete_record(&caller, &path.tenant()?, &path.collection()?, path.key()?, precondition(condition)).await?;
+    let (tenant, collection, key) = (path.tenant()?, path.collection()?, path.key()?);
+    let idempotency_key = headers::idempotency_key(&head)?;
+    api.vault().delete_record(&caller, &tenant, &collection, key, precondition(condition), idempotency_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -56,6 +56,8 @@ impl From<Conflict> for Problem {
             Conflict::NameTaken => Self::new(Code::NameTaken),
             Conflict::ShredUnitFixed => Self::new(Code::ShredUnitFixed),
             Conflict::IdempotencyMismatch => Self::new(Code::IdempotencyMismatch),
+            Conflict::SecretShownOnce(token) => Self::new(Code::SecretShownOnce).token(token),
+            Conflict::LastOwner => Self::new(Code::LastOwner),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }

@@ -174,7 +174,8 @@ pub(super) async fn order(
     Json(body): Json<OrderDocument>,
 ) -> Result<Response, Problem> {
     no_query(&uri)?;
-    let view = api.vault().order_shred(&caller, &RawPath::of(&uri).tenant()?, body.parse()?, wait(&head)?).await?;
+    let (wait, idempotency_key) = (wait(&head)?, headers::idempotency_key(&head)?);
+    let view = api.vault().order_shred(&caller, &RawPath::of(&uri).tenant()?, body.parse()?, wait, idempotency_key).await?;
     Ok(answer(view))
 }
 

@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
 use super::extract::Json;
+use super::extract::headers;
 use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::Problem;
@@ -66,10 +67,12 @@ pub(super) struct TenantPage {
 pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
+    head: HeaderMap,
     Json(body): Json<NewTenant>,
 ) -> Result<Response, Problem> {
     let name = TenantName::parse(&body.tenant).map_err(|error| Problem::name("tenant", error))?;
-    let minted = api.vault().create_tenant(&caller, name, body.create_collections_on_write).await?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    let minted = api.vault().create_tenant(&caller, name, body.create_collections_on_write, idempotency_key).await?;
     let created = CreatedTenant { tenant: body.tenant, token: minted.text.to_string() };
     Ok((StatusCode::CREATED, axum::Json(created)).into_response())
 }
@@ -84,10 +87,9 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<axum::Json<TenantPage>, Problem> {
     let query = Query::parse(&uri, page::PARAMETERS)?;
-    let (after, limit) = (page::number_cursor(&query)?, page::limit(&query)?);
-    let (views, next) = api.vault().tenants(&caller, after, limit).await?;
+    let (views, next) = api.vault().tenants(&caller, query.text("cursor"), page::limit(&query)?).await?;
     let data = views.into_iter().map(TenantDocument::from).collect();
-    Ok(axum::Json(TenantPage { data, next_cursor: next.map(|next| next.to_string()) }))
+    Ok(axum::Json(TenantPage { data, next_cursor: next }))
 }
 
 /// Read a tenant's state.

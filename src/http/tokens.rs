@@ -2,14 +2,15 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
 use super::extract::Json;
-use super::extract::path::{RawPath, lower_hex};
+use super::extract::headers;
+use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::{Code, Problem};
 use crate::authn::{Narrowing, Role, TokenKind};
@@ -124,10 +125,12 @@ pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
     uri: Uri,
+    head: HeaderMap,
     Json(body): Json<NewToken>,
 ) -> Result<Response, Problem> {
     let tenant = RawPath::of(&uri).tenant()?;
-    let minted = api.vault().create_token(&caller, &tenant, body.parse()?).await?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    let minted = api.vault().create_token(&caller, &tenant, body.parse()?, idempotency_key).await?;
     let created =
         CreatedToken { id: minted.id.to_string(), token: minted.text.to_string(), role: minted.role.name(), expires_at: minted.expires_at };
     Ok((StatusCode::CREATED, axum::Json(created)).into_response())
@@ -139,18 +142,23 @@ pub(super) async fn create(
     responses((status = 200, body = TokenPage), (status = 403), (status = 404)))]
 pub(super) async fn list(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<axum::Json<TokenPage>, Problem> {
     let query = Query::parse(&uri, page::PARAMETERS)?;
-    let after = query.text("cursor").map(|text| lower_hex(Some(text)).ok_or_else(|| Problem::new(Code::MalformedCursor))).transpose()?;
-    let (views, next) = api.vault().tokens(&caller, &RawPath::of(&uri).tenant()?, after, page::limit(&query)?).await?;
+    let (views, next) = api.vault().tokens(&caller, &RawPath::of(&uri).tenant()?, query.text("cursor"), page::limit(&query)?).await?;
     let data = views.into_iter().map(TokenDocument::from).collect();
-    Ok(axum::Json(TokenPage { data, next_cursor: next.map(|next| next.to_string()) }))
+    Ok(axum::Json(TokenPage { data, next_cursor: next }))
 }
 
 /// Revoke a token: refused from the next request on.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/tokens/{id}", tag = "tokens", params(("tenant" = String, Path), ("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404)))]
-pub(super) async fn revoke(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<StatusCode, Problem> {
+pub(super) async fn revoke(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+) -> Result<StatusCode, Problem> {
     no_query(&uri)?;
     let path = RawPath::of(&uri);
-    api.vault().revoke_token(&caller, &path.tenant()?, path.token()?).await?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    api.vault().revoke_token(&caller, &path.tenant()?, path.token()?, idempotency_key).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -49,12 +49,13 @@ fn collect(dir: &Path, sources: &mut Vec<std::path::PathBuf>) {
 }
 
 #[test]
-fn counters_with_known_labels_start_at_zero() {
+fn counters_and_histograms_with_known_labels_start_at_zero() {
     let rendered = metrics_handle().render();
-    for metric in METRICS.iter().filter(|metric| metric.kind == Counter) {
+    for metric in METRICS.iter().filter(|metric| metric.kind != Gauge) {
+        let name = if metric.kind == Histogram { format!("{}_count", metric.name) } else { metric.name.to_owned() };
         for labels in known_labels(metric.labels) {
             let texts: Vec<String> = labels.iter().map(|label| format!("{}=\"{}\"", label.key(), label.value())).collect();
-            let series = if texts.is_empty() { format!("{} ", metric.name) } else { format!("{}{{{}}} ", metric.name, texts.join(",")) };
+            let series = if texts.is_empty() { format!("{name} ") } else { format!("{name}{{{}}} ", texts.join(",")) };
             assert!(rendered.lines().any(|line| line.starts_with(&series)), "{series} is missing");
         }
     }

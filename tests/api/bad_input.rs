@@ -124,7 +124,7 @@ async fn malformed_headers_are_refused_by_name() {
         assert_eq!((answer.status, answer.code()), (status, code), "{name}: {value:.40}: {answer:?}");
         assert!(!answer.text().contains(value) || value.len() < 8, "{name}: what was sent is not repeated");
     }
-    for range in ["bytes=", "bytes=5-1", "bytes=a-b", "bytes=0-1,3-4", "bytes"] {
+    for range in ["bytes=", "bytes=5-1", "bytes=a-b", "bytes"] {
         let request = site.request(Method::GET, &path, &owner).header("range", range);
         assert_eq!(Answer::of(request.send().await.unwrap()).await.code(), "malformed-header", "{range}");
     }
@@ -336,6 +336,8 @@ async fn methods_that_a_route_does_not_know_are_refused() {
     ] {
         let answer = site.send(method, &path, &owner, None).await;
         assert_eq!((answer.status, answer.code()), (405, "method-not-allowed"), "{method} {path}");
-        assert!(!answer.header("allow").is_empty(), "{method} {path}");
+        let allowed: Vec<&str> = answer.header("allow").split(", ").collect();
+        let distinct: std::collections::BTreeSet<&&str> = allowed.iter().collect();
+        assert!(!allowed.contains(&"") && distinct.len() == allowed.len(), "{method} {path}: {allowed:?}");
     }
 }

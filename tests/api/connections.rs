@@ -16,6 +16,8 @@ async fn requests_have_ids_taken_or_made() {
     assert_eq!(taken.headers()["x-request-id"], "000102030405060708090a0b0c0d0e0f");
     let made = ask("anna@example.org").await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned();
     assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
+    let uuid = ask("00010203-0405-0607-0809-0a0b0c0d0e0f").await.unwrap();
+    assert_eq!(uuid.headers()["x-request-id"], "000102030405060708090a0b0c0d0e0f", "a UUID, without its dashes");
     let other = ask("").await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_ne!(made, other);
     let refused = site.get("/v1/nothing", &site.operator).await;
@@ -60,6 +62,25 @@ async fn health_is_for_everybody_and_metrics_for_the_operator() {
     let openapi = site.client.get(format!("{}/openapi.json", site.server.url())).send().await.unwrap();
     let openapi = Answer::of(openapi).await;
     assert!(openapi.json["paths"]["/v1/tenants/{tenant}/batch"]["post"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_series_is_there_from_the_start() {
+    let site = Site::open().await;
+    let metrics = site.get("/metrics", &site.operator).await;
+    let lines: Vec<&str> = metrics.text().lines().collect();
+    let has = |series: String| assert!(lines.iter().any(|line| line.starts_with(&series)), "{series} is missing");
+    for code in lethe::http::problem::Code::ALL {
+        has(format!("lethe_http_problems_total{{code=\"{}\"}} ", code.name()));
+    }
+    for endpoint in lethe::http::endpoints() {
+        let labels = format!("method=\"{}\",route=\"{}\"", endpoint.method, endpoint.path);
+        for status in ["2xx", "4xx", "5xx"] {
+            has(format!("lethe_http_requests_total{{{labels},status=\"{status}\"}} "));
+        }
+        has(format!("lethe_http_request_seconds_count{{{labels}}} "));
+    }
+    has("lethe_shred_seconds_count ".into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

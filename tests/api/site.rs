@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lethe::config::Config;
-use lethe::domain::SystemClock;
+use lethe::domain::{Clock, SystemClock};
 use lethe::server::{self, Server, Start, rooms};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -28,6 +28,11 @@ impl Site {
 
     /// A new store, served with these settings of `[server]` or of other sections besides.
     pub(crate) async fn open_with(settings: &str) -> Self {
+        Self::open_at(settings, Arc::new(SystemClock)).await
+    }
+
+    /// The same, with a time of one's own.
+    pub(crate) async fn open_at(settings: &str, clock: Arc<dyn Clock>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = TempDir::new().unwrap();
         for part in ["store", "mirror", "custody"] {
@@ -40,8 +45,8 @@ impl Site {
             root.display()
         );
         let config = Config::parse(&text, &store).unwrap();
-        let operator = rooms::make(&config, Arc::new(SystemClock)).await.unwrap().to_string();
-        let server = server::open(config, Start::default(), Arc::new(SystemClock)).await.unwrap();
+        let operator = rooms::make(&config, Arc::clone(&clock)).await.unwrap().to_string();
+        let server = server::open(config, Start::default(), clock).await.unwrap();
         let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { server, client, operator, _dir: dir }
     }

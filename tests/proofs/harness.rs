@@ -215,20 +215,20 @@ impl Open {
     /// A tenant and its first owner.
     pub(crate) async fn tenant(&self, place: &Place, tenant: &str) -> (TenantName, Caller, String) {
         let operator = self.caller(&place.operator).await;
-        let minted = self.vault.create_tenant(&operator, name(tenant), false).await.unwrap();
+        let minted = self.vault.create_tenant(&operator, name(tenant), false, None).await.unwrap();
         let caller = self.caller(&minted.text).await;
         (name(tenant), caller, minted.text.to_string())
     }
 
     pub(crate) async fn token(&self, owner: &Caller, tenant: &TenantName, role: Role) -> (String, lethe::domain::TokenId) {
         let mint = MintToken { role, kind: TokenKind::Service, narrowing: Narrowing::default(), expires_at: None };
-        let minted = self.vault.create_token(owner, tenant, mint).await.unwrap();
+        let minted = self.vault.create_token(owner, tenant, mint, None).await.unwrap();
         (minted.text.to_string(), minted.id)
     }
 
     pub(crate) async fn collection(&self, caller: &Caller, tenant: &TenantName, collection: &str, unit: ShredUnit) {
         let policy = CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() };
-        self.vault.put_collection(caller, tenant, &coll(collection), policy).await.unwrap();
+        self.vault.put_collection(caller, tenant, &coll(collection), policy, None).await.unwrap();
     }
 
     pub(crate) async fn put(
@@ -249,7 +249,7 @@ impl Open {
 
     /// Shreds and waits until it is certified.
     pub(crate) async fn shred(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> ShredView {
-        let view = self.vault.order_shred(caller, tenant, order, Some(std::time::Duration::from_secs(30))).await.unwrap();
+        let view = self.vault.order_shred(caller, tenant, order, Some(std::time::Duration::from_secs(30)), None).await.unwrap();
         assert!(view.done, "the shred is not done after 30 s");
         view
     }

@@ -93,8 +93,11 @@ impl World {
             }
             Op::Delete { collection, key: at } => {
                 let name = coll(COLLECTIONS[*collection].0);
-                let done =
-                    self.open().vault.delete_record(&self.owner, &self.tenant, &name, key(&format!("k{at}")), Precondition::None).await;
+                let done = self
+                    .open()
+                    .vault
+                    .delete_record(&self.owner, &self.tenant, &name, key(&format!("k{at}")), Precondition::None, None)
+                    .await;
                 match model.cells.get(&(*collection, *at)) {
                     None => assert!(matches!(done, Err(VaultError::NotFound(Missing::Record))), "step {number}"),
                     Some(Cell::Shredded) => assert!(is_shredded(&done), "step {number}"),
@@ -115,7 +118,8 @@ impl World {
             }
             Op::ShredRecord { key: at } => {
                 let order = ShredOrder::Record { collection: coll("files"), key: key(&format!("k{at}")) };
-                let done = self.open().vault.order_shred(&self.owner, &self.tenant, order, Some(std::time::Duration::from_secs(30))).await;
+                let done =
+                    self.open().vault.order_shred(&self.owner, &self.tenant, order, Some(std::time::Duration::from_secs(30)), None).await;
                 match model.cells.get_mut(&(1, *at)) {
                     None => assert!(matches!(done, Err(VaultError::NotFound(_))), "step {number}"),
                     Some(cell) => {

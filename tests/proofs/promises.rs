@@ -41,7 +41,7 @@ async fn a_record_is_stored_read_replaced_and_deleted() {
     let missing = open.put(&owner, &acme, ("customers", "x"), None, b"v").await;
     assert!(matches!(missing, Err(VaultError::Unprocessable(Unprocessable::SubjectMissing))));
 
-    open.vault.delete_record(&owner, &acme, &coll("customers"), key(at.1), Precondition::None).await.unwrap();
+    open.vault.delete_record(&owner, &acme, &coll("customers"), key(at.1), Precondition::None, None).await.unwrap();
     assert!(matches!(open.get(&owner, &acme, at).await, Err(VaultError::NotFound(Missing::Record))));
     assert!(matches!(open.put(&owner, &acme, ("nowhere", "x"), Some("7"), b"v").await, Err(VaultError::NotFound(Missing::Collection))));
     open.close().await;
@@ -71,7 +71,7 @@ async fn another_tenant_the_operator_and_a_revoked_token_see_nothing() {
     let reading = open.caller(&reader).await;
     assert_eq!(open.get(&reading, &acme, ("customers", "ann")).await.unwrap(), b"secret");
     assert!(matches!(open.put(&reading, &acme, ("customers", "bob"), Some("8"), b"v").await, Err(VaultError::Forbidden)));
-    open.vault.revoke_token(&owner, &acme, id).await.unwrap();
+    open.vault.revoke_token(&owner, &acme, id, None).await.unwrap();
     let presented = lethe::authn::PresentedToken::parse(&reader).unwrap();
     let refused = open.vault.authenticate(&presented, lethe::domain::RequestId([2; 16])).await;
     assert!(matches!(refused, Err(VaultError::Unauthenticated)));
@@ -134,7 +134,7 @@ async fn a_collection_a_record_and_a_tenant_are_shredded() {
     assert_eq!(open.get(&owner, &acme, ("files", "2")).await.unwrap(), b"f");
     open.put(&owner, &acme, ("files", "1"), Some("1"), b"f2").await.unwrap();
     assert_eq!(open.get(&owner, &acme, ("files", "1")).await.unwrap(), b"f2");
-    let wrong = open.vault.order_shred(&owner, &acme, ShredOrder::Record { collection: coll("people"), key: key("1") }, None).await;
+    let wrong = open.vault.order_shred(&owner, &acme, ShredOrder::Record { collection: coll("people"), key: key("1") }, None, None).await;
     assert!(matches!(wrong, Err(VaultError::Unprocessable(Unprocessable::NotARecordUnit))));
 
     // A person's records are deleted where the unit is the collection, shredded where it is the record.
@@ -150,18 +150,18 @@ async fn a_collection_a_record_and_a_tenant_are_shredded() {
     open.shred(&owner, &acme, ShredOrder::Collection(coll("people"))).await;
     assert!(is_shredded(&open.get(&owner, &acme, ("people", "3")).await));
     assert!(is_shredded(&open.put(&owner, &acme, ("people", "4"), Some("4"), b"v").await));
-    let again = open.vault.put_collection(&owner, &acme, &coll("people"), CollectionPolicy::default()).await;
+    let again = open.vault.put_collection(&owner, &acme, &coll("people"), CollectionPolicy::default(), None).await;
     assert!(is_shredded(&again));
     assert_eq!(open.get(&owner, &acme, ("files", "3")).await.unwrap(), b"f");
 
-    let unconfirmed = open.vault.order_shred(&owner, &acme, ShredOrder::Tenant { confirm: "acm".into() }, None).await;
+    let unconfirmed = open.vault.order_shred(&owner, &acme, ShredOrder::Tenant { confirm: "acm".into() }, None, None).await;
     assert!(matches!(unconfirmed, Err(VaultError::Unprocessable(Unprocessable::ConfirmationMissing))));
     let view = open.shred(&owner, &acme, ShredOrder::Tenant { confirm: "acme".into() }).await;
     assert!(is_shredded(&open.get(&owner, &acme, ("files", "3")).await));
     // Who ordered it may still ask how it went.
     assert!(open.vault.shred(&owner, &acme, view.id, None).await.unwrap().done);
     let operator = open.caller(&place.operator).await;
-    let taken = open.vault.create_tenant(&operator, acme.clone(), false).await;
+    let taken = open.vault.create_tenant(&operator, acme.clone(), false, None).await;
     assert!(matches!(taken, Err(VaultError::Conflict(Conflict::NameTaken))));
     open.vault.reclaim(100).await.unwrap();
     open.close().await;

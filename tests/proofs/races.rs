@@ -94,7 +94,7 @@ async fn a_stalled_download_of_the_target_ends_failed_and_does_not_hold_up_the_s
     }
     // Both readers stand still now; the shred does not wait for them.
     let order = ShredOrder::Subjects(vec![SubjectId::parse("target").unwrap()]);
-    let view = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(20))).await.unwrap();
+    let view = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(20)), None).await.unwrap();
     assert!(view.done);
     let (mut target, before) = streams.remove(0);
     let mut read = before;
@@ -175,7 +175,7 @@ async fn orders_that_overlap_are_all_carried_out() {
             subject("3"),
             ShredOrder::Tenant { confirm: acme.as_str().to_owned() },
         ];
-        let given = futures_util::future::join_all(orders.map(|order| open.vault.order_shred(&owner, &acme, order, None))).await;
+        let given = futures_util::future::join_all(orders.map(|order| open.vault.order_shred(&owner, &acme, order, None, None))).await;
         let mut ids = Vec::new();
         for given in given {
             match given {

@@ -70,11 +70,6 @@ pub(in crate::http) mod page {
     pub(in crate::http) fn limit(query: &Query) -> Result<usize, Problem> {
         checked_limit(query.number("limit")?)
     }
-
-    /// A `cursor` that is a number inside, opaque outside.
-    pub(in crate::http) fn number_cursor<T: std::str::FromStr>(query: &Query) -> Result<Option<T>, Problem> {
-        query.text("cursor").map(|text| text.parse().map_err(|_| Problem::new(Code::MalformedCursor))).transpose()
-    }
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Vault {
         let described: Vec<Vec<u8>> = ops.iter().map(describe).collect();
         let mut parts: Vec<&[u8]> = vec![b"batch"];
         parts.extend(described.iter().map(Vec::as_slice));
-        self.request_digest(tenant, &parts).await
+        self.request_digest(tenant.no, &parts).await
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     Caller, Conflict, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, retrying},
+    replies::{Before, Keeping},
     rows::{CollectionRow, CollectionText, RowCodec, State},
 };
 use crate::{
@@ -61,6 +62,7 @@ impl Vault {
         tenant: &TenantName,
         name: &CollectionName,
         policy: CollectionPolicy,
+        idempotency_key: Option<String>,
     ) -> Result<CollectionView, VaultError> {
         policy.validate().map_err(super::Unprocessable::from)?;
         let (vault, caller, tenant, name) = (self.clone(), caller.clone(), tenant.clone(), name.clone());
@@ -68,11 +70,23 @@ impl Vault {
             retrying(|| async {
                 let found = vault.permit_collection::<CollectionWrite>(&caller, &tenant, &name).await?;
                 let text = CollectionText { name: name.as_str().to_owned(), policy: policy.clone() };
+                let mut keeping = None;
+                if let Some(key) = &idempotency_key {
+                    let policy = serde_json::to_vec(&policy).map_err(|_| VaultError::Internal("policy".into()))?;
+                    match vault.made_before(found.no, &caller, key, &[b"collection", name.as_str().as_bytes(), &policy]).await? {
+                        // As it is now: a later change is not undone by a late repeat.
+                        Before::Made(made, _) => {
+                            let seen = vault.collection(&caller, &tenant, &name).await?;
+                            return Ok(CollectionView { created: made.created, ..seen });
+                        }
+                        Before::Nothing(place) => keeping = Some(place),
+                    }
+                }
                 match vault.find_collection(found.no, &name).await? {
-                    None => Ok(CollectionView::of(&*vault.make_collection(&caller, &found, text).await?, true)),
+                    None => Ok(CollectionView::of(&*vault.make_collection(&caller, &found, text, keeping).await?, true)),
                     Some(collection) => {
                         collection.in_use()?;
-                        Ok(CollectionView::of(&*vault.change_policy(&caller, &found, &collection, text).await?, false))
+                        Ok(CollectionView::of(&*vault.change_policy(&caller, &found, &collection, text, keeping).await?, false))
                     }
                 }
             })
@@ -87,6 +101,7 @@ impl Vault {
         caller: &Caller,
         tenant: &Tenant,
         text: CollectionText,
+        keeping: Option<Keeping>,
     ) -> Result<Arc<Collection>, VaultError> {
         let name = CollectionName::parse(&text.name).map_err(super::Unprocessable::from)?;
         let token = self.collection_token(tenant.no, &name).await?;
@@ -103,7 +118,7 @@ impl Vault {
             created_at: created_at.0,
             sealed,
         };
-        let commit = Commit {
+        let mut commit = Commit {
             checks: vec![tenant.check(), Check { space: Space::Control, key: by_name.clone(), expect: Expect::Absent }],
             writes: vec![
                 Write::Put { space: Space::Control, key: schema::collection(tenant.no, no), value: row.to_row()? },
@@ -113,6 +128,11 @@ impl Vault {
             durability: Durability::Synced,
             urgency: Urgency::Normal,
         };
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, [0; 16], true)?;
+            commit.checks.push(check);
+            commit.writes.extend(rows);
+        }
         let made = entry(caller, tenant, Action::CollectionWrite, no, Target::default());
         self.commit(Trail::Control, commit, vec![(tenant.audit, made)])
             .await
@@ -128,7 +148,9 @@ impl Vault {
         tenant: &Tenant,
         collection: &Collection,
         text: CollectionText,
+        keeping: Option<Keeping>,
     ) -> Result<Arc<Collection>, VaultError> {
+        let kept = keeping.map(|keeping| keeping.rows(self, [0; 16], false)).transpose()?;
         self.inner.directory.forget_collection(tenant.no, &collection.name);
         let sealed = self.seal_collection(collection.unit, collection.no, &text).await?;
         let old = CollectionRow::from_row(&collection.row)?;
@@ -136,17 +158,18 @@ impl Vault {
         let action = || vec![(tenant.audit, entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default()))];
         let key = schema::collection(tenant.no, collection.no);
         if text.policy.shred_unit == collection.policy.shred_unit {
-            self.swap(tenant, &key, collection.row.clone(), new.to_row()?, action()).await?;
+            self.swap(tenant, &key, collection.row.clone(), new.to_row()?, action(), kept).await?;
         } else {
             let frozen = CollectionRow { state: State::Frozen, ..old }.to_row()?;
-            self.swap(tenant, &key, collection.row.clone(), frozen.clone(), Vec::new()).await?;
+            self.swap(tenant, &key, collection.row.clone(), frozen.clone(), Vec::new(), None).await?;
             let range = schema::records_under(tenant.no, collection.no, &[]);
             let empty = self.inner.store.scan(Space::Records, &range.from, &range.to, 1).await.map(|rows| rows.is_empty());
-            let kept = match empty {
+            let thawed = match empty {
                 Ok(true) => new.to_row()?,
                 Ok(false) | Err(_) => collection.row.clone(),
             };
-            self.swap(tenant, &key, frozen, kept, if matches!(empty, Ok(true)) { action() } else { Vec::new() }).await?;
+            let (entries, reply) = if matches!(empty, Ok(true)) { (action(), kept) } else { (Vec::new(), None) };
+            self.swap(tenant, &key, frozen, thawed, entries, reply).await?;
             if !empty? {
                 return Err(VaultError::Conflict(Conflict::ShredUnitFixed));
             }
@@ -163,14 +186,19 @@ impl Vault {
         from: bytes::Bytes,
         to: bytes::Bytes,
         entries: Vec<(crate::vault::keys::UnitRef, crate::vault::audit::Entry)>,
+        kept: Option<(Check, Vec<Write>)>,
     ) -> Result<(), VaultError> {
-        let commit = Commit {
+        let mut commit = Commit {
             checks: vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }],
             writes: vec![Write::Put { space: Space::Control, key: key.clone(), value: to }],
             tail: None,
             durability: Durability::Synced,
             urgency: Urgency::Normal,
         };
+        if let Some((check, rows)) = kept {
+            commit.checks.push(check);
+            commit.writes.extend(rows);
+        }
         self.commit(Trail::Control, commit, entries).await.map(drop)
     }
 
@@ -186,23 +214,20 @@ impl Vault {
         Ok(CollectionView::of(&found.collection, false))
     }
 
-    /// The collections of a tenant that the caller's grant reaches, at most `limit` after number `after`.
+    /// The collections of a tenant that the caller's grant reaches, at most `limit` behind a cursor.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`] for who may not know of the tenant.
+    /// [`VaultError::NotFound`] for who may not know of the tenant; [`super::Unprocessable::Cursor`].
     pub async fn collections(
         &self,
         caller: &Caller,
         tenant: &TenantName,
-        after: Option<u32>,
+        cursor: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<CollectionView>, Option<u32>), VaultError> {
+    ) -> Result<(Vec<CollectionView>, Option<String>), VaultError> {
         let found = self.in_tenant::<CollectionRead>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::Collection, found.tenant.no);
-        let from = match after {
-            Some(after) => schema::successor(&schema::collection(found.tenant.no, CollectionNo(after))),
-            None => range.from.clone(),
-        };
+        let from = self.begin_page(found.tenant.no, "collections", &range, cursor).await?;
         let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
         let more = rows.len() > limit;
         let mut views = Vec::with_capacity(limit);
@@ -211,7 +236,7 @@ impl Vault {
             let mut parts =
                 schema::Parts::of(schema::Table::Collection, &row.key).ok_or_else(|| VaultError::Internal("collection row".into()))?;
             let (_, Some(no)) = (parts.tenant(), parts.collection()) else { return Err(VaultError::Internal("collection row".into())) };
-            last = Some(no.0);
+            last = Some(row.key);
             let collection = self.collection_by_number(found.tenant.no, no).await?;
             if caller.principal.narrowing().reaches(&collection.name) {
                 views.push(CollectionView::of(&collection, false));
@@ -219,7 +244,8 @@ impl Vault {
         }
         let read = entry(caller, &found.tenant, Action::CollectionRead, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
-        Ok((views, last.filter(|_| more)))
+        let next = self.end_page(found.tenant.no, "collections", &range, last.filter(|_| more)).await?;
+        Ok((views, next))
     }
 
     /// A permit for a collection that may not exist yet.

@@ -4,6 +4,7 @@
 use super::{
     Caller, Precondition, Vault, VaultError,
     plan::{Plan, entry, retrying},
+    replies::Kept,
     shred::Named,
 };
 use crate::{
@@ -27,9 +28,13 @@ impl Vault {
         collection: &CollectionName,
         key: RecordKey,
         precondition: Precondition,
+        idempotency_key: Option<String>,
     ) -> Result<(), VaultError> {
         let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
-        self.to_the_end(async move { retrying(|| vault.delete_once(&caller, &tenant, &collection, &key, &precondition)).await }).await
+        self.to_the_end(async move {
+            retrying(|| vault.delete_once(&caller, &tenant, &collection, &key, &precondition, idempotency_key.as_deref())).await
+        })
+        .await
     }
 
     async fn delete_once(
@@ -39,9 +44,19 @@ impl Vault {
         collection: &CollectionName,
         key: &RecordKey,
         precondition: &Precondition,
+        idempotency_key: Option<&str>,
     ) -> Result<(), VaultError> {
         let found = self.in_collection::<RecordDelete>(caller, tenant, collection, Some(key)).await?;
         let mut plan = Plan::default();
+        if let Some(sent) = idempotency_key {
+            let condition = format!("{precondition:?}");
+            let parts: [&[u8]; 4] = [b"delete", &found.collection.no.to_be_bytes(), key.as_str().as_bytes(), condition.as_bytes()];
+            let request = self.request_digest(found.tenant.no, &parts).await?;
+            match self.kept_reply(&found.tenant, caller, sent, &request).await? {
+                Kept::Reply(_) => return Ok(()),
+                Kept::Free(slot) => self.plan_reply(&mut plan, slot, &[])?,
+            }
+        }
         let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
         let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
         let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition, purpose).await {

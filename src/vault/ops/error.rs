@@ -1,7 +1,7 @@
 //! What an operation can fail with, one variant for each thing a caller can do about it.
 
 use crate::{
-    domain::{NameError, ShredId, limits::Limit, policy::PolicyError},
+    domain::{NameError, ShredId, TokenId, limits::Limit, policy::PolicyError},
     vault::{
         audit::{AuditError, Reason},
         keys::{KeysError, LendError},
@@ -100,6 +100,10 @@ pub enum Conflict {
     IdempotencyMismatch,
     /// A batch's `check` did not hold.
     CheckFailed,
+    /// This request made this token before, and its secret is shown once.
+    SecretShownOnce(TokenId),
+    /// Without this token nobody could make one for the tenant any more.
+    LastOwner,
 }
 
 /// Rules that refuse a well-formed request.

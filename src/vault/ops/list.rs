@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     authz::RecordList,
-    domain::{CollectionName, RecordKey, RecordMeta, SubjectId, TenantName, Version},
+    domain::{CollectionName, RecordKey, RecordMeta, SubjectId, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Cursor, Plaintext, Record, RecordHeader, Sealed, Token},
@@ -88,7 +88,9 @@ impl Vault {
         };
         let limit = query.limit.max(1);
         let mut from = match &query.cursor {
-            Some(cursor) => schema::successor(&self.open_cursor(&found.tenant, &found.collection, &range, cursor).await?),
+            Some(cursor) => {
+                schema::successor(&self.open_cursor(found.tenant.no, &found.collection.no.to_be_bytes(), &range, cursor).await?)
+            }
             None => range.from.clone(),
         };
         let mut items = Vec::with_capacity(limit.min(SCAN_ROWS));
@@ -121,7 +123,7 @@ impl Vault {
             }
         }
         let next_cursor = match last.filter(|_| items.len() == limit) {
-            Some(last) => Some(self.seal_cursor(&found.tenant, &found.collection, &range, &last).await?),
+            Some(last) => Some(self.seal_cursor(found.tenant.no, &found.collection.no.to_be_bytes(), &range, &last).await?),
             None => None,
         };
         let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
@@ -201,20 +203,49 @@ impl Vault {
         Ok(meta)
     }
 
-    async fn seal_cursor(&self, tenant: &Tenant, collection: &Collection, range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
-        let context = Context::<Cursor>::of(&self.inner.store_id, tenant.no, &[&collection.no.to_be_bytes(), &range.from, &range.to]);
+    /// Where a page of a list of control rows begins: behind its cursor, or at the beginning.
+    pub(super) async fn begin_page(
+        &self,
+        tenant: TenantNo,
+        list: &str,
+        range: &KeyRange,
+        cursor: Option<&str>,
+    ) -> Result<Bytes, VaultError> {
+        match cursor {
+            None => Ok(range.from.clone()),
+            Some(cursor) => Ok(schema::successor(&self.open_cursor(tenant, list.as_bytes(), range, cursor).await?)),
+        }
+    }
+
+    /// The cursor of the page behind `last`, if there is more.
+    pub(super) async fn end_page(
+        &self,
+        tenant: TenantNo,
+        list: &str,
+        range: &KeyRange,
+        last: Option<Bytes>,
+    ) -> Result<Option<String>, VaultError> {
+        match last {
+            None => Ok(None),
+            Some(last) => Ok(Some(self.seal_cursor(tenant, list.as_bytes(), range, &last).await?)),
+        }
+    }
+
+    /// Sealed for the list it belongs to: a collection's number, or the list's name.
+    async fn seal_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
+        let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let plain = Plaintext::<Cursor>::new(last.to_vec());
         let suite = self.inner.options.suite;
-        let sealed = self.with_tenant(tenant.no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
+        let sealed = self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
         Ok(encode(&sealed.into_row()))
     }
 
-    async fn open_cursor(&self, tenant: &Tenant, collection: &Collection, range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
-        let context = Context::<Cursor>::of(&self.inner.store_id, tenant.no, &[&collection.no.to_be_bytes(), &range.from, &range.to]);
+    async fn open_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
+        let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let refused = || VaultError::from(Unprocessable::Cursor);
         let row = decode(cursor).ok_or_else(refused)?;
         let sealed = Sealed::<Cursor>::from_row(row).map_err(|_| refused())?;
-        let opened = self.with_tenant(tenant.no, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(|_| refused())?;
+        let opened = self.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(|_| refused())?;
         Ok(Bytes::copy_from_slice(opened.expose()))
     }
 }

@@ -158,7 +158,7 @@ impl Vault {
                 let allowed =
                     self.find_tenant(tenant).await?.filter(|found| found.create_on_write && found.no == caller.principal.tenant());
                 let Some(found) = allowed else { return Err(VaultError::NotFound(Missing::Collection)) };
-                match self.make_collection(caller, &found, default_text(collection)).await {
+                match self.make_collection(caller, &found, default_text(collection), None).await {
                     Ok(_) | Err(VaultError::Conflict(_) | VaultError::Busy) => {}
                     Err(other) => return Err(other),
                 }

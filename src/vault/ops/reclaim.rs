@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     directory::damaged,
-    rows::{RowCodec, Scope, ShredLogRow, UploadRow},
+    rows::{MadeRow, RowCodec, Scope, ShredLogRow, UploadRow},
     shredder::actor_of,
 };
 use crate::{
@@ -160,7 +160,31 @@ impl Vault {
             self.data(writes, Vec::new(), Durability::Written).await?;
             done.replies = done.replies.saturating_add(1);
         }
+        self.sweep_made(now, limit, &mut done).await?;
         Ok(done)
+    }
+
+    /// The same for what the control store remembers of idempotency keys.
+    async fn sweep_made(&self, now: Timestamp, limit: usize, done: &mut Reclaimed) -> Result<(), VaultError> {
+        let due = schema::made_due_before(u64::try_from(now.0).unwrap_or(0));
+        let mut writes = Vec::new();
+        let mut checks = Vec::new();
+        for row in self.inner.store.scan(Space::Control, &due.from, &due.to, limit).await? {
+            let mut parts = schema::Parts::of(Table::MadeDue, &row.key).ok_or_else(|| VaultError::Internal("idempotency row".into()))?;
+            let (Some(_), Some(tenant), Some(token)) = (parts.u64(), parts.tenant(), parts.token()) else {
+                return Err(VaultError::Internal("idempotency row".into()));
+            };
+            writes.push(Write::Delete { space: Space::Control, key: row.key });
+            let key = schema::made(tenant, &token);
+            if let Some(made) = self.inner.store.get(Space::Control, &key).await?
+                && MadeRow::from_row(&made)?.expires_at <= now.0
+            {
+                checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(made) });
+                writes.push(Write::Delete { space: Space::Control, key });
+                done.replies = done.replies.saturating_add(1);
+            }
+        }
+        self.data(writes, checks, Durability::Written).await.map(drop)
     }
 
     /// Leaves only the header of each record of an index range that one of these slots sealed.

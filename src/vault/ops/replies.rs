@@ -1,5 +1,9 @@
-//! Replies kept for idempotency keys, for 24 hours: versions and whether each record was created, nothing else,
-//! so that nothing in them names anyone. Kept in the commit of the change itself.
+//! Replies kept for idempotency keys, for 24 hours: versions and whether each record was created, or the id of what was
+//! made; nothing else, so that nothing in them names anyone or opens anything. Kept in the commit of the change itself,
+//! in the store that it changes: [`Kept`] for data, [`Before`] for control.
+//!
+//! A key counts within the tenant and the token that sends it. What the operator makes, and the shred of a whole tenant, is
+//! kept with the system tenant: a tenant's own key for it would come too late or be gone.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,14 +14,14 @@ use super::{
     access::InCollection,
     directory::Tenant,
     plan::{Content, Plan, PutFields},
-    rows::{ReplyRow, RowCodec},
+    rows::{MadeRow, ReplyRow, RowCodec},
 };
 use crate::{
     authz::RecordWrite,
-    domain::{CollectionNo, Timestamp},
+    domain::{CollectionNo, TenantNo, Timestamp},
     vault::{
         crypto::Token,
-        store::{Expect, Space, schema},
+        store::{Check, Expect, Space, Write, schema},
     },
 };
 
@@ -40,13 +44,69 @@ pub(super) struct Slot {
     stale: Option<Bytes>,
 }
 
+/// What was made under an idempotency key before, in the control store.
+pub(super) enum Before {
+    /// By this very request.
+    Made(MadeRow, Keeping),
+    /// Nothing, or it has run out.
+    Nothing(Keeping),
+}
+
+/// Where it is to be remembered what a change of the control store made.
+pub(super) struct Keeping {
+    token: Token,
+    tenant: TenantNo,
+    request: [u8; 32],
+    old: Option<Bytes>,
+    /// Of what was made before.
+    expires_at: Option<i64>,
+}
+
+impl Keeping {
+    /// The precondition and the rows that remember it, for the commit of the change.
+    pub(super) fn rows(&self, vault: &Vault, id: [u8; 16], created: bool) -> Result<(Check, Vec<Write>), VaultError> {
+        let expires_at = self.expires_at.unwrap_or_else(|| vault.inner.clock.now().plus(KEPT).0);
+        let row = MadeRow { request: self.request, expires_at, id, created };
+        let key = schema::made(self.tenant, &self.token);
+        let check = Check { space: Space::Control, key: key.clone(), expect: self.old.clone().map_or(Expect::Absent, Expect::Equals) };
+        let due = schema::made_due(u64::try_from(expires_at).unwrap_or(0), self.tenant, &self.token);
+        let writes = vec![
+            Write::Put { space: Space::Control, key, value: row.to_row()? },
+            Write::Put { space: Space::Control, key: due, value: Bytes::new() },
+        ];
+        Ok((check, writes))
+    }
+}
+
 impl Vault {
-    /// Looks for a reply. The key counts within the tenant and the token that sends it.
-    pub(super) async fn kept_reply(&self, tenant: &Tenant, caller: &Caller, key: &str, request: &[u8; 32]) -> Result<Kept, VaultError> {
+    /// The row of an idempotency key, as the token that sends it means it.
+    async fn idempotency_token(&self, tenant: TenantNo, caller: &Caller, key: &str) -> Result<Token, VaultError> {
         let scoped = format!("{}\n{key}", caller.principal.token());
-        let token = self
-            .with_tenant(tenant.no, |secret| secret.derive_blind_index(CollectionNo::TENANT, "idempotency").text_token(&scoped))
-            .await?;
+        self.with_tenant(tenant, |secret| secret.derive_blind_index(CollectionNo::TENANT, "idempotency").text_token(&scoped)).await
+    }
+
+    /// Looks for what a change of the control store made before, in the place of `tenant`; `parts` are the request.
+    pub(super) async fn made_before(&self, tenant: TenantNo, caller: &Caller, key: &str, parts: &[&[u8]]) -> Result<Before, VaultError> {
+        let request = self.request_digest(tenant, parts).await?;
+        let token = self.idempotency_token(tenant, caller, key).await?;
+        let stored = self.inner.store.get(Space::Control, &schema::made(tenant, &token)).await?;
+        let made = stored.as_ref().map(|row| MadeRow::from_row(row)).transpose()?;
+        let mut keeping = Keeping { token, tenant, request, old: stored, expires_at: None };
+        match made {
+            Some(made) if Timestamp(made.expires_at) > self.inner.clock.now() => {
+                if made.request != request {
+                    return Err(VaultError::Conflict(Conflict::IdempotencyMismatch));
+                }
+                keeping.expires_at = Some(made.expires_at);
+                Ok(Before::Made(made, keeping))
+            }
+            Some(_) | None => Ok(Before::Nothing(keeping)),
+        }
+    }
+
+    /// Looks for a reply of the data store.
+    pub(super) async fn kept_reply(&self, tenant: &Tenant, caller: &Caller, key: &str, request: &[u8; 32]) -> Result<Kept, VaultError> {
+        let token = self.idempotency_token(tenant.no, caller, key).await?;
         let stored = self.inner.store.get(Space::Index, &schema::idempotency(tenant.no, &token)).await?;
         if let Some(row) = &stored {
             let reply = ReplyRow::from_row(row)?;
@@ -74,8 +134,8 @@ impl Vault {
     }
 
     /// An HMAC over all parts of a request, each with its length, under a key of the tenant.
-    pub(super) async fn request_digest(&self, tenant: &Tenant, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
-        self.with_tenant(tenant.no, |secret| {
+    pub(super) async fn request_digest(&self, tenant: TenantNo, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
+        self.with_tenant(tenant, |secret| {
             let key = secret.derive_blind_index(CollectionNo::TENANT, "idempotent-request");
             let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| VaultError::Internal("hmac key".into()))?;
             for part in parts {
@@ -111,6 +171,6 @@ impl Vault {
             &[custom.join("\0").as_bytes(), &expires].concat(),
             body,
         ];
-        self.request_digest(&target.tenant, &parts).await
+        self.request_digest(target.tenant.no, &parts).await
     }
 }

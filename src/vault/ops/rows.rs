@@ -296,6 +296,23 @@ impl RowCodec for ReplyRow {
     const NAME: &'static str = "idempotency reply";
 }
 
+/// What was made under an idempotency key by a change of the control store: a token, an order, a collection, or nothing
+/// that has an id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct MadeRow {
+    /// HMAC of the request under the key for it.
+    pub(in crate::vault) request: [u8; 32],
+    pub(in crate::vault) expires_at: i64,
+    /// Id of the token or order; zeros where there is none.
+    pub(in crate::vault) id: [u8; 16],
+    /// Whether the collection was new.
+    pub(in crate::vault) created: bool,
+}
+
+impl RowCodec for MadeRow {
+    const NAME: &'static str = "idempotency key of control";
+}
+
 /// An upload that is under way, or whose rows are to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct UploadRow {

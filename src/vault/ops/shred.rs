@@ -10,6 +10,7 @@ use super::{
     access::InTenant,
     directory::{Tenant, damaged, pseudonym},
     plan::{Actor, entry, object, record_row, retrying},
+    replies::{Before, Keeping},
     rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
 };
 use crate::{
@@ -118,6 +119,14 @@ pub(super) struct Queued {
 const FENCE_ATTEMPTS: u32 = 100;
 const FENCE_PAUSE: Duration = Duration::from_millis(20);
 
+/// An order that was given.
+enum Ordered {
+    /// By this request, and what it names.
+    Now(Box<Queued>, Named),
+    /// By an earlier one with the same idempotency key.
+    Before(ShredId),
+}
+
 impl Vault {
     /// Orders a shred. Returns once the intent is durable and everything named answers 410; with `wait`, once it is
     /// done or the time is over.
@@ -130,9 +139,14 @@ impl Vault {
         tenant: &TenantName,
         order: ShredOrder,
         wait: Option<Duration>,
+        idempotency_key: Option<String>,
     ) -> Result<ShredView, VaultError> {
         let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
-        let (id, salt, named) = self.to_the_end(async move { vault.order(&ordering, &name, order).await }).await?;
+        let ordered = self.to_the_end(async move { vault.order(&ordering, &name, order, idempotency_key.as_deref()).await }).await?;
+        let (id, salt, named) = match ordered {
+            Ordered::Now(queued, named) => (queued.id, queued.salt, named),
+            Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
+        };
         if let Some(wait) = wait {
             self.inner.shredder.wait(id, wait).await;
         }
@@ -140,11 +154,16 @@ impl Vault {
         Ok(ShredView { salt: Some(hex::encode(salt)), targets: named.targets, ..self.view(id, &row).await? })
     }
 
-    async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> Result<(ShredId, [u8; 32], Named), VaultError> {
+    async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder, key: Option<&str>) -> Result<Ordered, VaultError> {
         if matches!(&order, ShredOrder::Subjects(subjects) if subjects.len() as u64 > limits::SHRED_SUBJECTS.max) {
             return Err(VaultError::Limit(limits::SHRED_SUBJECTS));
         }
-        let (queued, named) = retrying(|| async {
+        let ordered = retrying(|| async {
+            let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
+                Some(Before::Made(made, _)) => return Ok(Ordered::Before(ShredId(made.id))),
+                Some(Before::Nothing(keeping)) => Some(keeping),
+                None => None,
+            };
             let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
                     let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
@@ -189,11 +208,38 @@ impl Vault {
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
-            Ok((self.queue_shred(caller, &tenant, scope, named.clone()).await?, named))
+            Ok(Ordered::Now(Box::new(self.queue_kept(caller, &tenant, scope, named.clone(), keeping).await?), named))
         })
         .await?;
-        self.close_queued(&queued).await?;
-        Ok((queued.id, queued.salt, named))
+        if let Ordered::Now(queued, _) = &ordered {
+            self.close_queued(queued).await?;
+        }
+        Ok(ordered)
+    }
+
+    /// Whether this token gave this order before, under this key. Asked before anything else: what it names answers 410 since.
+    async fn ordered_before(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        order: &ShredOrder,
+        key: Option<&str>,
+    ) -> Result<Option<Before>, VaultError> {
+        let Some(key) = key else { return Ok(None) };
+        let Some(found) = self.find_tenant(tenant).await?.filter(|found| found.no == caller.principal.tenant()) else { return Ok(None) };
+        let (place, parts): (TenantNo, Vec<&[u8]>) = match order {
+            ShredOrder::Tenant { confirm } => (TenantNo::SYSTEM, vec![b"shred-tenant", tenant.as_str().as_bytes(), confirm.as_bytes()]),
+            ShredOrder::Collection(name) => (found.no, vec![b"shred-collection", name.as_str().as_bytes()]),
+            ShredOrder::Subjects(subjects) => {
+                let mut parts: Vec<&[u8]> = vec![b"shred-subjects"];
+                parts.extend(subjects.iter().map(|subject| subject.as_str().as_bytes()));
+                (found.no, parts)
+            }
+            ShredOrder::Record { collection, key } => {
+                (found.no, vec![b"shred-record", collection.as_str().as_bytes(), key.as_str().as_bytes()])
+            }
+        };
+        self.made_before(place, caller, key, &parts).await.map(Some)
     }
 
     /// Makes the intent durable and hands the order to the shredder. What follows is [`Vault::close_queued`], not tried again
@@ -204,6 +250,17 @@ impl Vault {
         tenant: &Tenant,
         scope: Scope,
         named: Named,
+    ) -> Result<Queued, VaultError> {
+        self.queue_kept(actor, tenant, scope, named, None).await
+    }
+
+    async fn queue_kept(
+        &self,
+        actor: impl Into<Actor>,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+        keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
         let actor = actor.into();
         let place = self.inner.shredder.reserve()?;
@@ -235,6 +292,11 @@ impl Vault {
         writes.push(Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? });
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
         let (collection, target) = match &scope {
             Scope::Tenant => (CollectionNo::TENANT, Target::default()),
             Scope::Collection(no) => (CollectionNo(*no), Target::default()),

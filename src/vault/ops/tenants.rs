@@ -4,14 +4,15 @@ use super::{
     Caller, Conflict, Missing, Vault, VaultError,
     access::Aim,
     directory::{Tenant, read_u64},
-    plan::entry,
+    plan::{entry, object, retrying},
+    replies::{Before, Keeping},
     rows::{RowCodec, State, TenantRow},
-    tokens::{MintToken, MintedToken},
+    tokens::{MintToken, MintedToken, forget},
 };
 use crate::{
     authn::{Narrowing, Role, TokenKind},
     authz::{TenantCreate, TenantList, TenantRead},
-    domain::{CollectionNo, TenantName, TenantNo, Timestamp},
+    domain::{CollectionNo, PrincipalId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{Action, Target, Trail},
         crypto::{Context, Plaintext, TenantMeta},
@@ -47,6 +48,14 @@ impl From<&Tenant> for TenantView {
     }
 }
 
+/// Entries of a trail read at once.
+const TRAIL_PAGE: usize = 256;
+
+/// The token that a new tenant begins with.
+fn first_owner() -> MintToken {
+    MintToken { role: Role::Owner, kind: TokenKind::User, narrowing: Narrowing::default(), expires_at: None }
+}
+
 /// A state as answers give it.
 pub(super) const fn state_name(state: State) -> &'static str {
     match state {
@@ -58,52 +67,134 @@ pub(super) const fn state_name(state: State) -> &'static str {
 }
 
 impl Vault {
-    /// Makes a tenant and its first owner's token, which is shown once.
+    /// Makes a tenant and its first owner's token, which is shown once. A repeat with the idempotency key replaces a token
+    /// that was never used by a new one: its first showing may have been lost.
     ///
     /// # Errors
-    /// [`Conflict::NameTaken`] if the name is or ever was in use.
-    pub async fn create_tenant(&self, caller: &Caller, name: TenantName, create_on_write: bool) -> Result<MintedToken, VaultError> {
+    /// [`Conflict::NameTaken`] if the name is or ever was in use; [`Conflict::SecretShownOnce`] for a repeat after the token
+    /// was used.
+    pub async fn create_tenant(
+        &self,
+        caller: &Caller,
+        name: TenantName,
+        create_on_write: bool,
+        idempotency_key: Option<String>,
+    ) -> Result<MintedToken, VaultError> {
         let (vault, caller) = (self.clone(), caller.clone());
-        self.to_the_end(async move {
-            let system = vault.permit_system::<TenantCreate>(&caller).await?;
-            let token = vault.tenant_token(&name).await?;
-            let taken = vault.inner.store.get(Space::Control, &schema::tenant_name(&token)).await?;
-            if taken.is_some() {
-                return Err(VaultError::Conflict(Conflict::NameTaken));
-            }
-            let no = TenantNo(vault.inner.forest.lease(LeaseKind::Tenant).await?);
-            vault.inner.forest.make_tenant(no).await?;
-            let (row, audit) = vault.tenant_row(no, &name, create_on_write).await?;
-            let mint = MintToken { role: Role::Owner, kind: TokenKind::User, narrowing: Narrowing::default(), expires_at: None };
-            let (minted, token_writes) = vault.mint(no, &mint).await?;
-            let made =
-                Tenant { no, name, state: State::Active, audit, created_at: vault.inner.clock.now(), create_on_write, row: row.clone() };
-            let mut writes = vec![
-                Write::Put { space: Space::Control, key: schema::tenant(no), value: row },
-                Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: no.to_be_bytes().to_vec().into() },
-            ];
-            writes.extend(token_writes);
-            let commit = Commit {
-                checks: vec![Check { space: Space::Control, key: schema::tenant_name(&token), expect: Expect::Absent }],
-                writes,
-                tail: None,
-                durability: Durability::Synced,
-                urgency: Urgency::Normal,
-            };
-            let entries = vec![
-                (
-                    system.audit,
-                    entry(&caller, &system, Action::TenantCreate, CollectionNo::TENANT, Target { tenant: Some(no), ..Target::default() }),
-                ),
-                (audit, entry(&caller, &made, Action::TenantCreate, CollectionNo::TENANT, Target::default())),
-            ];
-            match vault.commit(Trail::Control, commit, entries).await {
-                Ok(_) => Ok(minted),
-                Err(VaultError::Busy) if vault.find_tenant(&made.name).await?.is_some() => Err(VaultError::Conflict(Conflict::NameTaken)),
-                Err(error) => Err(error),
-            }
-        })
+        self.to_the_end(
+            async move { retrying(|| vault.create_tenant_once(&caller, &name, create_on_write, idempotency_key.as_deref())).await },
+        )
         .await
+    }
+
+    async fn create_tenant_once(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        create_on_write: bool,
+        idempotency_key: Option<&str>,
+    ) -> Result<MintedToken, VaultError> {
+        let system = self.permit_system::<TenantCreate>(caller).await?;
+        let mut keeping = None;
+        if let Some(key) = idempotency_key {
+            let parts: [&[u8]; 3] = [b"tenant", name.as_str().as_bytes(), &[u8::from(create_on_write)]];
+            match self.made_before(TenantNo::SYSTEM, caller, key, &parts).await? {
+                Before::Made(made, place) => return self.replace_first_owner(caller, &system, name, TokenId(made.id), &place).await,
+                Before::Nothing(place) => keeping = Some(place),
+            }
+        }
+        let token = self.tenant_token(name).await?;
+        let taken = self.inner.store.get(Space::Control, &schema::tenant_name(&token)).await?;
+        if taken.is_some() {
+            return Err(VaultError::Conflict(Conflict::NameTaken));
+        }
+        let no = TenantNo(self.inner.forest.lease(LeaseKind::Tenant).await?);
+        self.inner.forest.make_tenant(no).await?;
+        let (row, audit) = self.tenant_row(no, name, create_on_write).await?;
+        let (minted, token_writes) = self.mint(no, &first_owner()).await?;
+        let made = Tenant {
+            no,
+            name: name.clone(),
+            state: State::Active,
+            audit,
+            created_at: self.inner.clock.now(),
+            create_on_write,
+            row: row.clone(),
+        };
+        let mut checks = vec![Check { space: Space::Control, key: schema::tenant_name(&token), expect: Expect::Absent }];
+        let mut writes = vec![
+            Write::Put { space: Space::Control, key: schema::tenant(no), value: row },
+            Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: no.to_be_bytes().to_vec().into() },
+        ];
+        writes.extend(token_writes);
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, minted.id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        let of_tenant = Target { tenant: Some(no), ..Target::default() };
+        let entries = vec![
+            (system.audit, entry(caller, &system, Action::TenantCreate, CollectionNo::TENANT, of_tenant)),
+            (audit, entry(caller, &made, Action::TenantCreate, CollectionNo::TENANT, Target::default())),
+        ];
+        self.commit(Trail::Control, commit, entries).await?;
+        Ok(minted)
+    }
+
+    /// Replaces a first owner's token that nobody has used; recorded with the tenant and with the system.
+    ///
+    /// Gives the operator nothing that the first answer did not: who used the token once is safe from it.
+    async fn replace_first_owner(
+        &self,
+        caller: &Caller,
+        system: &Tenant,
+        name: &TenantName,
+        first: TokenId,
+        place: &Keeping,
+    ) -> Result<MintedToken, VaultError> {
+        let shown = || VaultError::Conflict(Conflict::SecretShownOnce(first));
+        let tenant = self.find_tenant(name).await?.ok_or_else(shown)?;
+        tenant.in_use()?;
+        let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(first)).await? else { return Err(shown()) };
+        if self.acted(&tenant, PrincipalId(first.0)).await? {
+            return Err(shown());
+        }
+        let (minted, mut writes) = self.mint(tenant.no, &first_owner()).await?;
+        writes.extend(forget(tenant.no, first));
+        let (check, rows) = place.rows(self, minted.id.0, true)?;
+        writes.extend(rows);
+        let unmoved = Check { space: Space::Control, key: schema::access_token(first), expect: Expect::Equals(row) };
+        let commit = Commit {
+            checks: vec![tenant.check(), unmoved, check],
+            writes,
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Normal,
+        };
+        let of_tenant = Target { tenant: Some(tenant.no), ..Target::default() };
+        let entries = vec![
+            (system.audit, entry(caller, system, Action::TenantCreate, CollectionNo::TENANT, of_tenant)),
+            (tenant.audit, entry(caller, &tenant, Action::TokenRevoke, CollectionNo::TENANT, object(first.0))),
+            (tenant.audit, entry(caller, &tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0))),
+        ];
+        self.commit(Trail::Control, commit, entries).await.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
+        Ok(minted)
+    }
+
+    /// Whether a principal has done, or tried, anything that a tenant's trail tells of.
+    async fn acted(&self, tenant: &Tenant, principal: PrincipalId) -> Result<bool, VaultError> {
+        let mut after = None;
+        loop {
+            let page = self.inner.audit.read(tenant.no, tenant.audit, after.as_deref(), TRAIL_PAGE).await?;
+            if page.entries.iter().any(|read| read.entry.principal == principal) {
+                return Ok(true);
+            }
+            if !page.more {
+                return Ok(false);
+            }
+            after = Some(page.next);
+        }
     }
 
     /// The row of a new tenant, and the unit of its audit trail.
@@ -138,14 +229,20 @@ impl Vault {
         Ok(TenantView::from(&*found.tenant))
     }
 
-    /// The tenants of the store, for the operator, in the order they were made: at most `limit` after number `after`.
+    /// The tenants of the store, for the operator, in the order they were made: at most `limit` behind a cursor.
     ///
     /// # Errors
-    /// [`VaultError::Forbidden`] for everyone else.
-    pub async fn tenants(&self, caller: &Caller, after: Option<u64>, limit: usize) -> Result<(Vec<TenantView>, Option<u64>), VaultError> {
+    /// [`VaultError::Forbidden`] for everyone else; [`super::Unprocessable::Cursor`].
+    pub async fn tenants(
+        &self,
+        caller: &Caller,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<TenantView>, Option<String>), VaultError> {
         let system = self.permit_system::<TenantList>(caller).await?;
-        let range = schema::table(Table::Tenant);
-        let from = schema::successor(&schema::tenant(TenantNo(after.unwrap_or(0))));
+        // Without the system tenant, whose number is the first.
+        let range = schema::table(Table::Tenant).after(&schema::tenant(TenantNo::SYSTEM));
+        let from = self.begin_page(TenantNo::SYSTEM, "tenants", &range, cursor).await?;
         let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
         let more = rows.len() > limit;
         let mut views = Vec::with_capacity(limit);
@@ -153,10 +250,11 @@ impl Vault {
         for row in rows.into_iter().take(limit) {
             let number = TenantNo(read_u64(row.key.get(1..).unwrap_or_default())?);
             views.push(TenantView::from(&self.tenant_by_number(number).await?));
-            last = Some(number.0);
+            last = Some(row.key);
         }
         self.read_receipt(&system, entry(caller, &system, Action::TenantList, CollectionNo::TENANT, Target::default())).await?;
-        Ok((views, last.filter(|_| more)))
+        let next = self.end_page(TenantNo::SYSTEM, "tenants", &range, last.filter(|_| more)).await?;
+        Ok((views, next))
     }
 
     /// A permit in the system tenant: the operator's.

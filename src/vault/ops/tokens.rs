@@ -1,9 +1,10 @@
 //! Access tokens: made, listed without secrets, revoked with effect from the next request on.
 
 use super::{
-    Caller, Missing, Unprocessable, Vault, VaultError,
+    Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Tenant, damaged, pseudonym},
-    plan::{entry, object, order_of, record_row},
+    plan::{entry, object, order_of, record_row, retrying},
+    replies::Before,
     rows::{RowCodec, TokenRow},
 };
 use crate::{
@@ -87,27 +88,57 @@ impl Vault {
     ///
     /// # Errors
     /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::ExpiryInThePast`], [`VaultError::Forbidden`].
-    pub async fn create_token(&self, caller: &Caller, tenant: &TenantName, mint: MintToken) -> Result<MintedToken, VaultError> {
+    pub async fn create_token(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        mint: MintToken,
+        idempotency_key: Option<String>,
+    ) -> Result<MintedToken, VaultError> {
         let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
-        self.to_the_end(async move {
-            let found = vault.in_tenant::<TokenCreate>(&caller, &tenant).await?;
-            if mint.role == Role::Operator {
-                return Err(Unprocessable::RoleNotOfTenant.into());
+        self.to_the_end(async move { retrying(|| vault.create_token_once(&caller, &tenant, &mint, idempotency_key.as_deref())).await })
+            .await
+    }
+
+    async fn create_token_once(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        mint: &MintToken,
+        idempotency_key: Option<&str>,
+    ) -> Result<MintedToken, VaultError> {
+        let found = self.in_tenant::<TokenCreate>(caller, tenant).await?;
+        if mint.role == Role::Operator {
+            return Err(Unprocessable::RoleNotOfTenant.into());
+        }
+        if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
+            return Err(Unprocessable::ExpiryInThePast.into());
+        }
+        if !caller.principal.narrowing().contains(&mint.narrowing) {
+            return Err(VaultError::Forbidden);
+        }
+        let mut keeping = None;
+        if let Some(key) = idempotency_key {
+            let asked = format!("{:?} {:?} {:?}", mint.role, mint.kind, mint.expires_at);
+            let parts: [&[u8]; 3] = [b"token", asked.as_bytes(), &mint.narrowing.to_bytes()];
+            match self.made_before(found.tenant.no, caller, key, &parts).await? {
+                Before::Made(made, _) => return Err(VaultError::Conflict(Conflict::SecretShownOnce(TokenId(made.id)))),
+                Before::Nothing(place) => keeping = Some(place),
             }
-            if mint.expires_at.is_some_and(|end| end <= vault.inner.clock.now()) {
-                return Err(Unprocessable::ExpiryInThePast.into());
-            }
-            if !caller.principal.narrowing().contains(&mint.narrowing) {
-                return Err(VaultError::Forbidden);
-            }
-            let (minted, writes) = vault.mint(found.tenant.no, &mint).await?;
-            let commit =
-                Commit { checks: vec![found.tenant.check()], writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-            let made = entry(&caller, &found.tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0));
-            vault.commit(Trail::Control, commit, vec![(found.tenant.audit, made)]).await?;
-            Ok(minted)
-        })
-        .await
+        }
+        let (minted, mut writes) = self.mint(found.tenant.no, mint).await?;
+        let mut checks = vec![found.tenant.check()];
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, minted.id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        let made = entry(caller, &found.tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0));
+        self.commit(Trail::Control, commit, vec![(found.tenant.audit, made)])
+            .await
+            .inspect_err(|_| self.inner.directory.forget_tenant(tenant))?;
+        Ok(minted)
     }
 
     /// A new token and its rows.
@@ -139,30 +170,27 @@ impl Vault {
         Ok((MintedToken { id, text: minted.into_text(), role: mint.role, expires_at: mint.expires_at }, writes))
     }
 
-    /// The tokens of a tenant, without secrets: at most `limit` after token `after`.
+    /// The tokens of a tenant, without secrets: at most `limit` behind a cursor.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`], [`VaultError::Forbidden`].
+    /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`Unprocessable::Cursor`].
     pub async fn tokens(
         &self,
         caller: &Caller,
         tenant: &TenantName,
-        after: Option<TokenId>,
+        cursor: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<TokenView>, Option<TokenId>), VaultError> {
+    ) -> Result<(Vec<TokenView>, Option<String>), VaultError> {
         let found = self.in_tenant::<TokenList>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::TenantAccessToken, found.tenant.no);
-        let from = match after {
-            Some(after) => schema::successor(&schema::tenant_access_token(found.tenant.no, after)),
-            None => range.from.clone(),
-        };
+        let from = self.begin_page(found.tenant.no, "tokens", &range, cursor).await?;
         let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
         let more = rows.len() > limit;
         let mut views = Vec::with_capacity(limit);
         let mut last = None;
         for row in rows.into_iter().take(limit) {
             let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
-            last = Some(id);
+            last = Some(schema::tenant_access_token(found.tenant.no, id));
             let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { continue };
             let token = stored(self, id, &TokenRow::from_row(&row)?).await?;
             views.push(TokenView {
@@ -176,7 +204,8 @@ impl Vault {
         }
         let read = entry(caller, &found.tenant, Action::TokenList, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
-        Ok((views, last.filter(|_| more)))
+        let next = self.end_page(found.tenant.no, "tokens", &range, last.filter(|_| more)).await?;
+        Ok((views, next))
     }
 
     /// A narrowing as a list shows it: pseudonyms in the place of collections, persons and keys that were shredded since.
@@ -222,28 +251,87 @@ impl Vault {
     /// Revokes a token: refused from the next request on.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`] if the tenant has no such token.
-    pub async fn revoke_token(&self, caller: &Caller, tenant: &TenantName, id: TokenId) -> Result<(), VaultError> {
+    /// [`VaultError::NotFound`] if the tenant has no such token; [`Conflict::LastOwner`] if nobody else could make tokens for
+    /// the tenant then.
+    pub async fn revoke_token(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        id: TokenId,
+        idempotency_key: Option<String>,
+    ) -> Result<(), VaultError> {
         let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
-        self.to_the_end(async move {
-            let found = vault.in_tenant::<TokenRevoke>(&caller, &tenant).await?;
-            let by_tenant = schema::tenant_access_token(found.tenant.no, id);
-            let commit = Commit {
-                checks: vec![Check { space: Space::Control, key: by_tenant.clone(), expect: Expect::Present }],
-                writes: vec![
-                    Write::Delete { space: Space::Control, key: schema::access_token(id) },
-                    Write::Delete { space: Space::Control, key: by_tenant.clone() },
-                ],
-                tail: None,
-                durability: Durability::Synced,
-                urgency: Urgency::Essential,
-            };
-            if vault.inner.store.get(Space::Control, &by_tenant).await?.is_none() {
-                return Err(VaultError::NotFound(Missing::Token));
+        self.to_the_end(async move { retrying(|| vault.revoke_once(&caller, &tenant, id, idempotency_key.as_deref())).await }).await
+    }
+
+    async fn revoke_once(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        id: TokenId,
+        idempotency_key: Option<&str>,
+    ) -> Result<(), VaultError> {
+        let found = self.in_tenant::<TokenRevoke>(caller, tenant).await?;
+        let no = found.tenant.no;
+        let mut keeping = None;
+        if let Some(key) = idempotency_key {
+            match self.made_before(no, caller, key, &[b"revoke", &id.0]).await? {
+                Before::Made(..) => return Ok(()),
+                Before::Nothing(place) => keeping = Some(place),
             }
-            let revoked = entry(&caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT, object(id.0));
-            vault.commit(Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
-        })
-        .await
+        }
+        let by_tenant = schema::tenant_access_token(no, id);
+        if self.inner.store.get(Space::Control, &by_tenant).await?.is_none() {
+            return Err(VaultError::NotFound(Missing::Token));
+        }
+        let mut checks = vec![Check { space: Space::Control, key: by_tenant, expect: Expect::Present }];
+        let mut writes = forget(no, id);
+        if self.owns(no, id).await? {
+            // It must still be there in this very commit: two owners may be revoking each other.
+            let other = self.another_owner(no, id).await?.ok_or(VaultError::Conflict(Conflict::LastOwner))?;
+            checks.push(Check { space: Space::Control, key: schema::access_token(other), expect: Expect::Present });
+        }
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, id.0, false)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let revoked = entry(caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT, object(id.0));
+        self.commit(Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
+    }
+
+    /// Whether a token can make any token of its tenant, now.
+    async fn owns(&self, tenant: TenantNo, id: TokenId) -> Result<bool, VaultError> {
+        let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { return Ok(false) };
+        let row = TokenRow::from_row(&row)?;
+        let lasts = row.expires_at.is_none_or(|end| Timestamp(end) > self.inner.clock.now());
+        Ok(row.tenant == tenant.0 && row.role == Role::Owner.code() && row.sealed_narrowing.is_empty() && lasts)
+    }
+
+    async fn another_owner(&self, tenant: TenantNo, than: TokenId) -> Result<Option<TokenId>, VaultError> {
+        let mut range = schema::table_of_tenant(schema::Table::TenantAccessToken, tenant);
+        loop {
+            let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, SCAN_ROWS).await?;
+            let Some(last) = rows.last() else { return Ok(None) };
+            range = range.after(&last.key);
+            for row in rows {
+                let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
+                if id != than && self.owns(tenant, id).await? {
+                    return Ok(Some(id));
+                }
+            }
+        }
     }
 }
+
+/// What removes a token.
+pub(super) fn forget(tenant: TenantNo, id: TokenId) -> Vec<Write> {
+    vec![
+        Write::Delete { space: Space::Control, key: schema::access_token(id) },
+        Write::Delete { space: Space::Control, key: schema::tenant_access_token(tenant, id) },
+    ]
+}
+
+/// Rows read at once.
+const SCAN_ROWS: usize = 256;

@@ -70,6 +70,10 @@ pub enum Table {
     LogOutbox = 22,
     /// shred id 16, epoch be64: slots of the units that an order destroyed in that epoch.
     ShredSlots = 23,
+    /// tenant be64, token 16: what was made under an idempotency key by a change of the control store.
+    Made = 24,
+    /// due be64, tenant be64, token 16: such a row that can go.
+    MadeDue = 25,
     /// epoch be64: what is public about the change that began it.
     Epoch = 30,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
@@ -492,6 +496,24 @@ pub fn idempotency_due(due: u64, tenant: TenantNo, token: &Token) -> Bytes {
 #[must_use]
 pub fn idempotency_due_before(due: u64) -> KeyRange {
     KeyRange { from: table(Table::IdempotencyDue).from, to: key(Table::IdempotencyDue, &[&due.to_be_bytes()]) }
+}
+
+/// [`Table::Made`].
+#[must_use]
+pub fn made(tenant: TenantNo, token: &Token) -> Bytes {
+    key(Table::Made, &[&tenant.to_be_bytes(), token])
+}
+
+/// [`Table::MadeDue`]; `due` in milliseconds since 1970.
+#[must_use]
+pub fn made_due(due: u64, tenant: TenantNo, token: &Token) -> Bytes {
+    key(Table::MadeDue, &[&due.to_be_bytes(), &tenant.to_be_bytes(), token])
+}
+
+/// [`Table::MadeDue`] before `due`.
+#[must_use]
+pub fn made_due_before(due: u64) -> KeyRange {
+    KeyRange { from: table(Table::MadeDue).from, to: key(Table::MadeDue, &[&due.to_be_bytes()]) }
 }
 
 /// [`Table::Reclaim`].

@@ -82,7 +82,7 @@ impl Life {
         open.put(owner, acme, ("new", "9"), Some("9"), b"today").await.unwrap();
         open.put(owner, acme, ("c", "large-too"), Some("9"), &[2; 200_000]).await.unwrap();
         open.vault.delete_record(owner, acme, &coll("c"), key("deleted"), Precondition::None).await.unwrap();
-        open.vault.revoke_token(owner, acme, reader_id).await.unwrap();
+        open.vault.revoke_token(owner, acme, reader_id, None).await.unwrap();
         if day == Day::WithShreds {
             open.vault.delete_record(owner, acme, &coll("files"), key("deleted"), Precondition::None).await.unwrap();
             open.shred(owner, acme, ShredOrder::Record { collection: coll("files"), key: key("shredded") }).await;
@@ -125,7 +125,7 @@ impl Life {
         assert_eq!(open.get(owner, acme, ("c", "large")).await.unwrap(), [1; 200_000]);
         assert_eq!(open.get(owner, acme, ("files", "kept")).await.unwrap(), b"yesterday");
         let operator = open.caller(&self.place.operator).await;
-        let taken = open.vault.create_tenant(&operator, name("beta"), false).await;
+        let taken = open.vault.create_tenant(&operator, name("beta"), false, None).await;
         assert!(matches!(taken, Err(VaultError::Conflict(Conflict::NameTaken))));
         if self.day == Day::WithoutShreds {
             return;
