@@ -82,7 +82,7 @@ async fn a_key_that_is_written_again_at_once_does_not_keep_its_order_from_being_
         let name = format!("k{round}");
         open.put(&owner, &acme, ("c", &name), Some("7"), b"v").await.unwrap();
         let order = ShredOrder::Record { collection: coll("c"), key: key(&name) };
-        let view = open.vault.order_shred(&owner, &acme, order, None).await.unwrap();
+        let view = open.vault.order_shred(&owner, &acme, order, None, None).await.unwrap();
         while let Err(error) = open.put(&owner, &acme, ("c", &name), Some("7"), b"new").await {
             assert!(matches!(error, VaultError::Shredded { .. } | VaultError::Busy), "{error:?}");
         }
@@ -104,7 +104,7 @@ async fn orders_for_the_same_person_at_once_are_all_certified() {
         let name = format!("p{round}");
         open.put(&owner, &acme, ("c", &name), Some(&name), b"v").await.unwrap();
         let wait = Some(Duration::from_secs(30));
-        let orders = (0..4).map(|_| open.vault.order_shred(&owner, &acme, person(&name), wait));
+        let orders = (0..4).map(|_| open.vault.order_shred(&owner, &acme, person(&name), wait, None));
         for view in futures_util::future::join_all(orders).await {
             let view = view.unwrap();
             assert!(view.done, "round {round}: an order is not done after 30 s");
@@ -138,7 +138,7 @@ async fn a_person_with_very_many_units_is_shredded() {
         open.vault.batch(&owner, &acme, (first..first + 1_000).map(put).collect(), None).await.unwrap();
     }
     let before = open.forest.epoch().0;
-    let view = open.vault.order_shred(&owner, &acme, person("7"), None).await.unwrap();
+    let view = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
     // Somewhere between its epochs.
     while open.forest.epoch().0 < before + 3 {
         tokio::task::yield_now().await;

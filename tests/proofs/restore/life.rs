@@ -81,10 +81,10 @@ impl Life {
         open.put(owner, acme, ("c", "9"), Some("9"), b"today").await.unwrap();
         open.put(owner, acme, ("new", "9"), Some("9"), b"today").await.unwrap();
         open.put(owner, acme, ("c", "large-too"), Some("9"), &[2; 200_000]).await.unwrap();
-        open.vault.delete_record(owner, acme, &coll("c"), key("deleted"), Precondition::None).await.unwrap();
+        open.vault.delete_record(owner, acme, &coll("c"), key("deleted"), Precondition::None, None).await.unwrap();
         open.vault.revoke_token(owner, acme, reader_id, None).await.unwrap();
         if day == Day::WithShreds {
-            open.vault.delete_record(owner, acme, &coll("files"), key("deleted"), Precondition::None).await.unwrap();
+            open.vault.delete_record(owner, acme, &coll("files"), key("deleted"), Precondition::None, None).await.unwrap();
             open.shred(owner, acme, ShredOrder::Record { collection: coll("files"), key: key("shredded") }).await;
             open.shred_subject(owner, acme, "7").await;
         }
