@@ -144,12 +144,13 @@ pub(super) fn begin_measuring(endpoints: &[Endpoint]) {
 
 /// The route of what has none.
 const UNMATCHED: &str = "unmatched";
-const STATUSES: &[&str] = &["2xx", "4xx", "5xx", "other"];
+const STATUSES: &[&str] = &["2xx", "3xx", "4xx", "5xx", "other"];
 const METHODS: &[&str] = &["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 
 fn measure(method: &'static str, route: &str, status: u16, took: Duration) {
     let status = match status {
         200..=299 => "2xx",
+        300..=399 => "3xx",
         400..=499 => "4xx",
         500..=599 => "5xx",
         _ => "other",

@@ -60,8 +60,11 @@ pub(super) async fn put(
 
 /// Read a record.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
-    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("Range" = Option<String>, Header)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 206), (status = 404), (status = 410), (status = 416)))]
+    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("Range" = Option<String>, Header),
+        ("If-Range" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header),
+        ("Lethe-Purpose" = Option<String>, Header)),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 206),
+        (status = 304, description = "As `If-None-Match` has it already"), (status = 404), (status = 410), (status = 412), (status = 416)))]
 pub(super) async fn get(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -70,24 +73,31 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     no_query(&uri)?;
     let path = RawPath::of(&uri);
-    let range = headers::range(&head)?.map(|range| match range {
-        headers::Range::From(first, Some(last)) => RangeSpec::FromTo(first, last),
-        headers::Range::From(first, None) => RangeSpec::From(first),
-        headers::Range::Last(count) => RangeSpec::Last(count),
-    });
-    let get = GetRecord { head_only: false, range };
+    let (range, range_of) = match headers::range(&head)? {
+        None => (None, None),
+        Some((headers::Range::From(first, Some(last)), of)) => (Some(RangeSpec::FromTo(first, last)), of),
+        Some((headers::Range::From(first, None), of)) => (Some(RangeSpec::From(first)), of),
+        Some((headers::Range::Last(count), of)) => (Some(RangeSpec::Last(count)), of),
+    };
+    let get = GetRecord { head_only: false, range, range_of, precondition: precondition(headers::read_condition(&head)?) };
     let got = api.vault().get_record(&caller, &path.tenant()?, &path.collection()?, &path.key()?, get).await?;
     Ok(answer(got, false))
 }
 
 /// Read a record's metadata.
 #[utoipa::path(head, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
-    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path)),
-    responses((status = 200), (status = 404), (status = 410)))]
-pub(super) async fn head(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
+        ("If-None-Match" = Option<String>, Header), ("Lethe-Purpose" = Option<String>, Header)),
+    responses((status = 200), (status = 304, description = "As `If-None-Match` has it already"), (status = 404), (status = 410), (status = 412)))]
+pub(super) async fn head(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+) -> Result<Response, Problem> {
     no_query(&uri)?;
     let path = RawPath::of(&uri);
-    let get = GetRecord { head_only: true, range: None };
+    let get = GetRecord { head_only: true, precondition: precondition(headers::read_condition(&head)?), ..GetRecord::default() };
     let got = api.vault().get_record(&caller, &path.tenant()?, &path.collection()?, &path.key()?, get).await?;
     Ok(answer(got, true))
 }
@@ -127,6 +137,7 @@ pub(super) fn precondition(condition: Condition) -> Precondition {
         Condition::None => Precondition::None,
         Condition::Match(versions) => Precondition::Versions(versions),
         Condition::MatchAny => Precondition::Present,
+        Condition::NoneMatch(versions) => Precondition::NotVersions(versions),
         Condition::NoneMatchAny => Precondition::Absent,
     }
 }
@@ -141,7 +152,13 @@ fn body_error(failure: BodyFailure) -> BodyError {
 
 fn answer(got: Got, head_only: bool) -> Response {
     let Got { meta, version, range, value } = got;
+    let etag = HeaderValue::from_str(&headers::etag(version)).ok().map(|etag| (header::ETAG, etag));
     let mut response = match value {
+        Value::Unchanged => {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            response.headers_mut().extend(etag);
+            return response;
+        }
         Value::Whole(bytes) => Body::from(bytes).into_response(),
         // A failure in the middle ends the connection before the announced length: the client sees a truncated answer.
         Value::Stream(stream) => Body::from_stream(stream).into_response(),
@@ -155,9 +172,7 @@ fn answer(got: Got, head_only: bool) -> Response {
     };
     let head = response.headers_mut();
     put_metadata(head, &meta);
-    if let Ok(etag) = HeaderValue::from_str(&headers::etag(version)) {
-        head.insert(header::ETAG, etag);
-    }
+    head.extend(etag);
     head.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     head.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     if let Some(range) = range {

@@ -73,6 +73,48 @@ async fn conditions_hold_a_record_to_its_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_the_version_is_not_sent_it_again() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    let path = format!("{CRM}/records/a");
+    let first = site.put(&path, &owner, "7", "value one").await.header("etag").to_owned();
+    let second = site.put(&path, &owner, "7", "value two").await.header("etag").to_owned();
+    let read = async |method: &Method, headers: &[(&'static str, &str)]| {
+        let mut request = site.request(method.clone(), &path, &owner);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    };
+    for method in [Method::GET, Method::HEAD] {
+        for tags in [second.clone(), format!("W/{second}"), format!("{first}, {second}"), "*".to_owned()] {
+            let same = read(&method, &[("if-none-match", &tags)]).await;
+            assert_eq!((same.status, same.header("etag"), same.bytes.len()), (304, second.as_str(), 0), "{method} {tags}");
+            assert_eq!((same.header("cache-control"), same.header("lethe-subject")), ("no-store", ""));
+        }
+        assert_eq!(read(&method, &[("if-none-match", &first)]).await.status, 200);
+        assert_eq!(read(&method, &[("if-match", &second)]).await.status, 200);
+        assert_eq!(read(&method, &[("if-match", &first)]).await.status, 412);
+    }
+    // A part is a part of the version it was asked of; of another one the whole value comes.
+    let part = read(&Method::GET, &[("range", "bytes=0-4"), ("if-range", &second)]).await;
+    assert_eq!((part.status, &part.bytes[..]), (206, &b"value"[..]));
+    let whole = read(&Method::GET, &[("range", "bytes=0-4"), ("if-range", &first)]).await;
+    assert_eq!((whole.status, &whole.bytes[..]), (200, &b"value two"[..]));
+    // Each of these is in the trail: also what was not sent, and what was refused.
+    assert_eq!(read(&Method::GET, &[("range", "bytes=100-")]).await.status, 416);
+    let trail = site.get("/v1/tenants/acme/audit?limit=1000", &owner).await;
+    let reads = |outcome: &str| {
+        let entries = trail.json["data"].as_array().unwrap().iter();
+        entries.filter(|entry| entry["action"] == "record.read" && entry["outcome"] == outcome).count()
+    };
+    assert_eq!((reads("allowed"), reads("failed")), (14, 3), "{:?}", trail.json);
+    // Gone is gone, whatever the reader has.
+    assert_eq!(site.send("DELETE", &path, &owner, None).await.status, 204);
+    assert_eq!(read(&Method::GET, &[("if-none-match", &second)]).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ranges_are_served_of_small_and_of_large_values() {
     let site = Site::open().await;
     let owner = site.acme().await;

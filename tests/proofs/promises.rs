@@ -188,11 +188,11 @@ async fn large_values_stream_in_and_out_and_by_range() {
             (RangeSpec::Last(70_000), len.saturating_sub(70_000)..len),
             (RangeSpec::FromTo(16_383, u64::MAX), 16_383..len),
         ] {
-            let get = GetRecord { head_only: false, range: Some(range) };
+            let get = GetRecord { range: Some(range), ..GetRecord::default() };
             let got = open.vault.get_record(&owner, &acme, &coll("files"), &key("big"), get).await.unwrap();
             assert_eq!(read(got).await.unwrap(), &value[expected], "{len} {range:?}");
         }
-        let past = GetRecord { head_only: false, range: Some(RangeSpec::From(len as u64)) };
+        let past = GetRecord { range: Some(RangeSpec::From(len as u64)), ..GetRecord::default() };
         let past = open.vault.get_record(&owner, &acme, &coll("files"), &key("big"), past).await;
         assert!(matches!(past, Err(VaultError::RangeNotSatisfiable { total_len }) if total_len == len as u64));
     }

@@ -36,7 +36,7 @@ pub(in crate::http) fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Re
     }
 }
 
-/// What a record must be for a change to happen.
+/// What a record must be for a change to happen, or for a read to answer with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Condition {
     /// Anything.
@@ -45,45 +45,74 @@ pub(in crate::http) enum Condition {
     Match(Vec<Version>),
     /// There, in whatever version.
     MatchAny,
+    /// None of these versions; for reads only.
+    NoneMatch(Vec<Version>),
     /// Not there.
     NoneMatchAny,
 }
 
-/// `If-Match: "tag", ...` or `*`; `If-None-Match: *`.
+/// A change's condition: `If-Match: "tag", ...` or `*`; `If-None-Match: *`.
 pub(in crate::http) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let none_match = once(headers, &header::IF_NONE_MATCH)?;
-    let matches: Vec<&HeaderValue> = headers.get_all(header::IF_MATCH).iter().collect();
-    match (none_match, matches.as_slice()) {
-        (None, []) => Ok(Condition::None),
-        (Some("*"), []) => Ok(Condition::NoneMatchAny),
-        (Some(_), []) => Err(malformed(&header::IF_NONE_MATCH, "`*`")),
-        (Some(_), _) => Err(malformed(&header::IF_MATCH, "sent without `If-None-Match`")),
-        (None, values) => {
-            let mut versions = Vec::new();
-            for value in values {
-                let text = value.to_str().map_err(|_| malformed(&header::IF_MATCH, ETAGS))?.trim();
-                if text == "*" {
-                    return if values.len() == 1 { Ok(Condition::MatchAny) } else { Err(malformed(&header::IF_MATCH, ETAGS)) };
-                }
-                for tag in text.split(',') {
-                    versions.extend(parse_etag(tag.trim())?);
-                }
-            }
-            Ok(Condition::Match(versions))
-        }
+    match read_condition(headers)? {
+        Condition::NoneMatch(_) => Err(malformed(&header::IF_NONE_MATCH, "`*`")),
+        other => Ok(other),
     }
+}
+
+/// A read's condition: the same, and `If-None-Match: "tag", ...`, where a weak tag is as good (RFC 9110, 13.1.2).
+pub(in crate::http) fn read_condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    Ok(match (tags(headers, &header::IF_MATCH)?, tags(headers, &header::IF_NONE_MATCH)?) {
+        (None, None) => Condition::None,
+        (Some(Tags::Any), None) => Condition::MatchAny,
+        (Some(Tags::These(tags)), None) => Condition::Match(tags.into_iter().filter_map(Tag::strong).collect()),
+        (None, Some(Tags::Any)) => Condition::NoneMatchAny,
+        (None, Some(Tags::These(tags))) => Condition::NoneMatch(tags.into_iter().filter_map(|tag| tag.version).collect()),
+        (Some(_), Some(_)) => return Err(malformed(&header::IF_MATCH, "sent without `If-None-Match`")),
+    })
 }
 
 const ETAGS: &str = "entity tags in double quotes, or `*`";
 
-/// The version of a tag; none if it is a tag, but weak or not one of ours.
-fn parse_etag(tag: &str) -> Result<Option<Version>, Problem> {
-    let (weak, quoted) = tag.strip_prefix("W/").map_or((false, tag), |rest| (true, rest));
-    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(|| malformed(&header::IF_MATCH, ETAGS))?;
-    if inner.bytes().any(|byte| byte == b'"' || byte.is_ascii_control() || byte == b' ') {
-        return Err(malformed(&header::IF_MATCH, ETAGS));
+/// The tags of a conditional header, which may be spread over several lines.
+enum Tags {
+    Any,
+    These(Vec<Tag>),
+}
+
+/// An entity tag; without a version if it is none of ours.
+#[derive(Clone, Copy)]
+struct Tag {
+    weak: bool,
+    version: Option<Version>,
+}
+
+impl Tag {
+    fn strong(self) -> Option<Version> {
+        self.version.filter(|_| !self.weak)
     }
-    Ok(version_of_tag(inner).filter(|_| !weak))
+}
+
+fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
+    let values: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+    let mut tags = Vec::new();
+    for value in &values {
+        let text = value.to_str().map_err(|_| malformed(name, ETAGS))?.trim();
+        if text == "*" {
+            return if values.len() == 1 { Ok(Some(Tags::Any)) } else { Err(malformed(name, ETAGS)) };
+        }
+        for tag in text.split(',') {
+            tags.push(parse_etag(tag.trim()).ok_or_else(|| malformed(name, ETAGS))?);
+        }
+    }
+    Ok((!values.is_empty()).then_some(Tags::These(tags)))
+}
+
+/// A tag in its quotes, weak or not; nothing if it is not of that form.
+fn parse_etag(tag: &str) -> Option<Tag> {
+    let (weak, quoted) = tag.strip_prefix("W/").map_or((false, tag), |rest| (true, rest));
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))?;
+    let well_formed = !inner.bytes().any(|byte| byte == b'"' || byte.is_ascii_control() || byte == b' ');
+    well_formed.then(|| Tag { weak, version: version_of_tag(inner) })
 }
 
 /// The version in a tag's inner text, as bodies of batches carry it too.
@@ -109,15 +138,18 @@ pub(in crate::http) enum Range {
     Last(u64),
 }
 
-/// `Range: bytes=0-99`, `bytes=100-` or `bytes=-100`. Another unit is none of ours; for several ranges, and with `If-Range`, the
-/// whole value is sent.
-pub(in crate::http) fn range(headers: &HeaderMap) -> Result<Option<Range>, Problem> {
+/// `Range: bytes=0-99`, `bytes=100-` or `bytes=-100`, and the version that `If-Range` asks it of. Another unit is none of ours; for
+/// several ranges, and with an `If-Range` that is no strong tag of ours, the whole value is sent.
+pub(in crate::http) fn range(headers: &HeaderMap) -> Result<Option<(Range, Option<Version>)>, Problem> {
     const FORM: &str = "one range: `bytes=0-99`, `bytes=100-` or `bytes=-100`";
     let Some(text) = once(headers, &header::RANGE)? else { return Ok(None) };
     let (unit, set) = text.split_once('=').ok_or_else(|| malformed(&header::RANGE, FORM))?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") || headers.contains_key(header::IF_RANGE) {
-        return Ok(None);
-    }
+    let only_of = match once(headers, &header::IF_RANGE)? {
+        None => Some(None),
+        // A date is never ours: no answer carries one.
+        Some(tag) => parse_etag(tag).and_then(Tag::strong).map(Some),
+    };
+    let Some(only_of) = only_of.filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else { return Ok(None) };
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         // A number too large for any value is beyond every end, not an error of form.
@@ -135,7 +167,7 @@ pub(in crate::http) fn range(headers: &HeaderMap) -> Result<Option<Range>, Probl
             number(first).zip(number(last)).filter(|(first, last)| first <= last).map(|(first, last)| Range::From(first, Some(last)))
         }
     };
-    range.map(Some).ok_or_else(|| malformed(&header::RANGE, FORM))
+    range.map(|range| Some((range, only_of))).ok_or_else(|| malformed(&header::RANGE, FORM))
 }
 
 /// `Lethe-Subject: 7, anna%40example.org`: comma-separated, percent-encoded UTF-8.
@@ -306,6 +338,7 @@ mod tests {
             &[("if-match", "*, \"a\"")],
             &[("if-match", "*"), ("if-match", "\"a\"")],
             &[("if-none-match", "\"a\"")],
+            &[("if-none-match", "")],
             &[("if-none-match", "*"), ("if-none-match", "*")],
             &[("if-none-match", "*"), ("if-match", "*")],
         ] {
@@ -314,15 +347,31 @@ mod tests {
     }
 
     #[test]
+    fn a_reads_conditions_are_read() {
+        let tag = etag(Version(255));
+        let of = |pairs: &[(&str, &str)]| read_condition(&headers(pairs));
+        assert_eq!(of(&[("if-match", &tag)]).unwrap(), Condition::Match(vec![Version(255)]));
+        assert_eq!(of(&[("if-none-match", "*")]).unwrap(), Condition::NoneMatchAny);
+        assert_eq!(of(&[("if-none-match", &format!("\"x\", W/{tag}"))]).unwrap(), Condition::NoneMatch(vec![Version(255)]));
+        assert_eq!(of(&[("if-none-match", "\"x\""), ("if-none-match", &tag)]).unwrap(), Condition::NoneMatch(vec![Version(255)]));
+        assert_eq!(code(of(&[("if-none-match", "a")])), Code::MalformedHeader);
+        assert_eq!(code(of(&[("if-none-match", "\"a\""), ("if-match", "\"a\"")])), Code::MalformedHeader);
+    }
+
+    #[test]
     fn ranges_are_read() {
-        let of = |text: &str| range(&headers(&[("range", text)]));
+        let of = |text: &str| range(&headers(&[("range", text)])).map(|range| range.map(|(range, _)| range));
         assert_eq!(of("bytes=0-99").unwrap(), Some(Range::From(0, Some(99))));
         assert_eq!(of("bytes=100-").unwrap(), Some(Range::From(100, None)));
         assert_eq!(of("bytes=-5").unwrap(), Some(Range::Last(5)));
         assert_eq!(of("bytes=99999999999999999999-").unwrap(), Some(Range::From(u64::MAX, None)));
         assert_eq!(of("items=0-1").unwrap(), None);
         assert_eq!(of("bytes=0-1,5-6").unwrap(), None, "several are the whole value");
-        assert_eq!(range(&headers(&[("range", "bytes=0-1"), ("if-range", "\"x\"")])).unwrap(), None);
+        let only_of = |tag: &str| range(&headers(&[("range", "bytes=0-1"), ("if-range", tag)])).unwrap();
+        assert_eq!(only_of(&etag(Version(7))), Some((Range::From(0, Some(1)), Some(Version(7)))));
+        for other in ["\"x\"", &format!("W/{}", etag(Version(7))), "Wed, 21 Oct 2015 07:28:00 GMT"] {
+            assert_eq!(only_of(other), None, "{other}");
+        }
         for bad in ["bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=2-1", "bytes=+1-2", "bytes= -", "bytes=0 - 1"] {
             assert_eq!(code(of(bad)), Code::MalformedHeader, "{bad}");
         }

@@ -226,6 +226,10 @@ impl VaultError {
             Some(Reason::NotFound)
         } else if let Self::Shredded { .. } = self {
             Some(Reason::Shredded)
+        } else if let Self::PreconditionFailed = self {
+            Some(Reason::PreconditionFailed)
+        } else if let Self::RangeNotSatisfiable { .. } = self {
+            Some(Reason::Invalid)
         } else {
             None
         }

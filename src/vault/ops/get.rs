@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{
-    Caller, Missing, Vault, VaultError,
+    Caller, Missing, Precondition, Vault, VaultError,
     access::InCollection,
     blob::Place,
     directory::damaged,
@@ -24,12 +24,16 @@ use crate::{
 };
 
 /// How to read a record.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct GetRecord {
     /// Metadata only.
     pub head_only: bool,
     /// Part of the value.
     pub range: Option<RangeSpec>,
+    /// Only of this version; of another one the whole value (RFC 9110, 13.1.5).
+    pub range_of: Option<Version>,
+    /// What the record must be; one that the caller has already is [`Value::Unchanged`].
+    pub precondition: Precondition,
 }
 
 /// One range of bytes, as RFC 9110 section 14.1.2 writes it.
@@ -75,6 +79,8 @@ pub struct Got {
 
 /// A value on its way out.
 pub enum Value {
+    /// Not sent: the caller has this version.
+    Unchanged,
     /// All of it.
     Whole(Bytes),
     /// Opened row by row while it is sent.
@@ -85,7 +91,7 @@ impl Vault {
     /// Reads a record. Its audit entry is in the store before this returns.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`VaultError::RangeNotSatisfiable`].
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`VaultError::PreconditionFailed`], [`VaultError::RangeNotSatisfiable`].
     pub async fn get_record(
         &self,
         caller: &Caller,
@@ -128,16 +134,24 @@ impl Vault {
         if opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
-        let range = match get.range.filter(|_| !get.head_only) {
-            None => None,
-            Some(range) => Some(range.resolve(opened.meta.value_len)?),
+        let unchanged = match get.precondition.holds(Some(header.version)) {
+            Ok(()) => false,
+            Err(_) if matches!(get.precondition, Precondition::NotVersions(_) | Precondition::Absent) => true,
+            Err(error) => return Err(self.missed(caller, &found, read, error).await?),
+        };
+        let asked = get.range.filter(|_| !get.head_only && !unchanged && get.range_of.is_none_or(|of| of == header.version));
+        let range = match asked.map(|range| range.resolve(opened.meta.value_len)).transpose() {
+            Ok(range) => range,
+            Err(error) => return Err(self.missed(caller, &found, read, error).await?),
         };
 
         // Record: the entry is in the store before the body can leave.
         let read = entry(caller, &found.tenant, Action::RecordRead, found.collection.no, read);
         let receipt = self.read_receipt(&found.tenant, read).await?;
         let meta = opened.meta;
-        let value = if get.head_only {
+        let value = if unchanged {
+            Value::Unchanged
+        } else if get.head_only {
             Value::Whole(Bytes::new())
         } else if header.is_manifest() {
             let manifest = Manifest::parse(opened.value.expose()).map_err(damaged)?;

@@ -31,6 +31,8 @@ pub enum Precondition {
     Versions(Vec<Version>),
     /// `If-Match: *`: it is there.
     Present,
+    /// `If-None-Match`: it has none of these versions.
+    NotVersions(Vec<Version>),
     /// `If-None-Match: *`: it is not there.
     Absent,
 }
@@ -40,8 +42,9 @@ impl Precondition {
     /// [`VaultError::PreconditionFailed`] if it does not hold of a record with `version`.
     pub(super) fn holds(&self, version: Option<Version>) -> Result<(), VaultError> {
         let holds = match (self, version) {
-            (Self::None, _) | (Self::Present, Some(_)) | (Self::Absent, None) => true,
+            (Self::None, _) | (Self::Present, Some(_)) | (Self::Absent | Self::NotVersions(_), None) => true,
             (Self::Versions(versions), Some(version)) => versions.contains(&version),
+            (Self::NotVersions(versions), Some(version)) => !versions.contains(&version),
             (Self::Versions(_) | Self::Present, None) | (Self::Absent, Some(_)) => false,
         };
         if holds { Ok(()) } else { Err(VaultError::PreconditionFailed) }
