@@ -13,5 +13,6 @@ mod api {
     mod idempotency;
     mod purposes;
     mod records;
+    mod refused;
     mod shredding;
 }

@@ -42,8 +42,9 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     }
     out.say(
         &format!(
-            "{} tenants, {} collections, {} pages, {} records, {} shredded, {} index rows, {} audit entries, {} log entries: {} findings",
+            "{} tenants, {} tokens, {} collections, {} pages, {} records, {} shredded, {} index rows, {} audit entries, {} log entries: {} findings",
             report.tenants,
+            report.tokens,
             report.collections,
             report.pages,
             report.records,
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
             report.findings.len()
         ),
         &json!({
-            "tenants": report.tenants, "collections": report.collections, "pages": report.pages, "records": report.records,
+            "tenants": report.tenants, "tokens": report.tokens, "collections": report.collections, "pages": report.pages, "records": report.records,
             "shredded": report.shredded, "index_rows": report.index_rows, "uploads": report.uploads,
             "audit_entries": report.entries, "stated_gaps": report.stated_gaps, "log_entries": log.head.size, "findings": report.findings,
         }),

@@ -47,5 +47,5 @@ async fn rotate(rooms: &Rooms, token: &PresentedToken) -> Result<(u64, u64), Fai
     let request = Vault::make_request_id();
     let local = |error: crate::vault::ops::VaultError| Failure::local(error.to_string());
     let principal = rooms.vault.authenticate(token, request).await.map_err(local)?;
-    rooms.vault.rotate(&Caller { principal, request, purpose: None }).await.map_err(local)
+    rooms.vault.rotate(&Caller::new(principal, request, None)).await.map_err(local)
 }

@@ -28,7 +28,7 @@ impl FromRequestParts<Api> for Authenticated {
         };
         let principal = api.vault().authenticate(&presented, request).await?;
         let purpose = purpose(&parts.headers)?;
-        Ok(Self(Caller { principal, request, purpose }))
+        Ok(Self(Caller::new(principal, request, purpose)))
     }
 }
 

@@ -80,6 +80,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::DuplicateKey
             | Unprocessable::NothingNamed
             | Unprocessable::Metadata(_)
+            | Unprocessable::EmptyBatch
             | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
         }
     }

@@ -209,7 +209,7 @@ impl Open {
     pub(crate) async fn caller(&self, token: &str) -> Caller {
         let request = RequestId([1; 16]);
         let principal = self.vault.authenticate(&PresentedToken::parse(token).unwrap(), request).await.unwrap();
-        Caller { principal, request, purpose: None }
+        Caller::new(principal, request, None)
     }
 
     /// A tenant and its first owner.
@@ -261,6 +261,7 @@ impl Open {
 
 pub(crate) async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
     match got.value {
+        Value::Unchanged => panic!("no condition was set"),
         Value::Whole(bytes) => Ok(bytes.to_vec()),
         Value::Stream(mut parts) => {
             let mut whole = Vec::new();

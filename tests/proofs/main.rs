@@ -9,3 +9,4 @@ mod promises;
 mod races;
 mod restore;
 mod tamper;
+mod tokens;

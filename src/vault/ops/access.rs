@@ -7,7 +7,6 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, record_row},
-    rows::{RowCodec, TokenRow},
     tokens,
 };
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     vault::{
         audit::{self, Entry, Outcome, Reason, Target, Trail},
         crypto::{Receipt, RecordHeader},
-        store::{Durability, Space, schema},
+        store::{Durability, Space},
     },
 };
 
@@ -36,6 +35,13 @@ pub(super) struct InCollection<A: Action> {
     _permit: Permit<A>,
 }
 
+/// A permit in a collection that need not be there.
+pub(super) enum Permitted<A: Action> {
+    There(InCollection<A>),
+    /// It is not, and the caller may be told so.
+    Missing(Arc<Tenant>),
+}
+
 impl Vault {
     /// Turns a credential into a principal. Reads the token's row each time (from memory once cached by the
     /// engine), so a revocation holds from the next request on.
@@ -43,21 +49,22 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Unauthenticated`], recorded in the system's trail.
     pub async fn authenticate(&self, presented: &PresentedToken, request: RequestId) -> Result<Principal, VaultError> {
-        let row = self.inner.store.get(Space::Control, &schema::access_token(presented.id())).await?;
-        let verified = match row {
-            None => None,
-            Some(row) => {
-                let stored = tokens::stored(self, presented.id(), &TokenRow::from_row(&row)?).await?;
-                presented.verify(&stored, self.inner.clock.now()).ok()
-            }
+        let verified = match self.token_row(presented.id()).await? {
+            None => Err(VaultError::Unauthenticated),
+            // The secret first: what is sealed under the tenant's key, which may be gone, is for who has it.
+            Some(row) => match presented.verify(&tokens::bare(presented.id(), &row)?, self.inner.clock.now()) {
+                Err(_) => Err(VaultError::Unauthenticated),
+                Ok(principal) if row.sealed_narrowing.is_empty() => Ok(principal),
+                Ok(_) => {
+                    let stored = tokens::stored(self, presented.id(), &row).await;
+                    stored.and_then(|stored| presented.verify(&stored, self.inner.clock.now()).map_err(|_| VaultError::Unauthenticated))
+                }
+            },
         };
-        match verified {
-            Some(principal) => Ok(principal),
-            None => {
-                self.refuse_credential(PrincipalId(presented.id().0), request).await?;
-                Err(VaultError::Unauthenticated)
-            }
+        if let Err(VaultError::Unauthenticated | VaultError::Shredded { .. }) = &verified {
+            self.refuse_credential(PrincipalId(presented.id().0), request).await?;
         }
+        verified
     }
 
     /// Records a request without a usable credential.
@@ -91,11 +98,7 @@ impl Vault {
         name: &TenantName,
         collection: Option<&CollectionName>,
     ) -> Result<InTenant<A>, VaultError> {
-        let found = self.find_tenant(name).await?;
-        let Some(tenant) = found else {
-            self.deny::<A>(caller, None, Aim::none(), Reason::NotFound).await?;
-            return Err(VaultError::NotFound(Missing::Tenant));
-        };
+        let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
         let resource = match collection {
             None => Resource::tenant(tenant.no),
             Some(collection) => Resource::collection::<A>(tenant.no, collection, None),
@@ -109,6 +112,14 @@ impl Vault {
         }
     }
 
+    /// Records that a tenant was named that there is not: with the system, for the caller's own trail would tell it apart
+    /// from one that there is.
+    pub(super) async fn no_tenant<A: Action>(&self, caller: &Caller) -> Result<VaultError, VaultError> {
+        let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
+        self.deny::<A>(caller, &system, Aim::none(), Reason::NotFound).await?;
+        Ok(VaultError::NotFound(Missing::Tenant))
+    }
+
     /// Finds the collection and asks for a permit in it, for all of it or for one key or prefix.
     pub(super) async fn in_collection<A: Action>(
         &self,
@@ -117,11 +128,26 @@ impl Vault {
         collection: &CollectionName,
         key: Option<&RecordKey>,
     ) -> Result<InCollection<A>, VaultError> {
-        let found = self.find_tenant(name).await?;
-        let Some(tenant) = found else {
-            self.deny::<A>(caller, None, Aim::none(), Reason::NotFound).await?;
-            return Err(VaultError::NotFound(Missing::Tenant));
-        };
+        match self.permitted::<A>(caller, name, collection, key).await? {
+            Permitted::There(found) => Ok(found),
+            Permitted::Missing(tenant) => {
+                let outcome = Outcome::Failed(Reason::NotFound);
+                let missing = entry(caller, &tenant, audited(A::KIND), CollectionNo::TENANT, Target::default());
+                self.refuse(caller, &tenant, Entry { outcome, ..missing }).await?;
+                Err(VaultError::NotFound(Missing::Collection))
+            }
+        }
+    }
+
+    /// The same, for a collection that need not be there.
+    pub(super) async fn permitted<A: Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        collection: &CollectionName,
+        key: Option<&RecordKey>,
+    ) -> Result<Permitted<A>, VaultError> {
+        let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
         let decision = authz::decide::<A>(&caller.principal, &Resource::collection::<A>(tenant.no, collection, key));
         let permit = match decision {
             Ok(permit) => permit,
@@ -137,19 +163,12 @@ impl Vault {
                 let declared = caller.purpose.as_ref().is_none_or(|purpose| found.policy.purposes.contains(purpose));
                 if found.in_use().is_ok() && !declared {
                     let aim = self.aim(&tenant, collection, key).await;
-                    self.deny::<A>(caller, Some(&tenant), aim, Reason::Invalid).await?;
+                    self.deny::<A>(caller, &tenant, aim, Reason::Invalid).await?;
                     return Err(Unprocessable::PurposeUndeclared.into());
                 }
-                Ok(InCollection { tenant, collection: found, _permit: permit })
+                Ok(Permitted::There(InCollection { tenant, collection: found, _permit: permit }))
             }
-            None => {
-                let missing = Entry {
-                    outcome: Outcome::Failed(Reason::NotFound),
-                    ..entry(caller, &tenant, audited(A::KIND), CollectionNo::TENANT, Target::default())
-                };
-                self.inner.audit.append(Trail::Data, tenant.audit, missing, Durability::Written).await?;
-                Err(VaultError::NotFound(Missing::Collection))
-            }
+            None => Ok(Permitted::Missing(tenant)),
         }
     }
 
@@ -166,7 +185,7 @@ impl Vault {
             Denied::NotFound => Reason::NotFound,
             Denied::Forbidden => Reason::Forbidden,
         };
-        self.deny::<A>(caller, Some(tenant), aim, reason).await?;
+        self.deny::<A>(caller, tenant, aim, reason).await?;
         Ok(match denied {
             Denied::NotFound if caller.principal.tenant() != tenant.no => VaultError::NotFound(Missing::Tenant),
             Denied::NotFound => VaultError::NotFound(missing),
@@ -175,7 +194,7 @@ impl Vault {
     }
 
     /// What a request is aimed at, for the trail. What cannot be told is left out: the denial stands all the same.
-    async fn aim(&self, tenant: &Tenant, collection: &CollectionName, key: Option<&RecordKey>) -> Aim {
+    pub(super) async fn aim(&self, tenant: &Tenant, collection: &CollectionName, key: Option<&RecordKey>) -> Aim {
         let Ok(Some(found)) = self.find_collection(tenant.no, collection).await else { return Aim::none() };
         let mut target = Target::default();
         if let Some(key) = key
@@ -189,29 +208,21 @@ impl Vault {
         Aim(found.no, target)
     }
 
-    /// Records a denial: with the tenant aimed at, or with the caller's own where there is none.
+    /// Records a denial in a tenant's trail.
     async fn deny<A: Action>(
         &self,
         caller: &Caller,
-        tenant: Option<&Tenant>,
+        tenant: &Tenant,
         Aim(collection, target): Aim,
         reason: Reason,
     ) -> Result<Receipt, VaultError> {
-        let own;
-        let tenant = match tenant {
-            Some(tenant) => tenant,
-            None => {
-                own = self.tenant_by_number(caller.principal.tenant()).await?;
-                &own
-            }
-        };
         let denied = Entry { outcome: Outcome::Denied(reason), ..entry(caller, tenant, audited(A::KIND), collection, target) };
-        Ok(self.inner.audit.append(Trail::Data, tenant.audit, denied, Durability::Written).await?)
+        self.refuse(caller, tenant, denied).await
     }
 }
 
 /// What a refused request was aimed at, as far as it is known: collection, and record or prefix.
-pub(super) struct Aim(CollectionNo, Target);
+pub(super) struct Aim(pub(super) CollectionNo, pub(super) Target);
 
 impl Aim {
     /// At the tenant itself, or at what is not told.

@@ -1,6 +1,6 @@
 //! A tenant's own trail, and the public log.
 
-use super::{Caller, Missing, TrailView, Vault, VaultError, plan::entry};
+use super::{Caller, Missing, TrailView, Vault, VaultError, access::InTenant, plan::entry, refused::Place};
 use crate::{
     authz::{AuditRead, KeyRotate},
     domain::{CollectionNo, RequestId, TenantName, TenantNo},
@@ -22,11 +22,21 @@ impl Vault {
         after: Option<&str>,
         limit: usize,
     ) -> Result<TrailView, VaultError> {
+        let caller = &caller.begin();
+        let read = async {
+            let found = self.permit_audit(caller, tenant).await?;
+            let page = self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?;
+            let entries = self.name_entries(&found.tenant, page.entries).await?;
+            Ok(TrailView { entries, next: page.next, more: page.more })
+        };
+        self.on_record(caller, Place::tenant(tenant), Action::AuditRead, read).await
+    }
+
+    /// A permit to read the trail, which is recorded first.
+    async fn permit_audit(&self, caller: &Caller, tenant: &TenantName) -> Result<InTenant<AuditRead>, VaultError> {
         let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
-        let page = self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?;
-        let entries = self.name_entries(&found.tenant, page.entries).await?;
-        Ok(TrailView { entries, next: page.next, more: page.more })
+        Ok(found)
     }
 
     /// The heads of the tenant's chains with their proofs, as of the last checkpoint, and the tenant's number, which the
@@ -35,9 +45,12 @@ impl Vault {
     /// # Errors
     /// As [`Vault::audit_page`].
     pub async fn audit_heads(&self, caller: &Caller, tenant: &TenantName) -> Result<(TenantNo, Vec<ProvenHead>), VaultError> {
-        let found = self.in_tenant::<AuditRead>(caller, tenant).await?;
-        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
-        Ok((found.tenant.no, self.inner.audit.heads(found.tenant.no).await?))
+        let caller = &caller.begin();
+        let read = async {
+            let found = self.permit_audit(caller, tenant).await?;
+            Ok((found.tenant.no, self.inner.audit.heads(found.tenant.no).await?))
+        };
+        self.on_record(caller, Place::tenant(tenant), Action::AuditRead, read).await
     }
 
     /// Puts the heads of all audit chains that have grown into the control store and the log; how many.

@@ -1,21 +1,25 @@
 //! Up to 1,000 puts, deletes and checks in one commit: all of them, or none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 
 use super::{
     Caller, Missing, Precondition, Unprocessable, Vault, VaultError,
-    access::InCollection,
+    access::{Aim, InCollection, Permitted},
     deferred::Deferred,
-    plan::{Content, Plan, PutFields, retrying},
-    replies::Kept,
+    plan::{Content, Plan, PutFields, entry, retrying},
+    refused::Place,
+    replies::{self, Kept},
     shred::Named,
 };
 use crate::{
-    authz::{RecordDelete, RecordRead, RecordWrite},
-    domain::{CollectionName, RecordKey, SubjectId, TenantName, Timestamp, Version, limits},
-    vault::store::Urgency,
+    authz::{RecordDelete, RecordRead},
+    domain::{CollectionName, CollectionNo, RecordKey, SubjectId, TenantName, Timestamp, Version, limits},
+    vault::{
+        audit::{Action, Entry},
+        store::Urgency,
+    },
 };
 
 /// One operation of a batch.
@@ -70,6 +74,47 @@ impl BatchOp {
             }
         }
     }
+
+    const fn action(&self) -> Action {
+        match self {
+            Self::Put { .. } => Action::RecordWrite,
+            Self::Delete { .. } => Action::RecordDelete,
+            Self::Check { .. } => Action::RecordRead,
+        }
+    }
+
+    /// What a put says besides its value; of the others what they share with it.
+    fn fields(&self) -> PutFields {
+        match self {
+            Self::Put { key, content_type, subjects, expires_at, custom, precondition, new_relationship, .. } => PutFields {
+                key: key.clone(),
+                content_type: content_type.clone(),
+                subjects: subjects.clone(),
+                expires_at: *expires_at,
+                custom: custom.clone(),
+                precondition: precondition.clone(),
+                new_relationship: *new_relationship,
+            },
+            Self::Delete { key, precondition, .. } | Self::Check { key, precondition, .. } => PutFields {
+                key: key.clone(),
+                content_type: String::new(),
+                subjects: Vec::new(),
+                expires_at: None,
+                custom: Vec::new(),
+                precondition: precondition.clone(),
+                new_relationship: false,
+            },
+        }
+    }
+}
+
+/// What a batch leaves to do when all its operations are planned.
+#[derive(Default)]
+struct Later {
+    /// Shreds that go with deletions.
+    shreds: Vec<(Deferred, Named)>,
+    /// Collections that its puts are the first writes of.
+    collections: BTreeSet<CollectionName>,
 }
 
 /// What one operation did.
@@ -100,6 +145,20 @@ impl Vault {
         ops: Vec<BatchOp>,
         idempotency_key: Option<String>,
     ) -> Result<Vec<BatchResult>, VaultError> {
+        let caller = &caller.begin();
+        self.on_record(caller, Place::tenant(tenant), Action::RecordWrite, self.batch_of(caller, tenant, ops, idempotency_key)).await
+    }
+
+    async fn batch_of(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        ops: Vec<BatchOp>,
+        idempotency_key: Option<String>,
+    ) -> Result<Vec<BatchResult>, VaultError> {
+        if ops.is_empty() {
+            return Err(Unprocessable::EmptyBatch.into());
+        }
         if ops.len() as u64 > limits::BATCH_OPS.max {
             return Err(VaultError::Limit(limits::BATCH_OPS));
         }
@@ -126,7 +185,7 @@ impl Vault {
     ) -> Result<Vec<BatchResult>, VaultError> {
         let mut plan = Plan::default();
         let mut results = Vec::with_capacity(ops.len());
-        let mut shreds = Vec::new();
+        let mut later = Later::default();
         let mut reply = None;
         let found = self.find_tenant(tenant).await?.ok_or(VaultError::NotFound(Missing::Tenant));
         if let (Some(key), Ok(found)) = (idempotency_key, &found)
@@ -134,24 +193,48 @@ impl Vault {
         {
             let digest = self.batch_digest(found, ops).await?;
             match self.kept_reply(found, caller, key, &digest).await? {
-                Kept::Reply(kept) => return Ok(restore(ops, &kept)),
+                Kept::Reply(kept) => {
+                    self.repeated(caller, found, Action::RecordWrite, CollectionNo::TENANT).await?;
+                    return Ok(restore(ops, &kept));
+                }
                 Kept::Free(slot) => reply = Some(slot),
             }
         }
         for (index, op) in ops.iter().enumerate() {
-            let done = self.batch_op(&mut plan, caller, tenant, op, &mut shreds).await;
-            results.push(done.map_err(|error| if matches!(error, VaultError::Busy) { error } else { at(index, error) })?);
+            match self.batch_op(&mut plan, caller, tenant, op, &mut later).await {
+                Ok(done) => results.push(done),
+                Err(VaultError::Busy) => return Err(VaultError::Busy),
+                Err(error) => {
+                    self.refuse_op(caller, tenant, op, &error).await?;
+                    return Err(at(index, error));
+                }
+            }
+        }
+        if let (false, Ok(found)) = (later.collections.is_empty(), &found) {
+            // Nothing else refuses this batch: its collections are made, and all is planned again with them.
+            for collection in &later.collections {
+                self.make_by_write(caller, found, collection).await?;
+            }
+            return Err(VaultError::Busy);
         }
         if let Some(slot) = reply {
             self.plan_reply(&mut plan, slot, &kept(&results))?;
         }
-        if !ops.is_empty() {
-            self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
-        }
+        self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
         if let Ok(found) = found {
-            self.shred_deferred(caller.into(), &found, shreds).await;
+            self.shred_deferred(caller.into(), &found, later.shreds).await;
         }
         Ok(results)
+    }
+
+    /// Records why a batch was refused, with what its operation was aimed at.
+    async fn refuse_op(&self, caller: &Caller, tenant: &TenantName, op: &BatchOp, error: &VaultError) -> Result<(), VaultError> {
+        let Some(outcome) = error.outcome().filter(|_| !caller.is_on_record()) else { return Ok(()) };
+        let Some(found) = self.find_tenant(tenant).await?.filter(|found| found.no == caller.principal.tenant()) else { return Ok(()) };
+        let (collection, key) = op.place();
+        let Aim(no, target) = self.aim(&found, collection, Some(key)).await;
+        let refused = Entry { outcome, ..entry(caller, &found, op.action(), no, target) };
+        self.refuse(caller, &found, refused).await.map(drop)
     }
 
     async fn batch_op(
@@ -160,22 +243,21 @@ impl Vault {
         caller: &Caller,
         tenant: &TenantName,
         op: &BatchOp,
-        shreds: &mut Vec<(Deferred, Named)>,
+        later: &mut Later,
     ) -> Result<BatchResult, VaultError> {
         match op {
-            BatchOp::Put { collection, key, value, content_type, subjects, expires_at, custom, precondition, new_relationship } => {
-                let found: InCollection<RecordWrite> = self.writable(caller, tenant, collection, key).await?;
-                let fields = PutFields {
-                    key: key.clone(),
-                    content_type: content_type.clone(),
-                    subjects: subjects.clone(),
-                    expires_at: *expires_at,
-                    custom: custom.clone(),
-                    precondition: precondition.clone(),
-                    new_relationship: *new_relationship,
+            BatchOp::Put { collection, value, .. } => {
+                let fields = &op.fields();
+                let found = match self.writable(caller, tenant, collection, &fields.key).await? {
+                    Permitted::There(found) => found,
+                    Permitted::Missing(found) => {
+                        self.check_first_write(caller, &found, fields).await?;
+                        later.collections.insert(collection.clone());
+                        return Ok(BatchResult::Put { version: Version(0), created: true });
+                    }
                 };
                 let content = Content::Inline(value.clone());
-                let (version, created) = self.plan_put(plan, caller, &found.tenant, &found.collection, &fields, &content).await?;
+                let (version, created) = self.plan_put(plan, caller, &found.tenant, &found.collection, fields, &content).await?;
                 Ok(BatchResult::Put { version, created })
             }
             BatchOp::Delete { collection, key, precondition } => {
@@ -184,7 +266,7 @@ impl Vault {
                 let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
                 let deleted = self.plan_delete(plan, caller, &found.tenant, &found.collection, &tokens, precondition, purpose).await?;
                 if let Some(deferred) = deleted {
-                    shreds.push((
+                    later.shreds.push((
                         deferred,
                         Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] },
                     ));
@@ -193,7 +275,7 @@ impl Vault {
             }
             BatchOp::Check { collection, key, precondition } => {
                 let found: InCollection<RecordRead> = self.in_collection(caller, tenant, collection, Some(key)).await?;
-                self.plan_check(plan, &found.tenant, &found.collection, key, precondition).await?;
+                self.plan_check(plan, caller, &found.tenant, &found.collection, key, precondition).await?;
                 Ok(BatchResult::Checked)
             }
         }
@@ -217,23 +299,11 @@ fn describe(op: &BatchOp) -> Vec<u8> {
     };
     part(collection.as_str().as_bytes());
     part(key.as_str().as_bytes());
-    match op {
-        BatchOp::Put { value, content_type, subjects, expires_at, custom, precondition, new_relationship, .. } => {
-            part(b"put");
-            part(value);
-            part(content_type.as_bytes());
-            for subject in subjects {
-                part(subject.as_str().as_bytes());
-            }
-            for (name, value) in custom {
-                part(name.as_bytes());
-                part(value.as_bytes());
-            }
-            part(format!("{expires_at:?} {precondition:?} {new_relationship}").as_bytes());
-        }
-        BatchOp::Delete { precondition, .. } => part(format!("delete {precondition:?}").as_bytes()),
-        BatchOp::Check { precondition, .. } => part(format!("check {precondition:?}").as_bytes()),
+    part(op.action().name().as_bytes());
+    if let BatchOp::Put { value, .. } = op {
+        part(value);
     }
+    part(&replies::describe(&op.fields()));
     text
 }
 

@@ -9,16 +9,19 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Body, BodyError, Caller, Put, Vault, VaultError,
+    access::{InCollection, Permitted},
     directory::{Collection, damaged},
     get::ValueStream,
-    plan::{Content, Plan, PutFields, record_row, retrying},
+    plan::{Content, Existing, Plan, PutFields, record_row, retrying},
     put::put_result,
     replies::Kept,
     rows::{RowCodec, UploadRow},
 };
 use crate::{
+    authz::RecordWrite,
     domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, limits},
     vault::{
+        audit::Action,
         crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, OpenReason, ROW_LEN, Receipt, random},
         keys::UnitRef,
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
@@ -39,6 +42,31 @@ pub(super) struct Upload {
 const ROWS_PER_COMMIT: usize = 4;
 /// Commits between two heartbeats of an upload.
 const COMMITS_PER_HEARTBEAT: u64 = 64;
+
+/// A body part by part, held to its limit and to the length that was announced.
+struct Parts {
+    body: Body,
+    length: Option<u64>,
+    max: u64,
+    total: u64,
+}
+
+impl Parts {
+    fn new(Upload { start, rest, length }: Upload, max: u64) -> Self {
+        Self { body: stream::once(async { Ok(start) }).chain(rest).boxed(), length, max, total: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, VaultError> {
+        let Some(part) = self.body.next().await.transpose()? else {
+            return if self.length.is_some_and(|length| length != self.total) { Err(BodyError::Length.into()) } else { Ok(None) };
+        };
+        self.total = self.total.saturating_add(part.len() as u64);
+        if self.total > self.max {
+            return Err(VaultError::Limit(limits::Limit { max: self.max, ..limits::VALUE_LEN }));
+        }
+        Ok(Some(part))
+    }
+}
 
 /// An upload under way.
 struct Sink {
@@ -110,6 +138,12 @@ impl Vault {
         upload: Upload,
         idempotency_key: Option<String>,
     ) -> Result<Put, VaultError> {
+        if let Some(key) = &idempotency_key
+            && let Permitted::There(target) = self.writable(caller, tenant, collection, &fields.key).await?
+            && self.is_kept(&target.tenant, caller, key).await?
+        {
+            return self.repeat_large(caller, &target, &fields, upload, key).await;
+        }
         let mut sink = retrying(|| self.begin_upload(caller, tenant, collection, &fields)).await?;
         let id = sink.id;
         match self.receive(&mut sink, upload).await {
@@ -134,6 +168,32 @@ impl Vault {
         }
     }
 
+    /// A put under an idempotency key that has a reply: the body is read to be compared, and nothing is stored. What the record
+    /// has become since does not count, so no condition is looked at.
+    async fn repeat_large(
+        &self,
+        caller: &Caller,
+        target: &InCollection<RecordWrite>,
+        fields: &PutFields,
+        upload: Upload,
+        idempotency_key: &str,
+    ) -> Result<Put, VaultError> {
+        let mut digest = Sha256::new();
+        let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
+        while let Some(part) = body.next().await? {
+            digest.update(&part);
+        }
+        let request = self.put_digest_of(target, fields, &digest.finalize()).await?;
+        match self.kept_reply(&target.tenant, caller, idempotency_key, &request).await? {
+            Kept::Reply(results) => {
+                self.repeated(caller, &target.tenant, Action::RecordWrite, target.collection.no).await?;
+                put_result(&results)
+            }
+            // Its time ran out while the body came in.
+            Kept::Free(_) => Err(VaultError::Busy),
+        }
+    }
+
     /// Opens the record's unit and the upload's row.
     async fn begin_upload(
         &self,
@@ -142,7 +202,7 @@ impl Vault {
         collection: &CollectionName,
         fields: &PutFields,
     ) -> Result<Sink, VaultError> {
-        let target = self.writable(caller, tenant, collection, &fields.key).await?;
+        let target = self.written_to(caller, tenant, collection, fields).await?;
         let mut plan = Plan::default();
         plan.hold(&target.tenant, &target.collection)?;
         let tokens = self.key_tokens(&target.tenant, target.collection.no, &fields.key).await?;
@@ -154,7 +214,7 @@ impl Vault {
         let row = record_row(&target.tenant, target.collection.no, &tokens);
         let existing = self.existing(&target.tenant, &target.collection, &tokens, &row).await?;
         let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
-        fields.precondition.holds(live.map(|(header, _)| header.version))?;
+        fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
         let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse).await?;
         let id = UploadId(random::bytes());
@@ -184,18 +244,10 @@ impl Vault {
 
     /// Reads the body to its end, row by row. Returns its length and its SHA-256.
     async fn receive(&self, sink: &mut Sink, upload: Upload) -> Result<(u64, Vec<u8>), VaultError> {
-        let max = self.inner.options.value_len_bytes;
-        let too_long = || VaultError::Limit(limits::Limit { max, ..limits::VALUE_LEN });
         let mut digest = Sha256::new();
-        let mut total: u64 = 0;
         let mut buffer = BytesMut::with_capacity(ROW_LEN.saturating_mul(2));
-        let mut body = stream::once(async { Ok(upload.start) }).chain(upload.rest).boxed();
-        while let Some(part) = body.next().await {
-            let part = part?;
-            total = total.saturating_add(part.len() as u64);
-            if total > max {
-                return Err(too_long());
-            }
+        let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
+        while let Some(part) = body.next().await? {
             digest.update(&part);
             buffer.extend_from_slice(&part);
             while buffer.len() >= ROW_LEN {
@@ -203,11 +255,8 @@ impl Vault {
                 sink.row(&row, false).await?;
             }
         }
-        if upload.length.is_some_and(|length| length != total) {
-            return Err(BodyError::Length.into());
-        }
         sink.row(&buffer, true).await?;
-        Ok((total, digest.finalize().to_vec()))
+        Ok((body.total, digest.finalize().to_vec()))
     }
 
     /// Commits the manifest with index and audit entry. The second value says whether the upload is now the record's.
@@ -221,13 +270,16 @@ impl Vault {
         idempotency_key: Option<&str>,
     ) -> Result<(Put, bool), VaultError> {
         retrying(|| async {
-            let target = self.writable(caller, tenant, collection, &fields.key).await?;
+            let target = self.written_to(caller, tenant, collection, fields).await?;
             let mut plan = Plan::default();
             let mut reply = None;
             if let Some(key) = idempotency_key {
                 let digest = self.put_digest(&target, fields, content).await?;
                 match self.kept_reply(&target.tenant, caller, key, &digest).await? {
-                    Kept::Reply(results) => return Ok((put_result(&results)?, false)),
+                    Kept::Reply(results) => {
+                        self.repeated(caller, &target.tenant, Action::RecordWrite, target.collection.no).await?;
+                        return Ok((put_result(&results)?, false));
+                    }
                     Kept::Free(slot) => reply = Some(slot),
                 }
             }

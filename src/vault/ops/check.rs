@@ -10,7 +10,7 @@ use super::{
     rows::State,
 };
 use crate::{
-    domain::{CollectionNo, Slot, TenantNo},
+    domain::{CollectionNo, Slot, TenantNo, TokenId},
     vault::{
         crypto::{Context, FANOUT, Manifest, Record, RecordHeader, Sealed},
         keys::KeysError,
@@ -46,6 +46,8 @@ pub struct CheckReport {
     pub index_rows: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
     pub uploads: u64,
+    /// Access tokens whose row is as this store wrote it.
+    pub tokens: u64,
     /// Entries of all trails.
     pub entries: u64,
     /// Gaps that the trails themselves state: older data was put back.
@@ -78,8 +80,26 @@ impl Vault {
                 }
             }
         }
+        self.check_tokens(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)
+    }
+
+    async fn check_tokens(&self, report: &mut CheckReport) -> Result<(), VaultError> {
+        let mut range = schema::table(Table::AccessToken);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let Some(id) = row.key.last_chunk::<16>().map(|id| TokenId(*id)) else {
+                    report.findings.push("an access token's row has a malformed key".into());
+                    continue;
+                };
+                match self.token_row(id).await {
+                    Ok(_) => report.tokens = report.tokens.saturating_add(1),
+                    Err(error) => report.findings.push(format!("access token {id}: {error}")),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn check_tenant(&self, tenant: &Tenant, report: &mut CheckReport) -> Result<(), VaultError> {

@@ -6,6 +6,7 @@ use super::{
     Caller, Conflict, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, retrying},
+    refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, CollectionText, RowCodec, State},
 };
@@ -64,9 +65,11 @@ impl Vault {
         policy: CollectionPolicy,
         idempotency_key: Option<String>,
     ) -> Result<CollectionView, VaultError> {
-        policy.validate().map_err(super::Unprocessable::from)?;
-        let (vault, caller, tenant, name) = (self.clone(), caller.clone(), tenant.clone(), name.clone());
-        self.to_the_end(async move {
+        let asker = &caller.begin();
+        let place = Place::collection(tenant, name);
+        let (vault, caller, tenant, name) = (self.clone(), asker.clone(), tenant.clone(), name.clone());
+        let put = self.to_the_end(async move {
+            policy.validate().map_err(super::Unprocessable::from)?;
             retrying(|| async {
                 let found = vault.permit_collection::<CollectionWrite>(&caller, &tenant, &name).await?;
                 let text = CollectionText { name: name.as_str().to_owned(), policy: policy.clone() };
@@ -91,8 +94,8 @@ impl Vault {
                 }
             })
             .await
-        })
-        .await
+        });
+        self.on_record(asker, place, Action::CollectionWrite, put).await
     }
 
     /// Makes a collection with a unit of its own.
@@ -207,11 +210,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Shredded`].
     pub async fn collection(&self, caller: &Caller, tenant: &TenantName, name: &CollectionName) -> Result<CollectionView, VaultError> {
-        let found = self.in_collection::<CollectionRead>(caller, tenant, name, None).await?;
-        found.collection.in_use()?;
-        let read = entry(caller, &found.tenant, Action::CollectionRead, found.collection.no, Target::default());
-        self.read_receipt(&found.tenant, read).await?;
-        Ok(CollectionView::of(&found.collection, false))
+        let caller = &caller.begin();
+        let read = async {
+            let found = self.in_collection::<CollectionRead>(caller, tenant, name, None).await?;
+            found.collection.in_use()?;
+            let read = entry(caller, &found.tenant, Action::CollectionRead, found.collection.no, Target::default());
+            self.read_receipt(&found.tenant, read).await?;
+            Ok(CollectionView::of(&found.collection, false))
+        };
+        self.on_record(caller, Place::collection(tenant, name), Action::CollectionRead, read).await
     }
 
     /// The collections of a tenant that the caller's grant reaches, at most `limit` behind a cursor.
@@ -219,6 +226,18 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`] for who may not know of the tenant; [`super::Unprocessable::Cursor`].
     pub async fn collections(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<CollectionView>, Option<String>), VaultError> {
+        let caller = &caller.begin();
+        let listed = self.collections_page(caller, tenant, cursor, limit);
+        self.on_record(caller, Place::tenant(tenant), Action::CollectionRead, listed).await
+    }
+
+    async fn collections_page(
         &self,
         caller: &Caller,
         tenant: &TenantName,

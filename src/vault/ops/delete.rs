@@ -4,6 +4,7 @@
 use super::{
     Caller, Precondition, Vault, VaultError,
     plan::{Plan, entry, retrying},
+    refused::Place,
     replies::Kept,
     shred::Named,
 };
@@ -11,7 +12,7 @@ use crate::{
     authz::RecordDelete,
     domain::{CollectionName, RecordKey, TenantName},
     vault::{
-        audit::{Action, Entry, Outcome, Target},
+        audit::{Action, Entry, Target},
         store::Urgency,
     },
 };
@@ -30,11 +31,12 @@ impl Vault {
         precondition: Precondition,
         idempotency_key: Option<String>,
     ) -> Result<(), VaultError> {
-        let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
-        self.to_the_end(async move {
-            retrying(|| vault.delete_once(&caller, &tenant, &collection, &key, &precondition, idempotency_key.as_deref())).await
-        })
-        .await
+        let caller = &caller.begin();
+        let (vault, asker, place, from) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
+        let deleted = self.to_the_end(async move {
+            retrying(|| vault.delete_once(&asker, &place, &from, &key, &precondition, idempotency_key.as_deref())).await
+        });
+        self.on_record(caller, Place::collection(tenant, collection), Action::RecordDelete, deleted).await
     }
 
     async fn delete_once(
@@ -53,7 +55,9 @@ impl Vault {
             let parts: [&[u8]; 4] = [b"delete", &found.collection.no.to_be_bytes(), key.as_str().as_bytes(), condition.as_bytes()];
             let request = self.request_digest(found.tenant.no, &parts).await?;
             match self.kept_reply(&found.tenant, caller, sent, &request).await? {
-                Kept::Reply(_) => return Ok(()),
+                Kept::Reply(_) => {
+                    return self.repeated(caller, &found.tenant, Action::RecordDelete, found.collection.no).await.map(drop);
+                }
                 Kept::Free(slot) => self.plan_reply(&mut plan, slot, &[])?,
             }
         }
@@ -62,13 +66,10 @@ impl Vault {
         let deleted = match self.plan_delete(&mut plan, caller, &found.tenant, &found.collection, &tokens, precondition, purpose).await {
             Ok(deleted) => deleted,
             Err(error) => {
-                let outcome = match error.audited() {
-                    Some(reason) => Outcome::Failed(reason),
-                    None => return Err(error),
-                };
+                let Some(outcome) = error.outcome() else { return Err(error) };
                 let target = Target { record: tokens.last().copied(), purpose, ..Target::default() };
                 let missed = entry(caller, &found.tenant, Action::RecordDelete, found.collection.no, target);
-                self.read_receipt(&found.tenant, Entry { outcome, ..missed }).await?;
+                self.refuse(caller, &found.tenant, Entry { outcome, ..missed }).await?;
                 return Err(error);
             }
         };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{CollectionName, CollectionNo, CollectionPolicy, Gen, ShredId, Slot, TenantName, TenantNo, Timestamp},
     vault::{
-        crypto::{CollectionMeta, Context, Plaintext, Sealed, TenantMeta},
+        crypto::{CollectionMeta, Context, OpenReason, Plaintext, Sealed, TenantMeta},
         keys::UnitRef,
         store::{Check, Expect, Space, StoreError, schema},
     },
@@ -173,6 +173,9 @@ impl Vault {
         let Some(number) = self.inner.store.get(Space::Control, &schema::collection_name(tenant, &token)).await? else { return Ok(None) };
         let number = CollectionNo(read_u32(&number)?);
         let collection = Arc::new(self.collection_by_number(tenant, number).await?);
+        if matches!(collection.state, State::Active | State::Frozen) && collection.name != *name {
+            return Err(damaged(OpenReason::Framing.into()));
+        }
         if collection.state == State::Active {
             self.inner.directory.collections.insert(cached, collection.clone());
         }

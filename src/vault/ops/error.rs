@@ -3,7 +3,7 @@
 use crate::{
     domain::{NameError, ShredId, TokenId, limits::Limit, policy::PolicyError},
     vault::{
-        audit::{AuditError, Reason},
+        audit::AuditError,
         keys::{KeysError, LendError},
         store::StoreError,
     },
@@ -135,6 +135,9 @@ pub enum Unprocessable {
     /// Nothing to shred was named.
     #[error("name at least one subject")]
     NothingNamed,
+    /// A batch without operations.
+    #[error("a batch needs at least one operation")]
+    EmptyBatch,
     /// Metadata over its limit once encoded is reported as a limit; this is what the encoding itself refuses.
     #[error("metadata cannot be stored: {0}")]
     Metadata(&'static str),
@@ -215,23 +218,6 @@ impl From<AuditError> for VaultError {
             | AuditError::NotWritten
             | AuditError::Damaged(_) => Self::Internal(error.to_string()),
             AuditError::Cursor => Unprocessable::Cursor.into(),
-        }
-    }
-}
-
-impl VaultError {
-    /// What the trail says of an operation that found nothing to do its work on; `None` for everything else.
-    pub(super) fn audited(&self) -> Option<Reason> {
-        if let Self::NotFound(_) = self {
-            Some(Reason::NotFound)
-        } else if let Self::Shredded { .. } = self {
-            Some(Reason::Shredded)
-        } else if let Self::PreconditionFailed = self {
-            Some(Reason::PreconditionFailed)
-        } else if let Self::RangeNotSatisfiable { .. } = self {
-            Some(Reason::Invalid)
-        } else {
-            None
         }
     }
 }

@@ -11,13 +11,14 @@ use super::{
     blob::Place,
     directory::damaged,
     plan::{entry, order_of, record_row, target},
+    refused::Place as Asked,
     rows::{RowCodec, UnitStateRow},
 };
 use crate::{
     authz::RecordRead,
     domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
     vault::{
-        audit::{Action, Entry, Outcome, Reason, Target, Trail},
+        audit::{Action, Entry, Target, Trail},
         crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed},
         store::{Durability, Space, schema},
     },
@@ -100,6 +101,19 @@ impl Vault {
         key: &RecordKey,
         get: GetRecord,
     ) -> Result<Got, VaultError> {
+        let caller = &caller.begin();
+        let read = self.read_record(caller, tenant, collection, key, get);
+        self.on_record(caller, Asked::collection(tenant, collection), Action::RecordRead, read).await
+    }
+
+    async fn read_record(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: &RecordKey,
+        get: GetRecord,
+    ) -> Result<Got, VaultError> {
         // Gather: only sealed bytes.
         let found = self.in_collection::<RecordRead>(caller, tenant, collection, Some(key)).await?;
         let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
@@ -174,9 +188,9 @@ impl Vault {
         target: Target,
         error: VaultError,
     ) -> Result<VaultError, VaultError> {
-        let outcome = Outcome::Failed(error.audited().unwrap_or(Reason::Internal));
+        let Some(outcome) = error.outcome() else { return Ok(error) };
         let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, target) };
-        self.read_receipt(&found.tenant, missed).await?;
+        self.refuse(caller, &found.tenant, missed).await?;
         Ok(error)
     }
 

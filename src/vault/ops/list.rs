@@ -6,6 +6,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, pseudonym},
     plan::{entry, named, order_of, subject_target, unit_of},
+    refused::Place,
     rows::{RowCodec, SubjectRow},
 };
 use crate::{
@@ -59,6 +60,18 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`Unprocessable::Cursor`].
     pub async fn list(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        query: ListQuery,
+    ) -> Result<ListPage, VaultError> {
+        let caller = &caller.begin();
+        let listed = self.list_page(caller, tenant, collection, query);
+        self.on_record(caller, Place::collection(tenant, collection), Action::RecordList, listed).await
+    }
+
+    async fn list_page(
         &self,
         caller: &Caller,
         tenant: &TenantName,

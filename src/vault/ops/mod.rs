@@ -4,7 +4,7 @@
 //!
 //! Read [`get`] first, then [`put`] over [`plan`], then [`shred`]. [`Vault`] is the room's only door.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     authn::Principal,
@@ -35,6 +35,7 @@ mod names;
 mod plan;
 mod put;
 mod reclaim;
+mod refused;
 mod replies;
 pub(in crate::vault) mod rows;
 mod sample;
@@ -68,6 +69,8 @@ pub struct Caller {
     pub request: RequestId,
     /// What the request says it is for: one of the purposes of the collection it concerns.
     pub purpose: Option<String>,
+    /// Whether a refusal of the present operation is in a trail.
+    on_record: Arc<AtomicBool>,
 }
 
 /// What an operator can set.

@@ -85,6 +85,15 @@ pub(super) struct Live {
     pub(super) meta: RecordMeta,
     /// The upload id of a large value, to be reclaimed.
     pub(super) upload: Option<UploadId>,
+    /// Whether its time is over: it lies there, and to whoever asks for it is gone.
+    pub(super) expired: bool,
+}
+
+impl Existing {
+    /// Its version, as a precondition meets it; none where nobody can read it any more.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.live.as_ref().filter(|live| !live.expired).map(|_| self.header.version)
+    }
 }
 
 impl Plan {
@@ -173,6 +182,7 @@ impl Vault {
         content: &Content,
     ) -> Result<(Version, bool), VaultError> {
         plan.hold(tenant, collection)?;
+        self.check_expiry(put)?;
         let tokens = self.key_tokens(tenant, collection.no, &put.key).await?;
         let subjects = self.subject_tokens(tenant, &put.subjects).await?;
         for token in &subjects {
@@ -181,7 +191,8 @@ impl Vault {
 
         let row = record_row(tenant, collection.no, &tokens);
         let existing = self.existing(tenant, collection, &tokens, &row).await?;
-        put.precondition.holds(existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.version))?;
+        let present = existing.as_ref().and_then(Existing::version);
+        put.precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
 
         let reuse = match content {
@@ -210,7 +221,7 @@ impl Vault {
             key: put.key.clone(),
             content_type: put.content_type.clone(),
             subjects: put.subjects.clone(),
-            created_at: live.map_or(now, |live| live.meta.created_at),
+            created_at: live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
             modified_at: now,
             expires_at: put.expires_at,
             value_len,
@@ -251,7 +262,7 @@ impl Vault {
         let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
         let written = Target { purpose, ..target(&tokens, &header) };
         plan.entry(tenant.audit, entry(caller, tenant, Action::RecordWrite, collection.no, written));
-        Ok((version, live.is_none()))
+        Ok((version, present.is_none()))
     }
 
     /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
@@ -270,8 +281,9 @@ impl Vault {
         plan.hold(tenant, collection)?;
         let row = record_row(tenant, collection.no, tokens);
         let existing = self.existing(tenant, collection, tokens, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
+        let present = existing.version();
         let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
-        precondition.holds(Some(existing.header.version))?;
+        precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), &[]).await?;
@@ -293,10 +305,12 @@ impl Vault {
         Ok(Some(deferred))
     }
 
-    /// Plans a check of a batch: the record is there with one of the versions, or absent.
+    /// Plans a check of a batch: the record is there with one of the versions, or absent. Who learns that has read, so the
+    /// entry of a read goes with it.
     pub(super) async fn plan_check(
         &self,
         plan: &mut Plan,
+        caller: &Caller,
         tenant: &Tenant,
         collection: &Collection,
         key: &RecordKey,
@@ -306,8 +320,13 @@ impl Vault {
         let tokens = self.key_tokens(tenant, collection.no, key).await?;
         let row = record_row(tenant, collection.no, &tokens);
         let existing = self.existing(tenant, collection, &tokens, &row).await?;
-        let version = existing.as_ref().filter(|record| record.live.is_some()).map(|record| record.header.version);
-        precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
+        precondition.holds(existing.as_ref().and_then(Existing::version)).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
+        let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
+        let read = match &existing {
+            Some(record) => target(&tokens, &record.header),
+            None => Target { record: tokens.last().copied(), ..Target::default() },
+        };
+        plan.entry(tenant.audit, entry(caller, tenant, Action::RecordRead, collection.no, Target { purpose, ..read }));
         plan.check(Space::Records, row, existing.map_or(Expect::Absent, |record| unchanged(&record.header)));
         Ok(())
     }
@@ -334,7 +353,8 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
-                Some(Live { meta: opened.meta, upload })
+                let expired = opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now());
+                Some(Live { meta: opened.meta, upload, expired })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),

@@ -6,16 +6,18 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::{
-    BodyError, Caller, Missing, Vault, VaultError,
-    access::InCollection,
+    BodyError, Caller, Missing, Unprocessable, Vault, VaultError,
+    access::{InCollection, Permitted},
     collections::default_text,
+    directory::Tenant,
     plan::{Content, Plan, PutFields, retrying},
+    refused::Place,
     replies::Kept,
 };
 use crate::{
     authz::RecordWrite,
-    domain::{CollectionName, RecordKey, SubjectId, TenantName, Timestamp, Version, limits},
-    vault::store::Urgency,
+    domain::{CollectionName, CollectionPolicy, RecordKey, ShredUnit, SubjectId, TenantName, Timestamp, Version, limits},
+    vault::{audit::Action, store::Urgency},
 };
 
 /// A request's body, part by part.
@@ -96,8 +98,22 @@ impl Vault {
         key: RecordKey,
         put: PutRecord,
     ) -> Result<Put, VaultError> {
-        let target = self.writable(caller, tenant, collection, &key).await?;
-        target.collection.in_use()?;
+        let caller = &caller.begin();
+        let stored = self.put_any(caller, tenant, collection, key, put);
+        self.on_record(caller, Place::collection(tenant, collection), Action::RecordWrite, stored).await
+    }
+
+    async fn put_any(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: RecordKey,
+        put: PutRecord,
+    ) -> Result<Put, VaultError> {
+        if let Permitted::There(target) = self.writable(caller, tenant, collection, &key).await? {
+            target.collection.in_use()?;
+        }
         let max = self.inner.options.value_len_bytes;
         if put.length.is_some_and(|length| length > max) {
             return Err(VaultError::Limit(limits::Limit { max, ..limits::VALUE_LEN }));
@@ -128,13 +144,16 @@ impl Vault {
     ) -> Result<Put, VaultError> {
         let content = Content::Inline(value);
         retrying(|| async {
-            let target = self.writable(caller, tenant, collection, &fields.key).await?;
+            let target = self.written_to(caller, tenant, collection, &fields).await?;
             let mut plan = Plan::default();
             let reply = match &idempotency_key {
                 None => None,
                 Some(key) => match self.kept_reply(&target.tenant, caller, key, &self.put_digest(&target, &fields, &content).await?).await?
                 {
-                    Kept::Reply(results) => return put_result(&results),
+                    Kept::Reply(results) => {
+                        self.repeated(caller, &target.tenant, Action::RecordWrite, target.collection.no).await?;
+                        return put_result(&results);
+                    }
                     Kept::Free(slot) => Some(slot),
                 },
             };
@@ -148,26 +167,69 @@ impl Vault {
         .await
     }
 
-    /// The collection for a write; made on first write where the tenant allows it.
+    /// The permit for a write; to a collection that is not there only where the tenant lets the first write make it.
     pub(super) async fn writable(
         &self,
         caller: &Caller,
         tenant: &TenantName,
         collection: &CollectionName,
         key: &RecordKey,
+    ) -> Result<Permitted<RecordWrite>, VaultError> {
+        match self.permitted::<RecordWrite>(caller, tenant, collection, Some(key)).await? {
+            Permitted::Missing(found) if !found.create_on_write => Err(VaultError::NotFound(Missing::Collection)),
+            permitted => Ok(permitted),
+        }
+    }
+
+    /// The collection for a write, made now if this is its first one and nothing else refuses it.
+    pub(super) async fn written_to(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        fields: &PutFields,
     ) -> Result<InCollection<RecordWrite>, VaultError> {
-        match self.in_collection::<RecordWrite>(caller, tenant, collection, Some(key)).await {
-            Err(VaultError::NotFound(Missing::Collection)) => {
-                let allowed =
-                    self.find_tenant(tenant).await?.filter(|found| found.create_on_write && found.no == caller.principal.tenant());
-                let Some(found) = allowed else { return Err(VaultError::NotFound(Missing::Collection)) };
-                match self.make_collection(caller, &found, default_text(collection), None).await {
-                    Ok(_) | Err(VaultError::Conflict(_) | VaultError::Busy) => {}
-                    Err(other) => return Err(other),
-                }
-                self.in_collection::<RecordWrite>(caller, tenant, collection, Some(key)).await
+        match self.writable(caller, tenant, collection, &fields.key).await? {
+            Permitted::There(found) => Ok(found),
+            Permitted::Missing(found) => {
+                self.check_first_write(caller, &found, fields).await?;
+                self.make_by_write(caller, &found, collection).await?;
+                self.in_collection::<RecordWrite>(caller, tenant, collection, Some(&fields.key)).await
             }
-            other => other,
+        }
+    }
+
+    /// Whether the write that makes a collection would be refused by the policy it is made with, or by what is there.
+    pub(super) async fn check_first_write(&self, caller: &Caller, tenant: &Tenant, fields: &PutFields) -> Result<(), VaultError> {
+        if caller.purpose.is_some() {
+            return Err(Unprocessable::PurposeUndeclared.into());
+        }
+        fields.precondition.holds(None)?;
+        self.check_expiry(fields)?;
+        if fields.subjects.is_empty() && CollectionPolicy::default().shred_unit == ShredUnit::Subject {
+            return Err(Unprocessable::SubjectMissing.into());
+        }
+        let mut plan = Plan::default();
+        for subject in self.subject_tokens(tenant, &fields.subjects).await? {
+            self.hold_subject(&mut plan, tenant, subject, fields.new_relationship).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the collection of a first write; another writer may have made it meanwhile.
+    pub(super) async fn make_by_write(&self, caller: &Caller, tenant: &Tenant, collection: &CollectionName) -> Result<(), VaultError> {
+        match self.make_collection(caller, tenant, default_text(collection), None).await {
+            Ok(_) | Err(VaultError::Conflict(_) | VaultError::Busy) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// # Errors
+    /// [`Unprocessable::ExpiryInThePast`] for a record that would be gone before it is there.
+    pub(super) fn check_expiry(&self, fields: &PutFields) -> Result<(), VaultError> {
+        match fields.expires_at {
+            Some(end) if end <= self.inner.clock.now() => Err(Unprocessable::ExpiryInThePast.into()),
+            Some(_) | None => Ok(()),
         }
     }
 

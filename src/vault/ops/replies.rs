@@ -154,23 +154,51 @@ impl Vault {
         fields: &PutFields,
         content: &Content,
     ) -> Result<[u8; 32], VaultError> {
-        let subjects: Vec<&str> = fields.subjects.iter().map(crate::domain::SubjectId::as_str).collect();
-        let subjects = subjects.join("\0");
-        let custom: Vec<String> = fields.custom.iter().map(|(name, value)| format!("{name}\0{value}")).collect();
-        let expires = fields.expires_at.map_or(i64::MAX, |at| at.0).to_be_bytes();
         let body: &[u8] = match content {
             Content::Inline(value) => value,
             Content::Manifest { digest, .. } => digest,
         };
-        let parts: [&[u8]; 7] = [
-            b"put",
-            &target.collection.no.to_be_bytes(),
-            fields.key.as_str().as_bytes(),
-            fields.content_type.as_bytes(),
-            subjects.as_bytes(),
-            &[custom.join("\0").as_bytes(), &expires].concat(),
-            body,
-        ];
+        self.put_digest_of(target, fields, body).await
+    }
+
+    /// The same, of the value itself or, where it is large, its SHA-256.
+    pub(super) async fn put_digest_of(
+        &self,
+        target: &InCollection<RecordWrite>,
+        fields: &PutFields,
+        body: &[u8],
+    ) -> Result<[u8; 32], VaultError> {
+        let parts: [&[u8]; 5] = [b"put", &target.collection.no.to_be_bytes(), fields.key.as_str().as_bytes(), &describe(fields), body];
         self.request_digest(target.tenant.no, &parts).await
     }
+
+    /// Whether anything is kept under an idempotency key, for whatever request.
+    pub(super) async fn is_kept(&self, tenant: &Tenant, caller: &Caller, key: &str) -> Result<bool, VaultError> {
+        let token = self.idempotency_token(tenant.no, caller, key).await?;
+        let stored = self.inner.store.get(Space::Index, &schema::idempotency(tenant.no, &token)).await?;
+        let reply = stored.map(|row| ReplyRow::from_row(&row)).transpose()?;
+        Ok(reply.is_some_and(|reply| Timestamp(reply.expires_at) > self.inner.clock.now()))
+    }
+}
+
+/// All that a put says besides its key and its value: counted lists, each part with its length.
+pub(super) fn describe(fields: &PutFields) -> Vec<u8> {
+    let PutFields { key: _, content_type, subjects, expires_at, custom, precondition, new_relationship } = fields;
+    let mut text = Vec::new();
+    let mut part = |bytes: &[u8]| {
+        text.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        text.extend_from_slice(bytes);
+    };
+    part(content_type.as_bytes());
+    part(&(subjects.len() as u64).to_be_bytes());
+    for subject in subjects {
+        part(subject.as_str().as_bytes());
+    }
+    part(&(custom.len() as u64).to_be_bytes());
+    for (name, value) in custom {
+        part(name.as_bytes());
+        part(value.as_bytes());
+    }
+    part(format!("{expires_at:?} {precondition:?} {new_relationship}").as_bytes());
+    text
 }

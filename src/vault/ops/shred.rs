@@ -10,6 +10,7 @@ use super::{
     access::InTenant,
     directory::{Tenant, damaged, pseudonym},
     plan::{Actor, entry, object, record_row, retrying},
+    refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
 };
@@ -141,8 +142,10 @@ impl Vault {
         wait: Option<Duration>,
         idempotency_key: Option<String>,
     ) -> Result<ShredView, VaultError> {
+        let caller = &caller.begin();
         let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
-        let ordered = self.to_the_end(async move { vault.order(&ordering, &name, order, idempotency_key.as_deref()).await }).await?;
+        let order = self.to_the_end(async move { vault.order(&ordering, &name, order, idempotency_key.as_deref()).await });
+        let ordered = self.on_record(caller, Place::tenant(tenant), Action::ShredOrder, order).await?;
         let (id, salt, named) = match ordered {
             Ordered::Now(queued, named) => (queued.id, queued.salt, named),
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
@@ -505,7 +508,12 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`] for everyone else.
     pub async fn shred(&self, caller: &Caller, tenant: &TenantName, id: ShredId, wait: Option<Duration>) -> Result<ShredView, VaultError> {
-        let Some(found) = self.find_tenant(tenant).await? else { return Err(VaultError::NotFound(Missing::Tenant)) };
+        let caller = &caller.begin();
+        self.on_record(caller, Place::tenant(tenant), Action::ShredRead, self.read_order(caller, tenant, id, wait)).await
+    }
+
+    async fn read_order(&self, caller: &Caller, tenant: &TenantName, id: ShredId, wait: Option<Duration>) -> Result<ShredView, VaultError> {
+        let Some(found) = self.find_tenant(tenant).await? else { return Err(self.no_tenant::<ShredRead>(caller).await?) };
         let row = self.shred_row(id).await?.filter(|row| row.tenant == found.no.0);
         let ordered = row.as_ref().is_some_and(|row| row.ordered_by == caller.principal.token().0);
         if !ordered {

@@ -5,6 +5,7 @@ use super::{
     access::Aim,
     directory::{Tenant, read_u64},
     plan::{entry, object, retrying},
+    refused::Place,
     replies::{Before, Keeping},
     rows::{RowCodec, State, TenantRow},
     tokens::{MintToken, MintedToken, forget},
@@ -80,11 +81,12 @@ impl Vault {
         create_on_write: bool,
         idempotency_key: Option<String>,
     ) -> Result<MintedToken, VaultError> {
-        let (vault, caller) = (self.clone(), caller.clone());
-        self.to_the_end(
-            async move { retrying(|| vault.create_tenant_once(&caller, &name, create_on_write, idempotency_key.as_deref())).await },
-        )
-        .await
+        let caller = &caller.begin();
+        let (vault, asker) = (self.clone(), caller.clone());
+        let made = self.to_the_end(async move {
+            retrying(|| vault.create_tenant_once(&asker, &name, create_on_write, idempotency_key.as_deref())).await
+        });
+        self.on_record(caller, Place::STORE, Action::TenantCreate, made).await
     }
 
     async fn create_tenant_once(
@@ -224,9 +226,14 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`] for who may not know of it.
     pub async fn tenant(&self, caller: &Caller, name: &TenantName) -> Result<TenantView, VaultError> {
-        let found = self.in_tenant::<TenantRead>(caller, name).await?;
-        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::TenantRead, CollectionNo::TENANT, Target::default())).await?;
-        Ok(TenantView::from(&*found.tenant))
+        let caller = &caller.begin();
+        let read = async {
+            let found = self.in_tenant::<TenantRead>(caller, name).await?;
+            let read = entry(caller, &found.tenant, Action::TenantRead, CollectionNo::TENANT, Target::default());
+            self.read_receipt(&found.tenant, read).await?;
+            Ok(TenantView::from(&*found.tenant))
+        };
+        self.on_record(caller, Place::tenant(name), Action::TenantRead, read).await
     }
 
     /// The tenants of the store, for the operator, in the order they were made: at most `limit` behind a cursor.
@@ -234,6 +241,16 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Forbidden`] for everyone else; [`super::Unprocessable::Cursor`].
     pub async fn tenants(
+        &self,
+        caller: &Caller,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<TenantView>, Option<String>), VaultError> {
+        let caller = &caller.begin();
+        self.on_record(caller, Place::STORE, Action::TenantList, self.tenants_page(caller, cursor, limit)).await
+    }
+
+    async fn tenants_page(
         &self,
         caller: &Caller,
         cursor: Option<&str>,

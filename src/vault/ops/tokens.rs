@@ -1,9 +1,14 @@
 //! Access tokens: made, listed without secrets, revoked with effect from the next request on.
 
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Tenant, damaged, pseudonym},
     plan::{entry, object, order_of, record_row, retrying},
+    refused::Place,
     replies::Before,
     rows::{RowCodec, TokenRow},
 };
@@ -13,7 +18,7 @@ use crate::{
     domain::{CollectionNo, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{Action, Target, Trail},
-        crypto::{Context, Plaintext, Sealed, TokenMeta, random},
+        crypto::{Context, OpenReason, Plaintext, Sealed, TokenMeta, random},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
@@ -60,6 +65,20 @@ pub struct TokenView {
     pub expires_at: Option<Timestamp>,
 }
 
+/// A token without its narrowing, which only its tenant's key opens.
+pub(super) fn bare(id: TokenId, row: &TokenRow) -> Result<StoredToken, VaultError> {
+    Ok(StoredToken {
+        id,
+        hash: row.secret_hash,
+        tenant: TenantNo(row.tenant),
+        role: Role::from_code(row.role).ok_or_else(|| VaultError::Internal("stored role".into()))?,
+        kind: TokenKind::from_code(row.kind).ok_or_else(|| VaultError::Internal("stored kind of token".into()))?,
+        created_at: Timestamp(row.created_at),
+        expires_at: row.expires_at.map(Timestamp),
+        narrowing: Narrowing::default(),
+    })
+}
+
 /// A token as `authn` checks it.
 pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result<StoredToken, VaultError> {
     let tenant = TenantNo(row.tenant);
@@ -71,17 +90,11 @@ pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result
         let opened = vault.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
         Narrowing::from_bytes(opened.expose()).ok_or_else(|| VaultError::Internal("stored narrowing".into()))?
     };
-    Ok(StoredToken {
-        id,
-        hash: row.secret_hash,
-        tenant,
-        role: Role::from_code(row.role).ok_or_else(|| VaultError::Internal("stored role".into()))?,
-        kind: TokenKind::from_code(row.kind).ok_or_else(|| VaultError::Internal("stored kind of token".into()))?,
-        created_at: Timestamp(row.created_at),
-        expires_at: row.expires_at.map(Timestamp),
-        narrowing,
-    })
+    Ok(StoredToken { narrowing, ..bare(id, row)? })
 }
+
+/// Bytes of the seal behind a token's row.
+const SEAL_LEN: usize = 32;
 
 impl Vault {
     /// Makes a token of a tenant, no wider than the caller's own grant.
@@ -95,9 +108,11 @@ impl Vault {
         mint: MintToken,
         idempotency_key: Option<String>,
     ) -> Result<MintedToken, VaultError> {
-        let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
-        self.to_the_end(async move { retrying(|| vault.create_token_once(&caller, &tenant, &mint, idempotency_key.as_deref())).await })
-            .await
+        let (vault, asker, name) = (self.clone(), caller.begin(), tenant.clone());
+        let caller = asker.clone();
+        let made =
+            self.to_the_end(async move { retrying(|| vault.create_token_once(&asker, &name, &mint, idempotency_key.as_deref())).await });
+        self.on_record(&caller, Place::tenant(tenant), Action::TokenCreate, made).await
     }
 
     async fn create_token_once(
@@ -141,6 +156,37 @@ impl Vault {
         Ok(minted)
     }
 
+    /// A token's row and behind it `HMAC-SHA-256(X(TS of tenant 0, "blind-index", 0, "access-token"), id | row)`: who writes to
+    /// the disk makes no token. Under the system's secret, for a token outlives its tenant: it asks how its shred goes.
+    async fn sealed_token(&self, id: TokenId, row: &TokenRow) -> Result<Bytes, VaultError> {
+        let row = row.to_row()?;
+        let seal = self.token_seal(id, &row).await?.finalize().into_bytes();
+        Ok([&row[..], &seal[..]].concat().into())
+    }
+
+    /// A token's row.
+    ///
+    /// # Errors
+    /// [`VaultError::Internal`], counted, if it is not as this store wrote it.
+    pub(super) async fn token_row(&self, id: TokenId) -> Result<Option<TokenRow>, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { return Ok(None) };
+        let Some((row, seal)) = stored.split_last_chunk::<SEAL_LEN>() else { return Err(damaged(OpenReason::Framing.into())) };
+        let expected = self.token_seal(id, row).await?;
+        expected.verify_slice(seal).map_err(|_| damaged(OpenReason::Tag.into()))?;
+        Ok(Some(TokenRow::from_row(row)?))
+    }
+
+    async fn token_seal(&self, id: TokenId, row: &[u8]) -> Result<Hmac<Sha256>, VaultError> {
+        self.with_tenant(TenantNo::SYSTEM, |secret| {
+            let key = secret.derive_blind_index(CollectionNo::TENANT, "access-token");
+            let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| VaultError::Internal("hmac key".into()))?;
+            mac.update(&id.0);
+            mac.update(row);
+            Ok(mac)
+        })
+        .await?
+    }
+
     /// A new token and its rows.
     pub(super) async fn mint(&self, tenant: TenantNo, mint: &MintToken) -> Result<(MintedToken, Vec<Write>), VaultError> {
         let id = TokenId(random::bytes());
@@ -164,7 +210,7 @@ impl Vault {
             sealed_narrowing,
         };
         let writes = vec![
-            Write::Put { space: Space::Control, key: schema::access_token(id), value: row.to_row()? },
+            Write::Put { space: Space::Control, key: schema::access_token(id), value: self.sealed_token(id, &row).await? },
             Write::Put { space: Space::Control, key: schema::tenant_access_token(tenant, id), value: bytes::Bytes::new() },
         ];
         Ok((MintedToken { id, text: minted.into_text(), role: mint.role, expires_at: mint.expires_at }, writes))
@@ -181,6 +227,17 @@ impl Vault {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<TokenView>, Option<String>), VaultError> {
+        let caller = &caller.begin();
+        self.on_record(caller, Place::tenant(tenant), Action::TokenList, self.tokens_page(caller, tenant, cursor, limit)).await
+    }
+
+    async fn tokens_page(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<TokenView>, Option<String>), VaultError> {
         let found = self.in_tenant::<TokenList>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::TenantAccessToken, found.tenant.no);
         let from = self.begin_page(found.tenant.no, "tokens", &range, cursor).await?;
@@ -191,8 +248,8 @@ impl Vault {
         for row in rows.into_iter().take(limit) {
             let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
             last = Some(schema::tenant_access_token(found.tenant.no, id));
-            let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { continue };
-            let token = stored(self, id, &TokenRow::from_row(&row)?).await?;
+            let Some(row) = self.token_row(id).await? else { continue };
+            let token = stored(self, id, &row).await?;
             views.push(TokenView {
                 id,
                 role: token.role,
@@ -260,8 +317,10 @@ impl Vault {
         id: TokenId,
         idempotency_key: Option<String>,
     ) -> Result<(), VaultError> {
-        let (vault, caller, tenant) = (self.clone(), caller.clone(), tenant.clone());
-        self.to_the_end(async move { retrying(|| vault.revoke_once(&caller, &tenant, id, idempotency_key.as_deref())).await }).await
+        let (vault, asker, name) = (self.clone(), caller.begin(), tenant.clone());
+        let caller = asker.clone();
+        let revoked = self.to_the_end(async move { retrying(|| vault.revoke_once(&asker, &name, id, idempotency_key.as_deref())).await });
+        self.on_record(&caller, Place::tenant(tenant), Action::TokenRevoke, revoked).await
     }
 
     async fn revoke_once(
@@ -276,7 +335,7 @@ impl Vault {
         let mut keeping = None;
         if let Some(key) = idempotency_key {
             match self.made_before(no, caller, key, &[b"revoke", &id.0]).await? {
-                Before::Made(..) => return Ok(()),
+                Before::Made(..) => return self.repeated(caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT).await.map(drop),
                 Before::Nothing(place) => keeping = Some(place),
             }
         }
@@ -303,8 +362,7 @@ impl Vault {
 
     /// Whether a token can make any token of its tenant, now.
     async fn owns(&self, tenant: TenantNo, id: TokenId) -> Result<bool, VaultError> {
-        let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { return Ok(false) };
-        let row = TokenRow::from_row(&row)?;
+        let Some(row) = self.token_row(id).await? else { return Ok(false) };
         let lasts = row.expires_at.is_none_or(|end| Timestamp(end) > self.inner.clock.now());
         Ok(row.tenant == tenant.0 && row.role == Role::Owner.code() && row.sealed_narrowing.is_empty() && lasts)
     }

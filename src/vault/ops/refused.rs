@@ -1,0 +1,135 @@
+//! Every refusal is on the record: an operation that ends in an error leaves an entry before the error is answered.
+//!
+//! Who refuses best knows what was aimed at, and records that ([`super::access`], [`super::get`]). What no one has recorded
+//! by the end of the operation is recorded here. Faults of the server itself are no refusals: nothing was told.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{Caller, Conflict, Vault, VaultError, directory::Tenant, plan::entry};
+use crate::{
+    authn::Principal,
+    domain::{CollectionName, CollectionNo, RequestId, TenantName, TenantNo},
+    vault::{
+        audit::{Action, Entry, Outcome, Reason, Target},
+        crypto::Receipt,
+    },
+};
+
+impl Caller {
+    /// Who asks, in which request, and for what purpose.
+    #[must_use]
+    pub fn new(principal: Principal, request: RequestId, purpose: Option<String>) -> Self {
+        Self { principal, request, purpose, on_record: Arc::default() }
+    }
+
+    /// The same caller at the beginning of an operation, of which no trail has anything yet.
+    pub(super) fn begin(&self) -> Self {
+        Self { on_record: Arc::new(AtomicBool::new(false)), ..self.clone() }
+    }
+
+    /// Whether a refusal of this operation is in a trail already.
+    pub(super) fn is_on_record(&self) -> bool {
+        self.on_record.load(Ordering::Acquire)
+    }
+}
+
+impl Vault {
+    /// Awaits an operation; a refusal that is in no trail yet is recorded before it is handed on: with the caller's own tenant,
+    /// or with the system where something else was named.
+    pub(super) async fn on_record<T>(
+        &self,
+        caller: &Caller,
+        place: Place<'_>,
+        action: Action,
+        operation: impl Future<Output = Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        let error = match operation.await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let Some(outcome) = error.outcome().filter(|_| !caller.is_on_record()) else { return Err(error) };
+        let own = match place.tenant {
+            Some(name) => self.find_tenant(name).await?.filter(|found| found.no == caller.principal.tenant()),
+            None => None,
+        };
+        let (tenant, collection) = match own {
+            Some(tenant) => {
+                let collection = match place.collection {
+                    Some(name) => self.find_collection(tenant.no, name).await.ok().flatten(),
+                    None => None,
+                };
+                (tenant, collection.map_or(CollectionNo::TENANT, |collection| collection.no))
+            }
+            None => (Arc::new(self.tenant_by_number(TenantNo::SYSTEM).await?), CollectionNo::TENANT),
+        };
+        let refused = Entry { outcome, ..entry(caller, &tenant, action, collection, Target::default()) };
+        self.refuse(caller, &tenant, refused).await?;
+        Err(error)
+    }
+
+    /// Records a refusal, in the trail of `tenant`.
+    pub(super) async fn refuse(&self, caller: &Caller, tenant: &Tenant, entry: Entry) -> Result<Receipt, VaultError> {
+        let receipt = self.read_receipt(tenant, entry).await?;
+        caller.on_record.store(true, Ordering::Release);
+        Ok(receipt)
+    }
+
+    /// Records that the answer to an earlier request was given again and nothing was done: an entry that counts nothing.
+    pub(super) async fn repeated(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        action: Action,
+        collection: CollectionNo,
+    ) -> Result<Receipt, VaultError> {
+        let target = Target { count: Some(0), ..Target::default() };
+        self.read_receipt(tenant, entry(caller, tenant, action, collection, target)).await
+    }
+}
+
+/// What an operation named.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place<'a> {
+    tenant: Option<&'a TenantName>,
+    collection: Option<&'a CollectionName>,
+}
+
+impl<'a> Place<'a> {
+    /// The store itself.
+    pub(super) const STORE: Self = Self { tenant: None, collection: None };
+
+    pub(super) const fn tenant(tenant: &'a TenantName) -> Self {
+        Self { tenant: Some(tenant), collection: None }
+    }
+
+    pub(super) const fn collection(tenant: &'a TenantName, collection: &'a CollectionName) -> Self {
+        Self { tenant: Some(tenant), collection: Some(collection) }
+    }
+}
+
+impl VaultError {
+    /// What a trail says of an operation that ended so; `None` where the service is at fault, or the credential was refused, which
+    /// is recorded elsewhere.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let reason = match self {
+            Self::Forbidden => return Some(Outcome::Denied(Reason::Forbidden)),
+            Self::NotFound(_) => Reason::NotFound,
+            Self::Shredded { .. } => Reason::Shredded,
+            Self::PreconditionFailed | Self::Conflict(Conflict::CheckFailed) => Reason::PreconditionFailed,
+            Self::Conflict(Conflict::NameTaken) => Reason::NameTaken,
+            Self::Conflict(
+                Conflict::ShredUnitFixed | Conflict::IdempotencyMismatch | Conflict::SecretShownOnce(_) | Conflict::LastOwner,
+            )
+            | Self::Unprocessable(_)
+            | Self::RangeNotSatisfiable { .. }
+            | Self::Body(_) => Reason::Invalid,
+            Self::Limit(_) => Reason::Limit,
+            Self::Batch { source, .. } => return source.outcome(),
+            Self::Unauthenticated | Self::Busy | Self::DiskFull | Self::Unavailable(_) | Self::Internal(_) => return None,
+        };
+        Some(Outcome::Failed(reason))
+    }
+}
