@@ -117,11 +117,13 @@ mod with_a_server {
 
     use std::{
         fs,
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Write},
         os::unix::fs::PermissionsExt,
         path::PathBuf,
         process::{Child, Stdio},
     };
+
+    use rustix::process::{Pid, Signal};
 
     use super::*;
 
@@ -179,6 +181,10 @@ mod with_a_server {
         /// The same as the owner of acme.
         fn owner(&self, arguments: &[&str]) -> String {
             self.ok("acme.token", arguments)
+        }
+
+        fn signal(&self, signal: Signal) {
+            rustix::process::kill_process(Pid::from_child(&self.server), signal).unwrap();
         }
 
         fn write(&self, name: &str, text: &str) {
@@ -440,7 +446,7 @@ mod with_a_server {
         served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
         let running = served.run("acme.token", &["check", "--dir", "store"]);
         assert_eq!(running.status.code(), Some(1), "a store that is served is locked");
-        assert!(Command::new("kill").arg(served.server.id().to_string()).status().unwrap().success());
+        served.signal(Signal::TERM);
         served.server.wait().unwrap();
         let report = &json_lines(&served.owner(&["check", "--dir", "store", "--format", "json"]))[0];
         assert_eq!((&report["records"], &report["findings"]), (&2.into(), &serde_json::json!([])), "{report}");
@@ -497,7 +503,7 @@ mod with_a_server {
     fn a_server_ends_cleanly_on_sigterm() {
         let mut served = Served::start();
         served.owner(&["collection", "put", "people"]);
-        assert!(Command::new("kill").arg(served.server.id().to_string()).status().unwrap().success());
+        served.signal(Signal::TERM);
         let status = served.server.wait().unwrap();
         assert!(status.success(), "{status}: {}", fs::read_to_string(served.path("server.log")).unwrap());
     }

@@ -16,6 +16,8 @@ use lethe::{
 mod crash;
 #[path = "store/disk_full.rs"]
 mod disk_full;
+#[path = "shared/privilege.rs"]
+mod privilege;
 
 const MIB: u64 = 1024 * 1024;
 

@@ -13,6 +13,7 @@ use std::{
 
 use lethe::domain::{Clock as _, SystemClock};
 use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     shim,
@@ -102,8 +103,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
         while done.load(Ordering::SeqCst) < goal {
             tokio::task::yield_now().await;
         }
-        let pid = served.child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        kill_process(Pid::from_child(&served.child), Signal::KILL).unwrap();
         tasks.close();
         tasks.wait().await;
         drop(Arc::into_inner(served).unwrap());

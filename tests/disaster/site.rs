@@ -10,6 +10,7 @@ use std::{
 };
 
 use reqwest::{Client, Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The parts of a store.
 pub(crate) const PARTS: [&str; 5] = ["store", "store-mirror", "a", "b", "keep"];
@@ -35,7 +36,7 @@ impl Drop for Served {
 impl Served {
     /// Ends it in order; it must have gone well.
     pub(crate) fn stop(mut self) {
-        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
     }

@@ -7,6 +7,8 @@ mod client;
 mod keeper;
 mod kill;
 mod memory;
+#[path = "../shared/privilege.rs"]
+mod privilege;
 mod random;
 mod scan;
 mod signals;

@@ -1,5 +1,5 @@
 //! A full disk: the reserve in use, the reserve spent, and space coming back. On file systems of limited size, which
-//! need the right to mount; without it these tests fail.
+//! need the right to mount: root has it, and an ordinary user in a user namespace of its own.
 
 use std::{
     fs,
@@ -13,9 +13,10 @@ use lethe::vault::store::{
     Commit, Space, Store as _, StoreError, Tail, Urgency, Write,
     embedded::{Embedded, EmbeddedOptions, Health},
 };
+use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
-use super::{MIB, commit, create, open, options, put};
+use super::{MIB, commit, create, open, options, privilege, put};
 
 /// A file system of its own, taken down with the test.
 struct Disk {
@@ -106,6 +107,9 @@ impl Written {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_back() {
+    if !privilege::held(CapabilitySet::SYS_ADMIN, "disk_full::essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_back") {
+        return;
+    }
     let disk = Disk::of(96 * MIB);
     let options = options(&disk.path("store"), &disk.path("mirror"));
     let mut written = Written { store: create(&options), rows: vec![], next: 0 };
@@ -158,6 +162,9 @@ impl Tail for Stranger {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart() {
+    if !privilege::held(CapabilitySet::SYS_ADMIN, "disk_full::a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart") {
+        return;
+    }
     let disk = Disk::of(96 * MIB);
     let options = options(&disk.path("store"), &disk.path("mirror"));
     let mut written = Written { store: create(&options), rows: vec![], next: 0 };
@@ -195,6 +202,9 @@ async fn a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_mirror_refuses_control_commits_and_keeps_room_for_essential_ones() {
+    if !privilege::held(CapabilitySet::SYS_ADMIN, "disk_full::a_full_mirror_refuses_control_commits_and_keeps_room_for_essential_ones") {
+        return;
+    }
     let (disk, mirror) = (Disk::of(128 * MIB), Disk::of(8 * MIB));
     let options = options(&disk.path("store"), &mirror.path("mirror"));
     let mut written = Written { store: create(&options), rows: vec![], next: 0 };
