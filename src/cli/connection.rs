@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::failure::{Failure, Problem};
 
+/// How often something is asked for again when the server is busy or the connection broke.
+const TRIES: u32 = 8;
+
 /// What stays as it is in a path segment: RFC 3986 "unreserved".
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -157,6 +160,19 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|_| Failure::Unreachable("the answer is not JSON: is this a Lethe server?".into()))
     }
 
+    /// Which server and which store: the address, and the origin of the store's public log. State that is kept between two
+    /// runs belongs to both, for another store may have a tenant of the same name.
+    pub(crate) async fn destination(&self) -> Result<String, Failure> {
+        let fetch = async || Ok(self.send(self.request(Method::GET, &["log", "checkpoint"])).await?.text().await?);
+        let origin = match patiently(fetch).await {
+            Ok(note) => note.lines().next().unwrap_or_default().to_owned(),
+            // A proxy may show the API alone: then the address has to do.
+            Err(Failure::Refused(problem)) if matches!(problem.status, 401 | 403 | 404) => "unknown store".to_owned(),
+            Err(failure) => return Err(failure),
+        };
+        Ok(format!("{} {origin}", self.base))
+    }
+
     /// All items of a list that is cut in pages by `cursor`, at most `most`.
     pub(crate) async fn pages(&self, make: impl Fn(Option<&str>) -> RequestBuilder, most: usize) -> Result<Vec<Value>, Failure> {
         let mut items: Vec<Value> = Vec::new();
@@ -173,6 +189,29 @@ impl Client {
         }
         items.truncate(most);
         Ok(items)
+    }
+}
+
+/// Tries again while the server is busy or the connection breaks, and gives up after a while.
+pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut tries = 0_u32;
+    loop {
+        let failure = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        tries = tries.saturating_add(1);
+        let wait = match &failure {
+            Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
+                Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
+            }
+            Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
+            Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
+        };
+        if tries >= TRIES {
+            return Err(failure);
+        }
+        pause(wait).await;
     }
 }
 

@@ -7,7 +7,6 @@
 use std::{
     io::{BufReader, IsTerminal, Seek, SeekFrom},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,7 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    connection::{Client, Connection, TenantArg, pause},
+    connection::{Client, Connection, TenantArg, patiently},
     failure::{Failure, LOCAL, Problem, REFUSED},
     output::Output,
     record::subject_header,
@@ -30,11 +29,8 @@ pub(crate) mod state;
 mod template;
 
 use lines::{Bad, Batch, Batches, Put, Recipe};
-use state::{Keeper, Settled};
+use state::{Keeper, Place, Settled};
 use template::Template;
-
-/// How often a batch is sent again when the server is busy or the connection broke.
-const TRIES: u32 = 8;
 
 /// `lethe import --key CustomerId --subject CustomerId customers.jsonl`
 #[derive(clap::Args)]
@@ -59,7 +55,7 @@ pub(crate) struct Args {
     /// The lines are envelopes with key, subjects and value, as `export --envelope` writes them.
     #[arg(long, conflicts_with_all = ["key", "subjects", "content_type"])]
     envelope: bool,
-    /// Where to note how far it got; INPUT.lethe-import where left out.
+    /// Where to note how far it got; INPUT.lethe-import where left out, and nowhere if that cannot be written.
     #[arg(long, value_name = "FILE")]
     resume_file: Option<PathBuf>,
     /// Batches in flight.
@@ -72,6 +68,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     let from_stdin = args.file == Path::new("-");
+    if from_stdin && args.resume_file.is_some() {
+        return Err(Failure::local("standard input cannot be gone on from: give the input as a file, or leave --resume-file out"));
+    }
     let collection = match (&args.collection, from_stdin) {
         (Some(name), _) => name.clone(),
         (None, false) => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -82,9 +81,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     let tenant = args.tenant.name(&client).await?;
     ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
 
-    let destination = json!([tenant, collection, args.key.as_ref().map(|key| format!("{key:?}")), args.subjects]).to_string();
-    let resume_file = args.resume_file.clone().or_else(|| input.is_some().then(|| beside(&args.file, ".lethe-import")));
-    let mut keeper = Keeper::open(resume_file, &destination, input.is_some().then_some(args.file.as_path()))?;
+    let mut keeper = keeper(&args, &client, &tenant, &collection).await?;
     let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
     let total = input.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     let reader: Box<dyn std::io::BufRead + Send> = match input {
@@ -124,6 +121,19 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         (0, _) => Ok(()),
         (_, true) => Err(Failure::Reported(REFUSED)),
         (_, false) => Err(Failure::Reported(LOCAL)),
+    }
+}
+
+/// The state of an import from a file; nothing is kept of one from standard input.
+async fn keeper(args: &Args, client: &Client, tenant: &str, collection: &str) -> Result<Keeper, Failure> {
+    if args.file == Path::new("-") {
+        return Ok(Keeper::none());
+    }
+    let recipe = args.key.as_ref().map(|key| json!([format!("{key:?}"), args.subjects, args.content_type]));
+    let destination = json!([client.destination().await?, tenant, collection, recipe]).to_string();
+    match &args.resume_file {
+        Some(file) => Keeper::open(Place::Asked(file.clone()), &destination, &args.file),
+        None => Keeper::open(Place::Beside(beside(&args.file, ".lethe-import")), &destination, &args.file),
     }
 }
 
@@ -188,7 +198,7 @@ async fn pump<R: std::io::BufRead>(
         let (settled, bad, refused) = settled?;
         codes.refused |= refused;
         bar.suspend(|| bad.iter().for_each(|bad| super::output::note(&format!("{name}:{}: {}", bad.line, bad.reason))));
-        keeper.settle(number, settled)?;
+        bar.suspend(|| keeper.settle(number, settled))?;
         bar.set_position(keeper.state().offset);
         bar.set_message(format!("{} records", keeper.state().imported));
     }
@@ -273,8 +283,7 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
             Some(bytes::Bytes::from(serde_json::to_vec(&json!({ "ops": ops })).map_err(|error| Failure::local(error.to_string()))?))
         }
     };
-    let mut tries = 0_u32;
-    loop {
+    patiently(async || {
         let request = match (&body, puts) {
             (None, [one, ..]) => {
                 let request = client.record(Method::PUT, tenant, collection, &one.key).header(header::CONTENT_TYPE, &one.content_type);
@@ -288,27 +297,11 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
                 request.body(body.clone().unwrap_or_default())
             }
         };
-        let failure = match client.send(request).await {
-            // Read to its end, so that the connection can be used again.
-            Ok(response) => match response.bytes().await {
-                Ok(_) => return Ok(()),
-                Err(error) => error.into(),
-            },
-            Err(failure) => failure,
-        };
-        tries = tries.saturating_add(1);
-        let wait = match &failure {
-            Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
-                Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
-            }
-            Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
-            Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
-        };
-        if tries >= TRIES {
-            return Err(failure);
-        }
-        pause(wait).await;
-    }
+        // Read to its end, so that the connection can be used again.
+        client.send(request).await?.bytes().await?;
+        Ok(())
+    })
+    .await
 }
 
 /// A bar on a terminal, nothing elsewhere.

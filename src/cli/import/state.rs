@@ -6,14 +6,14 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cli::failure::Failure;
+use crate::cli::{failure::Failure, output::note};
 
 /// So much of an input's beginning is hashed to know it again.
 const HEAD_LEN: u64 = 65_536;
@@ -22,7 +22,7 @@ const HEAD_LEN: u64 = 65_536;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
-    /// Address, tenant, collection, key, subjects: what the lines are turned into.
+    /// Address and store, tenant, collection, key, subjects, media type: what the lines are turned into.
     pub(crate) destination: String,
     /// How many bytes of the input's head are hashed.
     pub(crate) head_len: u64,
@@ -51,43 +51,61 @@ pub(crate) struct Settled {
     pub(crate) rejected: u64,
 }
 
+/// The file a state is kept in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The caller named it: it must be possible to keep the state there.
+    Asked(PathBuf),
+    /// Beside the input, whose directory may be read-only: then the import goes on without.
+    Beside(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        let (Self::Asked(path) | Self::Beside(path)) = self;
+        path
+    }
+}
+
 /// The state with the batches that finished out of order, and the file it is kept in.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    file: Option<PathBuf>,
+    place: Option<Place>,
     state: State,
     next: u64,
     waiting: BTreeMap<u64, Settled>,
 }
 
 impl Keeper {
-    /// Starts afresh, or goes on from the file if there is one. `head` is the input's beginning.
-    pub(crate) fn open(file: Option<PathBuf>, destination: &str, input: Option<&Path>) -> Result<Self, Failure> {
-        let earlier: Option<State> = file.as_deref().map(read).transpose()?.flatten();
-        let state = match (earlier, &file, input) {
-            (Some(state), Some(file), Some(input)) => {
-                if state.destination != destination {
-                    return Err(Failure::local(format!(
-                        "{}: an import to {} broke off here, this one goes to {destination}; finish that one, or remove the file",
-                        file.display(),
-                        state.destination
-                    )));
-                }
-                if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone()) {
-                    return Err(Failure::local(format!(
-                        "{}: the input is not the one that this import began with; remove the file to start afresh",
-                        file.display()
-                    )));
-                }
-                state
+    /// Starts afresh, or goes on from the file if there is one.
+    pub(crate) fn open(place: Place, destination: &str, input: &Path) -> Result<Self, Failure> {
+        let file = place.path();
+        let state = match read::<State>(file)? {
+            Some(state) if state.destination != destination => {
+                return Err(Failure::local(format!(
+                    "{}: an import to {} broke off here, this one goes to {destination}; finish that one, or remove the file",
+                    file.display(),
+                    state.destination
+                )));
             }
-            (_, _, Some(input)) => {
+            Some(state) if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone()) => {
+                return Err(Failure::local(format!(
+                    "{}: the input is not the one that this import began with; remove the file to start afresh",
+                    file.display()
+                )));
+            }
+            Some(state) => state,
+            None => {
                 let (head_len, head_sha256) = head(input, HEAD_LEN)?;
                 State { destination: destination.into(), head_len, head_sha256, ..State::default() }
             }
-            (_, _, None) => State { destination: destination.into(), ..State::default() },
         };
-        Ok(Self { file, state, next: 0, waiting: BTreeMap::new() })
+        Ok(Self { place: Some(place), state, next: 0, waiting: BTreeMap::new() })
+    }
+
+    /// Counts, and keeps nothing.
+    pub(crate) fn none() -> Self {
+        Self { place: None, state: State::default(), next: 0, waiting: BTreeMap::new() }
     }
 
     /// Where the import stands.
@@ -107,19 +125,30 @@ impl Keeper {
             self.state.rejected = self.state.rejected.saturating_add(settled.rejected);
             moved = true;
         }
-        match &self.file {
-            Some(file) if moved => write(file, &self.state),
-            _ => Ok(()),
+        if !moved {
+            return Ok(());
+        }
+        match &self.place {
+            Some(Place::Asked(file)) => write(file, &self.state),
+            Some(Place::Beside(file)) => {
+                if let Err(error) = replace(file, &self.state) {
+                    let shown = file.display();
+                    note(&format!("{shown}: {error}; the import goes on, but not after a break (--resume-file names another place)"));
+                    self.place = None;
+                }
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
     /// The import is through: there is nothing to go on from.
     pub(crate) fn finish(self) -> Result<State, Failure> {
-        if let Some(file) = &self.file
-            && let Err(error) = std::fs::remove_file(file)
+        if let Some(place) = &self.place
+            && let Err(error) = std::fs::remove_file(place.path())
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            return Err(Failure::file(file, &error));
+            return Err(Failure::file(place.path(), &error));
         }
         Ok(self.state)
     }
@@ -145,12 +174,13 @@ pub(crate) fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>,
 
 /// Replaces a kept state: whole, or not at all.
 pub(crate) fn write(path: &Path, state: &impl Serialize) -> Result<(), Failure> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = path.with_file_name(name);
-    let bytes = serde_json::to_vec(state).map_err(|error| Failure::local(error.to_string()))?;
-    let written = std::fs::File::create(&fresh).and_then(|mut file| file.write_all(&bytes)).and_then(|()| std::fs::rename(&fresh, path));
-    written.map_err(|error| Failure::file(path, &error))
+    replace(path, state).map_err(|error| Failure::file(path, &error))
+}
+
+fn replace(path: &Path, state: &impl Serialize) -> io::Result<()> {
+    let fresh = super::beside(path, ".new");
+    std::fs::File::create(&fresh)?.write_all(&serde_json::to_vec(state)?)?;
+    std::fs::rename(&fresh, path)
 }
 
 #[cfg(test)]
@@ -166,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (input, file) = (dir.path().join("in"), dir.path().join("state"));
         std::fs::write(&input, "{}\n").unwrap();
-        let mut keeper = Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap();
+        let mut keeper = Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap();
         keeper.settle(1, settled(20)).unwrap();
         assert_eq!(keeper.state().offset, 0);
         assert_eq!(read::<State>(&file).unwrap(), None);
@@ -174,7 +204,7 @@ mod tests {
         assert_eq!(keeper.state().offset, 20);
         keeper.settle(3, settled(40)).unwrap();
         drop(keeper);
-        let keeper = Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap();
+        let keeper = Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap();
         assert_eq!((keeper.state().offset, keeper.state().lines), (20, 2));
         keeper.finish().unwrap();
         assert!(!file.exists());
@@ -185,14 +215,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (input, file) = (dir.path().join("in"), dir.path().join("state"));
         std::fs::write(&input, "one\ntwo\n").unwrap();
-        Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap().settle(0, settled(4)).unwrap();
-        assert!(Keeper::open(Some(file.clone()), "e", Some(&input)).is_err());
+        Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap().settle(0, settled(4)).unwrap();
+        assert!(Keeper::open(Place::Asked(file.clone()), "e", &input).is_err());
         // Lines that were added since are no reason to start afresh: an input may still grow.
         std::fs::write(&input, "one\ntwo\nthree\n").unwrap();
-        assert_eq!(Keeper::open(Some(file.clone()), "d", Some(&input)).unwrap().state().offset, 4);
+        assert_eq!(Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap().state().offset, 4);
         std::fs::write(&input, "two\none\n").unwrap();
-        assert!(Keeper::open(Some(file.clone()), "d", Some(&input)).is_err());
+        assert!(Keeper::open(Place::Asked(file.clone()), "d", &input).is_err());
         std::fs::write(&file, "not json").unwrap();
-        assert!(Keeper::open(Some(file), "d", Some(&input)).is_err());
+        assert!(Keeper::open(Place::Asked(file), "d", &input).is_err());
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_kept_beside_the_input_is_done_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, file) = (dir.path().join("in"), dir.path().join("state"));
+        std::fs::write(&input, "one\ntwo\n").unwrap();
+        // What is written first is in the way, for root as well.
+        std::fs::create_dir(dir.path().join("state.new")).unwrap();
+        let mut keeper = Keeper::open(Place::Beside(file.clone()), "d", &input).unwrap();
+        keeper.settle(0, settled(4)).unwrap();
+        keeper.settle(1, settled(8)).unwrap();
+        assert_eq!(keeper.finish().unwrap().lines, 2);
+        assert!(Keeper::open(Place::Asked(file), "d", &input).unwrap().settle(0, settled(4)).is_err(), "a place that was named must do");
     }
 }
