@@ -360,6 +360,112 @@ mod with_a_server {
         assert_eq!(served.run("acme.token", &["export", "--collection", "things", "--output", "back.jsonl"]).status.code(), Some(1));
     }
 
+    /// Starts a command and kills it at a moment.
+    fn killed_when(served: &Served, arguments: &[&str], is_time: impl Fn() -> bool) {
+        let mut child = served.command("acme.token", arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !is_time() {
+            assert!(child.try_wait().unwrap().is_none(), "it was through before it could be killed");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn lines(count: usize) -> String {
+        (0..count).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}\n", "x".repeat(200))).collect()
+    }
+
+    #[test]
+    fn an_import_goes_on_only_into_the_store_and_with_the_recipe_it_began_with() {
+        let (served, other) = (Served::start(), Served::start());
+        served.write("things.jsonl", &lines(20_000));
+        let import = ["import", "--create", "--key", "id", "things.jsonl", "--parallel", "1"];
+        let state = served.path("things.jsonl.lethe-import");
+        killed_when(&served, &import, || state.exists());
+        let kept = fs::read(&state).unwrap();
+        let another = |mut command: Command| {
+            let refused = command.output().unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+            assert!(stderr(&refused).contains("broke off here"), "{}", stderr(&refused));
+            assert_eq!(fs::read(&state).unwrap(), kept);
+        };
+        // Another store with a tenant of the same name.
+        let mut elsewhere = served.command("acme.token", &import);
+        elsewhere.env("LETHE_ADDR", &other.url).env("LETHE_TOKEN_FILE", other.path("acme.token"));
+        another(elsewhere);
+        another(served.command("acme.token", &[&import[..], &["--content-type", "text/plain"]].concat()));
+        served.owner(&import);
+        let input = served.run("acme.token", &["import", "--key", "id", "--collection", "things", "--resume-file", "state", "-"]);
+        assert_eq!(input.status.code(), Some(1), "standard input cannot be gone on from");
+    }
+
+    #[test]
+    fn an_import_from_a_directory_that_cannot_be_written_to_is_told_once_and_goes_through() {
+        let served = Served::start();
+        served.write("things.jsonl", &lines(5_000));
+        // In the way of the state, for root as well as for anybody else.
+        fs::create_dir(served.path("things.jsonl.lethe-import.new")).unwrap();
+        let import = ["import", "--create", "--key", "id", "things.jsonl"];
+        let output = served.run("acme.token", &import);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        assert!(stderr(&output).contains("not after a break"), "{}", stderr(&output));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("5000 records imported"));
+        let named = served.run("acme.token", &[&import[..], &["--resume-file", "no-such-directory/state"]].concat());
+        assert_eq!(named.status.code(), Some(1), "a place that was named must do: {}", stderr(&named));
+    }
+
+    #[test]
+    fn an_export_that_was_killed_goes_on_where_it_was() {
+        let served = Served::start();
+        let input = lines(6_000);
+        served.write("things.jsonl", &input);
+        served.owner(&["import", "--create", "--key", "id", "things.jsonl"]);
+        let export = ["export", "--collection", "things", "--output", "back.jsonl", "--parallel", "2"];
+        let (back, state) = (served.path("back.jsonl"), served.path("back.jsonl.lethe-export"));
+        // Before the first page, and before anything is known but that it began.
+        killed_when(&served, &export, || fs::read_to_string(&state).is_ok_and(|text| text.contains("\"cursor\":null")));
+        assert!(fs::metadata(&back).is_ok_and(|found| found.len() < 1_000_000) || !back.exists());
+        killed_when(&served, &export, || fs::read_to_string(&state).is_ok_and(|text| text.contains("\"cursor\":\"")));
+        // Cut, the output is not what the state tells of; filling it up with zeros would not make it so.
+        let whole = fs::read(&back).unwrap();
+        fs::write(&back, &whole[..10]).unwrap();
+        let cut = served.run("acme.token", &export);
+        assert!(cut.status.code() == Some(1) && stderr(&cut).contains("before the break"), "{}", stderr(&cut));
+        assert_eq!(fs::read(&back).unwrap(), &whole[..10]);
+        fs::write(&back, &whole).unwrap();
+        let elsewhere = served.run("acme.token", &[&export[..], &["--envelope"]].concat());
+        assert!(elsewhere.status.code() == Some(1) && stderr(&elsewhere).contains("broke off here"), "{}", stderr(&elsewhere));
+        served.owner(&export);
+        assert!(!state.exists());
+        let text = fs::read_to_string(&back).unwrap();
+        let (mut back, mut input): (Vec<&str>, Vec<&str>) = (text.lines().collect(), input.lines().collect());
+        back.sort_unstable();
+        input.sort_unstable();
+        assert!(back == input, "{} lines came back of {}", back.len(), input.len());
+    }
+
+    #[test]
+    fn whatever_opens_custody_writes_no_core_file() {
+        let top = tempfile::tempdir().unwrap();
+        let settings = top.path().join("lethe.toml");
+        // Each waits here for its settings, before it has opened anything.
+        rustix::fs::mknodat(rustix::fs::CWD, &settings, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0).unwrap();
+        for command in [&["check"][..], &["rotate"], &["recover", "control"], &["recover", "log"]] {
+            let mut lethe = Command::new(env!("CARGO_BIN_EXE_lethe"));
+            lethe.args(command).arg("--dir").arg(top.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = lethe.spawn().unwrap();
+            let mut fifo = fs::OpenOptions::new().write(true).open(&settings).unwrap();
+            let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+            fifo.write_all(b"no settings").unwrap();
+            drop(fifo);
+            assert_eq!(child.wait().unwrap().code(), Some(1));
+            let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+            // The hard limit: nobody raises it again.
+            assert_eq!(core.split_whitespace().rev().nth(1), Some("0"), "{command:?}: {core}");
+        }
+    }
+
     #[test]
     fn an_envelope_carries_any_value_from_one_collection_to_another() {
         let served = Served::start();

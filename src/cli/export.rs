@@ -1,13 +1,16 @@
 //! `lethe export`: a collection as JSON Lines, the reverse of `lethe import`.
 //!
 //! Plain lines are the values themselves, for collections of JSON; `--envelope` keeps key, subjects and media
-//! type and takes any value. With `--output` a break can be gone on from: after each page of the list the
-//! state file notes the cursor and the output's length, and the next run cuts the output back to it.
+//! type and takes any value. With `--output` a break can be gone on from: before the first page of the list and after
+//! each the state file notes the cursor and the output's length, and the next run cuts the output back to it.
+//!
+//! Memory is bounded: a value that would not fit a line that `import` takes is left out and told, and those under way
+//! share [`BUDGET_KIB`].
 
 use std::{
     fs::File,
-    io::{BufWriter, Seek, SeekFrom, Write},
-    path::PathBuf,
+    io::{self, BufWriter, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -15,14 +18,24 @@ use futures_util::{StreamExt, stream};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    connection::{Client, Connection, TenantArg},
+    connection::{Client, Connection, TenantArg, patiently},
     failure::{Failure, LOCAL},
-    import::{beside, lines::Envelope, progress, state},
+    import::{
+        beside,
+        lines::{Envelope, LINE_LEN_BYTES},
+        progress, state,
+    },
     output::{Output, note},
     record::list,
 };
+
+/// What the values under way may take in memory, all together.
+const BUDGET_KIB: u32 = 256 * 1024;
+/// A value, its base64 and its line are in memory at a time.
+const COPIES: u64 = 4;
 
 /// `lethe export --collection customers --output customers.jsonl`
 #[derive(clap::Args)]
@@ -45,7 +58,7 @@ pub(crate) struct Args {
     /// Where to note how far it got; OUTPUT.lethe-export where left out.
     #[arg(long, value_name = "FILE", requires = "output")]
     resume_file: Option<PathBuf>,
-    /// Values fetched at a time.
+    /// Values fetched at a time, fewer of large ones.
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
     #[command(flatten)]
@@ -75,26 +88,33 @@ enum Fetched {
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     let tenant = args.tenant.name(&client).await?;
-    let source = json!([tenant, args.collection, args.prefix, args.subject, args.envelope]).to_string();
     let resume_file = args.output.as_deref().map(|output| args.resume_file.clone().unwrap_or_else(|| beside(output, ".lethe-export")));
-    let mut at = match resume_file.as_deref().map(state::read::<State>).transpose()?.flatten() {
-        Some(at) if at.source == source => at,
-        Some(_) => return Err(Failure::local("an export of something else broke off here; finish that one, or remove its state file")),
-        None => State { source, ..State::default() },
+    let (mut at, mut sink) = match (&args.output, &resume_file) {
+        (Some(output), Some(file)) => {
+            let source = json!([client.destination().await?, tenant, args.collection, args.prefix, args.subject, args.envelope]);
+            let (at, output) = begin(output, file, source.to_string())?;
+            (at, Sink::File(output))
+        }
+        _ => (State::default(), Sink::Stdout(out)),
     };
-    let mut sink = match &args.output {
-        Some(path) => Sink::File(open_at(path, at.output_len, at.cursor.is_some()).map_err(|error| Failure::file(path, &error))?),
-        None => Sink::Stdout(out),
-    };
+    let budget = Semaphore::new(BUDGET_KIB as usize);
     let bar = progress(None, at.output_len);
     loop {
-        let request =
-            list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), at.cursor.as_deref(), 1_000);
-        let page = client.json(request).await?;
+        let ask = async || {
+            let cursor = at.cursor.as_deref();
+            let request = list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), cursor, 1_000);
+            client.json(request).await
+        };
+        let page = patiently(ask).await?;
         let items = page.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
-        let fetch_one = |item: Value| fetch(&client, &tenant, &args.collection, item, args.envelope);
-        let mut lines = stream::iter(items).map(fetch_one).buffered(usize::from(args.parallel));
-        while let Some(fetched) = lines.next().await {
+        // Shares are taken in the order of the list, which is the order in which they are given back.
+        let shares = stream::iter(items).then(|item| share(&budget, item));
+        let fetch_one = |(item, share)| {
+            let fetching = fetch(&client, &tenant, &args.collection, item, args.envelope);
+            async move { (fetching.await, share) }
+        };
+        let mut lines = std::pin::pin!(shares.map(fetch_one).buffered(usize::from(args.parallel)));
+        while let Some((fetched, _share)) = lines.next().await {
             match fetched? {
                 Fetched::Line(line) => {
                     sink.write(&line)?;
@@ -113,8 +133,8 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         sink.flush()?;
         match (&at.cursor, &resume_file) {
             (None, Some(path)) => {
-                // There is one only if there was more than one page.
-                drop(std::fs::remove_file(path));
+                // Without it the next export finds its output there, and refuses to write over it.
+                std::fs::remove_file(path).map_err(|error| Failure::file(path, &error))?;
                 break;
             }
             (None, None) => break,
@@ -156,24 +176,65 @@ impl Sink<'_> {
     }
 }
 
-/// A new file, or the one that a break left, cut back to what is known to be whole.
-fn open_at(path: &std::path::Path, len: u64, resumes: bool) -> std::io::Result<BufWriter<File>> {
-    let mut file = if resumes { File::options().write(true).open(path)? } else { File::create_new(path)? };
+/// Goes on where the state says, or begins a new output. The state is there before the output, so that what a break leaves
+/// is always known for what it is.
+fn begin(output: &Path, file: &Path, source: String) -> Result<(State, BufWriter<File>), Failure> {
+    let broken = |error: io::Error| Failure::file(output, &error);
+    match state::read::<State>(file)? {
+        Some(at) if at.source == source => {
+            let opened = open_at(output, at.output_len).map_err(broken)?;
+            Ok((at, opened))
+        }
+        Some(at) => Err(Failure::local(format!(
+            "{}: an export of {} broke off here, this one is of {source}; finish that one, or remove the file",
+            file.display(),
+            at.source
+        ))),
+        None if output.exists() => Err(broken(io::ErrorKind::AlreadyExists.into())),
+        None => {
+            let at = State { source, ..State::default() };
+            state::write(file, &at)?;
+            let made = File::create_new(output).inspect_err(|_| drop(std::fs::remove_file(file)));
+            Ok((at, BufWriter::with_capacity(1 << 20, made.map_err(broken)?)))
+        }
+    }
+}
+
+/// The output that a break left, cut back to what is known to be whole. A shorter one is not that output.
+fn open_at(path: &Path, len: u64) -> io::Result<BufWriter<File>> {
+    let mut file = File::options().write(true).create(len == 0).truncate(false).open(path)?;
+    let found = file.metadata()?.len();
+    if found < len {
+        let short = format!("{found} bytes long, but {len} were written before the break; remove it and its state file to start afresh");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, short));
+    }
     file.set_len(len)?;
     file.seek(SeekFrom::Start(len))?;
     Ok(BufWriter::with_capacity(1 << 20, file))
 }
 
+type Share<'a> = Option<SemaphorePermit<'a>>;
+
+/// Waits until there is room for the value of a listed record.
+async fn share(budget: &Semaphore, item: Value) -> (Value, Share<'_>) {
+    let size = item.get("size").and_then(Value::as_u64).unwrap_or(0);
+    let kib = u32::try_from(size.saturating_mul(COPIES) / 1024).unwrap_or(u32::MAX).clamp(1, BUDGET_KIB);
+    // The budget is never closed.
+    let share = budget.acquire_many(kib).await.ok();
+    (item, share)
+}
+
 async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, envelope: bool) -> Result<Fetched, Failure> {
     let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some(key) = text("key") else { return Ok(Fetched::Unfit("a listed record has no key".into())) };
-    let value = match client.send(client.record(Method::GET, tenant, collection, &key)).await {
-        Ok(response) => response.bytes().await?.to_vec(),
+    let value = match patiently(async || read(client, tenant, collection, &key).await).await {
+        Ok(Some(value)) => value,
+        Ok(None) => return Ok(too_long(&key)),
         Err(Failure::Refused(problem)) if matches!(problem.status, 404 | 410) => return Ok(Fetched::Gone),
         Err(failure) => return Err(failure),
     };
     if !envelope {
-        return Ok(plain_line(&key, value));
+        return Ok(fitting(&key, plain_line(&key, value)));
     }
     let subjects =
         item.get("subjects").and_then(Value::as_array).map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect());
@@ -182,7 +243,7 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
         Err(bytes) => (None, Some(STANDARD.encode(bytes.as_bytes()))),
     };
     let envelope = Envelope {
-        key,
+        key: key.clone(),
         content_type: text("content_type").unwrap_or_else(|| "application/octet-stream".into()),
         subjects: subjects.unwrap_or_default(),
         modified_at: text("modified_at"),
@@ -191,7 +252,31 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
     };
     let mut line = serde_json::to_vec(&envelope).map_err(|error| Failure::local(error.to_string()))?;
     line.push(b'\n');
-    Ok(Fetched::Line(line))
+    Ok(fitting(&key, Fetched::Line(line)))
+}
+
+/// A record's value, or `None` if it is longer than any line may be; the rest is not fetched then.
+async fn read(client: &Client, tenant: &str, collection: &str, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let mut response = client.send(client.record(Method::GET, tenant, collection, key)).await?;
+    let mut value = Vec::new();
+    if response.content_length().is_some_and(|len| len > LINE_LEN_BYTES as u64) {
+        return Ok(None);
+    }
+    while let Some(chunk) = response.chunk().await? {
+        if value.len().saturating_add(chunk.len()) > LINE_LEN_BYTES {
+            return Ok(None);
+        }
+        value.extend_from_slice(&chunk);
+    }
+    Ok(Some(value))
+}
+
+fn fitting(key: &str, fetched: Fetched) -> Fetched {
+    if matches!(&fetched, Fetched::Line(line) if line.len() > LINE_LEN_BYTES) { too_long(key) } else { fetched }
+}
+
+fn too_long(key: &str) -> Fetched {
+    Fetched::Unfit(format!("{key}: its line would be longer than {LINE_LEN_BYTES} bytes; lethe record get fetches it"))
 }
 
 /// The value on a line of its own: as it is, or made compact where it spans several.
@@ -243,8 +328,50 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         std::fs::write(&path, "whole\nhal").unwrap();
-        assert!(open_at(&path, 0, false).is_err());
-        open_at(&path, 6, true).unwrap().write_all(b"next\n").unwrap();
+        let file = dir.path().join("state");
+        assert!(begin(&path, &file, "s".into()).is_err(), "an output of somebody else's");
+        assert!(!file.exists());
+        let broken = State { source: "s".into(), output_len: 6, ..State::default() };
+        state::write(&file, &broken).unwrap();
+        begin(&path, &file, "s".into()).unwrap().1.write_all(b"next\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole\nnext\n");
+        assert!(begin(&path, &file, "t".into()).is_err(), "another source");
+    }
+
+    #[test]
+    fn an_output_that_got_shorter_is_not_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = (dir.path().join("out"), dir.path().join("state"));
+        state::write(&file, &State { source: "s".into(), output_len: 6, ..State::default() }).unwrap();
+        for text in ["who", ""] {
+            std::fs::write(&path, text).unwrap();
+            assert!(begin(&path, &file, "s".into()).is_err());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(begin(&path, &file, "s".into()).is_err(), "an output that is gone");
+    }
+
+    #[test]
+    fn an_export_is_known_from_before_its_first_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = (dir.path().join("out"), dir.path().join("state"));
+        begin(&path, &file, "s".into()).unwrap().1.write_all(b"half a page").unwrap();
+        assert!(file.exists());
+        let (at, _) = begin(&path, &file, "s".into()).unwrap();
+        assert_eq!((at.output_len, std::fs::metadata(&path).unwrap().len()), (0, 0));
+        std::fs::remove_file(&path).unwrap();
+        assert!(begin(&path, &file, "s".into()).is_ok(), "a break between state and output");
+    }
+
+    #[tokio::test]
+    async fn large_values_wait_for_each_other() {
+        let budget = Semaphore::new(BUDGET_KIB as usize);
+        let (_, large) = share(&budget, json!({ "size": LINE_LEN_BYTES })).await;
+        assert_eq!(budget.available_permits(), 0, "one of the longest takes all");
+        drop(large);
+        let (_, small) = share(&budget, json!({ "size": 0 })).await;
+        assert!(small.is_some());
+        assert_eq!(budget.available_permits(), BUDGET_KIB as usize - 1);
     }
 }

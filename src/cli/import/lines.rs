@@ -18,7 +18,7 @@ use crate::domain::{RecordKey, SubjectId, limits};
 /// One batch's body stays below this, well under the server's limit.
 const BATCH_LEN_BYTES: usize = 8 * 1024 * 1024;
 /// A longer line is reported, not read into memory.
-const LINE_LEN_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const LINE_LEN_BYTES: usize = 64 * 1024 * 1024;
 /// So many keys are remembered to keep equal ones apart; then a barrier lets them be forgotten.
 const IN_FLIGHT_KEYS: usize = 100_000;
 
