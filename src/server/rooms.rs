@@ -4,16 +4,21 @@
 //! has, those of `keys-example`, are refused unless the caller asks for a demonstration.
 
 use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
 
 use super::demo;
+pub use crate::vault::keys::{CustodyError, Description};
 use crate::{
     config::{AuditReads, Config, ConfigError, Custody as CustodySettings, SuiteChoice},
     domain::{Clock, StoreId},
@@ -24,7 +29,7 @@ use crate::{
             tlog::LogError,
         },
         crypto::{Suite, random},
-        keys::{Custody, CustodyError, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
+        keys::{Custody, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
         ops::{Vault, VaultError, VaultOptions, VaultParts},
         store::embedded::{Embedded, EmbeddedOptions, OpenError},
     },
@@ -166,14 +171,45 @@ pub async fn open(
     Ok(Rooms { vault: Vault::open(parts).await?, store, forest, recovery })
 }
 
-/// Writes a new file that is there whole and durable, or not at all.
+/// Writes a new file that is there whole and durable, or not at all. What a crash leaves under another name
+/// (`PATH.new`) is removed by the next try.
 ///
 /// # Errors
 /// [`RoomError::File`], also if it exists.
 pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), RoomError> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = made.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written.map_err(|source| RoomError::File { path: path.to_path_buf(), source })
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = Path::new(&fresh);
+    let written = || {
+        if let Err(error) = std::fs::remove_file(fresh)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        put_in_place(fresh, path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    written().map_err(|source| {
+        // The failure itself matters more than the file that it leaves.
+        drop(std::fs::remove_file(fresh));
+        RoomError::File { path: path.to_path_buf(), source }
+    })
+}
+
+/// Gives a file its name, unless that is taken.
+fn put_in_place(fresh: &Path, path: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, fresh, CWD, path, RenameFlags::NOREPLACE) {
+        // Network file systems often know no such rename; a second link does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            std::fs::hard_link(fresh, path)?;
+            std::fs::remove_file(fresh)
+        }
+        renamed => Ok(renamed?),
+    }
 }
 
 /// The key of certificates and checkpoints.
@@ -224,5 +260,54 @@ fn vault_options(config: &Config) -> VaultOptions {
         durable_reads: config.audit.reads == AuditReads::Durable,
         suite,
         ..VaultOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_whole_and_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        write_new(&path, 0o600, b"first").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let refused = write_new(&path, 0o600, b"second").unwrap_err();
+        assert!(matches!(&refused, RoomError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_a_crash_left_beside_a_new_file_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(dir.path().join("secret.new"), "hal").unwrap();
+        write_new(&path, 0o600, b"whole").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// The name is given last: whoever sees the file under it sees all of it, at any moment.
+    #[test]
+    fn a_new_file_is_never_seen_half_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let bytes = vec![7; 8 << 20];
+        let looked = std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                loop {
+                    if let Ok(found) = std::fs::metadata(&path) {
+                        return found.len();
+                    }
+                }
+            });
+            write_new(&path, 0o600, &bytes).unwrap();
+            looker.join().unwrap()
+        });
+        assert_eq!(looked, 8 << 20);
     }
 }
