@@ -223,7 +223,10 @@ mod with_a_server {
         assert!(stderr(&inside).contains("inside the store"), "{}", stderr(&inside));
         assert!(!at("t").exists(), "a refused init makes nothing");
         let doctor = lethe(&["doctor", "--dir", &store]);
-        assert!(doctor.status.success(), "{}", String::from_utf8(doctor.stdout).unwrap());
+        let told = String::from_utf8(doctor.stdout).unwrap();
+        assert!(doctor.status.success(), "{told}");
+        let custody = told.lines().find(|line| line.contains("custody: ")).unwrap();
+        assert!(custody.starts_with("warning") && custody.contains(": level ") && custody.contains("same-volume-as-data=yes"), "{told}");
         fs::set_permissions(at("s-custody/root"), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(lethe(&["doctor", "--dir", &store]).status.code(), Some(1));
         let served = lethe(&["serve", "--dir", &store, "--listen", "127.0.0.1:0"]);

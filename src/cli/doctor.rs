@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Config, Custody},
     domain::{Clock, SystemClock, Timestamp},
+    server::rooms::{self, CustodyError, Description},
 };
 
 /// `lethe doctor --dir D`
@@ -66,7 +67,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
         Ok(config) => {
             let mut findings = vec![Finding::good("configuration", config.dir.join(crate::config::FILE_NAME).display().to_string())];
             findings.extend(permissions(&config));
-            findings.extend(media(&config));
+            findings.extend(custody(&config));
+            findings.extend(mirror(&config));
             findings.push(clock(&config, SystemClock.now()));
             findings.extend(disks(&config));
             findings.extend(limits());
@@ -95,8 +97,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
 /// Secrets are for their owner alone; nobody else may change what the server reads.
 fn permissions(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let owner = fs::metadata(&config.dir).map(|found| found.uid());
     let mut secrets = vec![config.paths.signing_key_file.clone()];
-    secrets.extend(config.custody.iter().map(|Custody::File { path }| path.clone()));
     secrets.extend(config.server.tls_key_file.clone());
     // The operator may have taken the token elsewhere; that is better still.
     secrets.extend(Some(config.operator_token_file()).filter(|path| path.exists()));
@@ -108,6 +110,11 @@ fn permissions(config: &Config) -> Vec<Finding> {
                 "permissions",
                 format!("{shown}: others may use it (mode {:04o})", found.mode() & 0o7777),
                 format!("chmod 0600 {shown}"),
+            ),
+            Ok(found) if owner.as_ref().is_ok_and(|owner| *owner != found.uid()) => Finding::bad(
+                "permissions",
+                format!("{shown}: another user than the store directory's owns it"),
+                format!("chown --reference={} {shown}", config.dir.display()),
             ),
             Ok(_) => Finding::good("permissions", format!("{shown}: its owner's alone")),
         });
@@ -123,30 +130,59 @@ fn permissions(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Custody, mirror and data are worth most on media of their own.
-fn media(config: &Config) -> Vec<Finding> {
-    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
-    let store = device(&config.dir);
-    let shares = |path: &Path| device(path).is_some() && device(path) == store;
-    let mut findings = Vec::new();
-    for Custody::File { path } in config.custody.iter().filter(|Custody::File { path }| shares(path)) {
-        findings.push(Finding::warning(
+/// Each component is private to the server's user, and lies where overwriting it is worth something: the level that every
+/// certificate will name.
+fn custody(config: &Config) -> Vec<Finding> {
+    let judge = |(path, examined): (&Path, Result<Description, CustodyError>)| match examined {
+        Ok(found) => judge_custody(&found),
+        Err(error) => Finding::bad(
             "custody",
-            format!("{} is on the volume of the data: an image of it holds both", path.display()),
-            "give custody a small volume of its own that no backup and no snapshot reaches",
-        ));
+            format!("{}: {error}", path.display()),
+            format!(
+                "it must be the file that init made, of mode 0600, with one link, owned by who owns {}; lose it and everything is lost",
+                config.dir.display()
+            ),
+        ),
+    };
+    rooms::examine_custody(config).into_iter().map(judge).collect()
+}
+
+fn judge_custody(found: &Description) -> Finding {
+    let detail = format!("{}: level {} ({})", found.place, found.level.as_str(), found.evidence.join(" "));
+    let has = |word: &str| found.evidence.iter().any(|known| known == word);
+    if has("file-system=tmpfs") {
+        Finding::warning("custody", detail, "it is in memory: the next boot loses it, and with it every record; put it on a disk")
+    } else if has("same-volume-as-data=yes") {
+        Finding::warning(
+            "custody",
+            detail,
+            "an image of the volume holds both; give custody a small one that no backup and no snapshot reaches",
+        )
+    } else if found.level.is_lowered() {
+        Finding::warning(
+            "custody",
+            detail,
+            "the old root may stay where it was; put custody on a local ext4 or xfs without data journalling",
+        )
+    } else {
+        Finding::good("custody", detail)
     }
-    if shares(&config.paths.mirror_dir) {
-        findings.push(Finding::warning(
+}
+
+/// The mirror is worth most on a medium of its own.
+fn mirror(config: &Config) -> Option<Finding> {
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    let mirror = device(&config.paths.mirror_dir)?;
+    (device(&config.dir) == Some(mirror)).then(|| {
+        Finding::warning(
             "mirror",
             format!(
                 "{} is on the volume of the control store: losing it loses both, and with them every record",
                 config.paths.mirror_dir.display()
             ),
             "set paths.mirror_dir to another disk",
-        ));
-    }
-    findings
+        )
+    })
 }
 
 /// A clock before the store's own files would make tokens and retention wrong.
@@ -245,16 +281,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::{
+        domain::StoreId,
+        vault::keys::{FileCustody, Level},
+    };
 
     fn store() -> (tempfile::TempDir, Config) {
         let top = tempfile::tempdir().unwrap();
         for dir in ["s/control", "s/data", "s-mirror", "s-custody"] {
             fs::create_dir_all(top.path().join(dir)).unwrap();
         }
-        for file in ["s/signing.key", "s-custody/root"] {
-            fs::write(top.path().join(file), "x").unwrap();
-            fs::set_permissions(top.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
-        }
+        fs::write(top.path().join("s/signing.key"), "x").unwrap();
+        fs::set_permissions(top.path().join("s/signing.key"), fs::Permissions::from_mode(0o600)).unwrap();
+        FileCustody::create(&top.path().join("s-custody/root"), StoreId([1; 16])).unwrap();
         let text = "[paths]\nmirror_dir = \"../s-mirror\"\n[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n";
         let config = Config::parse(text, &top.path().join("s")).unwrap();
         (top, config)
@@ -280,8 +319,50 @@ mod tests {
     #[test]
     fn custody_and_mirror_on_the_datas_volume_are_warned_of() {
         let (_top, config) = store();
-        let checks: Vec<&str> = media(&config).iter().map(|finding| finding.what).collect();
-        assert_eq!(checks, ["custody", "mirror"]);
+        assert_eq!(mirror(&config).unwrap().verdict, Verdict::Warning);
+        let findings = custody(&config);
+        assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Warning), "{findings:?}");
+        assert!(findings[0].detail.contains("same-volume-as-data=yes"), "{findings:?}");
+    }
+
+    #[test]
+    fn the_level_of_custody_is_told_with_its_evidence() {
+        let (_top, mut config) = store();
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = memory.path().join("root");
+        FileCustody::create(&path, StoreId([1; 16])).unwrap();
+        config.custody = vec![Custody::File { path }];
+        let apart = &custody(&config)[0];
+        let told = "level interface (file-system=tmpfs rotational=unknown same-volume-as-data=no)";
+        assert!(apart.detail.contains(told), "{apart:?}");
+        assert!(apart.change.as_deref().is_some_and(|change| change.contains("next boot")), "{apart:?}");
+    }
+
+    #[test]
+    fn a_good_medium_is_good_and_one_that_keeps_old_bytes_is_warned_of() {
+        let of = |level, file_system: &str| {
+            let evidence = vec![format!("file-system={file_system}"), "same-volume-as-data=no".to_owned()];
+            judge_custody(&Description { kind: "file", place: "/c/root".into(), level, evidence })
+        };
+        assert_eq!(of(Level::Medium, "ext").verdict, Verdict::Good);
+        assert_eq!(of(Level::Interface, "xfs").verdict, Verdict::Good);
+        let kept = of(Level::Logical, "overlay");
+        assert_eq!(kept.verdict, Verdict::Warning);
+        assert!(kept.detail.contains("level logical (file-system=overlay"), "{kept:?}");
+    }
+
+    #[test]
+    fn custody_that_a_start_would_refuse_is_bad() {
+        let (top, config) = store();
+        let (path, link) = (top.path().join("s-custody/root"), top.path().join("link"));
+        let told = |config: &Config| custody(config).remove(0);
+        fs::hard_link(&path, &link).unwrap();
+        assert!(told(&config).verdict == Verdict::Bad && told(&config).detail.contains("one link"), "{:?}", told(&config));
+        fs::remove_file(&link).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(told(&config).verdict == Verdict::Bad && told(&config).detail.contains("0600"), "{:?}", told(&config));
+        fs::remove_file(&path).unwrap();
+        assert!(told(&config).verdict == Verdict::Bad && told(&config).detail.contains("missing"), "{:?}", told(&config));
     }
 
     #[test]

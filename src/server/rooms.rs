@@ -231,6 +231,15 @@ fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result
     config.custody.iter().map(open).collect()
 }
 
+/// What each component of custody is worth, held against the user who owns the store directory. Reads no secret.
+pub fn examine_custody(config: &Config) -> Vec<(&Path, Result<Description, CustodyError>)> {
+    let examine = |path: &Path| {
+        let owner = std::fs::metadata(&config.dir)?.uid();
+        FileCustody::examine(path, Some(&config.data_dir()), owner)
+    };
+    config.custody.iter().map(|CustodySettings::File { path }| (path.as_path(), examine(path))).collect()
+}
+
 /// Where the engine's parts lie, and its bounds.
 pub(super) fn engine(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {

@@ -5,10 +5,7 @@
 use std::{
     fs::File,
     io,
-    os::{
-        fd::AsFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,6 +19,8 @@ use crate::{
     vault::crypto::{hash::sha256, residue},
 };
 
+/// The word for this kind.
+const KIND: &str = "file";
 /// Bytes of a slot.
 const SLOT_LEN: usize = 4096;
 /// Slots of a file.
@@ -82,27 +81,17 @@ impl FileCustody {
         Ok(custody)
     }
 
+    /// What custody in the file at `path` is worth to the user `owner`, with the checks of an opening. No slot is read.
+    ///
+    /// # Errors
+    /// [`CustodyError`]: it is missing, not private, or no custody file.
+    pub fn examine(path: &Path, data: Option<&Path>, owner: u32) -> Result<Description, CustodyError> {
+        describe(path, &private(path, OFlags::RDONLY, owner)?, data)
+    }
+
     /// The file, after checking that nobody else can read or replace it.
     fn file(&self, extra: OFlags) -> Result<File, CustodyError> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
-        let file = File::from(rustix::fs::open(&self.path, flags, Mode::empty())?);
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(CustodyError::Exposed("it must be a regular file"));
-        }
-        if meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(CustodyError::Exposed("the server's user must own it"));
-        }
-        if meta.mode() & 0o077 != 0 {
-            return Err(CustodyError::Exposed("its mode must be 0600"));
-        }
-        if meta.nlink() != 1 {
-            return Err(CustodyError::Exposed("it must have one link"));
-        }
-        if meta.len() != FILE_LEN as u64 {
-            return Err(CustodyError::Format);
-        }
-        Ok(file)
+        private(&self.path, OFlags::RDWR | extra, rustix::process::geteuid().as_raw())
     }
 
     /// Reads both slots past the page cache, or through it where the file system knows no `O_DIRECT`; tells which.
@@ -156,7 +145,7 @@ impl FileCustody {
 
 impl Custody for FileCustody {
     fn kind(&self) -> &'static str {
-        "file"
+        KIND
     }
 
     fn load(&self) -> Result<Vec<Held>, CustodyError> {
@@ -201,11 +190,35 @@ impl Custody for FileCustody {
     }
 
     fn describe(&self) -> Result<Description, CustodyError> {
-        let file = self.file(OFlags::empty())?;
-        rustix::fs::fstat(file.as_fd())?;
-        let medium = medium::inspect(&file, self.data.as_deref())?;
-        Ok(Description { kind: self.kind(), place: self.path.display().to_string(), level: medium.level, evidence: medium.evidence })
+        describe(&self.path, &self.file(OFlags::empty())?, self.data.as_deref())
     }
+}
+
+/// Opens a file that `owner` alone can read or replace.
+fn private(path: &Path, flags: OFlags, owner: u32) -> Result<File, CustodyError> {
+    let file = File::from(rustix::fs::open(path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(CustodyError::Exposed("it must be a regular file"));
+    }
+    if meta.uid() != owner {
+        return Err(CustodyError::Exposed("the server's user must own it"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(CustodyError::Exposed("its mode must be 0600"));
+    }
+    if meta.nlink() != 1 {
+        return Err(CustodyError::Exposed("it must have one link"));
+    }
+    if meta.len() != FILE_LEN as u64 {
+        return Err(CustodyError::Format);
+    }
+    Ok(file)
+}
+
+fn describe(path: &Path, file: &File, data: Option<&Path>) -> Result<Description, CustodyError> {
+    let medium = medium::inspect(file, data)?;
+    Ok(Description { kind: KIND, place: path.display().to_string(), level: medium.level, evidence: medium.evidence })
 }
 
 fn offset(index: usize) -> u64 {

@@ -48,6 +48,15 @@ impl Level {
             Self::Medium => "medium",
         }
     }
+
+    /// Whether old components may still be read from where they were, or beside the data: custody could lie better.
+    #[must_use]
+    pub const fn is_lowered(self) -> bool {
+        match self {
+            Self::Logical | Self::SharedVolume => true,
+            Self::Interface | Self::Medium => false,
+        }
+    }
 }
 
 /// A custodian's word that a component is gone.

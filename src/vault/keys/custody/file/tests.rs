@@ -92,6 +92,19 @@ fn a_file_that_others_can_read_or_that_is_not_ours_is_refused() {
 }
 
 #[test]
+fn an_examination_refuses_what_an_opening_would() {
+    let (dir, path, _custody) = made();
+    let owner = rustix::process::geteuid().as_raw();
+    let examined = FileCustody::examine(&path, Some(dir.path()), owner).unwrap();
+    assert!(examined.level.is_lowered(), "{examined:?}");
+    assert!(examined.evidence.contains(&"same-volume-as-data=yes".to_owned()), "{examined:?}");
+    let of_another = FileCustody::examine(&path, None, owner + 1);
+    assert_eq!(of_another, Err(CustodyError::Exposed("the server's user must own it")));
+    std::fs::hard_link(&path, dir.path().join("link")).unwrap();
+    assert_eq!(FileCustody::examine(&path, None, owner), Err(CustodyError::Exposed("it must have one link")));
+}
+
+#[test]
 fn a_slot_is_what_the_document_shows() {
     let format = include_str!("../../../../../docs/format.md");
     let slot = encode(StoreId([0x11; 16]), 1, Epoch(7), RootId([0x22; 16]), Timestamp(1_000), &[1; 32]);
