@@ -19,13 +19,13 @@ use crate::http::{self, Api, HttpOptions};
 use crate::jobs;
 use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
 use crate::vault::crypto::random;
-use crate::vault::keys::hygiene;
 
 mod demo;
 pub mod recovery;
 pub mod rooms;
 
 pub use crate::http::tasks::Tasks;
+pub use crate::vault::keys::hygiene;
 pub use rooms::{RoomError, Rooms};
 
 /// How to start.

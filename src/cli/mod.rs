@@ -31,6 +31,7 @@ mod shred;
 mod tenant;
 mod token;
 
+use crate::server::hygiene;
 use connection::Connection;
 use failure::Failure;
 use output::{Format, Output};
@@ -129,7 +130,35 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+impl Command {
+    /// Whether it opens custody in this process; `serve` hardens itself, and says what it could not do.
+    const fn opens_custody(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::Rotate(_) | Self::Recover(_) | Self::Check(_) => true,
+            Self::Serve(_)
+            | Self::Tenant(_)
+            | Self::Collection(_)
+            | Self::Token(_)
+            | Self::Record(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::Shred(_)
+            | Self::Certificate(_)
+            | Self::Audit(_)
+            | Self::Log(_)
+            | Self::Doctor(_)
+            | Self::Completions(_) => false,
+        }
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Failure> {
+    if cli.command.opens_custody() {
+        let hygiene = hygiene::apply();
+        if !hygiene.no_core_dumps || !hygiene.not_dumpable {
+            output::note("the process's memory may be dumped while it holds keys");
+        }
+    }
     // A server has the threads of its settings; everything else waits for one thing at a time.
     let served = if let Command::Serve(args) = &cli.command { Some(args.config()?) } else { None };
     let threads = served.as_ref().map_or(2, crate::config::Config::worker_threads);
