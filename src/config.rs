@@ -511,6 +511,14 @@ mod tests {
         }
     }
 
+    /// What docs/operations.md appends to the settings that `init` made.
+    #[test]
+    fn the_settings_of_a_container_are_reachable_from_outside_it() {
+        let config = parse(&format!("{SMALL}{}", include_str!("../deploy/container.toml"))).unwrap();
+        assert!(config.server.listen.ip().is_unspecified());
+        assert_eq!(config.server.tls_key_file, Some("/etc/lethe/tls/key.pem".into()));
+    }
+
     #[test]
     fn an_unknown_key_is_refused_by_name() {
         for (text, name) in
