@@ -68,6 +68,8 @@ pub struct Server {
     pub tls_key_file: Option<PathBuf>,
     /// Connections at a time; further ones are answered 503.
     pub connections_max: usize,
+    /// Bytes of batches and JSON bodies in memory at a time, all together; a further one is answered 503.
+    pub bodies_len_bytes: u64,
     /// From a connection's first byte to the end of its request's headers.
     pub header_timeout_secs: u64,
     /// How long a transfer may stand still. There is no limit on its total time.
@@ -389,6 +391,9 @@ impl Config {
                 return invalid(field, "must be at most 1000000");
             }
         }
+        if self.server.bodies_len_bytes < limits::BATCH_BODY_LEN.max {
+            return invalid("server.bodies_len_bytes", "must be at least 67108864, the longest batch");
+        }
         if self.server.worker_threads.is_some_and(|threads| !(1..=1_024).contains(&threads)) {
             return invalid("server.worker_threads", "must be 1 to 1024");
         }
@@ -450,6 +455,7 @@ impl Default for Server {
             tls_cert_file: None,
             tls_key_file: None,
             connections_max: 10_000,
+            bodies_len_bytes: 512 * 1024 * 1024,
             header_timeout_secs: 10,
             stall_timeout_secs: 30,
             drain_timeout_secs: 30,
@@ -559,6 +565,7 @@ mod tests {
             ("[server]\nconnections_max = 9000000000000000000\n", "server.connections_max"),
             ("[server]\nconnections_max = 0\n", "server.connections_max"),
             ("[server]\nstall_timeout_secs = 9000000000000000000\n", "server.stall_timeout_secs"),
+            ("[server]\nbodies_len_bytes = 67108863\n", "server.bodies_len_bytes"),
             ("[server]\nworker_threads = 0\n", "server.worker_threads"),
             ("[server]\nworker_threads = 5000\n", "server.worker_threads"),
             ("[store]\ncommit_queue_len = 9000000000000000000\n", "store.commit_queue_len"),

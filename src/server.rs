@@ -133,8 +133,12 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
-    let http_options =
-        HttpOptions { progress_timeout: stall_timeout, value_len_bytes: config.limits.value_len_bytes, ..HttpOptions::default() };
+    let http_options = HttpOptions {
+        bodies_len_bytes: usize::try_from(config.server.bodies_len_bytes).unwrap_or(usize::MAX),
+        progress_timeout: stall_timeout,
+        value_len_bytes: config.limits.value_len_bytes,
+        ..HttpOptions::default()
+    };
     let api = Api::new(rooms.vault.clone(), http_options, metrics, doors.clone(), random::bytes());
     let drain_timeout = Duration::from_secs(config.server.drain_timeout_secs);
     let door_options = DoorOptions {

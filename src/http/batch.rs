@@ -1,6 +1,5 @@
 //! `POST /v1/tenants/{tenant}/batch`: up to 1,000 puts, deletes and checks, all or none.
 
-use axum::body::Body;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +14,7 @@ use super::caller::{Authenticated, no_query};
 use super::extract::headers::{self, etag, version_of_tag};
 use super::extract::json;
 use super::extract::path::RawPath;
+use super::extract::share::Unread;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
 use crate::domain::{CollectionName, SubjectId, Timestamp, limits};
@@ -106,7 +106,7 @@ pub(super) async fn batch(
     State(api): State<Api>,
     uri: Uri,
     head: HeaderMap,
-    body: Body,
+    body: Unread,
 ) -> Result<axum::Json<ResultsDocument>, Problem> {
     no_query(&uri)?;
     let tenant = RawPath::of(&uri).tenant()?;

@@ -38,7 +38,11 @@ pub(super) async fn surround(State(api): State<Api>, mut request: Request, next:
         crate::telemetry::adopt_parent(&span, trace.trace_id, trace.parent_id, trace.sampled);
     }
     request.extensions_mut().insert(id);
+    // Held until there is an answer: what was parsed of a body takes memory as the body did.
+    let share = api.make_share();
+    request.extensions_mut().insert(share.clone());
     let (mut response, place) = guarded(&api, request, next).instrument(span.clone()).await;
+    drop(share);
     finish(&mut response, id);
     let response = sent(response, place);
 

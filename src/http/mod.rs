@@ -54,6 +54,9 @@ pub struct HttpOptions {
     pub max_requests: usize,
     /// The same for what needs no credential, counted apart: strangers cannot keep out who has one.
     pub max_public_requests: usize,
+    /// Bytes of all bodies together that are read whole, batches and JSON documents, while their requests are at work; the
+    /// next one is answered 503. The first 64 KiB of each do not count.
+    pub bodies_len_bytes: usize,
     /// How long a request's body may make no progress.
     pub progress_timeout: Duration,
     /// The longest value, in bytes.
@@ -65,6 +68,7 @@ impl Default for HttpOptions {
         Self {
             max_requests: 4_096,
             max_public_requests: 512,
+            bodies_len_bytes: 512 * 1024 * 1024,
             progress_timeout: Duration::from_secs(30),
             value_len_bytes: crate::domain::limits::VALUE_LEN.max,
         }
@@ -81,6 +85,8 @@ struct Shared {
     metrics: PrometheusHandle,
     places: Arc<Semaphore>,
     public_places: Arc<Semaphore>,
+    /// A permit for each byte.
+    bodies: Arc<Semaphore>,
     tasks: tasks::Tasks,
     /// Request ids made here: random for the process, counted within it.
     id_prefix: [u8; 8],
@@ -93,7 +99,8 @@ impl Api {
     pub fn new(vault: Vault, options: HttpOptions, metrics: PrometheusHandle, tasks: tasks::Tasks, id_prefix: [u8; 8]) -> Self {
         let places = Arc::new(Semaphore::new(options.max_requests));
         let public_places = Arc::new(Semaphore::new(options.max_public_requests));
-        Self(Arc::new(Shared { vault, options, metrics, places, public_places, tasks, id_prefix, ids: AtomicU64::new(0) }))
+        let bodies = Arc::new(Semaphore::new(options.bodies_len_bytes.min(Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Shared { vault, options, metrics, places, public_places, bodies, tasks, id_prefix, ids: AtomicU64::new(0) }))
     }
 
     fn vault(&self) -> &Vault {
@@ -107,6 +114,11 @@ impl Api {
     /// The places for requests to a path.
     fn places(&self, path: &str) -> &Arc<Semaphore> {
         if routes::is_public(path) { &self.0.public_places } else { &self.0.places }
+    }
+
+    /// A request's share of the memory for bodies, nothing yet.
+    fn make_share(&self) -> extract::share::Share {
+        extract::share::Share::of(&self.0.bodies)
     }
 
     fn render_metrics(&self) -> String {

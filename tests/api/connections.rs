@@ -37,6 +37,46 @@ async fn http_2_without_tls_works_on_loopback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_beyond_the_memory_for_bodies_are_busy_and_small_requests_go_on() {
+    let site = Site::open_with("bodies_len_bytes = 67108864").await;
+    let owner = site.acme().await;
+    let batch = |len: usize| {
+        let op = json!({"op": "put", "collection": "crm", "key": "a", "value": "x", "subjects": ["1"]});
+        let body = format!("{{\"ops\":[{op}{}]}}", " ".repeat(len));
+        let request = site.request(reqwest::Method::POST, "/v1/tenants/acme/batch", &owner).header("content-type", "application/json");
+        async move { Answer::of(request.body(body).send().await.unwrap()).await }
+    };
+    assert_eq!(batch(1_000_000).await.status, 200);
+    // Says that it will send as much as there is room for, and sends nothing.
+    let mut slow = TcpStream::connect(site.address()).await.unwrap();
+    let head = format!(
+        "POST /v1/tenants/acme/batch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {owner}\r\ncontent-type: application/json\r\n\
+         content-length: 67108864\r\n\r\n{{"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let until = async |status: u16| {
+        let asks = async {
+            loop {
+                let answer = batch(1_000_000).await;
+                if answer.status == status {
+                    return answer;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asks).await.unwrap_or_else(|_| panic!("never answered {status}"))
+    };
+    let busy = until(503).await;
+    assert_eq!((busy.code(), busy.header("retry-after")), ("busy", "1"));
+    assert_eq!(batch(10).await.status, 200, "a small batch");
+    assert_eq!(site.put(&format!("{CRM}/records/b"), &owner, "1", &"v".repeat(1_000_000)).await.status, 201, "a value is streamed");
+    let order = json!({"scope": "subject", "subject": "1"});
+    assert_eq!(site.send("POST", "/v1/tenants/acme/shreds", &owner, Some(order)).await.status, 202, "an order to shred");
+    drop(slow);
+    // The person of the batch was shredded; what matters is that it was read.
+    until(410).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_is_for_everybody_and_metrics_for_the_operator() {
     let site = Site::open().await;
     let owner = site.acme().await;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 
+use super::share::Unread;
 use crate::domain::limits::Limit;
 use crate::http::problem::{Code, Problem};
 
@@ -63,25 +64,42 @@ async fn drain(body: Body, progress_timeout: Duration, limit: Limit) {
     while let Some(Ok(_)) = chunks.next().await {}
 }
 
-/// The whole of a body that is small by its limit.
-pub(in crate::http) async fn read_all(body: Body, progress_timeout: Duration, limit: Limit) -> Result<Bytes, Problem> {
-    let announced = http_body::Body::size_hint(&body);
-    if announced.lower() > limit.max {
+/// The whole of a body that is small by its limit: refused before anything is read where its announced length is over the
+/// limit or over what is left of the memory for bodies.
+pub(in crate::http) async fn read_all(unread: Unread, progress_timeout: Duration, limit: Limit) -> Result<Bytes, Problem> {
+    let Unread { body, share } = unread;
+    let announced = http_body::Body::size_hint(&body).lower();
+    let fits = if announced > limit.max { Err(Problem::limit(limit)) } else { share.grow(0, announced) };
+    if let Err(problem) = fits {
         drain(body, progress_timeout, limit).await;
-        return Err(Problem::limit(limit));
+        return Err(problem);
     }
     let mut chunks = std::pin::pin!(watched(body, progress_timeout, limit));
-    let mut whole = BytesMut::new();
+    let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+    let mut paid = announced;
     while let Some(chunk) = chunks.next().await {
-        whole.extend_from_slice(&chunk?);
+        let chunk = chunk?;
+        let len = (whole.len() as u64).saturating_add(chunk.len() as u64);
+        if let Err(problem) = share.grow(paid, len) {
+            drop((whole, share));
+            while let Some(Ok(_)) = chunks.next().await {}
+            return Err(problem);
+        }
+        paid = paid.max(len);
+        whole.extend_from_slice(&chunk);
     }
     Ok(whole.freeze())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::domain::limits;
+    use crate::http::extract::share::Share;
 
     const TEN: Limit = Limit { name: "ten", max: 10, unit: "bytes" };
 
@@ -114,11 +132,41 @@ mod tests {
         assert_eq!(collect(stalled).await, (5, Some(BodyFailure::Stalled)));
     }
 
+    fn budget(bytes: usize) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(bytes))
+    }
+
+    fn of(body: Body, budget: &Arc<Semaphore>) -> Unread {
+        Unread { body, share: Share::of(budget) }
+    }
+
+    #[tokio::test]
+    async fn bodies_share_what_memory_there_is_for_them() {
+        const KIB: usize = 1024;
+        let budget = budget(100 * KIB);
+        let read = |unread| read_all(unread, Duration::from_secs(1), limits::JSON_BODY_LEN);
+        let first = of(Body::from(vec![0; 100 * KIB]), &budget);
+        let share = first.share.clone();
+        assert_eq!(read(first).await.unwrap().len(), 100 * KIB);
+        assert_eq!(budget.available_permits(), 64 * KIB, "held while the request is at work; 64 KiB are free");
+        let large = || Body::from(vec![0; 129 * KIB]);
+        assert_eq!(read(of(large(), &budget)).await.unwrap_err().code(), Code::Busy);
+        assert_eq!(budget.available_permits(), 64 * KIB, "a refused one holds nothing");
+        // The same where the length is not announced: it pays as it grows.
+        let part = || Ok(Bytes::from(vec![0; 43 * KIB]));
+        assert_eq!(read(of(chunks(vec![part(), part(), part()]), &budget)).await.unwrap_err().code(), Code::Busy);
+        assert_eq!(read(of(chunks(vec![part(), part()]), &budget)).await.unwrap().len(), 86 * KIB);
+        assert_eq!(read(of(Body::from(vec![0; 64 * KIB]), &self::budget(0))).await.unwrap().len(), 64 * KIB, "a small one always fits");
+        drop(share);
+        assert_eq!(read(of(large(), &budget)).await.unwrap().len(), 129 * KIB);
+        assert_eq!(budget.available_permits(), 100 * KIB, "all is given back");
+    }
+
     #[tokio::test]
     async fn a_body_that_announces_too_much_is_refused_and_forgotten() {
-        let problem = read_all(Body::from(vec![0; 11]), Duration::from_secs(1), TEN).await.unwrap_err();
-        assert_eq!(problem.code(), Code::LimitExceeded);
-        assert_eq!(read_all(Body::from(vec![0; 10]), Duration::from_secs(1), TEN).await.unwrap().len(), 10);
+        let read = |len| read_all(of(Body::from(vec![0; len]), &budget(0)), Duration::from_secs(1), TEN);
+        assert_eq!(read(11).await.unwrap_err().code(), Code::LimitExceeded);
+        assert_eq!(read(10).await.unwrap().len(), 10);
         assert_eq!(Problem::from(BodyFailure::TooLong(limits::VALUE_LEN)).code(), Code::TooLarge);
     }
 }

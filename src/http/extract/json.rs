@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::body;
+use super::share::Unread;
 use crate::domain::limits::{self, Limit};
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
@@ -20,13 +21,14 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<Body>, api: &Api) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        read(&parts.headers, body, api, limits::JSON_BODY_LEN).await.map(Self)
+        let headers = request.headers().clone();
+        let Ok(body) = Unread::from_request(request, api).await;
+        read(&headers, body, api, limits::JSON_BODY_LEN).await.map(Self)
     }
 }
 
 /// Reads and parses a JSON body of at most `limit`.
-pub(in crate::http) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, api: &Api, limit: Limit) -> Result<T, Problem> {
+pub(in crate::http) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Unread, api: &Api, limit: Limit) -> Result<T, Problem> {
     check_content_type(headers)?;
     let bytes = body::read_all(body, api.options().progress_timeout, limit).await?;
     parse(&bytes)

@@ -7,5 +7,6 @@ pub(super) mod headers;
 pub(super) mod json;
 pub(super) mod path;
 pub(super) mod query;
+pub(super) mod share;
 
 pub(super) use json::Json;
