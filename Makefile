@@ -12,7 +12,7 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run test bench proof fmt lint doc deny ci build packages
+.PHONY: help run test bench proof fmt lint doc deny ci build packages cost
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,9 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 
 bench: packages ## the benchmarks
 	$(CARGO) bench --profile release --locked
+
+cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
+	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3
 
 fmt: ## format the code
 	$(CARGO) fmt
