@@ -68,9 +68,6 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     let from_stdin = args.file == Path::new("-");
-    if from_stdin && args.resume_file.is_some() {
-        return Err(Failure::local("standard input cannot be gone on from: give the input as a file, or leave --resume-file out"));
-    }
     let collection = match (&args.collection, from_stdin) {
         (Some(name), _) => name.clone(),
         (None, false) => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -78,10 +75,15 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     };
     // Opened first: an input that cannot be read changes nothing.
     let input = if from_stdin { None } else { Some(std::fs::File::open(&args.file).map_err(|error| Failure::file(&args.file, &error))?) };
+    // What is read from a pipe is gone, also for whoever only looks at its beginning.
+    let resumable = input.as_ref().is_some_and(|file| file.metadata().is_ok_and(|found| found.is_file()));
+    if args.resume_file.is_some() && !resumable {
+        return Err(Failure::local("a break can be gone on from in a file only: leave --resume-file out"));
+    }
     let tenant = args.tenant.name(&client).await?;
     ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
 
-    let mut keeper = keeper(&args, &client, &tenant, &collection).await?;
+    let mut keeper = if resumable { keeper(&args, &client, &tenant, &collection).await? } else { Keeper::none() };
     let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
     let total = input.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     let reader: Box<dyn std::io::BufRead + Send> = match input {
@@ -124,11 +126,8 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     }
 }
 
-/// The state of an import from a file; nothing is kept of one from standard input.
+/// The state of an import from a file.
 async fn keeper(args: &Args, client: &Client, tenant: &str, collection: &str) -> Result<Keeper, Failure> {
-    if args.file == Path::new("-") {
-        return Ok(Keeper::none());
-    }
     let recipe = args.key.as_ref().map(|key| json!([format!("{key:?}"), args.subjects, args.content_type]));
     let destination = json!([client.destination().await?, tenant, collection, recipe]).to_string();
     match &args.resume_file {
