@@ -87,6 +87,48 @@ fn a_server_that_is_not_there_ends_with_3() {
     assert!(stderr(&output).contains("cannot be reached"), "{}", stderr(&output));
 }
 
+/// A server of answers made up beforehand: for each request line the next of its answers, and the last one for ever.
+fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut answers: std::collections::BTreeMap<_, _> = answers.into_iter().collect();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = std::io::BufReader::new(stream.unwrap());
+            let (mut line, mut header, mut len) = (String::new(), String::new(), 0);
+            stream.read_line(&mut line).unwrap();
+            while stream.read_line(&mut header).unwrap() > 2 {
+                len = header.to_ascii_lowercase().strip_prefix("content-length: ").map_or(len, |len| len.trim().parse().unwrap());
+                header.clear();
+            }
+            stream.read_exact(&mut vec![0; len]).unwrap();
+            let of_line = answers.get_mut(line.trim_end_matches(" HTTP/1.1\r\n")).unwrap();
+            let answer = if of_line.len() > 1 { of_line.remove(0) } else { of_line[0].clone() };
+            // Who has seen enough need not take all of it.
+            drop(stream.get_mut().write_all(answer.as_bytes()));
+        }
+    });
+    url
+}
+
+#[test]
+fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
+    let answer = |head: &str, body: &str| format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let busy = || answer("503 Busy\r\nretry-after: 0", r#"{"code":"busy","title":"busy"}"#);
+    let records = r#"{"data":[{"key":"a","size":7},{"key":"b","size":67108865}],"next_cursor":null}"#;
+    let url = made_up(vec![
+        ("POST /v1/tenants/t/collections/c/query", vec![busy(), answer("200 OK", records)]),
+        ("GET /v1/tenants/t/collections/c/records/a", vec![busy(), busy(), answer("200 OK", r#"{"a":1}"#)]),
+        // The value itself never comes: it is not waited for.
+        ("GET /v1/tenants/t/collections/c/records/b", vec!["HTTP/1.1 200 OK\r\ncontent-length: 67108865\r\n\r\n".into()]),
+    ]);
+    let output = lethe(&["export", "--tenant", "t", "--collection", "c", "--addr", &url]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"a\":1}\n", "{}", stderr(&output));
+    assert!(output.status.code() == Some(1) && stderr(&output).starts_with("b: its line would be longer"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_destructive_verb_that_is_not_confirmed_does_nothing() {
     // Nothing listens on port 1: had it sent anything, it would have ended with 3.
@@ -400,6 +442,19 @@ mod with_a_server {
         served.owner(&import);
         let input = served.run("acme.token", &["import", "--key", "id", "--collection", "things", "--resume-file", "state", "-"]);
         assert_eq!(input.status.code(), Some(1), "standard input cannot be gone on from");
+    }
+
+    #[test]
+    fn an_import_from_a_pipe_loses_no_line() {
+        let served = Served::start();
+        let pipe = served.path("things.pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0).unwrap();
+        let import = ["import", "--create", "--key", "id", "--collection", "things", "things.pipe"];
+        let child = served.command("acme.token", &import).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        fs::write(&pipe, lines(1_000)).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(" 1000 records imported"), "{output:?}");
     }
 
     #[test]

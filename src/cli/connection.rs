@@ -281,6 +281,26 @@ mod tests {
         assert_eq!(url.as_str(), "http://127.0.0.1:1/base/v1/tenants/acme/collections/people/records/a%20b/%252f/%C3%A9%3F%23");
     }
 
+    #[tokio::test]
+    async fn what_may_pass_is_asked_for_again_and_what_may_not_is_not() {
+        let refused = |status| Failure::Refused(Box::new(Problem { status, retry_after_secs: Some(0), ..Problem::default() }));
+        for (status, tries) in [(503, TRIES), (429, TRIES), (410, 1), (500, 1)] {
+            let mut asked = 0;
+            let ask = async || {
+                asked += 1;
+                Err::<(), _>(refused(status))
+            };
+            assert!(patiently(ask).await.is_err());
+            assert_eq!(asked, tries, "{status}");
+        }
+        let mut asked = 0;
+        let ask = async || {
+            asked += 1;
+            if asked < 3 { Err(refused(503)) } else { Ok(asked) }
+        };
+        assert_eq!(patiently(ask).await.unwrap(), 3);
+    }
+
     #[test]
     fn the_token_does_not_print() {
         let client = connection("http://127.0.0.1:1", Some("lethe_secret")).client().unwrap();
