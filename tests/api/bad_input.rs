@@ -1,7 +1,6 @@
 //! What is malformed, too long, too large or a trick: the documented status and code, and never a 500.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use lethe::domain::limits::{self, Limit};
 use reqwest::Method;
@@ -9,34 +8,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::site::{Answer, CRM, Site};
+use super::site::{Answer, CRM, Site, code_of, raw, status_of};
 
 /// One more than is accepted.
 fn over(limit: Limit) -> usize {
     usize::try_from(limit.max).unwrap() + 1
-}
-
-/// Sends bytes as they are and reads what comes until the connection ends or nothing more comes.
-async fn raw(site: &Site, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(site.address()).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(1_500), stream.read_buf(&mut answer)).await {
-        if read == 0 {
-            break;
-        }
-    }
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn status_of(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
-}
-
-fn code_of(answer: &str) -> String {
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    let json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    json["code"].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

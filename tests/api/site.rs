@@ -9,6 +9,8 @@ use lethe::server::{self, Server, Start, rooms};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -33,8 +35,12 @@ impl Site {
 
     /// The same, with a time of one's own.
     pub(crate) async fn open_at(settings: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::open_in(TempDir::new().unwrap(), settings, clock).await
+    }
+
+    /// The same, in an empty directory of one's own.
+    pub(crate) async fn open_in(dir: TempDir, settings: &str, clock: Arc<dyn Clock>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = TempDir::new().unwrap();
         for part in ["store", "mirror", "custody"] {
             std::fs::create_dir(dir.path().join(part)).unwrap();
         }
@@ -102,6 +108,20 @@ impl Site {
         Answer::of(request.body(value.to_owned()).send().await.unwrap()).await
     }
 
+    /// The whole trail of a tenant, oldest first.
+    pub(crate) async fn trail(&self, tenant: &str, token: &str) -> Vec<Value> {
+        let (mut entries, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("/v1/tenants/{tenant}/audit?limit=1000{after}"), token).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            entries.extend(page.json["data"].as_array().unwrap().clone());
+            match page.json["next_cursor"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return entries,
+            }
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
         self.send("GET", path, token, None).await
     }
@@ -136,4 +156,27 @@ impl Answer {
     pub(crate) fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or("")
     }
+}
+
+/// Sends bytes as they are and reads what comes until the connection ends or nothing more comes.
+pub(crate) async fn raw(site: &Site, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(site.address()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(1_500), stream.read_buf(&mut answer)).await {
+        if read == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub(crate) fn status_of(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn code_of(answer: &str) -> String {
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    json["code"].as_str().unwrap_or_default().to_owned()
 }
