@@ -11,6 +11,7 @@ mod api {
     mod forgotten;
     mod h2;
     mod idempotency;
+    mod operators;
     mod purposes;
     mod records;
     mod refused;

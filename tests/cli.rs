@@ -182,20 +182,23 @@ mod with_a_server {
             let store = dir.path().join("store");
             let made = lethe(&["init", "--dir", store.to_str().unwrap()]);
             assert!(made.status.success(), "{}", stderr(&made));
-            let mut server = Command::new(env!("CARGO_BIN_EXE_lethe"))
-                .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
-                .arg(&store)
-                .stdout(Stdio::piped())
-                .stderr(fs::File::create(dir.path().join("server.log")).unwrap())
-                .spawn()
-                .unwrap();
-            let mut line = String::new();
-            BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-            let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).trim_end().to_owned();
+            let (server, url) = spawn(dir.path());
             let served = Self { dir, server, url };
             let owner = served.path("acme.token");
             served.ok("store/operator.token", &["tenant", "create", "acme", "--save-token", owner.to_str().unwrap()]);
             served
+        }
+
+        /// Goes down, as systemd would have it.
+        fn stop(&mut self) {
+            let pid = rustix::process::Pid::from_child(&self.server);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            self.server.wait().unwrap();
+        }
+
+        /// Serves again after [`Served::stop`].
+        fn serve(&mut self) {
+            (self.server, self.url) = spawn(self.dir.path());
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -232,6 +235,21 @@ mod with_a_server {
         fn write(&self, name: &str, text: &str) {
             fs::write(self.path(name), text).unwrap();
         }
+    }
+
+    /// Serves the store in `dir`; gives the URL too.
+    fn spawn(dir: &Path) -> (Child, String) {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_lethe"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(dir.join("store"))
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(dir.join("server.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).trim_end().to_owned();
+        (server, url)
     }
 
     impl Drop for Served {
@@ -624,6 +642,41 @@ mod with_a_server {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&bundle, bytes).unwrap();
         assert_eq!(served.run("acme.token", &["check", "--dir", "store"]).status.code(), Some(1));
+    }
+
+    #[test]
+    fn a_lost_operators_token_is_replaced_with_the_server_stopped() {
+        let mut served = Served::start();
+        let file = "store/operator.token";
+        let second = "second.token";
+        served.ok(file, &["token", "create", "--tenant", "system", "--role", "operator", "--save-token", second]);
+        served.ok(second, &["tenant", "ls"]);
+        let lost = fs::read(served.path(file)).unwrap();
+        let recover = ["recover", "operator", "--dir", "store", "--yes", "--format", "json"];
+        let running = served.run(file, &recover);
+        assert_eq!(running.status.code(), Some(1), "a store that is served is locked");
+        assert_eq!(fs::read(served.path(file)).unwrap(), lost, "nothing was done");
+        served.stop();
+        let unconfirmed = served.run(file, &["recover", "operator", "--dir", "store"]);
+        assert_eq!(unconfirmed.status.code(), Some(1), "it asks first");
+        fs::rename(served.path(file), served.path("lost.token")).unwrap();
+        // Of a run that was cut short.
+        served.write("store/operator.token.new", "lethe_op_half");
+        let told = &json_lines(&served.ok("lost.token", &recover))[0];
+        assert_eq!(told["revoked"], 2, "{told}");
+        assert!(!told.to_string().contains("lethe_op_"), "the token is in its file alone");
+        assert_eq!(fs::metadata(served.path(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!served.path("store/operator.token.new").exists());
+        served.serve();
+        for revoked in ["lost.token", second] {
+            assert_eq!(served.run(revoked, &["tenant", "ls"]).status.code(), Some(2), "{revoked} holds no more");
+        }
+        served.ok(file, &["tenant", "ls"]);
+        assert_eq!(json_lines(&served.ok(file, &["token", "ls", "--tenant", "system", "--format", "json"])).len(), 1);
+        let trail = json_lines(&served.ok(file, &["audit", "ls", "--all", "--tenant", "system", "--format", "json"]));
+        let done = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["role"] == "system").count();
+        assert_eq!((done("token.revoke"), done("token.create")), (2, 1), "{trail:?}");
+        served.owner(&["collection", "put", "people"]);
     }
 
     #[test]

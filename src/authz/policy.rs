@@ -33,9 +33,12 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantList, On::Store, Reach::Whole, &[Operator]),
     rule(A::MetricsRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
-    // The system tenant's state and trail: the operator's own, not a tenant's.
+    // The system tenant's state, trail and tokens: the operator's own, not a tenant's.
     rule(A::TenantRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
+    rule(A::TokenCreate, On::Store, Reach::Whole, &[Operator]),
+    rule(A::TokenList, On::Store, Reach::Whole, &[Operator]),
+    rule(A::TokenRevoke, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor]),

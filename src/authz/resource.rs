@@ -6,7 +6,7 @@ use crate::domain::{CollectionName, RecordKey, TenantNo};
 /// A thing that exists, or that a request says exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// The store itself: its list of tenants, its metrics, the operator's own trail.
+    /// The store itself: its list of tenants, its metrics, the operator's own trail and tokens.
     Store,
     /// A tenant, with the persons its records are about.
     Tenant {

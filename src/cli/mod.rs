@@ -95,7 +95,7 @@ enum Command {
     Log(log::Command),
     /// End an epoch without a shred: a fresh root, the old one destroyed; with the server stopped.
     Rotate(rotate::Args),
-    /// Make a lost part of a store anew from what holds it too; with the server stopped.
+    /// Make a lost part of a store anew from what holds it too, or replace the operator's token; with the server stopped.
     #[command(subcommand)]
     Recover(recover::Command),
     /// Verify every page, header, seal and index row of a store at rest, and its log.
@@ -184,7 +184,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,
             Command::Rotate(args) => rotate::run(args, &mut out).await,
-            Command::Recover(command) => recover::run(&command, &mut out),
+            Command::Recover(command) => recover::run(&command, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Completions(args) => completions::run(&args, &mut out),

@@ -1,13 +1,22 @@
 //! `lethe recover`: makes a lost part of a store anew from what holds it too, offline. Nothing is written over: the new part
 //! is made beside, synced and put in place by a rename, and what was there is moved aside. Cut short, it is run again.
+//! A lost operator's token has nothing that holds it too: it is replaced.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::json;
 
-use super::{confirm::confirm_that, failure::Failure, output::Output};
+use super::{
+    confirm::{confirm, confirm_that},
+    failure::Failure,
+    output::Output,
+};
 use crate::{
     config::Config,
+    domain::SystemClock,
     server::recovery::{self, Part},
 };
 
@@ -20,6 +29,8 @@ pub(crate) enum Command {
     Mirror(Args),
     /// The log of certificates, from its journal beside the mirror: when it is lost, or an old copy was put back.
     Log(Args),
+    /// The operator's token, when it is lost: every operator's token is revoked, and a new one written to operator.token.
+    Operator(OperatorArgs),
 }
 
 /// `lethe recover control --dir D`
@@ -36,12 +47,36 @@ pub(crate) struct Args {
     force: bool,
 }
 
-pub(crate) fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
+/// `lethe recover operator --dir D`
+#[derive(Debug, clap::Args)]
+pub(crate) struct OperatorArgs {
+    /// The store directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Do not ask for the store directory's name.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) async fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Control(args) => recover(args, Part::Control, "control store", out),
         Command::Mirror(args) => recover(args, Part::Mirror, "mirror", out),
         Command::Log(args) => recover(args, Part::Log, "log", out),
+        Command::Operator(args) => replace_operator(args, out).await,
     }
+}
+
+async fn replace_operator(args: &OperatorArgs, out: &mut Output) -> Result<(), Failure> {
+    let config = Config::load(&args.dir).map_err(local)?;
+    let path = config.operator_token_file();
+    let what = format!("revokes every token of an operator and writes a new one to {}", path.display());
+    confirm(&what, &shown(&args.dir)?, args.yes)?;
+    let revoked = recovery::replace_operator(&config, Arc::new(SystemClock)).await.map_err(local)?;
+    out.say(
+        &format!("{revoked} revoked; the operator's token is in {}", path.display()),
+        &json!({ "revoked": revoked, "operator_token_file": path }),
+    )
 }
 
 fn recover(args: &Args, part: Part, name: &str, out: &mut Output) -> Result<(), Failure> {
@@ -50,9 +85,7 @@ fn recover(args: &Args, part: Part, name: &str, out: &mut Output) -> Result<(), 
     if let Some(doubt) = doubt.filter(|_| !args.force) {
         return Err(Failure::local(format!("{doubt} (--force goes on all the same)")));
     }
-    let dir = std::path::absolute(&args.dir).map_err(|error| Failure::file(&args.dir, &error))?;
-    let shown = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    confirm_that(&format!("makes the {name} anew; what is there is moved aside, not removed"), &shown, args.yes)?;
+    confirm_that(&format!("makes the {name} anew; what is there is moved aside, not removed"), &shown(&args.dir)?, args.yes)?;
     let recovered = recovery::recover(&config, part).map_err(local)?;
     let what = match part {
         Part::Control => format!("{} rows", recovered.count),
@@ -64,6 +97,12 @@ fn recover(args: &Args, part: Part, name: &str, out: &mut Output) -> Result<(), 
         &format!("the {name} is made anew: {what}{aside}\nnext: lethe check --dir {}", args.dir.display()),
         &json!({ "count": recovered.count, "moved_to": recovered.moved_to }),
     )
+}
+
+/// The store directory's name, which confirms.
+fn shown(dir: &Path) -> Result<String, Failure> {
+    let dir = std::path::absolute(dir).map_err(|error| Failure::file(dir, &error))?;
+    Ok(dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
 fn local(error: impl std::fmt::Display) -> Failure {

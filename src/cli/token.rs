@@ -18,7 +18,7 @@ use super::{
 pub(crate) enum Command {
     /// Create a token; it is shown only once.
     Create {
-        /// What it may do: owner, writer, reader, auditor, eraser.
+        /// What it may do: owner, writer, reader, auditor, eraser; with --tenant system, operator.
         #[arg(long)]
         role: String,
         /// Only this collection; may be repeated.

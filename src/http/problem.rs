@@ -70,7 +70,7 @@ codes! {
     ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
     IdempotencyInUse = 409, "idempotency-in-use", "The first request with this idempotency key is still running", "Repeat it after a moment.";
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
-    LastOwner = 409, "last-owner", "The last owner's token cannot be revoked", "Nobody could make a token for the tenant again. Make another owner's token first, or shred the tenant.";
+    LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there again. Make another owner's, or operator's, token first, or shred the tenant.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";

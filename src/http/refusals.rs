@@ -76,6 +76,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant
             | Unprocessable::RoleNotOfTenant
+            | Unprocessable::OperatorsOnly
             | Unprocessable::ExpiryInThePast
             | Unprocessable::DuplicateKey
             | Unprocessable::NothingNamed

@@ -21,7 +21,7 @@ use crate::vault::ops::{MintToken, TokenView};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
-    /// `owner`, `writer`, `reader`, `auditor` or `eraser`.
+    /// `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system` only `operator`.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.
@@ -33,16 +33,18 @@ pub(super) struct NewToken {
     /// When it ends, RFC 3339; never without this field.
     #[serde(default)]
     expires_at: Option<String>,
-    /// `service`, the default, or `user`.
+    /// `service`, the default, or `user`; an operator's is of no other kind than its own.
     #[serde(default)]
     kind: Option<String>,
 }
 
 impl NewToken {
     fn parse(self) -> Result<MintToken, Problem> {
-        let role = Role::parse(&self.role)
-            .ok_or_else(|| Problem::with(Code::InvalidBody, "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`"))?;
+        let role = Role::parse(&self.role).ok_or_else(|| {
+            Problem::with(Code::InvalidBody, "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system`, `operator`")
+        })?;
         let kind = match self.kind.as_deref() {
+            None if role == Role::Operator => TokenKind::Operator,
             None | Some("service") => TokenKind::Service,
             Some("user") => TokenKind::User,
             Some(_) => return Err(Problem::with(Code::InvalidBody, "`kind` must be `service` or `user`")),

@@ -1,11 +1,14 @@
 //! A lost part of a store made anew from what holds it too, offline: the control store from its mirror, the mirror from
-//! control, the log from its journal. What is there is moved aside, never written over.
+//! control, the log from its journal. What is there is moved aside, never written over. And a lost operator's token replaced.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use super::rooms::{RoomError, engine, read_signer};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::rooms::{self, RoomError, engine, read_signer, write_new};
 use crate::{
     config::Config,
+    domain::Clock,
     vault::{
         audit::{journal, known_log_head, log_head_key, tlog::Log},
         store::{
@@ -87,6 +90,35 @@ pub fn recover(config: &Config, part: Part) -> Result<Recovered, RoomError> {
             Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
         }
     })
+}
+
+/// Revokes every operator's token and puts a new one in the place of `operator.token`; tells how many were revoked. Cut short
+/// at any point, it is run again.
+///
+/// # Errors
+/// [`RoomError`]: the old tokens hold and the file is as it was, unless it says that the new one lies beside it.
+pub async fn replace_operator(config: &Config, clock: Arc<dyn Clock>) -> Result<usize, RoomError> {
+    let path = config.operator_token_file();
+    let fresh = path.with_added_extension("new");
+    let at = |source| RoomError::File { path: fresh.clone(), source };
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let rooms = rooms::open(config, clock, tasks.clone(), stop.clone(), false).await?;
+    let keep = |text: &str| {
+        // Of a run that was cut short; nobody else writes here while the store is locked.
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+            Ok(()) | Err(_) => {}
+        }
+        write_new(&fresh, 0o600, format!("{text}\n").as_bytes())
+    };
+    let replaced = rooms.vault.replace_operators(keep).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    rooms.store.close();
+    let revoked = replaced?;
+    std::fs::rename(&fresh, &path).and_then(|()| std::fs::File::open(&config.dir)?.sync_all()).map_err(at)?;
+    Ok(revoked)
 }
 
 /// The log's head as the control store knows it: read from the mirror, its equal, which needs nothing to be opened.

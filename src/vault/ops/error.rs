@@ -102,7 +102,7 @@ pub enum Conflict {
     CheckFailed,
     /// This request made this token before, and its secret is shown once.
     SecretShownOnce(TokenId),
-    /// Without this token nobody could make one for the tenant any more.
+    /// Without this token nobody could make one for the tenant, or the store, any more.
     LastOwner,
 }
 
@@ -126,6 +126,9 @@ pub enum Unprocessable {
     /// A role that this tenant's tokens cannot have.
     #[error("role \"operator\" belongs to the store, not to a tenant")]
     RoleNotOfTenant,
+    /// A token of the system tenant that is no operator's.
+    #[error("the tokens of \"system\" are the operator's: role \"operator\", and neither a kind, \"collections\" nor \"prefix\"")]
+    OperatorsOnly,
     /// An end time that lies in the past.
     #[error("\"expires_at\" must lie in the future")]
     ExpiryInThePast,

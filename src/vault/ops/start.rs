@@ -13,7 +13,6 @@ use super::{
     tokens::MintToken,
 };
 use crate::{
-    authn::{Narrowing, Role, TokenKind},
     domain::{Clock, ShredId, StoreId, TenantName, TenantNo},
     vault::{
         audit::{Audit, AuditOptions, LogPlace, LostTail, Trail, note::Signer},
@@ -64,8 +63,7 @@ impl Vault {
         let name = TenantName::parse(SYSTEM).map_err(super::Unprocessable::from)?;
         let token = vault.tenant_token(&name).await?;
         let (row, _) = vault.tenant_row(TenantNo::SYSTEM, &name, false).await?;
-        let mint = MintToken { role: Role::Operator, kind: TokenKind::Operator, narrowing: Narrowing::default(), expires_at: None };
-        let (minted, mut writes) = vault.mint(TenantNo::SYSTEM, &mint).await?;
+        let (minted, mut writes) = vault.mint(TenantNo::SYSTEM, &MintToken::operator()).await?;
         writes.push(Write::Put { space: Space::Control, key: schema::tenant(TenantNo::SYSTEM), value: row });
         let number = TenantNo::SYSTEM.to_be_bytes().to_vec().into();
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: number });

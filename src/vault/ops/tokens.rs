@@ -15,9 +15,9 @@ use super::{
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
     authz::{TokenCreate, TokenList, TokenRevoke},
-    domain::{CollectionNo, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
+    domain::{CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
-        audit::{Action, Target, Trail},
+        audit::{self, Action, Entry, Outcome, Target, Trail},
         crypto::{Context, OpenReason, Plaintext, Sealed, TokenMeta, random},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -34,6 +34,23 @@ pub struct MintToken {
     pub narrowing: Narrowing,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+}
+
+impl MintToken {
+    /// An operator's, without an end.
+    pub(super) fn operator() -> Self {
+        Self { role: Role::Operator, kind: TokenKind::Operator, narrowing: Narrowing::default(), expires_at: None }
+    }
+
+    /// The store's tokens are operators' and nothing else; no tenant has one.
+    fn fits(&self, tenant: TenantNo) -> Result<(), Unprocessable> {
+        let of_operator = self.role == Role::Operator;
+        if tenant != TenantNo::SYSTEM {
+            return if of_operator || self.kind == TokenKind::Operator { Err(Unprocessable::RoleNotOfTenant) } else { Ok(()) };
+        }
+        let whole = of_operator && self.kind == TokenKind::Operator && self.narrowing.is_whole();
+        if whole { Ok(()) } else { Err(Unprocessable::OperatorsOnly) }
+    }
 }
 
 /// A token that was made: its text is shown once and kept nowhere.
@@ -100,7 +117,8 @@ impl Vault {
     /// Makes a token of a tenant, no wider than the caller's own grant.
     ///
     /// # Errors
-    /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::ExpiryInThePast`], [`VaultError::Forbidden`].
+    /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::OperatorsOnly`], [`Unprocessable::ExpiryInThePast`],
+    /// [`VaultError::Forbidden`].
     pub async fn create_token(
         &self,
         caller: &Caller,
@@ -123,9 +141,7 @@ impl Vault {
         idempotency_key: Option<&str>,
     ) -> Result<MintedToken, VaultError> {
         let found = self.in_tenant::<TokenCreate>(caller, tenant).await?;
-        if mint.role == Role::Operator {
-            return Err(Unprocessable::RoleNotOfTenant.into());
-        }
+        mint.fits(found.tenant.no)?;
         if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(Unprocessable::ExpiryInThePast.into());
         }
@@ -246,7 +262,7 @@ impl Vault {
         let mut views = Vec::with_capacity(limit);
         let mut last = None;
         for row in rows.into_iter().take(limit) {
-            let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
+            let id = token_of(&row.key)?;
             last = Some(schema::tenant_access_token(found.tenant.no, id));
             let Some(row) = self.token_row(id).await? else { continue };
             let token = stored(self, id, &row).await?;
@@ -309,7 +325,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NotFound`] if the tenant has no such token; [`Conflict::LastOwner`] if nobody else could make tokens for
-    /// the tenant then.
+    /// the tenant, or for the store, then.
     pub async fn revoke_token(
         &self,
         caller: &Caller,
@@ -360,11 +376,48 @@ impl Vault {
         self.commit(Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
     }
 
-    /// Whether a token can make any token of its tenant, now.
+    /// Makes a new operator's token in the place of all there are: for a store at rest whose operator lost theirs. `keep` gets
+    /// its text before anything changes, and by failing stops it. Tells how many were revoked.
+    ///
+    /// # Errors
+    /// That of `keep`, and those of the store; the old tokens hold then.
+    pub async fn replace_operators<E: From<VaultError>>(&self, keep: impl FnOnce(&str) -> Result<(), E>) -> Result<usize, E> {
+        let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
+        let old = self.tokens_of(TenantNo::SYSTEM).await?;
+        let (minted, mut writes) = self.mint(TenantNo::SYSTEM, &MintToken::operator()).await?;
+        keep(&minted.text)?;
+        writes.extend(old.iter().flat_map(|id| forget(TenantNo::SYSTEM, *id)));
+        let request = Self::make_request_id();
+        let did = |action: Action, id: TokenId| Entry {
+            tenant: TenantNo::SYSTEM,
+            action,
+            outcome: Outcome::Allowed,
+            principal: PrincipalId([0; 16]),
+            role: audit::Role::System,
+            request,
+            collection: CollectionNo::TENANT,
+            target: object(id.0),
+        };
+        let revoked = old.iter().map(|id| did(Action::TokenRevoke, *id));
+        let entries = revoked.chain([did(Action::TokenCreate, minted.id)]).map(|entry| (system.audit, entry)).collect();
+        let checks = vec![system.check()];
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit(Trail::Control, commit, entries).await?;
+        Ok(old.len())
+    }
+
+    async fn tokens_of(&self, tenant: TenantNo) -> Result<Vec<TokenId>, VaultError> {
+        let range = schema::table_of_tenant(schema::Table::TenantAccessToken, tenant);
+        let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;
+        rows.iter().map(|row| token_of(&row.key)).collect()
+    }
+
+    /// Whether a token can make any token of its tenant, or of the store, now.
     async fn owns(&self, tenant: TenantNo, id: TokenId) -> Result<bool, VaultError> {
         let Some(row) = self.token_row(id).await? else { return Ok(false) };
         let lasts = row.expires_at.is_none_or(|end| Timestamp(end) > self.inner.clock.now());
-        Ok(row.tenant == tenant.0 && row.role == Role::Owner.code() && row.sealed_narrowing.is_empty() && lasts)
+        let role = if tenant == TenantNo::SYSTEM { Role::Operator } else { Role::Owner };
+        Ok(row.tenant == tenant.0 && row.role == role.code() && row.sealed_narrowing.is_empty() && lasts)
     }
 
     async fn another_owner(&self, tenant: TenantNo, than: TokenId) -> Result<Option<TokenId>, VaultError> {
@@ -374,13 +427,18 @@ impl Vault {
             let Some(last) = rows.last() else { return Ok(None) };
             range = range.after(&last.key);
             for row in rows {
-                let id = row.key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))?;
+                let id = token_of(&row.key)?;
                 if id != than && self.owns(tenant, id).await? {
                     return Ok(Some(id));
                 }
             }
         }
     }
+}
+
+/// The token that a row of the tenant's list names.
+fn token_of(key: &[u8]) -> Result<TokenId, VaultError> {
+    key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))
 }
 
 /// What removes a token.
