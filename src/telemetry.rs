@@ -76,6 +76,13 @@ pub const METRICS: &[Metric] = &[
     metric("lethe_http_answers_given_up_total", Counter, "answers", &[], "HTTP/2 answers reset because the peer did not take them"),
     metric("lethe_http_tls_failures_total", Counter, "connections", &[], "TLS handshakes that failed or took too long"),
     metric(
+        "lethe_refused_credentials_total",
+        Counter,
+        "requests",
+        &[("outcome", &["recorded", "braked", "failed"])],
+        "Requests without a valid credential: recorded, beyond the brake (429), or not recorded for a failure (503)",
+    ),
+    metric(
         "lethe_store_commits_total",
         Counter,
         "commits",

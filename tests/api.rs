@@ -7,6 +7,7 @@ mod api {
     mod access;
     mod bad_input;
     mod connections;
+    mod credentials;
     mod flow;
     mod forgotten;
     mod h2;

@@ -62,4 +62,6 @@ limits! {
     ITEMS_PER_LIST = 64, "items", "items_per_list";
     /// The longest `Prefer: wait`.
     WAIT_SECS = 60, "seconds", "wait_secs";
+    /// Requests without a valid credential that are recorded one by one, from all clients: so many at once, and so many each minute.
+    REFUSED_CREDENTIALS = 120, "requests", "refused_credentials";
 }

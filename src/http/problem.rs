@@ -147,11 +147,14 @@ impl Problem {
         }))
     }
 
-    /// A limit is exceeded: 413 where it is the body's, 400 otherwise.
+    /// A limit is exceeded: 413 where it is the body's, 429 where it is of requests, 400 otherwise.
     #[must_use]
     pub fn limit(limit: Limit) -> Self {
-        let is_of_body = matches!(limit.name, "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len");
-        let code = if is_of_body { Code::TooLarge } else { Code::LimitExceeded };
+        let code = match limit.name {
+            "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len" => Code::TooLarge,
+            "refused_credentials" => Code::TooManyRequests,
+            _ => Code::LimitExceeded,
+        };
         let mut problem = Self::told(code, format!("the limit `{}` is {} {}", limit.name, limit.max, limit.unit));
         problem.0.limit = Some(limit);
         problem

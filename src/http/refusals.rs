@@ -12,6 +12,10 @@ impl From<VaultError> for Problem {
             VaultError::NotFound(missing) => missing.into(),
             VaultError::Forbidden => Self::new(Code::Forbidden),
             VaultError::Unauthenticated => Self::new(Code::Unauthenticated),
+            VaultError::Braked { retry_after } => {
+                let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+                Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
+            }
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),

@@ -19,7 +19,8 @@ pub struct Reclaim {
     pub limit: usize,
 }
 
-/// Removes uploads that nobody finishes and idempotency replies that ran out.
+/// Removes uploads that nobody finishes and idempotency replies that ran out, and records refused credentials that were only
+/// counted.
 pub struct Sweep {
     /// The room it works in.
     pub vault: Vault,
@@ -55,7 +56,9 @@ impl Sweep {
     /// # Errors
     /// Those of the store; what was done so far stays done.
     pub async fn run_once(&self, now: Timestamp) -> Result<Reclaimed, VaultError> {
-        self.vault.sweep(now, self.limit).await
+        let swept = self.vault.sweep(now, self.limit).await?;
+        self.vault.record_braked().await?;
+        Ok(swept)
     }
 }
 

@@ -170,7 +170,7 @@ impl Audit {
             target: Target { gap: Some(lost.gap), ..Target::default() },
         };
         let row = put(Space::Control, key, stated.to_row());
-        let receipt = self.append_with(Trail::Control, unit, entry, Durability::Synced, vec![row]).await?;
+        let receipt = self.append_with(Trail::Control, unit, entry, Durability::Synced, vec![row], Urgency::Essential).await?;
         let _before = self.0.unstated.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
         Ok(receipt)
     }

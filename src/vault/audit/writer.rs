@@ -159,7 +159,15 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]: the entry is not written, and what it would have allowed must not happen.
     pub async fn append(&self, trail: Trail, unit: UnitRef, entry: Entry, durability: Durability) -> Result<Receipt, AuditError> {
-        self.append_with(trail, unit, entry, durability, Vec::new()).await
+        self.append_with(trail, unit, entry, durability, Vec::new(), Urgency::Essential).await
+    }
+
+    /// The same for an entry that anybody can have written: what a full disk keeps back is not for it.
+    ///
+    /// # Errors
+    /// As [`Audit::append`].
+    pub async fn append_if_room(&self, trail: Trail, unit: UnitRef, entry: Entry, durability: Durability) -> Result<Receipt, AuditError> {
+        self.append_with(trail, unit, entry, durability, Vec::new(), Urgency::Normal).await
     }
 
     /// Writes an entry together with rows of its database.
@@ -170,11 +178,12 @@ impl Audit {
         entry: Entry,
         durability: Durability,
         writes: Vec<Write>,
+        urgency: Urgency,
     ) -> Result<Receipt, AuditError> {
         let mut tries = TRIES;
         loop {
             let (link, receipt) = self.tail(trail, unit, entry.clone()).await?;
-            let commit = Commit { checks: Vec::new(), writes: writes.clone(), tail: Some(link), durability, urgency: Urgency::Essential };
+            let commit = Commit { checks: Vec::new(), writes: writes.clone(), tail: Some(link), durability, urgency };
             tries = tries.saturating_sub(1);
             match self.0.store.commit(commit).await {
                 Ok(_) => return receipt.settle(),

@@ -14,9 +14,9 @@ use crate::{
     authz::{self, Action, ActionKind, Denied, Permit, Resource},
     domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, TenantName, TenantNo},
     vault::{
-        audit::{self, Entry, Outcome, Reason, Target, Trail},
+        audit::{self, Entry, Outcome, Reason, Target},
         crypto::{Receipt, RecordHeader},
-        store::{Durability, Space},
+        store::Space,
     },
 };
 
@@ -47,7 +47,7 @@ impl Vault {
     /// engine), so a revocation holds from the next request on.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`], recorded in the system's trail.
+    /// [`VaultError::Unauthenticated`], recorded in the system's trail; those of [`Vault::refuse_credential`].
     pub async fn authenticate(&self, presented: &PresentedToken, request: RequestId) -> Result<Principal, VaultError> {
         let verified = match self.token_row(presented.id()).await? {
             None => Err(VaultError::Unauthenticated),
@@ -65,25 +65,6 @@ impl Vault {
             self.refuse_credential(PrincipalId(presented.id().0), request).await?;
         }
         verified
-    }
-
-    /// Records a request without a usable credential.
-    ///
-    /// # Errors
-    /// [`VaultError::Busy`] and the like if it cannot be recorded.
-    pub async fn refuse_credential(&self, presented: PrincipalId, request: RequestId) -> Result<Receipt, VaultError> {
-        let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
-        let denied = Entry {
-            tenant: TenantNo::SYSTEM,
-            action: audit::Action::AuthDenied,
-            outcome: Outcome::Denied(Reason::Unauthenticated),
-            principal: presented,
-            role: audit::Role::None,
-            request,
-            collection: CollectionNo::TENANT,
-            target: Target::default(),
-        };
-        Ok(self.inner.audit.append(Trail::Data, system.audit, denied, Durability::Written).await?)
     }
 
     /// Finds the tenant and asks for a permit in it.

@@ -21,6 +21,12 @@ pub enum VaultError {
     /// No credential, or one that does not hold.
     #[error("unauthenticated")]
     Unauthenticated,
+    /// The same, of which there were more than are recorded one by one.
+    #[error("too many requests without a valid credential")]
+    Braked {
+        /// When one will be recorded again.
+        retry_after: std::time::Duration,
+    },
     /// It was shredded, or is being shredded.
     #[error("shredded")]
     Shredded {

@@ -21,6 +21,7 @@ mod access;
 mod audits;
 mod batch;
 mod blob;
+mod brake;
 mod certify;
 mod check;
 mod collections;
@@ -108,6 +109,7 @@ struct Inner {
     store: Arc<dyn Store>,
     forest: Forest,
     audit: Audit,
+    brake: brake::Brake,
     signer: Signer,
     clock: Arc<dyn Clock>,
     options: VaultOptions,

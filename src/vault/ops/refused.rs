@@ -128,7 +128,9 @@ impl VaultError {
             | Self::Body(_) => Reason::Invalid,
             Self::Limit(_) => Reason::Limit,
             Self::Batch { source, .. } => return source.outcome(),
-            Self::Unauthenticated | Self::Busy | Self::DiskFull | Self::Unavailable(_) | Self::Internal(_) => return None,
+            Self::Unauthenticated | Self::Braked { .. } | Self::Busy | Self::DiskFull | Self::Unavailable(_) | Self::Internal(_) => {
+                return None;
+            }
         };
         Some(Outcome::Failed(reason))
     }

@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Inner, Vault, VaultError, VaultOptions,
+    brake::Brake,
     directory::Directory,
     rows::{CollectionRow, RowCodec, State},
     shredder::Queue,
@@ -126,7 +127,8 @@ impl Vault {
         let (shredder, orders) = Queue::new();
         let reclaim = tokio::sync::Notify::new();
         let directory = Directory::new();
-        let inner = Inner { store_id, store, forest, audit, signer, clock, options, directory, shredder, reclaim, tasks };
+        let brake = Brake::default();
+        let inner = Inner { store_id, store, forest, audit, brake, signer, clock, options, directory, shredder, reclaim, tasks };
         let vault = Self { inner: Arc::new(inner) };
         vault.inner.shredder.attach(&vault);
         Ok((vault, orders, lost))
