@@ -12,6 +12,7 @@ mod api {
     mod forgotten;
     mod h2;
     mod idempotency;
+    mod limits;
     mod operators;
     mod purposes;
     mod records;

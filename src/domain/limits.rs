@@ -60,6 +60,8 @@ limits! {
     CONTENT_TYPE_LEN = 255, "bytes", "content_type_len";
     /// Collections, categories, purposes, or custom pairs in one document.
     ITEMS_PER_LIST = 64, "items", "items_per_list";
+    /// A purpose or a category.
+    ITEM_LEN = 128, "bytes", "item_len";
     /// The longest `Prefer: wait`.
     WAIT_SECS = 60, "seconds", "wait_secs";
     /// Requests without a valid credential that are recorded one by one, from all clients: so many at once, and so many each minute.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::{self, Limit};
+
 /// What one destroyable key protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -69,9 +71,17 @@ pub enum PolicyError {
     /// `retention` is neither `until-deleted` nor a duration.
     #[error("retention must be \"until-deleted\" or an ISO 8601 duration of years, months, weeks or days such as \"P7Y\"")]
     Retention,
-    /// A list has too many items or an item is empty or over 128 bytes.
-    #[error("{0} must hold at most 64 items of 1 to 128 bytes each")]
-    Items(&'static str),
+    /// A list has an empty item.
+    #[error("{0} must not hold an empty item")]
+    Empty(&'static str),
+    /// A list has too many items, or an item is too long.
+    #[error("{field} is over the limit {}", limit.name)]
+    Over {
+        /// The list.
+        field: &'static str,
+        /// The limit.
+        limit: Limit,
+    },
 }
 
 impl CollectionPolicy {
@@ -81,10 +91,14 @@ impl CollectionPolicy {
     /// [`PolicyError`] names the field.
     pub fn validate(&self) -> Result<(), PolicyError> {
         for (name, items) in [("categories", &self.categories), ("purposes", &self.purposes)] {
-            let fits =
-                items.len() as u64 <= super::limits::ITEMS_PER_LIST.max && items.iter().all(|item| !item.is_empty() && item.len() <= 128);
-            if !fits {
-                return Err(PolicyError::Items(name));
+            if items.len() as u64 > limits::ITEMS_PER_LIST.max {
+                return Err(PolicyError::Over { field: name, limit: limits::ITEMS_PER_LIST });
+            }
+            if items.iter().any(|item| item.len() as u64 > limits::ITEM_LEN.max) {
+                return Err(PolicyError::Over { field: name, limit: limits::ITEM_LEN });
+            }
+            if items.iter().any(String::is_empty) {
+                return Err(PolicyError::Empty(name));
             }
         }
         if self.retention == "until-deleted" || is_calendar_duration(&self.retention) { Ok(()) } else { Err(PolicyError::Retention) }
@@ -115,5 +129,14 @@ mod tests {
             let policy = CollectionPolicy { retention: text.into(), ..CollectionPolicy::default() };
             assert_eq!(policy.validate().is_ok(), accepted, "{text:?}");
         }
+    }
+
+    #[test]
+    fn lists_hold_so_many_items_of_such_a_length_and_none_empty() {
+        let of = |items: Vec<String>| CollectionPolicy { purposes: items, ..CollectionPolicy::default() }.validate();
+        assert_eq!(of(vec!["x".repeat(128); 64]), Ok(()));
+        assert_eq!(of(vec!["x".into(); 65]), Err(PolicyError::Over { field: "purposes", limit: limits::ITEMS_PER_LIST }));
+        assert_eq!(of(vec!["x".repeat(129)]), Err(PolicyError::Over { field: "purposes", limit: limits::ITEM_LEN }));
+        assert_eq!(of(vec![String::new()]), Err(PolicyError::Empty("purposes")));
     }
 }

@@ -139,6 +139,9 @@ impl OpDocument {
         if self.op == Verb::Put {
             let (value, default_type) = value(self.value.as_deref(), self.value_base64.as_deref())?;
             let content_type = self.content_type.unwrap_or_else(|| default_type.to_owned());
+            if content_type.len() as u64 > limits::CONTENT_TYPE_LEN.max {
+                return Err(Problem::over("content_type", limits::CONTENT_TYPE_LEN));
+            }
             headers::check_content_type(&content_type).map_err(|_| refused("`content_type` must be a media type"))?;
             let expires_at = self.expires_at.map(|text| Timestamp::parse_rfc3339(&text).ok_or(())).transpose();
             return Ok(BatchOp::Put {

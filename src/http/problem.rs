@@ -156,15 +156,19 @@ impl Problem {
         problem
     }
 
+    /// A limit is exceeded by `field`.
+    #[must_use]
+    pub fn over(field: &str, limit: Limit) -> Self {
+        let mut problem = Self::limit(limit);
+        problem.0.detail = Cow::Owned(format!("`{field}` is over the limit `{}` of {} {}", limit.name, limit.max, limit.unit));
+        problem
+    }
+
     /// A malformed name in `field`.
     #[must_use]
     pub fn name(field: &str, error: NameError) -> Self {
         match error {
-            NameError::TooLong(limit) => {
-                let mut problem = Self::limit(limit);
-                problem.0.detail = Cow::Owned(format!("`{field}` is over the limit `{}` of {} {}", limit.name, limit.max, limit.unit));
-                problem
-            }
+            NameError::TooLong(limit) => Self::over(field, limit),
             NameError::Empty
             | NameError::Alphabet
             | NameError::Segment

@@ -146,7 +146,7 @@ fn body_error(failure: BodyFailure) -> BodyError {
     match failure {
         BodyFailure::Broken => BodyError::Aborted,
         BodyFailure::Stalled => BodyError::Stalled,
-        BodyFailure::TooLong(_) => BodyError::TooLong,
+        BodyFailure::TooLong(limit) => BodyError::TooLong(limit),
     }
 }
 

@@ -4,6 +4,7 @@ use tracing::error;
 
 use super::problem::{Code, Problem};
 use crate::domain::limits;
+use crate::domain::policy::PolicyError;
 use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 
 impl From<VaultError> for Problem {
@@ -76,6 +77,7 @@ impl From<Unprocessable> for Problem {
             Unprocessable::Cursor => Self::told(Code::MalformedCursor, text),
             Unprocessable::PurposeUndeclared => Self::new(Code::PurposeUndeclared),
             Unprocessable::Name(name) => Self::name("name", name),
+            Unprocessable::Policy(PolicyError::Over { field, limit }) => Self::over(field, limit),
             Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant
@@ -97,7 +99,7 @@ impl From<BodyError> for Problem {
             BodyError::Aborted => Self::new(Code::IncompleteBody),
             BodyError::Stalled => Self::with(Code::IncompleteBody, "the body made no progress for too long; nothing was stored"),
             BodyError::Length => Self::with(Code::IncompleteBody, "the body is not as long as announced; nothing was stored"),
-            BodyError::TooLong => Self::limit(limits::VALUE_LEN),
+            BodyError::TooLong(limit) => Self::limit(limit),
         }
     }
 }

@@ -229,10 +229,10 @@ pub(in crate::http) fn expires_at(headers: &HeaderMap) -> Result<Option<Timestam
 
 /// `Lethe-Purpose`: one of the collection's purposes, percent-encoded UTF-8.
 pub(in crate::http) fn purpose(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    const FORM: &str = "percent-encoded UTF-8 of 1 to 128 bytes";
     let Some(text) = once(headers, &LETHE_PURPOSE)? else { return Ok(None) };
-    let purpose = percent_decode(text).ok().filter(|purpose| (1..=128).contains(&purpose.len()));
-    purpose.map(Some).ok_or_else(|| malformed(&LETHE_PURPOSE, FORM))
+    let purpose = percent_decode(text).ok().filter(|purpose| !purpose.is_empty());
+    let purpose = purpose.ok_or_else(|| malformed(&LETHE_PURPOSE, "percent-encoded UTF-8 of at least one byte"))?;
+    if purpose.len() as u64 > limits::ITEM_LEN.max { Err(Problem::over("lethe-purpose", limits::ITEM_LEN)) } else { Ok(Some(purpose)) }
 }
 
 /// `Idempotency-Key`: visible ASCII of at most [`limits::IDEMPOTENCY_KEY_LEN`].
@@ -420,6 +420,7 @@ mod tests {
         assert_eq!(code(idempotency_key(&headers(&[("idempotency-key", "")]))), Code::MalformedHeader);
         assert_eq!(code(idempotency_key(&headers(&[("idempotency-key", &"k".repeat(256))]))), Code::LimitExceeded);
         assert_eq!(code(purpose(&headers(&[("lethe-purpose", "")]))), Code::MalformedHeader);
+        assert_eq!(code(purpose(&headers(&[("lethe-purpose", &"p".repeat(129))]))), Code::LimitExceeded);
         let pairs = custom(&headers(&[("lethe-meta-origin", "caf%C3%A9"), ("Lethe-Meta-B", "2")])).unwrap();
         assert_eq!(pairs, [("origin".to_owned(), "café".to_owned()), ("b".to_owned(), "2".to_owned())]);
         for bad in [&[("lethe-meta-", "x")][..], &[("lethe-meta-a", "%f")], &[("lethe-meta-a", "1"), ("lethe-meta-a", "2")]] {

@@ -93,7 +93,7 @@ impl Sink {
             .await?;
         let sealed = sealed.map_err(|error| VaultError::Internal(error.to_string()))?;
         self.waiting.push(Write::Put { space: Space::Blobs, key: schema::blob(self.id, self.next_row), value: sealed.into() });
-        self.next_row = self.next_row.checked_add(1).ok_or(BodyError::TooLong)?;
+        self.next_row = self.next_row.checked_add(1).ok_or(BodyError::TooLong(limits::VALUE_LEN))?;
         if last || self.waiting.len() >= ROWS_PER_COMMIT { self.store().await } else { Ok(()) }
     }
 

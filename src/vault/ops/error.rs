@@ -176,9 +176,9 @@ pub enum BodyError {
     /// Not as long as announced.
     #[error("the body is not as long as announced")]
     Length,
-    /// Over the value limit.
-    #[error("the body is over the limit")]
-    TooLong,
+    /// Over this limit.
+    #[error("the body is over the limit {}", .0.name)]
+    TooLong(Limit),
 }
 
 impl From<StoreError> for VaultError {
