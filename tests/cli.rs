@@ -550,6 +550,16 @@ mod with_a_server {
         fs::write(served.path("large"), vec![7_u8; 200_000]).unwrap();
         served.owner(&["record", "put", "one", "a/é", "bytes", "--subject", "p/1", "--subject", "q", "--content-type", "image/x-test"]);
         served.owner(&["record", "put", "one", "large", "large", "--subject", "q"]);
+        // With what the command line cannot set but an application can: pairs, and an end.
+        let envelope = |key: &str, value: &str| {
+            serde_json::json!({
+                "key": key, "value": value, "subjects": ["q"], "expires_at": "2999-12-31T23:59:59.500Z",
+                "custom": {"empty": "", "origin": "café, \"x\" %41", "z.y-x_w": "a\u{0}b\n"}
+            })
+        };
+        let told = [envelope("small/told", "x"), envelope("large/told", &"x".repeat(100_000))];
+        served.write("told.jsonl", &told.map(|line| line.to_string()).join("\n"));
+        served.owner(&["import", "--envelope", "--collection", "one", "told.jsonl"]);
         let plain = served.run("acme.token", &["export", "--collection", "one"]);
         assert_eq!(plain.status.code(), Some(1), "what is not JSON cannot stand on a plain line");
         served.write("one.jsonl", &served.owner(&["export", "--collection", "one", "--envelope"]));
@@ -561,6 +571,22 @@ mod with_a_server {
         let rows = json_lines(&served.owner(&["record", "ls", "two", "--prefix", "a", "--format", "json"]));
         assert_eq!(rows[0]["subjects"], serde_json::json!(["p/1", "q"]));
         assert_eq!(rows[0]["content_type"], "image/x-test");
+        // And all of it, twice: through an export, an import and an export again.
+        let lines = |collection: &str| {
+            let mut lines = json_lines(&served.owner(&["export", "--collection", collection, "--envelope"]));
+            lines.sort_by_key(|line| line["key"].as_str().unwrap().to_owned());
+            for line in &mut lines {
+                line.as_object_mut().unwrap().remove("modified_at");
+            }
+            lines
+        };
+        let (one, two) = (lines("one"), lines("two"));
+        assert_eq!(one, two);
+        for line in one.iter().filter(|line| line["key"].as_str().unwrap().ends_with("/told")) {
+            assert_eq!(line["custom"], envelope("", "")["custom"], "{}", line["key"]);
+            assert_eq!(line["expires_at"], "2999-12-31T23:59:59.500Z", "{}", line["key"]);
+        }
+        assert_eq!(one.len(), 4);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `lethe export`: a collection as JSON Lines, the reverse of `lethe import`.
 //!
-//! Plain lines are the values themselves, for collections of JSON; `--envelope` keeps key, subjects and media
-//! type and takes any value. With `--output` a break can be gone on from: before the first page of the list and after
+//! Plain lines are the values themselves, for collections of JSON; `--envelope` keeps key, subjects, media type,
+//! end and custom pairs, and takes any value. With `--output` a break can be gone on from: before the first page of the list and after
 //! each the state file notes the cursor and the output's length, and the next run cuts the output back to it.
 //!
 //! Memory is bounded: a value that would not fit a line that `import` takes is left out and told, and those under way
@@ -15,7 +15,11 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt, stream};
-use reqwest::Method;
+use percent_encoding::percent_decode;
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -29,8 +33,9 @@ use super::{
         progress, state,
     },
     output::{Output, note},
-    record::list,
+    record::{META, list},
 };
+use crate::domain::CustomPairs;
 
 /// What the values under way may take in memory, all together.
 const BUDGET_KIB: u32 = 256 * 1024;
@@ -227,8 +232,8 @@ async fn share(budget: &Semaphore, item: Value) -> (Value, Share<'_>) {
 async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, envelope: bool) -> Result<Fetched, Failure> {
     let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some(key) = text("key") else { return Ok(Fetched::Unfit("a listed record has no key".into())) };
-    let value = match patiently(async || read(client, tenant, collection, &key).await).await {
-        Ok(Some(value)) => value,
+    let (head, value) = match patiently(async || read(client, tenant, collection, &key).await).await {
+        Ok(Some(read)) => read,
         Ok(None) => return Ok(too_long(&key)),
         Err(Failure::Refused(problem)) if matches!(problem.status, 404 | 410) => return Ok(Fetched::Gone),
         Err(failure) => return Err(failure),
@@ -247,6 +252,8 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
         content_type: text("content_type").unwrap_or_else(|| "application/octet-stream".into()),
         subjects: subjects.unwrap_or_default(),
         modified_at: text("modified_at"),
+        expires_at: head.get("lethe-expires-at").and_then(|time| time.to_str().ok()).map(str::to_owned),
+        custom: custom(&head),
         value,
         value_base64,
     };
@@ -255,8 +262,8 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
     Ok(fitting(&key, Fetched::Line(line)))
 }
 
-/// A record's value, or `None` if it is longer than any line may be; the rest is not fetched then.
-async fn read(client: &Client, tenant: &str, collection: &str, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+/// A record's head and value, or `None` if it is longer than any line may be; the rest is not fetched then.
+async fn read(client: &Client, tenant: &str, collection: &str, key: &str) -> Result<Option<(HeaderMap, Vec<u8>)>, Failure> {
     let mut response = client.send(client.record(Method::GET, tenant, collection, key)).await?;
     let mut value = Vec::new();
     if response.content_length().is_some_and(|len| len > LINE_LEN_BYTES as u64) {
@@ -268,7 +275,7 @@ async fn read(client: &Client, tenant: &str, collection: &str, key: &str) -> Res
         }
         value.extend_from_slice(&chunk);
     }
-    Ok(Some(value))
+    Ok(Some((response.headers().clone(), value)))
 }
 
 fn fitting(key: &str, fetched: Fetched) -> Fetched {
@@ -277,6 +284,17 @@ fn fitting(key: &str, fetched: Fetched) -> Fetched {
 
 fn too_long(key: &str) -> Fetched {
     Fetched::Unfit(format!("{key}: its line would be longer than {LINE_LEN_BYTES} bytes; lethe record get fetches it"))
+}
+
+/// The custom pairs that an answer carries, by name.
+fn custom(head: &HeaderMap) -> CustomPairs {
+    let pair = |(name, text): (&HeaderName, &HeaderValue)| {
+        let text = percent_decode(text.as_bytes()).decode_utf8().ok()?;
+        Some((name.as_str().strip_prefix(META)?.to_owned(), text.into_owned()))
+    };
+    let mut pairs: Vec<(String, String)> = head.iter().filter_map(pair).collect();
+    pairs.sort_unstable();
+    CustomPairs(pairs)
 }
 
 /// The value on a line of its own: as it is, or made compact where it spans several.

@@ -116,7 +116,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 request = request.header(header::RANGE, format!("bytes={range}"));
             }
             if let Some(purpose) = purpose {
-                request = request.header("lethe-purpose", subject_header(std::slice::from_ref(&purpose)));
+                request = request.header("lethe-purpose", header_list(std::slice::from_ref(&purpose)));
             }
             let response = client.send(request).await?;
             match output.filter(|path| path != Path::new("-")) {
@@ -160,8 +160,11 @@ pub(crate) fn list(
     client.request(Method::POST, &["v1", "tenants", tenant, "collections", collection, "query"]).json(&body)
 }
 
-/// The value of `Lethe-Subject`: comma-separated, percent-encoded.
-pub(crate) fn subject_header(subjects: &[String]) -> String {
+/// What the headers of custom pairs begin with.
+pub(crate) const META: &str = "lethe-meta-";
+
+/// The value of a header of several texts, or of one: comma-separated, percent-encoded.
+pub(crate) fn header_list(subjects: &[String]) -> String {
     subjects.iter().map(|subject| utf8_percent_encode(subject, NON_ALPHANUMERIC).to_string()).collect::<Vec<_>>().join(",")
 }
 
@@ -169,7 +172,7 @@ async fn put(args: PutArgs, client: &Client, out: &mut Output) -> Result<(), Fai
     let tenant = args.tenant.name(client).await?;
     let mut request = client.record(Method::PUT, &tenant, &args.collection, &args.key).header(header::CONTENT_TYPE, &args.content_type);
     if !args.subjects.is_empty() {
-        request = request.header("lethe-subject", subject_header(&args.subjects));
+        request = request.header("lethe-subject", header_list(&args.subjects));
     }
     if let Some(etag) = &args.if_match {
         request = request.header(header::IF_MATCH, etag);
@@ -249,6 +252,6 @@ mod tests {
 
     #[test]
     fn subjects_are_encoded_so_that_a_comma_in_an_id_stays_in_it() {
-        assert_eq!(subject_header(&["a,b".into(), "é 1".into()]), "a%2Cb,%C3%A9%201");
+        assert_eq!(header_list(&["a,b".into(), "é 1".into()]), "a%2Cb,%C3%A9%201");
     }
 }

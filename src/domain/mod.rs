@@ -16,4 +16,4 @@ pub use id::{
 };
 pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};
 pub use policy::{CollectionPolicy, ShredUnit};
-pub use record::RecordMeta;
+pub use record::{CustomPairs, RecordMeta};

@@ -1,5 +1,10 @@
 //! What a record carries besides its value. Sealed with it; how it is encoded is `vault::crypto`'s.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+
 use super::{RecordKey, SubjectId, Timestamp};
 
 /// A record's metadata.
@@ -23,8 +28,73 @@ pub struct RecordMeta {
     pub custom: Vec<(String, String)>,
 }
 
-impl std::fmt::Debug for RecordMeta {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RecordMeta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordMeta").field("value_len", &self.value_len).finish_non_exhaustive()
+    }
+}
+
+/// Custom pairs as JSON has them: an object of text to text, in the order given, each name once.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct CustomPairs(pub Vec<(String, String)>);
+
+impl CustomPairs {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for CustomPairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CustomPairs({})", self.0.len())
+    }
+}
+
+impl Serialize for CustomPairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, text)| (name, text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for CustomPairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = CustomPairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of text to text, each name once")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CustomPairs, A::Error> {
+                let mut pairs: Vec<(String, String)> = Vec::new();
+                while let Some((name, text)) = map.next_entry::<String, String>()? {
+                    pairs.push((name, text));
+                }
+                // Sorted rather than compared each with each: the list may be long.
+                let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+                names.sort_unstable();
+                if names.is_sorted_by(|one, next| one < next) { Ok(CustomPairs(pairs)) } else { Err(A::Error::custom("a name twice")) }
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_keep_their_order_and_no_name_comes_twice() {
+        let pairs: CustomPairs = serde_json::from_str(r#"{"b": "1", "a": "", "é": "\u0000"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&pairs).unwrap(), r#"{"b":"1","a":"","é":"\u0000"}"#);
+        for bad in [r#"{"a":"1","b":"2","a":"1"}"#, r#"{"a":1}"#, r#"{"a":null}"#, r#"["a","b"]"#, "null", r#""a""#] {
+            assert!(serde_json::from_str::<CustomPairs>(bad).is_err(), "{bad}");
+        }
     }
 }

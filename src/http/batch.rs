@@ -17,7 +17,7 @@ use super::extract::path::RawPath;
 use super::extract::share::Unread;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
-use crate::domain::{CollectionName, SubjectId, Timestamp, limits};
+use crate::domain::{CollectionName, CustomPairs, SubjectId, Timestamp, limits};
 use crate::vault::ops::{BatchOp, BatchResult, Precondition};
 
 /// A batch.
@@ -61,6 +61,10 @@ struct OpDocument {
     subjects: Option<Vec<String>>,
     #[serde(default)]
     expires_at: Option<String>,
+    /// Pairs, as `Lethe-Meta-*` gives them: at most 64, names in lower case. Parsed apart: their names are not ours to repeat.
+    #[serde(default)]
+    #[schema(value_type = Option<HashMap<String, String>>)]
+    custom: Option<Box<RawValue>>,
     #[serde(default)]
     new_relationship: Option<bool>,
     /// An `etag`, or `*`.
@@ -151,7 +155,7 @@ impl OpDocument {
                 content_type,
                 subjects: subjects(&self.subjects.unwrap_or_default())?,
                 expires_at: expires_at.map_err(|()| refused("`expires_at` must be a time of RFC 3339"))?,
-                custom: Vec::new(),
+                custom: self.custom.as_deref().map(custom).transpose()?.unwrap_or_default(),
                 precondition,
                 new_relationship: self.new_relationship.unwrap_or(false),
             });
@@ -161,6 +165,7 @@ impl OpDocument {
             || self.content_type.is_some()
             || self.subjects.is_some()
             || self.expires_at.is_some()
+            || self.custom.is_some()
             || self.new_relationship.is_some();
         if only_of_puts {
             return Err(refused("a `delete` or `check` takes `collection`, `key`, `if_match` and `if_none_match` only"));
@@ -173,11 +178,32 @@ impl OpDocument {
     }
 }
 
+/// Each once, as in the header.
 fn subjects(texts: &[String]) -> Result<Vec<SubjectId>, Problem> {
-    if texts.len() as u64 > limits::SUBJECTS_PER_RECORD.max {
-        return Err(Problem::limit(limits::SUBJECTS_PER_RECORD));
+    let mut subjects = Vec::new();
+    for text in texts {
+        let subject = SubjectId::parse(text).map_err(|error| Problem::name("subjects", error))?;
+        if subjects.contains(&subject) {
+            continue;
+        }
+        if subjects.len() as u64 >= limits::SUBJECTS_PER_RECORD.max {
+            return Err(Problem::over("subjects", limits::SUBJECTS_PER_RECORD));
+        }
+        subjects.push(subject);
     }
-    texts.iter().map(|text| SubjectId::parse(text).map_err(|error| Problem::name("subjects", error))).collect()
+    Ok(subjects)
+}
+
+fn custom(json: &RawValue) -> Result<Vec<(String, String)>, Problem> {
+    let CustomPairs(pairs) =
+        serde_json::from_str(json.get()).map_err(|_| refused("`custom` must be an object of text to text, each name once"))?;
+    if pairs.len() as u64 > limits::ITEMS_PER_LIST.max {
+        return Err(Problem::over("custom", limits::ITEMS_PER_LIST));
+    }
+    if !pairs.iter().all(|(name, _)| headers::is_meta_name(name)) {
+        return Err(refused("each name of `custom` must be one that a header can have, in lower case"));
+    }
+    Ok(pairs)
 }
 
 /// The value's bytes, and the content type it has if none is given.
@@ -252,6 +278,19 @@ mod tests {
     }
 
     #[test]
+    fn subjects_are_each_once_and_pairs_in_their_order() {
+        let names: Vec<String> = (0..16).map(|number| format!("\"{number}\"")).collect();
+        let twice = format!("{},{}", names.join(","), names.join(","));
+        let fields = format!(r#""op":"put","collection":"c","key":"k","value":"","subjects":[{twice}],"custom":{{"b":"é","a":""}}"#);
+        let ops = parse(&format!(r#"{{"ops":[{{{fields}}}]}}"#)).unwrap();
+        let [BatchOp::Put { subjects, custom, .. }] = &ops[..] else { panic!("not a put") };
+        assert_eq!(subjects.len(), 16);
+        assert_eq!(*custom, [("b".to_owned(), "é".to_owned()), ("a".to_owned(), String::new())]);
+        let over = fields.replace("[\"0\"", "[\"x\",\"0\"");
+        assert_eq!(parse(&format!(r#"{{"ops":[{{{over}}}]}}"#)).map(|_| ()).unwrap_err().code(), Code::LimitExceeded);
+    }
+
+    #[test]
     fn an_array_is_no_operation() {
         assert_eq!(parse(r#"{"ops":[["delete","c","k"]]}"#).map(|_| ()).unwrap_err().code(), Code::InvalidBody);
     }
@@ -271,6 +310,13 @@ mod tests {
             (r#""op":"put","collection":"c","key":"k/../l","value":"a""#, Code::MalformedName),
             (r#""op":"put","collection":"c","key":"k","value":"a","subjects":[""]"#, Code::MalformedName),
             (r#""op":"put","collection":"c","key":"k","value":"a","surprise":1"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":[]"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":{"a":1}"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":{"a":"1","a":"1"}"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":{"":"1"}"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":{"A":"1"}"#, Code::InvalidBody),
+            (r#""op":"put","collection":"c","key":"k","value":"a","custom":{"a b":"1"}"#, Code::InvalidBody),
+            (r#""op":"delete","collection":"c","key":"k","custom":{"a":"1"}"#, Code::InvalidBody),
             (r#""op":"put","collection":"c","key":"k","value":"a","value":"b""#, Code::InvalidBody),
             (r#""op":"delete","collection":"c","key":"k","value":"a""#, Code::InvalidBody),
             (r#""op":"check","collection":"c","key":"k""#, Code::InvalidBody),

@@ -285,3 +285,47 @@ async fn collections_and_tokens_are_made_listed_and_taken_away() {
     let taken = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "acme"}))).await;
     assert_eq!((taken.status, taken.code()), (409, "name-taken"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_carries_all_that_a_put_does() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    let op = json!({
+        "op": "put", "collection": "crm", "key": "a", "value": "x", "content_type": "text/x-test", "subjects": ["7", "8", "7"],
+        "expires_at": "2999-01-01T00:00:00Z", "custom": {"origin": "café, 1", "empty": "", "n": "a\u{0}b"}
+    });
+    let batch = async |op: &serde_json::Value, key: &str| {
+        let request = site.request(Method::POST, "/v1/tenants/acme/batch", &owner).header("idempotency-key", key);
+        Answer::of(request.json(&json!({"ops": [op]})).send().await.unwrap()).await
+    };
+    let done = batch(&op, "k").await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let got = site.get(&format!("{CRM}/records/a"), &owner).await;
+    for (name, value) in [
+        ("lethe-meta-origin", "caf%C3%A9%2C%201"),
+        ("lethe-meta-empty", ""),
+        ("lethe-meta-n", "a%00b"),
+        ("lethe-subject", "7,8"),
+        ("lethe-expires-at", "2999-01-01T00:00:00.000Z"),
+        ("content-type", "text/x-test"),
+    ] {
+        assert!(got.headers.contains_key(name), "{name}");
+        assert_eq!(got.header(name), value, "{name}");
+    }
+    // The pairs are part of the request: with others it is another one.
+    let mut other = op.clone();
+    other["custom"] = json!({"origin": "elsewhere"});
+    assert_eq!(batch(&other, "k").await.code(), "idempotency-mismatch");
+    assert_eq!(batch(&op, "k").await.json, done.json);
+    let (mut one, mut two) = (op.clone(), op);
+    (one["subjects"], one["custom"]) = (json!(["7", "a", "b"]), json!({}));
+    (two["subjects"], two["custom"]) = (json!(["7"]), json!({"a": "b"}));
+    assert_eq!(batch(&one, "l").await.status, 200);
+    assert_eq!(batch(&two, "l").await.code(), "idempotency-mismatch", "subjects are not pairs");
+    for bad in [json!({"canary@example.org": "x"}), json!({"a": {"canary@example.org": "x"}}), json!({"Canary": "x"}), json!("canary")] {
+        two["custom"] = bad;
+        let refused = batch(&two, "m").await;
+        assert_eq!((refused.status, refused.code(), &refused.json["op"]), (422, "invalid-body", &json!(0)), "{refused:?}");
+        assert!(!refused.text().to_lowercase().contains("canary"), "what was sent is not repeated: {refused:?}");
+    }
+}

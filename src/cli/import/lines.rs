@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::template::{Fields, Template, subjects};
-use crate::domain::{RecordKey, SubjectId, limits};
+use crate::domain::{CustomPairs, RecordKey, SubjectId, limits};
 
 /// One batch's body stays below this, well under the server's limit.
 const BATCH_LEN_BYTES: usize = 8 * 1024 * 1024;
@@ -53,6 +53,12 @@ pub(crate) struct Envelope {
     /// When it was written; only told, not set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) modified_at: Option<String>,
+    /// When it is to be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<String>,
+    /// Its custom pairs.
+    #[serde(default, skip_serializing_if = "CustomPairs::is_empty")]
+    pub(crate) custom: CustomPairs,
     /// Its value, if that is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,
@@ -76,6 +82,10 @@ pub(crate) struct Put {
     pub(crate) subjects: Vec<String>,
     /// Its media type.
     pub(crate) content_type: String,
+    /// When it is to be deleted.
+    pub(crate) expires_at: Option<String>,
+    /// Its custom pairs.
+    pub(crate) custom: CustomPairs,
     /// Its value.
     pub(crate) value: Vec<u8>,
 }
@@ -88,7 +98,8 @@ impl Put {
 
     /// About what it takes in a batch's body.
     fn len(&self) -> usize {
-        self.value.len().saturating_add(self.key.len()).saturating_add(self.subjects.iter().map(String::len).sum()).saturating_add(128)
+        let texts = self.subjects.iter().chain(self.custom.0.iter().flat_map(|(name, text)| [name, text])).map(String::len);
+        [self.value.len(), self.key.len(), 128].into_iter().chain(texts).fold(0, usize::saturating_add)
     }
 }
 
@@ -237,16 +248,26 @@ impl Recipe {
             Self::Plain { key, subjects: names, content_type } => {
                 let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| format!("not a JSON object: {}", position(&error)))?;
                 let key = key.make(&fields)?;
-                Put { line, key, subjects: subjects(names, &fields)?, content_type: content_type.clone(), value: bytes.to_vec() }
+                Put {
+                    line,
+                    key,
+                    subjects: subjects(names, &fields)?,
+                    content_type: content_type.clone(),
+                    expires_at: None,
+                    custom: CustomPairs::default(),
+                    value: bytes.to_vec(),
+                }
             }
             Self::Envelope => {
-                let envelope: Envelope = serde_json::from_str(text).map_err(|error| format!("not an envelope: {}", position(&error)))?;
-                let value = match (envelope.value, envelope.value_base64) {
+                let mut envelope: Envelope =
+                    serde_json::from_str(text).map_err(|error| format!("not an envelope: {}", position(&error)))?;
+                let value = match (envelope.value.take(), envelope.value_base64.take()) {
                     (Some(text), None) => text.into_bytes(),
                     (None, Some(text)) => STANDARD.decode(text).map_err(|_| "value_base64 is not base64".to_owned())?,
                     (Some(_), Some(_)) | (None, None) => return Err("an envelope holds either value or value_base64".into()),
                 };
-                Put { line, key: envelope.key, subjects: envelope.subjects, content_type: envelope.content_type, value }
+                let Envelope { key, content_type, subjects, expires_at, custom, .. } = envelope;
+                Put { line, key, subjects, content_type, expires_at, custom, value }
             }
         };
         RecordKey::parse(&put.key).map_err(|error| format!("the key {error}"))?;

@@ -20,9 +20,9 @@ use super::{
     connection::{Client, Connection, TenantArg, patiently},
     failure::{Failure, LOCAL, Problem, REFUSED},
     output::Output,
-    record::subject_header,
+    record::{META, header_list},
 };
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, CustomPairs, SystemClock};
 
 pub(crate) mod lines;
 pub(crate) mod state;
@@ -254,6 +254,10 @@ struct Op<'a> {
     value_base64: Option<String>,
     content_type: &'a str,
     subjects: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "CustomPairs::is_empty")]
+    custom: &'a CustomPairs,
 }
 
 /// Puts some records in one request; sends it again while the server is busy or the connection breaks.
@@ -276,6 +280,8 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
                         value_base64,
                         content_type: &put.content_type,
                         subjects: &put.subjects,
+                        expires_at: put.expires_at.as_deref(),
+                        custom: &put.custom,
                     }
                 })
                 .collect();
@@ -284,12 +290,7 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
     };
     patiently(async || {
         let request = match (&body, puts) {
-            (None, [one, ..]) => {
-                let request = client.record(Method::PUT, tenant, collection, &one.key).header(header::CONTENT_TYPE, &one.content_type);
-                let request =
-                    if one.subjects.is_empty() { request } else { request.header("lethe-subject", subject_header(&one.subjects)) };
-                request.body(one.value.clone())
-            }
+            (None, [one, ..]) => put_alone(client.record(Method::PUT, tenant, collection, &one.key), one),
             (body, _) => {
                 let request =
                     client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
@@ -301,6 +302,21 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
         Ok(())
     })
     .await
+}
+
+/// The request of a record that is too large for a batch: all but the value goes into headers.
+fn put_alone(request: reqwest::RequestBuilder, put: &Put) -> reqwest::RequestBuilder {
+    let mut request = request.header(header::CONTENT_TYPE, &put.content_type);
+    if !put.subjects.is_empty() {
+        request = request.header("lethe-subject", header_list(&put.subjects));
+    }
+    if let Some(time) = &put.expires_at {
+        request = request.header("lethe-expires-at", time);
+    }
+    for (name, text) in &put.custom.0 {
+        request = request.header(format!("{META}{name}"), header_list(std::slice::from_ref(text)));
+    }
+    request.body(put.value.clone())
 }
 
 /// A bar on a terminal, nothing elsewhere.

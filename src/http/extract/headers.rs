@@ -286,6 +286,12 @@ pub(in crate::http) fn custom(headers: &HeaderMap) -> Result<Vec<(String, String
     Ok(pairs)
 }
 
+/// Whether a custom pair of that name can be told in a header: a token, in lower case as every header's name is.
+pub(in crate::http) fn is_meta_name(name: &str) -> bool {
+    let of_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(of_token)
+}
+
 /// What must be encoded in a header's value: everything but visible ASCII, and what separates or escapes.
 const HEADER_TEXT: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',').add(b';').add(b'"');
 
@@ -426,6 +432,16 @@ mod tests {
         for bad in [&[("lethe-meta-", "x")][..], &[("lethe-meta-a", "%f")], &[("lethe-meta-a", "1"), ("lethe-meta-a", "2")]] {
             assert_eq!(code(custom(&headers(bad))), Code::MalformedHeader, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_of_pairs_are_those_that_a_header_gives_back() {
+        for letter in (0..=255_u8).map(char::from) {
+            let name = format!("a{letter}");
+            let header = HeaderName::from_bytes(format!("{LETHE_META}{name}").as_bytes());
+            assert_eq!(is_meta_name(&name), header.is_ok_and(|header| header.as_str().ends_with(&name)), "{letter:?}");
+        }
+        assert!(!is_meta_name(""));
     }
 
     proptest! {

@@ -69,12 +69,22 @@ fn an_envelope_comes_back_as_it_went() {
         content_type: "image/png".into(),
         subjects: vec!["7".into()],
         modified_at: Some("2026-01-01T00:00:00Z".into()),
+        expires_at: Some("2999-01-01T00:00:00Z".into()),
+        custom: CustomPairs(vec![("origin".into(), "café, 1".into())]),
         value: None,
         value_base64: Some(STANDARD.encode([0, 255])),
     };
     let line = serde_json::to_string(&envelope).unwrap();
     let batches = all(line.as_bytes(), Recipe::Envelope);
-    let expected = Put { line: 1, key: "a/b".into(), subjects: vec!["7".into()], content_type: "image/png".into(), value: vec![0, 255] };
+    let expected = Put {
+        line: 1,
+        key: "a/b".into(),
+        subjects: vec!["7".into()],
+        content_type: "image/png".into(),
+        expires_at: Some("2999-01-01T00:00:00Z".into()),
+        custom: CustomPairs(vec![("origin".into(), "café, 1".into())]),
+        value: vec![0, 255],
+    };
     assert_eq!(batches[0].puts, [expected]);
     let bad = all(
         b"{\"key\":\"a\"}\n{\"key\":\"a\",\"value\":\"\",\"value_base64\":\"\"}\n{\"key\":\"a\",\"value_base64\":\"?\"}\n",
