@@ -102,7 +102,8 @@ impl From<BatchResult> for ResultDocument {
 }
 
 /// Do all of it, or nothing.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/batch", tag = "records", params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/batch", tag = "records", params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header),
+        ("Lethe-Purpose" = Option<String>, Header)),
     request_body = BatchDocument,
     responses((status = 200, body = ResultsDocument), (status = 400), (status = 404), (status = 410), (status = 412), (status = 413), (status = 422)))]
 pub(super) async fn batch(

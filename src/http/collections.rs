@@ -61,7 +61,7 @@ pub(super) struct CollectionPage {
 
 /// Create a collection, or replace its policy.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/collections/{collection}", tag = "collections",
-    params(("tenant" = String, Path), ("collection" = String, Path)), request_body = PolicyDocument,
+    params(("tenant" = String, Path), ("collection" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = PolicyDocument,
     responses((status = 201, body = CollectionDocument), (status = 200, body = CollectionDocument), (status = 403), (status = 404), (status = 409)))]
 pub(super) async fn put(
     Authenticated(caller): Authenticated,
@@ -70,6 +70,7 @@ pub(super) async fn put(
     head: HeaderMap,
     Json(policy): Json<CollectionPolicy>,
 ) -> Result<Response, Problem> {
+    no_query(&uri)?;
     let path = RawPath::of(&uri);
     let idempotency_key = headers::idempotency_key(&head)?;
     let view = api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy, idempotency_key).await?;

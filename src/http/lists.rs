@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::caller::Authenticated;
+use super::caller::{Authenticated, no_query};
 use super::extract::Json;
 use super::extract::headers::etag;
 use super::extract::path::RawPath;
@@ -93,7 +93,7 @@ impl From<ListPage> for RecordPage {
 /// List records by prefix or subject.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}/records", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("prefix" = Option<String>, Query), ("subject" = Option<String>, Query),
-        ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
+        ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query), ("Lethe-Purpose" = Option<String>, Header)),
     responses((status = 200, body = RecordPage), (status = 400), (status = 404), (status = 410)))]
 pub(super) async fn list(
     Authenticated(caller): Authenticated,
@@ -110,7 +110,7 @@ pub(super) async fn list(
 
 /// List records, the query in the body.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/collections/{collection}/query", tag = "records",
-    params(("tenant" = String, Path), ("collection" = String, Path)), request_body = QueryDocument,
+    params(("tenant" = String, Path), ("collection" = String, Path), ("Lethe-Purpose" = Option<String>, Header)), request_body = QueryDocument,
     responses((status = 200, body = RecordPage), (status = 404), (status = 410), (status = 422)))]
 pub(super) async fn query(
     Authenticated(caller): Authenticated,
@@ -118,6 +118,7 @@ pub(super) async fn query(
     uri: Uri,
     Json(query): Json<QueryDocument>,
 ) -> Result<axum::Json<RecordPage>, Problem> {
+    no_query(&uri)?;
     let path = RawPath::of(&uri);
     let page = api.vault().list(&caller, &path.tenant()?, &path.collection()?, query.parse()?).await?;
     Ok(axum::Json(page.into()))

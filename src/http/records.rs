@@ -21,7 +21,8 @@ use crate::vault::ops::{BodyError, GetRecord, Got, Precondition, PutRecord, Rang
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path, description = "Segments separated by `/`"),
         ("Content-Type" = Option<String>, Header), ("Lethe-Subject" = Option<String>, Header, description = "Comma-separated, percent-encoded UTF-8"),
         ("Lethe-Expires-At" = Option<String>, Header, description = "RFC 3339"), ("Lethe-Purpose" = Option<String>, Header),
-        ("Lethe-New-Relationship" = Option<bool>, Header), ("Idempotency-Key" = Option<String>, Header),
+        ("Lethe-New-Relationship" = Option<bool>, Header),
+        ("Lethe-Meta-{name}" = Option<String>, Header, description = "A custom pair, percent-encoded UTF-8; at most 64"), ("Idempotency-Key" = Option<String>, Header),
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header, description = "`*`")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, description = "Created"), (status = 204, description = "Replaced"), (status = 400), (status = 404), (status = 410),
@@ -104,7 +105,8 @@ pub(super) async fn head(
 
 /// Delete a record.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
-    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header)),
+    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
+        ("Lethe-Purpose" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 204), (status = 404), (status = 410), (status = 412)))]
 pub(super) async fn delete(
     Authenticated(caller): Authenticated,

@@ -164,8 +164,9 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
 
 /// Order a shred.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
-    params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds")), request_body = OrderDocument,
-    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument), (status = 403), (status = 404), (status = 410), (status = 422), (status = 423)))]
+    params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
+        ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,
+    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument), (status = 403), (status = 404), (status = 410), (status = 422)))]
 pub(super) async fn order(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

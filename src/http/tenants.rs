@@ -62,14 +62,16 @@ pub(super) struct TenantPage {
 }
 
 /// Create a tenant, with its first owner's token.
-#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = NewTenant,
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTenant,
     responses((status = 201, body = CreatedTenant), (status = 403), (status = 409)))]
 pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
+    uri: Uri,
     head: HeaderMap,
     Json(body): Json<NewTenant>,
 ) -> Result<Response, Problem> {
+    no_query(&uri)?;
     let name = TenantName::parse(&body.tenant).map_err(|error| Problem::name("tenant", error))?;
     let idempotency_key = headers::idempotency_key(&head)?;
     let minted = api.vault().create_tenant(&caller, name, body.create_collections_on_write, idempotency_key).await?;

@@ -121,8 +121,8 @@ pub(super) struct TokenPage {
 }
 
 /// Create a token, no wider than one's own.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/tokens", tag = "tokens", params(("tenant" = String, Path)), request_body = NewToken,
-    responses((status = 201, body = CreatedToken), (status = 403), (status = 404), (status = 422)))]
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/tokens", tag = "tokens", params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = NewToken,
+    responses((status = 201, body = CreatedToken), (status = 403), (status = 404), (status = 409), (status = 422)))]
 pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -130,6 +130,7 @@ pub(super) async fn create(
     head: HeaderMap,
     Json(body): Json<NewToken>,
 ) -> Result<Response, Problem> {
+    no_query(&uri)?;
     let tenant = RawPath::of(&uri).tenant()?;
     let idempotency_key = headers::idempotency_key(&head)?;
     let minted = api.vault().create_token(&caller, &tenant, body.parse()?, idempotency_key).await?;
@@ -150,8 +151,8 @@ pub(super) async fn list(Authenticated(caller): Authenticated, State(api): State
 }
 
 /// Revoke a token: refused from the next request on.
-#[utoipa::path(delete, path = "/v1/tenants/{tenant}/tokens/{id}", tag = "tokens", params(("tenant" = String, Path), ("id" = String, Path)),
-    responses((status = 204), (status = 403), (status = 404)))]
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/tokens/{id}", tag = "tokens", params(("tenant" = String, Path), ("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
 pub(super) async fn revoke(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -182,6 +182,20 @@ async fn bodies_of_the_wrong_kind_shape_or_size_are_refused() {
     let invalid_utf8 = site.request(Method::POST, &query, &owner).header("content-type", json).body(b"{\"prefix\": \"\xff\"}".to_vec());
     assert_eq!(Answer::of(invalid_utf8.send().await.unwrap()).await.code(), "malformed-json");
 
+    for (method, path, body) in [
+        (Method::POST, query.as_str(), "{}"),
+        (Method::POST, "/v1/tenants/acme/tokens", "{\"role\": \"reader\"}"),
+        (Method::PUT, "/v1/tenants/acme/collections/other", "{}"),
+        (Method::POST, "/v1/tenants/acme/batch", "{\"ops\": []}"),
+        (Method::POST, "/v1/tenants/acme/shreds", "{\"scope\": \"subject\", \"subject\": \"9\"}"),
+    ] {
+        for second in [json, "text/plain"] {
+            let twice = site.request(method.clone(), path, &owner).header("content-type", json).header("content-type", second);
+            let twice = Answer::of(twice.body(body).send().await.unwrap()).await;
+            assert_eq!((twice.status, twice.code()), (400, "malformed-header"), "{method} {path}: {twice:?}");
+        }
+    }
+
     let large = send(Method::POST, &query, " ".repeat(over(limits::JSON_BODY_LEN)), json).await;
     assert_eq!((large.status, large.code(), large.json["limit"].as_str()), (413, "too-large", Some("json_body_len")));
     let ops: Vec<Value> =

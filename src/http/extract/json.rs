@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::body;
+use super::headers::once;
 use super::share::Unread;
 use crate::domain::limits::{self, Limit};
 use crate::http::Api;
@@ -35,7 +36,7 @@ pub(in crate::http) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = once(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let charset = parameters.trim();
     let utf8 = charset.is_empty() || charset.eq_ignore_ascii_case("charset=utf-8") || charset.eq_ignore_ascii_case("charset=\"utf-8\"");
