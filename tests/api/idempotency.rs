@@ -54,7 +54,8 @@ async fn every_change_repeated_with_its_key_is_done_once() {
         // By now the order may be done.
         assert!(again.status == status || (status == 202 && again.status == 200), "{method} {path}: {again:?}");
         assert_eq!(again.json["id"], first.json["id"], "{method} {path}");
-        assert_eq!(again.json["salt"], first.json["salt"], "{method} {path}");
+        // The salt is dropped with an order that is done.
+        assert!(again.json["salt"] == first.json["salt"] || again.json["state"] == "done", "{method} {path}: {again:?}");
         let after = actions(&site, &owner).await;
         let count = |actions: &[String]| actions.iter().filter(|found| *found == action).count();
         assert_eq!(count(&before), count(&after), "{method} {path} was done twice");
