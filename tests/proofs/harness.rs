@@ -33,6 +33,8 @@ pub(crate) struct Place {
     pub(crate) options: VaultOptions,
     /// Skips syncing: for tests that kill nothing.
     pub(crate) unsynced: bool,
+    /// The time of what is opened from now on.
+    pub(crate) clock: Arc<dyn Clock>,
     /// The components of custody, by their paths.
     components: Vec<&'static str>,
 }
@@ -65,14 +67,14 @@ impl Place {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
-        let mut place = Self { root, operator: String::new(), options, unsynced, components };
+        let mut place = Self { root, operator: String::new(), options, unsynced, clock: Arc::new(SystemClock), components };
         std::fs::create_dir(place.path("log")).unwrap();
         std::fs::create_dir(place.path("custody")).unwrap();
         Embedded::create(&place.options(), STORE).unwrap();
         for component in &place.components {
             FileCustody::create(&place.path(component), STORE).unwrap();
         }
-        let store = Embedded::open(place.options(), Arc::new(SystemClock)).unwrap();
+        let store = Embedded::open(place.options(), Arc::clone(&place.clock)).unwrap();
         let forest = Forest::create(place.ground(&store).unwrap(), ForestOptions::default()).await.unwrap();
         place.operator = Vault::create(place.parts(&store, &forest).0).await.unwrap().to_string();
         store.close();
@@ -96,7 +98,7 @@ impl Place {
     }
 
     fn ground(&self, store: &Arc<Embedded>) -> Result<Ground, String> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::clone(&self.clock);
         let mut custody: Vec<Box<dyn Custody>> = Vec::new();
         for component in &self.components {
             let path = self.path(component);
@@ -116,7 +118,7 @@ impl Place {
             log_signer: signer(),
             log_dir: self.path("log"),
             log_journal: self.path("mirror/log.journal"),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             options: self.options.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -131,7 +133,7 @@ impl Place {
 
     /// The same; a start that is refused says why.
     pub(crate) async fn try_open(&self) -> Result<Open, String> {
-        let store = Embedded::open(self.options(), Arc::new(SystemClock)).map_err(|error| error.to_string())?;
+        let store = Embedded::open(self.options(), Arc::clone(&self.clock)).map_err(|error| error.to_string())?;
         let opened = async {
             let (forest, _) = Forest::open(self.ground(&store)?, ForestOptions::default()).await.map_err(|error| error.to_string())?;
             let (parts, stop, tasks) = self.parts(&store, &forest);
@@ -261,7 +263,7 @@ impl Open {
 
 pub(crate) async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
     match got.value {
-        Value::Unchanged => panic!("no condition was set"),
+        Value::Unchanged => panic!("nothing was said of a version that is known"),
         Value::Whole(bytes) => Ok(bytes.to_vec()),
         Value::Stream(mut parts) => {
             let mut whole = Vec::new();
@@ -303,6 +305,12 @@ pub(crate) fn coll(text: &str) -> CollectionName {
 
 pub(crate) fn key(text: &str) -> RecordKey {
     RecordKey::parse(text).unwrap()
+}
+
+/// Whether the long proofs are asked for.
+#[expect(clippy::disallowed_methods, reason = "make proof asks for more so")]
+pub(crate) fn proof() -> bool {
+    std::env::var_os("LETHE_PROOF").is_some()
 }
 
 /// Whether an operation met a 410.
