@@ -5,6 +5,7 @@
 
 mod faults;
 mod power;
+mod power_shred;
 mod recover;
 mod refusals;
 mod shim;

@@ -24,7 +24,7 @@ const CUTS: u32 = 8;
 const WRITERS: u32 = 6;
 
 /// All regular files below a directory, by inode.
-fn files(dir: &Path, each: &mut impl FnMut(&Path, &fs::Metadata)) {
+pub(crate) fn files(dir: &Path, each: &mut impl FnMut(&Path, &fs::Metadata)) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let meta = fs::symlink_metadata(&path).unwrap();
@@ -37,7 +37,7 @@ fn files(dir: &Path, each: &mut impl FnMut(&Path, &fs::Metadata)) {
 }
 
 /// What a power cut leaves: every file as long as when it was last synced. What was never synced is empty.
-fn cut(site: &Site, before: &HashMap<u64, u64>) -> u64 {
+pub(crate) fn cut(site: &Site, before: &HashMap<u64, u64>) -> u64 {
     let mut synced = before.clone();
     for line in fs::read_to_string(site.path("keep/synced")).unwrap_or_default().lines() {
         let (inode, len) = line.split_once(' ').unwrap();

@@ -1,11 +1,13 @@
 // Put before the C library with LD_PRELOAD. Two uses, by environment variables:
 //
 // LETHE_FAULTS=FILE     while FILE exists, its lines "CALL PREFIX" make CALL (sync or write) fail with EIO on files
-//                       below PREFIX. The file is looked for at every call.
+//                       below PREFIX. The file is looked for at every call. A line "swallow PREFIX" lets syncs of files
+//                       below PREFIX succeed without leaving anything behind: as if the call were missing.
 // LETHE_KILL_AT=N       the N-th call that changes files below LETHE_KILL_BELOW kills the process before it is made.
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
 // LETHE_SYNCED=FILE     a line "INODE LENGTH" is appended to FILE after each successful sync of a file: what a power cut
 //                       leaves of it.
+// LETHE_SHADOWS=DIR     and of a file of at most 8 KiB, which may be written in place, its content goes to DIR/INODE.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -78,10 +80,27 @@ static int enter(const char *call, int fd) {
     return 0;
 }
 
+static void shadow(const char *path, const struct stat *st) {
+    const char *dir = getenv("LETHE_SHADOWS");
+    char bytes[8192], name[4096];
+    if (!dir || st->st_size > (off_t)sizeof bytes) return;
+    int from = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = syscall(SYS_read, from, bytes, sizeof bytes);
+    syscall(SYS_close, from);
+    if (len < 0) return;
+    snprintf(name, sizeof name, "%s/%lu", dir, (unsigned long)st->st_ino);
+    int to = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    syscall(SYS_write, to, bytes, len);
+    syscall(SYS_close, to);
+}
+
 static void synced(int fd) {
     const char *file = getenv("LETHE_SYNCED");
     struct stat st;
     if (!file || fstat(fd, &st) || !S_ISREG(st.st_mode)) return;
+    char path[4096];
+    if (!path_of(fd, path, sizeof path) && fails("swallow", path)) return;
+    shadow(path, &st);
     char line[64];
     int len = snprintf(line, sizeof line, "%lu %lld\n", (unsigned long)st.st_ino, (long long)st.st_size);
     int to = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

@@ -106,6 +106,15 @@ impl Site {
 
     /// Serves the store; `with` may change the command first.
     pub(crate) fn serve(&self, with: impl FnOnce(&mut Command)) -> Served {
+        self.try_serve_with(with).unwrap_or_else(|log| panic!("not served: {log}"))
+    }
+
+    /// Serves the store, or gives what the server logged.
+    pub(crate) fn try_serve(&self) -> Result<Served, String> {
+        self.try_serve_with(|_| ())
+    }
+
+    fn try_serve_with(&self, with: impl FnOnce(&mut Command)) -> Result<Served, String> {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0", "--dir", "store"]);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("server.log")).unwrap();
         command.stdout(Stdio::piped()).stderr(log);
@@ -115,9 +124,9 @@ impl Site {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let Some(url) = line.strip_prefix("listening on ") else {
             drop(child.wait());
-            panic!("not served: {}", fs::read_to_string(self.path("server.log")).unwrap())
+            return Err(fs::read_to_string(self.path("server.log")).unwrap());
         };
-        Served { url: url.trim_end().to_owned(), child }
+        Ok(Served { url: url.trim_end().to_owned(), child })
     }
 
     pub(crate) async fn send(&self, served: &Served, method: Method, path: &str, token: &str, body: &str) -> (StatusCode, String) {
