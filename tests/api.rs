@@ -15,6 +15,7 @@ mod api {
     mod limits;
     mod operators;
     mod purposes;
+    mod races;
     mod records;
     mod refused;
     mod shredding;

@@ -82,16 +82,19 @@ static int enter(const char *call, int fd) {
 
 static void shadow(const char *path, const struct stat *st) {
     const char *dir = getenv("LETHE_SHADOWS");
-    char bytes[8192], name[4096];
+    char bytes[8192], name[4096], fresh[4100];
     if (!dir || st->st_size > (off_t)sizeof bytes) return;
     int from = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     ssize_t len = syscall(SYS_read, from, bytes, sizeof bytes);
     syscall(SYS_close, from);
     if (len < 0) return;
     snprintf(name, sizeof name, "%s/%lu", dir, (unsigned long)st->st_ino);
-    int to = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    snprintf(fresh, sizeof fresh, "%s.new", name);
+    int to = syscall(SYS_openat, AT_FDCWD, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     syscall(SYS_write, to, bytes, len);
     syscall(SYS_close, to);
+    // At once: the process may be killed here.
+    syscall(SYS_renameat2, AT_FDCWD, fresh, AT_FDCWD, name, 0);
 }
 
 static void synced(int fd) {
