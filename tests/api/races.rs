@@ -156,7 +156,7 @@ impl Writer {
             self.put("notes", &format!("{writer}-{round}-target"), "target").await;
             self.put("notes", &format!("{writer}-{round}-bystander"), "bystander").await;
             self.batch(round).await;
-            if round % 4 == 0 {
+            if round.is_multiple_of(4) {
                 let collection = format!("c-{writer}-{round}");
                 let path = format!("/v1/tenants/acme/collections/{collection}");
                 let (status, told) = self.send(Method::PUT, &path, "x", r#"{"shred_unit": "subject"}"#.into()).await;
@@ -199,7 +199,7 @@ impl Writer {
         let number = self.number;
         let key = |person: &str| format!("{number}-{round}-batch-{person}");
         // Half of the batches name the target, and go with it.
-        let persons = if round % 2 == 0 { vec!["bystander", "target"] } else { vec!["bystander"] };
+        let persons = if round.is_multiple_of(2) { vec!["bystander", "target"] } else { vec!["bystander"] };
         let put = |person: &&str| json!({"op": "put", "collection": "crm", "key": key(person), "value": key(person), "content_type": "text/plain", "subjects": [person]});
         let ops: Vec<_> = persons.iter().map(put).collect();
         let late = self.race.done.load(Ordering::SeqCst);
@@ -253,13 +253,13 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
     }
 
     let race = Arc::new(Race::default());
-    let mut tasks = Vec::new();
+    let (tracker, mut tasks) = (tokio_util::task::TaskTracker::new(), Vec::new());
     for number in 0..WRITERS {
         let client = Client::builder().timeout(Duration::from_mins(1));
         // Half of them over HTTP/2.
         let client = if number % 2 == 0 { client.http2_prior_knowledge() } else { client }.build().unwrap();
         let writer = Writer { site: site.clone(), client, owner: owner.clone(), race: race.clone(), number, written: Vec::new() };
-        tasks.push(tokio::spawn(writer.run()));
+        tasks.push(tracker.spawn(writer.run()));
     }
     writes(&race, 100, &tasks).await;
     race.ordered.store(true, Ordering::SeqCst);

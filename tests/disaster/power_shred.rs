@@ -225,7 +225,7 @@ async fn whole(site: &Site, known: &Known) -> Result<(), String> {
 async fn a_power_cut_among_shreds_loses_no_survivor_and_brings_nobody_back() {
     let site = Arc::new(Site::make().await);
     #[expect(clippy::disallowed_methods, reason = "make proof asks for more cuts so")]
-    let (cuts, given) = (if std::env::var_os("LETHE_PROOF").is_some() { 60 } else { 5 }, std::env::var("LETHE_SEED").ok());
+    let (cuts, given) = (if std::env::var_os("LETHE_PROOF").is_some() { 30 } else { 5 }, std::env::var("LETHE_SEED").ok());
     let mut seed = given.map_or_else(|| u64::try_from(SystemClock.now().0).unwrap(), |seed| seed.parse().unwrap());
     println!("power cuts among shreds: LETHE_SEED={seed}");
     let known = Arc::new(Mutex::new(Known::default()));
@@ -235,13 +235,13 @@ async fn a_power_cut_among_shreds_loses_no_survivor_and_brings_nobody_back() {
         let (goal, syncs) = (u32::try_from(2 + (seed >> 33) % 8).unwrap(), (seed >> 40) % 60);
         let powered = Powered::on(&site);
         let done = Arc::new(AtomicU32::new(0));
-        let mut tasks = Vec::new();
+        let (tracker, mut tasks) = (tokio_util::task::TaskTracker::new(), Vec::new());
         for writer in 0..WRITERS {
             let name = format!("{round}-{writer}");
-            tasks.push(tokio::spawn(write(site.clone(), powered.served.clone(), known.clone(), name)));
+            tasks.push(tracker.spawn(write(site.clone(), powered.served.clone(), known.clone(), name)));
         }
         for _ in 0..SHREDDERS {
-            tasks.push(tokio::spawn(shred_all(site.clone(), powered.served.clone(), known.clone(), done.clone())));
+            tasks.push(tracker.spawn(shred_all(site.clone(), powered.served.clone(), known.clone(), done.clone())));
         }
         let lines = || fs::read_to_string(site.path("keep/synced")).unwrap_or_default().lines().count() as u64;
         let waits = async {
