@@ -2,9 +2,13 @@
 //!
 //! Order of a checkpoint: the data store's mark, synced, which makes all entries before it durable; then, in one commit to
 //! the control store, the heads, the mark and the leaf in the outbox; then the leaf into the log; then the outbox is cleared.
-//! At start every leaf in the outbox is looked for in the log by its hash, and appended if it is not there.
+//! At start every leaf in the outbox is looked for in the log by its hash, and appended if it is not there. A leaf of heads
+//! that the log did not take is brought again before the next checkpoint; one of a certificate, by who issues it.
 
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -20,7 +24,7 @@ use super::{
     writer::{Chain, lock},
 };
 use crate::{
-    domain::{CollectionNo, PrincipalId, RequestId, TenantNo, WriterId},
+    domain::{CollectionNo, PrincipalId, RequestId, TenantNo, Timestamp, WriterId},
     vault::{
         crypto::{Receipt, random},
         keys::UnitRef,
@@ -46,11 +50,21 @@ pub struct LostTail {
     pub gap: Gap,
 }
 
+/// What of the trails no checkpoint covers: entries that could be cut off unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lag {
+    /// How many.
+    pub entries: u64,
+    /// Age of the oldest; of what is covered by a leaf that the log did not take yet, too.
+    pub age: Duration,
+}
+
 /// A chain that has grown since the last checkpoint.
 struct Dirty {
     tenant: TenantNo,
     writer: WriterId,
     head: Head,
+    since: Timestamp,
     chain: Arc<Mutex<Chain>>,
 }
 
@@ -62,6 +76,7 @@ impl Audit {
     /// [`AuditError`]: heads not covered now are covered by the next checkpoint.
     pub async fn checkpoint(&self) -> Result<u64, AuditError> {
         let mut mark = self.0.mark.lock().await;
+        self.bring_again().await?;
         let dirty = self.dirty();
         if dirty.is_empty() || self.0.unstated.load(Ordering::Acquire) > 0 {
             return Ok(0);
@@ -85,7 +100,7 @@ impl Audit {
     }
 
     /// Appends a leaf whose [`Audit::outbox`] row is committed; its index, once it is durable there. Called once for each leaf:
-    /// after an error the next start appends it.
+    /// after an error [`Audit::publish_if_missing`] brings it again, or the next start does.
     ///
     /// # Errors
     /// [`AuditError::Log`] or [`AuditError::Store`].
@@ -103,6 +118,29 @@ impl Audit {
         let index = self.0.log.append_missing(vec![leaf.to_vec()]).await?.first().copied().ok_or(LogError::Closed)?;
         self.clear_outbox(&[merkle::leaf_hash(leaf)]).await?;
         Ok(index)
+    }
+
+    /// Whether what was brought to the log last is in it.
+    #[must_use]
+    pub fn is_log_whole(&self) -> bool {
+        !self.0.log.has_failed()
+    }
+
+    /// What no checkpoint covers now.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        let mut oldest: Option<Timestamp> = self.unlogged().iter().map(|(_, since)| *since).min();
+        let mut entries = 0_u64;
+        for chain in self.0.chains().values() {
+            let chain = lock(chain);
+            let uncovered = chain.stored.seq.saturating_sub(chain.covered);
+            if uncovered > 0 {
+                entries = entries.saturating_add(uncovered);
+                oldest = Some(oldest.map_or(chain.uncovered_since, |oldest| oldest.min(chain.uncovered_since)));
+            }
+        }
+        let now = self.0.clock.now();
+        Lag { entries, age: oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)) }
     }
 
     /// What is served at `/log/<path>`; `None` is not found.
@@ -219,7 +257,8 @@ impl Audit {
         for ((tenant, _), chain) in self.0.chains().iter() {
             let state = lock(chain);
             if state.stored.seq > state.covered {
-                dirty.push(Dirty { tenant: *tenant, writer: state.writer, head: state.stored, chain: Arc::clone(chain) });
+                let since = state.uncovered_since;
+                dirty.push(Dirty { tenant: *tenant, writer: state.writer, head: state.stored, since, chain: Arc::clone(chain) });
             }
         }
         dirty.sort_by_key(|chain| (chain.tenant, chain.writer));
@@ -247,10 +286,32 @@ impl Audit {
         }
         self.write(writes).await?;
         for chain in chains {
-            lock(&chain.chain).covered = chain.head.seq;
+            let mut state = lock(&chain.chain);
+            state.covered = chain.head.seq;
+            // An entry made meanwhile is not older.
+            state.uncovered_since = chain.head.time;
         }
-        self.publish(leaf.to_text().as_bytes()).await?;
+        let leaf = leaf.to_text().into_bytes();
+        let published = self.publish(&leaf).await;
+        if published.is_err() {
+            let since = chains.iter().map(|chain| chain.since).min().unwrap_or_else(|| self.0.clock.now());
+            self.unlogged().push((leaf, since));
+        }
+        published.map(drop)
+    }
+
+    /// Brings leaves of heads again that the log did not take. While it takes none, no more heads are covered.
+    async fn bring_again(&self) -> Result<(), AuditError> {
+        let waiting = self.unlogged().clone();
+        for (leaf, _) in waiting {
+            self.publish_if_missing(&leaf).await?;
+            self.unlogged().retain(|(other, _)| *other != leaf);
+        }
         Ok(())
+    }
+
+    fn unlogged(&self) -> std::sync::MutexGuard<'_, Vec<(Vec<u8>, Timestamp)>> {
+        self.0.unlogged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets chains that nobody uses and the control store knows, if there are too many.

@@ -5,6 +5,7 @@
 //! shorter than a log that was seen, and a log that is shorter than its journal is an old copy.
 //!
 //! `frame = length be32 | leaf | SHA-256(0x00 | leaf) 32`; a torn last frame was never part of a shown checkpoint and is cut.
+//! Disk space is taken ahead, so that certificates of shreds go on while the mirror's disk is full.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,6 +13,8 @@ use std::{
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{
     merkle::{self, Hash},
@@ -21,6 +24,8 @@ use super::{
 
 /// Leaves appended at once by a rebuild.
 const BATCH_LEN: usize = 4_096;
+/// Disk space that is taken ahead, and again when half of it is used: a certificate takes 3 to 8 kB, so a thousand.
+const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The journal, open for appending.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Journal {
     file: File,
     len: u64,
     leaves: u64,
+    /// Up to where the file has disk space.
+    allocated: u64,
 }
 
 impl Journal {
@@ -56,15 +63,44 @@ impl Journal {
         {
             return Err(LogError::Forked);
         }
-        file.set_len(len)?;
-        let mut journal = Self { file, len, leaves };
-        while journal.leaves < size {
-            let to = size.min(journal.leaves.saturating_add(u64::try_from(BATCH_LEN).unwrap_or(u64::MAX)));
-            let missing = (journal.leaves..to).map(|index| of(index)?.ok_or_else(|| LogError::Shorter(format!("leaf {index}"))));
-            let missing = missing.collect::<Result<Vec<_>, _>>()?;
-            journal.append(&missing.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        // Only then: it gives back what was taken ahead.
+        if file.metadata()?.len() > len {
+            file.set_len(len)?;
         }
+        let mut journal = Self { file, len, leaves, allocated: len };
+        journal.take_ahead();
+        journal.catch_up(size, of)?;
         Ok(journal)
+    }
+
+    /// Appends the leaves of a log of `size` leaves from where the journal ends. What an append that failed has written there
+    /// is written again, for a sync that failed may have lost it.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], and those of `of`.
+    pub(super) fn catch_up(&mut self, size: u64, mut of: impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError>) -> Result<(), LogError> {
+        while self.leaves < size {
+            let to = size.min(self.leaves.saturating_add(u64::try_from(BATCH_LEN).unwrap_or(u64::MAX)));
+            let missing = (self.leaves..to).map(|index| of(index)?.ok_or_else(|| LogError::Shorter(format!("leaf {index}"))));
+            let missing = missing.collect::<Result<Vec<_>, _>>()?;
+            self.append(&missing.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// For tests: another file in the journal's place.
+    #[cfg(test)]
+    pub(super) const fn swap_file(&mut self, other: &mut File) {
+        std::mem::swap(&mut self.file, other);
+    }
+
+    /// Takes disk space ahead. Where there is none, or the file system cannot, the append will tell.
+    fn take_ahead(&mut self) {
+        if self.allocated < self.len.saturating_add(AHEAD_BYTES / 2)
+            && fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, AHEAD_BYTES).is_ok()
+        {
+            self.allocated = self.len.saturating_add(AHEAD_BYTES);
+        }
     }
 
     /// Appends leaves and syncs them.
@@ -75,6 +111,7 @@ impl Journal {
             frames.extend_from_slice(leaf);
             frames.extend_from_slice(&merkle::leaf_hash(leaf));
         }
+        self.take_ahead();
         self.file.write_all_at(&frames, self.len)?;
         self.file.sync_data()?;
         self.len = self.len.saturating_add(u64::try_from(frames.len()).unwrap_or(u64::MAX));

@@ -1,9 +1,14 @@
 //! The log's own thread: files are written and synced there, never on a thread that serves requests.
 //!
-//! The queue is bounded; leaves that wait together are appended together, with one checkpoint.
+//! The queue is bounded; leaves that wait together are appended together, with one checkpoint. After an append that failed
+//! the log is opened anew before the next one: a disk that was full, or failed for a moment, needs no restart.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread,
 };
 
@@ -30,14 +35,23 @@ enum Job {
 #[derive(Debug)]
 pub(super) struct LogThread {
     sender: Option<SyncSender<Job>>,
+    /// An append has failed and the log could not be opened anew since.
+    failed: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl LogThread {
     pub(super) fn start(log: Log) -> Result<Self, LogError> {
         let (sender, receiver) = sync_channel(QUEUE_LEN);
-        let thread = thread::Builder::new().name("log".into()).spawn(move || run(log, &receiver))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        let failed = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper { log, failed: Arc::clone(&failed) };
+        let thread = thread::Builder::new().name("log".into()).spawn(move || keeper.run(&receiver))?;
+        Ok(Self { sender: Some(sender), failed, thread: Some(thread) })
+    }
+
+    /// Whether the last append failed: what waits for the log is not in it yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Appends a leaf; answers when it and its checkpoint are durable.
@@ -82,38 +96,61 @@ impl Drop for LogThread {
     }
 }
 
-fn run(mut log: Log, jobs: &Receiver<Job>) {
-    let mut waiting = None;
-    while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
-        match job {
-            Job::Read(read) => read(&log),
-            Job::AppendMissing(leaves, answer) => {
-                let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
-                drop(answer.send(log.append_missing(&leaves)));
-            }
-            Job::Append(leaf, answer) => {
-                let mut batch = vec![(leaf, answer)];
-                while batch.len() < BATCH_LEN && waiting.is_none() {
-                    match jobs.try_recv() {
-                        Ok(Job::Append(leaf, answer)) => batch.push((leaf, answer)),
-                        Ok(job) => waiting = Some(job),
-                        Err(_) => break,
-                    }
+/// The log, and what of it others may see.
+struct Keeper {
+    log: Log,
+    failed: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        let mut waiting = None;
+        while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
+            match job {
+                Job::Read(read) => read(&self.log),
+                Job::AppendMissing(leaves, answer) => {
+                    let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
+                    drop(answer.send(self.work(|log| log.append_missing(&leaves))));
                 }
-                append(&mut log, batch);
+                Job::Append(leaf, answer) => {
+                    let mut batch = vec![(leaf, answer)];
+                    while batch.len() < BATCH_LEN && waiting.is_none() {
+                        match jobs.try_recv() {
+                            Ok(Job::Append(leaf, answer)) => batch.push((leaf, answer)),
+                            Ok(job) => waiting = Some(job),
+                            Err(_) => break,
+                        }
+                    }
+                    self.append(batch);
+                }
             }
         }
     }
-}
 
-fn append(log: &mut Log, batch: Vec<Waiting>) {
-    let leaves: Vec<&[u8]> = batch.iter().map(|(leaf, _)| leaf.as_slice()).collect();
-    match log.append(&leaves) {
-        Ok(first) => (first..).zip(batch).for_each(|(index, (_, answer))| drop(answer.send(Ok(index)))),
-        Err(error) => {
-            let mut error = Some(error);
-            for (_, answer) in batch {
-                drop(answer.send(Err(error.take().unwrap_or(LogError::Closed))));
+    /// Works on a log that is whole: one that has failed is opened anew first.
+    fn work<T>(&mut self, work: impl FnOnce(&mut Log) -> Result<T, LogError>) -> Result<T, LogError> {
+        let had_failed = self.log.has_failed();
+        let opened = if had_failed { self.log.reopen() } else { Ok(()) };
+        let done = opened.and_then(|()| work(&mut self.log));
+        let has_failed = self.log.has_failed();
+        match &done {
+            Ok(_) if had_failed => tracing::warn!("log: opened anew, leaves are appended again"),
+            Err(error) if has_failed && !had_failed => tracing::error!(%error, "log: an append failed"),
+            Ok(_) | Err(_) => {}
+        }
+        self.failed.store(has_failed, Ordering::Release);
+        done
+    }
+
+    fn append(&mut self, batch: Vec<Waiting>) {
+        let leaves: Vec<&[u8]> = batch.iter().map(|(leaf, _)| leaf.as_slice()).collect();
+        match self.work(|log| log.append(&leaves)) {
+            Ok(first) => (first..).zip(batch).for_each(|(index, (_, answer))| drop(answer.send(Ok(index)))),
+            Err(error) => {
+                let mut error = Some(error);
+                for (_, answer) in batch {
+                    drop(answer.send(Err(error.take().unwrap_or(LogError::Closed))));
+                }
             }
         }
     }

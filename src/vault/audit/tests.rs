@@ -594,3 +594,52 @@ fn the_statement_on_cryptographic_erasure_has_its_ten_items() {
     }
     assert!(text.contains(env!("CARGO_PKG_NAME")) && text.contains(concat!("lethe ", env!("CARGO_PKG_VERSION"))));
 }
+
+#[tokio::test]
+async fn heads_that_the_log_did_not_take_are_brought_again_before_more_are_covered() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    assert_eq!(audit.lag(), Lag::default());
+    write(&audit, Trail::Data, unit, 1).await;
+    site.clock.advance(Duration::from_secs(30));
+    assert_eq!(audit.lag(), Lag { entries: 1, age: Duration::from_secs(30) });
+    // Works for root too: a directory stands where the file must go.
+    let obstacle = site.dir.path().join("log/.checkpoint.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    assert!(audit.is_log_whole());
+    assert!(matches!(audit.checkpoint().await, Err(AuditError::Log(LogError::Io(_)))));
+    assert!(!audit.is_log_whole());
+    site.clock.advance(Duration::from_secs(30));
+    assert_eq!(audit.lag(), Lag { entries: 0, age: Duration::from_secs(60) }, "control knows the head, the log does not");
+    write(&audit, Trail::Data, unit, 2).await;
+    assert!(audit.checkpoint().await.is_err());
+    let outbox = schema::table(schema::Table::LogOutbox);
+    assert_eq!(site.store.scan(Space::Control, &outbox.from, &outbox.to, 10).await.unwrap().len(), 1, "nothing more is covered");
+    std::fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(audit.checkpoint().await.unwrap(), 1);
+    assert!(audit.is_log_whole());
+    assert_eq!((audit.lag(), audit.checkpoint().await.unwrap()), (Lag::default(), 0));
+    assert_eq!(site.store.scan(Space::Control, &outbox.from, &outbox.to, 10).await.unwrap(), []);
+    let report = verify(&export(&audit, unit).await, &audit.heads(TENANT).await.unwrap());
+    assert_eq!(report.verdict, Verdict::Ok);
+    drop(audit);
+    assert_eq!(site.open().await.lag(), Lag::default());
+}
+
+#[tokio::test]
+async fn the_lag_is_that_of_the_oldest_entry_since_the_checkpoint() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    for number in 1..=3 {
+        write(&audit, Trail::Data, unit, number).await;
+        write(&audit, Trail::Control, unit, number).await;
+        site.clock.advance(Duration::from_secs(10));
+    }
+    assert_eq!(audit.lag(), Lag { entries: 6, age: Duration::from_secs(30) });
+    audit.checkpoint().await.unwrap();
+    assert_eq!(audit.lag(), Lag::default());
+    site.clock.advance(Duration::from_secs(10));
+    write(&audit, Trail::Control, unit, 4).await;
+    site.clock.advance(Duration::from_secs(1));
+    assert_eq!(audit.lag(), Lag { entries: 1, age: Duration::from_secs(1) });
+}

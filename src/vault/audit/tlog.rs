@@ -3,12 +3,14 @@
 //! An append writes bundles and tiles, syncs them, then replaces the checkpoint; what a crash left beyond the
 //! checkpoint is dropped at the next start. The log never signs two trees that contradict each other: it does not open
 //! if it is shorter than, or other than, its checkpoint or the head that the control store knows. The caller keeps
-//! leaves in the control store until they are in here ([`Log::append_missing`]). Blocking: runs on the log's own thread.
+//! leaves in the control store until they are in here ([`Log::append_missing`]). An append that failed leaves the log as it
+//! was, for reading; before the next one it is opened anew ([`Log::reopen`]). Blocking: runs on the log's own thread.
 
 use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -59,7 +61,7 @@ pub enum LogError {
     /// Too many calls wait for the log: try again later.
     #[error("log is busy")]
     Busy,
-    /// The log failed to write earlier, or is shutting down, and takes no more leaves until the next start.
+    /// The log failed to write and must be opened anew first, or is shutting down.
     #[error("log is closed")]
     Closed,
 }
@@ -68,7 +70,7 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct Log {
     files: TileFiles,
-    signer: Signer,
+    signer: Arc<Signer>,
     head: Checkpoint,
     note: String,
     bundle: Vec<u8>,
@@ -82,7 +84,8 @@ impl Log {
     ///
     /// # Errors
     /// [`LogError::Shorter`], [`LogError::Forked`], [`LogError::Damaged`], [`LogError::Checkpoint`]: the log does not open.
-    pub fn open(dir: &Path, signer: Signer, known: Option<(u64, Hash)>) -> Result<Self, LogError> {
+    pub fn open(dir: &Path, signer: impl Into<Arc<Signer>>, known: Option<(u64, Hash)>) -> Result<Self, LogError> {
+        let signer = signer.into();
         let files = TileFiles(dir.to_owned());
         let (head, note) = match files.checkpoint()? {
             Some(note) => (Checkpoint::open(&note, &signer.verifier())?, note),
@@ -101,19 +104,51 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::open`]; [`LogError::Shorter`] too if the journal has more leaves.
-    pub fn open_with_journal(dir: &Path, journal: &Path, signer: Signer, known: Option<(u64, Hash)>) -> Result<Self, LogError> {
+    pub fn open_with_journal(
+        dir: &Path,
+        journal: &Path,
+        signer: impl Into<Arc<Signer>>,
+        known: Option<(u64, Hash)>,
+    ) -> Result<Self, LogError> {
         let mut log = Self::open(dir, signer, known)?;
+        log.journal = Some(Journal::open(journal, log.head.size, log.leaves())?);
+        Ok(log)
+    }
+
+    /// Opens the log anew after an append that failed, from what is on disk: its leaves are dropped, or taken in if their
+    /// checkpoint was written. The journal then gets what it lacks.
+    ///
+    /// # Errors
+    /// As [`Log::open_with_journal`]; the log stays as it is.
+    pub fn reopen(&mut self) -> Result<(), LogError> {
+        let mut fresh = Self::open(&self.files.0, Arc::clone(&self.signer), Some((self.head.size, self.head.root)))?;
+        // If syncing its rename is what failed, only another one puts it on the disk.
+        write_durable(&self.files.0.join("checkpoint"), fresh.note.as_bytes())?;
+        if let Some(journal) = &mut self.journal {
+            journal.catch_up(fresh.head.size, fresh.leaves())?;
+        }
+        fresh.journal = self.journal.take();
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Whether an append has failed since the log was opened.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Reads leaves by their index, in any order, best one after the other.
+    fn leaves(&self) -> impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError> {
         let mut bundle: (Option<u64>, Vec<u8>) = (None, Vec::new());
-        let journal = Journal::open(journal, log.head.size, |index| {
+        move |index| {
             let (number, at) = (index >> 8, usize::try_from(index & 0xff).unwrap_or(usize::MAX));
             if bundle.0 != Some(number) {
-                let (last, edge_width) = tiles::edge(None, log.head.size);
-                bundle = (Some(number), log.must_read(None, number, if number == last { edge_width } else { WIDTH })?);
+                let (last, edge_width) = tiles::edge(None, self.head.size);
+                bundle = (Some(number), self.must_read(None, number, if number == last { edge_width } else { WIDTH })?);
             }
             Ok(tiles::bundle_entries(&bundle.1).and_then(|entries| entries.get(at).map(|leaf| leaf.to_vec())))
-        })?;
-        log.journal = Some(journal);
-        Ok(log)
+        }
     }
 
     /// The hashes of the leaves from `first` on, in order.
@@ -148,7 +183,8 @@ impl Log {
     /// Appends leaves and syncs them and the new checkpoint; the first one's index.
     ///
     /// # Errors
-    /// [`LogError::LeafTooLong`]: nothing is done. [`LogError::Io`]: the log takes no more leaves until it is opened again.
+    /// [`LogError::LeafTooLong`]: nothing is done. [`LogError::Io`]: whether it was done [`Log::reopen`] tells, which must come
+    /// before the next append.
     pub fn append(&mut self, leaves: &[&[u8]]) -> Result<u64, LogError> {
         if self.failed {
             return Err(LogError::Closed);

@@ -84,6 +84,8 @@ pub(super) struct Inner {
     pub(super) mark: tokio::sync::Mutex<u64>,
     /// Held while the log's head is written into control.
     pub(super) clearing: tokio::sync::Mutex<()>,
+    /// Leaves of heads that the log did not take, each with the time of the oldest entry that it covers.
+    pub(super) unlogged: Mutex<Vec<(Vec<u8>, Timestamp)>>,
     /// Lost tails that are not stated yet: no checkpoint may hide them.
     pub(super) unstated: AtomicUsize,
 }
@@ -97,6 +99,8 @@ pub(super) struct Chain {
     pub(super) stored: Head,
     /// The last entry that a checkpoint covers.
     pub(super) covered: u64,
+    /// Not after the first entry that no checkpoint covers.
+    pub(super) uncovered_since: Timestamp,
 }
 
 impl std::fmt::Debug for Audit {
@@ -131,9 +135,9 @@ impl Audit {
         let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
         let chains = Mutex::new(Chains::new());
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
-        let unstated = AtomicUsize::new(lost.len());
-        let audit =
-            Self(Arc::new(Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unstated }));
+        let (unstated, unlogged) = (AtomicUsize::new(lost.len()), Mutex::default());
+        let inner = Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unlogged, unstated };
+        let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;
         Ok((audit, lost))
@@ -224,7 +228,7 @@ impl Audit {
             Some(row) => HeadRow::parse(&row).ok_or(AuditError::Damaged("audit head"))?.head,
             None => Head { seq: 0, hash: chain::start(&self.0.store_id, tenant, writer), time: Timestamp(i64::MIN) },
         };
-        let fresh = Chain { writer, tip: head, stored: head, covered: head.seq };
+        let fresh = Chain { writer, tip: head, stored: head, covered: head.seq, uncovered_since: head.time };
         Ok(Arc::clone(self.0.chains().entry((tenant, trail)).or_insert_with(|| Arc::new(Mutex::new(fresh)))))
     }
 }
@@ -307,6 +311,9 @@ impl Tail for ChainTail {
         let Some((before, made)) = self.before.take() else { return };
         let mut chain = lock(&self.chain);
         if stored {
+            if chain.stored.seq == chain.covered {
+                chain.uncovered_since = made.time;
+            }
             chain.stored = made;
             self.written.store(made.seq, Ordering::Release);
         } else {

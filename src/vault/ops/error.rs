@@ -1,9 +1,11 @@
 //! What an operation can fail with, one variant for each thing a caller can do about it.
 
+use std::io::ErrorKind;
+
 use crate::{
     domain::{NameError, ShredId, TokenId, limits::Limit, policy::PolicyError},
     vault::{
-        audit::AuditError,
+        audit::{AuditError, tlog::LogError},
         keys::{KeysError, LendError},
         store::StoreError,
     },
@@ -60,8 +62,8 @@ pub enum VaultError {
     /// The disk is full; nothing was done.
     #[error("disk full")]
     DiskFull,
-    /// A disk failed, of the store, its mirror or custody: whether it was done is known after the next start. The text is for
-    /// the log alone.
+    /// A disk failed, of the store, its mirror, its log or custody: whether it was done is known after the next start. The text
+    /// is for the log alone.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// One operation of a batch failed and nothing was done.
@@ -184,9 +186,10 @@ pub enum BodyError {
 impl From<StoreError> for VaultError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Conflict(_) | StoreError::Closed => Self::Busy,
+            // Worth another try: another writer was faster, or the queue is full.
+            StoreError::Busy | StoreError::Conflict(_) => Self::Busy,
             StoreError::DiskFull => Self::DiskFull,
-            StoreError::Io(_) => Self::Unavailable(error.to_string()),
+            StoreError::Closed | StoreError::Io(_) => Self::Unavailable(error.to_string()),
             StoreError::Damaged(_) | StoreError::Invalid(_) => Self::Internal(error.to_string()),
         }
     }
@@ -219,7 +222,9 @@ impl From<AuditError> for VaultError {
         match error {
             AuditError::Store(error) => error.into(),
             AuditError::Keys(error) => error.into(),
-            AuditError::Lend(LendError::Missing) => Self::Busy,
+            AuditError::Lend(LendError::Missing) | AuditError::Log(LogError::Busy) => Self::Busy,
+            AuditError::Log(LogError::Io(full)) if matches!(full.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Self::DiskFull,
+            AuditError::Log(LogError::Io(_) | LogError::Closed) => Self::Unavailable(error.to_string()),
             AuditError::Lend(_)
             | AuditError::Entry(_)
             | AuditError::Open(_)

@@ -125,3 +125,14 @@ fn a_journal_of_other_leaves_is_refused_and_makes_no_log() {
         assert_eq!(bytes(&kept.log()), before, "a refused rebuild changes nothing");
     }
 }
+
+#[test]
+fn disk_space_is_taken_ahead_and_kept_over_a_start() {
+    use std::os::unix::fs::MetadataExt as _;
+    let kept = Kept::new(3);
+    for _ in 0..2 {
+        let file = fs::metadata(kept.journal()).unwrap();
+        assert!(file.len() < 1_000 && file.blocks() * 512 >= AHEAD_BYTES / 2, "{} bytes in {} blocks", file.len(), file.blocks());
+        drop(kept.open().unwrap());
+    }
+}

@@ -220,7 +220,7 @@ fn a_leaf_over_the_limit_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_log_that_could_not_write_takes_no_more_until_it_is_opened_again() {
+fn a_log_that_could_not_write_takes_no_more_until_it_is_opened_anew() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("log");
     let mut log = open(&dir).unwrap();
@@ -229,9 +229,68 @@ fn a_log_that_could_not_write_takes_no_more_until_it_is_opened_again() {
     fs::create_dir_all(path.join("tile/0/000.p/3/x")).unwrap();
     assert!(matches!(log.append(&[b"c"]).unwrap_err(), LogError::Io(_)));
     assert!(matches!(log.append(&[b"c"]).unwrap_err(), LogError::Closed));
-    assert_eq!(log.head().size, 2);
+    assert!(log.has_failed() && log.reopen().is_err(), "the disk is as it was");
+    assert!(matches!(log.append(&[b"c"]).unwrap_err(), LogError::Closed));
+    assert_eq!((log.head().size, log.proof(1).unwrap().unwrap().index), (2, 1), "what was there is read");
     fs::remove_dir_all(path.join("tile/0/000.p/3")).unwrap();
-    let mut log = open(&dir).unwrap();
+    log.reopen().unwrap();
+    assert!(!log.has_failed());
     grow(&mut log, 4);
     assert_eq!(log.head().root, root_of(4));
+    drop(log);
+    let mut log = open(&dir).unwrap();
+    grow(&mut log, 5);
+    assert_eq!(log.head().root, root_of(5));
+}
+
+/// Puts a directory where the append after `size` leaves begins a file; `None` if it writes no such file.
+fn obstruct(log: &Path, size: u64, file: &str) -> Option<PathBuf> {
+    let (full, partial) = (size >> 8, size % 256 + 1);
+    let tile = match file {
+        "entries" => Some(Tile { level: None, index: full, width: u16::try_from(partial).unwrap() }),
+        "tile" => Some(Tile { level: Some(0), index: full, width: u16::try_from(partial).unwrap() }),
+        "tile above" if partial == 256 => Some(Tile { level: Some(1), index: 0, width: u16::try_from(full + 1).unwrap() }),
+        "tile above" => return None,
+        _ => None,
+    };
+    let path = log.join(tile.map_or("checkpoint".into(), |tile| tile.path()));
+    let obstacle = path.with_file_name(format!(".{}.new", path.file_name().unwrap().to_str().unwrap()));
+    fs::create_dir_all(&obstacle).unwrap();
+    Some(obstacle)
+}
+
+#[test]
+fn an_append_that_failed_at_any_file_is_there_once_after_it_is_tried_again() {
+    for size in [0, 1, 254, 255, 256] {
+        for file in ["entries", "tile", "tile above", "checkpoint", "journal"] {
+            let dir = TempDir::new().unwrap();
+            let (path, journal) = (dir.path().join("log"), dir.path().join("journal"));
+            let mut log = Log::open_with_journal(&path, &journal, signer(), None).unwrap();
+            let leaves: Vec<Vec<u8>> = (0..size).map(leaf).collect();
+            log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            let before = log.checkpoint().to_owned();
+            let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let obstacle = if file == "journal" {
+                log.journal.as_mut().unwrap().swap_file(&mut full);
+                None
+            } else {
+                let Some(obstacle) = obstruct(&path, size, file) else { continue };
+                Some(obstacle)
+            };
+            assert!(matches!(log.append_missing(&[&leaf(size)]), Err(LogError::Io(_))), "{size} {file}");
+            assert_eq!((log.head().size, log.checkpoint()), (size, before.as_str()), "what was not promised is not shown");
+            match obstacle {
+                Some(obstacle) => fs::remove_dir_all(obstacle).unwrap(),
+                None => log.journal.as_mut().unwrap().swap_file(&mut full),
+            }
+            log.reopen().unwrap();
+            assert_eq!(log.append_missing(&[&leaf(size)]).unwrap(), [size], "{size} {file}");
+            grow(&mut log, size + 3);
+            assert_eq!(log.head().root, root_of(size + 3));
+            drop(log);
+            verify_log(&path, &signer().verifier(), &[&before], &[]).unwrap();
+            let log = Log::open_with_journal(&path, &journal, signer(), None).unwrap();
+            assert_eq!(log.head().size, size + 3);
+        }
+    }
 }
