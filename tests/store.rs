@@ -14,6 +14,8 @@ use lethe::{
 
 #[path = "store/crash.rs"]
 mod crash;
+#[path = "store/disk.rs"]
+mod disk;
 #[path = "store/disk_full.rs"]
 mod disk_full;
 #[path = "shared/privilege.rs"]

@@ -31,7 +31,10 @@ use crate::{
         crypto::{Suite, random},
         keys::{Custody, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
         ops::{Vault, VaultError, VaultOptions, VaultParts},
-        store::embedded::{Embedded, EmbeddedOptions, OpenError},
+        store::{
+            StoreError,
+            embedded::{Embedded, EmbeddedOptions, OpenError},
+        },
     },
 };
 
@@ -69,7 +72,7 @@ pub enum RoomError {
     #[error("{0}")]
     Audit(#[from] AuditError),
     /// The key forest: custody and the control store do not belong together.
-    #[error("{0}")]
+    #[error("{}", told_of_keys(.0))]
     Keys(#[from] KeysError),
     /// The signing key.
     #[error("signing key: {0}")]
@@ -82,9 +85,23 @@ pub enum RoomError {
     DemoKeys(&'static str),
 }
 
+/// What a start says that finds no room for what it must write: its numbers, what a crash left to do.
+const DISK_FULL: &str =
+    "disk-full: the disk of the store or of its mirror is full and the reserve is spent; free space on it, then start again";
+
 /// What the operator is told: here, unlike over HTTP, the text of a fault of the service's own.
 fn told(error: &VaultError) -> String {
-    if let VaultError::Internal(text) | VaultError::Unavailable(text) = error { text.clone() } else { error.to_string() }
+    if let VaultError::Internal(text) | VaultError::Unavailable(text) = error {
+        text.clone()
+    } else if let VaultError::DiskFull = error {
+        DISK_FULL.to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+fn told_of_keys(error: &KeysError) -> String {
+    if let KeysError::Store(StoreError::DiskFull) = error { DISK_FULL.to_owned() } else { error.to_string() }
 }
 
 /// An open store.

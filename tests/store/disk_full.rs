@@ -3,8 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,44 +13,12 @@ use lethe::vault::store::{
     embedded::{Embedded, EmbeddedOptions, Health},
 };
 use rustix::thread::CapabilitySet;
-use tempfile::TempDir;
 
-use super::{MIB, commit, create, open, options, privilege, put};
-
-/// A file system of its own, taken down with the test.
-struct Disk {
-    dir: TempDir,
-}
-
-impl Disk {
-    fn of(bytes: u64) -> Self {
-        let disk = Self { dir: TempDir::new().unwrap() };
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(disk.dir.path()).output().unwrap();
-        assert!(mounted.status.success(), "this test must be able to mount a tmpfs: {}", String::from_utf8_lossy(&mounted.stderr));
-        disk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a failed test may still hold files open.
-        drop(Command::new("umount").arg("-l").arg(self.dir.path()).status());
-    }
-}
-
-/// Takes all the space that is left but `leave` bytes.
-fn fill(path: &Path, leave: u64) {
-    let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
-    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(leave);
-    let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    let len = file.metadata().unwrap().len();
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, bytes).unwrap();
-}
+use super::{
+    MIB, commit, create,
+    disk::{Disk, fill},
+    open, options, privilege, put,
+};
 
 /// Rows that were answered, by number.
 struct Written {
@@ -117,7 +84,7 @@ async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_bac
     fs::write(&ballast, vec![1; 48 * 1024 * 1024]).unwrap();
     assert!(written.until_full(Urgency::Normal).await > 50);
     assert_eq!(written.store.health(), Health::EssentialOnly);
-    assert!(written.store.takes_commits(), "ready while the reserve lasts");
+    assert_eq!(written.store.takes_commits(), Ok(()), "ready while the reserve lasts");
     assert!(!reserve.exists());
     written.verify().await;
     // Phase one: the reserve is in use. Deletes, shreds and audited reads write, ordinary commits do not.
@@ -130,7 +97,7 @@ async fn essential_commits_go_on_in_the_reserve_and_all_resume_when_space_is_bac
     // Phase two: it is spent.
     assert_eq!(written.write(Space::Records, Urgency::Essential).await, Err(StoreError::DiskFull));
     assert_eq!(written.store.health(), Health::Full);
-    assert!(!written.store.takes_commits(), "not ready once the reserve is spent");
+    assert_eq!(written.store.takes_commits(), Err(StoreError::DiskFull), "not ready once the reserve is spent");
     written.verify().await;
     // A restart on the full disk loses nothing either.
     let mut written = written.reopened(&options).await;
@@ -181,13 +148,13 @@ async fn a_disk_that_a_stranger_fills_at_once_loses_nothing_and_needs_no_restart
     assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
     assert_eq!(*told.lock().unwrap(), [false]);
     assert_eq!(written.store.health(), Health::Full);
-    assert!(!written.store.takes_commits(), "not ready once the reserve is spent");
+    assert_eq!(written.store.takes_commits(), Err(StoreError::DiskFull), "not ready once the reserve is spent");
     // With the reserve's space the databases are opened anew, and what is essential goes on.
     assert_eq!(written.write(Space::Records, Urgency::Normal).await, Err(StoreError::DiskFull));
     written.write(Space::Records, Urgency::Essential).await.unwrap();
     written.write(Space::Control, Urgency::Essential).await.unwrap();
     assert_eq!(written.store.health(), Health::EssentialOnly);
-    assert!(written.store.takes_commits(), "ready while the reserve lasts");
+    assert_eq!(written.store.takes_commits(), Ok(()), "ready while the reserve lasts");
     assert_eq!(written.store.get(Space::Records, &[0xff, 0]).await, Ok(None));
     written.verify().await;
     fs::remove_file(&file).unwrap();
@@ -219,10 +186,20 @@ async fn a_full_mirror_refuses_control_commits_and_keeps_room_for_essential_ones
     for _ in 0..50 {
         written.write(Space::Control, Urgency::Essential).await.unwrap();
     }
+    assert_eq!((written.store.health(), written.store.takes_commits()), (Health::EssentialOnly, Ok(())), "ready while the reserve lasts");
     while written.write(Space::Control, Urgency::Essential).await.is_ok() {}
     assert_eq!(written.write(Space::Control, Urgency::Essential).await, Err(StoreError::DiskFull));
+    assert_eq!(written.store.takes_commits(), Err(StoreError::DiskFull), "not ready once the mirror's reserve is spent");
     written.write(Space::Records, Urgency::Normal).await.unwrap();
     fs::remove_file(mirror.path("ballast")).unwrap();
+    // Nobody who asks whether it is ready sends a change first.
+    let waits = async {
+        while written.store.takes_commits().is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(30), waits).await, Ok(()));
+    assert_eq!(written.store.health(), Health::Ok);
     written.write(Space::Control, Urgency::Normal).await.unwrap();
     assert_eq!(written.store.sync_mirror().await, Ok(()));
     written.reopened(&options).await;

@@ -209,8 +209,12 @@ pub trait Store: Send + Sync + 'static {
     /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
 
-    /// Whether it takes commits at all: not once the reserve of a full disk is spent, or after a write failed.
-    fn takes_commits(&self) -> bool {
-        true
+    /// Whether it takes what a server must be able to write: not once the reserve of a full disk is spent, its own
+    /// ([`StoreError::DiskFull`]) or the mirror's, or after a write failed ([`StoreError::Closed`]).
+    fn takes_commits(&self) -> Result<(), StoreError> {
+        Ok(())
     }
+
+    /// Sets the gauges that are looked at rather than counted.
+    fn observe(&self) {}
 }

@@ -21,6 +21,7 @@ use crate::domain::Clock;
 
 use super::{
     super::{Committed, Database, StoreError, Urgency},
+    error::is_disk_full,
     group::{Group, Joined, Pair, Submission},
     mirror::{Delta, Mirror, ReplaceError, State},
     open,
@@ -74,6 +75,7 @@ pub(super) struct Committer {
     held: Option<Request>,
     unsynced_since: Option<Duration>,
     mirror_limit: u64,
+    mirror_health: Health,
     condition: Condition,
 }
 
@@ -108,6 +110,7 @@ impl Committer {
             held: None,
             unsynced_since: None,
             mirror_limit,
+            mirror_health: Health::Ok,
             condition,
         }
     }
@@ -273,7 +276,7 @@ impl Committer {
         if self.condition != Condition::Running {
             return;
         }
-        let full = matches!(error, StoreError::Io(text) if text.contains("No space left on device") && !text.starts_with("mirror"));
+        let full = matches!(error, StoreError::Io(text) if is_disk_full(text) && !text.starts_with("mirror"));
         tracing::error!(%error, full, "store: a write failed; no more commits");
         if full {
             self.condition = Condition::Stalled;
@@ -312,8 +315,13 @@ impl Committer {
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "store: reserve"),
         }
+        let ahead = self.options.mirror_ahead_bytes;
+        match self.mirror.look(ahead) {
+            Ok(health) => self.mirror_health = health,
+            Err(error) => tracing::warn!(%error, "store: the mirror's disk"),
+        }
         match self.condition {
-            Condition::Running => self.shared.counters.looked(self.reserve.health(), self.reserve.free()),
+            Condition::Running => self.shared.counters.looked(self.reserve.health().max(self.mirror_health), self.reserve.free()),
             Condition::Stalled => self.shared.counters.looked(Health::Full, self.reserve.free()),
             Condition::Closed => {}
         }

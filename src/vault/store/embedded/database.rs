@@ -14,7 +14,7 @@ use rocksdb::{
 
 use super::{
     super::{Database, Row, Space, StoreError, Write},
-    error::OpenError,
+    error::{OpenError, is_disk_full},
     options::EmbeddedOptions,
 };
 
@@ -119,8 +119,10 @@ impl Rocks {
         }
         let families = [OWN].into_iter().chain(which.spaces().map(family));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(options, cache)));
-        let db =
-            DB::open_cf_descriptors(&settings(which, options, create), path, families).map_err(|error| damaged(error.into_string()))?;
+        let db = DB::open_cf_descriptors(&settings(which, options, create), path, families).map_err(|error| {
+            let text = error.into_string();
+            if is_disk_full(&text) { OpenError::DiskFull(path.display().to_string()) } else { damaged(text) }
+        })?;
         Ok(Self { db, which })
     }
 

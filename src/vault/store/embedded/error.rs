@@ -1,6 +1,6 @@
 //! Why a store was not opened. Each reason has a name of its own, which operators look up.
 
-use std::path::PathBuf;
+use std::{io::ErrorKind, path::PathBuf};
 
 /// Why a store was not opened, created or rebuilt. Messages begin with the [name](OpenError::name).
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,9 @@ pub enum OpenError {
         /// What the engine says: file, place, reason.
         detail: String,
     },
+    /// There is no room for what opening must write.
+    #[error("disk-full: {0}: the disk is full; free space, then start again")]
+    DiskFull(String),
     /// The operating system refused.
     #[error("store-io: {place}: {source}")]
     Io {
@@ -115,6 +118,7 @@ impl OpenError {
                 b"control" => "control-damaged",
                 _ => "data-damaged",
             },
+            Self::DiskFull(_) => "disk-full",
             Self::Io { .. } => "store-io",
         }
     }
@@ -122,5 +126,13 @@ impl OpenError {
 
 /// Names the place in an I/O error.
 pub(super) fn at(place: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> OpenError {
-    move |source| OpenError::Io { place: place.to_string(), source }
+    move |source| match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::DiskFull(place.to_string()),
+        _ => OpenError::Io { place: place.to_string(), source },
+    }
+}
+
+/// Whether the engine's text of an error tells of a full disk.
+pub(super) fn is_disk_full(text: &str) -> bool {
+    text.contains("No space left on device")
 }

@@ -256,8 +256,16 @@ impl Store for Embedded {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    fn takes_commits(&self) -> bool {
-        matches!(self.health(), Health::Ok | Health::EssentialOnly)
+    fn takes_commits(&self) -> Result<(), StoreError> {
+        match self.health() {
+            Health::Ok | Health::EssentialOnly => Ok(()),
+            Health::Full => Err(StoreError::DiskFull),
+            Health::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    fn observe(&self) {
+        self.shared.counters.observe();
     }
 
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {

@@ -23,15 +23,15 @@ const SLACK_BYTES: u64 = 2 * 1024 * 1024;
 /// A commit of this size fits in every state that takes commits.
 const COMMIT_BYTES: u64 = 512 * 1024;
 
-/// What a store can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a store can do: the worse of what its own disk and its mirror's allow, the latter for control commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Health {
     /// Everything.
     Ok = 0,
-    /// The disk is full and the reserve is in use: essential commits only.
+    /// A disk is full and its reserve is in use: essential commits only.
     EssentialOnly = 1,
-    /// The reserve is spent: no commits until space is freed.
+    /// A reserve is spent: no commits until space is freed.
     Full = 2,
     /// A write failed, or the store was closed: no commits until the next start.
     Closed = 3,

@@ -106,7 +106,14 @@ impl Counters {
         self.groups.fetch_add(1, Relaxed);
         self.largest_group.fetch_max(commits as u64, Relaxed);
         metrics::histogram!("lethe_store_group_size").record(commits as f64);
+    }
+
+    /// Sets the gauges from what they stand for.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats; counts stay far below 2^52, a rounded byte count will do")]
+    pub(super) fn observe(&self) {
         metrics::gauge!("lethe_store_queue_depth").set(self.queue_depth.load(Relaxed) as f64);
+        metrics::gauge!("lethe_store_health").set(f64::from(self.health.load(Relaxed)));
+        metrics::gauge!("lethe_store_free_bytes").set(self.free_bytes.load(Relaxed) as f64);
     }
 
     pub(super) fn synced(&self, what: &'static str, took: Duration) {
@@ -121,17 +128,13 @@ impl Counters {
         metrics::counter!("lethe_store_reads_total", "path" => path).increment(1);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floats; a rounded byte count will do")]
     pub(super) fn looked(&self, health: Health, free_bytes: u64) {
         self.health.store(health as u8, Relaxed);
         self.free_bytes.store(free_bytes, Relaxed);
-        metrics::gauge!("lethe_store_health").set(f64::from(health as u8));
-        metrics::gauge!("lethe_store_free_bytes").set(free_bytes as f64);
     }
 
     pub(super) fn close(&self) {
         self.health.store(Health::Closed as u8, Relaxed);
-        metrics::gauge!("lethe_store_health").set(f64::from(Health::Closed as u8));
     }
 
     pub(super) fn health(&self) -> Health {
@@ -152,5 +155,29 @@ impl Counters {
             pool_reads: self.pool_reads.load(Relaxed),
             free_bytes: self.free_bytes.load(Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_seen_although_nothing_is_written() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let counters = Counters::default();
+            counters.looked(Health::Full, 5);
+            counters.queued();
+            counters.queued();
+            counters.observe();
+            for line in ["lethe_store_queue_depth 2", "lethe_store_health 2", "lethe_store_free_bytes 5"] {
+                assert!(handle.render().lines().any(|told| told == line), "{line}: {}", handle.render());
+            }
+            counters.unqueued();
+            counters.observe();
+            assert!(handle.render().lines().any(|told| told == "lethe_store_queue_depth 1"));
+        });
     }
 }

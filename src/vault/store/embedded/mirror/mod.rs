@@ -29,6 +29,7 @@ use super::{
     lock::DirLock,
     open::move_aside,
     options::sync_dir,
+    reserve::Health,
 };
 
 pub(super) mod frame;
@@ -41,6 +42,8 @@ pub(super) use frame::Digest;
 /// The format of the log.
 const FORMAT: u32 = 1;
 const ROWS_LEN: usize = 1024 * 1024;
+/// A delta of this size fits in every state that takes control commits: the pages of a shred and its rows.
+const DELTA_LEN: usize = 256 * 1024;
 
 /// Where a control store stands: how many batches, and the digest of the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +204,18 @@ impl Mirror {
             }
         }
         Err(io::ErrorKind::StorageFull.into())
+    }
+
+    /// What the mirror's disk has room for; takes the reserve of `ahead` bytes again where there is space.
+    pub(super) fn look(&mut self, ahead: u64) -> io::Result<Health> {
+        for (keep, health) in [(ahead, Health::Ok), (0, Health::EssentialOnly)] {
+            match self.allocate(DELTA_LEN, keep, ahead) {
+                Ok(()) => return Ok(health),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Health::Full)
     }
 
     /// Appends the changes of the next control batch and syncs them. After an error the mirror must be opened anew.
