@@ -48,6 +48,30 @@ fn collect(dir: &Path, sources: &mut Vec<std::path::PathBuf>) {
     }
 }
 
+/// The list of issue 2, part 8.
+#[test]
+fn each_thing_an_operator_was_promised_to_see_has_its_metric() {
+    let promised: [(&str, &[&str]); 12] = [
+        ("requests", &["lethe_http_requests_total"]),
+        ("latencies", &["lethe_http_request_seconds"]),
+        ("commits and group size", &["lethe_store_commits_total", "lethe_store_group_size"]),
+        ("fsync time", &["lethe_store_fsync_seconds"]),
+        ("epochs", &["lethe_epoch", "lethe_epochs_total"]),
+        ("shred time", &["lethe_shred_seconds"]),
+        ("pages", &["lethe_epoch_page_bytes_total"]),
+        ("key cache", &["lethe_keys_cached"]),
+        ("audit lag", &["lethe_audit_lag_seconds", "lethe_audit_lag_entries"]),
+        ("queue depth", &["lethe_store_queue_depth"]),
+        ("oldest pending shred", &["lethe_shred_oldest_pending_seconds", "lethe_shreds_pending"]),
+        ("reads that no trail tells of", &["lethe_metrics_unrecorded_total"]),
+    ];
+    for (what, names) in promised {
+        for name in names {
+            assert!(METRICS.iter().any(|metric| metric.name == *name), "{what}: {name} is not in telemetry::METRICS");
+        }
+    }
+}
+
 #[test]
 fn counters_and_histograms_with_known_labels_start_at_zero() {
     let rendered = metrics_handle().render();

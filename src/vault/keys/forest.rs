@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) old: Option<Place>,
     pub(super) cache: Cache,
     pub(super) trees: HashMap<TenantNo, Shape>,
+    /// Why custody did not take part in the last epoch that was tried.
+    pub(super) custody_failure: Option<CustodyError>,
 }
 
 /// Where a walk ends.
@@ -250,6 +252,23 @@ impl Forest {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.0.present().epoch
+    }
+
+    /// Whether it can do its work: no epoch was cut short, and custody took part in the last one that was tried.
+    ///
+    /// # Errors
+    /// [`KeysError::Restart`], [`KeysError::Custody`].
+    pub fn ready(&self) -> Result<(), KeysError> {
+        self.0.whole()?;
+        self.0.state().custody_failure.clone().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// A tenant's unit tree; `None` if it was never made.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`], [`KeysError::Damaged`].
+    pub async fn tree(&self, tenant: TenantNo) -> Result<Option<TreeRow>, KeysError> {
+        Ok(self.0.shape(tenant).await?.map(|shape| TreeRow { tree: shape.tree, height: shape.height }))
     }
 
     /// Wipes keys that were loaded too long ago; answers how many.

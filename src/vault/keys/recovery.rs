@@ -196,7 +196,7 @@ impl Inner {
             leases: Leases::default(),
             gate: tokio::sync::Mutex::new(()),
             pages: tokio::sync::RwLock::new(()),
-            state: Mutex::new(State { ptr, tops, top, next: None, old: None, cache, trees: HashMap::new() }),
+            state: Mutex::new(State { ptr, tops, top, next: None, old: None, cache, trees: HashMap::new(), custody_failure: None }),
             broken: AtomicBool::new(false),
         })
     }

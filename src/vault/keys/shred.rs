@@ -161,6 +161,21 @@ impl Inner {
     /// One epoch, from the present root to the next. The caller holds the gate.
     pub(super) async fn epoch(
         &self,
+        gate: &MutexGate<'_>,
+        work: Work,
+        extra: impl FnOnce(&EpochRecord) -> Extra + Send,
+    ) -> Result<EpochReport, KeysError> {
+        let done = self.steps(gate, work, extra).await;
+        match &done {
+            Ok(_) => self.state().custody_failure = None,
+            Err(KeysError::Custody(failure)) => self.state().custody_failure = Some(failure.clone()),
+            Err(_) => {}
+        }
+        done
+    }
+
+    async fn steps(
+        &self,
         _gate: &MutexGate<'_>,
         work: Work,
         extra: impl FnOnce(&EpochRecord) -> Extra + Send,

@@ -12,7 +12,7 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, Epoch, PrincipalId, ShredId, TenantNo},
+    domain::{CollectionNo, Epoch, PrincipalId, ShredId, TenantNo, Timestamp},
     vault::{
         audit::{
             Action, Audit, Trail,
@@ -45,6 +45,7 @@ impl Vault {
             urgency: Urgency::Essential,
         };
         self.commit(Trail::Control, done, Vec::new()).await?;
+        metrics::histogram!("lethe_shred_seconds").record(self.inner.clock.now().since(Timestamp(row.ordered_at)).as_secs_f64());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What the door asks of the vault about itself.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{Caller, Vault, VaultError, plan::entry};
 use crate::{
@@ -10,24 +10,44 @@ use crate::{
 };
 
 impl Vault {
-    /// Whether the caller may read the store's metrics; recorded.
+    /// Whether the caller may read the store's metrics; recorded. They tell nothing of anybody, and are wanted most when
+    /// nothing can be written: an entry that cannot be made is counted, and the next one says how many are missing.
     ///
     /// # Errors
     /// [`VaultError::Forbidden`] for everyone but the operator.
     pub async fn permit_metrics(&self, caller: &Caller) -> Result<(), VaultError> {
         let system = self.permit_system::<MetricsRead>(caller).await?;
-        let read = entry(caller, &system, Action::MetricsRead, CollectionNo::TENANT, Target::default());
-        self.read_receipt(&system, read).await.map(drop)
+        let missing = self.inner.metrics_unrecorded.swap(0, Ordering::AcqRel);
+        let target = Target { count: (missing > 0).then_some(missing), ..Target::default() };
+        let read = entry(caller, &system, Action::MetricsRead, CollectionNo::TENANT, target);
+        if let Err(error) = self.read_receipt(&system, read).await {
+            self.inner.metrics_unrecorded.fetch_add(missing.saturating_add(1), Ordering::AcqRel);
+            metrics::counter!("lethe_metrics_unrecorded_total").increment(1);
+            tracing::warn!(%error, "metrics are read without an entry in the trail");
+        }
+        Ok(())
     }
 
-    /// Sets the gauges that are looked at rather than counted.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn observe(&self) -> Result<(), VaultError> {
+    /// Sets the gauges that are looked at rather than counted; one that cannot be read stays as it was.
+    pub async fn observe(&self) {
         let float = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+        self.inner.store.observe();
         metrics::gauge!("lethe_keys_cached").set(float(self.inner.forest.cached_keys() as u64));
         metrics::gauge!("lethe_epoch").set(float(self.inner.forest.epoch().0));
+        let lag = self.inner.audit.lag();
+        metrics::gauge!("lethe_audit_lag_seconds").set(lag.age.as_secs_f64());
+        metrics::gauge!("lethe_audit_lag_entries").set(float(lag.entries));
+        match self.oldest_pending().await {
+            Ok((pending, oldest)) => {
+                metrics::gauge!("lethe_shreds_pending").set(float(pending));
+                metrics::gauge!("lethe_shred_oldest_pending_seconds").set(oldest.as_secs_f64());
+            }
+            Err(error) => tracing::warn!(%error, "pending shreds cannot be counted"),
+        }
+    }
+
+    /// How many orders are not certified yet, and the age of the oldest.
+    async fn oldest_pending(&self) -> Result<(u64, Duration), VaultError> {
         let pending = self.unfinished().await?;
         let mut oldest = Duration::ZERO;
         for id in &pending {
@@ -35,18 +55,19 @@ impl Vault {
                 oldest = oldest.max(self.inner.clock.now().since(Timestamp(row.ordered_at)));
             }
         }
-        metrics::gauge!("lethe_shreds_pending").set(float(pending.len() as u64));
-        metrics::gauge!("lethe_shred_oldest_pending_seconds").set(oldest.as_secs_f64());
-        Ok(())
+        Ok((pending.len() as u64, oldest))
     }
 
-    /// Whether the store takes commits and the log can be read.
+    /// Whether every part can do its work: the store and the mirror take commits, the forest and custody can shred, the log
+    /// takes certificates. What failed for want of space, and what failed in custody or the log, is tried again meanwhile.
     ///
     /// # Errors
     /// Whatever stands in the way.
     pub async fn ready(&self) -> Result<(), VaultError> {
-        if !self.inner.store.takes_commits() {
-            return Err(VaultError::DiskFull);
+        self.inner.store.takes_commits()?;
+        self.inner.forest.ready()?;
+        if !self.inner.audit.is_log_whole() {
+            return Err(VaultError::Unavailable("the log did not take what was brought to it last".into()));
         }
         self.checkpoint().await.map(drop)
     }

@@ -117,6 +117,8 @@ struct Inner {
     shredder: shredder::Queue,
     /// Told when there are bytes to reclaim.
     reclaim: tokio::sync::Notify,
+    /// Reads of the metrics that could not be recorded and that no entry tells of yet.
+    metrics_unrecorded: std::sync::atomic::AtomicU32,
     tasks: tokio_util::task::TaskTracker,
 }
 

@@ -183,7 +183,6 @@ impl Vault {
     /// Carries out orders, whatever step each has reached. Returns those that could not be: one that cannot be prepared or
     /// certified holds up no other.
     pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Result<Vec<ShredId>, VaultError> {
-        let started = self.inner.clock.monotonic();
         let mut left = Vec::new();
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
@@ -207,8 +206,6 @@ impl Vault {
             }
             self.inner.shredder.tell();
         }
-        let took = self.inner.clock.monotonic().saturating_sub(started);
-        metrics::histogram!("lethe_shred_seconds").record(took.as_secs_f64());
         self.inner.reclaim.notify_one();
         Ok(left)
     }

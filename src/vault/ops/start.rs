@@ -128,7 +128,22 @@ impl Vault {
         let reclaim = tokio::sync::Notify::new();
         let directory = Directory::new();
         let brake = Brake::default();
-        let inner = Inner { store_id, store, forest, audit, brake, signer, clock, options, directory, shredder, reclaim, tasks };
+        let metrics_unrecorded = std::sync::atomic::AtomicU32::default();
+        let inner = Inner {
+            store_id,
+            store,
+            forest,
+            audit,
+            brake,
+            signer,
+            clock,
+            options,
+            directory,
+            shredder,
+            reclaim,
+            metrics_unrecorded,
+            tasks,
+        };
         let vault = Self { inner: Arc::new(inner) };
         vault.inner.shredder.attach(&vault);
         Ok((vault, orders, lost))
