@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lethe::{
-    domain::ShredUnit,
+    domain::{ShredUnit, TenantNo},
     vault::store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
 };
 
@@ -94,5 +94,30 @@ async fn rows_that_belong_to_nothing_are_found() {
     assert!(told.iter().any(|told| told.contains("leads to no record")), "{told:?}");
     assert!(told.iter().any(|told| told.contains("no record refers to it")), "{told:?}");
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_key_tree_is_found_and_none_is_made() {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("c", "1"), Some("1"), b"v").await.unwrap();
+    set(&open, Space::Control, &schema::tree(TenantNo(1)), None).await;
+    open.close().await;
+    // Nothing of the tree is in memory after a start.
+    let open = place.open().await;
+    let all = async || {
+        let mut found = Vec::new();
+        for space in [Space::Control, Space::ControlAudit, Space::Records, Space::Blobs, Space::Index, Space::DataAudit] {
+            found.push(rows(&open, space).await);
+        }
+        found
+    };
+    let before = all().await;
+    let report = open.vault.check().await.unwrap();
+    assert!(report.findings.iter().any(|told| told.starts_with("tenant 1: ")), "{:?}", report.findings);
+    assert!(all().await == before, "the check has changed the store");
     open.close().await;
 }
