@@ -1,8 +1,9 @@
-// Put before the C library with LD_PRELOAD. Two uses, by environment variables:
+// Put before the C library with LD_PRELOAD. Its uses, by environment variables:
 //
-// LETHE_FAULTS=FILE     while FILE exists, its lines "CALL PREFIX" make CALL (sync or write) fail with EIO on files
-//                       below PREFIX. The file is looked for at every call. A line "swallow PREFIX" lets syncs of files
-//                       below PREFIX succeed without leaving anything behind: as if the call were missing.
+// LETHE_FAULTS=FILE     while FILE exists, its lines "CALL PREFIX" make CALL (sync, write, rename or read) fail with EIO on
+//                       files below PREFIX; "CALL+N PREFIX" lets N of them pass first. A line "swallow PREFIX" lets syncs of
+//                       files below PREFIX succeed without leaving anything behind: as if the call were missing. The file is
+//                       looked for at every call.
 // LETHE_KILL_AT=N       the N-th call that changes files below LETHE_KILL_BELOW kills the process before it is made.
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
 // LETHE_SYNCED=FILE     a line "INODE LENGTH" is appended to FILE after each successful sync of a file: what a power cut
@@ -50,7 +51,11 @@ static int fails(const char *call, const char *path) {
         char *prefix = strchr(line, ' ');
         if (!prefix) continue;
         *prefix++ = 0;
-        if (!strcmp(line, call) && below(path, prefix)) return 1;
+        char *pass = strchr(line, '+');
+        if (pass) *pass++ = 0;
+        if (strcmp(line, call) || !below(path, prefix)) continue;
+        static atomic_long passed;
+        if (!pass || atomic_fetch_add(&passed, 1) >= atol(pass)) return 1;
     }
     return 0;
 }
@@ -148,6 +153,22 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     if (fd > 2 && enter("write", fd)) return -1;
     return written(fd, syscall(SYS_writev, fd, parts, count));
 }
+
+// Reads change nothing, so they are no steps.
+static int unreadable(int fd) {
+    char path[4096];
+    if (!getenv("LETHE_FAULTS") || path_of(fd, path, sizeof path) || !fails("read", path)) return 0;
+    errno = EIO;
+    return 1;
+}
+
+ssize_t read(int fd, void *bytes, size_t len) { return unreadable(fd) ? -1 : syscall(SYS_read, fd, bytes, len); }
+
+ssize_t pread64(int fd, void *bytes, size_t len, off64_t at) {
+    return unreadable(fd) ? -1 : syscall(SYS_pread64, fd, bytes, len, at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t len, off_t at) { return pread64(fd, bytes, len, at); }
 
 int rename(const char *from, const char *to) {
     step(to);

@@ -45,14 +45,20 @@ impl Served {
 impl Site {
     /// A store of two components of custody, with a tenant and a collection.
     pub(crate) async fn make() -> Self {
+        Self::make_in(&std::env::temp_dir(), "[store]\nreserve_len_bytes = 1048576\n").await
+    }
+
+    /// The same below a directory, with these settings.
+    pub(crate) async fn make_in(parent: &Path, more: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         let site = Self { dir, client };
         let (store, a, b) = (site.text("store"), site.text("a"), site.text("b"));
         site.ok(&["init", "--dir", &store, "--custody", &a, "--custody", &b]);
         let mut settings = fs::read_to_string(site.path("store/lethe.toml")).unwrap();
-        settings.push_str("\n[store]\nreserve_len_bytes = 1048576\n");
+        settings.push('\n');
+        settings.push_str(more);
         fs::write(site.path("store/lethe.toml"), settings).unwrap();
         let served = site.serve(|_| ());
         let made = site.send(&served, Method::POST, "/v1/tenants", &site.operator(), r#"{"tenant": "acme"}"#).await;
@@ -139,6 +145,24 @@ impl Site {
         }
     }
 
+    /// Orders a person's shred and waits for it at most so long.
+    pub(crate) async fn shred(&self, served: &Served, subject: &str, wait_secs: u32) -> (StatusCode, String) {
+        let order = format!(r#"{{"scope": "subject", "subjects": ["{subject}"]}}"#);
+        let request = self.client.post(format!("{}/v1/tenants/acme/shreds", served.url)).bearer_auth(self.owner());
+        let request = request.header("prefer", format!("wait={wait_secs}")).header("content-type", "application/json").body(order);
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    /// Shreds a person and waits for the certificate, which must be in the log.
+    pub(crate) async fn shredded(&self, served: &Served, subject: &str) {
+        let (status, told) = self.shred(served, subject, 30).await;
+        assert!(status == StatusCode::OK && told.contains("\"done\""), "{status} {told}");
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let (status, told) = self.send(served, Method::GET, told["certificate"].as_str().unwrap(), &self.owner(), "").await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+    }
+
     pub(crate) async fn put(&self, served: &Served, key: &str, value: &str) -> StatusCode {
         let path = format!("/v1/tenants/acme/collections/c/records/{key}");
         self.send(served, Method::PUT, &path, &self.owner(), value).await.0
@@ -184,6 +208,12 @@ impl Site {
             self.put_back(name, part);
         }
     }
+}
+
+/// The code of a problem document.
+pub(crate) fn code(told: &str) -> String {
+    let told: serde_json::Value = serde_json::from_str(told).unwrap_or_default();
+    told["code"].as_str().unwrap_or_default().to_owned()
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
