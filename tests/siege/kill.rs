@@ -29,6 +29,8 @@ use verify::{After, Fates, evidence};
 
 /// Kills of `make test`.
 const KILLS: u64 = 20;
+/// A life takes seconds; on a slow machine with a build beside it, a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Kills of one store.
 const KILLS_OF_ONE_STORE: u64 = 50;
 /// Evidence is verified as a whole after every so many kills.
@@ -170,9 +172,21 @@ impl World {
         let shredders: Vec<_> = (0..2).map(|at| tasks.spawn(load::shred(self.next_order + at * 100_000, hands()))).collect();
 
         let acks = 1 + self.random.below(250);
-        let workers = futures_util::future::join_all(writers);
-        tokio::pin!(workers);
-        field.acks.subscribe().wait_for(|heard| *heard >= acks).await.unwrap();
+        let mut all: Vec<_> = writers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        all.push(batches.abort_handle());
+        all.extend(readers.iter().map(tokio::task::JoinHandle::abort_handle));
+        all.push(revoker.abort_handle());
+        all.extend(shredders.iter().map(tokio::task::JoinHandle::abort_handle));
+        let mut heard = field.acks.subscribe();
+        let enough = async {
+            // Nobody ends while the server lives: who does has been told something wrong, and is asked below what it was.
+            while *heard.borrow_and_update() < acks && !all.iter().any(tokio::task::AbortHandle::is_finished) {
+                // A reader that ends does not tell; so every second all are looked at again.
+                let _ = tokio::time::timeout(Duration::from_secs(1), heard.changed()).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, enough).await;
+        assert!(in_time.is_ok(), "{} of {acks} answers in {PATIENCE:?}", *field.acks.borrow());
         if self.random.once_in(2) {
             pause(Duration::from_micros(self.random.below(30_000) as u64)).await;
         }
@@ -180,7 +194,7 @@ impl World {
         server.kill();
         self.count.kills += 1;
 
-        for ended in workers.await {
+        for ended in futures_util::future::join_all(writers).await {
             let (writer, hands) = ended.unwrap();
             self.writers.push(writer);
             self.told.extend(hands.told);
