@@ -8,7 +8,7 @@
 use std::{
     io,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, TryLockError,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
@@ -44,6 +44,16 @@ impl Shared {
     /// Lends the databases.
     pub(super) fn with<T>(&self, f: impl FnOnce(&Pair) -> Result<T, StoreError>) -> Result<T, StoreError> {
         f(self.pair.read().unwrap_or_else(PoisonError::into_inner).as_ref().ok_or(StoreError::Closed)?)
+    }
+
+    /// Lends the databases for a call that may not wait; `None` while they are opened anew.
+    pub(super) fn try_with<T>(&self, f: impl FnOnce(&Pair) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        let lent = match self.pair.try_read() {
+            Ok(lent) => lent,
+            Err(TryLockError::Poisoned(lent)) => lent.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        f(lent.as_ref().ok_or(StoreError::Closed)?).map(Some)
     }
 }
 

@@ -214,9 +214,9 @@ impl Drop for Embedded {
 #[async_trait]
 impl Store for Embedded {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let cached = self.shared.with(|pair| pair.of(space.database()).get_cached(space, key))?;
-        self.shared.counters.read(matches!(cached, Cached::Hit(_)));
-        if let Cached::Hit(value) = cached {
+        let cached = self.shared.try_with(|pair| pair.of(space.database()).get_cached(space, key))?;
+        self.shared.counters.read(matches!(cached, Some(Cached::Hit(_))));
+        if let Some(Cached::Hit(value)) = cached {
             return Ok(value);
         }
         let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
@@ -228,9 +228,9 @@ impl Store for Embedded {
             return Ok(Vec::new());
         }
         if limit <= INLINE_SCAN_ROWS {
-            let cached = self.shared.with(|pair| pair.of(space.database()).scan_cached(space, from, to, limit))?;
-            self.shared.counters.read(matches!(cached, Cached::Hit(_)));
-            if let Cached::Hit(rows) = cached {
+            let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_cached(space, from, to, limit))?;
+            self.shared.counters.read(matches!(cached, Some(Cached::Hit(_))));
+            if let Some(Cached::Hit(rows)) = cached {
                 return Ok(rows);
             }
         }

@@ -167,3 +167,19 @@ async fn a_compaction_under_way_does_not_keep_the_store_from_closing() {
     assert!(matches!(result, Ok(()) | Err(StoreError::Closed | StoreError::Io(_))), "{result:?}");
     assert_eq!(fixture.open().get(Space::Records, &[9]).await, Ok(Some(vec![9; 10_000].into())));
 }
+
+#[tokio::test]
+async fn a_read_waits_on_no_thread_that_serves_while_the_databases_are_opened_anew() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    store.commit(commit(vec![put(Space::Records, "a", "1")])).await.unwrap();
+    let mut get = store.get(Space::Records, b"a");
+    let mut scan = store.scan(Space::Records, b"a", b"b", 10);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // As the committer does; a read that waited here would wait for ever.
+    let held = store.shared.pair.write().unwrap();
+    assert!(get.as_mut().poll(&mut context).is_pending() && scan.as_mut().poll(&mut context).is_pending());
+    drop(held);
+    assert_eq!(get.await.unwrap().unwrap(), "1");
+    assert_eq!(scan.await.unwrap().len(), 1);
+}
