@@ -103,6 +103,11 @@ impl Cache {
         });
     }
 
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.drop_where(|_| true);
+    }
+
     /// Drops what was loaded too long ago; answers how many.
     pub(super) fn sweep(&mut self, now: Duration) -> usize {
         let ttl = self.ttl;

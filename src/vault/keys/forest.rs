@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,8 +20,8 @@ use super::{
     cache::Cache,
     custody::{CustodyError, Description, composite::RootName, desk::Desk},
     leases::{Block, Counter, Leases, next_block},
-    rows::RootPtr,
-    shred::{Extra, Procedure, Work},
+    rows::{EpochRecord, RootPtr},
+    shred::{Extra, Procedure, Witness, Work},
     slab::{Place, Slab},
     tree::{FANOUT, MAX_TENANT, Shape, height_for, secret_slot, tree_slot},
 };
@@ -82,6 +82,8 @@ pub(super) struct Inner {
     pub(super) state: Mutex<State>,
     /// An epoch was cut short.
     pub(super) broken: AtomicBool,
+    /// Tells of every epoch in its commit.
+    pub(super) witness: OnceLock<Witness>,
 }
 
 /// What this process knows of the forest.
@@ -97,6 +99,8 @@ pub(super) struct State {
     pub(super) trees: HashMap<TenantNo, Shape>,
     /// Why custody did not take part in the last epoch that was tried.
     pub(super) custody_failure: Option<CustodyError>,
+    /// Epochs whose self-check has passed and whose row for it goes with the next epoch.
+    pub(super) checked: Vec<Epoch>,
 }
 
 /// Where a walk ends.
@@ -289,6 +293,26 @@ impl Forest {
     pub fn is_memory_locked(&self) -> bool {
         let state = self.0.state();
         state.cache.is_locked() && state.tops.is_locked()
+    }
+
+    /// Whether no epoch was cut short since the start, or [`Forest::heal`].
+    #[must_use]
+    pub(in crate::vault) fn is_whole(&self) -> bool {
+        self.0.whole().is_ok()
+    }
+
+    /// Finishes an epoch that was cut short, as the next start would, where what the store holds can be known without one.
+    ///
+    /// # Errors
+    /// [`KeysError::Restart`] where it cannot; [`KeysError::Custody`] and others of a start: later is another try.
+    pub(in crate::vault) async fn heal(&self) -> Result<(), KeysError> {
+        let gate = self.0.gate.lock().await;
+        self.0.heal(&gate).await
+    }
+
+    /// From now on every epoch's commit holds these rows too, whoever ends the epoch. The first witness stays.
+    pub(in crate::vault) fn witness_epochs(&self, rows: impl Fn(&EpochRecord) -> Vec<Write> + Send + Sync + 'static) {
+        drop(self.0.witness.set(Box::new(rows)));
     }
 
     /// What each custody component is.

@@ -27,6 +27,8 @@ mod tree;
 #[cfg(test)]
 mod closure;
 #[cfg(test)]
+mod cut_short;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

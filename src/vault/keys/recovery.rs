@@ -12,7 +12,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -22,9 +25,9 @@ use super::{
         composite::{Components, DerivedRoot, RootName, Survey},
         desk::Desk,
     },
-    forest::{Inner, State},
+    forest::{Inner, MutexGate, State},
     leases::Leases,
-    rows::RootPtr,
+    rows::{EpochRecord, RootPtr},
     shred::{Designed, Procedure},
     slab::Slab,
     tree::{MAX_HEIGHT, Shape},
@@ -133,11 +136,12 @@ impl Forest {
             return Err(StartError::ForeignRoot.into());
         }
         let inner = Inner::new(store, ground.store_id, ground.clock, options, procedure, desk, ptr, &present)?;
-        inner.verify_top().await?;
+        inner.verify_top(&survey).await?;
         inner.store.sync_mirror().await.map_err(StartError::MirrorMissing)?;
         if inner.procedure.rolls_forward() {
             inner.desk.run(move |components| components.retain(name)).await?;
         }
+        inner.check_newest().await?;
         Ok((Self(Arc::new(inner)), Recovery { row, epoch: name.epoch }))
     }
 }
@@ -196,18 +200,91 @@ impl Inner {
             leases: Leases::default(),
             gate: tokio::sync::Mutex::new(()),
             pages: tokio::sync::RwLock::new(()),
-            state: Mutex::new(State { ptr, tops, top, next: None, old: None, cache, trees: HashMap::new(), custody_failure: None }),
+            state: Mutex::new(State {
+                ptr,
+                tops,
+                top,
+                next: None,
+                old: None,
+                cache,
+                trees: HashMap::new(),
+                custody_failure: None,
+                checked: Vec::new(),
+            }),
             broken: AtomicBool::new(false),
+            witness: OnceLock::new(),
         })
     }
 
-    /// The present root opens the top page that the control store holds.
-    async fn verify_top(&self) -> Result<(), KeysError> {
+    /// The present root opens the top page that the control store holds, and no other root that custody has does.
+    async fn verify_top(&self, survey: &Survey) -> Result<(), KeysError> {
         let top = self.tenant_tree().top();
         let row = self.store.get(Space::Control, &schema::page(top.tree, top.level, top.index)).await?;
         let row = row.ok_or(KeysError::Damaged("top page"))?;
         let opened = residue::leaving_none(|| self.top_key()?.unwrap_page(&self.store_id, &top, &row).map_err(KeysError::page));
-        opened.map(drop)
+        opened.map(drop)?;
+        let present = self.present();
+        for other in survey.whole.iter().copied().filter(|other| *other != present) {
+            let Some(root) = self.desk.run(move |components| components.derive(other)).await? else { continue };
+            if residue::leaving_none(|| root.top.unwrap_page(&self.store_id, &top, &row).is_ok()) {
+                return Err(KeysError::SelfCheck("another root opens the top page"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The self-check of the newest epoch, before anything of it is certified. If it fails the others are served all the same:
+    /// it is met again, and refuses, where that epoch is to be certified.
+    async fn check_newest(&self) -> Result<(), KeysError> {
+        let Some(row) = self.store.get(Space::Control, &schema::epoch(self.present().epoch)).await? else { return Ok(()) };
+        match self.check_epoch(&EpochRecord::parse(&row)?).await {
+            Err(error @ (KeysError::SelfCheck(_) | KeysError::Damaged(_) | KeysError::Unknown)) => {
+                tracing::error!(%error, "the newest epoch's self-check does not pass: nothing of it is certified");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The table of the start, for an epoch that was cut short while the process lived.
+    pub(super) async fn heal(&self, _gate: &MutexGate<'_>) -> Result<(), KeysError> {
+        if self.whole().is_ok() {
+            return Ok(());
+        }
+        // Comes behind every commit that is on its way. A store whose write has failed refuses this: what it holds is known at
+        // the next start alone, and until then neither root may go.
+        self.store.sync_mirror().await.map_err(|_| KeysError::Restart)?;
+        let row = self.store.get(Space::Control, &schema::root_ptr()).await?.ok_or(KeysError::Restart)?;
+        let ptr = RootPtr::parse(&row)?;
+        let name = ptr.name;
+        let survey = self.desk.run(|components| components.survey()).await?;
+        decide(&survey, Some(name))?;
+        let root = self.desk.run(move |components| components.derive(name)).await?.ok_or(KeysError::Restart)?;
+        if root.commitment != ptr.commitment {
+            return Err(StartError::ForeignRoot.into());
+        }
+        self.adopt(ptr, &root).await?;
+        self.verify_top(&survey).await?;
+        self.desk.run(move |components| components.retain(name)).await?;
+        self.broken.store(false, Ordering::Release);
+        tracing::warn!(epoch = name.epoch.0, "an epoch that was cut short is finished, or was withdrawn");
+        Ok(())
+    }
+
+    /// Goes over to the root that the store names; every key in memory is wiped.
+    async fn adopt(&self, ptr: RootPtr, root: &DerivedRoot) -> Result<(), KeysError> {
+        let _pages = self.pages.write().await;
+        let mut state = self.state();
+        for place in [state.next.take().map(|(_, _, place)| place), state.old.take()].into_iter().flatten() {
+            state.tops.release(place);
+        }
+        let top = state.tops.put(&root.top).ok_or(KeysError::Damaged("top key"))?;
+        let before = std::mem::replace(&mut state.top, top);
+        state.tops.release(before);
+        state.ptr = ptr;
+        state.trees.clear();
+        state.cache.clear();
+        Ok(())
     }
 }
 

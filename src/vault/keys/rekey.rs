@@ -80,7 +80,7 @@ pub(super) struct Delta {
     pub(super) root_page_hash: [u8; 32],
     /// What was shredded.
     pub(super) done: Vec<ShredDone>,
-    /// SHA-256 of each target's dead key, for the self-check.
+    /// SHA-256 of each target's dead key, for the self-check; in the order of `done`, which has them and no others with a generation.
     pub(super) fingerprints: Vec<(ShredTarget, [u8; 32])>,
 }
 
@@ -169,7 +169,7 @@ impl Run<'_> {
         if slot == secret_slot(tenant) {
             let target = ShredTarget::Tenant(tenant);
             self.fingerprints.push((target, sha256(&[content.tenant_secret(entry).expose()])));
-            content.refresh(entry);
+            self.bench.procedure.refresh_target(content, entry);
             self.done.push(ShredDone { target, generation: Some(content.generation(entry)) });
             return Ok(());
         }
@@ -192,7 +192,7 @@ impl Run<'_> {
         let (Some(tenant), Some(number)) = (self.owners.get(&tree).copied(), Slot::new(slot)) else { return };
         let target = ShredTarget::Unit { tenant, slot: number };
         self.fingerprints.push((target, sha256(&[content.unit(entry).expose()])));
-        content.refresh(entry);
+        self.bench.procedure.refresh_target(content, entry);
         self.done.push(ShredDone { target, generation: Some(content.generation(entry)) });
     }
 

@@ -169,6 +169,25 @@ impl EpochRecord {
     }
 }
 
+/// SHA-256 of each key that an epoch destroyed, in the order in which its record names those that have a generation. Kept
+/// until the self-check has passed, so that no restart passes it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeadKeys(pub(super) Vec<[u8; 32]>);
+
+impl DeadKeys {
+    /// `"LEF1" | SHA-256 of a dead key 32 ..`.
+    pub(super) fn to_row(&self) -> Bytes {
+        [&b"LEF1"[..], self.0.as_flattened()].concat().into()
+    }
+
+    pub(super) fn parse(row: &[u8]) -> Result<Self, KeysError> {
+        let mut fields = Fields(row, "epoch check");
+        fields.magic(*b"LEF1")?;
+        let (hashes, []) = fields.0.as_chunks::<32>() else { return Err(KeysError::Damaged("epoch check")) };
+        Ok(Self(hashes.to_vec()))
+    }
+}
+
 /// Takes fields off the front of a row of the named kind.
 struct Fields<'a>(&'a [u8], &'static str);
 
@@ -226,6 +245,9 @@ mod tests {
         let shape = Shape { tree: TreeId([9; 16]), height: 3 };
         assert_eq!(Shape::parse(&shape.to_row()).unwrap(), shape);
         assert_eq!(EpochRecord::parse(&record().to_row()).unwrap(), record());
+        let dead = DeadKeys(vec![[7; 32], [8; 32]]);
+        assert_eq!(DeadKeys::parse(&dead.to_row()).unwrap(), dead);
+        assert!(DeadKeys::parse(&dead.to_row()[..67]).is_err() && DeadKeys::parse(b"LEP1").is_err());
         assert_eq!(parse_lease(&lease_row(65)).unwrap(), 65);
         assert!(parse_lease(&[0; 7]).is_err() && parse_lease(&[0; 9]).is_err());
         for row in [ptr.to_row(), shape.to_row(), record().to_row()] {

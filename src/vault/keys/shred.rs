@@ -23,14 +23,14 @@ use super::{
     },
     forest::{Goal, Inner, MutexGate, custody, distinct},
     rekey::{Bench, Delta, Plan, TenantPlan, rekey},
-    rows::{EpochRecord, RootPtr, ShredTarget},
+    rows::{DeadKeys, EpochRecord, RootPtr, ShredTarget},
     tree::{Shape, tree_slot},
 };
 use crate::{
     domain::{Epoch, Gen, TenantNo},
     vault::{
         crypto::{PageSlots, SlotIndex, hash::sha256, residue},
-        store::{Check, Commit, Durability, Expect, Space, StoreError, Urgency, Write, schema},
+        store::{Check, Commit, Durability, Expect, Space, StoreError, Tail, Urgency, Write, schema},
     },
 };
 
@@ -57,6 +57,11 @@ pub(super) trait Procedure: Send + Sync {
         content.refresh(entry);
     }
 
+    /// What replaces a target's key.
+    fn refresh_target(&self, content: &mut PageSlots, entry: SlotIndex) {
+        content.refresh(entry);
+    }
+
     /// Whether a start destroys an old root that a crash has left.
     fn rolls_forward(&self) -> bool {
         true
@@ -75,7 +80,12 @@ pub struct Extra {
     pub writes: Vec<Write>,
     /// Their preconditions.
     pub checks: Vec<Check>,
+    /// Its audit entry.
+    pub tail: Option<Box<dyn Tail>>,
 }
+
+/// Rows of the control store that tell of every epoch, whoever ends it: made from its public record.
+pub(super) type Witness = Box<dyn Fn(&EpochRecord) -> Vec<Write> + Send + Sync>;
 
 /// How long the parts of an epoch took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,7 +136,7 @@ impl Forest {
     /// [`KeysError::Unknown`] for a target that was never made, [`KeysError::Store`], [`KeysError::Custody`]: nothing was
     /// done. [`KeysError::Restart`], [`KeysError::SelfCheck`]: nothing may be acknowledged before the next start.
     pub async fn shred(&self, targets: &[ShredTarget], extra: Vec<Write>, extra_checks: Vec<Check>) -> Result<EpochReport, KeysError> {
-        self.shred_with(targets, |_| Extra { writes: extra, checks: extra_checks }).await
+        self.shred_with(targets, |_| Extra { writes: extra, checks: extra_checks, tail: None }).await
     }
 
     /// The same, for rows that tell of the epoch itself: `extra` sees its public record.
@@ -142,16 +152,24 @@ impl Forest {
         self.0.epoch(&gate, Work { targets: distinct(targets), ..Work::default() }, extra).await
     }
 
-    /// The report of an epoch that has ended, for a certificate that a crash has cut off; `None` if there is no such epoch.
+    /// The report of an epoch that has ended and was checked, for a certificate that a crash has cut off; `None` if there is no
+    /// such epoch. Only reads: an old root that is still there is destroyed by the next start, or by [`Forest::heal`].
     ///
     /// # Errors
-    /// [`KeysError::Store`], [`KeysError::Custody`].
+    /// [`KeysError::Restart`] if an epoch was cut short, [`KeysError::SelfCheck`] if what it destroyed can still be reached: nothing
+    /// may be certified. [`KeysError::Store`], [`KeysError::Custody`].
     pub async fn report(&self, new_epoch: Epoch) -> Result<Option<EpochReport>, KeysError> {
         let _gate = self.0.gate.lock().await;
+        self.0.whole()?;
         let Some(row) = self.0.store.get(Space::Control, &schema::epoch(new_epoch)).await? else { return Ok(None) };
         let record = EpochRecord::parse(&row)?;
+        if record.new_epoch != new_epoch || new_epoch > self.0.present().epoch {
+            return Err(KeysError::Restart);
+        }
+        self.0.check_epoch(&record).await?;
         let old_root = record.old_root;
         let receipts = self.0.desk.run(move |components| components.receipts(old_root)).await?;
+        let receipts = receipts.ok_or(KeysError::SelfCheck("custody may still hold an old root"))?;
         let page_bytes = page_bytes(record.pages);
         Ok(Some(EpochReport { record, receipts, page_bytes, timings: Timings::default() }))
     }
@@ -176,11 +194,11 @@ impl Inner {
 
     async fn steps(
         &self,
-        _gate: &MutexGate<'_>,
+        gate: &MutexGate<'_>,
         work: Work,
         extra: impl FnOnce(&EpochRecord) -> Extra + Send,
     ) -> Result<EpochReport, KeysError> {
-        self.whole()?;
+        self.heal(gate).await?;
         if work.targets.len() > MAX_TARGETS {
             return Err(KeysError::TooMany);
         }
@@ -343,10 +361,17 @@ impl<'a> Run<'a> {
                 writes.push(put(schema::tree(*tenant), Shape { tree: plan.tree.tree, height: plan.height }.to_row()));
             }
         }
+        if !delta.fingerprints.is_empty() {
+            let dead = DeadKeys(delta.fingerprints.iter().map(|(_, hash)| *hash).collect());
+            writes.push(put(schema::epoch_check(record.new_epoch), dead.to_row()));
+        }
+        let checked = self.inner.state().checked.clone();
+        writes.extend(checked.into_iter().map(|epoch| Write::Delete { space: Space::Control, key: schema::epoch_check(epoch) }));
+        writes.extend(self.inner.witness.get().map(|witness| witness(record)).unwrap_or_default());
         writes.extend(extra.writes);
         let mut checks = vec![Check { space: Space::Control, key: schema::root_ptr(), expect: Expect::Equals(self.old.to_row()) }];
         checks.extend(extra.checks);
-        Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential }
+        Commit { checks, writes, tail: extra.tail, durability: Durability::Synced, urgency: Urgency::Essential }
     }
 
     /// From here the new root is the present one in this process too; every key on a changed path is wiped.
@@ -355,6 +380,7 @@ impl<'a> Run<'a> {
         let (_, _, place) = state.next.take().ok_or(KeysError::Damaged("top key"))?;
         state.old = Some(std::mem::replace(&mut state.top, place));
         state.ptr = ptr;
+        state.checked.clear();
         let Some((_, delta)) = &self.outcome else { return Ok(()) };
         for (page, _) in &delta.pages {
             state.cache.drop_page(*page);
@@ -419,13 +445,9 @@ impl<'a> Run<'a> {
         if derived.is_none_or(|root| root.commitment != record.new_commitment) {
             return Err(KeysError::SelfCheck("custody does not give the new root"));
         }
-        for (target, dead) in &delta.fingerprints {
-            let want = record.done.iter().find(|done| done.target == *target).and_then(|done| done.generation);
-            let (generation, key) = self.inner.fingerprint(*target).await?;
-            if key == *dead || Some(generation) != want {
-                return Err(KeysError::SelfCheck("a target's key is still reachable"));
-            }
-        }
+        let dead = DeadKeys(delta.fingerprints.iter().map(|(_, hash)| *hash).collect());
+        self.inner.refute_targets(record, &dead).await?;
+        self.inner.state().checked.push(record.new_epoch);
         self.timings.check = self.inner.clock.monotonic().saturating_sub(begun);
         let report = EpochReport {
             record: record.clone(),
@@ -442,7 +464,8 @@ impl<'a> Run<'a> {
         let is_refusal = matches!(
             error,
             KeysError::Store(
-                StoreError::Conflict(_) | StoreError::Busy | StoreError::DiskFull | StoreError::Closed | StoreError::Invalid(_)
+                // Not `Closed`, nor what stands for a lost answer: the commit may be on disk, and then this root is the only one.
+                StoreError::Conflict(_) | StoreError::Busy | StoreError::DiskFull | StoreError::Invalid(_)
             )
         );
         if self.outcome.is_some() && !(is_refusal && self.inner.present() == self.old.name) {
@@ -467,6 +490,36 @@ impl Inner {
             return Err(KeysError::Unknown);
         }
         Ok(plan.tenants.entry(tenant).or_insert_with(|| TenantPlan { whole: false, tree, height: tree.height, slots: BTreeSet::new() }))
+    }
+
+    /// The self-check of an epoch whose process has not passed it, as far as it reads pages; again is no error.
+    pub(super) async fn check_epoch(&self, record: &EpochRecord) -> Result<(), KeysError> {
+        let epoch = record.new_epoch;
+        if self.state().checked.contains(&epoch) {
+            return Ok(());
+        }
+        let Some(row) = self.store.get(Space::Control, &schema::epoch_check(epoch)).await? else { return Ok(()) };
+        self.refute_targets(record, &DeadKeys::parse(&row)?).await?;
+        self.state().checked.push(epoch);
+        Ok(())
+    }
+
+    /// Every target of an epoch has another key than the one it destroyed, of the generation that it was given.
+    async fn refute_targets(&self, record: &EpochRecord, dead: &DeadKeys) -> Result<(), KeysError> {
+        let targets: Vec<_> = record.done.iter().filter_map(|done| Some((done.target, done.generation?))).collect();
+        if targets.len() != dead.0.len() {
+            return Err(KeysError::Damaged("epoch check"));
+        }
+        for ((target, want), dead) in targets.into_iter().zip(&dead.0) {
+            match self.fingerprint(target).await {
+                Ok((generation, key)) if generation == want && key != *dead => {}
+                // A later epoch took the whole tenant.
+                Err(KeysError::Shredded) => {}
+                Ok(_) => return Err(KeysError::SelfCheck("a target's key is still reachable")),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The generation and SHA-256 of a target's present key, read from the store.

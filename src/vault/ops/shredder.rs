@@ -439,7 +439,7 @@ impl Vault {
                     failed = Some(error);
                     Vec::new()
                 });
-                Extra { writes, checks: Vec::new() }
+                Extra { writes, ..Extra::default() }
             })
             .await?;
         metrics::counter!("lethe_epochs_total").increment(1);

@@ -76,6 +76,8 @@ pub enum Table {
     MadeDue = 25,
     /// epoch be64: what is public about the change that began it.
     Epoch = 30,
+    /// epoch be64: what the self-check of that epoch compares with; gone with the next epoch once it has passed.
+    EpochCheck = 31,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -322,6 +324,12 @@ pub fn slots_of_shred(order: ShredId) -> KeyRange {
 #[must_use]
 pub fn epoch(epoch: Epoch) -> Bytes {
     key(Table::Epoch, &[&epoch.to_be_bytes()])
+}
+
+/// [`Table::EpochCheck`].
+#[must_use]
+pub fn epoch_check(epoch: Epoch) -> Bytes {
+    key(Table::EpochCheck, &[&epoch.to_be_bytes()])
 }
 
 /// [`Table::Setting`].

@@ -119,9 +119,9 @@ impl Components {
         self.parts.iter().map(|part| part.destroy(root_id)).collect()
     }
 
-    /// The receipts of a root that is gone everywhere; made now where a component does not remember.
-    pub(in crate::vault::keys) fn receipts(&self, root_id: RootId) -> Result<Vec<DestroyReceipt>, CustodyError> {
-        self.parts.iter().map(|part| part.destroyed(root_id)?.map_or_else(|| part.destroy(root_id), Ok)).collect()
+    /// The receipts of a root that is gone everywhere; `None` if a component may still hold it. Destroys nothing.
+    pub(in crate::vault::keys) fn receipts(&self, root_id: RootId) -> Result<Option<Vec<DestroyReceipt>>, CustodyError> {
+        self.parts.iter().map(|part| part.destroyed(root_id)).collect()
     }
 
     /// Destroys every root but `present`, and the remains of writes that were cut short.

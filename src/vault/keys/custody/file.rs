@@ -161,23 +161,36 @@ impl Custody for FileCustody {
     fn destroy(&self, root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
         let slots = self.slots()?;
         let held = slots.iter().position(|slot| matches!(slot, SlotState::Held(held) if held.root_id == root_id));
-        let Some((index, SlotState::Held(held))) = held.and_then(|index| Some((index, slots.get(index)?))) else {
-            return Ok(self.destroyed(root_id)?.unwrap_or(self.receipt(self.clock.now(), None)?));
-        };
+        if held.is_none()
+            && let Some(receipt) = self.destroyed(root_id)?
+        {
+            return Ok(receipt);
+        }
+        // Not held and not known to be gone: an overwriting that was cut short may have left it in a slot that no longer adds up.
+        let damaged = || slots.iter().position(|slot| matches!(slot, SlotState::Damaged));
+        let index = held.or_else(damaged).ok_or(CustodyError::Format)?;
+        let epoch = if let Some(SlotState::Held(held)) = slots.get(index) { held.epoch } else { Epoch(0) };
         let at = self.clock.now();
-        let direct = self.overwrite(index, &encode(self.store, 2, held.epoch, root_id, at, &[0; 32]))?;
+        let direct = self.overwrite(index, &encode(self.store, 2, epoch, root_id, at, &[0; 32]))?;
         self.receipt(at, Some(direct))
     }
 
     fn destroyed(&self, root_id: RootId) -> Result<Option<DestroyReceipt>, CustodyError> {
-        for slot in self.slots()? {
+        let slots = self.slots()?;
+        for slot in &slots {
             if let SlotState::Destroyed { root_id: found, at } = slot
-                && found == root_id
+                && *found == root_id
             {
-                return self.receipt(at, None).map(Some);
+                return self.receipt(*at, None).map(Some);
             }
         }
-        Ok(None)
+        let is_gone = slots.iter().all(|slot| match slot {
+            SlotState::Empty | SlotState::Destroyed { .. } => true,
+            SlotState::Held(held) => held.root_id != root_id,
+            // Whatever was cut short there may still be readable.
+            SlotState::Damaged => false,
+        });
+        if is_gone { self.receipt(self.clock.now(), None).map(Some) } else { Ok(None) }
     }
 
     fn scrub(&self) -> Result<(), CustodyError> {

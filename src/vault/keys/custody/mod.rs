@@ -148,7 +148,8 @@ pub trait Custody: Send + Sync {
     /// [`CustodyError`]: the component may still be held.
     fn destroy(&self, root_id: RootId) -> Result<DestroyReceipt, CustodyError>;
 
-    /// The receipt of an earlier [`Custody::destroy`], if the custody still knows.
+    /// The receipt of a component that is gone: of its [`Custody::destroy`], or as of now where the custody no longer knows of
+    /// that. `None` while it is, or may be, held. Changes nothing.
     ///
     /// # Errors
     /// [`CustodyError`].

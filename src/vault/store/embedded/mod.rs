@@ -247,13 +247,14 @@ impl Store for Embedded {
             self.shared.counters.answered(if error == StoreError::Busy { Outcome::Busy } else { Outcome::Failed });
             return Err(error);
         }
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        // The committer took it and is gone: it may be on disk.
+        answered.await.unwrap_or_else(|_| Err(StoreError::Io("the committer has ended".into())))
     }
 
     async fn sync_mirror(&self) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(Request::SyncMirror(answer))?;
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        answered.await.unwrap_or_else(|_| Err(StoreError::Io("the committer has ended".into())))
     }
 
     fn takes_commits(&self) -> Result<(), StoreError> {

@@ -102,6 +102,29 @@ async fn a_full_queue_is_busy_and_what_waits_becomes_one_group() {
     assert_eq!((stats.committed, stats.refused, stats.groups, stats.largest_group, stats.queue_depth), (11, 1, 1, 11, 0));
 }
 
+/// Ends the committer's thread behind the write and before the answer.
+struct Dies;
+
+impl Tail for Dies {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        Ok(vec![])
+    }
+
+    fn settled(&mut self, stored: bool) {
+        assert!(!stored, "planted: the committer dies here");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_not_told_as_refused() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let lost = Commit { tail: Some(Box::new(Dies)), ..commit(vec![], vec![put(Space::Control, "row", "x")]) };
+    assert!(matches!(store.commit(lost).await, Err(StoreError::Io(_))), "`Closed` would say that nothing was written");
+    drop(store);
+    assert!(fixture.open().get(Space::Control, b"row").await.unwrap().is_some(), "and it was");
+}
+
 #[tokio::test]
 async fn a_commit_that_nobody_waits_for_is_still_done() {
     let fixture = Fixture::new();

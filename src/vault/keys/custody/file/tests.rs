@@ -46,6 +46,23 @@ fn a_destroyed_component_is_nowhere_in_the_file() {
 }
 
 #[test]
+fn a_destruction_that_was_cut_short_leaves_no_receipt_and_is_done_again() {
+    let (_dir, path, custody) = made();
+    custody.prepare(Epoch(1), A, &[0xAA; 32]).unwrap();
+    custody.prepare(Epoch(2), B, &[0xBB; 32]).unwrap();
+    // The slot no longer adds up, and its component is there all the same.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 16], 2_048).unwrap();
+    assert_eq!(held(&custody), [(2, B, [0xBB; 32])]);
+    assert_eq!(custody.destroyed(A).unwrap(), None, "it is still to be read in the file");
+    custody.destroy(A).unwrap();
+    assert!(!holds(&path, [0xAA; 32]));
+    assert!(custody.destroyed(A).unwrap().is_some());
+    assert!(custody.destroyed(RootId([9; 16])).unwrap().is_some(), "what is in no slot is gone");
+    assert_eq!(held(&custody), [(2, B, [0xBB; 32])]);
+}
+
+#[test]
 fn a_third_component_finds_no_room() {
     let (_dir, _path, custody) = made();
     custody.prepare(Epoch(1), A, &[1; 32]).unwrap();
