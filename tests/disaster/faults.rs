@@ -118,3 +118,39 @@ async fn a_failing_disk_is_answered_503_and_loses_nothing_acknowledged() {
         site.ok(&["check", "--dir", "store"]);
     }
 }
+
+/// The mirror fails on the very commit that puts the new pages in place, behind the new root's component. Without the mirror
+/// the old root must not go, however often the shredder tries again; the next start finishes the person's shred.
+#[tokio::test]
+async fn a_mirror_that_fails_on_an_epochs_own_commit_keeps_the_old_root_until_the_next_start() {
+    for call in ["write", "sync"] {
+        let site = Site::make().await;
+        let faults = site.path("keep/faults");
+        let served = site.serve(|command| {
+            shim::before(command).env("LETHE_FAULTS", &faults);
+        });
+        assert_eq!(site.put(&served, "theirs", "value").await, StatusCode::CREATED);
+        let order = r#"{"scope": "subject", "subjects": ["8"]}"#;
+        fs::write(&faults, format!("{call} {} {}\n", site.text("store-mirror"), site.text("a"))).unwrap();
+        let request = site.client.post(format!("{}/v1/tenants/acme/shreds", served.url)).bearer_auth(site.owner());
+        // Long enough for several tries.
+        let request = request.header("prefer", "wait=5").header("content-type", "application/json").body(order);
+        let answer = request.send().await.unwrap();
+        let (status, told) = (answer.status(), answer.text().await.unwrap());
+        assert!(status == StatusCode::ACCEPTED || status == StatusCode::SERVICE_UNAVAILABLE, "{call}: {status} {told}");
+        assert!(!told.contains("\"done\""), "{call}: {told}");
+        // Byte 4 of a slot: held.
+        let held = |name: &str| fs::read(site.path(name)).unwrap().chunks(4_096).filter(|slot| slot[4] == 1).count();
+        assert_eq!((held("a"), held("b")), (2, 2), "{call}: a root went, and the mirror does not have what survives without it");
+        fs::remove_file(&faults).unwrap();
+        drop(served);
+
+        let served = site.serve(|_| ());
+        assert_eq!((held("a"), held("b")), (1, 1), "{call}");
+        assert_eq!(site.get(&served, "theirs").await.0, StatusCode::GONE, "{call}");
+        let (status, told) = Change::Shred.make(&site, &served, 8).await;
+        assert!(status == StatusCode::OK && told.contains("\"done\""), "{call}: {status} {told}");
+        served.stop();
+        site.ok(&["check", "--dir", "store"]);
+    }
+}

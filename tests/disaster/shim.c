@@ -1,8 +1,9 @@
 // Put before the C library with LD_PRELOAD. Its uses, by environment variables:
 //
 // LETHE_FAULTS=FILE     while FILE exists, its lines "CALL PREFIX" make CALL (sync, write, rename or read) fail with EIO on
-//                       files below PREFIX; "CALL+N PREFIX" lets N of them pass first. A line "swallow PREFIX" lets syncs of
-//                       files below PREFIX succeed without leaving anything behind: as if the call were missing. The file is
+//                       files below PREFIX; "CALL+N PREFIX" lets N of them pass first, "CALL PREFIX AFTER" all until a file
+//                       below AFTER was written. A line "swallow PREFIX" lets syncs of files below PREFIX succeed without
+//                       leaving anything behind: as if the call were missing. The file is
 //                       looked for at every call.
 // LETHE_KILL_AT=N       the N-th call that changes files below LETHE_KILL_BELOW kills the process before it is made.
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
@@ -53,6 +54,13 @@ static int fails(const char *call, const char *path) {
         *prefix++ = 0;
         char *pass = strchr(line, '+');
         if (pass) *pass++ = 0;
+        char *after = strchr(prefix, ' ');
+        if (after) {
+            static atomic_int armed;
+            *after++ = 0;
+            if (!strcmp("write", call) && below(path, after)) atomic_store(&armed, 1);
+            if (!atomic_load(&armed)) continue;
+        }
         if (strcmp(line, call) || !below(path, prefix)) continue;
         static atomic_long passed;
         if (!pass || atomic_fetch_add(&passed, 1) >= atol(pass)) return 1;

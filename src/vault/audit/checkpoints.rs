@@ -36,6 +36,8 @@ use crate::{
 const HEADS_PER_LEAF: usize = 1_000;
 /// Rows read at once.
 const SCAN_LEN: usize = 1_000;
+/// Leaves read at once: the longest has 64 KiB.
+const OUTBOX_LEN: usize = 64;
 /// Name of the control store's row that holds the number of the last checkpoint.
 const MARK: &str = "audit-mark";
 /// Name of the control store's row that holds the log's size and root.
@@ -141,6 +143,38 @@ impl Audit {
         }
         let now = self.0.clock.now();
         Lag { entries, age: oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)) }
+    }
+
+    /// Appends the leaves of epochs that have ended: each stands in the outbox since its own commit. How many.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`]: what is not in the log then is appended by the next call, or the next start.
+    pub async fn publish_epochs(&self) -> Result<u64, AuditError> {
+        // Whoever else appends, appends certificates and heads: an epoch's leaf is in the log only if it is told here.
+        let mut told = self.0.told.lock().await;
+        let mut range = schema::table(schema::Table::LogOutbox);
+        let mut cleared = Vec::new();
+        loop {
+            let rows = self.0.store.scan(Space::Control, &range.from, &range.to, OUTBOX_LEN).await?;
+            let Some(last) = rows.last() else { break };
+            range = range.after(&last.key);
+            for row in rows.iter().filter(|row| Leaf::is_epoch(&row.value)) {
+                let hash = merkle::leaf_hash(&row.value);
+                // Before it is appended: who drops this call in the middle does not stop the log's thread.
+                if told.insert(hash)
+                    && let Err(error) = self.0.log.append(row.value.to_vec()).await
+                {
+                    told.remove(&hash);
+                    return Err(error.into());
+                }
+                cleared.push(hash);
+            }
+        }
+        if !cleared.is_empty() {
+            self.clear_outbox(&cleared).await?;
+            cleared.iter().for_each(|hash| drop(told.remove(hash)));
+        }
+        Ok(u64::try_from(cleared.len()).unwrap_or(u64::MAX))
     }
 
     /// What is served at `/log/<path>`; `None` is not found.

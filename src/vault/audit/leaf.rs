@@ -1,7 +1,10 @@
 //! What stands in the log beside certificates: heads of audit chains, and ends of epochs. Lines of text, no names.
 
 use super::merkle::Hash;
-use crate::domain::{Epoch, Timestamp};
+use crate::{
+    domain::{Epoch, Timestamp},
+    vault::keys::EpochRecord,
+};
 
 /// A leaf of the log that is no certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +37,30 @@ pub enum Leaf {
     },
 }
 
+/// First line of an epoch's leaf.
+const EPOCH: &str = "lethe/v1/epoch";
+
 impl Leaf {
+    /// What the log is told of an epoch.
+    #[must_use]
+    pub fn of_epoch(record: &EpochRecord) -> Self {
+        Self::Epoch {
+            time: record.at,
+            old: record.old_epoch,
+            new: record.new_epoch,
+            old_root_commitment: record.old_commitment,
+            new_root_commitment: record.new_commitment,
+            root_page_hash: record.root_page_hash,
+            delta_hash: record.delta_hash,
+        }
+    }
+
+    /// Whether a leaf's bytes are an epoch's.
+    #[must_use]
+    pub fn is_epoch(bytes: &[u8]) -> bool {
+        bytes.strip_prefix(EPOCH.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n"))
+    }
+
     /// The leaf's bytes.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -43,7 +69,7 @@ impl Leaf {
                 format!("lethe/v1/audit-heads\ntime {}\ncount {count}\nroot {}\n", time.to_rfc3339(), hex::encode(root))
             }
             Self::Epoch { time, old, new, old_root_commitment, new_root_commitment, root_page_hash, delta_hash } => format!(
-                "lethe/v1/epoch\ntime {}\nold {old}\nnew {new}\nold-root {}\nnew-root {}\nroot-page {}\ndelta {}\n",
+                "{EPOCH}\ntime {}\nold {old}\nnew {new}\nold-root {}\nnew-root {}\nroot-page {}\ndelta {}\n",
                 time.to_rfc3339(),
                 hex::encode(old_root_commitment),
                 hex::encode(new_root_commitment),
@@ -62,7 +88,7 @@ impl Leaf {
         let time = Timestamp::parse_rfc3339(field("time")?)?;
         let leaf = match header {
             "lethe/v1/audit-heads" => Self::Heads { time, count: field("count")?.parse().ok()?, root: hash(field("root")?)? },
-            "lethe/v1/epoch" => Self::Epoch {
+            EPOCH => Self::Epoch {
                 time,
                 old: Epoch(field("old")?.parse().ok()?),
                 new: Epoch(field("new")?.parse().ok()?),
@@ -97,6 +123,7 @@ mod tests {
             root_page_hash: [3; 32],
             delta_hash: [4; 32],
         };
+        assert!(Leaf::is_epoch(epoch.to_text().as_bytes()) && !Leaf::is_epoch(heads.to_text().as_bytes()));
         for leaf in [heads.clone(), epoch] {
             assert_eq!(Leaf::parse(&leaf.to_text()), Some(leaf));
         }

@@ -42,4 +42,4 @@ pub use checkpoints::{Lag, LostTail, known_log_head, log_head_key};
 pub use entry::{Entry, Gap, Outcome, PurposeToken, Target};
 pub use error::AuditError;
 pub use reader::{TrailEntry, TrailPage};
-pub use writer::{Audit, AuditOptions, LogPlace, PendingReceipt};
+pub use writer::{Audit, AuditOptions, LogPlace, PendingReceipt, PreparedTail};

@@ -1,7 +1,7 @@
 //! Writing entries: each is numbered, chained and sealed in the committer, where its place in the order is known.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,7 +14,9 @@ use super::{
     chain::{self, ChainHash, Trail},
     checkpoints::{self, LostTail},
     heads::{Head, HeadRow},
+    leaf::Leaf,
     log_thread::LogThread,
+    merkle::Hash,
     note::Signer,
     tlog::Log,
 };
@@ -86,6 +88,8 @@ pub(super) struct Inner {
     pub(super) clearing: tokio::sync::Mutex<()>,
     /// Leaves of heads that the log did not take, each with the time of the oldest entry that it covers.
     pub(super) unlogged: Mutex<Vec<(Vec<u8>, Timestamp)>>,
+    /// Leaves of epochs that this process has given to the log, and not yet taken out of the outbox.
+    pub(super) told: tokio::sync::Mutex<HashSet<Hash>>,
     /// Lost tails that are not stated yet: no checkpoint may hide them.
     pub(super) unstated: AtomicUsize,
 }
@@ -130,13 +134,15 @@ impl Audit {
             LogPlace { dir, journal: None } => Log::open(dir, signer, known)?,
         };
         let log = LogThread::start(log)?;
+        forest.witness_epochs(|record| vec![Self::outbox(Leaf::of_epoch(record).to_text().as_bytes())]);
         let start = forest.lease(LeaseKind::AuditWriter).await?;
         let mark = checkpoints::control_mark(store.as_ref()).await?;
         let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
         let chains = Mutex::new(Chains::new());
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
-        let (unstated, unlogged) = (AtomicUsize::new(lost.len()), Mutex::default());
-        let inner = Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unlogged, unstated };
+        let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());
+        let inner =
+            Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unlogged, told, unstated };
         let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;
@@ -150,12 +156,17 @@ impl Audit {
     /// # Errors
     /// [`AuditError::Keys`] or [`AuditError::Store`].
     pub async fn tail(&self, trail: Trail, unit: UnitRef, entry: Entry) -> Result<(Box<dyn Tail>, PendingReceipt), AuditError> {
+        Ok(self.prepare(trail, unit, entry.tenant).await?.tail(entry))
+    }
+
+    /// The first half of [`Audit::tail`], for an entry that is known only when its commit is put together.
+    ///
+    /// # Errors
+    /// [`AuditError::Keys`] or [`AuditError::Store`].
+    pub async fn prepare(&self, trail: Trail, unit: UnitRef, tenant: TenantNo) -> Result<PreparedTail, AuditError> {
         self.load(unit).await?;
-        let chain = self.chain(trail, entry.tenant).await?;
-        let written = Arc::new(AtomicU64::new(0));
-        let receipt = PendingReceipt { tenant: entry.tenant, writer: trail.writer(self.0.start), written: Arc::clone(&written) };
-        let link = ChainTail { inner: Arc::clone(&self.0), trail, unit, entry, chain, before: None, written };
-        Ok((Box::new(link), receipt))
+        let chain = self.chain(trail, tenant).await?;
+        Ok(PreparedTail { inner: Arc::clone(&self.0), trail, unit, chain })
     }
 
     /// Writes an entry by itself: a read, a denial. Answers when it is as durable as asked.
@@ -253,6 +264,25 @@ impl Inner {
 
 pub(super) fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
     chain.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place for one entry at the end of a tenant's chain.
+pub struct PreparedTail {
+    inner: Arc<Inner>,
+    trail: Trail,
+    unit: UnitRef,
+    chain: Arc<Mutex<Chain>>,
+}
+
+impl PreparedTail {
+    /// The entry, of the tenant it was prepared for, as the tail of a commit.
+    #[must_use]
+    pub fn tail(self, entry: Entry) -> (Box<dyn Tail>, PendingReceipt) {
+        let Self { inner, trail, unit, chain } = self;
+        let written = Arc::new(AtomicU64::new(0));
+        let receipt = PendingReceipt { tenant: entry.tenant, writer: trail.writer(inner.start), written: Arc::clone(&written) };
+        (Box::new(ChainTail { inner, trail, unit, entry, chain, before: None, written }), receipt)
+    }
 }
 
 /// A receipt that can be had once the commit went through.

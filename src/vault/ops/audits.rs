@@ -1,12 +1,18 @@
 //! A tenant's own trail, and the public log.
 
-use super::{Caller, Missing, TrailView, Vault, VaultError, access::InTenant, plan::entry, refused::Place};
+use super::{
+    Caller, Missing, TrailView, Vault, VaultError,
+    access::InTenant,
+    plan::{entry, retrying},
+    refused::Place,
+};
 use crate::{
     authz::{AuditRead, KeyRotate},
     domain::{CollectionNo, RequestId, TenantName, TenantNo},
     vault::{
-        audit::{Action, Target, heads::ProvenHead},
+        audit::{Action, Target, Trail, heads::ProvenHead},
         crypto::random,
+        keys::{EpochRecord, Extra},
     },
 };
 
@@ -53,11 +59,13 @@ impl Vault {
         self.on_record(caller, Place::tenant(tenant), Action::AuditRead, read).await
     }
 
-    /// Puts the heads of all audit chains that have grown into the control store and the log; how many.
+    /// Puts the epochs that have ended into the log, and the heads of all audit chains that have grown into the control store
+    /// and the log; how many heads.
     ///
     /// # Errors
     /// Those of the store and the log.
     pub async fn checkpoint_heads(&self) -> Result<u64, VaultError> {
+        self.inner.audit.publish_epochs().await?;
         Ok(self.inner.audit.checkpoint().await?)
     }
 
@@ -81,9 +89,20 @@ impl Vault {
         let (vault, caller) = (self.clone(), caller.clone());
         self.to_the_end(async move {
             let system = vault.permit_system::<KeyRotate>(&caller).await?;
-            let report = vault.inner.forest.shred(&[], Vec::new(), Vec::new()).await?;
-            let rotated = Target { epoch: Some(report.record.new_epoch), ..Target::default() };
-            vault.read_receipt(&system, entry(&caller, &system, Action::KeyRotate, CollectionNo::TENANT, rotated)).await?;
+            let report = retrying(|| async {
+                let place = vault.inner.audit.prepare(Trail::Control, system.audit, system.no).await?;
+                let rotated = |record: &EpochRecord| {
+                    let target = Target { epoch: Some(record.new_epoch), ..Target::default() };
+                    // Nothing waits for its receipt: the epoch's commit is the word that it is written.
+                    let (tail, _) = place.tail(entry(&caller, &system, Action::KeyRotate, CollectionNo::TENANT, target));
+                    Extra { tail: Some(tail), ..Extra::default() }
+                };
+                Ok(vault.inner.forest.shred_with(&[], rotated).await?)
+            })
+            .await?;
+            if let Err(error) = vault.inner.audit.publish_epochs().await {
+                tracing::warn!(%error, "an epoch comes into the log later");
+            }
             Ok((report.record.old_epoch.0, report.record.new_epoch.0))
         })
         .await
