@@ -313,6 +313,14 @@ pub(crate) fn proof() -> bool {
     std::env::var_os("LETHE_PROOF").is_some()
 }
 
+/// What a certificate says.
+pub(crate) async fn certificate(open: &Open, id: lethe::domain::ShredId) -> serde_json::Value {
+    let note = open.vault.certificate(id).await.unwrap();
+    let note = std::str::from_utf8(&note).unwrap();
+    let (from, to) = (note.find('{').unwrap(), note.rfind('}').unwrap());
+    serde_json::from_str(&note[from..=to]).unwrap()
+}
+
 /// Whether an operation met a 410.
 pub(crate) fn is_shredded<T>(result: &Result<T, VaultError>) -> bool {
     matches!(result, Err(VaultError::Shredded { .. }))

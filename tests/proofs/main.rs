@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod check;
+mod damage;
+mod epochs;
 mod harness;
 mod model;
 mod orders;
 mod promises;
 mod races;
 mod restore;
+mod sizes;
 mod tamper;
 mod tokens;

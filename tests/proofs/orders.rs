@@ -8,7 +8,7 @@ use lethe::{
     vault::ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
 };
 
-use crate::harness::{Place, coll, is_shredded, key, put_of};
+use crate::harness::{Place, certificate, coll, is_shredded, key, put_of};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
@@ -155,12 +155,4 @@ async fn a_person_with_very_many_units_is_shredded() {
         assert!(is_shredded(&open.get(&owner, &acme, ("c", &number.to_string())).await), "{number}");
     }
     open.close().await;
-}
-
-/// What a certificate says.
-async fn certificate(open: &crate::harness::Open, id: lethe::domain::ShredId) -> serde_json::Value {
-    let note = open.vault.certificate(id).await.unwrap();
-    let note = std::str::from_utf8(&note).unwrap();
-    let (from, to) = (note.find('{').unwrap(), note.rfind('}').unwrap());
-    serde_json::from_str(&note[from..=to]).unwrap()
 }

@@ -10,6 +10,7 @@ use super::{
     checkpoint::{Checkpoint, LogProof, ProofError},
     commitments::CommittedList,
     fields,
+    merkle::{self, Hash},
     note::{Note, NoteError, Signer, Verifier},
     tlog::MAX_LEAF_LEN_BYTES,
 };
@@ -106,6 +107,32 @@ pub struct Certificate {
     pub residual_ciphertext: Vec<Residual>,
     /// What is claimed, and no more.
     pub statement: String,
+    /// What was too long to stand above in full; absent where everything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<Beyond>,
+}
+
+/// Lists of which the certificate gives a part: a leaf of the log has 65,535 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beyond {
+    /// Of `categories_before`.
+    pub categories: Option<Whole>,
+    /// Of `epochs`.
+    pub epochs: Option<Whole>,
+    /// Of `copies_destroyed`.
+    pub copies: Option<Whole>,
+}
+
+/// A whole list: how long it is, and the RFC 6962 root over its items, each a leaf's input as `docs/format.md` writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whole {
+    /// Its length.
+    pub count: u64,
+    /// The root over it.
+    #[serde(with = "fields::hash")]
+    pub root: Hash,
 }
 
 /// Counts.
@@ -191,6 +218,14 @@ pub struct Verification {
     pub readable_before: u64,
     /// How many open after: none, or no certificate is issued.
     pub readable_after: u64,
+    /// Rows that the draw met and that did not open before: damaged, they show nothing. Absent where there were none.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub unreadable_before: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_none_of_them(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Who did it; ids are pseudonyms.
@@ -274,7 +309,85 @@ pub fn statement(receipts: &[CustodyReceipt]) -> String {
     format!("cryptographic erasure following the principles of NIST SP 800-88; custody: {}", custody.join("; "))
 }
 
+/// Items of a list that a certificate gives; of receipts also the first of each further kind and level.
+const LISTED_CATEGORIES: usize = 64;
+const LISTED_EPOCHS: usize = 32;
+const LISTED_COPIES: usize = 32;
+/// Bytes of the categories as JSON texts.
+const CATEGORIES_LEN: usize = 8_192;
+
+impl EpochChange {
+    fn leaf(&self) -> Hash {
+        let [old, new] = [self.old, self.new].map(Epoch::to_be_bytes);
+        let hashes = [self.old_root_commitment, self.new_root_commitment, self.root_page_hash, self.delta_hash];
+        merkle::leaf_hash(&[&old[..], &new, hashes.as_flattened()].concat())
+    }
+}
+
+impl CustodyReceipt {
+    fn leaf(&self) -> Hash {
+        let len = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let mut input = self.epoch.to_be_bytes().to_vec();
+        for text in [&self.kind, &self.level] {
+            input.extend_from_slice(&len(text));
+            input.extend_from_slice(text.as_bytes());
+        }
+        input.extend_from_slice(&self.effective_at.0.to_be_bytes());
+        input.extend_from_slice(&self.final_at.0.to_be_bytes());
+        input.extend_from_slice(&len(&self.evidence));
+        input.extend_from_slice(self.evidence.as_bytes());
+        merkle::leaf_hash(&input)
+    }
+}
+
+impl Whole {
+    fn of(leaves: &[Hash]) -> Self {
+        let count = u64::try_from(leaves.len()).unwrap_or(u64::MAX);
+        Self { count, root: merkle::root(&merkle::Leaves(leaves), count).unwrap_or_else(|_| merkle::empty_root()) }
+    }
+
+    /// Whether a list is the whole of which this speaks.
+    #[must_use]
+    pub fn is_of(&self, leaves: &[Hash]) -> bool {
+        *self == Self::of(leaves)
+    }
+}
+
+/// Leaves `keep` items of a list that is longer, and says what it was.
+fn cut<T>(list: &mut Vec<T>, keep: impl Fn(usize, &T) -> bool, leaf: impl Fn(&T) -> Hash) -> Option<Whole> {
+    let kept: Vec<bool> = list.iter().enumerate().map(|(place, item)| keep(place, item)).collect();
+    if kept.iter().all(|kept| *kept) {
+        return None;
+    }
+    let whole = Whole::of(&list.iter().map(leaf).collect::<Vec<_>>());
+    let mut kept = kept.into_iter();
+    list.retain(|_| kept.next().unwrap_or(false));
+    Some(whole)
+}
+
 impl Certificate {
+    /// Gives of its long lists what fits a leaf of the log, and of the rest count and root.
+    #[must_use]
+    pub fn fitted(mut self) -> Self {
+        let mut room = CATEGORIES_LEN;
+        let texts: Vec<usize> = self.categories_before.iter().map(|text| serde_json::to_string(text).map_or(usize::MAX, |text| text.len())).collect();
+        let fitting = texts.iter().take_while(|len| room.checked_sub(**len).inspect(|left| room = *left).is_some()).count();
+        let categories = cut(&mut self.categories_before, |place, _| place < fitting.min(LISTED_CATEGORIES), |text| merkle::leaf_hash(text.as_bytes()));
+        let epochs = cut(&mut self.epochs, |place, _| place < LISTED_EPOCHS, EpochChange::leaf);
+        let mut levels = Vec::new();
+        let firsts: Vec<bool> = self.copies_destroyed.iter().map(|copy| {
+            let level = (copy.kind.clone(), copy.level.clone());
+            let is_first = !levels.contains(&level);
+            if is_first { levels.push(level) }
+            is_first
+        }).collect();
+        let copies = cut(&mut self.copies_destroyed, |place, _| place < LISTED_COPIES || firsts.get(place) == Some(&true), CustodyReceipt::leaf);
+        if categories.is_some() || epochs.is_some() || copies.is_some() {
+            self.beyond = Some(Beyond { categories, epochs, copies });
+        }
+        self
+    }
+
     /// Checks that it may be issued, and signs it. The same certificate gives the same note.
     ///
     /// # Errors
@@ -312,6 +425,19 @@ impl Certificate {
             || !self.key_ids.is_consistent()
         {
             return Err(CertificateError::Format);
+        }
+        if let Some(Beyond { categories, epochs, copies }) = &self.beyond {
+            let lists = [
+                (categories, self.categories_before.len()),
+                (epochs, self.epochs.len()),
+                (copies, self.copies_destroyed.len()),
+            ];
+            let is_longer = |(whole, listed): &(&Option<Whole>, usize)| {
+                whole.as_ref().is_none_or(|whole| usize::try_from(whole.count).is_ok_and(|count| count > *listed))
+            };
+            if lists.iter().all(|(whole, _)| whole.is_none()) || !lists.iter().all(is_longer) {
+                return Err(CertificateError::Format);
+            }
         }
         if self.epochs.is_empty() || self.copies_destroyed.is_empty() {
             return Err(CertificateError::NothingDestroyed);

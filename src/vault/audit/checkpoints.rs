@@ -172,7 +172,7 @@ impl Audit {
         }
         if !cleared.is_empty() {
             self.clear_outbox(&cleared).await?;
-            cleared.iter().for_each(|hash| drop(told.remove(hash)));
+            told.retain(|hash| !cleared.contains(hash));
         }
         Ok(u64::try_from(cleared.len()).unwrap_or(u64::MAX))
     }

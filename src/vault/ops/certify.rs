@@ -1,13 +1,15 @@
 //! Certificates: issued after the keys are gone and that was checked, kept in the control store, logged once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 
 use super::{
     Vault, VaultError,
+    deletions::Touched,
     plan::{entry, object},
-    rows::{Progress, RowCodec, Scope, ShredRow},
+    rows::{EPOCHS_MAX, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, listed},
+    sample::split_sample,
     shred::Committed,
     shredder::actor_of,
 };
@@ -23,7 +25,7 @@ use crate::{
         },
         crypto::random,
         keys::{EpochReport, ShredTarget},
-        store::{Commit, Durability, Space, Urgency, Write, schema},
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
 
@@ -36,6 +38,10 @@ impl Vault {
             Some(note) => self.inner.audit.publish_if_missing(&note).await?,
             None => self.inner.audit.publish(&self.issue(id, row, reports).await?).await?,
         };
+        // What its deletions were counted by.
+        let counted = schema::all_shred_deleted(id);
+        self.data(vec![Write::DeleteRange { space: Space::Index, from: counted.from, to: counted.to }], Vec::new(), Durability::Written)
+            .await?;
         // Should this be lost in a crash, the next start finds the leaf in the log and says so again.
         let done = Commit {
             checks: Vec::new(),
@@ -50,12 +56,17 @@ impl Vault {
     }
 
     async fn issue(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Bytes, VaultError> {
-        let reports = self.all_reports(row, reports).await?;
-        let readable_after = self.readable(TenantNo(row.tenant), &row.sample).await?;
+        let reports = self.all_reports(id, row, reports).await?;
+        let slots = self.slots_of(id).await?;
+        let touched = self.touched(id, row, &slots).await?;
+        let mut categories = self.categories_of(row, touched.keys()).await?;
+        categories.extend(row.categories.iter().cloned());
+        let (unreadable_before, sample) = split_sample(&row.sample);
+        let readable_after = self.readable(TenantNo(row.tenant), sample).await?;
         let committed: Committed = serde_json::from_slice(&row.committed).map_err(|_| VaultError::Internal("commitments".into()))?;
         let receipts: Vec<CustodyReceipt> = reports.iter().flat_map(custody_receipts).collect();
         let now = self.inner.clock.now();
-        let sum = |count: fn(&super::rows::Totals) -> u64| row.totals.iter().map(|(_, totals)| count(totals)).fold(0, u64::saturating_add);
+        let sum = touched.values().fold(super::rows::Totals::default(), |sum, more| sum.plus(*more));
         let certificate = Certificate {
             id,
             issued_at: now,
@@ -77,14 +88,14 @@ impl Vault {
             collection_commitment: committed.collection,
             targets: committed.targets,
             key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?)
-                .commit_all(Label::KeyId, key_ids(row, &self.slots_of(id).await?, &reports)),
+                .commit_all(Label::KeyId, key_ids(row, &slots, &reports)),
             totals: Totals {
-                units: sum(|totals| totals.units),
-                collections: row.totals.iter().filter(|(no, _)| *no != CollectionNo::TENANT.0).count() as u64,
-                records_deleted: sum(|totals| totals.deleted),
-                records_kept: sum(|totals| totals.kept),
+                units: sum.units,
+                collections: touched.keys().filter(|no| **no != CollectionNo::TENANT).count() as u64,
+                records_deleted: sum.deleted,
+                records_kept: sum.kept,
             },
-            categories_before: row.categories.clone(),
+            categories_before: categories.into_iter().collect(),
             confidentiality_after: "none".into(),
             epochs: reports.iter().map(epoch_change).collect(),
             effective_at: receipts.iter().map(|receipt| receipt.effective_at).max().unwrap_or(now),
@@ -97,10 +108,11 @@ impl Vault {
                 unwrap_possible: false,
             }],
             verification: Verification {
-                sample_size: row.sample.len() as u64,
+                sample_size: sample.len() as u64,
                 seed: hex::encode(row.seed),
-                readable_before: row.sample.len() as u64,
+                readable_before: sample.len() as u64,
                 readable_after: u64::from(readable_after),
+                unreadable_before: u64::from(unreadable_before),
             },
             holds_checked: false,
             approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
@@ -110,19 +122,23 @@ impl Vault {
                 Residual { location: "data store".into(), removal_by: None },
                 Residual { location: "copies of the data store in other hands".into(), removal_by: None },
             ],
+            beyond: None,
         };
-        let note = certificate.issue(&self.inner.signer).map_err(|error| VaultError::Internal(format!("certificate: {error}")))?;
+        let note = certificate.fitted().issue(&self.inner.signer).map_err(|error| VaultError::Internal(format!("certificate: {error}")))?;
         let note = Bytes::from(note);
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
         // Who ordered it has the salt: kept here, it would let anyone confirm a guessed name against the public certificate.
-        let row = ShredRow { progress: Progress::Done, done_at: Some(now.0), sealed_salt: Vec::new(), ..row.clone() };
+        let row =
+            ShredRow { progress: Progress::Done, done_at: Some(now.0), sealed_salt: Vec::new(), totals: listed(&touched), ..row.clone() };
+        let (checks, mut writes) = self.final_subjects(id, &row).await?;
+        writes.extend([
+            Write::Put { space: Space::Control, key: schema::certificate(id), value: note.clone() },
+            Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? },
+            Audit::outbox(&note),
+        ]);
         let commit = Commit {
-            checks: Vec::new(),
-            writes: vec![
-                Write::Put { space: Space::Control, key: schema::certificate(id), value: note.clone() },
-                Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? },
-                Audit::outbox(&note),
-            ],
+            checks,
+            writes,
             tail: None,
             durability: Durability::Synced,
             urgency: Urgency::Essential,
@@ -132,14 +148,49 @@ impl Vault {
         Ok(note)
     }
 
+    /// The persons that an order marked are shredded now; they were pending until what is deleted was gone too.
+    async fn final_subjects(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
+        let (mut checks, mut writes) = (Vec::new(), Vec::new());
+        let shredded = SubjectRow { state: State::Shredded(id.0) }.to_row()?;
+        for token in row.marked() {
+            let key = schema::subject_state(TenantNo(row.tenant), token);
+            let Some(before) = self.inner.store.get(Space::Control, &key).await? else { continue };
+            if SubjectRow::from_row(&before)?.state == State::Pending(id.0) {
+                checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(before) });
+                writes.push(Write::Put { space: Space::Control, key, value: shredded.clone() });
+            }
+        }
+        Ok((checks, writes))
+    }
+
+    /// What an order touched, by collection: its units, and what it deleted and kept.
+    async fn touched(&self, id: ShredId, row: &ShredRow, slots: &HashSet<u64>) -> Result<Touched, VaultError> {
+        let mut touched = if row.lists_all() {
+            row.totals.iter().map(|(no, totals)| (CollectionNo(*no), *totals)).collect()
+        } else {
+            self.units_by_collection(row, slots).await?
+        };
+        for (no, more) in self.deleted_by(id).await? {
+            let total = touched.entry(no).or_default();
+            *total = total.plus(more);
+        }
+        Ok(touched)
+    }
+
     /// The reports of all of an order's epochs; those of before a restart are read back.
-    async fn all_reports(&self, row: &ShredRow, reports: &[EpochReport]) -> Result<Vec<EpochReport>, VaultError> {
-        let mut all = Vec::with_capacity(row.epochs.len());
-        for (_, new) in &row.epochs {
-            let known = reports.iter().find(|report| report.record.new_epoch.0 == *new).cloned();
+    async fn all_reports(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Vec<EpochReport>, VaultError> {
+        let mut epochs: BTreeSet<u64> = row.epochs.iter().map(|(_, new)| *new).collect();
+        if row.epochs.len() >= EPOCHS_MAX {
+            let range = schema::slots_of_shred(id);
+            let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;
+            epochs.extend(rows.iter().filter_map(|row| row.key.last_chunk()).map(|epoch| u64::from_be_bytes(*epoch)));
+        }
+        let mut all = Vec::with_capacity(epochs.len());
+        for new in epochs {
+            let known = reports.iter().find(|report| report.record.new_epoch.0 == new).cloned();
             let report = match known {
                 Some(report) => report,
-                None => self.inner.forest.report(Epoch(*new)).await?.ok_or_else(|| VaultError::Internal("no record of an epoch".into()))?,
+                None => self.inner.forest.report(Epoch(new)).await?.ok_or_else(|| VaultError::Internal("no record of an epoch".into()))?,
             };
             all.push(report);
         }

@@ -145,6 +145,9 @@ impl Vault {
             }
             Err(error) => return Err(error),
         };
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+            return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+        }
         if opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }

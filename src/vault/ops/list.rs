@@ -178,6 +178,9 @@ impl Vault {
                 if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
                     return Ok(None);
                 }
+                if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
+                    return Ok(None);
+                }
                 // An index row may be left from a shredded record whose key was written again.
                 if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
                     return Ok(None);

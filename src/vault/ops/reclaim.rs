@@ -9,14 +9,14 @@ use bytes::Bytes;
 
 use super::{
     Vault, VaultError,
-    directory::damaged,
-    rows::{MadeRow, RowCodec, Scope, ShredLogRow, UploadRow},
+    deletions::Walk,
+    rows::{MadeRow, PositionRow, Progress, RowCodec, Scope, ShredLogRow, UploadRow},
     shredder::actor_of,
 };
 use crate::{
     domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, Timestamp, UploadId, Version},
     vault::{
-        crypto::RecordHeader,
+        crypto::{OpenError, RecordHeader},
         store::{
             Check, Commit, Durability, Expect, Space, Urgency, Write,
             schema::{self, KeyRange, Table},
@@ -59,11 +59,16 @@ impl Vault {
                     continue;
                 }
                 let Some(order) = self.shred_row(ShredId(entry.order)).await? else { continue };
-                let mut totals = std::collections::BTreeMap::new();
-                for subject in subjects {
-                    self.delete_rest(&tenant, actor_of(&order), subject, Some(Version(entry.version)), &mut totals).await?;
+                if order.progress != Progress::Done {
+                    // Its own deletions are under way and are counted; its persons are pending until they are done.
+                    continue;
                 }
-                deleted = totals.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);
+                let (bound, at) = (Some(Version(entry.version)), PositionRow::default());
+                let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, bound, at };
+                while !walk.is_over() {
+                    let touched = self.delete_batch(&mut walk, None).await?;
+                    deleted = touched.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);
+                }
             }
         }
     }
@@ -77,6 +82,11 @@ impl Vault {
         let from = self.reclaimed_up_to().await?;
         for (key, entry) in self.log_after(&from, limit).await? {
             let tenant = TenantNo(entry.tenant);
+            let order = self.shred_row(ShredId(entry.order)).await?;
+            if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
+                // A copy of this data store must not say that it is done with deletions which are not.
+                break;
+            }
             let slots = self.slots_of(ShredId(entry.order)).await?;
             match &entry.scope {
                 Scope::Tenant => {
@@ -207,7 +217,13 @@ impl Vault {
     /// Leaves only a record's header. `false` if another unit seals it now, or it is gone.
     async fn bury_record(&self, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<bool, VaultError> {
         let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
-        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else {
+            // Not even a header that could stay: nobody reads this any more, whoever's it is.
+            metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+            let key = Bytes::copy_from_slice(row);
+            let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
+            return self.data(vec![Write::Delete { space: Space::Records, key }], vec![unmoved], Durability::Written).await;
+        };
         if !slots.contains(&header.slot.number()) {
             return Ok(false);
         }
@@ -279,7 +295,7 @@ impl Vault {
     }
 
     /// A commit to the data store without an entry: it changes nothing that anyone can still read. `false` if a check failed.
-    async fn data(&self, writes: Vec<Write>, checks: Vec<Check>, durability: Durability) -> Result<bool, VaultError> {
+    pub(super) async fn data(&self, writes: Vec<Write>, checks: Vec<Check>, durability: Durability) -> Result<bool, VaultError> {
         if writes.is_empty() {
             return Ok(true);
         }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{Gen, Slot, TenantNo},
+    domain::{CollectionNo, Gen, Slot, TenantNo},
     vault::{keys::UnitRef, store::StoreError},
 };
 
@@ -227,11 +227,11 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) seed: [u8; 16],
     /// Records that opened before, to be tried again after: their rows' keys, and the headers that name their units.
     pub(in crate::vault) sample: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What it touched, by collection.
+    /// What it touched, by collection: at most [`TOTALS_MAX`], the rest together under number 0.
     pub(in crate::vault) totals: Vec<(u32, Totals)>,
-    /// Categories of the data before, from the collections' policies.
+    /// Categories of the data before, from the collections' policies: as many as [`capped`] leaves.
     pub(in crate::vault) categories: Vec<String>,
-    /// Epochs that carried it out: (old, new).
+    /// Epochs that carried it out: (old, new); the first [`EPOCHS_MAX`].
     pub(in crate::vault) epochs: Vec<(u64, u64)>,
 }
 
@@ -239,7 +239,54 @@ impl RowCodec for ShredRow {
     const NAME: &'static str = "shred";
 }
 
+/// Collections that an order's row lists.
+pub(in crate::vault) const TOTALS_MAX: usize = 256;
+/// Epochs that an order's row lists: of more, the rows of its slots tell.
+pub(in crate::vault) const EPOCHS_MAX: usize = 1_024;
+/// Categories that an order's row lists, and the bytes they have at most.
+const CATEGORIES_MAX: usize = 64;
+const CATEGORIES_LEN_MAX: usize = 4_096;
+
+/// Totals as an order's row lists them: a row has 100,000 bytes, a tenant any number of collections.
+pub(in crate::vault) fn listed(totals: &std::collections::BTreeMap<CollectionNo, Totals>) -> Vec<(u32, Totals)> {
+    let mut listed: Vec<(u32, Totals)> = totals.iter().take(TOTALS_MAX).map(|(no, totals)| (no.0, *totals)).collect();
+    if totals.len() > TOTALS_MAX {
+        let rest = totals.values().skip(TOTALS_MAX).fold(Totals::default(), |sum, more| sum.plus(*more));
+        listed.push((CollectionNo::TENANT.0, rest));
+    }
+    listed
+}
+
+/// Categories as an order's row lists them.
+pub(in crate::vault) fn capped(categories: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut room = CATEGORIES_LEN_MAX;
+    let fits = |category: &String| match room.checked_sub(category.len()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    categories.into_iter().take(CATEGORIES_MAX).take_while(fits).collect()
+}
+
+impl Totals {
+    /// Both together.
+    pub(in crate::vault) const fn plus(self, other: Self) -> Self {
+        Self {
+            units: self.units.saturating_add(other.units),
+            deleted: self.deleted.saturating_add(other.deleted),
+            kept: self.kept.saturating_add(other.kept),
+        }
+    }
+}
+
 impl ShredRow {
+    /// Whether its row lists every collection that it touched.
+    pub(in crate::vault) fn lists_all(&self) -> bool {
+        self.totals.len() <= TOTALS_MAX
+    }
+
     /// The subjects that this order set to pending.
     pub(in crate::vault) fn marked(&self) -> impl Iterator<Item = &[u8; 16]> {
         let subjects: &[[u8; 16]] = if let Scope::Subjects(subjects) = &self.scope { subjects } else { &[] };
@@ -266,6 +313,32 @@ pub(in crate::vault) struct Totals {
     pub(in crate::vault) deleted: u64,
     /// Records kept that name the subject second.
     pub(in crate::vault) kept: u64,
+}
+
+/// How far an order has come with what it deletes: everything before this place is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct PositionRow {
+    /// Which of the subjects that it marked.
+    pub(in crate::vault) subject: u16,
+    /// Whether those that name it second are being looked at.
+    pub(in crate::vault) second: bool,
+    /// The key in the index of subjects to go on from; empty is the beginning.
+    pub(in crate::vault) after: Vec<u8>,
+}
+
+impl RowCodec for PositionRow {
+    const NAME: &'static str = "shred position";
+}
+
+/// What an order has deleted and kept so far in a collection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct DeletedRow {
+    pub(in crate::vault) deleted: u64,
+    pub(in crate::vault) kept: u64,
+}
+
+impl RowCodec for DeletedRow {
+    const NAME: &'static str = "shred deletions";
 }
 
 /// One order in the shred log: applied again to older data before it is served.

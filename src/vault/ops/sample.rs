@@ -1,5 +1,7 @@
 //! Records read before a shred and tried again after (CE-11): drawn by a seed that the certificate states.
 
+use std::collections::BTreeSet;
+
 use super::{
     Vault, VaultError,
     directory::{Tenant, damaged},
@@ -9,7 +11,8 @@ use super::{
 use crate::{
     domain::{CollectionNo, TenantNo},
     vault::{
-        crypto::{Context, Record, RecordHeader, Sealed, Token, hash::sha256},
+        crypto::{Context, OpenError, Record, RecordHeader, Sealed, Token, hash::sha256},
+        keys::KeysError,
         store::{
             Space,
             schema::{self, KeyRange},
@@ -22,31 +25,42 @@ const SAMPLE: usize = 8;
 /// Draws for them; where most of what lies there is deleted or shredded already, a sample is smaller.
 const DRAWS: u32 = 64;
 
-/// A record of a sample: its row's key, and the header that stood there.
+/// A record of a sample: its row's key, and the header that stood there. Before them, if there were any: an empty key, and how
+/// many rows were met that did not open, be32.
 pub(super) type Sampled = (Vec<u8>, Vec<u8>);
 
 impl Vault {
     /// Records of an order's scope that open now, drawn by `seed`: draw n begins at SHA-256(seed | be32(n)).
     pub(super) async fn sample(&self, tenant: &Tenant, scope: &Scope, seed: &[u8; 16]) -> Result<Vec<Sampled>, VaultError> {
         let mut sample: Vec<Sampled> = Vec::new();
+        let mut unreadable = BTreeSet::new();
         for draw in 0..DRAWS {
             let dice = sha256(&[seed, &draw.to_be_bytes()]);
             let Some((row, subject)) = self.draw(tenant.no, scope, &dice).await? else { break };
-            if sample.iter().any(|(known, _)| *known == row) {
+            if sample.iter().any(|(known, _)| *known == row) || unreadable.contains(&row) {
                 continue;
             }
             let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { continue };
-            let header = RecordHeader::parse(&stored).map_err(damaged)?;
+            // Read by nobody before, it shows nothing after: it is counted and passed over.
+            let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else {
+                unreadable.insert(row);
+                continue;
+            };
             let is_covered = match subject {
                 None => true,
                 Some(subject) => self.covers(tenant.no, &subject, &row, &header).await?,
             };
-            if is_covered && self.opens(tenant.no, &row).await? {
-                sample.push((row, header.to_bytes().to_vec()));
+            match self.look(tenant.no, &row).await? {
+                Look::Opens if is_covered => sample.push((row, header.to_bytes().to_vec())),
+                Look::Damaged => drop(unreadable.insert(row)),
+                Look::Opens | Look::Gone => {}
             }
             if sample.len() >= SAMPLE {
                 break;
             }
+        }
+        if let (false, Ok(count)) = (unreadable.is_empty(), u32::try_from(unreadable.len())) {
+            sample.insert(0, (Vec::new(), count.to_be_bytes().to_vec()));
         }
         Ok(sample)
     }
@@ -115,7 +129,7 @@ impl Vault {
             let header = RecordHeader::parse(header).map_err(damaged)?;
             let stored = self.inner.store.get(Space::Records, row).await?;
             let is_same = stored.is_some_and(|stored| stored.starts_with(&header.to_bytes()));
-            let opens = if is_same { self.opens(tenant, row).await? } else { self.unit_opens(tenant, row, &header).await? };
+            let opens = if is_same { self.look(tenant, row).await? == Look::Opens } else { self.unit_opens(tenant, row, &header).await? };
             readable = readable.saturating_add(u32::from(opens));
         }
         Ok(readable)
@@ -137,24 +151,48 @@ impl Vault {
     }
 
     /// Whether a record opens with today's keys.
-    async fn opens(&self, tenant: TenantNo, row: &[u8]) -> Result<bool, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
-        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+    async fn look(&self, tenant: TenantNo, row: &[u8]) -> Result<Look, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Look::Gone) };
+        let Ok(header) = RecordHeader::parse(&stored) else { return Ok(Look::Damaged) };
         let (Some(no), Some(tokens), false) = (collection_of(row), schema::record_tokens(row), header.is_tombstone()) else {
-            return Ok(false);
+            return Ok(Look::Gone);
         };
         let collection = match self.collection_by_number(tenant, no).await {
             Ok(collection) if collection.state == State::Active => collection,
-            Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(false),
+            Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(Look::Gone),
             Err(error) => return Err(error),
         };
-        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let Ok(sealed) = Sealed::<Record>::from_row(stored) else { return Ok(Look::Damaged) };
         let context = Context::<Record>::record(&self.inner.store_id, tenant, no, &tokens, &header);
-        match self.with_data(collection.unit, unit_of(&header, tenant), no, |key| key.open_meta(&context, &sealed).is_ok()).await {
-            Ok(opens) => Ok(opens),
-            Err(VaultError::Shredded { .. }) => Ok(false),
+        let unit = unit_of(&header, tenant);
+        if matches!(self.inner.forest.load_unit(unit.tenant, unit.slot).await, Err(KeysError::Unknown)) {
+            return Ok(Look::Damaged);
+        }
+        match self.with_data(collection.unit, unit, no, |key| key.open_meta(&context, &sealed).map_err(OpenError::counted)).await {
+            Ok(Ok(_)) => Ok(Look::Opens),
+            Ok(Err(_)) => Ok(Look::Damaged),
+            Err(VaultError::Shredded { .. }) => Ok(Look::Gone),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a look at a row found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It opens.
+    Opens,
+    /// It is not there, or shredded.
+    Gone,
+    /// It is there and does not open: bent.
+    Damaged,
+}
+
+/// How many rows a draw met that did not open, and the sample.
+pub(super) fn split_sample(sample: &[Sampled]) -> (u32, &[Sampled]) {
+    match sample.split_first() {
+        Some(((row, count), rest)) if row.is_empty() => (count.first_chunk().map_or(0, |count| u32::from_be_bytes(*count)), rest),
+        Some(_) | None => (0, sample),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Orders to shred: from the commit of the intent on, everything they name answers 410.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
+    deletions::Touched,
     directory::{Tenant, damaged, pseudonym},
     plan::{Actor, entry, object, record_row, retrying},
     refused::Place,
@@ -22,7 +26,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, Label},
         },
-        crypto::{Context, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
+        crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -116,6 +120,9 @@ pub(super) struct Queued {
     row: ShredRow,
 }
 
+/// Rows of units read at once.
+const UNIT_ROWS: usize = 1_024;
+
 /// How often the fence is tried to be closed behind an intent.
 const FENCE_ATTEMPTS: u32 = 100;
 const FENCE_PAUSE: Duration = Duration::from_millis(20);
@@ -205,9 +212,10 @@ impl Vault {
                     let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
                     let row = record_row(&found.tenant, found.collection.no, &tokens);
                     let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
-                    let header = RecordHeader::parse(&stored).map_err(damaged)?;
+                    // A header that cannot be read names no unit, and need not: control knows every unit that the record had.
+                    let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
                     let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
-                    let units = self.units_ever_of(found.tenant.no, found.collection.no, &tokens, &header).await?;
+                    let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
@@ -467,6 +475,27 @@ impl Vault {
         Ok((targets, totals))
     }
 
+    /// The units that an order destroyed, counted by collection from the rows of units.
+    pub(super) async fn units_by_collection(&self, row: &ShredRow, slots: &HashSet<u64>) -> Result<Touched, VaultError> {
+        let mut touched = Touched::new();
+        for token in row.marked() {
+            let mut range = schema::units_of_subject(TenantNo(row.tenant), token);
+            loop {
+                let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, UNIT_ROWS).await?;
+                let Some(last) = rows.last() else { break };
+                range = range.after(&last.key);
+                for row in rows {
+                    let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
+                    if slots.contains(&UnitRow::from_row(&row.value)?.slot) {
+                        let total: &mut Totals = touched.entry(no).or_default();
+                        total.units = total.units.saturating_add(1);
+                    }
+                }
+            }
+        }
+        Ok(touched)
+    }
+
     /// The commitments to what an order names, their salt, and the salt sealed for later answers.
     async fn commit_names(&self, tenant: &Tenant, id: ShredId, named: &Named) -> Result<(Vec<u8>, [u8; 32], Vec<u8>), VaultError> {
         let commitments = Commitments::make();
@@ -547,8 +576,11 @@ impl Vault {
         let tenant = TenantNo(row.tenant);
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
-            let name = if row.scope == Scope::Tenant || *no == CollectionNo::TENANT.0 {
+            let name = if row.scope == Scope::Tenant {
                 pseudonym("tenant", &tenant.to_be_bytes())
+            } else if *no == CollectionNo::TENANT.0 {
+                // All that the row does not list. No collection has this name.
+                "*".to_owned()
             } else {
                 match self.collection_by_number(tenant, CollectionNo(*no)).await {
                     Ok(collection) => collection.name.as_str().to_owned(),

@@ -1,7 +1,8 @@
-//! The shredder: one task that carries out all orders that wait, as many as fit, in one epoch.
+//! The shredder: one task that carries out all orders that wait, as many as fit, in one epoch. Keys first, then what is
+//! deleted rather than shredded, then the certificate; an order that cannot be carried out is set aside and holds up no other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -11,21 +12,20 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Precondition, Vault, VaultError,
-    directory::{Collection, Tenant},
-    plan::{Actor, Existing, Plan, retrying},
+    Vault, VaultError,
+    plan::Actor,
     rows::{
-        CollectionRow, Progress, RowCodec, Scope, ShredLogRow, ShredRow, ShredSlotsRow, State, SubjectRow, TenantRow, Totals, UnitStateRow,
+        CollectionRow, EPOCHS_MAX, Progress, RowCodec, Scope, ShredLogRow, ShredRow, ShredSlotsRow, State, TenantRow, UnitStateRow, capped,
+        listed,
     },
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, PrincipalId, RequestId, ShredId, ShredUnit, Slot, TenantNo, Version, policy::SecondarySubjects},
+    domain::{CollectionNo, PrincipalId, RequestId, ShredId, Slot, TenantNo},
     vault::{
-        crypto::Token,
         keys::{EpochRecord, EpochReport, Extra, LeaseKind, ShredTarget},
         store::{
-            Space, StoreError, Urgency, Write,
+            Space, StoreError, Write,
             schema::{self, Table},
         },
     },
@@ -35,8 +35,13 @@ use crate::{
 const QUEUE: usize = 4_096;
 /// How soon orders that could not be carried out are tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// The longest pause of an order that was set aside.
+const ASIDE_MAX: Duration = Duration::from_mins(5);
 /// Targets of one epoch.
 const EPOCH_TARGETS: usize = 2_000;
+/// Orders of one epoch, and the bytes of their rows: its commit has room for 128 MiB.
+const EPOCH_ORDERS: usize = 1_000;
+const EPOCH_ROWS_LEN: usize = 16 << 20;
 
 /// The way to the shredder.
 pub(super) struct Queue {
@@ -117,7 +122,9 @@ impl Change {
         let mut writes = Vec::new();
         // Number 0 stays free for what tells of the epoch itself.
         for (number, change) in (1..).zip(changes) {
-            change.row.epochs.push((record.old_epoch.0, record.new_epoch.0));
+            if change.row.epochs.len() < EPOCHS_MAX {
+                change.row.epochs.push((record.old_epoch.0, record.new_epoch.0));
+            }
             if !change.slots.is_empty() {
                 let state = UnitStateRow { state: State::Shredded(change.id.0) }.to_row()?;
                 let tenant = TenantNo(change.row.tenant);
@@ -147,30 +154,150 @@ struct Job {
     reports: Vec<EpochReport>,
 }
 
+impl Job {
+    /// Bytes of the rows that change with its last epoch, but for those of its targets: its own, its entry in the shred log,
+    /// and those of a record's units.
+    fn row_len(&self) -> Result<usize, StoreError> {
+        Ok(self.row.to_row()?.len().saturating_mul(2).saturating_add(self.row.scope.units().len().saturating_mul(128)))
+    }
+}
+
+/// Orders that a pass has left, by why.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Their keys are gone, and records are left to delete.
+    more: Vec<ShredId>,
+    /// The store, custody or the log was at fault: tried again with all others.
+    again: Vec<ShredId>,
+    /// Something of their own is: tried again by themselves.
+    aside: Vec<ShredId>,
+}
+
+impl Left {
+    /// An order that could not be carried out.
+    fn put(&mut self, id: ShredId, error: &VaultError) {
+        stays_pending(error, 1);
+        if is_its_own(error) { self.aside.push(id) } else { self.again.push(id) }
+    }
+}
+
+/// Whether an order would meet the same error however well the store does.
+const fn is_its_own(error: &VaultError) -> bool {
+    !matches!(error, VaultError::Busy | VaultError::DiskFull | VaultError::Unavailable(_))
+}
+
+/// Orders that are tried again by themselves, and ever more rarely.
+#[derive(Default)]
+struct Aside(HashMap<ShredId, Pause>);
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Duration,
+    length: Duration,
+}
+
+impl Aside {
+    fn put(&mut self, id: ShredId, now: Duration) {
+        let length = self.0.get(&id).map_or(RETRY_EVERY, |pause| pause.length.saturating_mul(2).min(ASIDE_MAX));
+        self.0.insert(id, Pause { until: now.saturating_add(length), length });
+        self.tell();
+    }
+
+    fn due(&self, now: Duration) -> Vec<ShredId> {
+        self.0.iter().filter(|(_, pause)| pause.until <= now).map(|(id, _)| *id).collect()
+    }
+
+    fn take(&mut self, id: ShredId) {
+        self.0.remove(&id);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        metrics::gauge!("lethe_shreds_set_aside").set(f64::from(u32::try_from(self.0.len()).unwrap_or(u32::MAX)));
+    }
+}
+
+/// What one epoch takes.
+#[derive(Debug, Default)]
+struct Load {
+    /// Its orders, and the slots of each that it destroys.
+    here: BTreeMap<usize, Vec<u64>>,
+    targets: Vec<ShredTarget>,
+    /// The order that has more targets to come.
+    unfinished: Option<usize>,
+}
+
+impl Load {
+    /// As much of the queue as fits one epoch and its commit: bounded in targets, orders and the bytes of their rows.
+    fn take(queue: &mut VecDeque<(usize, Option<ShredTarget>)>, row_len: impl Fn(usize) -> usize) -> Self {
+        let mut load = Self::default();
+        let mut len: usize = 0;
+        while let Some((number, target)) = queue.front().copied() {
+            let is_new = !load.here.contains_key(&number);
+            let more = if is_new { row_len(number) } else { 0 };
+            let is_full = load.targets.len() >= EPOCH_TARGETS
+                || (is_new && !load.here.is_empty() && (load.here.len() >= EPOCH_ORDERS || len.saturating_add(more) > EPOCH_ROWS_LEN));
+            if is_full {
+                break;
+            }
+            queue.pop_front();
+            len = len.saturating_add(more);
+            let slots = load.here.entry(number).or_default();
+            if let Some(ShredTarget::Unit { slot, .. }) = target {
+                slots.push(slot.number());
+            }
+            load.targets.extend(target);
+        }
+        load.unfinished = queue.front().map(|(number, _)| *number).filter(|number| load.here.contains_key(number));
+        load
+    }
+}
+
 impl Vault {
-    /// Runs until cancelled, beginning with the orders that a start has left. An order that cannot be carried out now stays pending: everything it names answers 410,
-    /// and it is tried again, at the latest by the next start.
-    pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, mut waiting: Vec<ShredId>, stop: CancellationToken) {
+    /// Runs until cancelled, beginning with the orders that a start has left. An order that cannot be carried out now stays
+    /// pending: everything it names answers 410, and it is tried again, at the latest by the next start.
+    pub(super) async fn run_shredder(&self, mut orders: mpsc::Receiver<ShredId>, left: Left, stop: CancellationToken) {
         let mut again = tokio::time::interval(RETRY_EVERY);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut now, mut later, mut aside) = (Vec::new(), Vec::new(), Aside::default());
+        let sort = |left: Left, now: &mut Vec<ShredId>, later: &mut Vec<ShredId>, aside: &mut Aside| {
+            now.extend(left.more);
+            later.extend(left.again);
+            left.aside.into_iter().for_each(|id| aside.put(id, self.inner.clock.monotonic()));
+        };
+        sort(left, &mut now, &mut later, &mut aside);
         loop {
+            let waits = !later.is_empty() || !aside.0.is_empty();
+            let is_due = waits || self.inner.shredder.deferred.load(Ordering::Acquire) || !self.inner.forest.is_whole();
+            let mut alone = Vec::new();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                _ = again.tick(), if is_due => {
+                    self.heal().await;
+                    now.append(&mut later);
+                    alone = aside.due(self.inner.clock.monotonic());
+                }
                 next = orders.recv() => match next {
-                    Some(next) => waiting.push(next),
+                    Some(next) => now.push(next),
                     None => return,
                 },
-                _ = again.tick(), if !waiting.is_empty() || self.inner.shredder.deferred.load(Ordering::Acquire) => {}
+                () = std::future::ready(()), if !now.is_empty() => {}
             }
             while let Ok(next) = orders.try_recv() {
-                waiting.push(next);
+                now.push(next);
             }
-            match self.carry_out(&waiting).await {
-                Ok(left) => waiting = left,
-                Err(error) => stays_pending(&error, waiting.len()),
+            if !now.is_empty() {
+                let left = self.carry_out(&std::mem::take(&mut now)).await;
+                sort(left, &mut now, &mut later, &mut aside);
             }
-            self.inner.shredder.tell();
+            for id in alone {
+                let left = self.carry_out(&[id]).await;
+                if left.aside.is_empty() {
+                    aside.take(id);
+                }
+                sort(left, &mut now, &mut later, &mut aside);
+            }
             if self.inner.shredder.deferred.swap(false, Ordering::AcqRel)
                 && let Err(error) = self.shred_all_deferred().await
             {
@@ -180,34 +307,61 @@ impl Vault {
         }
     }
 
-    /// Carries out orders, whatever step each has reached. Returns those that could not be: one that cannot be prepared or
-    /// certified holds up no other.
-    pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Result<Vec<ShredId>, VaultError> {
-        let mut left = Vec::new();
+    /// Finishes an epoch that was cut short while the process lives, where that is safe.
+    async fn heal(&self) {
+        if !self.inner.forest.is_whole()
+            && let Err(error) = self.inner.forest.heal().await
+        {
+            tracing::error!(%error, "an epoch was cut short: only what needs no key is answered");
+        }
+    }
+
+    /// Carries out orders, whatever step each has reached: one that cannot be prepared, erased or certified holds up no other.
+    pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Left {
+        let mut left = Left::default();
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
             match self.take_up(*id).await {
                 Ok(job) => jobs.extend(job),
-                Err(error) => {
-                    stays_pending(&error, 1);
-                    left.push(*id);
-                }
+                Err(error) => left.put(*id, &error),
             }
         }
         // What lies in a tenant goes before the tenant, or with it.
         jobs.sort_by_key(|job| job.row.scope == Scope::Tenant);
-        let (mut jobs, early) = self.in_order(jobs).await?;
-        left.extend(early);
-        self.erase(&mut jobs).await?;
+        let mut jobs = self.in_order(jobs, &mut left).await;
+        if let Err(error) = self.erase(&mut jobs).await {
+            if is_its_own(&error) && jobs.len() > 1 {
+                // One of them is at fault; each by itself tells which.
+                jobs = self.erase_each(jobs, &mut left).await;
+            } else {
+                jobs.drain(..).for_each(|job| left.put(job.id, &error));
+            }
+        }
+        if !jobs.is_empty()
+            && let Err(error) = self.inner.audit.publish_epochs().await
+        {
+            tracing::warn!(%error, "epochs come into the log later");
+        }
         for job in &jobs {
-            if let Err(error) = self.certify(job.id, &job.row, &job.reports).await {
-                stays_pending(&error, 1);
-                left.push(job.id);
+            match self.finish(job).await {
+                Ok(true) => {}
+                Ok(false) => left.more.push(job.id),
+                Err(error) => left.put(job.id, &error),
             }
             self.inner.shredder.tell();
         }
         self.inner.reclaim.notify_one();
-        Ok(left)
+        self.inner.shredder.tell();
+        left
+    }
+
+    /// What follows once an order's keys are gone; `false` if there is more to delete.
+    async fn finish(&self, job: &Job) -> Result<bool, VaultError> {
+        if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
+            return Ok(false);
+        }
+        self.certify(job.id, &job.row, &job.reports).await?;
+        Ok(true)
     }
 
     /// An order as far as it has come; `None` if there is no such order any more.
@@ -223,211 +377,117 @@ impl Vault {
 
     /// Puts each order behind those that it comes after; those that come after an order which is neither here nor erased are
     /// left for later.
-    async fn in_order(&self, jobs: Vec<Job>) -> Result<(Vec<Job>, Vec<ShredId>), VaultError> {
+    async fn in_order(&self, jobs: Vec<Job>, left: &mut Left) -> Vec<Job> {
         let mut waiting = jobs;
         let mut ordered: Vec<Job> = Vec::with_capacity(waiting.len());
         loop {
             let before = ordered.len();
             let mut still = Vec::new();
             for job in waiting {
-                let mut is_ready = true;
-                for other in job.row.after.iter().map(|id| ShredId(*id)) {
-                    is_ready &= ordered.iter().any(|job| job.id == other)
-                        || self.shred_row(other).await?.is_none_or(|row| row.progress != Progress::Pending);
+                let is_here = |other: ShredId| ordered.iter().any(|job| job.id == other);
+                match self.comes_next(&job.row, is_here).await {
+                    Ok(true) => ordered.push(job),
+                    Ok(false) => still.push(job),
+                    Err(error) => left.put(job.id, &error),
                 }
-                if is_ready { ordered.push(job) } else { still.push(job) }
             }
             waiting = still;
             if waiting.is_empty() || ordered.len() == before {
-                return Ok((ordered, waiting.into_iter().map(|job| job.id).collect()));
+                left.again.extend(waiting.into_iter().map(|job| job.id));
+                return ordered;
             }
         }
     }
 
-    /// Finds an order's targets, and deletes what is deleted rather than shredded.
+    /// Whether every order that another comes after is here, or erased.
+    async fn comes_next(&self, row: &ShredRow, is_here: impl Fn(ShredId) -> bool) -> Result<bool, VaultError> {
+        for other in row.after.iter().map(|id| ShredId(*id)) {
+            let is_erased = async || Ok::<_, VaultError>(self.shred_row(other).await?.is_none_or(|row| row.progress != Progress::Pending));
+            if !is_here(other) && !is_erased().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Finds an order's targets, and what it touches.
     async fn prepare(&self, job: &mut Job) -> Result<(), VaultError> {
-        let (targets, mut totals) = self.targets(&job.row).await?;
+        let (targets, totals) = self.targets(&job.row).await?;
         job.targets = targets;
         job.targets.sort_unstable();
         job.targets.dedup();
-        match self.delete_marked(&job.row, &mut totals).await {
-            // A tenant that is being shredded takes along what would be deleted.
-            Ok(()) | Err(VaultError::Shredded { .. }) => {}
-            Err(error) => return Err(error),
-        }
         if !job.row.epochs.is_empty() {
             // A crash came between its epochs: what it touches was counted before the first.
             return Ok(());
         }
-        job.row.categories = self.categories_of(&job.row, totals.keys()).await?;
-        job.row.totals = totals.into_iter().map(|(no, total)| (no.0, total)).collect();
-        Ok(())
-    }
-
-    /// Deletes what an order's subjects have outside their units.
-    async fn delete_marked(&self, row: &ShredRow, totals: &mut BTreeMap<CollectionNo, Totals>) -> Result<(), VaultError> {
-        if row.marked.is_empty() {
-            return Ok(());
-        }
-        let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
-        tenant.in_use()?;
-        for subject in row.marked() {
-            self.delete_rest(&tenant, actor_of(row), subject, None, totals).await?;
-        }
-        Ok(())
-    }
-
-    /// A collection whose records may have to be deleted; `None` where it is being shredded and takes them along.
-    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
-        match self.collection_by_number(tenant.no, no).await {
-            Ok(collection) => Ok(Some(collection).filter(|collection| collection.state == State::Active)),
-            Err(VaultError::Shredded { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Deletes a subject's records where its units do not seal them: those of collections whose unit is the collection, and,
-    /// as the policy says, those that name it second. Only what is not newer than `bound`, if one is given.
-    pub(super) async fn delete_rest(
-        &self,
-        tenant: &Tenant,
-        actor: Actor,
-        subject: &Token,
-        bound: Option<Version>,
-        totals: &mut BTreeMap<CollectionNo, Totals>,
-    ) -> Result<(), VaultError> {
-        let range = schema::records_of_subject(tenant.no, subject);
-        let mut from = range.from.clone();
-        // One look for each collection; the records of those sealed under the subject are not walked.
-        while let Some(first) = self.inner.store.scan(Space::Index, &from, &range.to, 1).await?.pop() {
-            let (_, no, _) = schema::subject_record_parts(&first.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
-            let here = schema::records_of_subject_in(tenant.no, subject, no);
-            from = here.to.clone();
-            let Some(collection) = self.lasting(tenant, no).await? else { continue };
-            if collection.policy.shred_unit != ShredUnit::Collection {
-                continue;
-            }
-            for tokens in self.record_tokens_in(&here).await? {
-                let second =
-                    self.inner.store.get(Space::Index, &schema::secondary_record(tenant.no, subject, no, &tokens)).await?.is_some();
-                if !second && self.delete_for(tenant, &collection, actor, &tokens, (subject, true), bound).await? {
-                    let total = totals.entry(no).or_default();
-                    total.deleted = total.deleted.saturating_add(1);
-                }
-            }
-        }
-        for (no, tokens) in self.secondary_tokens(tenant, subject).await? {
-            let Some(collection) = self.lasting(tenant, no).await? else { continue };
-            let total = totals.entry(no).or_default();
-            match collection.policy.secondary_subjects {
-                SecondarySubjects::Keep => total.kept = total.kept.saturating_add(1),
-                SecondarySubjects::Delete => {
-                    if self.delete_for(tenant, &collection, actor, &tokens, (subject, false), bound).await? {
-                        total.deleted = total.deleted.saturating_add(1);
-                    }
-                }
-            }
-        }
+        job.row.categories = capped(self.categories_of(&job.row, totals.keys()).await?);
+        job.row.totals = listed(&totals);
         Ok(())
     }
 
     /// The categories of what an order covers, while the policies can still be read.
-    async fn categories_of(&self, row: &ShredRow, collections: impl Iterator<Item = &CollectionNo>) -> Result<Vec<String>, VaultError> {
+    pub(super) async fn categories_of(
+        &self,
+        row: &ShredRow,
+        collections: impl Iterator<Item = &CollectionNo>,
+    ) -> Result<BTreeSet<String>, VaultError> {
         let mut categories = BTreeSet::new();
         for no in collections.filter(|no| **no != CollectionNo::TENANT) {
             if let Some(policy) = self.policy_of(TenantNo(row.tenant), *no).await? {
                 categories.extend(policy.categories);
             }
         }
-        Ok(categories.into_iter().collect())
+        Ok(categories)
     }
 
-    async fn record_tokens_in(&self, range: &schema::KeyRange) -> Result<Vec<Vec<Token>>, VaultError> {
-        let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await?;
-        Ok(rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, _, tokens)| tokens).collect())
-    }
-
-    async fn secondary_tokens(&self, tenant: &Tenant, subject: &Token) -> Result<Vec<(CollectionNo, Vec<Token>)>, VaultError> {
-        let range = schema::secondary_records(tenant.no, subject);
-        let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await?;
-        Ok(rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, no, tokens)| (no, tokens)).collect())
-    }
-
-    /// Deletes one record on behalf of an order. `false` if it is gone already, about someone else, or newer than `bound`.
-    async fn delete_for(
-        &self,
-        tenant: &Tenant,
-        collection: &Collection,
-        actor: Actor,
-        tokens: &[Token],
-        (subject, first): (&Token, bool),
-        bound: Option<Version>,
-    ) -> Result<bool, VaultError> {
-        retrying(|| async {
-            let row = schema::record(tenant.no, collection.no, tokens);
-            let Some(Existing { header, live: Some(live) }) = self.existing(tenant, collection, tokens, &row).await? else {
-                return Ok(false);
-            };
-            // An index row may be left from a shredded record whose key was written again, about someone else.
-            let named = self.subject_tokens(tenant, &live.meta.subjects).await?.iter().position(|token| token == subject);
-            if named.is_none_or(|position| (position == 0) != first) {
-                return Ok(false);
-            }
-            let version = header.version;
-            if bound.is_some_and(|bound| version > bound) {
-                return Ok(false);
-            }
-            let mut plan = Plan::default();
-            match self.plan_delete(&mut plan, actor, tenant, collection, tokens, &Precondition::Versions(vec![version]), None).await {
-                Ok(_) => self.commit_plan(plan, Urgency::Essential).await.map(|_| true),
-                Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(false),
-                Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// Steps 1 to 4 for all targets, at most 2,000 an epoch; an order's states change with the epoch of its last target.
+    /// Steps 1 to 4 for all targets, as many an epoch as fit; an order's states change with the epoch of its last target.
     /// An order without a target (its subjects never wrote) goes with an epoch all the same: its certificate names one.
     async fn erase(&self, jobs: &mut [Job]) -> Result<(), VaultError> {
         let pending = |job: &Job| job.row.progress == Progress::Pending;
         let mut queue: VecDeque<(usize, Option<ShredTarget>)> = VecDeque::new();
-        for (number, job) in jobs.iter().enumerate().filter(|(_, job)| pending(job)) {
-            queue.push_back((number, None));
-            queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
+        let mut lens = Vec::with_capacity(jobs.len());
+        for (number, job) in jobs.iter().enumerate() {
+            lens.push(job.row_len()?);
+            if pending(job) {
+                queue.push_back((number, None));
+                queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
+            }
         }
         while !queue.is_empty() {
-            let mut here: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-            let mut targets = Vec::new();
-            while let Some((number, target)) = queue.front().copied().filter(|_| targets.len() < EPOCH_TARGETS) {
-                queue.pop_front();
-                let slots = here.entry(number).or_default();
-                if let Some(ShredTarget::Unit { slot, .. }) = target {
-                    slots.push(slot.number());
-                }
-                targets.extend(target);
-            }
-            let unfinished = queue.front().map(|(number, _)| *number);
-            self.epoch(jobs, &here, unfinished, &targets).await?;
+            let load = Load::take(&mut queue, |number| lens.get(number).copied().unwrap_or_default());
+            self.epoch(jobs, &load).await?;
         }
         self.inner.directory.forget_all();
         Ok(())
     }
 
-    /// One epoch with the rows that go with it; the order `unfinished` has more targets to come.
-    async fn epoch(
-        &self,
-        jobs: &mut [Job],
-        here: &BTreeMap<usize, Vec<u64>>,
-        unfinished: Option<usize>,
-        targets: &[ShredTarget],
-    ) -> Result<(), VaultError> {
+    /// The same for each order by itself, read anew: what an epoch has destroyed before the fault is not destroyed again.
+    async fn erase_each(&self, jobs: Vec<Job>, left: &mut Left) -> Vec<Job> {
+        let mut erased = Vec::with_capacity(jobs.len());
+        for id in jobs.into_iter().map(|job| job.id) {
+            let alone = async {
+                let Some(mut job) = self.take_up(id).await? else { return Ok(None) };
+                if !self.comes_next(&job.row, |_| false).await? {
+                    return Err(VaultError::Busy);
+                }
+                self.erase(std::slice::from_mut(&mut job)).await?;
+                Ok(Some(job))
+            };
+            match alone.await {
+                Ok(job) => erased.extend(job),
+                Err(error) => left.put(id, &error),
+            }
+        }
+        erased
+    }
+
+    /// One epoch with the rows that go with it.
+    async fn epoch(&self, jobs: &mut [Job], Load { here, targets, unfinished }: &Load) -> Result<(), VaultError> {
         let version = self.inner.forest.lease(LeaseKind::Version).await?;
         let mut changes = Vec::with_capacity(here.len());
         for (number, slots) in here {
             let Some(job) = jobs.get(*number) else { continue };
-            let states = if unfinished == Some(*number) { None } else { Some(self.final_states(job).await?) };
+            let states = if *unfinished == Some(*number) { None } else { Some(self.final_states(job).await?) };
             changes.push(Change { id: job.id, row: job.row.clone(), slots: slots.clone(), states });
         }
         let mut failed = None;
@@ -479,11 +539,8 @@ impl Vault {
                 let row = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("collection row".into()))?;
                 put(key, CollectionRow { state, sealed: Vec::new(), ..CollectionRow::from_row(&row)? }.to_row()?);
             }
-            Scope::Subjects(_) => {
-                for token in job.row.marked() {
-                    put(schema::subject_state(tenant, token), SubjectRow { state }.to_row()?);
-                }
-            }
+            // A person stays pending until what is deleted is gone too.
+            Scope::Subjects(_) => {}
             Scope::Record { collection, row, units } => {
                 // Its units are gone: their rows need not be found any more.
                 let token = row.last_chunk::<16>().copied().unwrap_or_default();
@@ -525,5 +582,67 @@ pub(super) fn actor_of(row: &ShredRow) -> Actor {
         principal: PrincipalId(row.ordered_by),
         role: Role::from_code(row.role).unwrap_or(Role::Owner),
         request: RequestId(row.request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(number: u64) -> ShredTarget {
+        ShredTarget::Unit { tenant: TenantNo(1), slot: Slot::new(number).unwrap() }
+    }
+
+    /// Every load of a queue: (orders, targets, bytes of rows).
+    fn loads(mut queue: VecDeque<(usize, Option<ShredTarget>)>, row_len: usize) -> Vec<(usize, usize, usize)> {
+        let mut loads = Vec::new();
+        while !queue.is_empty() {
+            let load = Load::take(&mut queue, |_| row_len);
+            assert!(!load.here.is_empty(), "an epoch that takes nothing would go on for ever");
+            loads.push((load.here.len(), load.targets.len(), load.here.len() * row_len));
+        }
+        loads
+    }
+
+    #[test]
+    fn a_backlog_of_any_size_goes_in_epochs_whose_commits_have_room() {
+        let empty = |orders: usize| (0..orders).map(|number| (number, None)).collect::<VecDeque<_>>();
+        for (orders, row_len) in [(10_000, 500), (4_096, 200_000), (3, 100_000_000)] {
+            let loads = loads(empty(orders), row_len);
+            assert_eq!(loads.iter().map(|load| load.0).sum::<usize>(), orders);
+            assert!(loads.iter().all(|(here, _, len)| *here <= 1_000 && (*len <= 16 << 20 || *here == 1)), "{loads:?}");
+        }
+        let mut queue = empty(0);
+        for number in 0..3 {
+            queue.push_back((number, None));
+            queue.extend((0..3_000).map(|slot| (number, Some(unit(slot)))));
+        }
+        let loads = loads(queue, 1_000);
+        assert_eq!(loads.iter().map(|load| load.1).collect::<Vec<_>>(), [2_000, 2_000, 2_000, 2_000, 1_000]);
+    }
+
+    #[test]
+    fn an_order_is_unfinished_while_targets_of_it_are_left_and_no_other_is() {
+        let mut queue: VecDeque<_> = [(0, None)].into();
+        queue.extend((0..2_000).map(|slot| (0, Some(unit(slot)))));
+        queue.push_back((1, None));
+        assert_eq!(Load::take(&mut queue, |_| 1).unfinished, None, "the next one has not begun");
+        queue.extend((0..2_001).map(|slot| (1, Some(unit(slot)))));
+        assert_eq!(Load::take(&mut queue, |_| 1).unfinished, Some(1));
+        assert_eq!(Load::take(&mut queue, |_| 1).unfinished, None);
+    }
+
+    #[test]
+    fn an_order_that_was_set_aside_is_tried_ever_more_rarely() {
+        let (mut aside, id) = (Aside::default(), ShredId([1; 16]));
+        let mut now = Duration::ZERO;
+        for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            aside.put(id, now);
+            now += Duration::from_secs(pause);
+            assert!(aside.due(now - Duration::from_millis(1)).is_empty(), "{pause}");
+            assert_eq!(aside.due(now), [id], "{pause}");
+        }
+        aside.take(id);
+        assert!(aside.due(now).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use super::{
     brake::Brake,
     directory::Directory,
     rows::{CollectionRow, RowCodec, State},
-    shredder::Queue,
+    shredder::{Left, Queue},
     tokens::MintToken,
 };
 use crate::{
@@ -103,14 +103,11 @@ impl Vault {
         if deleted > 0 {
             tracing::warn!(deleted, "older data: records deleted with earlier orders were deleted again");
         }
-        let mut left = Vec::new();
+        let mut left = Left::default();
         if !unfinished.is_empty() {
             tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
-            left = vault.carry_out(&unfinished).await.unwrap_or_else(|error| {
-                // What it names is closed and stays so; who else is here is served.
-                tracing::error!(%error, "orders to shred stay pending");
-                unfinished
-            });
+            // What is left stays closed; who else is here is served.
+            left = vault.carry_out(&unfinished).await;
         }
         vault.inner.shredder.deferred.store(true, std::sync::atomic::Ordering::Release);
         let runner = vault.clone();

@@ -164,7 +164,7 @@ impl Vault {
         Ok(unit)
     }
 
-    /// Every unit that a record ever had and that may still open something, that of `header` among them.
+    /// Every unit that a record ever had and that may still open something, that of `header` first.
     pub(super) async fn units_ever_of(
         &self,
         tenant: TenantNo,
@@ -172,14 +172,24 @@ impl Vault {
         record: &[Token],
         header: &RecordHeader,
     ) -> Result<Vec<UnitRow>, VaultError> {
-        let mut units = vec![UnitRow { slot: header.slot.number(), generation: header.generation.0 }];
+        self.units_known_of(tenant, collection, record, Some(header)).await
+    }
+
+    /// The same, where the header may not be readable. A unit that the header names is believed only if control knows it as
+    /// one of the record's: a bent header must not have another record's unit shredded.
+    pub(super) async fn units_known_of(
+        &self,
+        tenant: TenantNo,
+        collection: CollectionNo,
+        record: &[Token],
+        header: Option<&RecordHeader>,
+    ) -> Result<Vec<UnitRow>, VaultError> {
         let range = schema::units_of_record(tenant, &record.last().copied().unwrap_or_default(), collection);
+        let mut units = Vec::new();
         for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-            let unit = UnitRow::from_row(&row.value)?;
-            if !units.contains(&unit) {
-                units.push(unit);
-            }
+            units.push(UnitRow::from_row(&row.value)?);
         }
+        units.sort_by_key(|unit| header.is_none_or(|header| unit.slot != header.slot.number()));
         Ok(units)
     }
 

@@ -101,6 +101,8 @@ pub enum Table {
     /// tenant be64, slot u48, generation be32, collection be32, last token of a record's key 16: what the token stands for, sealed
     /// under that unit. For readers of the audit trail; not read by anything else.
     TrailName = 139,
+    /// shred id 16, collection be32: what an order has deleted there so far; under collection 0, how far it has come.
+    ShredDeleted = 140,
 }
 
 /// Keys with `from <= key < to`.
@@ -462,6 +464,18 @@ pub fn trail_name_parts(key: &[u8]) -> Option<(CollectionNo, Token)> {
     parts.slot()?;
     parts.u32()?;
     Some((parts.collection()?, parts.token()?))
+}
+
+/// [`Table::ShredDeleted`].
+#[must_use]
+pub fn shred_deleted(order: ShredId, collection: CollectionNo) -> Bytes {
+    key(Table::ShredDeleted, &[&order.0, &collection.to_be_bytes()])
+}
+
+/// All rows of what an order has deleted.
+#[must_use]
+pub fn all_shred_deleted(order: ShredId) -> KeyRange {
+    prefix(&key(Table::ShredDeleted, &[&order.0]))
 }
 
 /// [`Table::Reclaimed`].

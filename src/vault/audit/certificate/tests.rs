@@ -55,7 +55,7 @@ pub(in crate::vault::audit) fn example() -> Certificate {
         }],
         effective_at: Timestamp(1_790_000_000_500),
         final_at: Timestamp(1_790_000_000_600),
-        verification: Verification { sample_size: 5, seed: "00ff".into(), readable_before: 5, readable_after: 0 },
+        verification: Verification { sample_size: 5, seed: "00ff".into(), readable_before: 5, readable_after: 0, unreadable_before: 0 },
         holds_checked: true,
         approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId([6; 16]), approved_by: None },
         exceptions_retained: vec![Exception { basis: "tax.us.general".into(), until: Timestamp(1_890_000_000_000) }],
@@ -64,7 +64,63 @@ pub(in crate::vault::audit) fn example() -> Certificate {
             Residual { location: "data store".into(), removal_by: Some(Timestamp(1_790_100_000_000)) },
             Residual { location: "backups".into(), removal_by: None },
         ],
+        beyond: None,
     }
+}
+
+/// One of an order that took very many epochs, of data of very many categories.
+fn long() -> Certificate {
+    let Certificate { epochs, copies_destroyed, .. } = example();
+    let (epoch, copy) = (&epochs[0], &copies_destroyed[0]);
+    let copies = (0..400).flat_map(|at| {
+        let later = CustodyReceipt { epoch: Epoch(7 + at), level: if at == 399 { "purge" } else { "clear" }.into(), ..copy.clone() };
+        [later.clone(), CustodyReceipt { kind: "hsm".into(), ..later }]
+    });
+    let copies: Vec<_> = copies.collect();
+    Certificate {
+        categories_before: (0..1_024).map(|at| format!("category-{at:0>4}")).collect(),
+        epochs: (0..400).map(|at| EpochChange { old: Epoch(7 + at), new: Epoch(8 + at), ..epoch.clone() }).collect(),
+        statement: statement(&copies),
+        copies_destroyed: copies,
+        verification: Verification { unreadable_before: 2, ..example().verification },
+        ..example()
+    }
+}
+
+#[test]
+fn what_is_too_long_for_a_leaf_is_given_in_part_with_count_and_root() {
+    assert_eq!(long().issue(&signer()), Err(CertificateError::TooLong));
+    let note = long().fitted().issue(&signer()).unwrap();
+    let opened = Certificate::open(&note, &signer().verifier()).unwrap();
+    assert_eq!(opened, long().fitted());
+    assert_eq!((opened.categories_before.len(), opened.epochs.len(), opened.copies_destroyed.len()), (64, 32, 34));
+    let Beyond { categories, epochs, copies } = opened.beyond.clone().unwrap();
+    let leaves: Vec<_> = long().categories_before.iter().map(|text| merkle::leaf_hash(text.as_bytes())).collect();
+    assert!(categories.unwrap().is_of(&leaves));
+    assert_eq!((epochs.unwrap().count, copies.unwrap().count), (400, 800));
+    assert_eq!(opened.statement, statement(&long().copies_destroyed), "the claim is about all of them");
+
+    // Whatever stands in the categories, and whatever they are called.
+    let control = "\u{1}".repeat(128);
+    let widest = Certificate { categories_before: vec![control; 64], ..long() };
+    assert!(widest.fitted().issue(&signer()).unwrap().len() <= MAX_LEAF_LEN_BYTES);
+
+    assert_eq!(example().fitted(), example(), "what fits is as it was");
+    let changed = |change: fn(&mut Beyond)| {
+        let mut certificate = long().fitted();
+        change(certificate.beyond.as_mut().unwrap());
+        certificate.issue(&signer())
+    };
+    assert_eq!(changed(|beyond| beyond.epochs.as_mut().unwrap().count = 32), Err(CertificateError::Format));
+    let nothing = |beyond: &mut Beyond| *beyond = Beyond { categories: None, epochs: None, copies: None };
+    assert_eq!(changed(nothing), Err(CertificateError::Format));
+}
+
+#[test]
+fn the_long_certificate_of_format_1_stays_readable() {
+    let fixture = include_str!("fixtures/certificate-1-long.note");
+    assert_eq!(long().fitted().issue(&signer()).unwrap(), fixture);
+    assert_eq!(Certificate::open(fixture, &signer().verifier()).unwrap(), long().fitted());
 }
 
 #[test]

@@ -1,0 +1,328 @@
+//! What an order to shred deletes rather than shreds: a person's records where the unit is the collection, and, as the policy
+//! says, those that name it second. After the keys are gone, a bounded batch and one commit at a time, so that nobody else's
+//! order waits for it; until it is done the person stays pending and none of these records is read ([`Vault::leaving`]).
+//!
+//! How far an order has come, and what it counted, stands in the data store, in the commits of the deletions themselves. A row
+//! that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use bytes::Bytes;
+
+use super::{
+    Precondition, Vault, VaultError,
+    directory::{Collection, Tenant},
+    plan::{Actor, Plan, entry, named, retrying, unit_of},
+    rows::{DeletedRow, PositionRow, RowCodec, ShredRow, State, SubjectRow, Totals},
+    shredder::actor_of,
+};
+use crate::{
+    domain::{CollectionNo, ShredId, ShredUnit, SubjectId, TenantNo, Version, policy::SecondarySubjects},
+    vault::{
+        audit::Action,
+        crypto::{Context, Manifest, OpenError, Record, RecordHeader, Sealed, Token},
+        keys::KeysError,
+        store::{
+            Expect, Space, Urgency,
+            schema::{self, KeyRange},
+        },
+    },
+};
+
+/// Records of one commit.
+const BATCH: usize = 128;
+/// Index rows that are looked at for it.
+const LOOKS: usize = 2_048;
+/// Rows of one read.
+const ROWS: usize = 256;
+
+/// A walk over the records of some subjects that no unit of theirs seals.
+pub(super) struct Walk<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) actor: Actor,
+    pub(super) subjects: &'a [Token],
+    /// What is newer stays.
+    pub(super) bound: Option<Version>,
+    pub(super) at: PositionRow,
+}
+
+/// What a batch of a walk touched, by collection; units are none.
+pub(super) type Touched = BTreeMap<CollectionNo, Totals>;
+
+/// A record that may have to go.
+struct Candidate {
+    collection: Collection,
+    tokens: Vec<Token>,
+    subject: Token,
+    /// Whether it is to name the subject first.
+    first: bool,
+}
+
+/// What is to be done about it.
+enum Fate {
+    Stays,
+    Goes(Version),
+    /// It does not open: its row as it stands.
+    Unreadable(Bytes),
+}
+
+impl Vault {
+    /// The order that is about to delete a record: a subject of it is pending, and the policy says that the record goes.
+    pub(super) async fn leaving(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        subjects: &[SubjectId],
+    ) -> Result<Option<ShredId>, VaultError> {
+        let first = collection.policy.shred_unit == ShredUnit::Collection;
+        let others = collection.policy.secondary_subjects == SecondarySubjects::Delete;
+        if !first && !others {
+            return Ok(None);
+        }
+        for (position, token) in self.subject_tokens(tenant, subjects).await?.iter().enumerate() {
+            if (if position == 0 { first } else { others })
+                && let Some(row) = self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await?
+                && let State::Pending(order) = SubjectRow::from_row(&row)?.state
+            {
+                return Ok(Some(ShredId(order)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes a batch of what an order's subjects have outside their units; `true` once nothing is left.
+    pub(super) async fn delete_some(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
+        let subjects: Vec<Token> = row.marked().copied().collect();
+        if subjects.is_empty() {
+            return Ok(true);
+        }
+        let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        match tenant.in_use() {
+            // A tenant that is being shredded takes along what would be deleted.
+            Err(VaultError::Shredded { .. }) => return Ok(true),
+            other => other?,
+        }
+        let at = match self.inner.store.get(Space::Index, &schema::shred_deleted(id, CollectionNo::TENANT)).await? {
+            Some(row) => PositionRow::from_row(&row)?,
+            None => PositionRow::default(),
+        };
+        let mut walk = Walk { tenant: &tenant, actor: actor_of(row), subjects: &subjects, bound: None, at };
+        self.delete_batch(&mut walk, Some(id)).await?;
+        Ok(walk.is_over())
+    }
+
+    /// What an order has deleted and kept so far, by collection.
+    pub(super) async fn deleted_by(&self, id: ShredId) -> Result<Touched, VaultError> {
+        let mut touched = Touched::new();
+        let mut range = schema::all_shred_deleted(id);
+        loop {
+            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, ROWS).await?;
+            let Some(last) = rows.last() else { return Ok(touched) };
+            range = range.after(&last.key);
+            for row in rows {
+                let no = row.key.last_chunk().map_or(CollectionNo::TENANT, |no| CollectionNo(u32::from_be_bytes(*no)));
+                if no != CollectionNo::TENANT {
+                    let DeletedRow { deleted, kept } = DeletedRow::from_row(&row.value)?;
+                    touched.insert(no, Totals { units: 0, deleted, kept });
+                }
+            }
+        }
+    }
+
+    /// One batch and its commit; with an order's progress in it, if it is an order's.
+    pub(super) async fn delete_batch(&self, walk: &mut Walk<'_>, order: Option<ShredId>) -> Result<Touched, VaultError> {
+        let mut at = walk.at.clone();
+        let (candidates, kept) = self.candidates(walk, &mut at).await?;
+        let touched = retrying(|| async {
+            let mut touched = kept.clone();
+            let mut plan = Plan::default();
+            for candidate in &candidates {
+                if self.plan_candidate(&mut plan, walk, candidate).await? {
+                    let total = touched.entry(candidate.collection.no).or_default();
+                    total.deleted = total.deleted.saturating_add(1);
+                }
+            }
+            if let Some(id) = order {
+                self.plan_progress(&mut plan, id, &at, &touched).await?;
+            }
+            if order.is_some() || touched.values().any(|total| total.deleted > 0) {
+                self.commit_plan(plan, Urgency::Essential).await?;
+            }
+            Ok(touched)
+        })
+        .await?;
+        walk.at = at;
+        Ok(touched)
+    }
+
+    /// The next candidates of a walk, moving on behind them; and what is kept on the way, counted by collection.
+    async fn candidates(&self, walk: &Walk<'_>, at: &mut PositionRow) -> Result<(Vec<Candidate>, Touched), VaultError> {
+        let tenant = walk.tenant;
+        let mut found = Vec::new();
+        let mut kept = Touched::new();
+        let mut known: Option<(CollectionNo, Option<Collection>)> = None;
+        let mut looks = LOOKS;
+        while found.len() < BATCH && looks > 0 {
+            let Some(subject) = walk.subjects.get(usize::from(at.subject)) else { break };
+            let range =
+                if at.second { schema::secondary_records(tenant.no, subject) } else { schema::records_of_subject(tenant.no, subject) };
+            let from = at.from(&range);
+            let rows = self.inner.store.scan(Space::Index, &from, &range.to, ROWS.min(looks)).await?;
+            if rows.is_empty() {
+                at.turn();
+            }
+            for row in rows {
+                looks = looks.saturating_sub(1);
+                let (_, no, tokens) =
+                    schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
+                let collection = match &known {
+                    Some((known, collection)) if *known == no => collection.clone(),
+                    Some(_) | None => self.lasting(tenant, no).await?,
+                };
+                known = Some((no, collection.clone()));
+                at.after = schema::successor(&row.key).to_vec();
+                let here = collection.filter(|collection| at.second || collection.policy.shred_unit == ShredUnit::Collection);
+                let Some(collection) = here else {
+                    // One look for each collection: the records sealed under the subject are not walked.
+                    let all = if at.second {
+                        schema::prefix(&schema::secondary_record(tenant.no, subject, no, &[]))
+                    } else {
+                        schema::records_of_subject_in(tenant.no, subject, no)
+                    };
+                    at.after = all.to.to_vec();
+                    break;
+                };
+                if at.second && collection.policy.secondary_subjects == SecondarySubjects::Keep {
+                    let total = kept.entry(no).or_default();
+                    total.kept = total.kept.saturating_add(1);
+                    continue;
+                }
+                let first = !at.second;
+                let also_second = schema::secondary_record(tenant.no, subject, no, &tokens);
+                if first && self.inner.store.get(Space::Index, &also_second).await?.is_some() {
+                    continue;
+                }
+                found.push(Candidate { collection, tokens, subject: *subject, first });
+                if found.len() >= BATCH {
+                    break;
+                }
+            }
+        }
+        Ok((found, kept))
+    }
+
+    /// A collection whose records may have to be deleted; `None` where it is being shredded and takes them along.
+    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
+        match self.collection_by_number(tenant.no, no).await {
+            Ok(collection) => Ok(Some(collection).filter(|collection| collection.state == State::Active)),
+            Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plans the deletion of one record; `false` if it is gone already, about someone else, or newer than the bound.
+    async fn plan_candidate(&self, plan: &mut Plan, walk: &Walk<'_>, candidate: &Candidate) -> Result<bool, VaultError> {
+        let Candidate { collection, tokens, subject, .. } = candidate;
+        match self.fate(walk, candidate).await? {
+            Fate::Stays => Ok(false),
+            Fate::Goes(version) => {
+                let unmoved = Precondition::Versions(vec![version]);
+                match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &unmoved, None).await {
+                    Ok(deferred) => {
+                        if deferred.is_some() {
+                            self.inner.shredder.deferred.store(true, Ordering::Release);
+                        }
+                        Ok(true)
+                    }
+                    Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(false),
+                    Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),
+                    Err(error) => Err(error),
+                }
+            }
+            Fate::Unreadable(stored) => {
+                metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+                tracing::error!(collection = collection.no.0, "a record that does not open was deleted with a person's shred");
+                plan.hold(walk.tenant, collection)?;
+                let row = schema::record(walk.tenant.no, collection.no, tokens);
+                plan.check(Space::Records, row.clone(), Expect::Equals(stored));
+                plan.delete(Space::Records, row);
+                plan.delete(Space::Index, schema::subject_record(walk.tenant.no, subject, collection.no, tokens));
+                plan.delete(Space::Index, schema::secondary_record(walk.tenant.no, subject, collection.no, tokens));
+                let target = tokens.last().map(|token| named(*token)).unwrap_or_default();
+                plan.entry(walk.tenant.audit, entry(walk.actor, walk.tenant, Action::RecordDelete, collection.no, target));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Reads what stands under a candidate's key.
+    async fn fate(&self, walk: &Walk<'_>, candidate: &Candidate) -> Result<Fate, VaultError> {
+        let Candidate { collection, tokens, subject, first } = candidate;
+        let (tenant, row) = (walk.tenant, schema::record(walk.tenant.no, collection.no, tokens));
+        let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { return Ok(Fate::Stays) };
+        let unreadable = |stored: Bytes| Ok(Fate::Unreadable(stored));
+        let Ok(header) = RecordHeader::parse(&stored) else { return unreadable(stored) };
+        if header.is_tombstone() || walk.bound.is_some_and(|bound| header.version > bound) {
+            return Ok(Fate::Stays);
+        }
+        let Ok(sealed) = Sealed::<Record>::from_row(stored.clone()) else { return unreadable(stored) };
+        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, &header);
+        let unit = unit_of(&header, tenant.no);
+        let names_no_unit = if collection.policy.shred_unit == ShredUnit::Collection {
+            unit != collection.unit
+        } else {
+            matches!(self.inner.forest.load_unit(unit.tenant, unit.slot).await, Err(KeysError::Unknown))
+        };
+        if names_no_unit {
+            return unreadable(stored);
+        }
+        let opened = match self.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await {
+            Ok(opened) => opened.map_err(OpenError::counted).ok(),
+            Err(VaultError::Shredded { .. }) => return Ok(Fate::Stays),
+            Err(error) => return Err(error),
+        };
+        let whole = opened.filter(|record| !header.is_manifest() || Manifest::parse(record.value.expose()).is_ok());
+        let Some(record) = whole else { return unreadable(stored) };
+        // An index row may be left from a shredded record whose key was written again, about someone else.
+        let place = self.subject_tokens(tenant, &record.meta.subjects).await?.iter().position(|token| token == subject);
+        Ok(if place.is_some_and(|place| (place == 0) == *first) { Fate::Goes(header.version) } else { Fate::Stays })
+    }
+
+    /// How far an order has come, for the commit that brings it there.
+    async fn plan_progress(&self, plan: &mut Plan, id: ShredId, at: &PositionRow, touched: &Touched) -> Result<(), VaultError> {
+        for (no, more) in touched {
+            let key = schema::shred_deleted(id, *no);
+            let before = match self.inner.store.get(Space::Index, &key).await? {
+                Some(row) => DeletedRow::from_row(&row)?,
+                None => DeletedRow::default(),
+            };
+            let deleted = before.deleted.saturating_add(more.deleted);
+            plan.put(Space::Index, key, DeletedRow { deleted, kept: before.kept.saturating_add(more.kept) }.to_row()?);
+        }
+        plan.put(Space::Index, schema::shred_deleted(id, CollectionNo::TENANT), at.to_row()?);
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// Whether nothing is left.
+    pub(super) fn is_over(&self) -> bool {
+        usize::from(self.at.subject) >= self.subjects.len()
+    }
+}
+
+impl PositionRow {
+    /// Where the next read of a range begins.
+    fn from(&self, range: &KeyRange) -> Bytes {
+        if self.after.is_empty() { range.from.clone() } else { self.after.clone().into() }
+    }
+
+    /// On to the records that name the subject second; then to the next subject.
+    fn turn(&mut self) {
+        self.after.clear();
+        if self.second {
+            self.subject = self.subject.saturating_add(1);
+        }
+        self.second = !self.second;
+    }
+}

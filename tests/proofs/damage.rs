@@ -1,0 +1,170 @@
+//! One bent byte in the data keeps nobody from being forgotten, and no start from serving.
+
+use bytes::Bytes;
+use lethe::{
+    domain::{CollectionPolicy, ShredUnit, SubjectId, TenantNo, policy::SecondarySubjects},
+    vault::{
+        ops::{Missing, PutRecord, ShredOrder, VaultError},
+        store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+    },
+};
+
+use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+
+async fn rows(open: &Open) -> Vec<(Bytes, Bytes)> {
+    let range = schema::records_of_tenant(TenantNo(1));
+    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
+    rows.into_iter().map(|row| (row.key, row.value)).collect()
+}
+
+/// Where a row is bent: its version byte, its slot, or its last byte.
+const BENT: [usize; 3] = [0, 7, usize::MAX];
+
+/// Bends a byte of the rows that came since `before`.
+async fn bend(open: &Open, before: &[(Bytes, Bytes)], at: usize) -> usize {
+    let mut writes = Vec::new();
+    for (key, value) in rows(open).await {
+        if !before.iter().any(|(known, _)| *known == key) {
+            let mut bent = value.to_vec();
+            let at = at.min(bent.len() - 1);
+            bent[at] ^= 0x40;
+            writes.push(Write::Put { space: Space::Records, key, value: bent.into() });
+        }
+    }
+    let bent = writes.len();
+    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    open.store.commit(commit).await.unwrap();
+    bent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persons_records_that_do_not_open_are_deleted_with_the_others() {
+    for at in BENT {
+        let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
+        let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+        open.vault.put_collection(&owner, &acme, &coll("shared"), policy, None).await.unwrap();
+        let both = |first: &str| PutRecord {
+            subjects: [first, "7"].map(|subject| SubjectId::parse(subject).unwrap()).into(),
+            ..put_of(None, b"v")
+        };
+        open.put(&owner, &acme, ("log", "whole"), Some("7"), b"v").await.unwrap();
+        open.put(&owner, &acme, ("log", "other"), Some("8"), b"v").await.unwrap();
+        let before = rows(&open).await;
+        open.put(&owner, &acme, ("log", "bent"), Some("7"), b"v").await.unwrap();
+        open.vault.put_record(&owner, &acme, &coll("shared"), key("bent"), both("8")).await.unwrap();
+        assert_eq!(bend(&open, &before, at).await, 2);
+        let view = open.shred_subject(&owner, &acme, "7").await;
+        for record in [("log", "whole"), ("log", "bent"), ("shared", "bent")] {
+            let got = open.get(&owner, &acme, record).await;
+            assert!(matches!(got, Err(VaultError::NotFound(Missing::Record))), "byte {at}: {record:?}: {got:?}");
+        }
+        assert_eq!(open.get(&owner, &acme, ("log", "other")).await.unwrap(), b"v");
+        assert_eq!(view.collections.iter().map(|(_, totals)| totals.deleted).sum::<u64>(), 3, "byte {at}");
+        open.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_over_older_data_with_a_bent_record_serves() {
+    for at in BENT {
+        let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
+        open.put(&owner, &acme, ("log", "whole"), Some("7"), b"v").await.unwrap();
+        let before = rows(&open).await;
+        open.put(&owner, &acme, ("log", "bent"), Some("7"), b"v").await.unwrap();
+        assert_eq!(bend(&open, &before, at).await, 1);
+        open.close().await;
+        place.copy("store/data", "older");
+        let open = place.open().await;
+        open.shred_subject(&owner, &acme, "7").await;
+        open.close().await;
+        place.put_back("older", "store/data");
+        let open = place.open().await;
+        for record in ["whole", "bent"] {
+            assert!(matches!(open.get(&owner, &acme, ("log", record)).await, Err(VaultError::NotFound(_))), "byte {at}: {record}");
+        }
+        open.close().await;
+    }
+}
+
+/// The order needs no header: control knows the record's units. And a header that names another's unit is not believed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_header_is_bent_is_shredded_and_no_other() {
+    for at in BENT {
+        let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "files", ShredUnit::Record).await;
+        // Enough of them that the bent slot (bit 6 of its number) is one that another record has.
+        for number in 0..64 {
+            open.put(&owner, &acme, ("files", &format!("other-{number}")), Some("8"), b"v").await.unwrap();
+        }
+        let before = rows(&open).await;
+        open.put(&owner, &acme, ("files", "bent"), Some("7"), b"v").await.unwrap();
+        open.close().await;
+        place.copy("store/data", "whole");
+        let open = place.open().await;
+        assert_eq!(bend(&open, &before, at).await, 1);
+        let view = open.shred(&owner, &acme, ShredOrder::Record { collection: coll("files"), key: key("bent") }).await;
+        assert_eq!(view.collections.iter().map(|(_, totals)| totals.units).sum::<u64>(), 1, "byte {at}");
+        open.vault.reclaim(100).await.unwrap();
+        open.close().await;
+        place.put_back("whole", "store/data");
+        let open = place.open().await;
+        assert!(is_shredded(&open.get(&owner, &acme, ("files", "bent")).await), "byte {at}");
+        for number in 0..64 {
+            let name = format!("other-{number}");
+            assert_eq!(open.get(&owner, &acme, ("files", &name)).await.unwrap(), b"v", "byte {at}: {name}");
+        }
+        open.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sample_passes_over_what_did_not_open_before_and_says_how_many() {
+    for at in [0, usize::MAX] {
+        let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "people", ShredUnit::Subject).await;
+        open.put(&owner, &acme, ("people", "whole"), Some("7"), b"v").await.unwrap();
+        let before = rows(&open).await;
+        open.put(&owner, &acme, ("people", "bent"), Some("7"), b"v").await.unwrap();
+        assert_eq!(bend(&open, &before, at).await, 1);
+        for order in [ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]), ShredOrder::Collection(coll("people"))] {
+            let is_first = matches!(order, ShredOrder::Subjects(_));
+            let view = open.shred(&owner, &acme, order).await;
+            let verification = crate::harness::certificate(&open, view.id).await["verification"].clone();
+            let sample = u64::from(is_first);
+            assert_eq!((&verification["sample_size"], &verification["readable_after"]), (&sample.into(), &0.into()), "byte {at}");
+            if is_first {
+                assert_eq!(verification["unreadable_before"], 1, "byte {at}: {verification}");
+            }
+        }
+        open.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reclaiming_goes_on_behind_a_row_whose_header_is_bent() {
+    let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "people", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("people", "bent"), Some("7"), b"v").await.unwrap();
+    assert_eq!(bend(&open, &[], 0).await, 1);
+    open.put(&owner, &acme, ("people", "next"), Some("8"), b"v").await.unwrap();
+    for subject in ["7", "8"] {
+        open.shred_subject(&owner, &acme, subject).await;
+    }
+    let done = open.vault.reclaim(100).await.unwrap();
+    assert_eq!((done.log_entries, done.records), (2, 1));
+    assert_eq!(rows(&open).await.len(), 1, "only the header of the one that had one is left");
+    assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 0);
+    open.close().await;
+}
