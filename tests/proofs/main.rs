@@ -9,6 +9,7 @@ mod model;
 mod orders;
 mod promises;
 mod races;
+mod reclaiming;
 mod restore;
 mod sizes;
 mod tamper;

@@ -164,7 +164,8 @@ async fn very_many_deletions_hold_up_nobody_and_are_unreadable_from_the_order_on
     let last = (RECORDS - 1).to_string();
 
     let view = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
-    let everything: Vec<_> = (0..RECORDS).step_by(1_499).map(|number| ("log", number.to_string())).chain([("shared", "3".to_owned())]).collect();
+    let everything: Vec<_> =
+        (0..RECORDS).step_by(1_499).map(|number| ("log", number.to_string())).chain([("shared", "3".to_owned())]).collect();
     for (collection, number) in &everything {
         let got = open.get(&owner, &acme, (collection, number)).await;
         assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(Missing::Record))), "{collection} {number}: {got:?}");

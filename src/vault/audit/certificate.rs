@@ -370,18 +370,27 @@ impl Certificate {
     #[must_use]
     pub fn fitted(mut self) -> Self {
         let mut room = CATEGORIES_LEN;
-        let texts: Vec<usize> = self.categories_before.iter().map(|text| serde_json::to_string(text).map_or(usize::MAX, |text| text.len())).collect();
+        let texts: Vec<usize> =
+            self.categories_before.iter().map(|text| serde_json::to_string(text).map_or(usize::MAX, |text| text.len())).collect();
         let fitting = texts.iter().take_while(|len| room.checked_sub(**len).inspect(|left| room = *left).is_some()).count();
-        let categories = cut(&mut self.categories_before, |place, _| place < fitting.min(LISTED_CATEGORIES), |text| merkle::leaf_hash(text.as_bytes()));
+        let categories =
+            cut(&mut self.categories_before, |place, _| place < fitting.min(LISTED_CATEGORIES), |text| merkle::leaf_hash(text.as_bytes()));
         let epochs = cut(&mut self.epochs, |place, _| place < LISTED_EPOCHS, EpochChange::leaf);
         let mut levels = Vec::new();
-        let firsts: Vec<bool> = self.copies_destroyed.iter().map(|copy| {
-            let level = (copy.kind.clone(), copy.level.clone());
-            let is_first = !levels.contains(&level);
-            if is_first { levels.push(level) }
-            is_first
-        }).collect();
-        let copies = cut(&mut self.copies_destroyed, |place, _| place < LISTED_COPIES || firsts.get(place) == Some(&true), CustodyReceipt::leaf);
+        let firsts: Vec<bool> = self
+            .copies_destroyed
+            .iter()
+            .map(|copy| {
+                let level = (copy.kind.clone(), copy.level.clone());
+                let is_first = !levels.contains(&level);
+                if is_first {
+                    levels.push(level)
+                }
+                is_first
+            })
+            .collect();
+        let copies =
+            cut(&mut self.copies_destroyed, |place, _| place < LISTED_COPIES || firsts.get(place) == Some(&true), CustodyReceipt::leaf);
         if categories.is_some() || epochs.is_some() || copies.is_some() {
             self.beyond = Some(Beyond { categories, epochs, copies });
         }
@@ -427,11 +436,7 @@ impl Certificate {
             return Err(CertificateError::Format);
         }
         if let Some(Beyond { categories, epochs, copies }) = &self.beyond {
-            let lists = [
-                (categories, self.categories_before.len()),
-                (epochs, self.epochs.len()),
-                (copies, self.copies_destroyed.len()),
-            ];
+            let lists = [(categories, self.categories_before.len()), (epochs, self.epochs.len()), (copies, self.copies_destroyed.len())];
             let is_longer = |(whole, listed): &(&Option<Whole>, usize)| {
                 whole.as_ref().is_none_or(|whole| usize::try_from(whole.count).is_ok_and(|count| count > *listed))
             };

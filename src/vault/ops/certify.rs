@@ -39,9 +39,11 @@ impl Vault {
             None => self.inner.audit.publish(&self.issue(id, row, reports).await?).await?,
         };
         // What its deletions were counted by.
-        let counted = schema::all_shred_deleted(id);
-        self.data(vec![Write::DeleteRange { space: Space::Index, from: counted.from, to: counted.to }], Vec::new(), Durability::Written)
-            .await?;
+        if self.inner.store.get(Space::Index, &schema::shred_deleted(id, CollectionNo::TENANT)).await?.is_some() {
+            let counted = schema::all_shred_deleted(id);
+            let gone = Write::DeleteRange { space: Space::Index, from: counted.from, to: counted.to };
+            self.data(vec![gone], Vec::new(), Durability::Written).await?;
+        }
         // Should this be lost in a crash, the next start finds the leaf in the log and says so again.
         let done = Commit {
             checks: Vec::new(),
@@ -87,8 +89,7 @@ impl Vault {
             tenant_commitment: committed.tenant,
             collection_commitment: committed.collection,
             targets: committed.targets,
-            key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?)
-                .commit_all(Label::KeyId, key_ids(row, &slots, &reports)),
+            key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?).commit_all(Label::KeyId, key_ids(row, &slots, &reports)),
             totals: Totals {
                 units: sum.units,
                 collections: touched.keys().filter(|no| **no != CollectionNo::TENANT).count() as u64,
@@ -136,13 +137,7 @@ impl Vault {
             Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? },
             Audit::outbox(&note),
         ]);
-        let commit = Commit {
-            checks,
-            writes,
-            tail: None,
-            durability: Durability::Synced,
-            urgency: Urgency::Essential,
-        };
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let done = entry(actor_of(&row), &tenant, Action::ShredDone, CollectionNo::TENANT, object(id.0));
         self.commit(Trail::Control, commit, vec![(tenant.audit, done)]).await?;
         Ok(note)

@@ -142,10 +142,13 @@ impl Vault {
                     total.deleted = total.deleted.saturating_add(1);
                 }
             }
-            if let Some(id) = order {
+            // Where nothing was found there is nothing to remember: looking again finds nothing.
+            let is_fruitless = touched.is_empty() && usize::from(at.subject) >= walk.subjects.len();
+            let remembered = order.filter(|_| !is_fruitless);
+            if let Some(id) = remembered {
                 self.plan_progress(&mut plan, id, &at, &touched).await?;
             }
-            if order.is_some() || touched.values().any(|total| total.deleted > 0) {
+            if remembered.is_some() || touched.values().any(|total| total.deleted > 0) {
                 self.commit_plan(plan, Urgency::Essential).await?;
             }
             Ok(touched)

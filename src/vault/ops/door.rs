@@ -37,6 +37,9 @@ impl Vault {
         let lag = self.inner.audit.lag();
         metrics::gauge!("lethe_audit_lag_seconds").set(lag.age.as_secs_f64());
         metrics::gauge!("lethe_audit_lag_entries").set(float(lag.entries));
+        if let Err(error) = self.observe_reclaim().await {
+            tracing::warn!(%error, "what is to be reclaimed cannot be counted");
+        }
         match self.oldest_pending().await {
             Ok((pending, oldest)) => {
                 metrics::gauge!("lethe_shreds_pending").set(float(pending));

@@ -120,6 +120,8 @@ struct Inner {
     reclaim: tokio::sync::Notify,
     /// Reads of the metrics that could not be recorded and that no entry tells of yet.
     metrics_unrecorded: std::sync::atomic::AtomicU32,
+    /// Where deleted rows still lie in files.
+    ranges: reclaim::Ranges,
     tasks: tokio_util::task::TaskTracker,
 }
 

@@ -3,7 +3,10 @@
 //!
 //! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -26,6 +29,12 @@ use crate::{
 
 /// Rows of one pass over a range.
 const PASS: usize = 512;
+/// Ranges that one pass compacts at most.
+const COMPACTIONS: usize = 16;
+/// Ranges that wait at most; of more, those of one collection or tenant become one.
+const RANGES: usize = 4_096;
+/// Entries of the shred log that are counted at most.
+const COUNTED: usize = 1_000;
 
 /// An upload without progress for so long has nobody behind it.
 const UPLOAD_LOST: std::time::Duration = std::time::Duration::from_hours(1);
@@ -41,6 +50,50 @@ pub struct Reclaimed {
     pub uploads: u64,
     /// Idempotency replies that ran out.
     pub replies: u64,
+    /// Ranges of rows whose remains left the files.
+    pub compacted: u64,
+}
+
+/// Ranges whose deleted rows still lie in files. In memory: what a restart forgets waits for the engine's periodic compaction.
+#[derive(Default)]
+pub(super) struct Ranges(Mutex<BTreeSet<(Space, Bytes, Bytes)>>);
+
+impl Ranges {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Space, Bytes, Bytes)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, space: Space, range: KeyRange) {
+        let mut ranges = self.lock();
+        ranges.insert((space, range.from, range.to));
+        if ranges.len() > RANGES {
+            *ranges = coalesced(std::mem::take(&mut *ranges), 12);
+        }
+        if ranges.len() > RANGES {
+            *ranges = coalesced(std::mem::take(&mut *ranges), 0);
+        }
+    }
+
+    fn take(&self, count: usize) -> Vec<(Space, Bytes, Bytes)> {
+        let mut ranges = self.lock();
+        (0..count).map_while(|_| ranges.pop_first()).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+/// Ranges whose first keys begin with the same so many bytes (12 are tenant and collection) as one.
+fn coalesced(ranges: BTreeSet<(Space, Bytes, Bytes)>, prefix: usize) -> BTreeSet<(Space, Bytes, Bytes)> {
+    let mut wide: BTreeMap<(Space, Bytes), (Bytes, Bytes)> = BTreeMap::new();
+    for (space, from, to) in ranges {
+        let begins = from.slice(..from.len().min(prefix));
+        let span = wide.entry((space, begins)).or_insert_with(|| (from.clone(), to.clone()));
+        span.0 = span.0.clone().min(from);
+        span.1 = span.1.clone().max(to);
+    }
+    wide.into_iter().map(|((space, _), (from, to))| (space, from, to)).collect()
 }
 
 impl Vault {
@@ -97,7 +150,7 @@ impl Vault {
                         ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                     }
                     self.drop_ranges(ranges).await?;
-                    self.inner.store.compact(Space::Records, &records.from, &records.to).await?;
+                    self.inner.ranges.add(Space::Records, records);
                 }
                 Scope::Collection(no) => {
                     let no = CollectionNo(*no);
@@ -107,7 +160,7 @@ impl Vault {
                     for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                         self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                     }
-                    self.inner.store.compact(Space::Records, &records.from, &records.to).await?;
+                    self.inner.ranges.add(Space::Records, records);
                 }
                 Scope::Subjects(tokens) => {
                     for token in tokens {
@@ -126,7 +179,38 @@ impl Vault {
             let pointer = Write::Put { space: Space::Index, key: schema::reclaimed(), value: key };
             self.data(vec![pointer], Vec::new(), Durability::Synced).await?;
         }
+        if done.log_entries < u64::try_from(limit).unwrap_or(u64::MAX) {
+            // Nothing else waits: what was deleted leaves the files.
+            self.compact_some(&mut done).await?;
+        }
+        metrics::counter!("lethe_reclaimed_rows_total", "kind" => "record").increment(done.records);
+        metrics::counter!("lethe_reclaimed_rows_total", "kind" => "value").increment(done.uploads);
         Ok(done)
+    }
+
+    /// Compacts some of the ranges that were touched; the next pass comes at once if more are left.
+    async fn compact_some(&self, done: &mut Reclaimed) -> Result<(), VaultError> {
+        for (space, from, to) in self.inner.ranges.take(COMPACTIONS) {
+            if let Err(error) = self.inner.store.compact(space, &from, &to).await {
+                self.inner.ranges.add(space, KeyRange { from, to });
+                return Err(error.into());
+            }
+            done.compacted = done.compacted.saturating_add(1);
+        }
+        if self.inner.ranges.len() > 0 {
+            self.inner.reclaim.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Sets the gauges of what is left to reclaim, and of where the keys are.
+    pub(super) async fn observe_reclaim(&self) -> Result<(), VaultError> {
+        let float = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+        let from = self.reclaimed_up_to().await?;
+        metrics::gauge!("lethe_reclaim_entries_left").set(float(self.log_after(&from, COUNTED).await?.len()));
+        metrics::gauge!("lethe_reclaim_ranges_left").set(float(self.inner.ranges.len()));
+        metrics::gauge!("lethe_keys_locked").set(f64::from(u8::from(self.inner.forest.is_memory_locked())));
+        Ok(())
     }
 
     /// Removes rows of uploads that nobody finishes or needs any more, and idempotency replies that ran out.
@@ -147,6 +231,7 @@ impl Vault {
                     Write::Delete { space: Space::Index, key: row.key.clone() },
                 ];
                 let unmoved = Check { space: Space::Index, key: row.key.clone(), expect: Expect::Equals(row.value.clone()) };
+                self.inner.ranges.add(Space::Blobs, schema::blob_rows(UploadId(*id)));
                 if self.data(writes, vec![unmoved], Durability::Written).await? {
                     done.uploads = done.uploads.saturating_add(1);
                 }
@@ -227,6 +312,7 @@ impl Vault {
         if !slots.contains(&header.slot.number()) {
             return Ok(false);
         }
+        self.inner.ranges.add(Space::Records, KeyRange { from: Bytes::copy_from_slice(row), to: schema::successor(row) });
         if !header.is_tombstone() {
             let key = Bytes::copy_from_slice(row);
             let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
@@ -263,10 +349,11 @@ impl Vault {
                 if let Some(id) = row.key.last_chunk::<16>().filter(|_| here) {
                     let blob = schema::blob_rows(UploadId(*id));
                     let writes = vec![
-                        Write::DeleteRange { space: Space::Blobs, from: blob.from, to: blob.to },
+                        Write::DeleteRange { space: Space::Blobs, from: blob.from.clone(), to: blob.to.clone() },
                         Write::Delete { space: Space::Index, key: row.key.clone() },
                     ];
                     self.data(writes, Vec::new(), Durability::Written).await?;
+                    self.inner.ranges.add(Space::Blobs, blob);
                     done.uploads = done.uploads.saturating_add(1);
                 }
             }
@@ -330,5 +417,31 @@ impl Vault {
         }
         log.truncate(limit);
         Ok(log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_are_too_many_become_those_of_their_collections() {
+        let ranges = Ranges::default();
+        for record in 0..3_000_u64 {
+            for collection in [1_u32, 2] {
+                let row = schema::record(TenantNo(1), CollectionNo(collection), &[u128::from(record).to_be_bytes()]);
+                ranges.add(Space::Records, KeyRange { to: schema::successor(&row), from: row });
+            }
+        }
+        assert!(ranges.len() <= RANGES, "{}", ranges.len());
+        let all = ranges.take(usize::MAX);
+        for collection in [1_u32, 2] {
+            let within = schema::records_under(TenantNo(1), CollectionNo(collection), &[]);
+            for record in [0, 1_500, 2_999_u64] {
+                let row = schema::record(TenantNo(1), CollectionNo(collection), &[u128::from(record).to_be_bytes()]);
+                assert!(all.iter().any(|(_, from, to)| *from <= row && row < *to), "a range was lost");
+            }
+            assert!(all.iter().all(|(_, from, to)| *from < within.from || *to <= within.to), "a range reaches into another collection");
+        }
     }
 }

@@ -267,13 +267,11 @@ impl Vault {
         };
         sort(left, &mut now, &mut later, &mut aside);
         loop {
-            let waits = !later.is_empty() || !aside.0.is_empty();
-            let is_due = waits || self.inner.shredder.deferred.load(Ordering::Acquire) || !self.inner.forest.is_whole();
             let mut alone = Vec::new();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                _ = again.tick(), if is_due => {
+                _ = again.tick() => {
                     self.heal().await;
                     now.append(&mut later);
                     alone = aside.due(self.inner.clock.monotonic());

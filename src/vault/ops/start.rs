@@ -9,6 +9,7 @@ use super::{
     Inner, Vault, VaultError, VaultOptions,
     brake::Brake,
     directory::Directory,
+    reclaim::Ranges,
     rows::{CollectionRow, RowCodec, State},
     shredder::{Left, Queue},
     tokens::MintToken,
@@ -81,6 +82,9 @@ impl Vault {
     pub async fn open(parts: VaultParts) -> Result<Self, VaultError> {
         let stop = parts.stop.clone();
         let (vault, orders, lost) = Self::assemble(parts).await?;
+        if !vault.inner.forest.is_memory_locked() {
+            tracing::warn!("keys are not in locked memory and may come into swap: raise the limit (LimitMEMLOCK), or switch swap off");
+        }
         for tail in &lost {
             let tenant = vault.tenant_by_number(tail.tenant).await?;
             tracing::warn!(
@@ -138,6 +142,7 @@ impl Vault {
             directory,
             shredder,
             reclaim,
+            ranges: Ranges::default(),
             metrics_unrecorded,
             tasks,
         };

@@ -230,6 +230,13 @@ async fn judge(forest: &Forest, base: &Base, world: &World, is_derived: bool) ->
             return Err(format!("tenant {tenant}: {}", if is_dead { "still lent" } else { "not lent" }));
         }
     }
+    for epoch in 2..=forest.epoch().0 {
+        // What a certificate would be made of: every old root is gone, and the self-check of its epoch holds.
+        match forest.report(Epoch(epoch)).await {
+            Ok(Some(report)) if report.receipts.len() == 2 => {}
+            other => return Err(format!("no report of epoch {epoch}: {:?}", other.err())),
+        }
+    }
     Ok(())
 }
 
