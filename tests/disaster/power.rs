@@ -62,13 +62,7 @@ pub(crate) fn cut(site: &Site, before: &HashMap<u64, u64>) -> u64 {
 type Acknowledged = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// Writes until the power is off.
-async fn work(
-    site: Arc<Site>,
-    url: String,
-    (seed, round, writer): (u64, u32, u32),
-    acknowledged: Acknowledged,
-    done: watch::Sender<u32>,
-) {
+async fn work(site: Arc<Site>, url: String, (seed, round, writer): (u64, u32, u32), acknowledged: Acknowledged, done: watch::Sender<u32>) {
     for number in 0_u32.. {
         let (key, value) = (format!("{round}-{writer}-{number}"), format!("{seed} {writer} {number} ").repeat(20));
         // Each fifth is about somebody new: a commit to the control store goes before it.

@@ -223,7 +223,9 @@ impl From<AuditError> for VaultError {
             AuditError::Store(error) => error.into(),
             AuditError::Keys(error) => error.into(),
             AuditError::Lend(LendError::Missing) | AuditError::Log(LogError::Busy) => Self::Busy,
-            AuditError::Log(LogError::Io(full)) if matches!(full.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Self::DiskFull,
+            AuditError::Log(LogError::Io(full)) if matches!(full.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Self::DiskFull
+            }
             AuditError::Log(LogError::Io(_) | LogError::Closed) => Self::Unavailable(error.to_string()),
             AuditError::Lend(_)
             | AuditError::Entry(_)

@@ -195,7 +195,7 @@ async fn a_compaction_under_way_does_not_keep_the_store_from_closing() {
 async fn a_read_waits_on_no_thread_that_serves_while_the_databases_are_opened_anew() {
     let fixture = Fixture::new();
     let store = fixture.open();
-    store.commit(commit(vec![put(Space::Records, "a", "1")])).await.unwrap();
+    store.commit(commit(vec![], vec![put(Space::Records, "a", "1")])).await.unwrap();
     let mut get = store.get(Space::Records, b"a");
     let mut scan = store.scan(Space::Records, b"a", b"b", 10);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
