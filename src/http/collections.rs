@@ -73,7 +73,8 @@ pub(super) async fn put(
     no_query(&uri)?;
     let path = RawPath::of(&uri);
     let idempotency_key = headers::idempotency_key(&head)?;
-    let view = api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy, idempotency_key).await?;
+    // Boxed: it is the largest of all operations.
+    let view = Box::pin(api.vault().put_collection(&caller, &path.tenant()?, &path.collection()?, policy, idempotency_key)).await?;
     let status = if view.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(CollectionDocument::from(view))).into_response())
 }

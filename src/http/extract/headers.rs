@@ -55,7 +55,7 @@ pub(in crate::http) enum Condition {
 pub(in crate::http) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     match read_condition(headers)? {
         Condition::NoneMatch(_) => Err(malformed(&header::IF_NONE_MATCH, "`*`")),
-        other => Ok(other),
+        other @ (Condition::None | Condition::Match(_) | Condition::MatchAny | Condition::NoneMatchAny) => Ok(other),
     }
 }
 
