@@ -1,6 +1,10 @@
 //! The HTTP door, from outside: real servers on loopback over stores in temporary directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
+#[path = "shared/privilege.rs"]
+#[expect(clippy::print_stdout, reason = "what a test says in its namespace is for who reads the output")]
+mod privilege;
+
 mod api {
     pub(crate) mod site;
 

@@ -191,8 +191,7 @@ mod with_a_server {
 
         /// Goes down, as systemd would have it.
         fn stop(&mut self) {
-            let pid = rustix::process::Pid::from_child(&self.server);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            self.signal(Signal::TERM);
             self.server.wait().unwrap();
         }
 
