@@ -52,7 +52,7 @@ impl Site {
     pub(crate) async fn make_in(parent: &Path, more: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         let site = Self { dir, client };
         let (store, a, b) = (site.text("store"), site.text("a"), site.text("b"));
         site.ok(&["init", "--dir", &store, "--custody", &a, "--custody", &b]);
@@ -233,5 +233,5 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(60), waits).await.is_ok(), "not after a minute: {what}");
+    assert!(tokio::time::timeout(Duration::from_mins(1), waits).await.is_ok(), "not after a minute: {what}");
 }

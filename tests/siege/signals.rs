@@ -21,7 +21,7 @@ use crate::{
 
 const SETTINGS: &str = "[store]\nreserve_len_bytes = 1048576\n";
 const RECORDS: &str = "/v1/tenants/acme/collections/crm/records";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Tenant acme with collection crm; its owner's token.
 async fn make_acme(site: &Site, client: &Client) -> String {

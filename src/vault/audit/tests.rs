@@ -610,7 +610,7 @@ async fn heads_that_the_log_did_not_take_are_brought_again_before_more_are_cover
     assert!(matches!(audit.checkpoint().await, Err(AuditError::Log(LogError::Io(_)))));
     assert!(!audit.is_log_whole());
     site.clock.advance(Duration::from_secs(30));
-    assert_eq!(audit.lag(), Lag { entries: 0, age: Duration::from_secs(60) }, "control knows the head, the log does not");
+    assert_eq!(audit.lag(), Lag { entries: 0, age: Duration::from_mins(1) }, "control knows the head, the log does not");
     write(&audit, Trail::Data, unit, 2).await;
     assert!(audit.checkpoint().await.is_err());
     let outbox = schema::table(schema::Table::LogOutbox);

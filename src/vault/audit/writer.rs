@@ -142,7 +142,7 @@ impl Audit {
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
         let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());
         let inner =
-            Inner { store, forest, store_id, clock, options, log, start, chains, loading, clearing, mark, unlogged, told, unstated };
+            Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, clearing, unlogged, told, unstated };
         let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;

@@ -209,8 +209,11 @@ pub trait Store: Send + Sync + 'static {
     /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
 
-    /// Whether it takes what a server must be able to write: not once the reserve of a full disk is spent, its own
-    /// ([`StoreError::DiskFull`]) or the mirror's, or after a write failed ([`StoreError::Closed`]).
+    /// Whether it takes what a server must be able to write.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] once the reserve of a full disk is spent, its own or the mirror's; [`StoreError::Closed`] after a
+    /// write failed.
     fn takes_commits(&self) -> Result<(), StoreError> {
         Ok(())
     }

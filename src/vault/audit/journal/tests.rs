@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
 use std::fs;
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -253,7 +255,7 @@ fn obstruct(log: &Path, size: u64, file: &str) -> Option<PathBuf> {
         "tile above" => return None,
         _ => None,
     };
-    let path = log.join(tile.map_or("checkpoint".into(), |tile| tile.path()));
+    let path = log.join(tile.map_or("checkpoint".into(), Tile::path));
     let obstacle = path.with_file_name(format!(".{}.new", path.file_name().unwrap().to_str().unwrap()));
     fs::create_dir_all(&obstacle).unwrap();
     Some(obstacle)

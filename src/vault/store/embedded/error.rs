@@ -126,9 +126,9 @@ impl OpenError {
 
 /// Names the place in an I/O error.
 pub(super) fn at(place: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> OpenError {
-    move |source| match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::DiskFull(place.to_string()),
-        _ => OpenError::Io { place: place.to_string(), source },
+    move |source| {
+        let is_full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if is_full { OpenError::DiskFull(place.to_string()) } else { OpenError::Io { place: place.to_string(), source } }
     }
 }
 

@@ -41,9 +41,9 @@ async fn a_missing_or_cut_table_file_is_refused_by_its_name() {
             with_tables(&fixture).await;
             let file = table(&fixture.options().dir.join(database));
             if keep == 0 {
-                fs::remove_file(&file).unwrap()
+                fs::remove_file(&file).unwrap();
             } else {
-                cut(&file, 50)
+                cut(&file, 50);
             }
             named(&fixture, name, file.file_name().unwrap().to_str().unwrap());
         }
