@@ -249,6 +249,7 @@ fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result
 }
 
 /// What each component of custody is worth, held against the user who owns the store directory. Reads no secret.
+#[must_use]
 pub fn examine_custody(config: &Config) -> Vec<(&Path, Result<Description, CustodyError>)> {
     let examine = |path: &Path| {
         let owner = std::fs::metadata(&config.dir)?.uid();
