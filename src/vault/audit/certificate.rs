@@ -384,7 +384,7 @@ impl Certificate {
                 let level = (copy.kind.clone(), copy.level.clone());
                 let is_first = !levels.contains(&level);
                 if is_first {
-                    levels.push(level)
+                    levels.push(level);
                 }
                 is_first
             })

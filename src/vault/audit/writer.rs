@@ -276,7 +276,6 @@ pub struct PreparedTail {
 
 impl PreparedTail {
     /// The entry, of the tenant it was prepared for, as the tail of a commit.
-    #[must_use]
     pub fn tail(self, entry: Entry) -> (Box<dyn Tail>, PendingReceipt) {
         let Self { inner, trail, unit, chain } = self;
         let written = Arc::new(AtomicU64::new(0));

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
 use super::*;
 use crate::vault::audit::{
     commitments::{Commitments, Label},
