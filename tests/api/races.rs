@@ -17,6 +17,9 @@ use super::site::{CRM, Site};
 
 const PART: usize = 65_536;
 const WRITERS: u32 = 8;
+/// Persons who are shredded one after the other while they are written about, and the collections where they are new.
+const HUNTED: u32 = 25;
+const HUNTED_IN: u32 = 6;
 
 /// Larger than the buffers of sockets and servers together; `make proof` asks for a GiB.
 #[expect(clippy::disallowed_methods, reason = "make proof asks for more so")]
@@ -96,8 +99,13 @@ impl Peered {
         Self { peer, stream }
     }
 
-    /// Grants all and reads until the stream ends; its bytes, and whether it ended well.
-    async fn rest(mut self) -> (usize, bool) {
+    /// Answers the server's pings until it may go on, then grants all and reads until the stream ends; its bytes, and whether
+    /// it ended well.
+    async fn rest(mut self, race: Arc<Race>) -> (usize, bool) {
+        while !race.resumed.load(Ordering::SeqCst) {
+            drop(tokio::time::timeout(Duration::from_millis(100), self.peer.until(|peer| peer.closed)).await);
+            assert!(!self.peer.closed, "a reader that stands still was hung up on");
+        }
         for stream in [0, self.stream] {
             self.peer.grant(stream, (1 << 31) - 70_000).await;
         }
@@ -123,6 +131,10 @@ struct Race {
     done: AtomicBool,
     stop: AtomicBool,
     acknowledged: AtomicU32,
+    /// Whoever stood still may read on.
+    resumed: AtomicBool,
+    /// The number of the person who is shredded next: one race is won by luck.
+    hunted: AtomicU32,
 }
 
 /// A record that was acknowledged.
@@ -156,6 +168,10 @@ impl Writer {
             self.put("notes", &format!("{writer}-{round}-target"), "target").await;
             self.put("notes", &format!("{writer}-{round}-bystander"), "bystander").await;
             self.batch(round).await;
+            let hunted = self.race.hunted.load(Ordering::SeqCst);
+            self.put("crm", &format!("{writer}/{round}/hunted"), &format!("hunted-{hunted}")).await;
+            self.put("notes", &format!("{writer}-{round}-hunted"), &format!("hunted-{hunted}")).await;
+            self.put(&format!("h-{}", (writer + round) % HUNTED_IN), &format!("{writer}-{round}"), &format!("hunted-{hunted}")).await;
             if round.is_multiple_of(4) {
                 let collection = format!("c-{writer}-{round}");
                 let path = format!("/v1/tenants/acme/collections/{collection}");
@@ -182,11 +198,11 @@ impl Writer {
         let (path, value) = (format!("/v1/tenants/acme/collections/{collection}/records/{key}"), format!("{key} of {person}"));
         let late = self.race.done.load(Ordering::SeqCst);
         let (status, told) = self.send(Method::PUT, &path, person, value.clone()).await;
-        let of_target = person == "target";
+        let of_target = person == "target" || person.starts_with("hunted");
         let ordered = self.race.ordered.load(Ordering::SeqCst);
         match status {
             201 => {
-                assert!(!(of_target && late), "{path}: written after the shred was done");
+                assert!(!(person == "target" && late), "{path}: written after the shred was done");
                 self.acknowledged(Written { path, value, of_target }).await;
             }
             410 => assert!(of_target && ordered, "{path}: {told}"),
@@ -246,14 +262,18 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
     let site = Arc::new(Site::open_with("stall_timeout_secs = 600\n").await);
     let owner = site.acme().await;
     site.collection("acme", "notes", &owner, "record").await;
+    for number in 0..HUNTED_IN {
+        site.collection("acme", &format!("h-{number}"), &owner, "subject").await;
+    }
+    let (race, tracker) = (Arc::new(Race::default()), tokio_util::task::TaskTracker::new());
     let mut readers = Vec::new();
     for person in ["target", "bystander"] {
         put_large(&site, &owner, person).await;
-        readers.push((Reader::stalled(&site, &owner, person).await, Peered::stalled(&site, &owner, person).await));
+        let peered = Peered::stalled(&site, &owner, person).await;
+        readers.push((Reader::stalled(&site, &owner, person).await, tracker.spawn(peered.rest(race.clone()))));
     }
 
-    let race = Arc::new(Race::default());
-    let (tracker, mut tasks) = (tokio_util::task::TaskTracker::new(), Vec::new());
+    let mut tasks = Vec::new();
     for number in 0..WRITERS {
         let client = Client::builder().timeout(Duration::from_mins(1));
         // Half of them over HTTP/2.
@@ -269,30 +289,42 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
     assert_eq!(order.status(), 200, "the shred waits for its readers");
     race.done.store(true, Ordering::SeqCst);
     let took = SystemClock.monotonic().saturating_sub(began);
-    writes(&race, 100, &tasks).await;
+    for number in 0..HUNTED {
+        writes(&race, 15, &tasks).await;
+        let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30");
+        let order = order.json(&json!({"scope": "subject", "subject": format!("hunted-{number}")})).send().await.unwrap();
+        assert_eq!(order.status(), 200, "hunted-{number}");
+        race.hunted.store(number + 1, Ordering::SeqCst);
+    }
+    writes(&race, 30, &tasks).await;
+    // Who is written about to the end goes after the end.
     race.stop.store(true, Ordering::SeqCst);
-    let (mut target, mut others) = (0, 0);
+    let (mut target, mut others, mut all) = (0, 0, Vec::new());
     for task in tasks {
-        for Written { path, value, of_target } in task.await.unwrap() {
-            let read = site.get(&path, &owner).await;
-            if of_target {
-                assert_eq!(read.status, 410, "{path} after the shred");
-                target += 1;
-            } else {
-                assert!(read.status == 200 && read.bytes == value.as_bytes(), "{path}: {}", read.status);
-                others += 1;
-            }
+        all.append(&mut task.await.unwrap());
+    }
+    let last = json!({"scope": "subject", "subject": format!("hunted-{HUNTED}")});
+    let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30").json(&last);
+    assert_eq!(order.send().await.unwrap().status(), 200);
+    for Written { path, value, of_target } in all {
+        let read = site.get(&path, &owner).await;
+        if of_target {
+            assert_eq!(read.status, 410, "{path} after the shred");
+            target += 1;
+        } else {
+            assert!(read.status == 200 && read.bytes == value.as_bytes(), "{path}: {}", read.status);
+            others += 1;
         }
     }
     assert!(target > 10 && others > 50, "{target} {others}");
 
-    // Whoever stood still reads on.
+    race.resumed.store(true, Ordering::SeqCst);
     let [(target_1, target_2), (bystander_1, bystander_2)]: [_; 2] = readers.try_into().ok().unwrap();
-    let (sent, (sent_2, well_2)) = (target_1.rest().await, target_2.rest().await);
+    let (sent, (sent_2, well_2)) = (target_1.rest().await, target_2.await.unwrap());
     assert!(sent < size() / 2, "HTTP/1.1: the target's stream went on for {sent} bytes");
     assert!(sent_2 < size() / 2 && !well_2, "HTTP/2: the target's stream went on for {sent_2} bytes");
     assert_eq!(bystander_1.rest().await, size());
-    assert_eq!(bystander_2.rest().await, (size(), true));
+    assert_eq!(bystander_2.await.unwrap(), (size(), true));
     for person in ["target", "bystander"] {
         let read = site.request(Method::HEAD, &format!("{CRM}/records/large-{person}"), &owner).send().await.unwrap();
         assert_eq!(read.status(), if person == "target" { 410 } else { 200 });
