@@ -9,6 +9,9 @@ use crate::{
     vault::{keys::UnitRef, store::StoreError},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The version byte of every row here.
 const ROW_VERSION: u8 = 1;
 

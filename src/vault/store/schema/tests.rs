@@ -54,6 +54,21 @@ fn the_longest_key_of_a_record_is_within_the_limit() {
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
 }
 
+/// Every tag has its line in section 14 of the document.
+#[test]
+fn the_format_document_lists_every_table() {
+    let (document, code) = (include_str!("../../../../docs/format.md"), include_str!("../schema.rs"));
+    let (_, tables) = code.split_once("pub enum Table {\n").unwrap();
+    let tables = tables.split("\n}").next().unwrap().lines().map(str::trim).filter(|line| !line.starts_with("///"));
+    let mut count = 0;
+    for line in tables {
+        let (name, tag) = line.trim_end_matches(',').split_once(" = ").unwrap();
+        assert!(document.contains(&format!("\n| {tag} | `{name}` | ")), "docs/format.md, section 14: add table {tag}, `{name}`");
+        count += 1;
+    }
+    assert!(count > 30);
+}
+
 proptest! {
     #[test]
     fn a_prefix_range_holds_what_begins_so(start in prop::collection::vec(any::<u8>(), 0..6), key in prop::collection::vec(any::<u8>(), 0..8)) {
