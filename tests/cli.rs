@@ -70,6 +70,9 @@ fn usage_and_local_failures_end_with_1() {
         &["tenant", "ls", "--addr", "ftp://127.0.0.1"],
         &["tenant", "ls", "--token-file", "no-such-file"],
         &["doctor", "--dir", "no-such-directory"],
+        &["bench", "no-such-workload"],
+        &["bench", "get", "--by", "prefix", "--token", "lethe_x"],
+        &["bench", "get", "--tenant", "t"],
         &["certificate", "verify", "no-such-file", "--key", "no-such-file", "--log", "."],
     ] {
         let output = lethe(arguments);
@@ -154,6 +157,9 @@ fn completions_exist_for_the_usual_shells() {
     }
 }
 
+#[path = "cli/bench.rs"]
+mod bench;
+
 mod with_a_server {
     //! The same program as client, against itself as server.
 
@@ -170,14 +176,14 @@ mod with_a_server {
     use super::*;
 
     /// A store with a tenant `acme`, served.
-    struct Served {
+    pub(super) struct Served {
         dir: tempfile::TempDir,
         server: Child,
         url: String,
     }
 
     impl Served {
-        fn start() -> Self {
+        pub(super) fn start() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let store = dir.path().join("store");
             let made = lethe(&["init", "--dir", store.to_str().unwrap()]);
@@ -200,7 +206,7 @@ mod with_a_server {
             (self.server, self.url) = spawn(self.dir.path());
         }
 
-        fn path(&self, name: &str) -> PathBuf {
+        pub(super) fn path(&self, name: &str) -> PathBuf {
             self.dir.path().join(name)
         }
 
@@ -211,7 +217,7 @@ mod with_a_server {
             command
         }
 
-        fn run(&self, token_file: &str, arguments: &[&str]) -> Output {
+        pub(super) fn run(&self, token_file: &str, arguments: &[&str]) -> Output {
             self.command(token_file, arguments).output().unwrap()
         }
 
@@ -258,7 +264,7 @@ mod with_a_server {
         }
     }
 
-    fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    pub(super) fn json_lines(text: &str) -> Vec<serde_json::Value> {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

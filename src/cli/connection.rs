@@ -3,7 +3,10 @@
 //! No proxy is used and no redirect followed, whatever the environment says: a token goes to the
 //! address that was given. Plain HTTP carries it on loopback only.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
@@ -82,6 +85,11 @@ impl Connection {
         Ok(Client { http, base: self.addr.clone(), token })
     }
 
+    /// The only certificates to trust, where they are given.
+    pub(crate) fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
+    }
+
     fn token(&self) -> Result<Option<header::HeaderValue>, Failure> {
         let text = match (&self.token, &self.token_file) {
             (Some(token), _) => token.clone(),
@@ -114,6 +122,16 @@ impl TenantArg {
 }
 
 impl Client {
+    /// Where the server is.
+    pub(crate) const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// The header that says who asks.
+    pub(crate) const fn token(&self) -> Option<&header::HeaderValue> {
+        self.token.as_ref()
+    }
+
     /// A request to `/seg/seg/...`, each segment percent-encoded.
     pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         self.request_with(method, segments, None)

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
+mod bench;
 mod certificate;
 mod check;
 mod collection;
@@ -102,6 +103,8 @@ enum Command {
     Check(check::Args),
     /// Examine a store's configuration and machine, and say what to change.
     Doctor(doctor::Args),
+    /// Drive a running server, and say how fast it answered and whether rightly.
+    Bench(bench::Args),
     /// Print a shell's completion script.
     Completions(completions::Args),
 }
@@ -161,7 +164,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     // A server has the threads of its settings; everything else waits for one thing at a time.
     let served = if let Command::Serve(args) = &cli.command { Some(args.config()?) } else { None };
-    let threads = served.as_ref().map_or(2, crate::config::Config::worker_threads);
+    let others = if let Command::Bench(args) = &cli.command { usize::from(args.threads) } else { 2 };
+    let threads = served.as_ref().map_or(others, crate::config::Config::worker_threads);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
@@ -187,6 +191,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Recover(command) => recover::run(&command, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
+            Command::Bench(args) => bench::run(args, &connection, &mut out).await,
             Command::Completions(args) => completions::run(&args, &mut out),
         }
     })?;

@@ -149,7 +149,14 @@ struct Codes {
     refused: bool,
 }
 
-async fn ensure_collection(client: &Client, tenant: &str, collection: &str, create: bool, by_subject: bool) -> Result<(), Failure> {
+/// Makes the collection if it is missing and `create` says so.
+pub(crate) async fn ensure_collection(
+    client: &Client,
+    tenant: &str,
+    collection: &str,
+    create: bool,
+    by_subject: bool,
+) -> Result<(), Failure> {
     let segments = ["v1", "tenants", tenant, "collections", collection];
     match client.json(client.request(Method::GET, &segments)).await {
         Err(Failure::Refused(problem)) if problem.status == 404 && create => {

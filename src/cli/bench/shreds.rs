@@ -1,0 +1,147 @@
+//! The shred workloads. Each operation makes its own victim first, which is not measured; then it counts from the order
+//! to the certificate, and afterwards a read must be refused.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use rand::rngs::SmallRng;
+use serde_json::{Value as Json, json};
+
+use super::{
+    batches::{self, Shape},
+    records::Records,
+    tally::{Op, Step},
+    values::Value,
+    wire::{Load, Trouble, Wire},
+};
+use crate::domain::{Clock as _, SystemClock};
+
+/// Records in one request while a victim is made.
+const BATCH_LEN: u64 = 500;
+
+/// One connection's work on shreds of subjects.
+#[derive(Clone)]
+pub(crate) struct Subjects {
+    /// Records of victims: a group for each.
+    pub(crate) records: Arc<Records>,
+    pub(crate) next: Arc<AtomicU64>,
+    /// Records of each victim.
+    pub(crate) group_len: u64,
+}
+
+impl Subjects {
+    pub(crate) async fn step(&self, wire: &mut Wire, rng: &mut SmallRng) -> Step {
+        let first = self.next.fetch_add(1, Ordering::Relaxed).saturating_mul(self.group_len);
+        let token = wire.target.token.clone();
+        if let Err(trouble) = fill(wire, &self.records, &token, first, self.group_len, rng).await {
+            return failed(Op::ShredSubject, trouble);
+        }
+        let order = json!({ "scope": "subject", "subject": self.records.subject(first) });
+        shred(wire, Op::ShredSubject, &self.records, &token, first, &order).await
+    }
+}
+
+/// One connection's work on shreds of tenants.
+#[derive(Clone)]
+pub(crate) struct Tenants {
+    pub(crate) next: Arc<AtomicU64>,
+    /// Records of each victim.
+    pub(crate) count: u64,
+    pub(crate) seed: u64,
+    pub(crate) value_len: u64,
+    /// What sets this run's tenants apart from those of earlier runs.
+    pub(crate) run: String,
+}
+
+impl Tenants {
+    pub(crate) async fn step(&self, wire: &mut Wire, rng: &mut SmallRng) -> Step {
+        let tenant = format!("bench-{}-{}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
+        match self.make(wire, rng, &tenant).await {
+            Ok((records, token)) => {
+                let order = json!({ "scope": "tenant", "confirm": tenant });
+                shred(wire, Op::ShredTenant, &records, &token, 0, &order).await
+            }
+            Err(trouble) => failed(Op::ShredTenant, trouble),
+        }
+    }
+
+    /// A tenant with a collection and its records, and its owner's token.
+    async fn make(&self, wire: &mut Wire, rng: &mut SmallRng, tenant: &str) -> Result<(Records, HeaderValue), Trouble> {
+        let records = Records {
+            tenant_path: format!("/v1/tenants/{tenant}"),
+            collection: "bench".into(),
+            seed: self.seed,
+            value_len: self.value_len,
+            value_dist: super::choose::LenDist::Fixed,
+            group_len: None,
+            by_group: false,
+            run: String::new(),
+        };
+        let operator = wire.target.token.clone();
+        let made = document(wire, Method::POST, "/v1/tenants", &operator, &json!({ "tenant": tenant })).await?;
+        let token = made.get("token").and_then(Json::as_str).and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let mut token = token.ok_or(Trouble::Wrong("tenant-without-token"))?;
+        token.set_sensitive(true);
+        let collection = format!("{}/collections/{}", records.tenant_path, records.collection);
+        document(wire, Method::PUT, &collection, &token, &json!({ "shred_unit": "subject" })).await?;
+        fill(wire, &records, &token, 0, self.count, rng).await?;
+        Ok((records, token))
+    }
+}
+
+/// Stores `count` records from number `first` on.
+async fn fill(wire: &mut Wire, records: &Records, token: &HeaderValue, first: u64, count: u64, rng: &mut SmallRng) -> Result<(), Trouble> {
+    let end = first.saturating_add(count);
+    let mut from = first;
+    while from < end {
+        let to = from.saturating_add(BATCH_LEN).min(end);
+        let values: Vec<Value> = (from..to).map(|number| records.value(rng, number)).collect();
+        let head = wire.head_as(Method::POST, &format!("{}/batch", records.tenant_path), token);
+        batches::put(wire, head, records, &values, from, Shape::Bytes).await?;
+        from = to;
+    }
+    Ok(())
+}
+
+/// Orders a shred and waits for its end; record `number` must be unreadable then.
+async fn shred(wire: &mut Wire, op: Op, records: &Records, token: &HeaderValue, number: u64, order: &Json) -> Step {
+    let begun = SystemClock.monotonic();
+    let mut result = ordered(wire, records, token, order).await;
+    let ended = SystemClock.monotonic();
+    if result.is_ok() {
+        result = unreadable(wire, records, token, number).await;
+    }
+    Step { op, begun, ended, items: 1, bytes: 0, result }
+}
+
+async fn ordered(wire: &mut Wire, records: &Records, token: &HeaderValue, order: &Json) -> Result<(), Trouble> {
+    let answer = document(wire, Method::POST, &format!("{}/shreds", records.tenant_path), token, order).await?;
+    if answer.get("state").and_then(Json::as_str) == Some("done") { Ok(()) } else { Err(Trouble::Wrong("shred-still-pending")) }
+}
+
+async fn unreadable(wire: &mut Wire, records: &Records, token: &HeaderValue, number: u64) -> Result<(), Trouble> {
+    let answer = wire.send_any(wire.head_as(Method::GET, &records.path(number), token), Load::Empty).await?;
+    let status = answer.status;
+    answer.done().await?;
+    // A tenant's tokens go with it.
+    let gone = matches!(status, StatusCode::GONE | StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED);
+    if gone { Ok(()) } else { Err(Trouble::Wrong("readable-after-shred")) }
+}
+
+/// Sends a document and reads the one that comes back.
+async fn document(wire: &mut Wire, method: Method, path: &str, token: &HeaderValue, body: &Json) -> Result<Json, Trouble> {
+    let head = wire
+        .head_as(method, path, token)
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header("prefer", HeaderValue::from_static("wait=60"));
+    let bytes = wire.send(head, Load::Whole(body.to_string().into())).await?.bytes().await?;
+    serde_json::from_slice(&bytes).map_err(|_| Trouble::Wrong("malformed-document"))
+}
+
+fn failed(op: Op, trouble: Trouble) -> Step {
+    let now = SystemClock.monotonic();
+    Step { op, begun: now, ended: now, items: 0, bytes: 0, result: Err(trouble) }
+}
