@@ -34,8 +34,9 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 	LETHE_PROOF=1 $(CARGO) test --release --locked --test proofs --test disaster -- --nocapture
 	LETHE_KILLS=$${LETHE_KILLS:-300} $(CARGO) test --release --locked --test siege kill -- --nocapture
 
-bench: packages ## the benchmarks
-	$(CARGO) bench --profile release --locked
+bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
+	$(CARGO) bench --profile release --locked --bench store --bench shred --bench subject
+	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
 	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3

@@ -1,0 +1,70 @@
+//! How much is measured.
+
+/// The names of the scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ScaleName {
+    /// A look: some minutes.
+    Quick,
+    /// 10^5 records: about an hour.
+    Standard,
+    /// 10^6 records, as the table has it: some hours.
+    Full,
+}
+
+/// The sizes of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) records: u64,
+    /// Of each measurement.
+    pub(crate) secs: f64,
+    pub(crate) warmup_secs: f64,
+    pub(crate) rounds: usize,
+    pub(crate) stream_mib: u64,
+    pub(crate) import: u64,
+    /// Records of a tenant that is shredded.
+    pub(crate) tenant: u64,
+    /// Records of a subject that is shredded.
+    pub(crate) subject: u64,
+    /// Shreds of one kind in a round.
+    pub(crate) shreds: u64,
+}
+
+impl ScaleName {
+    pub(crate) const fn scale(self) -> Scale {
+        match self {
+            Self::Quick => Scale {
+                records: 2_000,
+                secs: 1.0,
+                warmup_secs: 0.3,
+                rounds: 1,
+                stream_mib: 64,
+                import: 10_000,
+                tenant: 1_000,
+                subject: 1_000,
+                shreds: 5,
+            },
+            Self::Standard => Scale {
+                records: 100_000,
+                secs: 5.0,
+                warmup_secs: 2.0,
+                rounds: 5,
+                stream_mib: 1_024,
+                import: 100_000,
+                tenant: 20_000,
+                subject: 10_000,
+                shreds: 20,
+            },
+            Self::Full => Scale {
+                records: 1_000_000,
+                secs: 10.0,
+                warmup_secs: 3.0,
+                rounds: 5,
+                stream_mib: 1_024,
+                import: 1_000_000,
+                tenant: 1_000_000,
+                subject: 10_000,
+                shreds: 20,
+            },
+        }
+    }
+}
