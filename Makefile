@@ -12,10 +12,10 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run test bench proof fmt lint doc deny ci build packages cost
+.PHONY: help run test bench cost instructions proof fmt lint doc deny ci build packages
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 packages:
 	@scripts/install-packages
@@ -35,11 +35,15 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 	LETHE_KILLS=$${LETHE_KILLS:-300} $(CARGO) test --release --locked --test siege kill -- --nocapture
 
 bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
-	$(CARGO) bench --profile release --locked --bench store --bench shred --bench subject
+	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
 	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3
+
+instructions: ## instructions of a GET and a PUT, held against the committed figure
+	@scripts/install-packages valgrind
+	scripts/instructions
 
 fmt: ## format the code
 	$(CARGO) fmt
