@@ -150,6 +150,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Log(_)
             | Self::Doctor(_)
+            | Self::Bench(_)
             | Self::Completions(_) => false,
         }
     }
