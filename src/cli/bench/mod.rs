@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     // The operator, who shreds tenants, works in none.
     let own = args.workload != Workload::ShredTenant;
     let tenant = if own { args.tenant.name(&client).await? } else { String::new() };
-    let records = records(&args, &tenant);
+    let records = records_of(&args, &tenant);
     let load = if own { setup::prepare(&args, &client, &target, &tenant, &records).await? } else { None };
     if args.load == Load::Only {
         let line = load.as_ref().map(report::Loaded::line).unwrap_or_default();
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
 }
 
 /// The records that a workload finds in its collection, or stores there.
-fn records(args: &Args, tenant: &str) -> Records {
+fn records_of(args: &Args, tenant: &str) -> Records {
     let by = args.by.unwrap_or(By::Prefix);
     let listed = args.workload == Workload::List;
     let suffix = if listed && by == By::Subject { "-by-subject" } else { "" };
