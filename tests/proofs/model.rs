@@ -361,6 +361,7 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::try_from(SystemClock.now().0).unwrap())
 }
 
+#[expect(clippy::print_stdout, reason = "the seed and the count are for who reads the test's output")]
 fn the_store_says_what_the_map_says(suite: Suite) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (seed, cases) = (seed(), if proof() { 300 } else { 24 });
