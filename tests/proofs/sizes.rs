@@ -180,7 +180,7 @@ async fn very_many_deletions_hold_up_nobody_and_are_unreadable_from_the_order_on
     open = place.open().await;
     let got = open.get(&owner, &acme, ("log", &last)).await;
     assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(Missing::Record))), "{got:?}");
-    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(60))).await.unwrap();
+    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_mins(1))).await.unwrap();
     assert!(view.done);
     let of = |name: &str| view.collections.iter().find(|(collection, _)| collection == name).unwrap().1;
     assert_eq!((of("log").deleted, of("shared").deleted, of("kept").kept), (RECORDS as u64, 200, 300));
@@ -205,7 +205,7 @@ async fn a_backlog_of_large_orders_without_a_target_is_carried_out() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     let order = |number: usize| {
         let subjects = (0..2_000).map(|at| SubjectId::parse(&format!("nobody-{number}-{at}")).unwrap()).collect();
-        open.vault.order_shred(&owner, &acme, ShredOrder::Subjects(subjects), Some(Duration::from_secs(60)), None)
+        open.vault.order_shred(&owner, &acme, ShredOrder::Subjects(subjects), Some(Duration::from_mins(1)), None)
     };
     let views: Vec<_> = stream::iter((0..24).map(order)).buffer_unordered(24).collect().await;
     assert!(views.into_iter().all(|view| view.unwrap().done));
