@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
 #[path = "shared/privilege.rs"]
-#[expect(clippy::print_stdout, reason = "what a test says in its namespace is for who reads the output")]
 mod privilege;
 
 mod api {

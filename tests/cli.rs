@@ -108,7 +108,7 @@ fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
             }
             stream.read_exact(&mut vec![0; len]).unwrap();
             let of_line = answers.get_mut(line.trim_end_matches(" HTTP/1.1\r\n")).unwrap();
-            let answer = if of_line.len() > 1 { of_line.remove(0) } else { of_line[0].clone() };
+            let answer = if of_line.len() > 1 { of_line.remove(0) } else { of_line.first().unwrap().clone() };
             // Who has seen enough need not take all of it.
             drop(stream.get_mut().write_all(answer.as_bytes()));
         }
@@ -440,7 +440,8 @@ mod with_a_server {
     }
 
     fn lines(count: usize) -> String {
-        (0..count).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}\n", "x".repeat(200))).collect()
+        let line = |id: usize| format!("{{\"id\": {id}, \"filler\": \"{}\"}}\n", "x".repeat(200));
+        (0..count).map(line).collect::<Vec<_>>().concat()
     }
 
     #[test]

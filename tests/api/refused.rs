@@ -32,24 +32,17 @@ async fn sent(site: &Site, method: &str, path: &str, token: &str, headers: &[(&'
     Answer::of(request.send().await.unwrap()).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_after_the_credential_is_in_the_callers_trail() {
+/// Method, path, headers and body of a request, the status of its answer, and the action and the reason in the trail.
+type Case = (&'static str, String, Vec<(&'static str, &'static str)>, String, u16, &'static str, &'static str);
+
+/// Of each kind one.
+fn refusals() -> Vec<Case> {
     const JSON: (&str, &str) = ("content-type", "application/json");
-    let site = Site::open().await;
-    let owner = site.acme().await;
-    site.collection("acme", "files", &owner, "record").await;
-    site.collection("acme", "gone", &owner, "collection").await;
-    for (key, subject) in [("a", "1"), ("b", "2")] {
-        site.put(&format!("{CRM}/records/{key}"), &owner, subject, "x").await;
-    }
     let shreds = "/v1/tenants/acme/shreds";
-    for order in [json!({"scope": "subject", "subject": "2"}), json!({"scope": "collection", "collection": "gone"})] {
-        assert_eq!(site.send("POST", shreds, &owner, Some(order)).await.status, 202);
-    }
     let no_id = "00000000000000000000000000000000";
     let [records, gone] = [format!("{CRM}/records"), "/v1/tenants/acme/collections/gone".to_owned()];
     let check = |condition: &str| format!(r#"{{"ops": [{{"op": "check", "collection": "crm", "key": "a", {condition}}}]}}"#);
-    let cases: Vec<(&str, String, Vec<(&'static str, &str)>, String, u16, &str, &str)> = vec![
+    vec![
         ("GET", format!("{records}/none"), vec![], String::new(), 404, "record.read", "not-found"),
         ("GET", format!("{records}/b"), vec![], String::new(), 410, "record.read", "shredded"),
         (
@@ -125,7 +118,23 @@ async fn every_refusal_after_the_credential_is_in_the_callers_trail() {
             "shred.order",
             "invalid",
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_after_the_credential_is_in_the_callers_trail() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    site.collection("acme", "files", &owner, "record").await;
+    site.collection("acme", "gone", &owner, "collection").await;
+    for (key, subject) in [("a", "1"), ("b", "2")] {
+        site.put(&format!("{CRM}/records/{key}"), &owner, subject, "x").await;
+    }
+    let shreds = "/v1/tenants/acme/shreds";
+    for order in [json!({"scope": "subject", "subject": "2"}), json!({"scope": "collection", "collection": "gone"})] {
+        assert_eq!(site.send("POST", shreds, &owner, Some(order)).await.status, 202);
+    }
+    let cases = refusals();
     let mut answers = Vec::new();
     for (method, path, headers, body, status, action, reason) in &cases {
         let answer = sent(&site, method, path, &owner, headers, body).await;

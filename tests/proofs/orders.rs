@@ -145,7 +145,7 @@ async fn a_person_with_very_many_units_is_shredded() {
     }
     open.close().await;
     open = place.open().await;
-    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(60))).await.unwrap();
+    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_mins(1))).await.unwrap();
     assert!(view.done);
     assert_eq!(view.collections[0].1.units, RECORDS as u64);
     let certificate = certificate(&open, view.id).await;

@@ -24,6 +24,7 @@ fn below<T>(f: impl FnOnce() -> T) -> T {
 
 #[inline(never)]
 fn overwrite() {
+    #[expect(clippy::large_stack_arrays, reason = "the stack is what it is for")]
     let mut stack = [0_u8; DEPTH_LEN_BYTES];
     // Without this nobody would ever have seen the zeros, and the compiler would write none.
     black_box(&mut stack);

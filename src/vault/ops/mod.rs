@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
+use futures_util::future::BoxFuture;
+
 use crate::{
     authn::Principal,
     domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo},
@@ -173,11 +175,12 @@ impl Vault {
         Err(VaultError::Busy)
     }
 
-    /// Runs a mutation to its end whatever becomes of the caller; shutdown waits for it.
-    async fn to_the_end<T: Send + 'static>(
+    /// Begins a mutation at once and runs it to its end whatever becomes of the caller; shutdown waits for it.
+    fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
-    ) -> Result<T, VaultError> {
-        self.inner.tasks.spawn(work).await.map_err(|_| VaultError::Internal("a task panicked".into()))?
+    ) -> BoxFuture<'static, Result<T, VaultError>> {
+        let task = self.inner.tasks.spawn(work);
+        Box::pin(async move { task.await.map_err(|_| VaultError::Internal("a task panicked".into()))? })
     }
 }

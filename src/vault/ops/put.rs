@@ -128,7 +128,8 @@ impl Vault {
             }
             Read::Large { start, rest } => {
                 // The body is the client's to end, so the upload itself is not detached; its last commit is.
-                self.put_large(&caller, &tenant, &collection, fields, super::blob::Upload { start, rest, length }, idempotency_key).await
+                let upload = super::blob::Upload { start, rest, length };
+                Box::pin(self.put_large(&caller, &tenant, &collection, fields, upload, idempotency_key)).await
             }
         }
     }
@@ -177,7 +178,7 @@ impl Vault {
     ) -> Result<Permitted<RecordWrite>, VaultError> {
         match self.permitted::<RecordWrite>(caller, tenant, collection, Some(key)).await? {
             Permitted::Missing(found) if !found.create_on_write => Err(VaultError::NotFound(Missing::Collection)),
-            permitted => Ok(permitted),
+            permitted @ (Permitted::There(_) | Permitted::Missing(_)) => Ok(permitted),
         }
     }
 

@@ -39,18 +39,25 @@ impl Caller {
 impl Vault {
     /// Awaits an operation; a refusal that is in no trail yet is recorded before it is handed on: with the caller's own tenant,
     /// or with the system where something else was named.
-    pub(super) async fn on_record<T>(
-        &self,
-        caller: &Caller,
-        place: Place<'_>,
+    pub(super) fn on_record<'a, T: Send + 'a>(
+        &'a self,
+        caller: &'a Caller,
+        place: Place<'a>,
         action: Action,
-        operation: impl Future<Output = Result<T, VaultError>>,
-    ) -> Result<T, VaultError> {
-        let error = match operation.await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        let Some(outcome) = error.outcome().filter(|_| !caller.is_on_record()) else { return Err(error) };
+        operation: impl Future<Output = Result<T, VaultError>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, VaultError>> + Send + 'a {
+        // Boxed: a future that is handed on by value lies in every one that hands it on.
+        let operation = Box::pin(operation);
+        async move {
+            match operation.await {
+                Ok(done) => Ok(done),
+                Err(error) => Err(self.record_error(caller, place, action, error).await?),
+            }
+        }
+    }
+
+    async fn record_error(&self, caller: &Caller, place: Place<'_>, action: Action, error: VaultError) -> Result<VaultError, VaultError> {
+        let Some(outcome) = error.outcome().filter(|_| !caller.is_on_record()) else { return Ok(error) };
         let own = match place.tenant {
             Some(name) => self.find_tenant(name).await?.filter(|found| found.no == caller.principal.tenant()),
             None => None,
@@ -67,7 +74,7 @@ impl Vault {
         };
         let refused = Entry { outcome, ..entry(caller, &tenant, action, collection, Target::default()) };
         self.refuse(caller, &tenant, refused).await?;
-        Err(error)
+        Ok(error)
     }
 
     /// Records a refusal, in the trail of `tenant`.

@@ -120,7 +120,8 @@ impl After<'_> {
         let answer = self.get(&format!("{COLLECTIONS}/people/records?limit=1"), &token.text).await;
         let works = match answer.status {
             200 => true,
-            401 => false,
+            // Refused credentials by the hundred are braked.
+            401 | 429 => false,
             _ => panic!("a list: {} {}", answer.status, answer.text()),
         };
         match token.revoked {
