@@ -14,7 +14,7 @@ use lethe::{
 
 #[path = "store/crash.rs"]
 mod crash;
-#[path = "store/disk.rs"]
+#[path = "shared/disk.rs"]
 mod disk;
 #[path = "store/disk_full.rs"]
 mod disk_full;

@@ -1,7 +1,5 @@
 //! Requests without a valid credential: on the record, but only so many; and what they can take is bounded.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use lethe::domain::{Clock as _, SystemClock, TestClock};
 use serde_json::{Value, json};
 
 use super::site::{Answer, CRM, Site};
+use crate::disk::{self, Disk};
 
 /// With a token that is none, and without any, in turn.
 async fn refused(site: &Site, number: u64) -> Answer {
@@ -74,37 +73,6 @@ async fn refusals_beyond_the_brake_are_counted_and_told_with_the_next_entry() {
     assert!(denials.len() < trail.len());
 }
 
-/// A file system of limited size, taken down with the test.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(bytes: u64) -> Self {
-        let disk = Self(tempfile::TempDir::new().unwrap());
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(disk.0.path()).output().unwrap();
-        assert!(mounted.status.success(), "this test must be able to mount a tmpfs: {}", String::from_utf8_lossy(&mounted.stderr));
-        disk
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a failed test may still hold files open.
-        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
-    }
-}
-
-/// Takes all the space that is left but `leave` bytes.
-fn fill(path: &Path, leave: u64) {
-    let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
-    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(leave);
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    let len = file.metadata().unwrap().len();
-    if bytes > 0 {
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, bytes).unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_credential_does_not_use_the_reserve_of_a_full_disk() {
     const NAME: &str = "api::credentials::a_refused_credential_does_not_use_the_reserve_of_a_full_disk";
@@ -112,12 +80,12 @@ async fn a_refused_credential_does_not_use_the_reserve_of_a_full_disk() {
         return;
     }
     let disk = Disk::of(512 * 1024 * 1024);
-    let site = Site::open_in(tempfile::TempDir::new_in(disk.0.path()).unwrap(), "", Arc::new(SystemClock)).await;
+    let site = Site::open_in(tempfile::TempDir::new_in(disk.path("")).unwrap(), "", Arc::new(SystemClock)).await;
     let owner = site.acme().await;
     let path = format!("{CRM}/records/a");
     assert_eq!(site.put(&path, &owner, "1", "x").await.status, 201);
-    let ballast = disk.0.path().join("ballast");
-    let fill = || fill(&ballast, 24 * 1024 * 1024);
+    let ballast = disk.path("ballast");
+    let fill = || disk::fill(&ballast, 24 * 1024 * 1024);
     // Until it stays full: the engine flushes when it sees a full disk, and that frees some again.
     let mut refusals = 0;
     while refusals < 20 {

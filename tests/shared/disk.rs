@@ -34,13 +34,23 @@ impl Drop for Disk {
     }
 }
 
-/// Takes all the space that is left but `leave` bytes.
+/// Takes all the space that is left but `leave` bytes, also while a server writes beside it.
 pub(crate) fn fill(path: &Path, leave: u64) {
-    let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
-    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(leave);
     let file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    let len = file.metadata().unwrap().len();
-    if bytes > 0 {
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, bytes).unwrap();
+    // Between the measure and the claim another writer may have taken a part: measure again. Half of what a refused claim wanted
+    // bounds the rounds, and a last block stays whole.
+    let mut at_most = u64::MAX;
+    loop {
+        let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
+        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(leave).min(at_most);
+        if bytes == 0 {
+            return;
+        }
+        let len = file.metadata().unwrap().len();
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, bytes) {
+            Ok(()) => at_most = u64::MAX,
+            Err(rustix::io::Errno::NOSPC) => at_most = bytes / 2,
+            Err(error) => panic!("fallocate of {bytes} bytes at {len}: {error}"),
+        }
     }
 }
