@@ -21,12 +21,14 @@ use lethe::{
     vault::{
         audit::{self, Action, Entry, Outcome, Target, chain},
         crypto::{Context, EncodedMeta, Key, RecordHeader, Suite},
-        keys::{FileCustody, Forest, ForestOptions, Ground, LeaseKind, ShredTarget, UnitRef},
-        store::embedded::{Embedded, EmbeddedOptions},
+        keys::{Forest, ForestOptions, LeaseKind, ShredTarget, UnitRef},
     },
 };
 use sha2::Sha256;
 use tokio::runtime::Runtime;
+
+#[path = "shared/ground.rs"]
+mod ground;
 
 const STORE: StoreId = StoreId([0xbe; 16]);
 const COLLECTION: CollectionNo = CollectionNo(1);
@@ -74,20 +76,8 @@ struct Site {
 
 impl Site {
     fn open() -> Self {
-        let memory = std::path::Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temp dir");
+        let (dir, ground) = ground::make(STORE, Arc::new(SystemClock));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let engine = EmbeddedOptions {
-            danger_skip_sync: true,
-            reserve_bytes: 0,
-            ..EmbeddedOptions::new(dir.path().join("store"), dir.path().join("mirror"))
-        };
-        Embedded::create(&engine, STORE).expect("a store");
-        let store = Embedded::open(engine, Arc::new(SystemClock)).expect("an open store");
-        let path = dir.path().join("custody");
-        FileCustody::create(&path, STORE).expect("custody");
-        let custody = FileCustody::open(&path, None, STORE, Arc::new(SystemClock)).expect("open custody");
-        let ground = Ground { store_id: STORE, store, custody: vec![Box::new(custody)], clock: Arc::new(SystemClock) };
         let (forest, tenant, units) = runtime.block_on(async {
             let forest = Forest::create(ground, ForestOptions::default()).await.expect("a forest");
             let tenant = TenantNo(forest.lease(LeaseKind::Tenant).await.expect("a number"));

@@ -11,18 +11,18 @@
     reason = "a bench: it reports, and is told its size"
 )]
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use criterion::{BenchmarkId, Criterion};
 use lethe::{
     domain::{Clock, Slot, StoreId, SystemClock, TenantNo, Timestamp},
-    vault::{
-        keys::{EpochReport, FileCustody, Forest, ForestOptions, Ground, LeaseKind, ShredTarget},
-        store::embedded::{Embedded, EmbeddedOptions},
-    },
+    vault::keys::{EpochReport, Forest, ForestOptions, LeaseKind, ShredTarget},
 };
+
+#[path = "shared/ground.rs"]
+mod ground;
 
 const STORE: StoreId = StoreId([0xbe; 16]);
 const FULL: TenantNo = TenantNo(1);
@@ -62,20 +62,8 @@ struct Bench {
 impl Bench {
     /// 2,047 tenants and the system's, a million units in the first: all over the tree, not only its beginning.
     fn new(units: u64) -> Self {
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temp dir");
+        let (dir, ground) = ground::make(STORE, Arc::new(CpuClock));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let engine = EmbeddedOptions {
-            danger_skip_sync: true,
-            reserve_bytes: 0,
-            ..EmbeddedOptions::new(dir.path().join("store"), dir.path().join("mirror"))
-        };
-        Embedded::create(&engine, STORE).expect("a store");
-        let store = Embedded::open(engine, Arc::new(SystemClock)).expect("an open store");
-        let path = dir.path().join("custody");
-        FileCustody::create(&path, STORE).expect("custody");
-        let custody = FileCustody::open(&path, None, STORE, Arc::new(SystemClock)).expect("open custody");
-        let ground = Ground { store_id: STORE, store, custody: vec![Box::new(custody)], clock: Arc::new(CpuClock) };
         let options = ForestOptions { unit_height: 4, tenant_height: 2, ..ForestOptions::default() };
         let forest = runtime.block_on(async {
             let forest = Forest::create(ground, options).await.expect("a forest");

@@ -246,6 +246,9 @@ impl World {
         if self.count.kills % EVIDENCE_EVERY == EVIDENCE_EVERY - 1 {
             evidence(&self.site, server, &self.owner, &self.notes);
         }
+        if end {
+            after.covered().await;
+        }
     }
 }
 

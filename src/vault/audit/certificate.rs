@@ -14,7 +14,10 @@ use super::{
     note::{Note, NoteError, Signer, Verifier},
     tlog::MAX_LEAF_LEN_BYTES,
 };
-use crate::domain::{Epoch, PrincipalId, ShredId, StoreId, Timestamp};
+use crate::{
+    domain::{Epoch, PrincipalId, ShredId, StoreId, Timestamp},
+    vault::keys::EpochRecord,
+};
 
 /// First line of a certificate's text; no checkpoint begins so.
 const HEADER: &str = "lethe/v1/certificate";
@@ -171,6 +174,21 @@ pub struct EpochChange {
     /// SHA-256 of all pages that the epoch wrote.
     #[serde(with = "fields::hash")]
     pub delta_hash: [u8; 32],
+}
+
+impl EpochChange {
+    /// What is public of an epoch.
+    #[must_use]
+    pub const fn of(record: &EpochRecord) -> Self {
+        Self {
+            old: record.old_epoch,
+            new: record.new_epoch,
+            old_root_commitment: record.old_commitment,
+            new_root_commitment: record.new_commitment,
+            root_page_hash: record.root_page_hash,
+            delta_hash: record.delta_hash,
+        }
+    }
 }
 
 /// What one custody says about the destruction of an old root component.

@@ -20,6 +20,7 @@ use super::{
     heads::{self, Head, HeadRow, ProvenHead},
     leaf::Leaf,
     merkle::{self, Hash},
+    tails::LeftChain,
     tlog::LogError,
     writer::{Chain, lock},
 };
@@ -35,22 +36,13 @@ use crate::{
 /// Heads of one leaf and one commit.
 const HEADS_PER_LEAF: usize = 1_000;
 /// Rows read at once.
-const SCAN_LEN: usize = 1_000;
+pub(super) const SCAN_LEN: usize = 1_000;
 /// Leaves read at once: the longest has 64 KiB.
 const OUTBOX_LEN: usize = 64;
 /// Name of the control store's row that holds the number of the last checkpoint.
 const MARK: &str = "audit-mark";
 /// Name of the control store's row that holds the log's size and root.
 const LOG_HEAD: &str = "log-head";
-
-/// Entries that a checkpoint knew and the data store no longer has: it is older than control.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LostTail {
-    /// Whose trail.
-    pub tenant: TenantNo,
-    /// Which entries.
-    pub gap: Gap,
-}
 
 /// What of the trails no checkpoint covers: entries that could be cut off unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,15 +64,20 @@ struct Dirty {
 
 impl Audit {
     /// Writes the heads of all chains that have grown into the control store and the log; how many. One at a time, and none
-    /// before every [`LostTail`] is stated.
+    /// before every [`LostTail`](super::LostTail) is stated.
     ///
     /// # Errors
     /// [`AuditError`]: heads not covered now are covered by the next checkpoint.
     pub async fn checkpoint(&self) -> Result<u64, AuditError> {
         let mut mark = self.0.mark.lock().await;
         self.bring_again().await?;
-        let dirty = self.dirty();
-        if dirty.is_empty() || self.0.unstated.load(Ordering::Acquire) > 0 {
+        let left = self.left();
+        let dirty = self.dirty(&left);
+        if dirty.is_empty() {
+            self.settle_left().await?;
+            return Ok(0);
+        }
+        if self.0.unstated.load(Ordering::Acquire) > 0 {
             return Ok(0);
         }
         let number = mark.saturating_add(1);
@@ -89,6 +86,7 @@ impl Audit {
             self.cover(chains, number).await?;
         }
         *mark = number;
+        self.settle_left().await?;
         let covered = u64::try_from(dirty.len()).unwrap_or(u64::MAX);
         drop(dirty);
         self.drop_idle();
@@ -133,7 +131,8 @@ impl Audit {
     pub fn lag(&self) -> Lag {
         let mut oldest: Option<Timestamp> = self.unlogged().iter().map(|(_, since)| *since).min();
         let mut entries = 0_u64;
-        for chain in self.0.chains().values() {
+        let chains: Vec<_> = self.0.chains().values().cloned().chain(self.left().into_iter().map(|(_, chain)| chain)).collect();
+        for chain in &chains {
             let chain = lock(chain);
             let uncovered = chain.stored.seq.saturating_sub(chain.covered);
             if uncovered > 0 {
@@ -226,7 +225,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn state_gap(&self, unit: UnitRef, lost: &LostTail) -> Result<Receipt, AuditError> {
+    pub async fn state_gap(&self, unit: UnitRef, lost: &super::LostTail) -> Result<Receipt, AuditError> {
         let key = schema::audit_head(lost.tenant, lost.gap.writer);
         let row = self.0.store.get(Space::Control, &key).await?.ok_or(AuditError::Damaged("audit head"))?;
         let head = HeadRow::parse(&row).ok_or(AuditError::Damaged("audit head"))?;
@@ -286,9 +285,11 @@ impl Audit {
         self.write(writes).await
     }
 
-    fn dirty(&self) -> Vec<Dirty> {
+    fn dirty(&self, left: &[LeftChain]) -> Vec<Dirty> {
         let mut dirty = Vec::new();
-        for ((tenant, _), chain) in self.0.chains().iter() {
+        let chains = self.0.chains();
+        let own = chains.iter().map(|((tenant, _), chain)| (tenant, chain));
+        for (tenant, chain) in own.chain(left.iter().map(|(tenant, chain)| (tenant, chain))) {
             let state = lock(chain);
             if state.stored.seq > state.covered {
                 let since = state.uncovered_since;
@@ -361,7 +362,7 @@ impl Audit {
         }
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<(), AuditError> {
+    pub(super) async fn write(&self, writes: Vec<Write>) -> Result<(), AuditError> {
         let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         self.0.store.commit(commit).await?;
         Ok(())
@@ -389,59 +390,16 @@ pub(super) async fn control_mark(store: &dyn Store) -> Result<u64, AuditError> {
     number(store.get(Space::Control, &schema::setting(MARK)).await?)
 }
 
-/// Which entries known to control are not in the data store. Asked only where the data store's mark is behind.
-pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<Vec<LostTail>, AuditError> {
-    let mut tails = Vec::new();
-    if number(store.get(Space::Index, &schema::audit_mark()).await?)? >= control_mark {
-        return Ok(tails);
-    }
-    let mut range = schema::table(schema::Table::AuditHead);
-    loop {
-        let rows = store.scan(Space::Control, &range.from, &range.to, SCAN_LEN).await?;
-        for row in &rows {
-            let (tenant, writer) = head_place(&row.key).ok_or(AuditError::Damaged("audit head"))?;
-            let head = HeadRow::parse(&row.value).ok_or(AuditError::Damaged("audit head"))?;
-            if Trail::of(writer) == Trail::Data {
-                let last = last_present(store, tenant, writer, head.head.seq).await?;
-                let from = last.saturating_add(1);
-                let is_stated = head.gap_from != 0 && head.gap_from <= from;
-                if last < head.head.seq && !is_stated {
-                    tails.push(LostTail { tenant, gap: Gap { writer, from, to: head.head.seq } });
-                }
-            }
-        }
-        match rows.last() {
-            Some(last) if rows.len() == SCAN_LEN => range = range.after(&last.key),
-            Some(_) | None => return Ok(tails),
-        }
-    }
-}
-
-/// The last entry of a data chain that is there, up to `seq`; 0 is none. The numbers have no gaps, so halving finds it.
-async fn last_present(store: &dyn Store, tenant: TenantNo, writer: WriterId, seq: u64) -> Result<u64, AuditError> {
-    let (mut present, mut absent) = (0, seq.saturating_add(1));
-    let mut probe = seq;
-    while absent.saturating_sub(present) > 1 {
-        if store.get(Space::DataAudit, &schema::audit(tenant, writer, probe)).await?.is_some() {
-            present = probe;
-        } else {
-            absent = probe;
-        }
-        probe = present.midpoint(absent);
-    }
-    Ok(present)
-}
-
-fn put(space: Space, key: Bytes, value: impl Into<Bytes>) -> Write {
+pub(super) fn put(space: Space, key: Bytes, value: impl Into<Bytes>) -> Write {
     Write::Put { space, key, value: value.into() }
 }
 
-fn number(row: Option<Bytes>) -> Result<u64, AuditError> {
+pub(super) fn number(row: Option<Bytes>) -> Result<u64, AuditError> {
     row.map_or(Ok(0), |row| row.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| AuditError::Damaged("mark")))
 }
 
 /// Tenant and writer of a head's key, behind the table's tag.
-fn head_place(key: &[u8]) -> Option<(TenantNo, WriterId)> {
+pub(super) fn head_place(key: &[u8]) -> Option<(TenantNo, WriterId)> {
     let ([tenant, writer], []) = key.get(1..)?.as_chunks::<8>() else { return None };
     Some((TenantNo(u64::from_be_bytes(*tenant)), WriterId(u64::from_be_bytes(*writer))))
 }

@@ -1,6 +1,6 @@
 //! What stands in the log beside certificates: heads of audit chains, and ends of epochs. Lines of text, no names.
 
-use super::merkle::Hash;
+use super::{certificate::EpochChange, merkle::Hash};
 use crate::{
     domain::{Epoch, Timestamp},
     vault::keys::EpochRecord,
@@ -22,18 +22,8 @@ pub enum Leaf {
     Epoch {
         /// When.
         time: Timestamp,
-        /// Before.
-        old: Epoch,
-        /// After.
-        new: Epoch,
-        /// `C_e`.
-        old_root_commitment: Hash,
-        /// `C_(e+1)`.
-        new_root_commitment: Hash,
-        /// SHA-256 of the new root page.
-        root_page_hash: Hash,
-        /// SHA-256 of all pages written.
-        delta_hash: Hash,
+        /// From which root to which, as certificates have it.
+        change: EpochChange,
     },
 }
 
@@ -44,15 +34,7 @@ impl Leaf {
     /// What the log is told of an epoch.
     #[must_use]
     pub fn of_epoch(record: &EpochRecord) -> Self {
-        Self::Epoch {
-            time: record.at,
-            old: record.old_epoch,
-            new: record.new_epoch,
-            old_root_commitment: record.old_commitment,
-            new_root_commitment: record.new_commitment,
-            root_page_hash: record.root_page_hash,
-            delta_hash: record.delta_hash,
-        }
+        Self::Epoch { time: record.at, change: EpochChange::of(record) }
     }
 
     /// Whether a leaf's bytes are an epoch's.
@@ -68,13 +50,15 @@ impl Leaf {
             Self::Heads { time, count, root } => {
                 format!("lethe/v1/audit-heads\ntime {}\ncount {count}\nroot {}\n", time.to_rfc3339(), hex::encode(root))
             }
-            Self::Epoch { time, old, new, old_root_commitment, new_root_commitment, root_page_hash, delta_hash } => format!(
-                "{EPOCH}\ntime {}\nold {old}\nnew {new}\nold-root {}\nnew-root {}\nroot-page {}\ndelta {}\n",
+            Self::Epoch { time, change } => format!(
+                "{EPOCH}\ntime {}\nold {}\nnew {}\nold-root {}\nnew-root {}\nroot-page {}\ndelta {}\n",
                 time.to_rfc3339(),
-                hex::encode(old_root_commitment),
-                hex::encode(new_root_commitment),
-                hex::encode(root_page_hash),
-                hex::encode(delta_hash)
+                change.old,
+                change.new,
+                hex::encode(change.old_root_commitment),
+                hex::encode(change.new_root_commitment),
+                hex::encode(change.root_page_hash),
+                hex::encode(change.delta_hash)
             ),
         }
     }
@@ -88,15 +72,17 @@ impl Leaf {
         let time = Timestamp::parse_rfc3339(field("time")?)?;
         let leaf = match header {
             "lethe/v1/audit-heads" => Self::Heads { time, count: field("count")?.parse().ok()?, root: hash(field("root")?)? },
-            EPOCH => Self::Epoch {
-                time,
-                old: Epoch(field("old")?.parse().ok()?),
-                new: Epoch(field("new")?.parse().ok()?),
-                old_root_commitment: hash(field("old-root")?)?,
-                new_root_commitment: hash(field("new-root")?)?,
-                root_page_hash: hash(field("root-page")?)?,
-                delta_hash: hash(field("delta")?)?,
-            },
+            EPOCH => {
+                let change = EpochChange {
+                    old: Epoch(field("old")?.parse().ok()?),
+                    new: Epoch(field("new")?.parse().ok()?),
+                    old_root_commitment: hash(field("old-root")?)?,
+                    new_root_commitment: hash(field("new-root")?)?,
+                    root_page_hash: hash(field("root-page")?)?,
+                    delta_hash: hash(field("delta")?)?,
+                };
+                Self::Epoch { time, change }
+            }
             _ => return None,
         };
         if leaf.to_text() == text { Some(leaf) } else { None }
@@ -114,8 +100,7 @@ mod tests {
     #[test]
     fn leaves_survive_their_text() {
         let heads = Leaf::Heads { time: Timestamp(1_790_000_000_000), count: 12, root: [0xab; 32] };
-        let epoch = Leaf::Epoch {
-            time: Timestamp(1_790_000_000_000),
+        let change = EpochChange {
             old: Epoch(7),
             new: Epoch(8),
             old_root_commitment: [1; 32],
@@ -123,6 +108,7 @@ mod tests {
             root_page_hash: [3; 32],
             delta_hash: [4; 32],
         };
+        let epoch = Leaf::Epoch { time: Timestamp(1_790_000_000_000), change };
         assert!(Leaf::is_epoch(epoch.to_text().as_bytes()) && !Leaf::is_epoch(heads.to_text().as_bytes()));
         for leaf in [heads.clone(), epoch] {
             assert_eq!(Leaf::parse(&leaf.to_text()), Some(leaf));

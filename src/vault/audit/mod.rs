@@ -26,6 +26,7 @@ mod log_thread;
 pub mod merkle;
 pub mod note;
 mod reader;
+mod tails;
 pub mod tiles;
 pub mod tlog;
 pub mod verify;
@@ -38,8 +39,9 @@ mod tests;
 
 pub use action::{Action, Reason, Role};
 pub use chain::Trail;
-pub use checkpoints::{Lag, LostTail, known_log_head, log_head_key};
+pub use checkpoints::{Lag, known_log_head, log_head_key};
 pub use entry::{Entry, Gap, Outcome, PurposeToken, Target};
 pub use error::AuditError;
 pub use reader::{TrailEntry, TrailPage};
+pub use tails::{LeftTail, LostTail};
 pub use writer::{Audit, AuditOptions, LogPlace, PendingReceipt, PreparedTail};

@@ -4,6 +4,7 @@
 //! chains of one start; entries that come later are never skipped.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 
 use super::{
     Audit, AuditError, Entry,
@@ -144,13 +145,18 @@ impl Audit {
     }
 
     fn open_rows(&self, tenant: TenantNo, unit: UnitRef, rows: &[Row]) -> Result<Vec<TrailEntry>, AuditError> {
-        let open = |key: &Key<Data>| rows.iter().map(|row| self.open_row(tenant, key, row)).collect();
+        let open = |key: &Key<Data>| rows.iter().map(|row| self.open_row(tenant, key, &row.key, &row.value)).collect();
         self.0.forest.lend_unit(unit, |key| open(&key.derive_sole(CollectionNo::TENANT)))?
     }
 
-    fn open_row(&self, tenant: TenantNo, key: &Key<Data>, row: &Row) -> Result<TrailEntry, AuditError> {
-        let (writer, seq) = place(&row.key).ok_or(AuditError::Damaged("audit key"))?;
-        let opened = key.open(&self.0.context(tenant, writer, seq), &Sealed::from_row(row.value.clone())?)?;
+    /// One entry by the key and value of its row.
+    pub(super) fn open_one(&self, tenant: TenantNo, unit: UnitRef, row: &Bytes, value: &Bytes) -> Result<TrailEntry, AuditError> {
+        self.0.forest.lend_unit(unit, |key| self.open_row(tenant, &key.derive_sole(CollectionNo::TENANT), row, value))?
+    }
+
+    fn open_row(&self, tenant: TenantNo, key: &Key<Data>, row: &Bytes, value: &Bytes) -> Result<TrailEntry, AuditError> {
+        let (_, writer, seq) = place(row).ok_or(AuditError::Damaged("audit key"))?;
+        let opened = key.open(&self.0.context(tenant, writer, seq), &Sealed::from_row(value.clone())?)?;
         let (previous, bytes) = opened.expose().split_first_chunk::<32>().ok_or(AuditError::Damaged("audit entry"))?;
         let (entry, time) = Entry::decode(tenant, bytes)?;
         Ok(TrailEntry { writer, seq, time, entry, hash: chain::next(previous, bytes), bytes: bytes.to_vec() })
@@ -164,7 +170,7 @@ impl Audit {
             let from = schema::audit(tenant, Trail::Control.writer(next), 0);
             let rows = self.0.store.scan(trail.space(), &from, &schema::audit_of_tenant(tenant).to, 1).await?;
             if let Some(row) = rows.first() {
-                let (writer, _) = place(&row.key).ok_or(AuditError::Damaged("audit key"))?;
+                let (_, writer, _) = place(&row.key).ok_or(AuditError::Damaged("audit key"))?;
                 let start = writer.0 >> 1;
                 found = Some(found.map_or(start, |found| found.min(start)));
             }
@@ -173,8 +179,8 @@ impl Audit {
     }
 }
 
-/// Writer and number of a row's key.
-fn place(key: &[u8]) -> Option<(WriterId, u64)> {
-    let ([_, writer, seq], []) = key.as_chunks::<8>() else { return None };
-    Some((WriterId(u64::from_be_bytes(*writer)), u64::from_be_bytes(*seq)))
+/// Tenant, writer and number of a row's key.
+pub(super) fn place(key: &[u8]) -> Option<(TenantNo, WriterId, u64)> {
+    let ([tenant, writer, seq], []) = key.as_chunks::<8>() else { return None };
+    Some((TenantNo(u64::from_be_bytes(*tenant)), WriterId(u64::from_be_bytes(*writer)), u64::from_be_bytes(*seq)))
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
     entry::tests::read_entry,
     heads::ProvenHead,
@@ -624,6 +626,64 @@ async fn heads_that_the_log_did_not_take_are_brought_again_before_more_are_cover
     assert_eq!(report.verdict, Verdict::Ok);
     drop(audit);
     assert_eq!(site.open().await.lag(), Lag::default());
+}
+
+/// A start that is killed makes no last checkpoint: the next one covers what it left, once, and a cut is seen then.
+#[tokio::test]
+async fn what_a_killed_start_left_uncovered_is_covered_by_the_next() {
+    let site = Site::new().await;
+    let unit = site.unit().await;
+    // Covered in part, not at all, and to its end; in both trails; over two starts that are killed.
+    let audit = site.open().await;
+    for number in 1..=3 {
+        write(&audit, Trail::Data, unit, number).await;
+    }
+    write(&audit, Trail::Control, unit, 1).await;
+    assert_eq!(audit.checkpoint().await.unwrap(), 2);
+    for number in 4..=9 {
+        write(&audit, Trail::Data, unit, number).await;
+    }
+    // Another tenant's chain, whose head cannot be read, is in nobody's way.
+    site.store.set(Space::DataAudit, schema::audit(TenantNo(9), WriterId(3), 1), Some(Bytes::from_static(b"x")));
+    site.store.set(Space::Control, schema::audit_head(TenantNo(9), WriterId(3)), Some(Bytes::from_static(b"x")));
+    drop(audit);
+    let audit = site.open().await;
+    write(&audit, Trail::Control, unit, 10).await;
+    site.clock.advance(Duration::from_secs(30));
+    drop(audit);
+
+    let audit = site.open().await;
+    write(&audit, Trail::Data, unit, 11).await;
+    assert_eq!(audit.checkpoint().await.unwrap(), 1, "nothing of others before it is taken up");
+    let left = audit.left_tails().await.unwrap().unwrap();
+    let shown: Vec<_> = left.iter().map(|tail| (tail.tenant, Trail::of(tail.writer), tail.covered, tail.last)).collect();
+    assert_eq!(shown, [(TENANT, Trail::Control, 0, 1), (TENANT, Trail::Data, 3, 9)]);
+    for tail in left.iter().chain(&left) {
+        audit.take_up(unit, tail).await.unwrap();
+    }
+    audit.left_is_taken_up();
+    assert_eq!(audit.left_tails().await.unwrap(), None);
+    assert_eq!(audit.lag(), Lag { entries: 7, age: Duration::from_secs(30) });
+    assert_eq!(audit.checkpoint().await.unwrap(), 2);
+    assert_eq!((audit.lag(), audit.checkpoint().await.unwrap()), (Lag::default(), 0));
+
+    let (lines, heads) = (export(&audit, unit).await, audit.heads(TENANT).await.unwrap());
+    let report = verify(&lines, &heads);
+    assert_eq!((report.verdict, report.entries, report.heads), (Verdict::Ok, 12, 4));
+    let cut: Vec<String> = lines.iter().filter(|line| !line.contains(r#""seq":9"#)).cloned().collect();
+    assert_eq!(verify(&cut, &heads).verdict, Verdict::Truncated);
+    drop(audit);
+
+    // What is covered is not looked for again, nor lost with older data without a word.
+    let audit = site.open().await;
+    assert_eq!(audit.left_tails().await.unwrap(), Some(vec![]));
+    audit.left_is_taken_up();
+    assert_eq!(audit.checkpoint().await.unwrap(), 0);
+    drop(audit);
+    site.store.set(Space::DataAudit, schema::audit(TENANT, left[1].writer, 9), None).unwrap();
+    site.store.set(Space::Index, schema::audit_mark(), None).unwrap();
+    let (_audit, lost) = site.try_open().await.unwrap();
+    assert_eq!(lost, [LostTail { tenant: TENANT, gap: Gap { writer: left[1].writer, from: 9, to: 9 } }]);
 }
 
 #[tokio::test]

@@ -12,12 +12,13 @@ use std::{
 use super::{
     AuditError, Entry,
     chain::{self, ChainHash, Trail},
-    checkpoints::{self, LostTail},
+    checkpoints,
     heads::{Head, HeadRow},
     leaf::Leaf,
     log_thread::LogThread,
     merkle::Hash,
     note::Signer,
+    tails::{self, Left, LostTail},
     tlog::Log,
 };
 use crate::{
@@ -78,7 +79,7 @@ pub(super) struct Inner {
     pub(super) options: AuditOptions,
     pub(super) log: LogThread,
     /// This process start's leased number.
-    start: u64,
+    pub(super) start: u64,
     chains: Mutex<Chains>,
     /// Held while a chain comes into memory, so that none comes twice.
     loading: tokio::sync::Mutex<()>,
@@ -92,6 +93,8 @@ pub(super) struct Inner {
     pub(super) told: tokio::sync::Mutex<HashSet<Hash>>,
     /// Lost tails that are not stated yet: no checkpoint may hide them.
     pub(super) unstated: AtomicUsize,
+    /// Chains of earlier starts that no checkpoint covers to their ends.
+    pub(super) left: Mutex<Left>,
 }
 
 /// One tenant's chain of this process start, in one trail.
@@ -105,6 +108,13 @@ pub(super) struct Chain {
     pub(super) covered: u64,
     /// Not after the first entry that no checkpoint covers.
     pub(super) uncovered_since: Timestamp,
+}
+
+impl Chain {
+    /// The chain of a start that is over, from its head.
+    pub(super) const fn left(writer: WriterId, head: Head, covered: u64, uncovered_since: Timestamp) -> Self {
+        Self { writer, tip: head, stored: head, covered, uncovered_since }
+    }
 }
 
 impl std::fmt::Debug for Audit {
@@ -137,12 +147,13 @@ impl Audit {
         forest.witness_epochs(|record| vec![Self::outbox(Leaf::of_epoch(record).to_text().as_bytes())]);
         let start = forest.lease(LeaseKind::AuditWriter).await?;
         let mark = checkpoints::control_mark(store.as_ref()).await?;
-        let lost = checkpoints::lost_tails(store.as_ref(), mark).await?;
+        let lost = tails::lost_tails(store.as_ref(), mark).await?;
         let chains = Mutex::new(Chains::new());
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
         let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());
+        let left = Mutex::default();
         let inner =
-            Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, clearing, unlogged, told, unstated };
+            Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, clearing, unlogged, told, unstated, left };
         let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;

@@ -66,7 +66,36 @@ impl Vault {
     /// Those of the store and the log.
     pub async fn checkpoint_heads(&self) -> Result<u64, VaultError> {
         self.inner.audit.publish_epochs().await?;
+        if let Err(error) = self.take_up_left().await {
+            tracing::warn!(?error, "what an earlier start left uncovered is looked for again");
+        }
         Ok(self.inner.audit.checkpoint().await?)
+    }
+
+    /// The next checkpoint covers what a start that was killed left uncovered. What does not open is told of and left: it
+    /// cannot be vouched for.
+    async fn take_up_left(&self) -> Result<(), VaultError> {
+        let Some(tails) = self.inner.audit.left_tails().await? else { return Ok(()) };
+        for tail in &tails {
+            let taken = async {
+                let tenant = self.tenant_by_number(tail.tenant).await?;
+                Ok(self.inner.audit.take_up(tenant.audit, tail).await?)
+            };
+            match taken.await {
+                Ok(()) => {}
+                Err(error @ (VaultError::Internal(_) | VaultError::NotFound(_) | VaultError::Shredded { .. })) => tracing::error!(
+                    tenant = tail.tenant.0,
+                    writer = tail.writer.0,
+                    from = tail.covered.saturating_add(1),
+                    to = tail.last,
+                    ?error,
+                    "audit entries of an earlier start cannot be covered by a checkpoint"
+                ),
+                Err(error) => return Err(error),
+            }
+        }
+        self.inner.audit.left_is_taken_up();
+        Ok(())
     }
 
     /// Wipes the keys whose time in memory is over; how many.

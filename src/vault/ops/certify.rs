@@ -98,7 +98,7 @@ impl Vault {
             },
             categories_before: categories.into_iter().collect(),
             confidentiality_after: "none".into(),
-            epochs: reports.iter().map(epoch_change).collect(),
+            epochs: reports.iter().map(|report| EpochChange::of(&report.record)).collect(),
             effective_at: receipts.iter().map(|receipt| receipt.effective_at).max().unwrap_or(now),
             final_at: receipts.iter().map(|receipt| receipt.final_at).max().unwrap_or(now),
             statement: certificate::statement(&receipts),
@@ -213,18 +213,6 @@ fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[EpochReport]) -> Vec
         }
     };
     reports.iter().flat_map(|report| report.record.done.iter().filter(own).map(id)).collect()
-}
-
-fn epoch_change(report: &EpochReport) -> EpochChange {
-    let record = &report.record;
-    EpochChange {
-        old: record.old_epoch,
-        new: record.new_epoch,
-        old_root_commitment: record.old_commitment,
-        new_root_commitment: record.new_commitment,
-        root_page_hash: record.root_page_hash,
-        delta_hash: record.delta_hash,
-    }
 }
 
 fn custody_receipts(report: &EpochReport) -> Vec<CustodyReceipt> {

@@ -214,6 +214,37 @@ impl After<'_> {
     }
 }
 
+impl After<'_> {
+    /// Every chain of a start that is over is covered to its end by a checkpoint: that of the next start, where it was killed.
+    pub(super) async fn covered(&self) {
+        let (mut ends, mut after) = (BTreeMap::new(), String::new());
+        loop {
+            let page = self.get(&format!("{ACME}/audit?limit=1000{after}"), self.owner).await.expect(200, "the trail").json();
+            for entry in page["data"].as_array().unwrap() {
+                let end = ends.entry(entry["writer"].as_u64().unwrap()).or_insert(0);
+                *end = entry["seq"].as_u64().unwrap().max(*end);
+            }
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        // Two chains for each start; the last one is at work.
+        let now = ends.keys().max().unwrap() >> 1;
+        ends.retain(|writer, _| writer >> 1 != now);
+        assert!(!ends.is_empty());
+        let until = SystemClock.monotonic() + DEADLINE;
+        loop {
+            let page = self.get(&format!("{ACME}/audit?limit=1&heads=true"), self.owner).await.expect(200, "the heads").json();
+            let heads = page["heads"]["proven"].as_array().unwrap().iter();
+            let heads: BTreeMap<u64, u64> = heads.map(|head| (head["writer"].as_u64().unwrap(), head["seq"].as_u64().unwrap())).collect();
+            let open: Vec<_> = ends.iter().filter(|(writer, end)| heads.get(writer) != Some(end)).collect();
+            if open.is_empty() {
+                return;
+            }
+            assert!(SystemClock.monotonic() < until, "no checkpoint covers these chains to their ends: {open:?}");
+        }
+    }
+}
+
 /// The trail against the log, the log against itself, and every certificate in it: with the program, offline.
 pub(super) fn evidence(site: &Site, server: &Server, owner: &str, notes: &BTreeMap<String, Vec<u8>>) {
     let key = site.path("store/signing.pub");
