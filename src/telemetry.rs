@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Span;
+use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -208,15 +208,18 @@ pub fn install(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryEr
             .with_current_span(true)
             .with_span_list(false)
             .with_writer(std::io::stderr)
+            .with_filter(filter.clone())
     });
-    let text = (!options.json).then(|| tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr));
+    let text = (!options.json).then(|| tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(filter));
     let provider = options.otlp_endpoint.as_deref().map(exporter).transpose()?;
-    // Libraries log what they were sent (an endpoint's path, a header); only our own spans are exported.
+    // The log's filter is the log's: a request is traced though no line tells of it. Libraries log what they were sent (an
+    // endpoint's path, a header); only our own spans are exported.
     let traces = provider.as_ref().map(|provider| {
-        let own = tracing_subscriber::filter::filter_fn(|metadata| metadata.target().starts_with("lethe"));
+        let own =
+            tracing_subscriber::filter::filter_fn(|metadata| metadata.target().starts_with("lethe") && *metadata.level() <= Level::DEBUG);
         tracing_opentelemetry::layer().with_tracer(provider.tracer("lethe")).with_filter(own)
     });
-    tracing_subscriber::registry().with(filter).with(json).with(text).with(traces).try_init().map_err(|_| TelemetryError::Twice)?;
+    tracing_subscriber::registry().with(json).with(text).with(traces).try_init().map_err(|_| TelemetryError::Twice)?;
     Ok(TelemetryGuard(provider))
 }
 

@@ -1,8 +1,11 @@
 //! What every request goes through: an id, a span, limits on its head, a place in the queue, and on the way out
-//! the problem's body, the headers every answer has, the metrics and one log line.
+//! the problem's body, the headers every answer has, the metrics, and a log line where the service is at fault.
+//!
+//! Who did what is in the audit trail; a line for each request is a debug one (`level = "info,lethe::http=debug"`).
 //!
 //! The route's template is all of the path that is ever logged or measured; its tail and query often hold names.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Body as _;
+use metrics::{Counter, Histogram, SharedString};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
@@ -29,10 +33,11 @@ static CSP: HeaderName = HeaderName::from_static("content-security-policy");
 pub(super) async fn surround(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = api.monotonic();
     let id = request_id(request.headers()).unwrap_or_else(|| api.make_request_id());
-    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let method = method_label(request.method());
     let trace = request.headers().get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(TraceParent::parse);
-    let span = tracing::info_span!("request", request_id = %id, method, route, trace_id = tracing::field::Empty);
+    let span = tracing::debug_span!("request", request_id = %id, method, route, trace_id = tracing::field::Empty);
     if let Some(trace) = trace {
         span.record("trace_id", tracing::field::display(&trace.trace_id_text()));
         crate::telemetry::adopt_parent(&span, trace.trace_id, trace.parent_id, trace.sampled);
@@ -43,20 +48,18 @@ pub(super) async fn surround(State(api): State<Api>, mut request: Request, next:
     request.extensions_mut().insert(share.clone());
     let (mut response, place) = guarded(&api, request, next).instrument(span.clone()).await;
     drop(share);
-    finish(&mut response, id);
+    let reason = finish(&mut response, id);
     let response = sent(response, place);
 
     let status = response.status().as_u16();
     let took = api.monotonic().saturating_sub(started);
-    measure(method, &route, status, took);
-    span.in_scope(|| {
-        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if status >= 500 && status != 503 {
-            tracing::error!(status, duration_us, "request failed");
-        } else {
-            tracing::info!(status, duration_us, "request answered");
-        }
-    });
+    api.measures().count(method, route, status, took);
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    if reason.is_some() || (status >= 500 && status != 503) {
+        tracing::error!(request_id = %id, method, route, status, duration_us, reason, "request failed");
+    } else {
+        span.in_scope(|| tracing::debug!(status, duration_us, "request answered"));
+    }
     response
 }
 
@@ -100,9 +103,10 @@ fn check_head(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Writes a problem's body and the headers that every answer has.
-fn finish(response: &mut Response, id: RequestId) {
-    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+/// Writes a problem's body and the headers that every answer has; why the service failed, where it did.
+fn finish(response: &mut Response, id: RequestId) -> Option<String> {
+    let problem = response.extensions_mut().remove::<Arc<Problem>>();
+    if let Some(problem) = &problem {
         metrics::counter!("lethe_http_problems_total", "code" => problem.code().name()).increment(1);
         let json = problem.to_json(id);
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(json.len()));
@@ -120,6 +124,7 @@ fn finish(response: &mut Response, id: RequestId) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // A value may be HTML of somebody's making; no browser shall run it under this origin.
     headers.insert(&CSP, HeaderValue::from_static("default-src 'none'; sandbox"));
+    problem?.reason().map(str::to_owned)
 }
 
 fn each_once(list: &str) -> Option<HeaderValue> {
@@ -132,36 +137,65 @@ fn each_once(list: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&names.join(", ")).ok()
 }
 
-/// Starts the series of every route, method, class of status and code, so that a rate over them sees the first one.
-pub(super) fn begin_measuring(endpoints: &[Endpoint]) {
-    for code in Code::ALL {
-        metrics::counter!("lethe_http_problems_total", "code" => code.name()).increment(0);
-    }
-    let known = endpoints.iter().map(|endpoint| (endpoint.method, endpoint.path));
-    for (method, route) in known.chain(METHODS.iter().map(|method| (*method, UNMATCHED))) {
-        for status in STATUSES {
-            metrics::counter!("lethe_http_requests_total", "method" => method, "route" => route, "status" => *status).increment(0);
+/// The series of requests, made once: looking one up by its labels costs more than counting.
+pub(super) struct Measures(HashMap<&'static str, [Option<Series>; METHODS.len()]>);
+
+/// What is counted of one method on one route.
+struct Series {
+    answered: [Counter; STATUSES.len()],
+    seconds: Histogram,
+}
+
+impl Measures {
+    /// Starts the series of every route, method, class of status and code, so that a rate over them sees the first one.
+    pub(super) fn start(endpoints: &[Endpoint]) -> Self {
+        for code in Code::ALL {
+            metrics::counter!("lethe_http_problems_total", "code" => code.name()).increment(0);
         }
-        drop(metrics::histogram!("lethe_http_request_seconds", "method" => method, "route" => route));
+        let mut of_routes = HashMap::new();
+        let known = endpoints.iter().map(|endpoint| (endpoint.method, endpoint.path));
+        for (method, route) in known.chain(METHODS.map(|method| (method, UNMATCHED))) {
+            let of_route: &mut [Option<Series>; METHODS.len()] = of_routes.entry(route).or_default();
+            if let Some(series) = METHODS.iter().position(|known| *known == method).and_then(|at| of_route.get_mut(at)) {
+                *series = Some(Series::of(method, route));
+            }
+        }
+        Self(of_routes)
+    }
+
+    /// Counts a request. A method that a route does not know makes its series when it is first used.
+    fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let at = METHODS.iter().position(|known| *known == method);
+        let known = self.0.get(route).zip(at).and_then(|(of_route, at)| of_route.get(at)?.as_ref());
+        match known {
+            Some(series) => series.count(status, took),
+            None => Series::of(method, route.to_owned()).count(status, took),
+        }
+    }
+}
+
+impl Series {
+    fn of(method: &'static str, route: impl Into<SharedString>) -> Self {
+        let route = route.into();
+        let answered = STATUSES
+            .map(|status| metrics::counter!("lethe_http_requests_total", "method" => method, "route" => route.clone(), "status" => status));
+        Self { answered, seconds: metrics::histogram!("lethe_http_request_seconds", "method" => method, "route" => route) }
+    }
+
+    fn count(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).checked_sub(2).and_then(|class| self.answered.get(class));
+        if let Some(answered) = class.or(self.answered.last()) {
+            answered.increment(1);
+        }
+        self.seconds.record(took.as_secs_f64());
     }
 }
 
 /// The route of what has none.
 const UNMATCHED: &str = "unmatched";
-const STATUSES: &[&str] = &["2xx", "3xx", "4xx", "5xx", "other"];
-const METHODS: &[&str] = &["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
-
-fn measure(method: &'static str, route: &str, status: u16, took: Duration) {
-    let status = match status {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "other",
-    };
-    metrics::counter!("lethe_http_requests_total", "method" => method, "route" => route.to_owned(), "status" => status).increment(1);
-    metrics::histogram!("lethe_http_request_seconds", "method" => method, "route" => route.to_owned()).record(took.as_secs_f64());
-}
+/// Classes of status from 200 on; the last is for all others.
+const STATUSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "other"];
+const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "other"];
 
 /// A method as a label: clients can invent methods, and must not invent labels.
 fn method_label(method: &http::Method) -> &'static str {

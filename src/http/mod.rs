@@ -88,6 +88,7 @@ struct Shared {
     /// A permit for each byte.
     bodies: Arc<Semaphore>,
     tasks: tasks::Tasks,
+    measures: layers::Measures,
     /// Request ids made here: random for the process, counted within it.
     id_prefix: [u8; 8],
     ids: AtomicU64,
@@ -100,7 +101,8 @@ impl Api {
         let places = Arc::new(Semaphore::new(options.max_requests));
         let public_places = Arc::new(Semaphore::new(options.max_public_requests));
         let bodies = Arc::new(Semaphore::new(options.bodies_len_bytes.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Shared { vault, options, metrics, places, public_places, bodies, tasks, id_prefix, ids: AtomicU64::new(0) }))
+        let (measures, ids) = (layers::Measures::start(&endpoints()), AtomicU64::new(0));
+        Self(Arc::new(Shared { vault, options, metrics, places, public_places, bodies, tasks, measures, id_prefix, ids }))
     }
 
     fn vault(&self) -> &Vault {
@@ -119,6 +121,10 @@ impl Api {
     /// A request's share of the memory for bodies, nothing yet.
     fn make_share(&self) -> extract::share::Share {
         extract::share::Share::of(&self.0.bodies)
+    }
+
+    fn measures(&self) -> &layers::Measures {
+        &self.0.measures
     }
 
     fn render_metrics(&self) -> String {
@@ -142,10 +148,8 @@ impl Api {
 
 /// All routes with everything around them.
 pub fn router(api: &Api) -> Router {
-    let endpoints = endpoints();
-    layers::begin_measuring(&endpoints);
     let mut router = Router::new();
-    for endpoint in endpoints {
+    for endpoint in endpoints() {
         router = router.route(endpoint.path, endpoint.handler);
     }
     for (path, handler) in routes::refusals() {

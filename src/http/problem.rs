@@ -109,6 +109,8 @@ struct Told {
     value_len: Option<u64>,
     /// Which operation of a batch.
     op: Option<usize>,
+    /// Why the service failed: for the log, never sent.
+    reason: Option<String>,
 }
 
 impl Problem {
@@ -140,6 +142,7 @@ impl Problem {
             token: None,
             value_len: None,
             op: None,
+            reason: None,
         }))
     }
 
@@ -212,6 +215,19 @@ impl Problem {
     pub fn in_op(mut self, position: usize) -> Self {
         self.0.op = Some(position);
         self
+    }
+
+    /// The same, for a reason that the log alone is told.
+    #[must_use]
+    pub fn because(mut self, reason: String) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    /// Why the service failed, where it did.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
     }
 
     /// Its code.

@@ -1,7 +1,5 @@
 //! From the vault's errors to problems, exhaustively: a new variant does not compile until it has its problem.
 
-use tracing::error;
-
 use super::problem::{Code, Problem};
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
@@ -27,14 +25,8 @@ impl From<VaultError> for Problem {
             VaultError::Busy => Self::new(Code::Busy),
             VaultError::DiskFull => Self::new(Code::DiskFull).retry_after(60),
             VaultError::Batch { index, source } => Self::from(*source).in_op(index),
-            VaultError::Unavailable(reason) => {
-                error!(reason, "a disk failed");
-                Self::new(Code::Unavailable)
-            }
-            VaultError::Internal(reason) => {
-                error!(reason, "operation failed");
-                Self::new(Code::Internal)
-            }
+            VaultError::Unavailable(reason) => Self::new(Code::Unavailable).because(reason),
+            VaultError::Internal(reason) => Self::new(Code::Internal).because(reason),
         }
     }
 }

@@ -194,7 +194,7 @@ async fn one_export(listener: &TcpListener) -> (String, Vec<u8>) {
 async fn traces_reach_a_collector_and_name_nobody() {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/v1/traces", collector.local_addr().unwrap());
-    let site = Site::make(&format!("{SETTINGS}[telemetry]\notlp_endpoint = \"{endpoint}\"\n[log]\nlevel = \"debug\"\n"));
+    let site = Site::make(&format!("{SETTINGS}[telemetry]\notlp_endpoint = \"{endpoint}\"\n"));
     let server = site.start();
     let client = Client::new(&server.url);
     let owner = make_acme(&site, &client).await;
