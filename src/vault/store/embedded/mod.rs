@@ -101,7 +101,6 @@ impl Embedded {
         let (pair, states) = open::open_pair(&options, &cache)?;
         let mirror = open::open_mirror(&options, &states, &pair.control)?;
         let counters = Counters::default();
-        Counters::register();
         counters.looked(reserve.health(), reserve.free());
         let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters });
         let (queue, requests) = sync_channel(options.queue_len);

@@ -36,9 +36,8 @@ pub struct Stats {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    committed: AtomicU64,
-    conflicts: AtomicU64,
-    refused: AtomicU64,
+    /// By [`Outcome`].
+    answered: [AtomicU64; Outcome::ALL.len()],
     groups: AtomicU64,
     largest_group: AtomicU64,
     queue_depth: AtomicU64,
@@ -51,7 +50,7 @@ pub(super) struct Counters {
 }
 
 /// How a commit was answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Committed,
     Conflict,
@@ -61,6 +60,8 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 5] = [Self::Committed, Self::Conflict, Self::Busy, Self::DiskFull, Self::Failed];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Committed => "committed",
@@ -73,16 +74,6 @@ impl Outcome {
 }
 
 impl Counters {
-    /// Starts every series at zero.
-    pub(super) fn register() {
-        for outcome in [Outcome::Committed, Outcome::Conflict, Outcome::Busy, Outcome::DiskFull, Outcome::Failed] {
-            metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).absolute(0);
-        }
-        for path in ["cache", "pool"] {
-            metrics::counter!("lethe_store_reads_total", "path" => path).absolute(0);
-        }
-    }
-
     pub(super) fn queued(&self) {
         self.queue_depth.fetch_add(1, Relaxed);
     }
@@ -92,13 +83,13 @@ impl Counters {
     }
 
     pub(super) fn answered(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Committed => &self.committed,
-            Outcome::Conflict => &self.conflicts,
-            Outcome::Busy | Outcome::DiskFull | Outcome::Failed => &self.refused,
-        };
-        counter.fetch_add(1, Relaxed);
-        metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).increment(1);
+        if let Some(count) = self.answered.get(outcome as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.answered.get(outcome as usize).map_or(0, |count| count.load(Relaxed))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "metrics are floats; counts stay far below 2^52")]
@@ -108,9 +99,16 @@ impl Counters {
         metrics::histogram!("lethe_store_group_size").record(commits as f64);
     }
 
-    /// Sets the gauges from what they stand for.
+    /// Sets the gauges from what they stand for, and the counters that are counted here: a look-up by labels for each read
+    /// would cost more than the read's own count.
     #[expect(clippy::cast_precision_loss, reason = "metrics are floats; counts stay far below 2^52, a rounded byte count will do")]
     pub(super) fn observe(&self) {
+        for outcome in Outcome::ALL {
+            metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).absolute(self.count(outcome));
+        }
+        for (path, count) in [("cache", &self.cached_reads), ("pool", &self.pool_reads)] {
+            metrics::counter!("lethe_store_reads_total", "path" => path).absolute(count.load(Relaxed));
+        }
         metrics::gauge!("lethe_store_queue_depth").set(self.queue_depth.load(Relaxed) as f64);
         metrics::gauge!("lethe_store_health").set(f64::from(self.health.load(Relaxed)));
         metrics::gauge!("lethe_store_free_bytes").set(self.free_bytes.load(Relaxed) as f64);
@@ -123,9 +121,8 @@ impl Counters {
     }
 
     pub(super) fn read(&self, cached: bool) {
-        let (counter, path) = if cached { (&self.cached_reads, "cache") } else { (&self.pool_reads, "pool") };
+        let counter = if cached { &self.cached_reads } else { &self.pool_reads };
         counter.fetch_add(1, Relaxed);
-        metrics::counter!("lethe_store_reads_total", "path" => path).increment(1);
     }
 
     pub(super) fn looked(&self, health: Health, free_bytes: u64) {
@@ -143,9 +140,9 @@ impl Counters {
 
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            committed: self.committed.load(Relaxed),
-            conflicts: self.conflicts.load(Relaxed),
-            refused: self.refused.load(Relaxed),
+            committed: self.count(Outcome::Committed),
+            conflicts: self.count(Outcome::Conflict),
+            refused: [Outcome::Busy, Outcome::DiskFull, Outcome::Failed].map(|outcome| self.count(outcome)).iter().sum(),
             groups: self.groups.load(Relaxed),
             largest_group: self.largest_group.load(Relaxed),
             queue_depth: self.queue_depth.load(Relaxed),
@@ -171,8 +168,12 @@ mod tests {
             counters.looked(Health::Full, 5);
             counters.queued();
             counters.queued();
+            counters.answered(Outcome::Busy);
+            counters.read(false);
             counters.observe();
-            for line in ["lethe_store_queue_depth 2", "lethe_store_health 2", "lethe_store_free_bytes 5"] {
+            let told = ["lethe_store_queue_depth 2", "lethe_store_health 2", "lethe_store_free_bytes 5"];
+            let counted = [r#"lethe_store_commits_total{outcome="busy"} 1"#, r#"lethe_store_reads_total{path="pool"} 1"#];
+            for line in told.into_iter().chain(counted) {
                 assert!(handle.render().lines().any(|told| told == line), "{line}: {}", handle.render());
             }
             counters.unqueued();
