@@ -13,7 +13,7 @@ use crate::domain::{
 
 use super::*;
 
-const SUITES: [Suite; 2] = [Suite::Aes256Gcm, Suite::XChaCha20Poly1305];
+pub(super) const SUITES: [Suite; 2] = [Suite::Aes256Gcm, Suite::XChaCha20Poly1305];
 const STORE: StoreId = StoreId([0x11; 16]);
 const TENANT: TenantNo = TenantNo(5);
 const COLLECTION: CollectionNo = CollectionNo(3);
@@ -23,7 +23,7 @@ fn slot(number: u64) -> Slot {
     Slot::new(number).unwrap()
 }
 
-fn some_meta(value_len: usize) -> RecordMeta {
+pub(super) fn some_meta(value_len: usize) -> RecordMeta {
     RecordMeta {
         key: RecordKey::parse("users/ann").unwrap(),
         content_type: "application/json".into(),
@@ -40,7 +40,7 @@ fn some_header(suite: Suite) -> RecordHeader {
     RecordHeader { suite, flags: 0, slot: slot(77), generation: Gen(2), version: Version(9) }
 }
 
-fn record_place(suite: Suite) -> Context<Record> {
+pub(super) fn record_place(suite: Suite) -> Context<Record> {
     Context::record(&STORE, TENANT, COLLECTION, &TOKENS, &some_header(suite))
 }
 
@@ -48,7 +48,7 @@ fn blob_place() -> Context<Blob> {
     Context::blob(&STORE, TENANT, COLLECTION, slot(77), Gen(2), &UploadId([9; 16]))
 }
 
-fn some_bytes(len: usize) -> Vec<u8> {
+pub(super) fn some_bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
 }
 
