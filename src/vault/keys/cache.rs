@@ -62,6 +62,12 @@ impl Cache {
         self.get(Id::Unit(tenant, slot), now)
     }
 
+    /// The generation of a unit's key, where it is held.
+    pub(super) fn unit_generation(&self, tenant: TenantNo, slot: Slot, now: Duration) -> Option<Gen> {
+        let entry = self.index.get(&Id::Unit(tenant, slot)).and_then(|at| self.entries.get(*at)?.as_ref())?;
+        (!self.is_old(entry, now)).then_some(entry.generation)
+    }
+
     pub(super) fn tenant(&mut self, tenant: TenantNo, now: Duration) -> Option<(Gen, Key<TenantSecret>)> {
         self.get(Id::Tenant(tenant), now)
     }

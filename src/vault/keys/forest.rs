@@ -165,7 +165,12 @@ impl Forest {
             Some(number) => number,
             None => self.0.lease_slot(tenant, counter).await?,
         };
-        self.load_unit(tenant, Slot::new(number).ok_or(KeysError::TooMany)?).await
+        let slot = Slot::new(number).ok_or(KeysError::TooMany)?;
+        let held = self.0.state().cache.unit_generation(tenant, slot, self.0.clock.monotonic());
+        match held {
+            Some(generation) => Ok(UnitRef { tenant, slot, generation }),
+            None => self.0.load_units(tenant, slot, true).await,
+        }
     }
 
     /// Caches a unit's key and tells its present generation.
@@ -173,15 +178,22 @@ impl Forest {
     /// # Errors
     /// [`KeysError::Unknown`] for a unit that was never made, [`KeysError::Shredded`] if its tenant was.
     pub async fn load_unit(&self, tenant: TenantNo, slot: Slot) -> Result<UnitRef, KeysError> {
-        let inner = &self.0;
-        let now = inner.clock.monotonic();
-        inner
-            .visit(Goal::Unit(tenant, slot), |content, entry, cache| {
-                let generation = content.generation(entry);
-                cache.put_unit(tenant, slot, generation, &content.unit(entry), now);
-                UnitRef { tenant, slot, generation }
-            })
-            .await
+        self.0.load_units(tenant, slot, false).await
+    }
+
+    /// Whether a unit could be lent now; lends nothing.
+    ///
+    /// # Errors
+    /// [`LendError`].
+    pub fn holds_unit(&self, unit: UnitRef) -> Result<(), LendError> {
+        self.0.fenced(&[unit], || {
+            let generation = self.0.state().cache.unit_generation(unit.tenant, unit.slot, self.0.clock.monotonic());
+            match generation {
+                Some(held) if held == unit.generation => Ok(()),
+                Some(_) => Err(LendError::Shredded),
+                None => Err(LendError::Missing),
+            }
+        })
     }
 
     /// Lends a unit's key to `f`. If the unit is closed while `f` runs, its result is dropped.
@@ -189,7 +201,7 @@ impl Forest {
     /// # Errors
     /// [`LendError`].
     pub fn lend_unit<T>(&self, unit: UnitRef, f: impl FnOnce(&Key<Unit>) -> T) -> Result<T, LendError> {
-        residue::leaving_none(|| self.0.fenced(&[unit], || Ok(f(&self.0.unit_key(unit)?))))
+        residue::leaving_none_of_one_use(|| self.0.fenced(&[unit], || Ok(f(&self.0.unit_key(unit)?))))
     }
 
     /// Lends the data key of a unit in a collection, whose own unit is `collection`, to `f`.
@@ -203,7 +215,7 @@ impl Forest {
         number: CollectionNo,
         f: impl FnOnce(&Key<Data>) -> T,
     ) -> Result<T, LendError> {
-        residue::leaving_none(|| {
+        residue::leaving_none_of_one_use(|| {
             self.0.fenced(&[collection, unit], || {
                 let data = self.0.unit_key(unit)?.derive_data(&self.0.unit_key(collection)?, number);
                 Ok(f(&data))
@@ -233,7 +245,7 @@ impl Forest {
     /// # Errors
     /// [`LendError`].
     pub fn lend_tenant<T>(&self, tenant: TenantNo, f: impl FnOnce(&Key<TenantSecret>) -> T) -> Result<T, LendError> {
-        residue::leaving_none(|| {
+        residue::leaving_none_of_one_use(|| {
             let closed = || if self.0.fence.is_tenant_closed(tenant) { Err(LendError::Pending) } else { Ok(()) };
             closed()?;
             let (generation, key) = self.0.state().cache.tenant(tenant, self.0.clock.monotonic()).ok_or(LendError::Missing)?;
@@ -363,6 +375,20 @@ impl Inner {
         tops.chain(state.cache.secrets()).collect()
     }
 
+    /// Caches a unit's key; with `following`, those behind it on its page too: they are given out next, and the page is open.
+    async fn load_units(&self, tenant: TenantNo, slot: Slot, following: bool) -> Result<UnitRef, KeysError> {
+        let now = self.clock.monotonic();
+        let look = |content: &PageSlots, entry: SlotIndex, cache: &mut Cache| {
+            let places = if following { FANOUT.saturating_sub(u64::from(entry.number())) } else { 1 };
+            for slot in (slot.number()..slot.number().saturating_add(places)).filter_map(Slot::new) {
+                let at = SlotIndex::on_path(0, slot.number());
+                cache.put_unit(tenant, slot, content.generation(at), &content.unit(at), now);
+            }
+            UnitRef { tenant, slot, generation: content.generation(entry) }
+        };
+        self.visit(Goal::Unit(tenant, slot), look).await
+    }
+
     fn unit_key(&self, unit: UnitRef) -> Result<Key<Unit>, LendError> {
         let (generation, key) = self.state().cache.unit(unit.tenant, unit.slot, self.clock.monotonic()).ok_or(LendError::Missing)?;
         if generation == unit.generation { Ok(key) } else { Err(LendError::Shredded) }
@@ -475,12 +501,15 @@ impl Inner {
         self.leases.take(counter).ok_or(KeysError::TooMany)
     }
 
-    /// Takes a block of unit slots and writes their leaf page, in one commit.
+    /// Takes blocks of unit slots and writes their leaf pages, in one commit.
     async fn make_leaf(&self, gate: &MutexGate<'_>, tenant: TenantNo, counter: Counter) -> Result<(), KeysError> {
         self.whole()?;
         let mut shape = self.shape(tenant).await?.ok_or(KeysError::Unknown)?;
-        let Block { numbers, check, write } = next_block(self.store.as_ref(), counter).await?;
-        let last = numbers.start.saturating_add(FANOUT.saturating_sub(1));
+        // More than one block only where no tree must grow for it.
+        let wanted = self.leases.wanted(counter);
+        let blocks = |start: u64| (1..=wanted).rev().find(|blocks| shape.holds(last_of(start, *blocks))).unwrap_or(1);
+        let Block { numbers, check, write } = next_block(self.store.as_ref(), counter, blocks).await?;
+        let last = numbers.end.saturating_sub(1);
         if !shape.holds(last) {
             // A shredded tenant is told so before an epoch is spent on it.
             self.visit(Goal::Unit(tenant, Slot::from_be_bytes([0; 6])), |_, _, _| ()).await.or_else(known_missing)?;
@@ -490,13 +519,22 @@ impl Inner {
         }
         let slot = tree_slot(tenant);
         let tenants = self.tenant_tree();
-        let rows = self.gather(tenants.path(slot).chain(shape.path(numbers.start))).await?;
+        let leaves = numbers.clone().step_by(usize::try_from(FANOUT).unwrap_or(usize::MAX));
+        let paths = leaves.clone().flat_map(|first| shape.path(first));
+        let mut rows = self.gather(tenants.path(slot).chain(paths)).await?;
         let writes = residue::leaving_none(|| {
             let leaf = self.grow(tenants, slot, self.top_key()?, &rows)?.leaf;
             if leaf.generation(SlotIndex::on_path(0, secret_slot(tenant))) > Gen(0) {
                 return Err(KeysError::Shredded);
             }
-            Ok(self.grow(shape, numbers.start, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh)
+            let mut writes = Vec::new();
+            for first in leaves {
+                let fresh = self.grow(shape, first, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh;
+                // The next leaf hangs on the pages that this one made.
+                rows.extend(fresh.iter().cloned());
+                writes.extend(fresh);
+            }
+            Ok(writes)
         })?;
         self.add_pages(writes, vec![check], vec![write]).await?;
         self.leases.keep(counter, numbers);
@@ -539,6 +577,11 @@ impl Inner {
         self.store.commit(commit).await?;
         Ok(())
     }
+}
+
+/// The last slot of so many blocks from `start` on.
+const fn last_of(start: u64, blocks: u64) -> u64 {
+    start.saturating_add(FANOUT.saturating_mul(blocks)).saturating_sub(1)
 }
 
 /// The epoch lock, held.

@@ -86,6 +86,14 @@ impl Counter {
     }
 }
 
+/// Numbers that are this process's own.
+#[derive(Default)]
+struct Lent {
+    numbers: Range<u64>,
+    /// Blocks that were taken last time.
+    blocks: u64,
+}
+
 /// A block about to be taken: its numbers, and the commit's part that takes it.
 pub(super) struct Block {
     pub(super) numbers: Range<u64>,
@@ -93,10 +101,14 @@ pub(super) struct Block {
     pub(super) write: Write,
 }
 
+/// Blocks of unit slots that are taken at once by a tenant that keeps asking: an import opens thousands of units, and each
+/// block is a commit.
+const SLOT_BLOCKS_MAX: u64 = 16;
+
 /// This process's blocks.
 #[derive(Default)]
 pub(super) struct Leases {
-    blocks: Mutex<HashMap<Counter, Range<u64>>>,
+    blocks: Mutex<HashMap<Counter, Lent>>,
     refill: tokio::sync::Mutex<()>,
 }
 
@@ -111,7 +123,7 @@ impl Leases {
         if let Some(number) = self.take(counter) {
             return Ok(number);
         }
-        let Block { numbers, check, write } = next_block(store, counter).await?;
+        let Block { numbers, check, write } = next_block(store, counter, |_| 1).await?;
         let commit =
             Commit { checks: vec![check], writes: vec![write], tail: None, durability: Durability::Synced, urgency: counter.urgency() };
         store.commit(commit).await?;
@@ -121,21 +133,29 @@ impl Leases {
 
     /// The next number of this process's block, if any is left.
     pub(super) fn take(&self, counter: Counter) -> Option<u64> {
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&counter)?.next()
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&counter)?.numbers.next()
     }
 
     /// Makes a block that was committed this process's own.
     pub(super) fn keep(&self, counter: Counter, numbers: Range<u64>) {
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(counter, numbers);
+        let blocks = numbers.end.saturating_sub(numbers.start).checked_div(counter.block()).unwrap_or(1);
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(counter, Lent { numbers, blocks });
+    }
+
+    /// How many blocks to take now: twice as many as the last time, up to a bound.
+    pub(super) fn wanted(&self, counter: Counter) -> u64 {
+        let last = self.blocks.lock().unwrap_or_else(PoisonError::into_inner).get(&counter).map_or(0, |lent| lent.blocks);
+        last.saturating_mul(2).clamp(1, SLOT_BLOCKS_MAX)
     }
 }
 
-/// The next free block of a counter.
-pub(super) async fn next_block(store: &dyn Store, counter: Counter) -> Result<Block, KeysError> {
+/// The next free block of a counter, or `blocks` of them, which is told where they begin.
+pub(super) async fn next_block(store: &dyn Store, counter: Counter, blocks: impl FnOnce(u64) -> u64) -> Result<Block, KeysError> {
     let key = counter.row_key();
     let row = store.get(Space::Control, &key).await?;
     let start = row.as_deref().map_or(Ok(counter.first()), parse_lease)?;
-    let end = start.checked_add(counter.block()).filter(|end| *end <= counter.end()).ok_or(KeysError::TooMany)?;
+    let len = counter.block().saturating_mul(blocks(start));
+    let end = start.checked_add(len).filter(|end| *end <= counter.end()).ok_or(KeysError::TooMany)?;
     let check = Check { space: Space::Control, key: key.clone(), expect: row.map_or(Expect::Absent, Expect::Equals) };
     Ok(Block { numbers: start..end, check, write: Write::Put { space: Space::Control, key, value: lease_row(end) } })
 }

@@ -89,6 +89,11 @@ impl Site {
         Arc::<Embedded>::clone(&self.store.lock().unwrap())
     }
 
+    /// Commits that the store has answered since it was opened.
+    pub(super) fn commits(&self) -> u64 {
+        self.store.lock().unwrap().stats().committed
+    }
+
     /// Opens the forest as a new process would; earlier ones find their store closed.
     pub(super) async fn open(&self) -> Result<(Forest, Recovery), KeysError> {
         {

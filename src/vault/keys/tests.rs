@@ -215,6 +215,31 @@ async fn a_thousand_units_share_one_epoch_and_their_pages() {
 }
 
 #[tokio::test]
+async fn who_keeps_asking_for_units_takes_more_at_once_and_no_tree_grows_before_its_time() {
+    let site = Site::new();
+    let forest = site.create().await;
+    units(&forest, A, 64).await;
+    let before = site.commits();
+    let made = units(&forest, A, 64 * (2 + 4 + 8 + 16 + 16)).await;
+    assert_eq!(site.commits() - before, 5, "2, 4, 8, 16 and 16 blocks");
+    let slots: std::collections::BTreeSet<_> = made.iter().map(|unit| unit.slot).collect();
+    assert_eq!((slots.len(), slots.first().copied(), slots.last().copied()), (46 * 64, Slot::new(64), Slot::new(47 * 64 - 1)));
+    let keys: std::collections::BTreeSet<_> = made.iter().map(|unit| bytes(&forest, *unit)).collect();
+    assert_eq!(keys.len(), 46 * 64);
+    // 64^2 slots are 64 blocks: the last 17 of them are taken before the tree grows.
+    assert_eq!((forest.tree(A).await.unwrap().unwrap().height, forest.epoch()), (2, Epoch(1)));
+    units(&forest, A, 17 * 64).await;
+    assert_eq!((forest.tree(A).await.unwrap().unwrap().height, forest.epoch()), (2, Epoch(1)));
+    units(&forest, A, 1).await;
+    assert_eq!((forest.tree(A).await.unwrap().unwrap().height, forest.epoch()), (3, Epoch(2)));
+    drop(forest);
+    let (forest, _) = site.open().await.unwrap();
+    for unit in made.iter().step_by(97) {
+        assert_eq!(forest.load_unit(A, unit.slot).await.unwrap(), *unit);
+    }
+}
+
+#[tokio::test]
 async fn an_epoch_whose_caller_went_away_is_finished_or_withdrawn_by_the_next_start() {
     // How often a poll waits is up to the threads behind it.
     let mut cuts = 0;
