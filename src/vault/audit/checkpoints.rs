@@ -16,7 +16,7 @@ use super::{
     Audit, AuditError, Entry,
     action::{Action, Role},
     chain::Trail,
-    entry::{Gap, Outcome, Target},
+    entry::{Outcome, Target},
     heads::{self, Head, HeadRow, ProvenHead},
     leaf::Leaf,
     merkle::{self, Hash},

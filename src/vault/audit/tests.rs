@@ -680,6 +680,7 @@ async fn what_a_killed_start_left_uncovered_is_covered_by_the_next() {
     audit.left_is_taken_up();
     assert_eq!(audit.checkpoint().await.unwrap(), 0);
     drop(audit);
+    site.store.set(Space::Control, schema::audit_head(TenantNo(9), WriterId(3)), None).unwrap();
     site.store.set(Space::DataAudit, schema::audit(TENANT, left[1].writer, 9), None).unwrap();
     site.store.set(Space::Index, schema::audit_mark(), None).unwrap();
     let (_audit, lost) = site.try_open().await.unwrap();

@@ -221,7 +221,7 @@ impl Audit {
 
     /// Sees to it that a unit's key is in the cache.
     pub(super) async fn load(&self, unit: UnitRef) -> Result<(), AuditError> {
-        match self.0.forest.lend_unit(unit, |_| ()) {
+        match self.0.forest.holds_unit(unit) {
             Ok(()) => Ok(()),
             Err(LendError::Missing) => {
                 self.0.forest.load_unit(unit.tenant, unit.slot).await?;
@@ -232,7 +232,7 @@ impl Audit {
     }
 
     fn is_missing(&self, unit: UnitRef) -> bool {
-        self.0.forest.lend_unit(unit, |_| ()) == Err(LendError::Missing)
+        self.0.forest.holds_unit(unit) == Err(LendError::Missing)
     }
 
     /// The chain of a tenant: the one in memory, the one that went out of memory, or a new one.

@@ -34,6 +34,7 @@ impl Vault {
         let caller = &caller.begin();
         let (vault, asker, place, from) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
         let deleted = self.to_the_end(async move {
+            let _turn = vault.inner.turns.of((&place, &from, &key)).await;
             retrying(|| vault.delete_once(&asker, &place, &from, &key, &precondition, idempotency_key.as_deref())).await
         });
         self.on_record(caller, Place::collection(tenant, collection), Action::RecordDelete, deleted).await

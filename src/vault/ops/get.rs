@@ -180,7 +180,7 @@ impl Vault {
                 Some(range) => slice(&whole, range),
             })
         };
-        Ok(Got { meta: self.veil_subjects(&found.tenant, meta).await?, version: header.version, range, value })
+        Ok(Got { meta: self.veil_subjects(&found.tenant, &found.collection, meta).await?, version: header.version, range, value })
     }
 
     /// Records a read that found nothing, and hands the error on.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     authz::RecordList,
-    domain::{CollectionName, RecordKey, RecordMeta, SubjectId, TenantName, TenantNo, Version},
+    domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Cursor, Plaintext, Record, RecordHeader, Sealed, Token},
@@ -185,7 +185,7 @@ impl Vault {
                 if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
                     return Ok(None);
                 }
-                Ok(Some(ListItem { meta: self.veil_subjects(tenant, meta).await?, version: header.version }))
+                Ok(Some(ListItem { meta: self.veil_subjects(tenant, collection, meta).await?, version: header.version }))
             }
             Err(VaultError::Shredded { .. }) => Ok(None),
             Err(other) => Err(other),
@@ -208,10 +208,18 @@ impl Vault {
         }
     }
 
-    /// Puts a pseudonym in the place of each subject that was shredded.
-    pub(super) async fn veil_subjects(&self, tenant: &Tenant, mut meta: RecordMeta) -> Result<RecordMeta, VaultError> {
-        let tokens = self.subject_tokens(tenant, &meta.subjects).await?;
-        for (subject, token) in meta.subjects.iter_mut().zip(&tokens) {
+    /// Puts a pseudonym in the place of each subject of an opened record that was shredded. The first subject's shred takes
+    /// the unit along unless that is the collection's: what opened tells that it lives.
+    pub(super) async fn veil_subjects(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        mut meta: RecordMeta,
+    ) -> Result<RecordMeta, VaultError> {
+        let alive = usize::from(collection.policy.shred_unit != ShredUnit::Collection);
+        let others = meta.subjects.get_mut(alive..).unwrap_or_default();
+        let tokens = self.subject_tokens(tenant, others).await?;
+        for (subject, token) in others.iter_mut().zip(&tokens) {
             if self.is_subject_shredded(tenant, token).await? {
                 *subject = SubjectId::parse(&pseudonym("subject", token)).map_err(Unprocessable::from)?;
             }

@@ -48,6 +48,7 @@ mod shredder;
 mod start;
 mod tenants;
 mod tokens;
+mod turns;
 mod units;
 
 pub use batch::{BatchOp, BatchResult};
@@ -124,6 +125,8 @@ struct Inner {
     metrics_unrecorded: std::sync::atomic::AtomicU32,
     /// Where deleted rows still lie in files.
     ranges: reclaim::Ranges,
+    /// Of writers of the same record.
+    turns: turns::Turns,
     tasks: tokio_util::task::TaskTracker,
 }
 

@@ -144,6 +144,7 @@ impl Vault {
         idempotency_key: Option<String>,
     ) -> Result<Put, VaultError> {
         let content = Content::Inline(value);
+        let _turn = self.inner.turns.of((tenant, collection, &fields.key)).await;
         retrying(|| async {
             let target = self.written_to(caller, tenant, collection, &fields).await?;
             let mut plan = Plan::default();

@@ -13,6 +13,7 @@ use super::{
     rows::{CollectionRow, RowCodec, State},
     shredder::{Left, Queue},
     tokens::MintToken,
+    turns::Turns,
 };
 use crate::{
     domain::{Clock, ShredId, StoreId, TenantName, TenantNo},
@@ -144,6 +145,7 @@ impl Vault {
             reclaim,
             ranges: Ranges::default(),
             metrics_unrecorded,
+            turns: Turns::new(),
             tasks,
         };
         let vault = Self { inner: Arc::new(inner) };

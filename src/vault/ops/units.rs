@@ -195,7 +195,7 @@ impl Vault {
 
     /// Whether a unit's key is still the one of this generation.
     pub(super) async fn is_current(&self, unit: UnitRef) -> Result<bool, VaultError> {
-        match self.inner.forest.lend_unit(unit, |_| ()) {
+        match self.inner.forest.holds_unit(unit) {
             Ok(()) => Ok(true),
             Err(LendError::Missing) => Ok(self.inner.forest.load_unit(unit.tenant, unit.slot).await?.generation == unit.generation),
             Err(LendError::Shredded) => Ok(false),
