@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::Api;
 use super::extract::headers::{once, purpose};
+use super::extract::share::{Place, Share};
 use super::problem::{Code, Problem};
 use crate::authn::PresentedToken;
 use crate::domain::{PrincipalId, RequestId};
@@ -28,7 +29,9 @@ impl FromRequestParts<Api> for Authenticated {
         };
         let principal = api.vault().authenticate(&presented, request).await?;
         let purpose = purpose(&parts.headers)?;
-        Ok(Self(Caller::new(principal, request, purpose)))
+        // What is done for it counts as long as it is done: a client that hangs up frees nothing that is still in use.
+        let held = (parts.extensions.get::<Share>().cloned(), parts.extensions.get::<Place>().cloned());
+        Ok(Self(Caller::new(principal, request, purpose).holding(held)))
     }
 }
 

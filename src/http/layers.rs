@@ -16,10 +16,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Body as _;
 use metrics::{Counter, Histogram, SharedString};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::extract::path::lower_hex;
+use super::extract::share::Place;
 use super::problem::{Code, Problem};
 use super::streams::Sent;
 use super::{Api, Endpoint};
@@ -64,23 +64,26 @@ pub(super) async fn surround(State(api): State<Api>, mut request: Request, next:
 }
 
 /// Lets the request through if its head is within the limits and there is a place for it.
-async fn guarded(api: &Api, request: Request, next: Next) -> (Response, Option<OwnedSemaphorePermit>) {
+async fn guarded(api: &Api, mut request: Request, next: Next) -> (Response, Option<Place>) {
     if let Err(problem) = check_head(&request) {
         return (problem.into_response(), None);
     }
     // Probes and metrics must answer when everything else queues.
     let path = request.uri().path();
     let probe = path.starts_with("/health/") || path == "/metrics";
-    let place = Arc::clone(api.places(path)).try_acquire_owned().ok();
+    let place = Arc::clone(api.places(path)).try_acquire_owned().ok().map(Place::new);
     if place.is_none() && !probe {
         return (Problem::new(Code::Busy).into_response(), None);
+    }
+    if let Some(place) = &place {
+        request.extensions_mut().insert(place.clone());
     }
     (next.run(request).await, place)
 }
 
 /// The answer on its way. A small one that is ready costs little more than its connection and gives its place back at
 /// once: who does not take it keeps nobody out. Any other keeps the place until it has been sent.
-fn sent(response: Response, place: Option<OwnedSemaphorePermit>) -> Response {
+fn sent(response: Response, place: Option<Place>) -> Response {
     let small = response.body().size_hint().upper().is_some_and(|len| len <= limits::INLINE_VALUE_LEN.max);
     let len = response.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
     response.map(|body| Body::new(Sent::new(body, len, place.filter(|_| !small))))

@@ -15,9 +15,10 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tracing::debug;
 
+use super::extract::share::Place;
 use super::tasks::Tasks;
 
 /// What a peer must take of an answer within the time for progress, in bytes, unless less is left.
@@ -109,7 +110,7 @@ pin_project_lite::pin_project! {
     pub(super) struct Sent {
         #[pin]
         body: Body,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         turn: Option<watch::Sender<Turn>>,
         // What was fetched and not handed out.
         rest: Bytes,
@@ -120,7 +121,7 @@ pin_project_lite::pin_project! {
 
 impl Sent {
     /// To be made in the task that sends it. `len` is what the answer's head says of its length.
-    pub(super) fn new(body: Body, len: Option<u64>, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(body: Body, len: Option<u64>, place: Option<Place>) -> Self {
         let left = body.size_hint().exact().or(len);
         Self { body, place, turn: TURN.try_with(watch::Sender::clone).ok(), rest: Bytes::new(), left }
     }

@@ -18,6 +18,9 @@ use crate::http::problem::{Code, Problem};
 /// Bytes of each body that cost nothing.
 const FREE: u64 = limits::INLINE_VALUE_LEN.max;
 
+/// A request's place among those at work, shared like its memory.
+pub(in crate::http) type Place = Arc<OwnedSemaphorePermit>;
+
 /// What a request has of the budget. Its clones are the same share, given back when the last one goes.
 #[derive(Clone)]
 pub(in crate::http) struct Share(Arc<Held>);
@@ -59,7 +62,8 @@ impl FromRequest<Api> for Unread {
     type Rejection = Infallible;
 
     async fn from_request(mut request: Request<Body>, api: &Api) -> Result<Self, Infallible> {
-        // `layers` holds the other end until the request is answered, so what was parsed of the body is paid for, too.
+        // `layers` holds the other end until the request is answered, and its caller until all is done: so what was parsed of
+        // the body is paid for, too.
         let share = request.extensions_mut().remove::<Share>().unwrap_or_else(|| api.make_share());
         Ok(Self { body: request.into_body(), share })
     }

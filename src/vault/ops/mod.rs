@@ -76,6 +76,19 @@ pub struct Caller {
     pub purpose: Option<String>,
     /// Whether a refusal of the present operation is in a trail.
     on_record: Arc<AtomicBool>,
+    /// What is held as long as anything is done for the request.
+    _held: Held,
+}
+
+/// What a request has of what is bounded, its place and its memory: given back with the last clone of its caller. What runs to
+/// its end without the client has one, so it counts as long as it runs.
+#[derive(Clone, Default)]
+struct Held(Option<Arc<dyn std::any::Any + Send + Sync>>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "held" } else { "nothing" })
+    }
 }
 
 /// What an operator can set.

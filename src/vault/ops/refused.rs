@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::{Caller, Conflict, Vault, VaultError, directory::Tenant, plan::entry};
+use super::{Caller, Conflict, Held, Vault, VaultError, directory::Tenant, plan::entry};
 use crate::{
     authn::Principal,
     domain::{CollectionName, CollectionNo, RequestId, TenantName, TenantNo},
@@ -22,7 +22,13 @@ impl Caller {
     /// Who asks, in which request, and for what purpose.
     #[must_use]
     pub fn new(principal: Principal, request: RequestId, purpose: Option<String>) -> Self {
-        Self { principal, request, purpose, on_record: Arc::default() }
+        Self { principal, request, purpose, on_record: Arc::default(), _held: Held::default() }
+    }
+
+    /// The same, holding `held` until all that is done for the request has ended, whoever waits for it.
+    #[must_use]
+    pub fn holding(self, held: impl std::any::Any + Send + Sync) -> Self {
+        Self { _held: Held(Some(Arc::new(held))), ..self }
     }
 
     /// The same caller at the beginning of an operation, of which no trail has anything yet.
