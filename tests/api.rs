@@ -18,6 +18,7 @@ mod api {
     mod h2;
     mod idempotency;
     mod limits;
+    mod meanwhile;
     mod operators;
     mod purposes;
     mod races;

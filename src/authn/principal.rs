@@ -1,7 +1,7 @@
 //! An authenticated user, service, job or operator.
 
-use super::{Narrowing, Role, TokenKind};
-use crate::domain::{PrincipalId, TenantNo, TokenId};
+use super::{Narrowing, Role, StoredToken, TokenKind};
+use crate::domain::{PrincipalId, TenantNo, Timestamp, TokenId};
 
 /// Who asks. Made by [`super::PresentedToken::verify`] alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,11 +11,14 @@ pub struct Principal {
     tenant: TenantNo,
     role: Role,
     narrowing: Narrowing,
+    expires_at: Option<Timestamp>,
 }
 
 impl Principal {
-    pub(super) const fn new(token: TokenId, kind: TokenKind, tenant: TenantNo, role: Role, narrowing: Narrowing) -> Self {
-        Self { token, kind, tenant, role, narrowing }
+    /// Of a token that holds.
+    pub(super) fn of(token: &StoredToken) -> Self {
+        let StoredToken { id, kind, tenant, role, narrowing, expires_at, .. } = token;
+        Self { token: *id, kind: *kind, tenant: *tenant, role: *role, narrowing: narrowing.clone(), expires_at: *expires_at }
     }
 
     /// How audit entries name it. A token is a principal of its own, so this is the token's id.
@@ -52,5 +55,17 @@ impl Principal {
     #[must_use]
     pub const fn narrowing(&self) -> &Narrowing {
         &self.narrowing
+    }
+
+    /// When its token ends.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// Whether that time has come.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
     }
 }

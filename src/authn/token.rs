@@ -131,7 +131,7 @@ impl PresentedToken {
         if stored.expires_at.is_some_and(|end| now >= end) {
             return Err(Unauthenticated::Expired);
         }
-        Ok(Principal::new(self.id, stored.kind, stored.tenant, stored.role, stored.narrowing.clone()))
+        Ok(Principal::of(stored))
     }
 }
 
@@ -286,6 +286,7 @@ mod tests {
         let principal = presented.verify(&token, Timestamp(999)).unwrap();
         assert_eq!((principal.tenant(), principal.role(), principal.token()), (TenantNo(9), Role::Reader, ID));
         assert_eq!((principal.id().0, principal.narrowing()), (ID.0, &token.narrowing));
+        assert_eq!([999, 1_000].map(|now| principal.has_ended(Timestamp(now))), [false, true]);
         assert_eq!(presented.verify(&token, Timestamp(1_000)), Err(Unauthenticated::Expired));
         for other in [
             stored([7; 32]),

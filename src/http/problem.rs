@@ -61,14 +61,14 @@ codes! {
     LimitExceeded = 400, "limit-exceeded", "A limit is exceeded", "`limit` names it; docs/limits.md has the table.";
     IncompleteBody = 400, "incomplete-body", "The body ended early or stalled", "Nothing was stored; send the request again.";
     Unauthenticated = 401, "unauthenticated", "No valid credential", "Send `Authorization: Bearer <token>` with a token that has neither expired nor been revoked.";
-    Forbidden = 403, "forbidden", "The principal may not do this", "Use a token whose role and narrowing allow it.";
+    Forbidden = 403, "forbidden", "The principal may not do this", "Use a token whose role, narrowing and end allow it.";
     NotFound = 404, "not-found", "There is no such thing, or the principal may not know it", "Check the names and whose token was sent.";
     NoSuchRoute = 404, "no-such-route", "No such route", "/openapi.json lists them.";
     MethodNotAllowed = 405, "method-not-allowed", "The route does not know this method", "`Allow` lists those it knows.";
     NameTaken = 409, "name-taken", "The name is or was in use", "Names of tenants and collections are never used again, not even after a shred; choose another.";
     ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
-    LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there again. Make another owner's, or operator's, token first, or shred the tenant.";
+    LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";

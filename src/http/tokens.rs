@@ -30,7 +30,7 @@ pub(super) struct NewToken {
     /// The only keys it reaches: whole segments.
     #[serde(default)]
     prefix: Option<String>,
-    /// When it ends, RFC 3339; never without this field.
+    /// When it ends, RFC 3339: with the token that makes it at the latest, which it also does without this field.
     #[serde(default)]
     expires_at: Option<String>,
     /// `service`, the default, or `user`; an operator's is of no other kind than its own.

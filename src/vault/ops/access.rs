@@ -16,7 +16,7 @@ use crate::{
     vault::{
         audit::{self, Entry, Outcome, Reason, Target},
         crypto::{Receipt, RecordHeader},
-        store::Space,
+        store::{Space, schema},
     },
 };
 
@@ -65,6 +65,22 @@ impl Vault {
             self.refuse_credential(PrincipalId(presented.id().0), request).await?;
         }
         verified
+    }
+
+    /// Whether a caller's credential still holds: asked again where its request has taken its time to come in.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthenticated`] if it was revoked or has ended meanwhile; those of [`Vault::refuse_credential`].
+    pub async fn holds(&self, caller: &Caller) -> Result<(), VaultError> {
+        let token = schema::access_token(caller.principal.token());
+        let ended = caller.principal.has_ended(self.inner.clock.now());
+        if ended || self.inner.store.get(Space::Control, &token).await?.is_none() { Err(self.holds_no_more(caller).await?) } else { Ok(()) }
+    }
+
+    /// Records that a credential which held when its request began holds no more, and says what the caller is told.
+    pub(super) async fn holds_no_more(&self, caller: &Caller) -> Result<VaultError, VaultError> {
+        self.refuse_credential(caller.principal.id(), caller.request).await?;
+        Ok(VaultError::Unauthenticated)
     }
 
     /// Finds the tenant and asks for a permit in it.

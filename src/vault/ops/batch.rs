@@ -220,7 +220,7 @@ impl Vault {
         if let Some(slot) = reply {
             self.plan_reply(&mut plan, slot, &kept(&results))?;
         }
-        self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
+        self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.inner.directory.forget_all())?;
         if let Ok(found) = found {
             self.shred_deferred(caller.into(), &found, later.shreds).await;
         }

@@ -222,7 +222,7 @@ impl Vault {
             return Err(VaultError::Internal("upload row".into()));
         };
         plan.put(space, key, value);
-        self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
+        self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
         let context = blob_context(&self.inner.store_id, unit, target.collection.no, &id);
         let suite = self.inner.options.suite;
         let writer =
@@ -287,7 +287,7 @@ impl Vault {
             if let Some(slot) = reply {
                 self.plan_reply(&mut plan, slot, &[(version.0, created)])?;
             }
-            self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
+            self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
             Ok((Put { version, created }, true))
         })
         .await

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     Caller, Conflict, Vault, VaultError,
     directory::{Collection, Tenant},
@@ -137,7 +139,7 @@ impl Vault {
             commit.writes.extend(rows);
         }
         let made = entry(caller, tenant, Action::CollectionWrite, no, Target::default());
-        self.commit(Trail::Control, commit, vec![(tenant.audit, made)])
+        self.commit_for(caller, Trail::Control, commit, vec![(tenant.audit, made)])
             .await
             .inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))?;
         Ok(Arc::new(self.collection_by_number(tenant.no, no).await?))
@@ -161,10 +163,12 @@ impl Vault {
         let action = || vec![(tenant.audit, entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default()))];
         let key = schema::collection(tenant.no, collection.no);
         if text.policy.shred_unit == collection.policy.shred_unit {
-            self.swap(tenant, &key, collection.row.clone(), new.to_row()?, action(), kept).await?;
+            let changed = swapping(tenant, &key, collection.row.clone(), new.to_row()?, kept);
+            self.commit_for(caller, Trail::Control, changed, action()).await?;
         } else {
             let frozen = CollectionRow { state: State::Frozen, ..old }.to_row()?;
-            self.swap(tenant, &key, collection.row.clone(), frozen.clone(), Vec::new(), None).await?;
+            let freezing = swapping(tenant, &key, collection.row.clone(), frozen.clone(), None);
+            self.commit_for(caller, Trail::Control, freezing, Vec::new()).await?;
             let range = schema::records_under(tenant.no, collection.no, &[]);
             let empty = self.inner.store.scan(Space::Records, &range.from, &range.to, 1).await.map(|rows| rows.is_empty());
             let thawed = match empty {
@@ -172,37 +176,14 @@ impl Vault {
                 Ok(false) | Err(_) => collection.row.clone(),
             };
             let (entries, reply) = if matches!(empty, Ok(true)) { (action(), kept) } else { (Vec::new(), None) };
-            self.swap(tenant, &key, frozen, thawed, entries, reply).await?;
+            // Whatever has become of the caller: it does not stay frozen.
+            self.commit(Trail::Control, swapping(tenant, &key, frozen, thawed, reply), entries).await?;
             if !empty? {
                 return Err(VaultError::Conflict(Conflict::ShredUnitFixed));
             }
         }
         self.inner.directory.forget_collection(tenant.no, &collection.name);
         Ok(Arc::new(self.collection_by_number(tenant.no, collection.no).await?))
-    }
-
-    /// Replaces a control row that must still be as it was read.
-    async fn swap(
-        &self,
-        tenant: &Tenant,
-        key: &bytes::Bytes,
-        from: bytes::Bytes,
-        to: bytes::Bytes,
-        entries: Vec<(crate::vault::keys::UnitRef, crate::vault::audit::Entry)>,
-        kept: Option<(Check, Vec<Write>)>,
-    ) -> Result<(), VaultError> {
-        let mut commit = Commit {
-            checks: vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }],
-            writes: vec![Write::Put { space: Space::Control, key: key.clone(), value: to }],
-            tail: None,
-            durability: Durability::Synced,
-            urgency: Urgency::Normal,
-        };
-        if let Some((check, rows)) = kept {
-            commit.checks.push(check);
-            commit.writes.extend(rows);
-        }
-        self.commit(Trail::Control, commit, entries).await.map(drop)
     }
 
     /// One collection.
@@ -277,4 +258,15 @@ impl Vault {
         let found = self.in_tenant_at::<A>(caller, tenant, Some(name)).await?;
         Ok(found.tenant)
     }
+}
+
+/// Replaces a control row that must still be as it was read.
+fn swapping(tenant: &Tenant, key: &Bytes, from: Bytes, to: Bytes, kept: Option<(Check, Vec<Write>)>) -> Commit {
+    let mut checks = vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }];
+    let mut writes = vec![Write::Put { space: Space::Control, key: key.clone(), value: to }];
+    if let Some((check, rows)) = kept {
+        checks.push(check);
+        writes.extend(rows);
+    }
+    Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal }
 }

@@ -22,7 +22,7 @@ use crate::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
         crypto::{Context, Data, EncodedMeta, FLAG_MANIFEST, Key, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
         keys::{LeaseKind, UnitRef},
-        store::{Check, Commit, Durability, Expect, Space, Tail, Urgency, Write, schema},
+        store::{Check, Commit, Durability, Expect, Space, StoreError, Tail, Urgency, Write, schema},
     },
 };
 
@@ -412,25 +412,63 @@ impl Vault {
     /// Commits a plan: new units and returning subjects to the control store, then the rest to the data store, each with its
     /// audit entries.
     pub(super) async fn commit_plan(&self, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
+        self.commit_plan_of(None, plan, urgency).await
+    }
+
+    /// The same on the word of a caller, whose credential must still hold ([`Vault::commit_for`]).
+    pub(super) async fn commit_plan_for(&self, caller: &Caller, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
+        self.commit_plan_of(Some(caller), plan, urgency).await
+    }
+
+    async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
         let Plan { checks, writes, entries, opened, returned, .. } = plan;
         if !opened.is_empty() {
             let opening: HashSet<Bytes> = opened.iter().map(|(check, _)| check.key.clone()).collect();
             let (before, rows): (Vec<Check>, Vec<Write>) = opened.into_iter().unzip();
             let held = checks.iter().filter(|check| check.space == Space::Control && !opening.contains(&check.key)).cloned();
             let commit = Commit { checks: held.chain(before).collect(), writes: rows, tail: None, durability: Durability::Synced, urgency };
-            self.commit(Trail::Control, commit, returned).await?;
+            self.commit_of(caller, Trail::Control, commit, returned).await?;
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
-        self.commit(Trail::Data, commit, entries).await
+        self.commit_of(caller, Trail::Data, commit, entries).await
     }
 
-    /// Commits with audit entries made in the same commit.
-    pub(super) async fn commit(
+    /// Commits what the store does by itself, or goes on with, with audit entries made in the same commit.
+    pub(super) async fn commit(&self, trail: Trail, commit: Commit, entries: Vec<(UnitRef, Entry)>) -> Result<Vec<Receipt>, VaultError> {
+        self.commit_of(None, trail, commit, entries).await
+    }
+
+    /// The same on the word of a caller. Its credential was looked at when the request began, and a body may have taken its time
+    /// since: here it must still hold, in the order of the commits, so that a revocation that is answered is never overtaken.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile.
+    pub(super) async fn commit_for(
         &self,
+        caller: &Caller,
+        trail: Trail,
+        commit: Commit,
+        entries: Vec<(UnitRef, Entry)>,
+    ) -> Result<Vec<Receipt>, VaultError> {
+        self.commit_of(Some(caller), trail, commit, entries).await
+    }
+
+    /// Either.
+    pub(super) async fn commit_of(
+        &self,
+        caller: Option<&Caller>,
         trail: Trail,
         mut commit: Commit,
         entries: Vec<(UnitRef, Entry)>,
     ) -> Result<Vec<Receipt>, VaultError> {
+        if let Some(caller) = caller {
+            if caller.principal.has_ended(self.inner.clock.now()) {
+                return Err(self.holds_no_more(caller).await?);
+            }
+            // The first, so that its failure is told from any other's.
+            let token = schema::access_token(caller.principal.token());
+            commit.checks.insert(0, Check { space: Space::Control, key: token, expect: Expect::Present });
+        }
         let mut tails: Vec<Box<dyn Tail>> = Vec::with_capacity(entries.len());
         let mut pending: Vec<PendingReceipt> = Vec::with_capacity(entries.len());
         for (unit, entry) in entries {
@@ -443,11 +481,11 @@ impl Vault {
             1 => tails.pop(),
             _ => Some(Box::new(Tails(tails))),
         };
-        match self.inner.store.commit(commit).await {
-            Ok(_) => {}
-            Err(crate::vault::store::StoreError::Conflict(_)) => return Err(VaultError::Busy),
-            Err(other) => return Err(other.into()),
+        let stored = self.inner.store.commit(commit).await;
+        if let (Some(caller), Err(StoreError::Conflict(0))) = (caller, &stored) {
+            return Err(self.holds_no_more(caller).await?);
         }
+        stored?;
         pending.into_iter().map(|receipt| receipt.settle().map_err(VaultError::from)).collect()
     }
 }
@@ -456,7 +494,7 @@ impl Vault {
 struct Tails(Vec<Box<dyn Tail>>);
 
 impl Tail for Tails {
-    fn rows(&mut self) -> Result<Vec<Write>, crate::vault::store::StoreError> {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
         let mut rows = Vec::with_capacity(self.0.len());
         for made in 0..self.0.len() {
             match self.0.get_mut(made).map(|tail| tail.rows()) {

@@ -163,7 +163,7 @@ impl Vault {
             if let Some(slot) = reply {
                 self.plan_reply(&mut plan, slot, &[(version.0, created)])?;
             }
-            self.commit_plan(plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
+            self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
             Ok(Put { version, created })
         })
         .await

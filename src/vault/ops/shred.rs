@@ -219,7 +219,7 @@ impl Vault {
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
-            Ok(Ordered::Now(Box::new(self.queue_kept(caller, &tenant, scope, named.clone(), keeping).await?), named))
+            Ok(Ordered::Now(Box::new(self.queue_kept(Some(caller), caller, &tenant, scope, named.clone(), keeping).await?), named))
         })
         .await?;
         if let Ordered::Now(queued, _) = &ordered {
@@ -262,11 +262,12 @@ impl Vault {
         scope: Scope,
         named: Named,
     ) -> Result<Queued, VaultError> {
-        self.queue_kept(actor, tenant, scope, named, None).await
+        self.queue_kept(None, actor, tenant, scope, named, None).await
     }
 
     async fn queue_kept(
         &self,
+        caller: Option<&Caller>,
         actor: impl Into<Actor>,
         tenant: &Tenant,
         scope: Scope,
@@ -324,7 +325,7 @@ impl Vault {
         };
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let ordered = entry(actor, tenant, Action::ShredOrder, collection, target);
-        let done = self.commit(Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
+        let done = self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
         self.inner.directory.forget_all();
         done?;
         place.send(id);

@@ -140,7 +140,7 @@ impl Vault {
             (system.audit, entry(caller, &system, Action::TenantCreate, CollectionNo::TENANT, of_tenant)),
             (audit, entry(caller, &made, Action::TenantCreate, CollectionNo::TENANT, Target::default())),
         ];
-        self.commit(Trail::Control, commit, entries).await?;
+        self.commit_for(caller, Trail::Control, commit, entries).await?;
         Ok(minted)
     }
 
@@ -180,7 +180,7 @@ impl Vault {
             (tenant.audit, entry(caller, &tenant, Action::TokenRevoke, CollectionNo::TENANT, object(first.0))),
             (tenant.audit, entry(caller, &tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0))),
         ];
-        self.commit(Trail::Control, commit, entries).await.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
+        self.commit_for(caller, Trail::Control, commit, entries).await.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
         Ok(minted)
     }
 

@@ -114,7 +114,7 @@ pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result
 const SEAL_LEN: usize = 32;
 
 impl Vault {
-    /// Makes a token of a tenant, no wider than the caller's own grant.
+    /// Makes a token of a tenant, no wider than the caller's own grant and ending with it at the latest.
     ///
     /// # Errors
     /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::OperatorsOnly`], [`Unprocessable::ExpiryInThePast`],
@@ -145,7 +145,9 @@ impl Vault {
         if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(Unprocessable::ExpiryInThePast.into());
         }
-        if !caller.principal.narrowing().contains(&mint.narrowing) {
+        let last = caller.principal.expires_at();
+        let outlives = mint.expires_at.zip(last).is_some_and(|(end, last)| end > last);
+        if outlives || !caller.principal.narrowing().contains(&mint.narrowing) {
             return Err(VaultError::Forbidden);
         }
         let mut keeping = None;
@@ -157,7 +159,8 @@ impl Vault {
                 Before::Nothing(place) => keeping = Some(place),
             }
         }
-        let (minted, mut writes) = self.mint(found.tenant.no, mint).await?;
+        let mint = MintToken { expires_at: mint.expires_at.or(last), ..mint.clone() };
+        let (minted, mut writes) = self.mint(found.tenant.no, &mint).await?;
         let mut checks = vec![found.tenant.check()];
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, minted.id.0, true)?;
@@ -166,7 +169,7 @@ impl Vault {
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
         let made = entry(caller, &found.tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0));
-        self.commit(Trail::Control, commit, vec![(found.tenant.audit, made)])
+        self.commit_for(caller, Trail::Control, commit, vec![(found.tenant.audit, made)])
             .await
             .inspect_err(|_| self.inner.directory.forget_tenant(tenant))?;
         Ok(minted)
@@ -373,7 +376,7 @@ impl Vault {
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let revoked = entry(caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT, object(id.0));
-        self.commit(Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
+        self.commit_for(caller, Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
     }
 
     /// Makes a new operator's token in the place of all there are: for a store at rest whose operator lost theirs. `keep` gets
@@ -412,12 +415,11 @@ impl Vault {
         rows.iter().map(|row| token_of(&row.key)).collect()
     }
 
-    /// Whether a token can make any token of its tenant, or of the store, now.
+    /// Whether a token can make any token of its tenant, or of the store: one with an end makes none that outlives it.
     async fn owns(&self, tenant: TenantNo, id: TokenId) -> Result<bool, VaultError> {
         let Some(row) = self.token_row(id).await? else { return Ok(false) };
-        let lasts = row.expires_at.is_none_or(|end| Timestamp(end) > self.inner.clock.now());
         let role = if tenant == TenantNo::SYSTEM { Role::Operator } else { Role::Owner };
-        Ok(row.tenant == tenant.0 && row.role == role.code() && row.sealed_narrowing.is_empty() && lasts)
+        Ok(row.tenant == tenant.0 && row.role == role.code() && row.sealed_narrowing.is_empty() && row.expires_at.is_none())
     }
 
     async fn another_owner(&self, tenant: TenantNo, than: TokenId) -> Result<Option<TokenId>, VaultError> {
