@@ -2,20 +2,26 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
-    domain::{Clock, CollectionName, CollectionPolicy, RecordKey, RequestId, ShredUnit, StoreId, SubjectId, SystemClock, TenantName},
+    domain::{
+        Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredUnit, StoreId, SubjectId, SystemClock,
+        TenantName,
+    },
     vault::{
         audit::{
             journal::{self, RebuiltLog},
             note::{Signer, Verifier},
         },
-        keys::{Custody, FileCustody, Forest, ForestOptions, recovery::Ground},
+        keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
             Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault, VaultError,
             VaultOptions, VaultParts,
@@ -37,6 +43,45 @@ pub(crate) struct Place {
     pub(crate) clock: Arc<dyn Clock>,
     /// The components of custody, by their paths.
     components: Vec<&'static str>,
+    /// So many times they refuse to destroy.
+    pub(crate) refusals: Arc<AtomicUsize>,
+}
+
+/// File custody that refuses to destroy, so many times.
+struct Stumbling {
+    inner: FileCustody,
+    refusals: Arc<AtomicUsize>,
+}
+
+impl Custody for Stumbling {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn load(&self) -> Result<Vec<Held>, CustodyError> {
+        self.inner.load()
+    }
+
+    fn prepare(&self, epoch: Epoch, root_id: RootId, secret: &[u8; 32]) -> Result<(), CustodyError> {
+        self.inner.prepare(epoch, root_id, secret)
+    }
+
+    fn destroy(&self, root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
+        let refused = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if refused { Err(CustodyError::Io("planted".to_owned())) } else { self.inner.destroy(root_id) }
+    }
+
+    fn destroyed(&self, root_id: RootId) -> Result<Option<DestroyReceipt>, CustodyError> {
+        self.inner.destroyed(root_id)
+    }
+
+    fn scrub(&self) -> Result<(), CustodyError> {
+        self.inner.scrub()
+    }
+
+    fn describe(&self) -> Result<Description, CustodyError> {
+        self.inner.describe()
+    }
 }
 
 /// A store in use.
@@ -67,7 +112,8 @@ impl Place {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
-        let mut place = Self { root, operator: String::new(), options, unsynced, clock: Arc::new(SystemClock), components };
+        let (clock, refusals) = (Arc::new(SystemClock), Arc::new(AtomicUsize::new(0)));
+        let mut place = Self { root, operator: String::new(), options, unsynced, clock, components, refusals };
         std::fs::create_dir(place.path("log")).unwrap();
         std::fs::create_dir(place.path("custody")).unwrap();
         Embedded::create(&place.options(), STORE).unwrap();
@@ -103,7 +149,8 @@ impl Place {
         for component in &self.components {
             let path = self.path(component);
             let opened = FileCustody::open(&path, Some(&self.path("store")), STORE, Arc::clone(&clock));
-            custody.push(Box::new(opened.map_err(|error| format!("{}: {error}", path.display()))?));
+            let inner = opened.map_err(|error| format!("{}: {error}", path.display()))?;
+            custody.push(Box::new(Stumbling { inner, refusals: Arc::clone(&self.refusals) }));
         }
         Ok(Ground { store_id: STORE, store: Arc::clone(store) as _, custody, clock })
     }

@@ -1,6 +1,9 @@
 //! Orders to shred that meet each other, writers, large values under way, and their own size.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use lethe::{
@@ -154,5 +157,25 @@ async fn a_person_with_very_many_units_is_shredded() {
     for number in [0, 1, 9_999, RECORDS - 1] {
         assert!(is_shredded(&open.get(&owner, &acme, ("c", &number.to_string())).await), "{number}");
     }
+    open.close().await;
+}
+
+/// Custody stumbles at the end of an epoch, which is finished while the server runs: who was shredded may return at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_returns_after_an_epoch_that_was_cut_short_and_finished_in_place() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
+    // Three tries of the epoch itself: the fourth finishes it.
+    place.refusals.store(3, Ordering::SeqCst);
+    open.shred_subject(&owner, &acme, "7").await;
+    assert_eq!(place.refusals.load(Ordering::SeqCst), 0, "the epoch was not cut short");
+    assert!(is_shredded(&open.get(&owner, &acme, ("c", "k")).await));
+    assert!(is_shredded(&open.put(&owner, &acme, ("c", "k"), Some("7"), b"again").await));
+    let put = PutRecord { new_relationship: true, ..put_of(Some("7"), b"again") };
+    open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+    assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again");
     open.close().await;
 }

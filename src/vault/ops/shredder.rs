@@ -370,6 +370,13 @@ impl Vault {
             self.close_fence(&job.row).await?;
             self.prepare(&mut job).await?;
         }
+        if !job.row.epochs.is_empty() && self.inner.forest.is_whole() {
+            // An epoch that was cut short has destroyed these, and was finished without its order: their generations say so.
+            let tenant = TenantNo(job.row.tenant);
+            for slot in self.slots_of(id).await?.into_iter().filter_map(Slot::new) {
+                self.inner.forest.fence().reopen_unit(tenant, slot);
+            }
+        }
         Ok(Some(job))
     }
 
