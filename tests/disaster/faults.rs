@@ -157,3 +157,35 @@ async fn a_mirror_that_fails_on_an_epochs_own_commit_keeps_the_old_root_until_th
         site.ok(&["check", "--dir", "store"]);
     }
 }
+
+/// A tree must grow, which takes an epoch, and custody fails. The writer does not come again: custody is asked by itself once
+/// its disk works.
+#[tokio::test]
+async fn custody_that_failed_while_a_tree_grew_is_ready_again_by_itself() {
+    let site = Site::make().await;
+    let faults = site.path("keep/faults");
+    let served = site.serve(|command| {
+        shim::before(command).env("LETHE_FAULTS", &faults);
+    });
+    // A unit for each person; a tenant's first tree has room for 4,096.
+    let batch = async |first: usize| {
+        let put = |number: usize| serde_json::json!({"op": "put", "collection": "c", "key": number.to_string(), "value": "v", "subjects": [number.to_string()]});
+        let ops: Vec<_> = (first..first + 1_000).map(put).collect();
+        site.send(&served, Method::POST, "/v1/tenants/acme/batch", &site.owner(), &serde_json::json!({ "ops": ops }).to_string()).await
+    };
+    for first in [0, 1_000, 2_000, 3_000] {
+        let (status, told) = batch(first).await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+    }
+    assert_eq!(site.ready(&served).await, StatusCode::NO_CONTENT);
+    fs::write(&faults, format!("write {}\n", site.text("a/"))).unwrap();
+    let (status, told) = batch(4_000).await;
+    assert_eq!((status, code(&told).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"), "{told}");
+    assert_eq!(site.ready(&served).await, StatusCode::SERVICE_UNAVAILABLE);
+    fs::remove_file(&faults).unwrap();
+    until("it is ready again", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    let (status, told) = batch(4_000).await;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    served.stop();
+    site.ok(&["check", "--dir", "store"]);
+}

@@ -76,10 +76,17 @@ impl Store for Faulty {
     }
 }
 
-/// File custody that refuses to destroy, so many times.
+/// File custody that refuses to keep and to destroy, so many times.
 struct Stumbling {
     inner: FileCustody,
+    unkept: Arc<AtomicUsize>,
     refusals: Arc<AtomicUsize>,
+}
+
+/// Whether one more is to be refused.
+fn refuses(left: &AtomicUsize) -> Result<(), CustodyError> {
+    let refused = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    if refused { Err(CustodyError::Io("planted".to_owned())) } else { Ok(()) }
 }
 
 impl Custody for Stumbling {
@@ -92,12 +99,13 @@ impl Custody for Stumbling {
     }
 
     fn prepare(&self, epoch: Epoch, root_id: RootId, secret: &[u8; 32]) -> Result<(), CustodyError> {
+        refuses(&self.unkept)?;
         self.inner.prepare(epoch, root_id, secret)
     }
 
     fn destroy(&self, root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
-        let refused = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if refused { Err(CustodyError::Io("planted".to_owned())) } else { self.inner.destroy(root_id) }
+        refuses(&self.refusals)?;
+        self.inner.destroy(root_id)
     }
 
     fn destroyed(&self, root_id: RootId) -> Result<Option<DestroyReceipt>, CustodyError> {
@@ -134,6 +142,16 @@ async fn two_units(forest: &Forest) -> Vec<ShredTarget> {
         targets.push(ShredTarget::Unit { tenant: A, slot: unit.slot });
     }
     targets
+}
+
+/// The forest with a custody that stumbles when it is told to: at keeping, and at destroying.
+async fn stumbling(site: &Site) -> (Forest, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (unkept, refusals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut ground = site.ground();
+    let inner = FileCustody::open(&site.custody_path("b"), None, STORE, Arc::new(site.clock.clone())).unwrap();
+    ground.custody[1] = Box::new(Stumbling { inner, unkept: Arc::clone(&unkept), refusals: Arc::clone(&refusals) });
+    let (forest, _) = Forest::open_by(ground, site.options, Box::new(Designed)).await.unwrap();
+    (forest, unkept, refusals)
 }
 
 /// As after a mirror that failed behind the control store's write: whatever asks for a report, both roots stay until a start
@@ -206,11 +224,7 @@ async fn rows_of_a_self_check_that_passed_go_with_the_next_epoch() {
 async fn a_custody_that_stumbles_is_asked_again_and_the_forest_heals_without_a_restart() {
     let site = Site::new();
     let targets = two_units(&site.create().await).await;
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let mut ground = site.ground();
-    let inner = FileCustody::open(&site.custody_path("b"), None, STORE, Arc::new(site.clock.clone())).unwrap();
-    ground.custody[1] = Box::new(Stumbling { inner, refusals: Arc::clone(&refusals) });
-    let (forest, _) = Forest::open_by(ground, site.options, Box::new(Designed)).await.unwrap();
+    let (forest, _, refusals) = stumbling(&site).await;
     // Three tries of the epoch itself, and one of the first attempt at healing.
     refusals.store(4, Ordering::SeqCst);
     assert_eq!(forest.shred(&targets[..1], vec![], vec![]).await.err(), Some(KeysError::Restart));
@@ -225,4 +239,26 @@ async fn a_custody_that_stumbles_is_asked_again_and_the_forest_heals_without_a_r
     assert_eq!(forest.load_unit(A, Slot::new(0).unwrap()).await.unwrap().generation, Gen(1));
     assert_eq!(forest.load_unit(A, Slot::new(1).unwrap()).await.unwrap().generation, Gen(0));
     assert_eq!(forest.shred(&targets[1..], vec![], vec![]).await.unwrap().record.new_epoch, Epoch(3));
+}
+
+#[tokio::test]
+async fn custody_that_failed_once_is_asked_again_and_need_not_wait_for_an_epoch() {
+    let site = Site::new();
+    let targets = two_units(&site.create().await).await;
+    let (forest, unkept, refusals) = stumbling(&site).await;
+    unkept.store(2, Ordering::SeqCst);
+    // A rotation, which nobody repeats.
+    assert!(matches!(forest.shred(&[], vec![], vec![]).await, Err(KeysError::Custody(_))));
+    assert!(forest.is_whole());
+    // The first time it does not keep a root again, the second time it does not let go of it.
+    for refused_next in [1, 0] {
+        assert!(matches!(forest.ready(), Err(KeysError::Custody(_))));
+        assert!(matches!(forest.ask_custody_again().await, Err(KeysError::Custody(_))));
+        refusals.store(refused_next, Ordering::SeqCst);
+    }
+    forest.ask_custody_again().await.unwrap();
+    assert_eq!(forest.ready(), Ok(()));
+    assert_eq!((held(&site), forest.epoch()), (vec![vec![1], vec![1]], Epoch(1)), "nothing came of it");
+    forest.ask_custody_again().await.unwrap();
+    assert_eq!(forest.shred(&targets[..1], vec![], vec![]).await.unwrap().record.new_epoch, Epoch(2));
 }

@@ -152,6 +152,31 @@ impl Forest {
         self.0.epoch(&gate, Work { targets: distinct(targets), ..Work::default() }, extra).await
     }
 
+    /// Tries what custody failed with in the last epoch that was tried, if it did: keeps the share of a root that nothing hangs
+    /// on, and destroys it. [`Forest::ready`] is met again once it does; who ended that epoch need not come back.
+    ///
+    /// # Errors
+    /// [`KeysError::Custody`]: it still fails.
+    pub(in crate::vault) async fn ask_custody_again(&self) -> Result<(), KeysError> {
+        let _gate = self.0.gate.lock().await;
+        if self.0.whole().is_err() || self.0.state().custody_failure.is_none() {
+            return Ok(());
+        }
+        let present = self.0.present();
+        let next = Epoch(present.epoch.0.checked_add(1).ok_or(KeysError::TooMany)?);
+        let asked = self.0.desk.run(move |components| {
+            components.retain(present)?;
+            drop(components.make(next));
+            let kept = components.keep();
+            components.retain(present)?;
+            kept
+        });
+        asked.await.map_err(custody)?;
+        self.0.state().custody_failure = None;
+        tracing::warn!("custody takes part again");
+        Ok(())
+    }
+
     /// The report of an epoch that has ended and was checked, for a certificate that a crash has cut off; `None` if there is no
     /// such epoch. Only reads: an old root that is still there is destroyed by the next start, or by [`Forest::heal`].
     ///

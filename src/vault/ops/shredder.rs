@@ -305,12 +305,15 @@ impl Vault {
         }
     }
 
-    /// Finishes an epoch that was cut short while the process lives, where that is safe.
+    /// Finishes an epoch that was cut short while the process lives, where that is safe, and asks custody again that failed.
     async fn heal(&self) {
         if !self.inner.forest.is_whole()
             && let Err(error) = self.inner.forest.heal().await
         {
             tracing::error!(%error, "an epoch was cut short: only what needs no key is answered");
+        }
+        if let Err(error) = self.inner.forest.ask_custody_again().await {
+            tracing::error!(%error, "custody takes no part: nothing can be shredded");
         }
     }
 
