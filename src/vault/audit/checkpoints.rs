@@ -159,12 +159,11 @@ impl Audit {
             range = range.after(&last.key);
             for row in rows.iter().filter(|row| Leaf::is_epoch(&row.value)) {
                 let hash = merkle::leaf_hash(&row.value);
-                // Before it is appended: who drops this call in the middle does not stop the log's thread.
-                if told.insert(hash)
-                    && let Err(error) = self.0.log.append(row.value.to_vec()).await
-                {
-                    told.remove(&hash);
-                    return Err(error.into());
+                if told.insert(hash) {
+                    self.0.log.append(row.value.to_vec()).await?;
+                } else {
+                    // An earlier call failed with it, or was dropped in the middle: it may be in the log, and may not be.
+                    self.0.log.append_missing(vec![row.value.to_vec()]).await?;
                 }
                 cleared.push(hash);
             }

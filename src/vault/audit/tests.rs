@@ -704,3 +704,30 @@ async fn the_lag_is_that_of_the_oldest_entry_since_the_checkpoint() {
     site.clock.advance(Duration::from_secs(1));
     assert_eq!(audit.lag(), Lag { entries: 1, age: Duration::from_secs(1) });
 }
+
+/// An append that fails may have failed behind the checkpoint's rename: then the leaf is in the log, and not to be put there
+/// again.
+#[tokio::test]
+async fn an_epochs_leaf_whose_append_failed_is_in_the_log_once() {
+    let site = Site::new().await;
+    let audit = site.open().await;
+    site.forest.shred(&[], vec![], vec![]).await.unwrap();
+    let outbox = schema::table(schema::Table::LogOutbox);
+    let waiting = async || site.store.scan(Space::Control, &outbox.from, &outbox.to, 10).await.unwrap();
+    let leaf = waiting().await[0].value.to_vec();
+    let obstacle = site.dir.path().join("log/.checkpoint.new");
+    for is_in in [false, true] {
+        std::fs::create_dir(&obstacle).unwrap();
+        assert!(matches!(audit.publish_epochs().await, Err(AuditError::Log(LogError::Io(_)))));
+        std::fs::remove_dir(&obstacle).unwrap();
+        if is_in {
+            // As if what failed had come behind the rename.
+            audit.0.log.append_missing(vec![leaf.clone()]).await.unwrap();
+            assert_eq!(audit.publish_epochs().await.unwrap(), 1);
+        }
+    }
+    assert_eq!(waiting().await, []);
+    let size = async || audit.0.log.read(|log| log.head().size).await.unwrap();
+    assert_eq!(size().await, 1);
+    assert_eq!((audit.publish_epochs().await.unwrap(), size().await), (0, 1));
+}
