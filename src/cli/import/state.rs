@@ -1,12 +1,12 @@
 //! Where an import stands, kept in a file so that it can go on after a break.
 //!
 //! `offset` is the byte up to which every line is settled: stored, or reported as bad. Batches finish in
-//! any order; the offset only moves over a gapless run of them. The state belongs to one input (hash of its
-//! head) and one destination; it is refused for any other.
+//! any order; the offset only moves over a gapless run of them. The state belongs to one input (hashes of its
+//! head and of what lies before the offset) and one destination; it is refused for any other.
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::{failure::Failure, output::note};
 
-/// So much of an input's beginning is hashed to know it again.
+/// So much of an input's beginning, and so much before the offset, is hashed to know it again.
 const HEAD_LEN: u64 = 65_536;
 
 /// Where an import stands.
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) head_len: u64,
     /// SHA-256 of them, hexadecimal.
     pub(crate) head_sha256: String,
+    /// SHA-256 of as many bytes before the offset, hexadecimal.
+    pub(crate) before_sha256: String,
     /// Every line before this byte is settled.
     pub(crate) offset: u64,
     /// So many lines are before it.
@@ -71,6 +73,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     place: Option<Place>,
+    input: PathBuf,
     state: State,
     next: u64,
     waiting: BTreeMap<u64, Settled>,
@@ -88,7 +91,10 @@ impl Keeper {
                     state.destination
                 )));
             }
-            Some(state) if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone()) => {
+            Some(state)
+                if head(input, state.head_len)? != (state.head_len, state.head_sha256.clone())
+                    || before(input, state.offset)?.as_ref() != Some(&state.before_sha256) =>
+            {
                 return Err(Failure::local(format!(
                     "{}: the input is not the one that this import began with; remove the file to start afresh",
                     file.display()
@@ -97,15 +103,16 @@ impl Keeper {
             Some(state) => state,
             None => {
                 let (head_len, head_sha256) = head(input, HEAD_LEN)?;
-                State { destination: destination.into(), head_len, head_sha256, ..State::default() }
+                let before_sha256 = before(input, 0)?.unwrap_or_default();
+                State { destination: destination.into(), head_len, head_sha256, before_sha256, ..State::default() }
             }
         };
-        Ok(Self { place: Some(place), state, next: 0, waiting: BTreeMap::new() })
+        Ok(Self { place: Some(place), input: input.to_owned(), state, next: 0, waiting: BTreeMap::new() })
     }
 
     /// Counts, and keeps nothing.
     pub(crate) fn none() -> Self {
-        Self { place: None, state: State::default(), next: 0, waiting: BTreeMap::new() }
+        Self { place: None, input: PathBuf::new(), state: State::default(), next: 0, waiting: BTreeMap::new() }
     }
 
     /// Where the import stands.
@@ -125,9 +132,11 @@ impl Keeper {
             self.state.rejected = self.state.rejected.saturating_add(settled.rejected);
             moved = true;
         }
-        if !moved {
+        if !moved || self.place.is_none() {
             return Ok(());
         }
+        let shorter = || Failure::local(format!("{}: shorter than what was read of it", self.input.display()));
+        self.state.before_sha256 = before(&self.input, self.state.offset)?.ok_or_else(shorter)?;
         match &self.place {
             Some(Place::Asked(file)) => write(file, &self.state),
             Some(Place::Beside(file)) => {
@@ -159,6 +168,19 @@ fn head(path: &Path, most: u64) -> Result<(u64, String), Failure> {
     let mut bytes = Vec::new();
     std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)).map_err(|error| Failure::file(path, &error))?;
     Ok((bytes.len() as u64, hex::encode(Sha256::digest(&bytes))))
+}
+
+/// Hash of the bytes before `offset`, as many as of a head; `None` if the input is not so long.
+fn before(path: &Path, offset: u64) -> Result<Option<String>, Failure> {
+    let from = offset.saturating_sub(HEAD_LEN);
+    let len = offset.saturating_sub(from);
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from))?;
+        file.take(len).read_to_end(&mut bytes)
+    });
+    read.map_err(|error| Failure::file(path, &error))?;
+    Ok((bytes.len() as u64 == len).then(|| hex::encode(Sha256::digest(&bytes))))
 }
 
 /// Reads a kept state; `None` if there is no such file.
@@ -195,7 +217,7 @@ mod tests {
     fn the_offset_moves_over_gapless_runs_only() {
         let dir = tempfile::tempdir().unwrap();
         let (input, file) = (dir.path().join("in"), dir.path().join("state"));
-        std::fs::write(&input, "{}\n").unwrap();
+        std::fs::write(&input, "123456789\n".repeat(4)).unwrap();
         let mut keeper = Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap();
         keeper.settle(1, settled(20)).unwrap();
         assert_eq!(keeper.state().offset, 0);
@@ -224,6 +246,24 @@ mod tests {
         assert!(Keeper::open(Place::Asked(file.clone()), "d", &input).is_err());
         std::fs::write(&file, "not json").unwrap();
         assert!(Keeper::open(Place::Asked(file), "d", &input).is_err());
+    }
+
+    #[test]
+    fn an_input_that_changed_behind_its_head_or_is_shorter_than_the_offset_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, file) = (dir.path().join("in"), dir.path().join("state"));
+        let lines = "123456789\n".repeat(20_000);
+        std::fs::write(&input, &lines).unwrap();
+        Keeper::open(Place::Asked(file.clone()), "d", &input).unwrap().settle(0, settled(150_000)).unwrap();
+        let opened = || Keeper::open(Place::Asked(file.clone()), "d", &input).map(|keeper| keeper.state().offset);
+        assert_eq!(opened().ok(), Some(150_000));
+        // The same head, and another line before the offset: lines were put in or taken out since.
+        std::fs::write(&input, [&lines[..140_000], "another line, that is longer\n", &lines[140_000..]].concat()).unwrap();
+        assert!(opened().is_err(), "the offset lies in the middle of another line");
+        std::fs::write(&input, &lines[..100_000]).unwrap();
+        assert!(opened().is_err(), "it would end at once, with all of it imported");
+        std::fs::write(&input, [&lines, "more\n"].concat()).unwrap();
+        assert_eq!(opened().ok(), Some(150_000), "it may still grow");
     }
 
     #[test]
