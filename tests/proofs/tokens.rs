@@ -9,7 +9,7 @@ use lethe::{
     },
 };
 
-use crate::harness::{Open, Place};
+use crate::harness::{Open, Place, coll, key};
 
 async fn set(open: &Open, id: lethe::domain::TokenId, row: Vec<u8>) {
     let write = Write::Put { space: Space::Control, key: schema::access_token(id), value: row.into() };
@@ -50,5 +50,67 @@ async fn a_token_row_that_this_store_did_not_write_lets_nobody_in() {
     set(&open, reader.id, row).await;
     let principal = enter(&reader.text).await.unwrap();
     assert_eq!((principal.role(), principal.narrowing()), (Role::Reader, &narrowing));
+    open.close().await;
+}
+
+/// What a token is narrowed to may be damaged, and a pseudonym may be longer than what it stands for: the list is given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_tokens_is_given_whatever_cannot_be_read() {
+    let place = Place::make().await;
+    let mut open = place.open().await;
+    let (acme, owner, text) = open.tenant(&place, "acme").await;
+    for name in ["c", "d"] {
+        open.collection(&owner, &acme, name, ShredUnit::Subject).await;
+        open.put(&owner, &acme, (name, "k"), Some("8"), b"v").await.unwrap();
+    }
+    open.put(&owner, &acme, ("c", "a/a"), Some("a"), b"v").await.unwrap();
+    let mint = |collection: &str, prefix: &str| MintToken {
+        role: Role::Reader,
+        kind: TokenKind::Service,
+        narrowing: Narrowing { collections: vec![coll(collection)], prefix: Some(key(prefix)) },
+        expires_at: None,
+    };
+    let long = vec!["a"; 32].join("/");
+    let mut ids = Vec::new();
+    for (collection, prefix) in [("c", "k"), ("c", &long), ("d", "k"), ("c", "other"), ("c", "a/a")] {
+        ids.push(open.vault.create_token(&owner, &acme, mint(collection, prefix), None).await.unwrap().id);
+    }
+    open.shred_subject(&owner, &acme, "a").await;
+    // The records named `k`, and the row of collection `d`; a token's own row besides.
+    let range = schema::table(schema::Table::Collection);
+    let collections = open.store.scan(Space::Control, &range.from, &range.to, 10).await.unwrap();
+    let records = open.store.scan(Space::Records, &[], &[0xff; 64], 10).await.unwrap();
+    let bent = |value: &[u8]| {
+        let mut value = value.to_vec();
+        let last = value.len() - 1;
+        value[last] ^= 1;
+        value.into()
+    };
+    for (space, row) in records.iter().map(|row| (Space::Records, row)).chain([(Space::Control, collections.last().unwrap())]) {
+        let write = Write::Put { space, key: row.key.clone(), value: bent(&row.value) };
+        let commit =
+            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+    }
+    set(&open, ids[3], vec![0; 80]).await;
+    // Nothing of what was read before is remembered.
+    open.close().await;
+    open = place.open().await;
+    let owner = open.caller(&text).await;
+    let (views, next) = open.vault.tokens(&owner, &acme, None, 100).await.unwrap();
+    assert!(next.is_none());
+    let shown = |id| {
+        let view = views.iter().find(|view| view.id == id)?;
+        let narrowing = &view.narrowing;
+        Some((narrowing.collections[0].as_str().to_owned(), narrowing.prefix.as_ref().unwrap().as_str().to_owned()))
+    };
+    let (collection, prefix) = shown(ids[0]).unwrap();
+    assert!(collection == "c" && prefix.starts_with("shredded-key-"), "a damaged record's key is not shown: {collection} {prefix}");
+    let (_, prefix) = shown(ids[1]).unwrap();
+    assert!(prefix.starts_with("shredded-subject-") && !prefix.contains('/'), "32 pseudonyms are longer than a key: {prefix}");
+    let (collection, prefix) = shown(ids[2]).unwrap();
+    assert!(collection.starts_with("shredded-collection-") && prefix.starts_with("shredded-key-"), "{collection} {prefix}");
+    assert_eq!(shown(ids[3]), None, "a token whose own row is damaged lets nobody in");
+    assert_eq!(views.len(), 5, "the owner's, and all others");
     open.close().await;
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
     authz::{TokenCreate, TokenList, TokenRevoke},
-    domain::{CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
+    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{self, Action, Entry, Outcome, Target, Trail},
         crypto::{Context, OpenReason, Plaintext, Sealed, TokenMeta, random},
@@ -267,16 +267,12 @@ impl Vault {
         for row in rows.into_iter().take(limit) {
             let id = token_of(&row.key)?;
             last = Some(schema::tenant_access_token(found.tenant.no, id));
-            let Some(row) = self.token_row(id).await? else { continue };
-            let token = stored(self, id, &row).await?;
-            views.push(TokenView {
-                id,
-                role: token.role,
-                kind: token.kind,
-                narrowing: self.veil_narrowing(&found.tenant, token.narrowing).await?,
-                created_at: token.created_at,
-                expires_at: token.expires_at,
-            });
+            match self.token_view(&found.tenant, id).await {
+                Ok(view) => views.extend(view),
+                // It lets nobody in, and keeps nobody from the others.
+                Err(VaultError::Internal(reason)) => tracing::error!(reason, "a token that cannot be read is left out of its list"),
+                Err(other) => return Err(other),
+            }
         }
         let read = entry(caller, &found.tenant, Action::TokenList, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
@@ -284,12 +280,26 @@ impl Vault {
         Ok((views, next))
     }
 
-    /// A narrowing as a list shows it: pseudonyms in the place of collections, persons and keys that were shredded since.
+    async fn token_view(&self, tenant: &Tenant, id: TokenId) -> Result<Option<TokenView>, VaultError> {
+        let Some(row) = self.token_row(id).await? else { return Ok(None) };
+        let StoredToken { role, kind, narrowing, created_at, expires_at, .. } = stored(self, id, &row).await?;
+        let narrowing = self.veil_narrowing(tenant, narrowing).await?;
+        Ok(Some(TokenView { id, role, kind, narrowing, created_at, expires_at }))
+    }
+
+    /// A narrowing as a list shows it: pseudonyms in the place of collections, persons and keys that were shredded since, or of
+    /// which that cannot be told.
     async fn veil_narrowing(&self, tenant: &Tenant, narrowing: Narrowing) -> Result<Narrowing, VaultError> {
         let Narrowing { mut collections, mut prefix } = narrowing;
         let (mut gone, mut alive) = (None, false);
         for name in &mut collections {
-            let Some(collection) = self.find_collection(tenant.no, name).await? else { continue };
+            let Some(collection) = unless_damaged(self.find_collection(tenant.no, name).await)? else {
+                let token = self.collection_token(tenant.no, name).await?;
+                *name = CollectionName::parse(&pseudonym("collection", &token)).map_err(Unprocessable::from)?;
+                gone = Some(token);
+                continue;
+            };
+            let Some(collection) = collection else { continue };
             let shredded = order_of(collection.state).is_some();
             if shredded {
                 *name = collection.name.clone();
@@ -297,29 +307,34 @@ impl Vault {
             let Some(key) = &prefix else { continue };
             let tokens = self.key_tokens(tenant, collection.no, key).await?;
             let row = record_row(tenant, collection.no, &tokens);
-            if shredded || self.existing(tenant, &collection, &tokens, &row).await?.is_some_and(|record| record.live.is_none()) {
-                gone = tokens.last().copied();
-            } else {
-                alive = true;
+            let record = if shredded { None } else { unless_damaged(self.existing(tenant, &collection, &tokens, &row).await)? };
+            match record {
+                Some(record) if record.as_ref().is_none_or(|record| record.live.is_some()) => alive = true,
+                Some(_) | None => gone = tokens.last().copied(),
             }
         }
         if let (Some(token), false) = (gone, alive) {
             prefix = Some(RecordKey::parse(&pseudonym("key", &token)).map_err(Unprocessable::from)?);
         }
         if let Some(key) = &prefix {
-            let mut segments = Vec::new();
+            let (mut segments, mut veiled) = (Vec::new(), None);
             for segment in key.segments() {
                 let token = match SubjectId::parse(segment) {
                     Ok(subject) => self.subject_tokens(tenant, std::slice::from_ref(&subject)).await?.first().copied(),
                     Err(_) => None,
                 };
                 let shredded = match token {
-                    Some(token) if self.is_subject_shredded(tenant, &token).await? => Some(pseudonym("subject", &token)),
+                    Some(token) if unless_damaged(self.is_subject_shredded(tenant, &token).await)? != Some(false) => {
+                        Some(pseudonym("subject", &token))
+                    }
                     Some(_) | None => None,
                 };
+                veiled = shredded.clone().or(veiled);
                 segments.push(shredded.unwrap_or_else(|| segment.to_owned()));
             }
-            prefix = Some(RecordKey::parse(&segments.join("/")).map_err(Unprocessable::from)?);
+            // A pseudonym may be longer than what it stands for: where they do not all fit, one stands for all.
+            let whole = RecordKey::parse(&segments.join("/"));
+            prefix = Some(whole.or_else(|error| RecordKey::parse(&veiled.ok_or(error)?)).map_err(Unprocessable::from)?);
         }
         Ok(Narrowing { collections, prefix })
     }
@@ -441,6 +456,15 @@ impl Vault {
 /// The token that a row of the tenant's list names.
 fn token_of(key: &[u8]) -> Result<TokenId, VaultError> {
     key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))
+}
+
+/// `None` for what is stored and cannot be read.
+fn unless_damaged<T>(read: Result<T, VaultError>) -> Result<Option<T>, VaultError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(VaultError::Internal(_)) => Ok(None),
+        Err(other) => Err(other),
+    }
 }
 
 /// What removes a token.
