@@ -133,6 +133,9 @@ mod tests {
         for text in ["", "{", "nope", "{\"name\": }", "{\"name\":\"a\",\"items\":[]} x", "{\"name\":\"\u{0}\"}", "{'name':1}"] {
             assert_eq!(refused(text).0, Code::MalformedJson, "{text:?}");
         }
+        // Well-formed, and out of the range of what is read.
+        let (code, detail) = refused(r#"{"name":"a","items":[{"size":1e400}]}"#);
+        assert!(code == Code::MalformedJson && detail.starts_with("not JSON, or not UTF-8, at line 1 column "), "{detail}");
         assert_eq!(parse::<Outer>(b"{\"name\":\"\xff\",\"items\":[]}").unwrap_err().code(), Code::MalformedJson);
     }
 
@@ -145,16 +148,12 @@ mod tests {
             (r#"{"name":"a","items":[{"size":"x"}]}"#, "`$.items[0].size`: expected u32"),
             (r#"{"name":"a","items":[{"size":-1}]}"#, "`$.items[0].size`: expected u32"),
             (r#"{"name":"a","items":[{"size":4294967296}]}"#, "`$.items[0].size`: expected u32"),
-            (r#"{"name":"a","items":[{"size":1e400}]}"#, "`$.items[0].size`"),
             (r#"{"name":7,"items":[]}"#, "`$.name`: expected a string"),
             (r#"["a",[]]"#, "`$`: expected an object"),
             ("null", "`$`: expected struct Outer"),
         ] {
             let (code, detail) = refused(text);
-            assert!(
-                matches!(code, Code::InvalidBody | Code::MalformedJson) && detail.contains(part) || detail.contains("not JSON"),
-                "{text}: {detail}"
-            );
+            assert!(code == Code::InvalidBody && detail.contains(part), "{text}: {} {detail}", code.name());
         }
     }
 
