@@ -14,6 +14,8 @@
 
 #[path = "../tests/proofs/harness.rs"]
 mod harness;
+#[path = "../tests/proofs/meddling.rs"]
+mod meddling;
 
 use std::{
     io::Write as _,

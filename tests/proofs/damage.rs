@@ -17,6 +17,11 @@ async fn rows(open: &Open) -> Vec<(Bytes, Bytes)> {
     rows.into_iter().map(|row| (row.key, row.value)).collect()
 }
 
+/// A record about someone that names 7 second.
+fn both(first: &str) -> PutRecord {
+    PutRecord { subjects: [first, "7"].map(|subject| SubjectId::parse(subject).unwrap()).into(), ..put_of(None, b"v") }
+}
+
 /// Where a row is bent: its version byte, its slot, or its last byte.
 const BENT: [usize; 3] = [0, 7, usize::MAX];
 
@@ -46,10 +51,6 @@ async fn a_persons_records_that_do_not_open_are_deleted_with_the_others() {
         open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
         let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
         open.vault.put_collection(&owner, &acme, &coll("shared"), policy, None).await.unwrap();
-        let both = |first: &str| PutRecord {
-            subjects: [first, "7"].map(|subject| SubjectId::parse(subject).unwrap()).into(),
-            ..put_of(None, b"v")
-        };
         open.put(&owner, &acme, ("log", "whole"), Some("7"), b"v").await.unwrap();
         open.put(&owner, &acme, ("log", "other"), Some("8"), b"v").await.unwrap();
         let before = rows(&open).await;
@@ -166,5 +167,44 @@ async fn reclaiming_goes_on_behind_a_row_whose_header_is_bent() {
     assert_eq!((done.log_entries, done.records), (2, 1));
     assert_eq!(rows(&open).await.len(), 1, "only the header of the one that had one is left");
     assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 0);
+    open.close().await;
+}
+
+/// A record that is kept, damaged, about someone who stays and names the shredded person second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reclaiming_leaves_a_damaged_record_of_someone_who_stays() {
+    let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "people", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("people", "own"), Some("7"), b"v").await.unwrap();
+    let before = rows(&open).await;
+    open.vault.put_record(&owner, &acme, &coll("people"), key("shared"), both("8")).await.unwrap();
+    assert_eq!(bend(&open, &before, 0).await, 1);
+    let view = open.shred_subject(&owner, &acme, "7").await;
+    assert_eq!(view.collections.iter().map(|(_, totals)| totals.kept).sum::<u64>(), 1);
+    assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 1);
+    assert_eq!(rows(&open).await.len(), 2, "a header, and the record that the certificate counts as kept");
+    open.close().await;
+}
+
+/// The index keeps a row for someone who was named second in a record that is gone; then the key is written about that person.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_left_in_the_index_hides_no_record_from_its_person() {
+    let place = Place::make_with(lethe::vault::ops::VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
+    open.vault.put_record(&owner, &acme, &coll("log"), key("k"), both("8")).await.unwrap();
+    assert_eq!(bend(&open, &[], usize::MAX).await, 1);
+    let view = open.shred_subject(&owner, &acme, "8").await;
+    assert_eq!(view.collections.iter().map(|(_, totals)| totals.deleted).sum::<u64>(), 1);
+    open.put(&owner, &acme, ("log", "k"), Some("7"), b"v").await.unwrap();
+    let view = open.shred_subject(&owner, &acme, "7").await;
+    let got = open.get(&owner, &acme, ("log", "k")).await;
+    assert!(matches!(got, Err(VaultError::NotFound(Missing::Record))), "{got:?}");
+    assert_eq!(view.collections.iter().map(|(_, totals)| (totals.deleted, totals.kept)).collect::<Vec<_>>(), [(1, 0)]);
+    open.vault.reclaim(100).await.unwrap();
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }

@@ -32,6 +32,8 @@ use lethe::{
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::meddling::Meddler;
+
 /// Where the parts of a store lie.
 pub(crate) struct Place {
     root: TempDir,
@@ -41,6 +43,8 @@ pub(crate) struct Place {
     pub(crate) unsynced: bool,
     /// The time of what is opened from now on.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Between the vault and its store.
+    pub(crate) meddler: Meddler,
     /// The components of custody, by their paths.
     components: Vec<&'static str>,
     /// So many times they refuse to destroy.
@@ -112,8 +116,9 @@ impl Place {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();
         let root = tempfile::tempdir().unwrap();
-        let (clock, refusals) = (Arc::new(SystemClock), Arc::new(AtomicUsize::new(0)));
-        let mut place = Self { root, operator: String::new(), options, unsynced, clock, components, refusals };
+        let (operator, clock, meddler) = (String::new(), Arc::new(SystemClock), Meddler::default());
+        let refusals = Arc::new(AtomicUsize::new(0));
+        let mut place = Self { root, operator, options, unsynced, clock, meddler, components, refusals };
         std::fs::create_dir(place.path("log")).unwrap();
         std::fs::create_dir(place.path("custody")).unwrap();
         Embedded::create(&place.options(), STORE).unwrap();
@@ -159,7 +164,7 @@ impl Place {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = VaultParts {
             store_id: STORE,
-            store: Arc::clone(store) as _,
+            store: self.meddler.over(Arc::clone(store) as _),
             forest: forest.clone(),
             signer: signer(),
             log_signer: signer(),

@@ -1,6 +1,9 @@
 //! Collections and their policy documents.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -14,10 +17,10 @@ use super::{
 };
 use crate::{
     authz::{CollectionRead, CollectionWrite},
-    domain::{CollectionName, CollectionNo, CollectionPolicy, TenantName, Timestamp},
+    domain::{CollectionName, CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, Timestamp, limits},
     vault::{
-        audit::{Action, Target, Trail},
-        keys::LeaseKind,
+        audit::{Action, Entry, Target, Trail},
+        keys::{LeaseKind, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
@@ -51,7 +54,48 @@ impl CollectionView {
 
 /// What a collection made by its first write holds to.
 pub(super) fn default_text(name: &CollectionName) -> CollectionText {
-    CollectionText { name: name.as_str().to_owned(), policy: CollectionPolicy::default() }
+    CollectionText::new(name.as_str().to_owned(), CollectionPolicy::default())
+}
+
+/// Collections that this process has frozen, and whether somebody is still at work on each. A start thaws those of before, so
+/// every frozen row is in here.
+#[derive(Default)]
+pub(super) struct Freezes(Mutex<HashMap<(TenantNo, CollectionNo), bool>>);
+
+impl Freezes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantNo, CollectionNo), bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// [`VaultError::Busy`] if somebody is at work on it.
+    fn begin(&self, place: (TenantNo, CollectionNo)) -> Result<AtWork<'_>, VaultError> {
+        match self.lock().insert(place, true) {
+            Some(true) => Err(VaultError::Busy),
+            Some(false) | None => Ok(AtWork(self, place)),
+        }
+    }
+
+    fn left(&self) -> Vec<(TenantNo, CollectionNo)> {
+        self.lock().iter().filter(|(_, is_at_work)| !**is_at_work).map(|(place, _)| *place).collect()
+    }
+
+    /// Nothing of it is frozen any more.
+    fn end(&self, place: (TenantNo, CollectionNo)) {
+        let mut freezes = self.lock();
+        if freezes.get(&place) == Some(&false) {
+            freezes.remove(&place);
+        }
+    }
+}
+
+/// Whoever changes a collection's unit; once gone, however it went, the collection may be thawed by others.
+struct AtWork<'a>(&'a Freezes, (TenantNo, CollectionNo));
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.lock().insert(self.1, false);
+    }
 }
 
 impl Vault {
@@ -74,7 +118,7 @@ impl Vault {
             policy.validate().map_err(super::Unprocessable::from)?;
             retrying(|| async {
                 let found = vault.permit_collection::<CollectionWrite>(&caller, &tenant, &name).await?;
-                let text = CollectionText { name: name.as_str().to_owned(), policy: policy.clone() };
+                let text = CollectionText::new(name.as_str().to_owned(), policy.clone());
                 let mut keeping = None;
                 if let Some(key) = &idempotency_key {
                     let policy = serde_json::to_vec(&policy).map_err(|_| VaultError::Internal("policy".into()))?;
@@ -90,6 +134,9 @@ impl Vault {
                 match vault.find_collection(found.no, &name).await? {
                     None => Ok(CollectionView::of(&*vault.make_collection(&caller, &found, text, keeping).await?, true)),
                     Some(collection) => {
+                        if collection.state == State::Frozen {
+                            vault.thaw_left().await;
+                        }
                         collection.in_use()?;
                         Ok(CollectionView::of(&*vault.change_policy(&caller, &found, &collection, text, keeping).await?, false))
                     }
@@ -145,45 +192,125 @@ impl Vault {
         Ok(Arc::new(self.collection_by_number(tenant.no, no).await?))
     }
 
-    /// Changes a policy. A new shred unit is taken in two steps, so that no record is sealed under the old rule once the
-    /// collection was found empty: freeze, look, thaw.
+    /// Changes a policy.
     async fn change_policy(
         &self,
         caller: &Caller,
         tenant: &Tenant,
         collection: &Collection,
-        text: CollectionText,
+        mut text: CollectionText,
         keeping: Option<Keeping>,
     ) -> Result<Arc<Collection>, VaultError> {
+        let as_of = self.remember_past(collection, &mut text).await?;
         let kept = keeping.map(|keeping| keeping.rows(self, [0; 16], false)).transpose()?;
         self.inner.directory.forget_collection(tenant.no, &collection.name);
         let sealed = self.seal_collection(collection.unit, collection.no, &text).await?;
         let old = CollectionRow::from_row(&collection.row)?;
         let new = CollectionRow { sealed, ..old.clone() };
-        let action = || vec![(tenant.audit, entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default()))];
-        let key = schema::collection(tenant.no, collection.no);
+        let changed = entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default());
+        let mut change = Change { to: new.to_row()?, checks: as_of.into_iter().collect(), rows: Vec::new(), entries: Vec::new() };
+        change.entries.push((tenant.audit, changed));
+        if let Some((check, rows)) = kept {
+            change.checks.push(check);
+            change.rows = rows;
+        }
         if text.policy.shred_unit == collection.policy.shred_unit {
-            let changed = swapping(tenant, &key, collection.row.clone(), new.to_row()?, kept);
-            self.commit_for(caller, Trail::Control, changed, action()).await?;
+            self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;
         } else {
             let frozen = CollectionRow { state: State::Frozen, ..old }.to_row()?;
-            let freezing = swapping(tenant, &key, collection.row.clone(), frozen.clone(), None);
-            self.commit_for(caller, Trail::Control, freezing, Vec::new()).await?;
-            let range = schema::records_under(tenant.no, collection.no, &[]);
-            let empty = self.inner.store.scan(Space::Records, &range.from, &range.to, 1).await.map(|rows| rows.is_empty());
-            let thawed = match empty {
-                Ok(true) => new.to_row()?,
-                Ok(false) | Err(_) => collection.row.clone(),
-            };
-            let (entries, reply) = if matches!(empty, Ok(true)) { (action(), kept) } else { (Vec::new(), None) };
-            // Whatever has become of the caller: it does not stay frozen.
-            self.commit(Trail::Control, swapping(tenant, &key, frozen, thawed, reply), entries).await?;
-            if !empty? {
-                return Err(VaultError::Conflict(Conflict::ShredUnitFixed));
-            }
+            let changed = self.change_unit(caller, tenant, collection, frozen, change).await;
+            // Where a step failed: nobody waits for the next tick.
+            self.thaw_left().await;
+            changed?;
         }
         self.inner.directory.forget_collection(tenant.no, &collection.name);
         Ok(Arc::new(self.collection_by_number(tenant.no, collection.no).await?))
+    }
+
+    /// Takes a new shred unit in two steps, so that no record is sealed under the old rule once the collection was found empty:
+    /// freeze, look, thaw. A collection that stays frozen is left to [`Vault::thaw_left`].
+    async fn change_unit(&self, caller: &Caller, tenant: &Tenant, collection: &Collection, frozen: bytes::Bytes, change: Change) -> Result<(), VaultError> {
+        let _at_work = self.inner.freezes.begin((tenant.no, collection.no))?;
+        self.swap(Some(caller), tenant, collection.no, collection.row.clone(), Change::only(frozen.clone()), Urgency::Normal).await?;
+        let range = schema::records_under(tenant.no, collection.no, &[]);
+        if self.inner.store.scan(Space::Records, &range.from, &range.to, 1).await?.is_empty() {
+            // Whatever has become of the caller: it does not stay frozen.
+            return self.swap(None, tenant, collection.no, frozen, change, Urgency::Essential).await;
+        }
+        self.swap(None, tenant, collection.no, frozen, Change::only(collection.row.clone()), Urgency::Essential).await?;
+        Err(VaultError::Conflict(Conflict::ShredUnitFixed))
+    }
+
+    /// Notes in a new text what of the present policy still counts. Where the rule for those named second changes, the change
+    /// gets a version of its own, and is made in the epoch that this check names: an order's rules are those as of its version,
+    /// and no order's epoch comes between the version and the change.
+    async fn remember_past(&self, collection: &Collection, text: &mut CollectionText) -> Result<Option<Check>, VaultError> {
+        text.past.own_unit |= collection.past.own_unit || collection.policy.shred_unit == ShredUnit::Collection;
+        text.past.secondary_was.clone_from(&collection.past.secondary_was);
+        let rule = collection.policy.secondary_subjects;
+        if text.policy.secondary_subjects == rule {
+            return Ok(None);
+        }
+        if text.past.secondary_was.len() as u64 >= limits::RULE_CHANGES.max {
+            return Err(VaultError::Limit(limits::RULE_CHANGES));
+        }
+        let root = self.inner.store.get(Space::Control, &schema::root_ptr()).await?;
+        text.past.secondary_was.push((self.inner.forest.lease(LeaseKind::Version).await?, rule));
+        Ok(Some(Check { space: Space::Control, key: schema::root_ptr(), expect: root.map_or(Expect::Absent, Expect::Equals) }))
+    }
+
+    /// Replaces a collection's row, which must still be as it was read; on the word of a caller, if one is given.
+    async fn swap(
+        &self,
+        caller: Option<&Caller>,
+        tenant: &Tenant,
+        no: CollectionNo,
+        from: bytes::Bytes,
+        change: Change,
+        urgency: Urgency,
+    ) -> Result<(), VaultError> {
+        let Change { to, mut checks, rows: mut writes, entries } = change;
+        let key = schema::collection(tenant.no, no);
+        checks.extend([tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }]);
+        writes.push(Write::Put { space: Space::Control, key, value: to });
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
+        self.commit_of(caller, Trail::Control, commit, entries).await.map(drop)
+    }
+
+    /// Thaws collections whose change of unit has failed half-way: the old policy stands. What fails here is tried again at the
+    /// shredder's next tick, or by the next change of the policy.
+    pub(super) async fn thaw_left(&self) {
+        for place in self.inner.freezes.left() {
+            if let Err(error) = self.thaw_one(place).await {
+                tracing::error!(%error, collection = place.1.0, "a collection stays frozen for now: it answers busy");
+            }
+        }
+    }
+
+    async fn thaw_one(&self, place: (TenantNo, CollectionNo)) -> Result<(), VaultError> {
+        let key = schema::collection(place.0, place.1);
+        if let Some(row) = self.inner.store.get(Space::Control, &key).await? {
+            self.thaw_row(key, row).await?;
+        }
+        self.inner.freezes.end(place);
+        Ok(())
+    }
+
+    /// Thaws a collection by its row, if it is frozen.
+    pub(super) async fn thaw_row(&self, key: bytes::Bytes, row: bytes::Bytes) -> Result<(), VaultError> {
+        let collection = CollectionRow::from_row(&row)?;
+        if collection.state != State::Frozen {
+            return Ok(());
+        }
+        let thawed = CollectionRow { state: State::Active, ..collection }.to_row()?;
+        let commit = Commit {
+            checks: vec![Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(row) }],
+            writes: vec![Write::Put { space: Space::Control, key, value: thawed }],
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Essential,
+        };
+        self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
     }
 
     /// One collection.
@@ -260,13 +387,16 @@ impl Vault {
     }
 }
 
-/// Replaces a control row that must still be as it was read.
-fn swapping(tenant: &Tenant, key: &Bytes, from: Bytes, to: Bytes, kept: Option<(Check, Vec<Write>)>) -> Commit {
-    let mut checks = vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(from) }];
-    let mut writes = vec![Write::Put { space: Space::Control, key: key.clone(), value: to }];
-    if let Some((check, rows)) = kept {
-        checks.push(check);
-        writes.extend(rows);
+/// A collection's new row, and what goes with it in one commit.
+struct Change {
+    to: bytes::Bytes,
+    checks: Vec<Check>,
+    rows: Vec<Write>,
+    entries: Vec<(UnitRef, Entry)>,
+}
+
+impl Change {
+    const fn only(to: bytes::Bytes) -> Self {
+        Self { to, checks: Vec::new(), rows: Vec::new(), entries: Vec::new() }
     }
-    Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal }
 }

@@ -1,11 +1,18 @@
-//! What an order to shred deletes rather than shreds: a person's records where the unit is the collection, and, as the policy
-//! says, those that name it second. After the keys are gone, a bounded batch and one commit at a time, so that nobody else's
-//! order waits for it; until it is done the person stays pending and none of these records is read ([`Vault::leaving`]).
+//! What an order to shred deletes rather than shreds: a person's records that the collection's own unit seals, and, as the policy
+//! said when the keys went, those that name it second. After the keys are gone, a bounded batch and one commit at a time, so that
+//! nobody else's order waits for it; until it is done the person stays pending and none of these records is read
+//! ([`Vault::leaving`]).
+//!
+//! Each record says itself whom it is about and what seals it; the index is only the way to it, and is believed where a record
+//! cannot be read. So a walk over older data, under a policy of today, ends where the order did.
 //!
 //! How far an order has come, and what it counted, stands in the data store, in the commits of the deletions themselves. A row
 //! that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 
@@ -13,7 +20,7 @@ use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{Actor, Plan, entry, named, retrying, unit_of},
-    rows::{DeletedRow, PositionRow, RowCodec, ShredRow, State, SubjectRow, Totals},
+    rows::{DeletedRow, PositionRow, Progress, RowCodec, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
@@ -41,6 +48,8 @@ pub(super) struct Walk<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) actor: Actor,
     pub(super) subjects: &'a [Token],
+    /// The order's version: the rules of collections are those that held then.
+    pub(super) as_of: Version,
     /// What is newer stays.
     pub(super) bound: Option<Version>,
     pub(super) at: PositionRow,
@@ -51,19 +60,31 @@ pub(super) type Touched = BTreeMap<CollectionNo, Totals>;
 
 /// A record that may have to go.
 struct Candidate {
-    collection: Collection,
+    collection: Arc<Collection>,
     tokens: Vec<Token>,
     subject: Token,
     /// Whether it is to name the subject first.
     first: bool,
+    /// What is done with it if it names the subject so.
+    rule: SecondarySubjects,
 }
 
 /// What is to be done about it.
 enum Fate {
+    /// Nothing of it concerns the subject.
     Stays,
+    /// It names the subject second, and the policy says that it stays.
+    Kept,
     Goes(Version),
     /// It does not open: its row as it stands.
     Unreadable(Bytes),
+}
+
+/// What was planned for it.
+enum Planned {
+    Nothing,
+    Kept,
+    Deleted,
 }
 
 impl Vault {
@@ -74,8 +95,8 @@ impl Vault {
         collection: &Collection,
         subjects: &[SubjectId],
     ) -> Result<Option<ShredId>, VaultError> {
-        let first = collection.policy.shred_unit == ShredUnit::Collection;
-        let others = collection.policy.secondary_subjects == SecondarySubjects::Delete;
+        let first = collection.past.own_unit;
+        let others = collection.ever_deletes_secondary();
         if !first && !others {
             return Ok(None);
         }
@@ -83,11 +104,20 @@ impl Vault {
             if (if position == 0 { first } else { others })
                 && let Some(row) = self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await?
                 && let State::Pending(order) = SubjectRow::from_row(&row)?.state
+                && (position == 0 || self.deletes_secondary(collection, ShredId(order)).await?)
             {
                 return Ok(Some(ShredId(order)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its keys
+    /// are gone and the rule stands.
+    async fn deletes_secondary(&self, collection: &Collection, order: ShredId) -> Result<bool, VaultError> {
+        let order = self.shred_row(order).await?.filter(|order| order.progress != Progress::Pending);
+        let as_of = order.map_or(Version(u64::MAX), |order| Version(order.version));
+        Ok(collection.secondary_at(as_of) == SecondarySubjects::Delete)
     }
 
     /// Deletes a batch of what an order's subjects have outside their units; `true` once nothing is left.
@@ -106,7 +136,8 @@ impl Vault {
             Some(row) => PositionRow::from_row(&row)?,
             None => PositionRow::default(),
         };
-        let mut walk = Walk { tenant: &tenant, actor: actor_of(row), subjects: &subjects, bound: None, at };
+        let as_of = Version(row.version);
+        let mut walk = Walk { tenant: &tenant, actor: actor_of(row), subjects: &subjects, as_of, bound: None, at };
         self.delete_batch(&mut walk, Some(id)).await?;
         Ok(walk.is_over())
     }
@@ -132,15 +163,18 @@ impl Vault {
     /// One batch and its commit; with an order's progress in it, if it is an order's.
     pub(super) async fn delete_batch(&self, walk: &mut Walk<'_>, order: Option<ShredId>) -> Result<Touched, VaultError> {
         let mut at = walk.at.clone();
-        let (candidates, kept) = self.candidates(walk, &mut at).await?;
+        let candidates = self.candidates(walk, &mut at).await?;
         let touched = retrying(|| async {
-            let mut touched = kept.clone();
+            let mut touched = Touched::new();
             let mut plan = Plan::default();
             for candidate in &candidates {
-                if self.plan_candidate(&mut plan, walk, candidate).await? {
-                    let total = touched.entry(candidate.collection.no).or_default();
-                    total.deleted = total.deleted.saturating_add(1);
-                }
+                let (deleted, kept) = match self.plan_candidate(&mut plan, walk, candidate).await? {
+                    Planned::Nothing => continue,
+                    Planned::Kept => (0, 1),
+                    Planned::Deleted => (1, 0),
+                };
+                let total = touched.entry(candidate.collection.no).or_default();
+                *total = total.plus(Totals { units: 0, deleted, kept });
             }
             // Where nothing was found there is nothing to remember: looking again finds nothing.
             let is_fruitless = touched.is_empty() && usize::from(at.subject) >= walk.subjects.len();
@@ -158,14 +192,14 @@ impl Vault {
         Ok(touched)
     }
 
-    /// The next candidates of a walk, moving on behind them; and what is kept on the way, counted by collection.
-    async fn candidates(&self, walk: &Walk<'_>, at: &mut PositionRow) -> Result<(Vec<Candidate>, Touched), VaultError> {
+    /// The next candidates of a walk, moving on behind them.
+    async fn candidates(&self, walk: &Walk<'_>, at: &mut PositionRow) -> Result<Vec<Candidate>, VaultError> {
         let tenant = walk.tenant;
         let mut found = Vec::new();
-        let mut kept = Touched::new();
-        let mut known: Option<(CollectionNo, Option<Collection>)> = None;
+        let mut known: Option<(CollectionNo, Option<Arc<Collection>>)> = None;
         let mut looks = LOOKS;
-        while found.len() < BATCH && looks > 0 {
+        let mut deletions: usize = 0;
+        while deletions < BATCH && looks > 0 {
             let Some(subject) = walk.subjects.get(usize::from(at.subject)) else { break };
             let range =
                 if at.second { schema::secondary_records(tenant.no, subject) } else { schema::records_of_subject(tenant.no, subject) };
@@ -184,7 +218,7 @@ impl Vault {
                 };
                 known = Some((no, collection.clone()));
                 at.after = schema::successor(&row.key).to_vec();
-                let here = collection.filter(|collection| at.second || collection.policy.shred_unit == ShredUnit::Collection);
+                let here = collection.filter(|collection| at.second || collection.past.own_unit);
                 let Some(collection) = here else {
                     // One look for each collection: the records sealed under the subject are not walked.
                     let all = if at.second {
@@ -195,39 +229,42 @@ impl Vault {
                     at.after = all.to.to_vec();
                     break;
                 };
-                if at.second && collection.policy.secondary_subjects == SecondarySubjects::Keep {
-                    let total = kept.entry(no).or_default();
-                    total.kept = total.kept.saturating_add(1);
-                    continue;
-                }
                 let first = !at.second;
-                let also_second = schema::secondary_record(tenant.no, subject, no, &tokens);
-                if first && self.inner.store.get(Space::Index, &also_second).await?.is_some() {
-                    continue;
+                let rule = if first { SecondarySubjects::Delete } else { collection.secondary_at(walk.as_of) };
+                found.push(Candidate { collection, tokens, subject: *subject, first, rule });
+                if rule == SecondarySubjects::Delete {
+                    deletions = deletions.saturating_add(1);
                 }
-                found.push(Candidate { collection, tokens, subject: *subject, first });
-                if found.len() >= BATCH {
+                if deletions >= BATCH {
                     break;
                 }
             }
         }
-        Ok((found, kept))
+        Ok(found)
     }
 
     /// A collection whose records may have to be deleted; `None` where it is being shredded and takes them along.
-    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] while its shred unit is being changed: its records stay if it turns out to have any.
+    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
         match self.collection_by_number(tenant.no, no).await {
-            Ok(collection) => Ok(Some(collection).filter(|collection| collection.state == State::Active)),
+            Ok(collection) => match collection.in_use() {
+                Ok(()) => Ok(Some(Arc::new(collection))),
+                Err(VaultError::Shredded { .. }) => Ok(None),
+                Err(error) => Err(error),
+            },
             Err(VaultError::Shredded { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Plans the deletion of one record; `false` if it is gone already, about someone else, or newer than the bound.
-    async fn plan_candidate(&self, plan: &mut Plan, walk: &Walk<'_>, candidate: &Candidate) -> Result<bool, VaultError> {
+    /// Plans the deletion of one record; nothing if it is gone already, about someone else, or newer than the bound.
+    async fn plan_candidate(&self, plan: &mut Plan, walk: &Walk<'_>, candidate: &Candidate) -> Result<Planned, VaultError> {
         let Candidate { collection, tokens, subject, .. } = candidate;
         match self.fate(walk, candidate).await? {
-            Fate::Stays => Ok(false),
+            Fate::Stays => Ok(Planned::Nothing),
+            Fate::Kept => Ok(Planned::Kept),
             Fate::Goes(version) => {
                 let unmoved = Precondition::Versions(vec![version]);
                 match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &unmoved, None).await {
@@ -235,9 +272,9 @@ impl Vault {
                         if deferred.is_some() {
                             self.inner.shredder.deferred.store(true, Ordering::Release);
                         }
-                        Ok(true)
+                        Ok(Planned::Deleted)
                     }
-                    Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(false),
+                    Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(Planned::Nothing),
                     Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),
                     Err(error) => Err(error),
                 }
@@ -253,42 +290,55 @@ impl Vault {
                 plan.delete(Space::Index, schema::secondary_record(walk.tenant.no, subject, collection.no, tokens));
                 let target = tokens.last().map(|token| named(*token)).unwrap_or_default();
                 plan.entry(walk.tenant.audit, entry(walk.actor, walk.tenant, Action::RecordDelete, collection.no, target));
-                Ok(true)
+                Ok(Planned::Deleted)
             }
         }
     }
 
     /// Reads what stands under a candidate's key.
     async fn fate(&self, walk: &Walk<'_>, candidate: &Candidate) -> Result<Fate, VaultError> {
-        let Candidate { collection, tokens, subject, first } = candidate;
+        let Candidate { collection, tokens, subject, first, rule } = candidate;
         let (tenant, row) = (walk.tenant, schema::record(walk.tenant.no, collection.no, tokens));
         let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { return Ok(Fate::Stays) };
-        let unreadable = |stored: Bytes| Ok(Fate::Unreadable(stored));
-        let Ok(header) = RecordHeader::parse(&stored) else { return unreadable(stored) };
+        let unreadable = |stored: Bytes| self.fate_of_unreadable(tenant, candidate, stored);
+        let Ok(header) = RecordHeader::parse(&stored) else { return unreadable(stored).await };
         if header.is_tombstone() || walk.bound.is_some_and(|bound| header.version > bound) {
             return Ok(Fate::Stays);
         }
-        let Ok(sealed) = Sealed::<Record>::from_row(stored.clone()) else { return unreadable(stored) };
+        let Ok(sealed) = Sealed::<Record>::from_row(stored.clone()) else { return unreadable(stored).await };
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, &header);
         let unit = unit_of(&header, tenant.no);
-        let names_no_unit = if collection.policy.shred_unit == ShredUnit::Collection {
-            unit != collection.unit
-        } else {
-            matches!(self.inner.forest.load_unit(unit.tenant, unit.slot).await, Err(KeysError::Unknown))
-        };
-        if names_no_unit {
-            return unreadable(stored);
+        let is_own = unit == collection.unit;
+        if !is_own && matches!(self.inner.forest.load_unit(unit.tenant, unit.slot).await, Err(KeysError::Unknown)) {
+            return unreadable(stored).await;
         }
         let opened = match self.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await {
             Ok(opened) => opened.map_err(OpenError::counted).ok(),
+            // Where nothing but the collection's unit seals, a header that names another is bent.
+            Err(VaultError::Shredded { .. }) if !is_own && collection.policy.shred_unit == ShredUnit::Collection => None,
             Err(VaultError::Shredded { .. }) => return Ok(Fate::Stays),
             Err(error) => return Err(error),
         };
         let whole = opened.filter(|record| !header.is_manifest() || Manifest::parse(record.value.expose()).is_ok());
-        let Some(record) = whole else { return unreadable(stored) };
+        let Some(record) = whole else { return unreadable(stored).await };
         // An index row may be left from a shredded record whose key was written again, about someone else.
         let place = self.subject_tokens(tenant, &record.meta.subjects).await?.iter().position(|token| token == subject);
-        Ok(if place.is_some_and(|place| (place == 0) == *first) { Fate::Goes(header.version) } else { Fate::Stays })
+        Ok(match (place.is_some_and(|place| (place == 0) == *first), rule) {
+            (false, _) => Fate::Stays,
+            (true, SecondarySubjects::Keep) => Fate::Kept,
+            (true, SecondarySubjects::Delete) => Fate::Goes(header.version),
+        })
+    }
+
+    /// The same for a row that cannot say whom it is about: only the index does. What it lists as naming the subject second goes
+    /// by that rule.
+    async fn fate_of_unreadable(&self, tenant: &Tenant, candidate: &Candidate, stored: Bytes) -> Result<Fate, VaultError> {
+        let Candidate { collection, tokens, subject, first, rule } = candidate;
+        let second = schema::secondary_record(tenant.no, subject, collection.no, tokens);
+        if *first && self.inner.store.get(Space::Index, &second).await?.is_some() {
+            return Ok(Fate::Stays);
+        }
+        Ok(if *rule == SecondarySubjects::Keep { Fate::Kept } else { Fate::Unreadable(stored) })
     }
 
     /// How far an order has come, for the commit that brings it there.

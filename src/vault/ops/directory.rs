@@ -8,10 +8,13 @@ use moka::sync::Cache;
 
 use super::{
     Missing, Vault, VaultError,
-    rows::{CollectionRow, CollectionText, RowCodec, State, TenantRow},
+    rows::{CollectionRow, CollectionText, Past, RowCodec, State, TenantRow},
 };
 use crate::{
-    domain::{CollectionName, CollectionNo, CollectionPolicy, Gen, ShredId, Slot, TenantName, TenantNo, Timestamp},
+    domain::{
+        CollectionName, CollectionNo, CollectionPolicy, Gen, ShredId, Slot, TenantName, TenantNo, Timestamp, Version,
+        policy::SecondarySubjects,
+    },
     vault::{
         crypto::{CollectionMeta, Context, OpenReason, Plaintext, Sealed, TenantMeta},
         keys::UnitRef,
@@ -40,6 +43,7 @@ pub(super) struct Collection {
     pub(super) state: State,
     pub(super) unit: UnitRef,
     pub(super) policy: CollectionPolicy,
+    pub(super) past: Past,
     pub(super) created_at: Timestamp,
     pub(super) row: Bytes,
 }
@@ -94,6 +98,18 @@ impl Collection {
     /// [`VaultError::Shredded`] if shredded, [`VaultError::Busy`] while its unit is being changed.
     pub(super) fn in_use(&self) -> Result<(), VaultError> {
         in_use(self.state)
+    }
+
+    /// What its policy said, as of a version, of those whom a record names second.
+    pub(super) fn secondary_at(&self, version: Version) -> SecondarySubjects {
+        let earlier = self.past.secondary_was.iter().find(|(until, _)| version.0 < *until);
+        earlier.map_or(self.policy.secondary_subjects, |(_, rule)| *rule)
+    }
+
+    /// Whether it deletes records for those whom they name second, or ever did.
+    pub(super) fn ever_deletes_secondary(&self) -> bool {
+        let deletes = |rule: &SecondarySubjects| *rule == SecondarySubjects::Delete;
+        deletes(&self.policy.secondary_subjects) || self.past.secondary_was.iter().any(|(_, rule)| deletes(rule))
     }
 }
 
@@ -194,7 +210,7 @@ impl Vault {
         let unit = UnitRef { tenant, slot: slot(parsed.slot)?, generation: Gen(parsed.generation) };
         let text = match parsed.state {
             State::Shredded(_) | State::Pending(_) => {
-                CollectionText { name: pseudonym("collection", &no.to_be_bytes()), policy: CollectionPolicy::default() }
+                CollectionText::new(pseudonym("collection", &no.to_be_bytes()), CollectionPolicy::default())
             }
             State::Active | State::Frozen => {
                 let sealed = Sealed::<CollectionMeta>::from_row(parsed.sealed.clone().into()).map_err(damaged)?;
@@ -204,7 +220,8 @@ impl Vault {
             }
         };
         let name = CollectionName::parse(&text.name).map_err(|_| VaultError::Internal("stored collection name".into()))?;
-        Ok(Collection { no, name, state: parsed.state, unit, policy: text.policy, created_at: Timestamp(parsed.created_at), row })
+        let CollectionText { policy, past, .. } = text;
+        Ok(Collection { no, name, state: parsed.state, unit, policy, past, created_at: Timestamp(parsed.created_at), row })
     }
 
     /// The policy of a collection that is being shredded, while its key still exists; `None` where it does not open.

@@ -140,6 +140,7 @@ struct Inner {
     ranges: reclaim::Ranges,
     /// Of writers of the same record.
     turns: turns::Turns,
+    freezes: collections::Freezes,
     tasks: tokio_util::task::TaskTracker,
 }
 

@@ -290,7 +290,7 @@ impl Vault {
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         let deleted = Target { purpose, ..target(tokens, &existing.header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
-        if let (ShredUnit::Collection, Some(token)) = (collection.policy.shred_unit, tokens.last()) {
+        if let Some(token) = tokens.last().filter(|_| existing.header.slot == collection.unit.slot) {
             // No one's own key seals this name, so no one's shred would end it: it goes with its record.
             let unit = (existing.header.slot, existing.header.generation);
             plan.delete(Space::Index, schema::trail_name(tenant.no, unit, collection.no, token));
@@ -388,7 +388,8 @@ impl Vault {
         for token in before.iter().filter(|token| !after.contains(token)) {
             plan.delete(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens));
         }
-        for token in before.iter().skip(1) {
+        // Of the first one too: a record that was here before, and could not be read, may have named it second.
+        for token in &before {
             plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
         }
         for (position, token) in after.iter().enumerate() {

@@ -116,8 +116,9 @@ impl Vault {
                     // Its own deletions are under way and are counted; its persons are pending until they are done.
                     continue;
                 }
-                let (bound, at) = (Some(Version(entry.version)), PositionRow::default());
-                let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, bound, at };
+                let (as_of, at) = (Version(entry.version), PositionRow::default());
+                let bound = Some(as_of);
+                let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, as_of, bound, at };
                 while !walk.is_over() {
                     let touched = self.delete_batch(&mut walk, None).await?;
                     deleted = touched.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);

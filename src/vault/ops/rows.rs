@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{CollectionNo, Gen, Slot, TenantNo},
+    domain::{CollectionNo, CollectionPolicy, Gen, ShredUnit, Slot, TenantNo, policy::SecondarySubjects},
     vault::{keys::UnitRef, store::StoreError},
 };
 
@@ -87,7 +87,26 @@ impl RowCodec for CollectionRow {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::vault) struct CollectionText {
     pub(in crate::vault) name: String,
-    pub(in crate::vault) policy: crate::domain::CollectionPolicy,
+    pub(in crate::vault) policy: CollectionPolicy,
+    #[serde(default)]
+    pub(in crate::vault) past: Past,
+}
+
+impl CollectionText {
+    /// Of a collection that has no past.
+    pub(in crate::vault) fn new(name: String, policy: CollectionPolicy) -> Self {
+        let past = Past { own_unit: policy.shred_unit == ShredUnit::Collection, secondary_was: Vec::new() };
+        Self { name, policy, past }
+    }
+}
+
+/// What still counts of a collection's earlier policies: older data may be put back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::vault) struct Past {
+    /// Whether the collection's own unit seals its records, or ever did: no person's key protects those.
+    pub(in crate::vault) own_unit: bool,
+    /// Earlier rules for those who are named second, oldest first, each with the first version at which it held no more.
+    pub(in crate::vault) secondary_was: Vec<(u64, SecondarySubjects)>,
 }
 
 /// An access token. The secret itself is nowhere.
@@ -236,6 +255,8 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) categories: Vec<String>,
     /// Epochs that carried it out: (old, new); the first [`EPOCHS_MAX`].
     pub(in crate::vault) epochs: Vec<(u64, u64)>,
+    /// The version of its entry in the shred log: what it deletes goes by the rules that held then. 0 until its keys are gone.
+    pub(in crate::vault) version: u64,
 }
 
 impl RowCodec for ShredRow {

@@ -299,6 +299,7 @@ impl Vault {
             totals: Vec::new(),
             categories: Vec::new(),
             epochs: Vec::new(),
+            version: 0,
         };
         checks.push(tenant.check());
         writes.push(Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? });
@@ -439,7 +440,7 @@ impl Vault {
         Ok(units)
     }
 
-    async fn is_shredded(&self, unit: UnitRef) -> Result<bool, VaultError> {
+    pub(super) async fn is_shredded(&self, unit: UnitRef) -> Result<bool, VaultError> {
         let state = self.inner.store.get(Space::Control, &schema::unit_state(unit.tenant, unit.slot)).await?;
         Ok(match state {
             Some(row) => matches!(UnitStateRow::from_row(&row)?.state, State::Shredded(_)),

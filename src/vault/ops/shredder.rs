@@ -136,6 +136,7 @@ impl Change {
             }
             if let Some(states) = change.states.take() {
                 change.row.progress = Progress::Erased;
+                change.row.version = version;
                 writes.extend(states);
                 let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope.clone(), version };
                 writes.push(Write::Put { space: Space::Control, key: schema::shred_log(record.new_epoch, number), value: log.to_row()? });
@@ -182,7 +183,7 @@ impl Left {
 }
 
 /// Whether an order would meet the same error however well the store does.
-const fn is_its_own(error: &VaultError) -> bool {
+pub(super) const fn is_its_own(error: &VaultError) -> bool {
     !matches!(error, VaultError::Busy | VaultError::DiskFull | VaultError::Unavailable(_))
 }
 
@@ -273,6 +274,7 @@ impl Vault {
                 () = stop.cancelled() => return,
                 _ = again.tick() => {
                     self.heal().await;
+                    self.thaw_left().await;
                     now.append(&mut later);
                     alone = aside.due(self.inner.clock.monotonic());
                 }

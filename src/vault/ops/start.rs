@@ -10,7 +10,6 @@ use super::{
     brake::Brake,
     directory::Directory,
     reclaim::Ranges,
-    rows::{CollectionRow, RowCodec, State},
     shredder::{Left, Queue},
     tokens::MintToken,
     turns::Turns,
@@ -144,6 +143,7 @@ impl Vault {
             shredder,
             reclaim,
             ranges: Ranges::default(),
+            freezes: super::collections::Freezes::default(),
             metrics_unrecorded,
             turns: Turns::new(),
             tasks,
@@ -161,14 +161,7 @@ impl Vault {
             let Some(last) = rows.last() else { return Ok(()) };
             range = range.after(&last.key);
             for row in rows {
-                let collection = CollectionRow::from_row(&row.value)?;
-                if collection.state == State::Frozen {
-                    let thawed = CollectionRow { state: State::Active, ..collection }.to_row()?;
-                    let writes = vec![Write::Put { space: Space::Control, key: row.key, value: thawed }];
-                    let commit =
-                        Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-                    self.commit(Trail::Control, commit, Vec::new()).await?;
-                }
+                self.thaw_row(row.key, row.value).await?;
             }
         }
     }

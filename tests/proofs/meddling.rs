@@ -1,0 +1,95 @@
+//! A store between the vault and the engine: refuses commits and holds up reads as a test says.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lethe::vault::store::{Commit, Committed, Row, Space, Store, StoreError, Write, schema::Table};
+use tokio::sync::Semaphore;
+
+type Refusal = Box<dyn Fn(&Commit) -> Option<StoreError> + Send>;
+
+/// What the test says. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Meddler(Arc<Mutex<Orders>>);
+
+#[derive(Default)]
+struct Orders {
+    refuse: Option<Refusal>,
+    /// Looks for one row that begin here wait for a permit.
+    hold: Option<(Space, Bytes, Arc<Semaphore>)>,
+}
+
+impl Meddler {
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.0.lock().unwrap()
+    }
+
+    /// Refuses commits from now on.
+    pub(crate) fn refuse(&self, refuse: impl Fn(&Commit) -> Option<StoreError> + Send + 'static) {
+        self.lock().refuse = Some(Box::new(refuse));
+    }
+
+    pub(crate) fn refuse_nothing(&self) {
+        self.lock().refuse = None;
+    }
+
+    /// Holds up whoever looks for the first row of a range, until permits are added.
+    pub(crate) fn hold(&self, space: Space, from: Bytes) -> Arc<Semaphore> {
+        let permits = Arc::new(Semaphore::new(0));
+        self.lock().hold = Some((space, from, permits.clone()));
+        permits
+    }
+
+    /// The store with this between.
+    pub(crate) fn over(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Meddled { store, meddler: self.clone() })
+    }
+}
+
+/// Whether a commit sets a row of a table.
+pub(crate) fn sets(commit: &Commit, table: Table, is: impl Fn(&Bytes, &Bytes) -> bool) -> bool {
+    let tag = table as u8;
+    commit
+        .writes
+        .iter()
+        .any(|write| matches!(write, Write::Put { space: Space::Control | Space::Index, key, value } if key[0] == tag && is(key, value)))
+}
+
+struct Meddled {
+    store: Arc<dyn Store>,
+    meddler: Meddler,
+}
+
+#[async_trait]
+impl Store for Meddled {
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(space, key).await
+    }
+
+    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        let held =
+            self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from && limit == 1).map(|hold| hold.2.clone());
+        let rows = self.store.scan(space, from, to, limit).await;
+        if let Some(permits) = held {
+            permits.acquire().await.unwrap().forget();
+        }
+        rows
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let refused = self.meddler.lock().refuse.as_ref().and_then(|refuse| refuse(&commit));
+        match refused {
+            Some(error) => Err(error),
+            None => self.store.commit(commit).await,
+        }
+    }
+
+    async fn sync_mirror(&self) -> Result<(), StoreError> {
+        self.store.sync_mirror().await
+    }
+
+    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.store.compact(space, from, to).await
+    }
+}
