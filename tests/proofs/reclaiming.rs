@@ -1,17 +1,20 @@
 //! The bytes of what was shredded leave the files, a person's and a record's too; and the operator can see how far that is.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use lethe::{
-    domain::{ShredUnit, TenantNo},
+    domain::{ShredId, ShredUnit, SubjectId, TenantNo},
     telemetry::metrics_handle,
     vault::{
-        ops::{ShredOrder, VaultOptions},
-        store::{Space, Store as _, schema},
+        ops::{PutRecord, ShredOrder, VaultOptions},
+        store::{Space, Store as _, StoreError, schema},
     },
 };
 
-use crate::harness::{Open, Place, coll, key};
+use crate::{
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    meddling::sets,
+};
 
 /// Whether a table file of the data store holds these bytes.
 fn lies_in_files(place: &Place, bytes: &[u8]) -> bool {
@@ -85,6 +88,70 @@ async fn the_bytes_of_a_shredded_person_and_of_a_shredded_record_leave_the_files
             assert!(!lies_in_files(&place, end), "by record: {by_record}");
         }
         assert_eq!(open.get(&owner, &acme, ("c", "other")).await.unwrap(), &large[..500]);
+        open.close().await;
+    }
+}
+
+/// An order that cannot be certified keeps no other's bytes in the files, and is made up for once it can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_never_certified_holds_up_no_other() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    for subject in ["7", "8", "9"] {
+        open.put(&owner, &acme, ("c", subject), Some(subject), b"v").await.unwrap();
+    }
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let ill = std::sync::Arc::new(std::sync::OnceLock::<ShredId>::new());
+    let known = ill.clone();
+    place.meddler.refuse(move |commit| {
+        let certifies = sets(commit, schema::Table::Certificate, |key, _| known.get().is_none_or(|id| key[1..] == id.0));
+        certifies.then_some(StoreError::Invalid("an order of which no certificate can be made"))
+    });
+    let view = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(1)), None).await.unwrap();
+    assert!(!view.done);
+    ill.set(view.id).unwrap();
+    open.shred_subject(&owner, &acme, "8").await;
+    assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 1, "the other's bytes stay");
+    assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 0);
+    // Over a restart, and with the next one too.
+    open.close().await;
+    open = place.open().await;
+    open.shred_subject(&owner, &acme, "9").await;
+    assert_eq!(open.vault.reclaim(1).await.unwrap().log_entries, 1);
+    place.meddler.refuse_nothing();
+    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(30))).await.unwrap();
+    assert!(view.done, "not made up for after 30 s");
+    let done = open.vault.reclaim(100).await.unwrap();
+    assert_eq!((done.log_entries, done.records), (1, 1));
+    assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 0);
+    open.close().await;
+}
+
+/// What a certificate counts as kept is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_own_person_is_shredded_is_kept_for_nobody() {
+    for reclaimed in [false, true] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+        let subjects = ["7", "8"].map(|subject| SubjectId::parse(subject).unwrap()).into();
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        open.shred_subject(&owner, &acme, "7").await;
+        if reclaimed {
+            open.vault.reclaim(100).await.unwrap();
+        }
+        let view = open.shred_subject(&owner, &acme, "8").await;
+        assert_eq!(certificate(&open, view.id).await["totals"]["records_kept"], 0, "reclaimed: {reclaimed}");
+        assert!(is_shredded(&open.get(&owner, &acme, ("c", "k")).await));
+        open.vault.reclaim(100).await.unwrap();
+        for table in [schema::Table::SubjectRecord, schema::Table::SecondaryRecord] {
+            let range = schema::table(table);
+            let left = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+            assert!(left.is_empty(), "the index still names a person who is gone: {left:?}");
+        }
         open.close().await;
     }
 }

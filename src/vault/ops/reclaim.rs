@@ -1,7 +1,8 @@
 //! The shred log applied to the data store: what was deleted with an order is deleted again before older data is
 //! served; the bytes of shredded records go in the background, their 22-byte headers stay as the tombstones behind 410.
 //!
-//! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there.
+//! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there. An entry
+//! that cannot be done with yet is held back by name, and holds up no other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -13,15 +14,15 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
-    rows::{MadeRow, PositionRow, Progress, RowCodec, Scope, ShredLogRow, UploadRow},
-    shredder::actor_of,
+    rows::{MadeRow, PositionRow, Progress, RowCodec, Scope, ShredLogRow, UnitRow, UploadRow},
+    shredder::{actor_of, is_its_own},
 };
 use crate::{
     domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, Timestamp, UploadId, Version},
     vault::{
-        crypto::{OpenError, RecordHeader},
+        crypto::{OpenError, RecordHeader, Token},
         store::{
-            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            Check, Commit, Durability, Expect, Row, Space, StoreError, Urgency, Write,
             schema::{self, KeyRange, Table},
         },
     },
@@ -52,6 +53,17 @@ pub struct Reclaimed {
     pub replies: u64,
     /// Ranges of rows whose remains left the files.
     pub compacted: u64,
+}
+
+/// What stands under a key after an order.
+enum Buried {
+    Nothing,
+    /// A header alone.
+    Header(Bytes),
+    /// A record that another unit seals.
+    Another,
+    /// Not even a header.
+    Unreadable(Bytes),
 }
 
 /// Ranges whose deleted rows still lie in files. In memory: what a restart forgets waits for the engine's periodic compaction.
@@ -101,92 +113,130 @@ impl Vault {
     pub(super) async fn reapply_deletions(&self) -> Result<u64, VaultError> {
         let mut from = self.reclaimed_up_to().await?;
         let mut deleted: u64 = 0;
+        for (_, entry) in self.held_back().await? {
+            deleted = deleted.saturating_add(self.reapply(&entry).await?);
+        }
         loop {
             let log = self.log_after(&from, PASS).await?;
             let Some((last, _)) = log.last() else { return Ok(deleted) };
             from = last.clone();
             for (_, entry) in log {
-                let Scope::Subjects(subjects) = &entry.scope else { continue };
-                let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?;
-                if tenant.in_use().is_err() {
-                    continue;
-                }
-                let Some(order) = self.shred_row(ShredId(entry.order)).await? else { continue };
-                if order.progress != Progress::Done {
-                    // Its own deletions are under way and are counted; its persons are pending until they are done.
-                    continue;
-                }
-                let (as_of, at) = (Version(entry.version), PositionRow::default());
-                let bound = Some(as_of);
-                let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, as_of, bound, at };
-                while !walk.is_over() {
-                    let touched = self.delete_batch(&mut walk, None).await?;
-                    deleted = touched.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);
-                }
+                deleted = deleted.saturating_add(self.reapply(&entry).await?);
             }
         }
     }
 
-    /// Works through at most `limit` entries of the shred log.
+    /// The same for one order.
+    async fn reapply(&self, entry: &ShredLogRow) -> Result<u64, VaultError> {
+        let Scope::Subjects(subjects) = &entry.scope else { return Ok(0) };
+        let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?;
+        if tenant.in_use().is_err() {
+            return Ok(0);
+        }
+        let Some(order) = self.shred_row(ShredId(entry.order)).await? else { return Ok(0) };
+        if order.progress != Progress::Done {
+            // Its own deletions are under way and are counted; its persons are pending until they are done.
+            return Ok(0);
+        }
+        let (as_of, at) = (Version(entry.version), PositionRow::default());
+        let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, as_of, bound: Some(as_of), at };
+        let mut deleted: u64 = 0;
+        while !walk.is_over() {
+            let touched = self.delete_batch(&mut walk, None).await?;
+            deleted = touched.values().map(|total| total.deleted).fold(deleted, u64::saturating_add);
+        }
+        Ok(deleted)
+    }
+
+    /// Works through at most `limit` entries of the shred log, and those that were held back.
     ///
     /// # Errors
     /// Those of the store; what was done so far stays done.
     pub async fn reclaim(&self, limit: usize) -> Result<Reclaimed, VaultError> {
         let mut done = Reclaimed::default();
-        let from = self.reclaimed_up_to().await?;
-        for (key, entry) in self.log_after(&from, limit).await? {
-            let tenant = TenantNo(entry.tenant);
-            let order = self.shred_row(ShredId(entry.order)).await?;
-            if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
-                // A copy of this data store must not say that it is done with deletions which are not.
-                break;
+        for (held, entry) in self.held_back().await? {
+            if self.reclaim_or_hold(&entry, &mut done).await? {
+                self.data(vec![Write::Delete { space: Space::Index, key: held }], Vec::new(), Durability::Synced).await?;
             }
-            let slots = self.slots_of(ShredId(entry.order)).await?;
-            match &entry.scope {
-                Scope::Tenant => {
-                    self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, &mut done).await?;
-                    let records = schema::records_of_tenant(tenant);
-                    let mut ranges = vec![(Space::Records, records.clone())];
-                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
-                        ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
-                    }
-                    self.drop_ranges(ranges).await?;
-                    self.inner.ranges.add(Space::Records, records);
-                }
-                Scope::Collection(no) => {
-                    let no = CollectionNo(*no);
-                    self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), &mut done).await?;
-                    let records = schema::records_under(tenant, no, &[]);
-                    self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
-                    for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
-                        self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
-                    }
-                    self.inner.ranges.add(Space::Records, records);
-                }
-                Scope::Subjects(tokens) => {
-                    for token in tokens {
-                        self.bury(tenant, schema::records_of_subject(tenant, token), &slots, &mut done).await?;
-                    }
-                    self.drop_uploads_of_slots(tenant, &slots, &mut done).await?;
-                    self.drop_names_of_slots(tenant, &slots).await?;
-                }
-                Scope::Record { row, .. } => {
-                    self.bury_record(row, &slots, &mut done).await?;
-                    self.drop_uploads_of_slots(tenant, &slots, &mut done).await?;
-                    self.drop_names_of_slots(tenant, &slots).await?;
-                }
-            }
-            done.log_entries = done.log_entries.saturating_add(1);
-            let pointer = Write::Put { space: Space::Index, key: schema::reclaimed(), value: key };
-            self.data(vec![pointer], Vec::new(), Durability::Synced).await?;
         }
-        if done.log_entries < u64::try_from(limit).unwrap_or(u64::MAX) {
+        let from = self.reclaimed_up_to().await?;
+        let log = self.log_after(&from, limit).await?;
+        let is_all = log.len() < limit;
+        for (key, entry) in log {
+            let mut writes = Vec::with_capacity(2);
+            if !self.reclaim_or_hold(&entry, &mut done).await? {
+                writes.push(Write::Put { space: Space::Index, key: schema::held_back(&key), value: Bytes::new() });
+            }
+            writes.push(Write::Put { space: Space::Index, key: schema::reclaimed(), value: key });
+            self.data(writes, Vec::new(), Durability::Synced).await?;
+        }
+        if is_all {
             // Nothing else waits: what was deleted leaves the files.
             self.compact_some(&mut done).await?;
         }
         metrics::counter!("lethe_reclaimed_rows_total", "kind" => "record").increment(done.records);
         metrics::counter!("lethe_reclaimed_rows_total", "kind" => "value").increment(done.uploads);
         Ok(done)
+    }
+
+    /// One entry of the shred log; `false` if it is to be held back, which holds up no other.
+    async fn reclaim_or_hold(&self, entry: &ShredLogRow, done: &mut Reclaimed) -> Result<bool, VaultError> {
+        match self.reclaim_entry(entry, done).await {
+            Ok(true) => {
+                done.log_entries = done.log_entries.saturating_add(1);
+                Ok(true)
+            }
+            Err(error) if is_its_own(&error) => {
+                tracing::error!(%error, "the bytes of an order stay for now");
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn reclaim_entry(&self, entry: &ShredLogRow, done: &mut Reclaimed) -> Result<bool, VaultError> {
+        let tenant = TenantNo(entry.tenant);
+        let order = self.shred_row(ShredId(entry.order)).await?;
+        if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
+            // A copy of this data store must not say that it is done with deletions which are not.
+            return Ok(false);
+        }
+        let slots = self.slots_of(ShredId(entry.order)).await?;
+        match &entry.scope {
+            Scope::Tenant => {
+                self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, done).await?;
+                let records = schema::records_of_tenant(tenant);
+                let mut ranges = vec![(Space::Records, records.clone())];
+                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
+                    ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
+                }
+                self.drop_ranges(ranges).await?;
+                self.inner.ranges.add(Space::Records, records);
+            }
+            Scope::Collection(no) => {
+                let no = CollectionNo(*no);
+                self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
+                let records = schema::records_under(tenant, no, &[]);
+                self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
+                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
+                    self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
+                }
+                self.inner.ranges.add(Space::Records, records);
+            }
+            Scope::Subjects(tokens) => {
+                for token in tokens {
+                    self.bury_of_subject(tenant, token, &slots, done).await?;
+                }
+                self.drop_uploads_of_slots(tenant, &slots, done).await?;
+                self.drop_names_of_slots(tenant, &slots).await?;
+            }
+            Scope::Record { collection, row, .. } => {
+                self.bury_alone(tenant, CollectionNo(*collection), row, &slots, done).await?;
+                self.drop_uploads_of_slots(tenant, &slots, done).await?;
+                self.drop_names_of_slots(tenant, &slots).await?;
+            }
+        }
+        Ok(true)
     }
 
     /// Compacts some of the ranges that were touched; the next pass comes at once if more are left.
@@ -208,7 +258,8 @@ impl Vault {
     pub(super) async fn observe_reclaim(&self) -> Result<(), VaultError> {
         let float = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
         let from = self.reclaimed_up_to().await?;
-        metrics::gauge!("lethe_reclaim_entries_left").set(float(self.log_after(&from, COUNTED).await?.len()));
+        let left = self.log_after(&from, COUNTED).await?.len().saturating_add(self.held_back().await?.len());
+        metrics::gauge!("lethe_reclaim_entries_left").set(float(left));
         metrics::gauge!("lethe_reclaim_ranges_left").set(float(self.inner.ranges.len()));
         metrics::gauge!("lethe_keys_locked").set(f64::from(u8::from(self.inner.forest.is_memory_locked())));
         Ok(())
@@ -283,46 +334,135 @@ impl Vault {
         self.data(writes, checks, Durability::Written).await.map(drop)
     }
 
-    /// Leaves only the header of each record of an index range that one of these slots sealed.
-    async fn bury(&self, tenant: TenantNo, range: KeyRange, slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<(), VaultError> {
-        let mut range = range;
-        loop {
-            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            range = range.after(&last.key);
+    /// The next rows of a range, which moves on behind them; `None` at its end.
+    async fn some_rows_of(&self, space: Space, range: &mut KeyRange, limit: usize) -> Result<Option<Vec<Row>>, VaultError> {
+        let rows = self.inner.store.scan(space, &range.from, &range.to, limit).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        *range = range.after(&last.key);
+        Ok(Some(rows))
+    }
+
+    /// Leaves only the header of each record of a subject that one of these slots sealed, and of its index what leads to a record.
+    async fn bury_of_subject(
+        &self,
+        tenant: TenantNo,
+        subject: &Token,
+        slots: &HashSet<u64>,
+        done: &mut Reclaimed,
+    ) -> Result<(), VaultError> {
+        let mut range = schema::records_of_subject(tenant, subject);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, PASS).await? {
             for row in rows {
                 let (_, no, tokens) =
                     schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
-                if self.bury_record(&schema::record(tenant, no, &tokens), slots, done).await? {
-                    self.data(vec![Write::Delete { space: Space::Index, key: row.key }], Vec::new(), Durability::Written).await?;
-                }
+                let record = schema::record(tenant, no, &tokens);
+                let second = schema::secondary_record(tenant, subject, no, &tokens);
+                let mut writes =
+                    vec![Write::Delete { space: Space::Index, key: row.key }, Write::Delete { space: Space::Index, key: second.clone() }];
+                let expect = match self.bury_record(&record, slots, done).await? {
+                    Buried::Another => continue,
+                    Buried::Nothing => Expect::Absent,
+                    Buried::Header(header) => Expect::Equals(header),
+                    Buried::Unreadable(stored) => {
+                        let is_second = self.inner.store.get(Space::Index, &second).await?.is_some();
+                        if is_second || !self.sealed_for(tenant, subject, no, &tokens, slots).await? {
+                            // It may be somebody else's, who is still there.
+                            continue;
+                        }
+                        metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+                        writes.push(Write::Delete { space: Space::Records, key: record.clone() });
+                        Expect::Equals(stored)
+                    }
+                };
+                let unmoved = Check { space: Space::Records, key: record, expect };
+                self.data(writes, vec![unmoved], Durability::Written).await?;
             }
         }
+        Ok(())
     }
 
-    /// Leaves only a record's header. `false` if another unit seals it now, or it is gone.
-    async fn bury_record(&self, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<bool, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(false) };
-        let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else {
-            // Not even a header that could stay: nobody reads this any more, whoever's it is.
-            metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
-            let key = Bytes::copy_from_slice(row);
-            let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-            return self.data(vec![Write::Delete { space: Space::Records, key }], vec![unmoved], Durability::Written).await;
-        };
+    /// The same for a record that was ordered by itself.
+    async fn bury_alone(
+        &self,
+        tenant: TenantNo,
+        no: CollectionNo,
+        row: &[u8],
+        slots: &HashSet<u64>,
+        done: &mut Reclaimed,
+    ) -> Result<(), VaultError> {
+        let Buried::Unreadable(stored) = self.bury_record(row, slots, done).await? else { return Ok(()) };
+        let token = row.last_chunk::<16>().copied().unwrap_or_default();
+        if self.units_left_of(tenant, no, &token, slots).await?.1 {
+            // Written again since.
+            return Ok(());
+        }
+        metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+        let key = Bytes::copy_from_slice(row);
+        let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
+        self.data(vec![Write::Delete { space: Space::Records, key }], vec![unmoved], Durability::Written).await.map(drop)
+    }
+
+    /// Leaves only a record's header, if one of these slots sealed it.
+    async fn bury_record(&self, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<Buried, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Buried::Nothing) };
+        let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else { return Ok(Buried::Unreadable(stored)) };
         if !slots.contains(&header.slot.number()) {
-            return Ok(false);
+            return Ok(if header.is_tombstone() { Buried::Header(stored) } else { Buried::Another });
         }
         self.inner.ranges.add(Space::Records, KeyRange { from: Bytes::copy_from_slice(row), to: schema::successor(row) });
-        if !header.is_tombstone() {
-            let key = Bytes::copy_from_slice(row);
-            let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-            let buried = Write::Put { space: Space::Records, key, value: Bytes::copy_from_slice(&header.to_tombstone().to_bytes()) };
-            if self.data(vec![buried], vec![unmoved], Durability::Written).await? {
-                done.records = done.records.saturating_add(1);
+        if header.is_tombstone() {
+            return Ok(Buried::Header(stored));
+        }
+        let (key, buried) = (Bytes::copy_from_slice(row), Bytes::copy_from_slice(&header.to_tombstone().to_bytes()));
+        let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
+        let write = Write::Put { space: Space::Records, key, value: buried.clone() };
+        if !self.data(vec![write], vec![unmoved], Durability::Written).await? {
+            return Ok(Buried::Another);
+        }
+        done.records = done.records.saturating_add(1);
+        Ok(Buried::Header(buried))
+    }
+
+    /// Whether what stands under a key, and cannot say so itself, was sealed by a unit of this order: by one that was the record's
+    /// own, while no other unit of the record is left; or by the subject's, under which the key has a name.
+    async fn sealed_for(
+        &self,
+        tenant: TenantNo,
+        subject: &Token,
+        no: CollectionNo,
+        tokens: &[Token],
+        slots: &HashSet<u64>,
+    ) -> Result<bool, VaultError> {
+        let token = tokens.last().copied().unwrap_or_default();
+        let (of_order, others) = self.units_left_of(tenant, no, &token, slots).await?;
+        if of_order || others {
+            return Ok(of_order && !others);
+        }
+        let Some(row) = self.inner.store.get(Space::Control, &schema::unit(tenant, subject, no)).await? else { return Ok(false) };
+        let unit = UnitRow::from_row(&row)?.unit(tenant)?;
+        let name = schema::trail_name(tenant, (unit.slot, unit.generation), no, &token);
+        Ok(slots.contains(&unit.slot.number()) && self.inner.store.get(Space::Index, &name).await?.is_some())
+    }
+
+    /// Whether a record had units of its own that this order destroyed, and whether it has others that nobody did.
+    async fn units_left_of(
+        &self,
+        tenant: TenantNo,
+        no: CollectionNo,
+        record: &Token,
+        slots: &HashSet<u64>,
+    ) -> Result<(bool, bool), VaultError> {
+        let range = schema::units_of_record(tenant, record, no);
+        let (mut of_order, mut others) = (false, false);
+        for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
+            let unit = UnitRow::from_row(&row.value)?.unit(tenant)?;
+            if slots.contains(&unit.slot.number()) {
+                of_order = true;
+            } else if !self.is_shredded(unit).await? {
+                others = true;
             }
         }
-        Ok(true)
+        Ok((of_order, others))
     }
 
     async fn drop_uploads_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<(), VaultError> {
@@ -390,12 +530,25 @@ impl Vault {
         let commit = Commit { checks, writes, tail: None, durability, urgency: Urgency::Essential };
         match self.inner.store.commit(commit).await {
             Ok(_) => Ok(true),
-            Err(crate::vault::store::StoreError::Conflict(_)) => Ok(false),
+            Err(StoreError::Conflict(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The key of the last log entry that this data store is done with.
+    /// Entries of the shred log that this data store has passed by without being done with them, oldest first, by the keys of the
+    /// rows that say so.
+    async fn held_back(&self) -> Result<Vec<(Bytes, ShredLogRow)>, VaultError> {
+        let range = schema::all_held_back();
+        let mut held = Vec::new();
+        for row in self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await? {
+            let entry = self.inner.store.get(Space::Control, &schema::held_back_entry(&row.key)).await?;
+            let entry = entry.ok_or_else(|| VaultError::Internal("an entry of the shred log is missing".into()))?;
+            held.push((row.key, ShredLogRow::from_row(&entry)?));
+        }
+        Ok(held)
+    }
+
+    /// The key of the last log entry that this data store has looked at.
     async fn reclaimed_up_to(&self) -> Result<Bytes, VaultError> {
         let pointer = self.inner.store.get(Space::Index, &schema::reclaimed()).await?;
         Ok(pointer.unwrap_or_else(|| schema::shred_log(Epoch(0), 0)))

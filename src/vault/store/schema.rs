@@ -96,7 +96,8 @@ pub enum Table {
     SecondaryRecord = 136,
     /// tenant be64, slot u48, upload id 16: a large value sealed under that unit.
     UnitUpload = 137,
-    /// One row: the last entry of the shred log whose bytes are reclaimed in this data store.
+    /// One row: the last entry of the shred log that was looked at in this data store. epoch be64, number be32: an entry up to
+    /// there that is not done with.
     Reclaimed = 138,
     /// tenant be64, slot u48, generation be32, collection be32, last token of a record's key 16: what the token stands for, sealed
     /// under that unit. For readers of the audit trail; not read by anything else.
@@ -482,6 +483,24 @@ pub fn all_shred_deleted(order: ShredId) -> KeyRange {
 #[must_use]
 pub fn reclaimed() -> Bytes {
     key(Table::Reclaimed, &[])
+}
+
+/// [`Table::Reclaimed`] for an entry of the shred log, by its key, that is not done with.
+#[must_use]
+pub fn held_back(log: &[u8]) -> Bytes {
+    key(Table::Reclaimed, &[log.get(1..).unwrap_or_default()])
+}
+
+/// All of them.
+#[must_use]
+pub fn all_held_back() -> KeyRange {
+    KeyRange { from: successor(&reclaimed()), to: table(Table::Reclaimed).to }
+}
+
+/// The key of the [`Table::ShredLog`] row that a [`held_back`] key is about.
+#[must_use]
+pub fn held_back_entry(held: &[u8]) -> Bytes {
+    key(Table::ShredLog, &[held.get(1..).unwrap_or_default()])
 }
 
 /// [`Table::Upload`].
