@@ -14,5 +14,6 @@ mod races;
 mod reclaiming;
 mod restore;
 mod sizes;
+mod sweeping;
 mod tamper;
 mod tokens;

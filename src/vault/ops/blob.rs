@@ -1,7 +1,12 @@
 //! Large values: rows of 64 KiB under a random upload id, made visible at once by the manifest that is committed
 //! last. Memory is one row for each transfer; no key is held between two rows.
 
-use std::ops::Range;
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
@@ -40,8 +45,39 @@ pub(super) struct Upload {
 
 /// Rows handed to the store in one commit.
 const ROWS_PER_COMMIT: usize = 4;
-/// Commits between two heartbeats of an upload.
-const COMMITS_PER_HEARTBEAT: u64 = 64;
+/// How often an upload that comes in says so, however slowly it does.
+const HEARTBEAT_EVERY: Duration = Duration::from_mins(1);
+
+/// Uploads that this process takes in: no sweep takes their rows, whatever the clock says.
+#[derive(Default)]
+pub(super) struct LiveUploads(Mutex<HashSet<UploadId>>);
+
+impl LiveUploads {
+    fn lock(&self) -> MutexGuard<'_, HashSet<UploadId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is one of them.
+    pub(super) fn holds(&self, id: UploadId) -> bool {
+        self.lock().contains(&id)
+    }
+}
+
+/// Keeps an upload among them.
+struct Live(Vault, UploadId);
+
+impl Live {
+    fn new(vault: &Vault, id: UploadId) -> Self {
+        vault.inner.uploads.lock().insert(id);
+        Self(vault.clone(), id)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.inner.uploads.lock().remove(&self.1);
+    }
+}
 
 /// A body part by part, held to its limit and to the length that was announced.
 struct Parts {
@@ -79,8 +115,10 @@ struct Sink {
     context: Context<Blob>,
     writer: BlobWriter,
     next_row: u32,
-    commits: u64,
+    /// The last heartbeat, on the monotonic clock.
+    beat_at: Duration,
     waiting: Vec<Write>,
+    live: Live,
 }
 
 impl Sink {
@@ -98,11 +136,22 @@ impl Sink {
     }
 
     async fn store(&mut self) -> Result<(), VaultError> {
-        let mut writes = std::mem::take(&mut self.waiting);
-        if self.commits.is_multiple_of(COMMITS_PER_HEARTBEAT) {
-            writes.push(self.vault.upload_row(self.id, self.tenant, false)?);
+        let writes = std::mem::take(&mut self.waiting);
+        self.commit(writes).await
+    }
+
+    /// Says that the upload goes on, if that was not said for long.
+    async fn beat(&mut self) -> Result<(), VaultError> {
+        let now = self.vault.inner.clock.monotonic();
+        if now.saturating_sub(self.beat_at) < HEARTBEAT_EVERY {
+            return Ok(());
         }
-        self.commits = self.commits.wrapping_add(1);
+        self.beat_at = now;
+        let row = self.vault.upload_row(self.id, self.tenant, false)?;
+        self.commit(vec![row]).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), VaultError> {
         let checks = vec![Check { space: Space::Index, key: schema::upload(self.id), expect: Expect::Present }];
         for attempt in 0..super::ATTEMPTS {
             let commit = Commit {
@@ -151,7 +200,9 @@ impl Vault {
                 let manifest = Manifest { upload: id, start: sink.writer.start() }.to_bytes();
                 let content = Content::Manifest { manifest, value_len, unit: sink.unit, upload: id, digest };
                 let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
+                let live = sink.live;
                 self.to_the_end(async move {
+                    let _live = live;
                     let done = vault.put_manifest(&caller, &tenant, &collection, &fields, &content, idempotency_key.as_deref()).await;
                     if !matches!(done, Ok((_, true))) {
                         vault.drop_upload(id).await;
@@ -222,6 +273,7 @@ impl Vault {
             return Err(VaultError::Internal("upload row".into()));
         };
         plan.put(space, key, value);
+        let live = Live::new(self, id);
         self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
         let context = blob_context(&self.inner.store_id, unit, target.collection.no, &id);
         let suite = self.inner.options.suite;
@@ -237,8 +289,9 @@ impl Vault {
             context,
             writer,
             next_row: 0,
-            commits: 1,
+            beat_at: self.inner.clock.monotonic(),
             waiting: Vec::new(),
+            live,
         })
     }
 
@@ -248,6 +301,7 @@ impl Vault {
         let mut buffer = BytesMut::with_capacity(ROW_LEN.saturating_mul(2));
         let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
         while let Some(part) = body.next().await? {
+            sink.beat().await?;
             digest.update(&part);
             buffer.extend_from_slice(&part);
             while buffer.len() >= ROW_LEN {

@@ -141,6 +141,7 @@ struct Inner {
     /// Of writers of the same record.
     turns: turns::Turns,
     freezes: collections::Freezes,
+    uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,
 }
 

@@ -14,13 +14,13 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
-    rows::{MadeRow, PositionRow, Progress, RowCodec, Scope, ShredLogRow, UnitRow, UploadRow},
+    rows::{MadeRow, PositionRow, Progress, ReplyRow, RowCodec, Scope, ShredLogRow, UnitRow, UploadRow},
     shredder::{actor_of, is_its_own},
 };
 use crate::{
     domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, Timestamp, UploadId, Version},
     vault::{
-        crypto::{OpenError, RecordHeader, Token},
+        crypto::{OpenError, OpenReason, RecordHeader, Token},
         store::{
             Check, Commit, Durability, Expect, Row, Space, StoreError, Urgency, Write,
             schema::{self, KeyRange, Table},
@@ -53,6 +53,13 @@ pub struct Reclaimed {
     pub replies: u64,
     /// Ranges of rows whose remains left the files.
     pub compacted: u64,
+}
+
+/// A row that a sweep removes.
+struct Swept {
+    /// That it is still as it was read.
+    unmoved: Option<Check>,
+    writes: Vec<Write>,
 }
 
 /// What stands under a key after an order.
@@ -265,73 +272,99 @@ impl Vault {
         Ok(())
     }
 
-    /// Removes rows of uploads that nobody finishes or needs any more, and idempotency replies that ran out.
+    /// Removes rows of uploads that nobody finishes or needs any more, and idempotency replies that ran out: all that are due, at
+    /// most `limit` in one commit. A row that cannot be read is counted and passed over.
     ///
     /// # Errors
     /// Those of the store; what was done so far stays done.
     pub async fn sweep(&self, now: Timestamp, limit: usize) -> Result<Reclaimed, VaultError> {
         let mut done = Reclaimed::default();
-        let range = schema::table(Table::Upload);
-        for row in self.inner.store.scan(Space::Index, &range.from, &range.to, limit).await? {
-            let upload = UploadRow::from_row(&row.value)?;
-            let age = now.since(Timestamp(upload.heartbeat_at));
-            let over = if upload.replaced { age >= self.inner.options.download_max } else { age >= UPLOAD_LOST };
-            if let Some(id) = row.key.last_chunk::<16>().filter(|_| over) {
-                let rows = schema::blob_rows(UploadId(*id));
-                let writes = vec![
-                    Write::DeleteRange { space: Space::Blobs, from: rows.from, to: rows.to },
-                    Write::Delete { space: Space::Index, key: row.key.clone() },
-                ];
-                let unmoved = Check { space: Space::Index, key: row.key.clone(), expect: Expect::Equals(row.value.clone()) };
-                self.inner.ranges.add(Space::Blobs, schema::blob_rows(UploadId(*id)));
-                if self.data(writes, vec![unmoved], Durability::Written).await? {
-                    done.uploads = done.uploads.saturating_add(1);
+        // In the order of random ids, so all of them are looked at.
+        let mut uploads = schema::table(Table::Upload);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut uploads, limit).await? {
+            let page = rows.iter().filter_map(|row| self.swept_upload(row, now)).collect();
+            done.uploads = done.uploads.saturating_add(self.sweep_page(page).await?);
+        }
+        let due_at = u64::try_from(now.0).unwrap_or(0);
+        for (space, mut due) in [(Space::Index, schema::idempotency_due_before(due_at)), (Space::Control, schema::made_due_before(due_at))]
+        {
+            while let Some(rows) = self.some_rows_of(space, &mut due, limit).await? {
+                let mut page = Vec::with_capacity(rows.len());
+                for row in rows {
+                    page.extend(self.swept_reply(space, row.key, now).await?);
                 }
+                done.replies = done.replies.saturating_add(self.sweep_page(page).await?);
             }
         }
-        let due = schema::idempotency_due_before(u64::try_from(now.0).unwrap_or(0));
-        for row in self.inner.store.scan(Space::Index, &due.from, &due.to, limit).await? {
-            let mut parts =
-                schema::Parts::of(Table::IdempotencyDue, &row.key).ok_or_else(|| VaultError::Internal("idempotency row".into()))?;
-            let (Some(at), Some(tenant), Some(token)) = (parts.u64(), parts.tenant(), parts.token()) else {
-                return Err(VaultError::Internal("idempotency row".into()));
-            };
-            let key = schema::idempotency(tenant, &token);
-            let mut writes = vec![Write::Delete { space: Space::Index, key: row.key.clone() }];
-            // The key may have been used again since: then a later row stands for it.
-            if let Some(reply) = self.inner.store.get(Space::Index, &key).await?
-                && super::rows::ReplyRow::from_row(&reply)?.expires_at <= i64::try_from(at).unwrap_or(i64::MAX)
-            {
-                writes.push(Write::Delete { space: Space::Index, key });
-            }
-            self.data(writes, Vec::new(), Durability::Written).await?;
-            done.replies = done.replies.saturating_add(1);
-        }
-        self.sweep_made(now, limit, &mut done).await?;
         Ok(done)
     }
 
-    /// The same for what the control store remembers of idempotency keys.
-    async fn sweep_made(&self, now: Timestamp, limit: usize, done: &mut Reclaimed) -> Result<(), VaultError> {
-        let due = schema::made_due_before(u64::try_from(now.0).unwrap_or(0));
-        let mut writes = Vec::new();
-        let mut checks = Vec::new();
-        for row in self.inner.store.scan(Space::Control, &due.from, &due.to, limit).await? {
-            let mut parts = schema::Parts::of(Table::MadeDue, &row.key).ok_or_else(|| VaultError::Internal("idempotency row".into()))?;
-            let (Some(_), Some(tenant), Some(token)) = (parts.u64(), parts.tenant(), parts.token()) else {
-                return Err(VaultError::Internal("idempotency row".into()));
+    /// An upload whose rows can go.
+    fn swept_upload(&self, row: &Row, now: Timestamp) -> Option<Swept> {
+        let (Ok(upload), Some(id)) = (UploadRow::from_row(&row.value), row.key.last_chunk::<16>()) else {
+            passed_over("upload");
+            return None;
+        };
+        let id = UploadId(*id);
+        let age = now.since(Timestamp(upload.heartbeat_at));
+        let over =
+            if upload.replaced { age >= self.inner.options.download_max } else { age >= UPLOAD_LOST && !self.inner.uploads.holds(id) };
+        if !over {
+            return None;
+        }
+        let rows = schema::blob_rows(id);
+        self.inner.ranges.add(Space::Blobs, rows.clone());
+        let unmoved = Check { space: Space::Index, key: row.key.clone(), expect: Expect::Equals(row.value.clone()) };
+        let writes = vec![
+            Write::DeleteRange { space: Space::Blobs, from: rows.from, to: rows.to },
+            Write::Delete { space: Space::Index, key: row.key.clone() },
+        ];
+        Some(Swept { unmoved: Some(unmoved), writes })
+    }
+
+    /// An idempotency key whose time is over, by its row in the order of time: of the data store, or of control.
+    async fn swept_reply(&self, space: Space, due: Bytes, now: Timestamp) -> Result<Option<Swept>, VaultError> {
+        let (table, key): (_, fn(TenantNo, &Token) -> Bytes) =
+            if space == Space::Control { (Table::MadeDue, schema::made) } else { (Table::IdempotencyDue, schema::idempotency) };
+        let parts = schema::Parts::of(table, &due).and_then(|mut parts| Some((parts.u64()?, parts.tenant()?, parts.token()?)));
+        let Some((_, tenant, token)) = parts else {
+            passed_over("idempotency");
+            return Ok(None);
+        };
+        let key = key(tenant, &token);
+        let stored = self.inner.store.get(space, &key).await?;
+        let mut swept = Swept { unmoved: None, writes: vec![Write::Delete { space, key: due }] };
+        if let Some(stored) = stored {
+            let expires_at = if space == Space::Control {
+                MadeRow::from_row(&stored).map(|row| row.expires_at)
+            } else {
+                ReplyRow::from_row(&stored).map(|row| row.expires_at)
             };
-            writes.push(Write::Delete { space: Space::Control, key: row.key });
-            let key = schema::made(tenant, &token);
-            if let Some(made) = self.inner.store.get(Space::Control, &key).await?
-                && MadeRow::from_row(&made)?.expires_at <= now.0
-            {
-                checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(made) });
-                writes.push(Write::Delete { space: Space::Control, key });
-                done.replies = done.replies.saturating_add(1);
+            let Ok(expires_at) = expires_at else {
+                passed_over("idempotency");
+                return Ok(None);
+            };
+            // The key may have been used again since: then a later row stands for it.
+            if expires_at <= now.0 {
+                swept.unmoved = Some(Check { space, key: key.clone(), expect: Expect::Equals(stored) });
+                swept.writes.push(Write::Delete { space, key });
             }
         }
-        self.data(writes, checks, Durability::Written).await.map(drop)
+        Ok(Some(swept))
+    }
+
+    /// Removes rows in one commit; where one of them has changed meanwhile, each by itself. How many went.
+    async fn sweep_page(&self, page: Vec<Swept>) -> Result<u64, VaultError> {
+        let checks = page.iter().filter_map(|swept| swept.unmoved.clone()).collect();
+        let writes = page.iter().flat_map(|swept| swept.writes.iter().cloned()).collect();
+        if self.data(writes, checks, Durability::Written).await? {
+            return Ok(page.len() as u64);
+        }
+        let mut gone: u64 = 0;
+        for Swept { unmoved, writes } in page {
+            gone = gone.saturating_add(u64::from(self.data(writes, unmoved.into_iter().collect(), Durability::Written).await?));
+        }
+        Ok(gone)
     }
 
     /// The next rows of a range, which moves on behind them; `None` at its end.
@@ -572,6 +605,12 @@ impl Vault {
         log.truncate(limit);
         Ok(log)
     }
+}
+
+/// A row that no sweep can read, and no pass stops at.
+fn passed_over(kind: &'static str) {
+    OpenError::from(OpenReason::Framing).counted();
+    tracing::error!(kind, "a row that the sweep cannot read stays");
 }
 
 #[cfg(test)]

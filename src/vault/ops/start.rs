@@ -144,6 +144,7 @@ impl Vault {
             reclaim,
             ranges: Ranges::default(),
             freezes: super::collections::Freezes::default(),
+            uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,
             turns: Turns::new(),
             tasks,
