@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{ShredUnit, SubjectId},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, SubjectId, SystemClock, TestClock, policy::SecondarySubjects},
     vault::ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
 };
 
@@ -15,6 +15,32 @@ use crate::harness::{Place, certificate, coll, is_shredded, key, put_of};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
+}
+
+/// A record whose time is over, and that nobody has removed yet, does not hold up the shred of whom it is about; one that names
+/// two of an order's persons is deleted once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_ran_out_goes_with_its_person() {
+    let mut place = Place::make_with(VaultOptions::default(), true).await;
+    let clock = TestClock::at(SystemClock.now());
+    place.clock = Arc::new(clock.clone());
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    for (collection, shred_unit) in [("people", ShredUnit::Subject), ("all", ShredUnit::Collection)] {
+        let policy = CollectionPolicy { shred_unit, secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+        open.vault.put_collection(&owner, &acme, &coll(collection), policy, None).await.unwrap();
+    }
+    let subjects = |names: &[&str]| names.iter().map(|name| SubjectId::parse(name).unwrap()).collect::<Vec<_>>();
+    let ends = Some(clock.now().plus(Duration::from_mins(1)));
+    for (at, names) in [(("all", "first"), vec!["7"]), (("people", "second"), vec!["8", "7"]), (("people", "both"), vec!["8", "7", "9"])] {
+        let put = PutRecord { subjects: subjects(&names), expires_at: ends, ..put_of(None, b"v") };
+        open.vault.put_record(&owner, &acme, &coll(at.0), key(at.1), put).await.unwrap();
+    }
+    clock.advance(Duration::from_mins(2));
+    let view = open.shred(&owner, &acme, ShredOrder::Subjects(subjects(&["7", "9"]))).await;
+    assert_eq!(certificate(&open, view.id).await["totals"]["records_deleted"], 3);
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
 }
 
 /// A large value that breaks off, or is refused in the end, leaves the record under its unit, and its person's shred finds it.

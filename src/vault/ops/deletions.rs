@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
-    plan::{Actor, Plan, entry, named, retrying, unit_of},
+    plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
     rows::{DeletedRow, PositionRow, Progress, RowCodec, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
@@ -75,7 +75,8 @@ enum Fate {
     Stays,
     /// It names the subject second, and the policy says that it stays.
     Kept,
-    Goes(Version),
+    /// With this header.
+    Goes(RecordHeader),
     /// It does not open: its row as it stands.
     Unreadable(Bytes),
 }
@@ -165,16 +166,25 @@ impl Vault {
         let mut at = walk.at.clone();
         let candidates = self.candidates(walk, &mut at).await?;
         let touched = retrying(|| async {
-            let mut touched = Touched::new();
+            let mut met: HashMap<(CollectionNo, &[Token]), Totals> = HashMap::new();
             let mut plan = Plan::default();
             for candidate in &candidates {
+                // One that names two of the walk's subjects counts once, and what is deleted is not kept.
+                let place = (candidate.collection.no, candidate.tokens.as_slice());
+                if met.get(&place).is_some_and(|known| known.deleted > 0) {
+                    continue;
+                }
                 let (deleted, kept) = match self.plan_candidate(&mut plan, walk, candidate).await? {
                     Planned::Nothing => continue,
                     Planned::Kept => (0, 1),
                     Planned::Deleted => (1, 0),
                 };
-                let total = touched.entry(candidate.collection.no).or_default();
-                *total = total.plus(Totals { units: 0, deleted, kept });
+                met.insert(place, Totals { units: 0, deleted, kept });
+            }
+            let mut touched = Touched::new();
+            for ((collection, _), totals) in met {
+                let total = touched.entry(collection).or_default();
+                *total = total.plus(totals);
             }
             // Where nothing was found there is nothing to remember: looking again finds nothing.
             let is_fruitless = touched.is_empty() && usize::from(at.subject) >= walk.subjects.len();
@@ -265,9 +275,10 @@ impl Vault {
         match self.fate(walk, candidate).await? {
             Fate::Stays => Ok(Planned::Nothing),
             Fate::Kept => Ok(Planned::Kept),
-            Fate::Goes(version) => {
-                let unmoved = Precondition::Versions(vec![version]);
-                match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &unmoved, None).await {
+            Fate::Goes(header) => {
+                // Not by a precondition: it would not hold of a record whose time is over, and that goes, too.
+                plan.check(Space::Records, record_row(walk.tenant, collection.no, tokens), unchanged(&header));
+                match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &Precondition::None, None).await {
                     Ok(deferred) => {
                         if deferred.is_some() {
                             self.inner.shredder.deferred.store(true, Ordering::Release);
@@ -275,7 +286,6 @@ impl Vault {
                         Ok(Planned::Deleted)
                     }
                     Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(Planned::Nothing),
-                    Err(VaultError::PreconditionFailed) => Err(VaultError::Busy),
                     Err(error) => Err(error),
                 }
             }
@@ -326,7 +336,7 @@ impl Vault {
         Ok(match (place.is_some_and(|place| (place == 0) == *first), rule) {
             (false, _) => Fate::Stays,
             (true, SecondarySubjects::Keep) => Fate::Kept,
-            (true, SecondarySubjects::Delete) => Fate::Goes(header.version),
+            (true, SecondarySubjects::Delete) => Fate::Goes(header),
         })
     }
 

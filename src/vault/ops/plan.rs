@@ -144,7 +144,7 @@ pub(super) fn unit_of(header: &RecordHeader, tenant: TenantNo) -> UnitRef {
 }
 
 /// The check that a record is still the one that was read.
-fn unchanged(header: &RecordHeader) -> Expect {
+pub(super) fn unchanged(header: &RecordHeader) -> Expect {
     Expect::Prefix(Bytes::copy_from_slice(&header.to_bytes()))
 }
 
