@@ -1,5 +1,6 @@
 //! Closure: keep every byte ever written, crash everywhere, and compute what today's secrets can still reach.
-//! What was shredded must be outside, what was not must be inside; and each wrong procedure must be caught.
+//! What was shredded must be outside, what was not must be inside; and each wrong procedure must be caught. Besides, no key
+//! lies raw in any byte of any file that there ever was: store, mirror, custody.
 //!
 //! A *schedule* is a list of places: the first process crashes at the first, the one that recovers at the second, and
 //! so on. `LETHE_PROOF=1` runs all of depth two and `LETHE_SCHEDULES` (10,000) of depth three; otherwise a sample is
@@ -10,6 +11,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use self::{
+    raw::Searched,
     reach::{planted, reach},
     world::World,
 };
@@ -26,6 +28,8 @@ use crate::{
     },
 };
 
+mod kept;
+mod raw;
 mod reach;
 mod world;
 
@@ -83,7 +87,7 @@ impl Base {
     fn new(scenario: Scenario) -> Self {
         let mut world = World::new();
         let ground = world.start(None).unwrap();
-        let mut base = block_on(async {
+        let (mut base, present) = block_on(async {
             let forest = Forest::create(ground, scenario.options).await.unwrap();
             let (mut units, mut tenants) = (Vec::new(), BTreeMap::new());
             for (tenant, count) in [A, B].into_iter().zip(scenario.units) {
@@ -99,9 +103,11 @@ impl Base {
             // Something has been shredded before, so that there are old pages.
             let (first, key) = units[0];
             forest.shred(&[ShredTarget::Unit { tenant: A, slot: first.slot }], vec![], vec![]).await.unwrap();
-            Self { scenario, world: World::new(), units, tenants, dead: HashSet::from([key]) }
+            let present = forest.0.present().root_id;
+            (Self { scenario, world: World::new(), units, tenants, dead: HashSet::from([key]) }, present)
         });
         world.stop();
+        raw::search(&world, present).unwrap();
         base.world = world;
         base
     }
@@ -127,6 +133,8 @@ struct Outcome {
     places: usize,
     /// Rows of the start table that were met.
     rows: Vec<StartRow>,
+    /// What was searched for raw keys.
+    searched: Searched,
 }
 
 type MakeProcedure<'a> = &'a (dyn Fn() -> Box<dyn Procedure> + Sync);
@@ -134,7 +142,7 @@ type MakeProcedure<'a> = &'a (dyn Fn() -> Box<dyn Procedure> + Sync);
 /// Runs a schedule to its end; an error says what does not hold.
 fn run(base: &Base, schedule: &[usize], procedure: MakeProcedure<'_>, is_derived: bool) -> Result<Outcome, String> {
     let mut world = base.world.copy();
-    let mut outcome = Outcome { crashes: 0, places: 0, rows: Vec::new() };
+    let mut outcome = Outcome { crashes: 0, places: 0, rows: Vec::new(), searched: Searched::default() };
     loop {
         let crash_at = schedule.get(outcome.crashes).copied();
         let ground = world.start(crash_at)?;
@@ -149,10 +157,12 @@ fn run(base: &Base, schedule: &[usize], procedure: MakeProcedure<'_>, is_derived
             Ok(forest) => {
                 let judged = block_on(judge(&forest, base, &world, is_derived));
                 outcome.places = world.places();
+                let present = forest.0.present().root_id;
                 drop(forest);
                 world.stop();
                 judged?;
                 mirror_is_whole(base, &world)?;
+                outcome.searched = raw::search(&world, present)?;
                 return Ok(outcome);
             }
             Err(_) if world.is_down() => outcome.crashes += 1,

@@ -34,6 +34,7 @@ impl Dice {
 struct Tally {
     depths: [AtomicUsize; 4],
     rows: Mutex<std::collections::HashMap<StartRow, usize>>,
+    searched: Mutex<Searched>,
     faults: Mutex<Vec<String>>,
 }
 
@@ -42,6 +43,7 @@ impl Tally {
     fn run(&self, base: &Base, schedule: &[usize]) -> (usize, usize) {
         match run(base, schedule, &|| Box::new(Designed), false) {
             Ok(outcome) => {
+                *self.searched.lock().unwrap() += outcome.searched;
                 if outcome.crashes == schedule.len() {
                     self.depths[outcome.crashes].fetch_add(1, Ordering::Relaxed);
                     let mut rows = self.rows.lock().unwrap();
@@ -111,6 +113,8 @@ fn closure_holds_whatever_crashes() {
         "closure: schedules of depth 0: {zero}, 1: {one}, 2: {two}, 3: {three}; starts by row: {:?}",
         tally.rows.into_inner().unwrap()
     );
+    let Searched { keys, files, bytes } = tally.searched.into_inner().unwrap();
+    println!("closure: searched {bytes} bytes of {files} files for {keys} keys, each run for its own");
     assert!(faults.is_empty(), "{} of the schedules fail, the first: {}", faults.len(), faults[0]);
     assert!(one >= 100 && two >= 4 * SAMPLE && three >= deep / 4 * 4, "too few schedules were run");
 }

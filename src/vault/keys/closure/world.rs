@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::kept::Kept;
 use crate::{
     domain::{Clock, Epoch, RootId, TestClock, Timestamp, TreeId},
     vault::{
@@ -24,7 +25,10 @@ use crate::{
     },
 };
 
-const COMPONENTS: [&str; 2] = ["custody-a", "custody-b"];
+pub(super) const COMPONENTS: [&str; 2] = ["custody-a", "custody-b"];
+
+/// The place of a row that is no page.
+pub(super) const NO_PAGE: PageId = PageId { tree: TreeId([0xff; 16]), level: 0, index: 0 };
 
 /// A component, as it was when custody was asked to keep it.
 #[derive(Debug, Clone)]
@@ -71,10 +75,24 @@ impl Faults {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Shared {
     faults: Arc<Mutex<Faults>>,
     record: Arc<Mutex<Record>>,
+    kept: Arc<Kept>,
+    /// A planted fault: what the next commit writes as it is, and takes away again.
+    plant: Arc<Mutex<Option<[u8; 32]>>>,
+}
+
+impl Shared {
+    fn new(record: Record, plant: Option<[u8; 32]>) -> Self {
+        Self {
+            faults: Arc::default(),
+            record: Arc::new(Mutex::new(record)),
+            kept: Arc::new(Kept::new()),
+            plant: Arc::new(Mutex::new(plant)),
+        }
+    }
 }
 
 /// The disk of one run.
@@ -87,7 +105,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let world = Self { dir: temp_dir(), shared: Shared::default(), clock: TestClock::at(Timestamp(1_000_000)), open: None };
+        let shared = Shared::new(Record::default(), None);
+        let world = Self { dir: temp_dir(), shared, clock: TestClock::at(Timestamp(1_000_000)), open: None };
         Embedded::create(&engine(world.dir.path()), STORE).unwrap();
         for name in COMPONENTS {
             FileCustody::create(&world.dir.path().join(name), STORE).unwrap();
@@ -100,7 +119,7 @@ impl World {
         assert!(self.open.is_none(), "only what is closed can be copied");
         let dir = temp_dir();
         copy_dir(self.dir.path(), dir.path());
-        let shared = Shared { record: Arc::new(Mutex::new(self.record())), ..Shared::default() };
+        let shared = Shared::new(self.record(), *self.shared.plant.lock().unwrap());
         Self { dir, shared, clock: self.clock.clone(), open: None }
     }
 
@@ -128,10 +147,14 @@ impl World {
     pub(super) fn start(&mut self, crash_at: Option<usize>) -> Result<Ground, String> {
         *self.shared.faults.lock().unwrap() = Faults { crash_at, ..Faults::default() };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        self.keep();
+        // A torn end is cut off, and written over.
+        let mirror = self.path("mirror").join("mirror.log");
+        self.shared.kept.copy("mirror.log", &fs::read(&mirror).unwrap_or_default());
         let store = Embedded::open(engine(self.dir.path()), Arc::clone(&clock)).map_err(|error| error.to_string())?;
         self.open = Some(Arc::clone(&store));
-        let mirror = self.path("mirror").join("mirror.log");
-        let store = Arc::new(Watched { inner: store, mirror, shared: self.shared.clone() });
+        self.keep();
+        let store = Arc::new(Watched { inner: store, dir: self.dir.path().to_path_buf(), mirror, shared: self.shared.clone() });
         let mut custody: Vec<Box<dyn Custody>> = Vec::new();
         for (index, name) in COMPONENTS.iter().enumerate() {
             let path = self.path(name);
@@ -139,6 +162,20 @@ impl World {
             custody.push(Box::new(WatchedCustody { inner, path, index, shared: self.shared.clone() }));
         }
         Ok(Ground { store_id: STORE, store, custody, clock })
+    }
+
+    fn keep(&self) {
+        look(&self.shared.kept, self.dir.path());
+    }
+
+    /// Shows every file that there ever was, by name.
+    pub(super) fn each_file(&self, show: impl FnMut(&str, &[u8])) {
+        self.shared.kept.each(show);
+    }
+
+    /// Plants what the first commit of every copy will write as it is.
+    pub(super) fn plant(&self, key: [u8; 32]) {
+        *self.shared.plant.lock().unwrap() = Some(key);
     }
 
     /// Whether the crash that was asked for has happened.
@@ -153,19 +190,32 @@ impl World {
 
     /// Ends the process: closes the store, then leaves the mirror as the crash would have.
     pub(super) fn stop(&mut self) {
+        self.keep();
         if let Some(store) = self.open.take() {
             store.close();
         }
+        self.keep();
         if let Some((left, old)) = self.shared.faults.lock().unwrap().mirror.take() {
             let path = self.path("mirror").join("mirror.log");
             let new = fs::read(&path).unwrap();
+            self.shared.kept.copy("mirror.log", &new);
             fs::write(&path, mix(left, &old, new)).unwrap();
+        }
+        for name in COMPONENTS {
+            self.shared.kept.copy(name, &fs::read(self.path(name)).unwrap_or_default());
         }
     }
 
     /// The bytes of each custody component now.
     pub(super) fn custody_bytes(&self) -> Vec<Vec<u8>> {
         COMPONENTS.iter().map(|name| fs::read(self.path(name)).unwrap()).collect()
+    }
+}
+
+/// Keeps what is new in the store and the mirror.
+fn look(kept: &Kept, dir: &Path) {
+    for part in ["store", "mirror"] {
+        kept.look(&dir.join(part));
     }
 }
 
@@ -197,6 +247,7 @@ fn copy_dir(from: &Path, to: &Path) {
 
 struct Watched {
     inner: Arc<Embedded>,
+    dir: PathBuf,
     mirror: PathBuf,
     shared: Shared,
 }
@@ -208,6 +259,15 @@ fn crashed() -> StoreError {
 impl Watched {
     fn up(&self) -> Result<(), StoreError> {
         if self.shared.faults.lock().unwrap().is_down { Err(crashed()) } else { Ok(()) }
+    }
+
+    /// The planted fault: bytes as they are, in a row that does not stay.
+    fn plant(&self, commit: &mut Commit) {
+        if let Some(raw) = self.shared.plant.lock().unwrap().take() {
+            let key = schema::setting("planted");
+            commit.writes.push(Write::Put { space: Space::Control, key: key.clone(), value: Bytes::copy_from_slice(&raw) });
+            commit.writes.push(Write::Delete { space: Space::Control, key });
+        }
     }
 
     /// Writes down every row of a commit that is about to be made.
@@ -225,7 +285,7 @@ impl Watched {
 fn page_of(key: &[u8]) -> PageId {
     let page = schema::Parts::of(schema::Table::Page, key)
         .and_then(|mut parts| Some(PageId { tree: TreeId(parts.bytes()?), level: parts.u8()?, index: parts.u64()? }));
-    page.unwrap_or(PageId { tree: TreeId([0xff; 16]), level: 0, index: 0 })
+    page.unwrap_or(NO_PAGE)
 }
 
 #[async_trait]
@@ -240,7 +300,7 @@ impl Store for Watched {
         self.inner.scan(space, from, to, limit).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
         self.up()?;
         // Before; in control but not in the mirror; in control and half in the mirror; in both, unanswered.
         let variant = self.shared.faults.lock().unwrap().meet(4);
@@ -248,8 +308,10 @@ impl Store for Watched {
             return Err(crashed());
         }
         let old_mirror = if matches!(variant, Some(1 | 2)) { fs::read(&self.mirror).unwrap() } else { Vec::new() };
+        self.plant(&mut commit);
         self.watch(&commit);
         let done = self.inner.commit(commit).await;
+        look(&self.shared.kept, &self.dir);
         match variant {
             None => done,
             Some(1) => {
@@ -271,11 +333,15 @@ impl Store for Watched {
             return Err(crashed());
         }
         let done = self.inner.sync_mirror().await;
+        look(&self.shared.kept, &self.dir);
         if variant.is_some() { Err(crashed()) } else { done }
     }
 
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        self.inner.compact(space, from, to).await
+        look(&self.shared.kept, &self.dir);
+        let done = self.inner.compact(space, from, to).await;
+        look(&self.shared.kept, &self.dir);
+        done
     }
 }
 
@@ -300,6 +366,7 @@ impl WatchedCustody {
         if old == new {
             return done;
         }
+        self.shared.kept.copy(COMPONENTS[self.index], &new);
         let Some(variant) = self.shared.faults.lock().unwrap().meet(4) else { return done };
         let half = |at: usize| (at / 2_048).is_multiple_of(2);
         let pick = |at: usize| match variant {
@@ -309,6 +376,7 @@ impl WatchedCustody {
             _ => true,
         };
         let left: Vec<u8> = old.iter().zip(&new).enumerate().map(|(at, (old, new))| if pick(at) { *new } else { *old }).collect();
+        self.shared.kept.copy(COMPONENTS[self.index], &left);
         fs::write(&self.path, left).unwrap();
         Err(CustodyError::Io("crashed".to_owned()))
     }
