@@ -75,7 +75,7 @@ pub struct Certificate {
     pub collection_commitment: Option<[u8; 32]>,
     /// What the order names: subjects or record keys.
     pub targets: CommittedList,
-    /// The keys that were destroyed: slot and generation.
+    /// The keys that were destroyed, by epoch, then by slot.
     pub key_ids: CommittedList,
     /// How much.
     pub totals: Totals,
@@ -106,7 +106,7 @@ pub struct Certificate {
     pub exceptions_retained: Vec<Exception>,
     /// Processors that were told.
     pub subprocessors_notified: Vec<String>,
-    /// Where unreadable ciphertext still lies, and when it goes.
+    /// Where unreadable ciphertext may still lie.
     pub residual_ciphertext: Vec<Residual>,
     /// What is claimed, and no more.
     pub statement: String,
@@ -287,7 +287,8 @@ pub struct Exception {
 pub struct Residual {
     /// Where, without names: for example `data store`.
     pub location: String,
-    /// When it is removed at the latest, or `null` where no schedule reaches it (backups in other hands).
+    /// By when it is promised to be removed; `null` where no date is: the server removes in the background what lies in its own
+    /// data store, and nothing in copies that others hold.
     #[serde(with = "fields::optional_time")]
     pub removal_by: Option<Timestamp>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merkle::{self, Hash};
 use crate::{
-    domain::{Gen, Slot},
+    domain::{Gen, Slot, TenantNo},
     vault::crypto::{
         hash::{self, Purpose},
         random,
@@ -26,14 +26,32 @@ pub enum Label {
     Collection,
     /// A subject's id or a record's key.
     Target,
-    /// A shred unit's key: slot and generation.
+    /// A destroyed key: [`KeyId`].
     KeyId,
 }
 
-/// How a shred unit's key is named in a commitment: `<slot>.<generation>` in decimal.
-#[must_use]
-pub fn key_id(slot: Slot, generation: Gen) -> String {
-    format!("{slot}.{generation}")
+/// A destroyed key, as a commitment names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyId {
+    /// A tenant's secret.
+    Tenant(TenantNo, Gen),
+    /// A unit's key: its slot, and the generation that the headers of its records carry. `None` where it went with its
+    /// tenant's and nobody looked.
+    Unit(TenantNo, Slot, Option<Gen>),
+}
+
+impl KeyId {
+    /// `tenant be64 | generation be32`; of a unit `tenant be64 | slot u48 | generation be32`, `ffffffff` where it is not known.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Tenant(tenant, generation) => [&tenant.to_be_bytes()[..], &generation.to_be_bytes()].concat(),
+            Self::Unit(tenant, slot, generation) => {
+                let generation = generation.unwrap_or(Gen(u32::MAX));
+                [&tenant.to_be_bytes()[..], &slot.to_be_bytes(), &generation.to_be_bytes()].concat()
+            }
+        }
+    }
 }
 
 impl Label {
@@ -176,6 +194,18 @@ mod tests {
         }
         assert_eq!(super::commitment(&ours.salt_of(Label::Target, 3), Label::Target, b"ann"), commitment);
         assert_eq!(hex::encode(commitment), "24977545fb3260f55a8be54d3c93e40da21a2cbaf742e59e7bb2653528652d67");
+    }
+
+    #[test]
+    fn a_key_is_named_as_the_format_says() {
+        let slot = Slot::new(77).unwrap();
+        let unit = |generation| hex::encode(KeyId::Unit(TenantNo(5), slot, generation).to_bytes());
+        assert_eq!(unit(Some(Gen(2))), "000000000000000500000000004d00000002");
+        assert_eq!(unit(None), "000000000000000500000000004dffffffff");
+        assert_eq!(hex::encode(KeyId::Tenant(TenantNo(5), Gen(0)).to_bytes()), "000000000000000500000000");
+        // The example of docs/format.md.
+        let commitment = Commitments::from_salt([1; 32]).commit(Label::KeyId, 0, &KeyId::Unit(TenantNo(5), slot, Some(Gen(2))).to_bytes());
+        assert_eq!(hex::encode(commitment), "f74db3f4052548a9ff277c29f1d6e805da1620ddf6673174cd90ae08aea4b487");
     }
 
     #[test]

@@ -14,17 +14,17 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, Epoch, PrincipalId, ShredId, TenantNo, Timestamp},
+    domain::{CollectionNo, Epoch, Gen, PrincipalId, ShredId, TenantNo, Timestamp},
     vault::{
         audit::{
             Action, Audit, Trail,
             certificate::{
                 self, Approval, ApprovalPolicy, Backup, Certificate, CustodyReceipt, EpochChange, Residual, Totals, Verification,
             },
-            commitments::{Commitments, Label},
+            commitments::{Commitments, KeyId, Label},
         },
         crypto::random,
-        keys::{EpochReport, ShredTarget},
+        keys::{EpochReport, ShredDone, ShredTarget},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
@@ -89,7 +89,10 @@ impl Vault {
             tenant_commitment: committed.tenant,
             collection_commitment: committed.collection,
             targets: committed.targets,
-            key_ids: Commitments::from_salt(self.salt_for_keys(id, row).await?).commit_all(Label::KeyId, key_ids(row, &slots, &reports)),
+            key_ids: match committed.key_ids {
+                Some(committed) => committed,
+                None => Commitments::from_salt(self.salt_for_keys(id, row).await?).commit_all(Label::KeyId, key_ids(row, &slots, &reports)),
+            },
             totals: Totals {
                 units: sum.units,
                 collections: touched.keys().filter(|no| **no != CollectionNo::TENANT).count() as u64,
@@ -120,7 +123,8 @@ impl Vault {
             exceptions_retained: Vec::new(),
             subprocessors_notified: Vec::new(),
             residual_ciphertext: vec![
-                Residual { location: "data store".into(), removal_by: None },
+                // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
+                Residual { location: "data store, removed in the background".into(), removal_by: None },
                 Residual { location: "copies of the data store in other hands".into(), removal_by: None },
             ],
             beyond: None,
@@ -192,27 +196,28 @@ impl Vault {
         Ok(all)
     }
 
-    /// The salt of the commitments to key ids: the order's, or a fresh one where that went with its tenant.
+    /// The salt of the commitments to key ids: the order's, or where that went with its tenant in the meantime a fresh one that
+    /// nobody has.
     async fn salt_for_keys(&self, id: ShredId, row: &ShredRow) -> Result<[u8; 32], VaultError> {
         let salt = self.salt_of(id, row).await?.and_then(|salt| hex::decode(salt).ok()).and_then(|salt| salt.try_into().ok());
         Ok(salt.unwrap_or_else(random::bytes))
     }
 }
 
-/// Slot and generation of each key that was destroyed, as the commitments take them.
+/// Each key that was destroyed, as the commitments take it: by epoch, then by slot.
 fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[EpochReport]) -> Vec<Vec<u8>> {
-    let own = |done: &&crate::vault::keys::ShredDone| match done.target {
-        ShredTarget::Tenant(tenant) => tenant.0 == row.tenant && row.scope == Scope::Tenant,
-        ShredTarget::Unit { tenant, slot } => tenant.0 == row.tenant && slots.contains(&slot.number()),
-    };
-    let id = |done: &crate::vault::keys::ShredDone| {
-        let generation = done.generation.map_or([0; 4], crate::domain::Gen::to_be_bytes);
+    let id = |done: &ShredDone| {
+        // The row tells the generation of what took its place.
+        let destroyed = done.generation.map(|generation| Gen(generation.0.saturating_sub(1)));
         match done.target {
-            ShredTarget::Tenant(tenant) => [&tenant.to_be_bytes()[..], &generation].concat(),
-            ShredTarget::Unit { tenant, slot } => [&tenant.to_be_bytes()[..], &slot.to_be_bytes(), &generation].concat(),
+            ShredTarget::Unit { tenant, slot } if tenant.0 == row.tenant && slots.contains(&slot.number()) => {
+                Some(KeyId::Unit(tenant, slot, destroyed).to_bytes())
+            }
+            // A tenant's own is committed to with its order, for the salt goes with it.
+            ShredTarget::Unit { .. } | ShredTarget::Tenant(_) => None,
         }
     };
-    reports.iter().flat_map(|report| report.record.done.iter().filter(own).map(id)).collect()
+    reports.iter().flat_map(|report| report.record.done.iter().filter_map(id)).collect()
 }
 
 fn custody_receipts(report: &EpochReport) -> Vec<CustodyReceipt> {

@@ -24,7 +24,7 @@ use crate::{
     vault::{
         audit::{
             Action, Target, Trail,
-            commitments::{Commitments, CommittedList, Label},
+            commitments::{Commitments, CommittedList, KeyId, Label},
         },
         crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
         keys::{ShredTarget, UnitRef},
@@ -101,12 +101,18 @@ pub(super) struct Committed {
     pub(super) tenant: [u8; 32],
     pub(super) collection: Option<[u8; 32]>,
     pub(super) targets: CommittedList,
+    /// Of a tenant's order: its secret is known before it is destroyed, and the salt goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key_ids: Option<CommittedList>,
 }
 
 impl Committed {
-    fn of(commitments: &Commitments, tenant: &str, named: &Named) -> Self {
+    fn of(commitments: &Commitments, tenant: &Tenant, scope: &Scope, named: &Named) -> Self {
+        // The secret of a tenant that is in use was never replaced.
+        let secret = KeyId::Tenant(tenant.no, Gen(0)).to_bytes();
         Self {
-            tenant: commitments.commit(Label::Tenant, 0, tenant.as_bytes()),
+            key_ids: (*scope == Scope::Tenant).then(|| commitments.commit_all(Label::KeyId, [secret])),
+            tenant: commitments.commit(Label::Tenant, 0, tenant.name.as_str().as_bytes()),
             collection: named.collection.as_ref().map(|name| commitments.commit(Label::Collection, 0, name.as_bytes())),
             targets: commitments.commit_all(Label::Target, &named.targets),
         }
@@ -279,7 +285,7 @@ impl Vault {
         let id = ShredId(random::bytes());
         let seed = random::bytes();
         let sample = self.sample(tenant, &scope, &seed).await?;
-        let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &named).await?;
+        let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &scope, &named).await?;
         let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &scope, id).await?;
         let row = ShredRow {
             tenant: tenant.no.0,
@@ -499,9 +505,15 @@ impl Vault {
     }
 
     /// The commitments to what an order names, their salt, and the salt sealed for later answers.
-    async fn commit_names(&self, tenant: &Tenant, id: ShredId, named: &Named) -> Result<(Vec<u8>, [u8; 32], Vec<u8>), VaultError> {
+    async fn commit_names(
+        &self,
+        tenant: &Tenant,
+        id: ShredId,
+        scope: &Scope,
+        named: &Named,
+    ) -> Result<(Vec<u8>, [u8; 32], Vec<u8>), VaultError> {
         let commitments = Commitments::make();
-        let committed = Committed::of(&commitments, tenant.name.as_str(), named);
+        let committed = Committed::of(&commitments, tenant, scope, named);
         let committed = serde_json::to_vec(&committed).map_err(|_| VaultError::Internal("commitments".into()))?;
         let salt = *commitments.danger_salt();
         let context = Context::<ShredAnswer>::of(&self.inner.store_id, tenant.no, &[&id.0]);

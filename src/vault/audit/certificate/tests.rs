@@ -1,13 +1,19 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
 
 use super::*;
+use crate::domain::{Gen, Slot, TenantNo};
 use crate::vault::audit::{
-    commitments::{Commitments, Label},
+    commitments::{Commitments, KeyId, Label},
     tlog::Log,
 };
 
 fn signer() -> Signer {
     Signer::from_seed("lethe/00000000000000000000000000000001", &[9; 32]).unwrap()
+}
+
+/// The keys that it says were destroyed.
+fn key_ids() -> [KeyId; 2] {
+    [(17, 2), (18, 1)].map(|(slot, generation)| KeyId::Unit(TenantNo(5), Slot::new(slot).unwrap(), Some(Gen(generation))))
 }
 
 /// A certificate with something in every field.
@@ -36,7 +42,7 @@ pub(in crate::vault::audit) fn example() -> Certificate {
         tenant_commitment: commitments.commit(Label::Tenant, 0, b"acme"),
         collection_commitment: None,
         targets: commitments.commit_all(Label::Target, ["ann@example.com"]),
-        key_ids: commitments.commit_all(Label::KeyId, ["17.2", "18.1"]),
+        key_ids: commitments.commit_all(Label::KeyId, key_ids().map(KeyId::to_bytes)),
         totals: Totals { units: 2, collections: 2, records_deleted: 1, records_kept: 3 },
         categories_before: vec!["ccpa.pi.A".into()],
         confidentiality_after: "none".into(),
@@ -134,7 +140,9 @@ fn a_certificate_survives_its_note_and_holds_no_name() {
         assert!(!note.contains(name), "{name}");
     }
     let opened = Certificate::open(&note, &signer().verifier()).unwrap();
-    assert!(opened.targets.opens(&Commitments::from_salt([5; 32]), Label::Target, ["ann@example.com"]));
+    let commitments = Commitments::from_salt([5; 32]);
+    assert!(opened.targets.opens(&commitments, Label::Target, ["ann@example.com"]));
+    assert!(opened.key_ids.opens(&commitments, Label::KeyId, key_ids().map(KeyId::to_bytes)));
 }
 
 #[test]
@@ -225,4 +233,66 @@ fn another_implementation_of_ed25519_accepts_the_signature() {
     let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, &key[1..]);
     assert!(key.verify(text.as_bytes(), &signature[4..]).is_ok());
     assert!(key.verify(note.as_bytes(), &signature[4..]).is_err());
+}
+
+/// The fields of a struct of these files, each with its type.
+fn declared(name: &str) -> Vec<(&'static str, &'static str)> {
+    let files = [include_str!("../certificate.rs"), include_str!("../commitments.rs")];
+    let body = files.iter().find_map(|file| file.split_once(&format!("pub struct {name} {{\n"))).unwrap_or_else(|| panic!("no {name}")).1;
+    let lines = body.split("\n}").next().unwrap().lines().filter(|line| !line.trim_start().starts_with(['/', '#']));
+    lines.filter_map(|line| line.trim_start().trim_start_matches("pub ").trim_end_matches(',').split_once(": ")).collect()
+}
+
+/// A type as the document names it, and the struct of which it holds one or many.
+fn told(of: &'static str) -> (String, Option<&'static str>) {
+    let within = |outer: &str| of.strip_prefix(outer)?.strip_suffix('>');
+    if let Some(inner) = within("Vec<") {
+        let (name, nested) = told(inner);
+        return (format!("list of {name}"), nested);
+    }
+    if let Some(inner) = within("Option<") {
+        let (name, nested) = told(inner);
+        return (format!("{name} or null"), nested);
+    }
+    let simple = match of {
+        "ShredId" | "StoreId" | "PrincipalId" => "hex 16",
+        "[u8; 32]" | "Hash" => "hex 32",
+        "Timestamp" => "time",
+        "String" => "text",
+        "u32" | "u64" | "Epoch" => "number",
+        "bool" => "boolean",
+        "Scope" | "ApprovalPolicy" => "choice",
+        _ => return ("object".into(), Some(of)),
+    };
+    (simple.into(), None)
+}
+
+fn lines_of(name: &str, prefix: &str, lines: &mut Vec<String>) {
+    for (field, of) in declared(name) {
+        let (shown, nested) = told(of);
+        lines.push(format!("| `{prefix}{field}` | {shown} |"));
+        if let Some(nested) = nested {
+            lines_of(nested, &format!("{prefix}{field}{}.", if of.starts_with("Vec<") { "[]" } else { "" }), lines);
+        }
+    }
+}
+
+#[test]
+fn the_format_document_lists_every_field_of_a_certificate_in_its_order() {
+    let mut expected = Vec::new();
+    lines_of("Certificate", "", &mut expected);
+    assert!(expected.len() > 70);
+    let format = include_str!("../../../../docs/format.md");
+    let (_, table) = format.split_once("| field | type | meaning |\n|---|---|---|\n| `id` ").unwrap();
+    let table = format!("| `id` {}", table.split("\n\n").next().unwrap());
+    for (line, expected) in table.lines().zip(&expected) {
+        let meaning = line.strip_prefix(expected.as_str()).unwrap_or_else(|| panic!("docs/format.md: {line}, and the field is {expected}"));
+        assert!(meaning.len() > 6, "docs/format.md: {expected} says nothing");
+    }
+    assert_eq!(table.lines().count(), expected.len());
+    // And as it is written: the first fields of each level stand in this order.
+    let written = serde_json::to_string_pretty(&long().fitted()).unwrap();
+    let top: Vec<&str> = written.lines().filter_map(|line| line.strip_prefix("  \"")?.split('"').next()).collect();
+    let listed: Vec<&str> = expected.iter().filter_map(|line| line.split('`').nth(1)).filter(|name| !name.contains('.')).collect();
+    assert_eq!(top, listed);
 }
