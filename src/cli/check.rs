@@ -56,7 +56,8 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         ),
         &json!({
             "tenants": report.tenants, "tokens": report.tokens, "collections": report.collections, "pages": report.pages, "records": report.records,
-            "shredded": report.shredded, "index_rows": report.index_rows, "uploads": report.uploads,
+            "shredded": report.shredded, "index_rows": report.index_rows, "names": report.names,
+            "orders": report.orders, "certificates": report.certificates, "uploads": report.uploads,
             "audit_entries": report.entries, "stated_gaps": report.stated_gaps, "log_entries": log.head.size, "findings": report.findings,
         }),
     )?;

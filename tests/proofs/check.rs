@@ -2,11 +2,17 @@
 
 use bytes::Bytes;
 use lethe::{
-    domain::{ShredUnit, TenantNo},
-    vault::store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+    domain::{ShredUnit, SubjectId, TenantNo},
+    vault::{
+        ops::PutRecord,
+        store::{
+            Commit, Durability, Space, Store as _, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
 };
 
-use crate::harness::{Open, Place};
+use crate::harness::{Open, Place, coll, key, put_of};
 
 async fn rows(open: &Open, space: Space) -> Vec<(Bytes, Bytes)> {
     let all = schema::prefix(&[]);
@@ -119,5 +125,125 @@ async fn a_lost_key_tree_is_found_and_none_is_made() {
     let report = open.vault.check().await.unwrap();
     assert!(report.findings.iter().any(|told| told.starts_with("tenant 1: ")), "{:?}", report.findings);
     assert!(all().await == before, "the check has changed the store");
+    open.close().await;
+}
+
+/// Rows of a table.
+async fn table(open: &Open, space: Space, table: Table) -> Vec<(Bytes, Bytes)> {
+    let mut rows = rows(open, space).await;
+    rows.retain(|(key, _)| key[0] == table as u8);
+    rows
+}
+
+/// A store with a record about one person and one about two, in a collection of each kind of unit.
+async fn peopled() -> (Place, Open) {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    for (collection, unit) in [("people", ShredUnit::Subject), ("notes", ShredUnit::Record), ("all", ShredUnit::Collection)] {
+        open.collection(&owner, &acme, collection, unit).await;
+        for (name, others) in [("1", vec![]), ("2", vec!["1", "2"]), ("3", vec!["4"])] {
+            let mut subjects = vec![SubjectId::parse(name).unwrap()];
+            subjects.extend(others.into_iter().map(|other| SubjectId::parse(other).unwrap()));
+            let put = PutRecord { subjects, ..put_of(None, b"v") };
+            open.vault.put_record(&owner, &acme, &coll(collection), key(name), put).await.unwrap();
+        }
+    }
+    open.shred_subject(&owner, &acme, "3").await;
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    (place, open)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_row_that_is_lost_or_leads_to_someone_elses_record_is_found() {
+    let (_place, open) = peopled().await;
+    for of in [Table::SubjectRecord, Table::SecondaryRecord] {
+        let there = table(&open, Space::Index, of).await;
+        assert!(there.len() >= 3, "{of:?}");
+        let mut told = 0;
+        for (row, value) in &there {
+            set(&open, Space::Index, row, None).await;
+            told += open.vault.check().await.unwrap().findings.iter().filter(|told| told.contains("missing in the index")).count();
+            set(&open, Space::Index, row, Some(value.clone())).await;
+        }
+        // Those of the shredded person's records say nothing any more.
+        assert!(told >= 3, "{of:?}: {told} of {}", there.len());
+    }
+    // tag | tenant 8 | subject 16 | collection 4 | record 16: a stranger's row, and the first person's among those named second.
+    let (mut strangers, mut firsts) = (0, 0);
+    for (row, _) in table(&open, Space::Index, Table::SubjectRecord).await {
+        let stranger: Bytes = [&row[..9], &[9; 16], &row[25..]].concat().into();
+        set(&open, Space::Index, &stranger, Some(Bytes::new())).await;
+        strangers += count(&open, "leads to a record that does not name the person").await;
+        set(&open, Space::Index, &stranger, None).await;
+        let second: Bytes = [&[Table::SecondaryRecord as u8], &row[1..]].concat().into();
+        if rows(&open, Space::Index).await.iter().all(|(there, _)| *there != second) {
+            set(&open, Space::Index, &second, Some(Bytes::new())).await;
+            firsts += count(&open, "leads to a record that names the person first").await;
+            set(&open, Space::Index, &second, None).await;
+        }
+    }
+    // Three collections: person 1's record, and one about the persons 2 and 1.
+    assert_eq!((strangers, firsts), (9, 6));
+    open.close().await;
+}
+
+/// How many findings say so; there are no others.
+async fn count(open: &Open, what: &str) -> usize {
+    let findings = open.vault.check().await.unwrap().findings;
+    assert!(findings.iter().all(|told| told.contains(what)), "{findings:?}");
+    findings.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_units_row_that_is_lost_or_names_another_unit_is_found() {
+    let (_place, open) = peopled().await;
+    let units = table(&open, Space::Control, Table::Unit).await;
+    let mut told = 0;
+    for (at, (row, value)) in units.iter().enumerate() {
+        for instead in [None, Some(units[(at + 1) % units.len()].1.clone()).filter(|other| other != value)] {
+            set(&open, Space::Control, row, instead).await;
+            let findings = open.vault.check().await.unwrap().findings;
+            told += usize::from(findings.iter().any(|told| told.contains("control knows another unit")));
+        }
+        set(&open, Space::Control, row, Some(value.clone())).await;
+    }
+    // Two live records each of the persons 1 and 2: two rows, and two again for those with a unit of their own, each lost and exchanged.
+    assert!(told >= 8, "{told} of {}", units.len());
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_names_row_a_certificate_and_an_entry_of_the_shred_log_are_read() {
+    let (_place, open) = peopled().await;
+    let report = open.vault.check().await.unwrap();
+    assert_eq!((report.orders, report.certificates), (1, 1));
+    assert!(report.names >= 6, "{}", report.names);
+    let bent = |value: &Bytes| {
+        let mut bent = value.to_vec();
+        bent[0] ^= 0x40;
+        Some(Bytes::from(bent))
+    };
+    for (space, of, lost) in [
+        (Space::Index, Table::TrailName, false),
+        (Space::Control, Table::Certificate, true),
+        (Space::Control, Table::ShredLog, true),
+        (Space::Control, Table::ShredOrder, true),
+    ] {
+        let there = table(&open, space, of).await;
+        let mut told = 0;
+        for (row, value) in &there {
+            set(&open, space, row, bent(value)).await;
+            told += open.vault.check().await.unwrap().findings.len();
+            if lost {
+                set(&open, space, row, None).await;
+                assert!(!open.vault.check().await.unwrap().findings.is_empty(), "a row of {of:?} is lost");
+            }
+            set(&open, space, row, Some(value.clone())).await;
+        }
+        assert!(told > 0, "{of:?}: {} rows", there.len());
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }

@@ -1,26 +1,27 @@
-//! The check of a store at rest: every page of the forest, every record's header, seal and index, every row of a large
-//! value and every entry of the audit trails is read and held against the keys. Nothing is changed. What is found is told
-//! by numbers: no name leaves here.
+//! The check of a store at rest: every page of the forest, every record's header, seal, unit and index, every row of a large
+//! value, every entry of the audit trails with what its tokens stand for, every order to shred with its certificate is read
+//! and held against the keys and against each other. Nothing is changed. What is found is told by numbers: no name leaves here.
 
 use super::{
     Vault, VaultError,
     blob::Place,
     directory::{Collection, Tenant, damaged, read_u64},
-    plan::unit_of,
-    rows::State,
+    plan::{record_row, unit_of},
+    rows::{RowCodec, State, UnitRow},
 };
 use crate::{
-    domain::{CollectionNo, Slot, TenantNo, TokenId},
+    domain::{CollectionNo, Gen, ShredUnit, Slot, TenantNo, TokenId},
     vault::{
-        crypto::{Context, FANOUT, Manifest, Record, RecordHeader, Sealed},
-        keys::KeysError,
+        crypto::{Context, FANOUT, Manifest, Record, RecordHeader, Sealed, Token},
+        keys::{KeysError, UnitRef},
         store::{
             Row, Space,
-            schema::{self, KeyRange, Table},
+            schema::{self, KeyRange, Parts, Table},
         },
     },
 };
 
+mod orders;
 mod trails;
 mod values;
 
@@ -44,6 +45,12 @@ pub struct CheckReport {
     pub shredded: u64,
     /// Rows of the index of subjects.
     pub index_rows: u64,
+    /// Rows of what the trail's tokens stand for.
+    pub names: u64,
+    /// Orders to shred.
+    pub orders: u64,
+    /// Certificates that verify.
+    pub certificates: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
     pub uploads: u64,
     /// Access tokens whose row is as this store wrote it.
@@ -81,6 +88,7 @@ impl Vault {
             }
         }
         self.check_tokens(&mut report).await?;
+        self.check_orders(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)
     }
@@ -128,7 +136,7 @@ impl Vault {
         for table in [Table::SubjectRecord, Table::SecondaryRecord] {
             self.check_index(tenant, table, report).await?;
         }
-        Ok(())
+        self.check_names(tenant, report).await
     }
 
     /// Opens the path from the root to every leaf page of a tenant's unit tree.
@@ -199,33 +207,127 @@ impl Vault {
             referred.uploads.insert(manifest.upload);
             self.check_value(Place::of(collection, unit), &manifest, opened.meta.value_len).await?;
         }
-        for subject in self.subject_tokens(tenant, &opened.meta.subjects).await? {
-            let indexed = schema::subject_record(tenant.no, &subject, collection.no, &tokens);
-            if self.inner.store.get(Space::Index, &indexed).await?.is_none() {
-                return Err(VaultError::Internal("missing in the index of subjects".into()));
+        let subjects = self.subject_tokens(tenant, &opened.meta.subjects).await?;
+        for (place, subject) in subjects.iter().enumerate() {
+            let mut rows = vec![schema::subject_record(tenant.no, subject, collection.no, &tokens)];
+            if !subjects.iter().take(place.max(1)).any(|before| before == subject) {
+                rows.push(schema::secondary_record(tenant.no, subject, collection.no, &tokens));
+            }
+            for row in rows {
+                if self.inner.store.get(Space::Index, &row).await?.is_none() {
+                    return Err(VaultError::Internal("missing in the index of subjects".into()));
+                }
             }
         }
+        self.check_unit(tenant, collection, &header, &tokens, subjects.first()).await?;
         Ok(true)
     }
 
-    /// Every row of an index of subjects leads to a record.
+    /// Control knows the unit that a record's header names as the record's, or its person's, or its collection's: what is to be
+    /// shredded is looked for there.
+    async fn check_unit(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        header: &RecordHeader,
+        tokens: &[Token],
+        subject: Option<&Token>,
+    ) -> Result<(), VaultError> {
+        let unit = unit_of(header, tenant.no);
+        let known = match (collection.policy.shred_unit, subject) {
+            (ShredUnit::Collection, _) => unit == collection.unit,
+            (ShredUnit::Subject, None) => false,
+            (ShredUnit::Subject, Some(subject)) => self.knows_unit(schema::unit(tenant.no, subject, collection.no), unit).await?,
+            (ShredUnit::Record, subject) => {
+                let record = tokens.last().copied().unwrap_or_default();
+                let by_subject = match subject {
+                    Some(subject) => {
+                        let row = schema::record_unit_of_subject(tenant.no, subject, collection.no, &record, unit.slot);
+                        self.knows_unit(row, unit).await?
+                    }
+                    None => true,
+                };
+                by_subject && self.knows_unit(schema::record_unit(tenant.no, &record, collection.no, unit.slot), unit).await?
+            }
+        };
+        if known { Ok(()) } else { Err(VaultError::Internal("control knows another unit, or none".into())) }
+    }
+
+    async fn knows_unit(&self, row: bytes::Bytes, unit: UnitRef) -> Result<bool, VaultError> {
+        match self.inner.store.get(Space::Control, &row).await? {
+            Some(row) => Ok(UnitRow::from_row(&row)?.unit(unit.tenant)? == unit),
+            None => Ok(false),
+        }
+    }
+
+    /// Every row of what the trail's tokens stand for opens under its unit, or that is gone, and holds the name of its token.
+    async fn check_names(&self, tenant: &Tenant, report: &mut CheckReport) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::TrailName, tenant.no);
+        while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
+            for row in rows {
+                report.names = report.names.saturating_add(1);
+                let parts = || {
+                    let mut parts = Parts::of(Table::TrailName, &row.key)?;
+                    parts.tenant()?;
+                    let unit = (parts.slot()?, Gen(parts.u32()?));
+                    Some((unit, parts.collection()?, parts.token()?)).filter(|_| parts.rest().is_empty())
+                };
+                let read = match parts() {
+                    Some((unit, no, token)) => self.read_name(tenant, no, token, unit).await,
+                    None => Err(VaultError::Internal("a malformed key".into())),
+                };
+                if let Err(error) = read {
+                    report.findings.push(format!("tenant {}, names row {}: {error}", tenant.no, hex::encode(&row.key)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row of an index of subjects leads to a record that names the person, and in the right place.
     async fn check_index(&self, tenant: &Tenant, table: Table, report: &mut CheckReport) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(table, tenant.no);
         while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
             for row in rows {
                 report.index_rows = report.index_rows.saturating_add(1);
-                let record =
-                    schema::subject_record_parts(&row.key).map(|(_, collection, tokens)| schema::record(tenant.no, collection, &tokens));
-                let leads = match record {
-                    Some(record) => self.inner.store.get(Space::Records, &record).await?.is_some(),
-                    None => false,
+                let wrong = match schema::subject_record_parts(&row.key) {
+                    Some((subject, no, tokens)) => self.misled(tenant, table, &subject, no, &tokens).await?,
+                    None => Some("has a malformed key"),
                 };
-                if !leads {
-                    report.findings.push(format!("tenant {}, index row {}: leads to no record", tenant.no, hex::encode(&row.key)));
+                if let Some(wrong) = wrong {
+                    report.findings.push(format!("tenant {}, index row {}: {wrong}", tenant.no, hex::encode(&row.key)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// What is wrong with a row of an index of subjects. Those of shredded records may outlive them.
+    async fn misled(
+        &self,
+        tenant: &Tenant,
+        table: Table,
+        subject: &Token,
+        no: CollectionNo,
+        tokens: &[Token],
+    ) -> Result<Option<&'static str>, VaultError> {
+        let record = record_row(tenant, no, tokens);
+        if self.inner.store.get(Space::Records, &record).await?.is_none() {
+            return Ok(Some("leads to no record"));
+        }
+        let Ok(collection) = self.collection_by_number(tenant.no, no).await else { return Ok(None) };
+        // A record that does not open is told of as a record.
+        let Ok(Some(existing)) = self.existing(tenant, &collection, tokens, &record).await else { return Ok(None) };
+        let Some(live) = existing.live else { return Ok(None) };
+        let named = self.subject_tokens(tenant, &live.meta.subjects).await?;
+        let first = named.first() == Some(subject);
+        Ok(if !named.contains(subject) {
+            Some("leads to a record that does not name the person")
+        } else if table == Table::SecondaryRecord && first {
+            Some("leads to a record that names the person first")
+        } else {
+            None
+        })
     }
 
     /// The next rows of a range, which moves on behind them; `None` at its end.
