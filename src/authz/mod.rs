@@ -96,6 +96,8 @@ fn may_know(principal: &Principal, resource: &Resource) -> bool {
         Resource::Store => true,
         // Every principal knows its own tenant, and an operator every tenant.
         Resource::Tenant { .. } => at_home || role == Role::Operator,
+        // Whose it is that ordered it, the caller has looked up.
+        Resource::Shredded { .. } => at_home,
         Resource::Collection { collection, .. } | Resource::Keys { collection, .. } => {
             at_home && policy::has_any(role, ResourceKind::Collection) && narrowing.reaches(collection)
         }
@@ -111,7 +113,11 @@ fn reaches(principal: &Principal, reach: Reach, resource: &Resource) -> bool {
     match reach {
         Reach::Part => match resource {
             Resource::Keys { prefix, .. } => narrowing.prefix.is_none() || prefix.as_ref().is_some_and(|prefix| narrowing.covers(prefix)),
-            Resource::Store | Resource::Tenant { .. } | Resource::Collection { .. } | Resource::Record { .. } => true,
+            Resource::Store
+            | Resource::Tenant { .. }
+            | Resource::Shredded { .. }
+            | Resource::Collection { .. }
+            | Resource::Record { .. } => true,
         },
         Reach::WholeCollection => narrowing.prefix.is_none(),
         Reach::Whole => narrowing.is_whole(),

@@ -50,6 +50,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
     // Besides, who ordered a shred may always ask how it goes: the tenant may be gone by then, and the role with it.
     rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
+    // The trail outlives the tenant and its other tokens; what is in it are pseudonyms by then.
+    rule(A::AuditRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),

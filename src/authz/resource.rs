@@ -13,6 +13,11 @@ pub enum Resource {
         /// Its number.
         tenant: TenantNo,
     },
+    /// A tenant that is shredded, for the token that ordered it; to everyone else it is gone.
+    Shredded {
+        /// Its number.
+        tenant: TenantNo,
+    },
     /// A collection, with its policy and the whole of its records.
     Collection {
         /// Its tenant.
@@ -47,6 +52,8 @@ pub enum ResourceKind {
     Store,
     /// [`Resource::Tenant`].
     Tenant,
+    /// [`Resource::Shredded`].
+    Shredded,
     /// [`Resource::Collection`].
     Collection,
     /// [`Resource::Keys`].
@@ -57,7 +64,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// All kinds, in the order of the golden policy.
-    pub const ALL: [Self; 5] = [Self::Store, Self::Tenant, Self::Collection, Self::Keys, Self::Record];
+    pub const ALL: [Self; 6] = [Self::Store, Self::Tenant, Self::Shredded, Self::Collection, Self::Keys, Self::Record];
 
     /// The name in the golden policy.
     #[must_use]
@@ -65,6 +72,7 @@ impl ResourceKind {
         match self {
             Self::Store => "store",
             Self::Tenant => "tenant",
+            Self::Shredded => "shredded",
             Self::Collection => "collection",
             Self::Keys => "keys",
             Self::Record => "record",
@@ -102,6 +110,7 @@ impl Resource {
         match self {
             Self::Store => ResourceKind::Store,
             Self::Tenant { .. } => ResourceKind::Tenant,
+            Self::Shredded { .. } => ResourceKind::Shredded,
             Self::Collection { .. } => ResourceKind::Collection,
             Self::Keys { .. } => ResourceKind::Keys,
             Self::Record { .. } => ResourceKind::Record,
@@ -113,7 +122,11 @@ impl Resource {
     pub const fn tenant_no(&self) -> TenantNo {
         match self {
             Self::Store => TenantNo::SYSTEM,
-            Self::Tenant { tenant } | Self::Collection { tenant, .. } | Self::Keys { tenant, .. } | Self::Record { tenant, .. } => *tenant,
+            Self::Tenant { tenant }
+            | Self::Shredded { tenant }
+            | Self::Collection { tenant, .. }
+            | Self::Keys { tenant, .. }
+            | Self::Record { tenant, .. } => *tenant,
         }
     }
 }

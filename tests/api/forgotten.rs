@@ -328,4 +328,22 @@ async fn a_shredded_tenant_is_named_by_no_answer() {
     assert!(asker.shown.contains(&(TENANT, "/v1/tenants/{tenant}/audit")), "the operator's trail names tenants");
     asker.shred(json!({"scope": "tenant", "confirm": TENANT})).await;
     asker.is_gone(&NAMES).await;
+
+    // The trail outlives the tenant, for the token that ordered the shred; whoever else had it is told that it is gone.
+    let entries = asker.trail(TENANT, &asker.owner.clone()).await;
+    let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action).collect::<Vec<_>>();
+    assert_eq!(of("shred.done").len(), 1, "{entries:?}");
+    let read = of("record.read").into_iter().find(|entry| entry["names"]["key"].is_string()).unwrap();
+    for kind in ["collection", "key"] {
+        assert!(read["names"][kind].as_str().unwrap().starts_with(&format!("shredded-{kind}-")), "{read:?}");
+    }
+    let reads = of("audit.read").len();
+    let entries = asker.trail(TENANT, &asker.owner.clone()).await;
+    assert!(entries.iter().filter(|entry| entry["action"] == "audit.read").count() > reads, "that it was read is in it, too");
+    let audit = format!("/v1/tenants/{TENANT}/audit");
+    for (token, status) in [(&asker.auditor, 410), (&asker.eraser, 403), (&asker.site.operator, 403)] {
+        assert_eq!(asker.site.get(&audit, token).await.status, status);
+    }
+    let other = asker.site.tenant("other").await;
+    assert_eq!(asker.site.get(&audit, &other).await.status, 404);
 }

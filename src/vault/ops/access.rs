@@ -7,12 +7,13 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, record_row},
+    rows::State,
     tokens,
 };
 use crate::{
     authn::{PresentedToken, Principal},
     authz::{self, Action, ActionKind, Denied, Permit, Resource},
-    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, TenantName, TenantNo},
+    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo},
     vault::{
         audit::{self, Entry, Outcome, Reason, Target},
         crypto::{Receipt, RecordHeader},
@@ -105,6 +106,21 @@ impl Vault {
                 tenant.in_use()?;
                 Ok(InTenant { tenant, _permit: permit })
             }
+            Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
+        }
+    }
+
+    /// A permit for what outlives a tenant, for the token that ordered its shred; `None` for everyone else, and while it is not
+    /// done.
+    pub(super) async fn in_shredded<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<Option<InTenant<A>>, VaultError> {
+        let Some(tenant) = self.find_tenant(name).await? else { return Ok(None) };
+        let State::Shredded(order) = tenant.state else { return Ok(None) };
+        let ordered_by = self.shred_row(ShredId(order)).await?.map(|row| row.ordered_by);
+        if ordered_by != Some(caller.principal.token().0) {
+            return Ok(None);
+        }
+        match authz::decide::<A>(&caller.principal, &Resource::Shredded { tenant: tenant.no }) {
+            Ok(permit) => Ok(Some(InTenant { tenant, _permit: permit })),
             Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
         }
     }
