@@ -40,7 +40,7 @@ fn the_arrows_between_rooms_go_one_way() {
         let place = file.strip_prefix(&src).unwrap().with_extension("");
         let Some(room) = room(&place) else { continue };
         let allowed = ARROWS.iter().find(|(from, _)| *from == room).map_or(&[][..], |(_, to)| to);
-        for target in named(&fs::read_to_string(file).unwrap()) {
+        for target in named(&fs::read_to_string(file).unwrap(), &module(&place)) {
             arrows += 1;
             if target != room && !allowed.contains(&target.as_str()) {
                 wrong.push(format!("{} names {target}", place.display()));
@@ -54,9 +54,29 @@ fn the_arrows_between_rooms_go_one_way() {
 #[test]
 fn arrows_are_read_from_paths_and_from_trees() {
     let text = "use crate::domain::Gen;\nuse crate::{\n    authn::Role,\n    vault::{\n        crypto::{Key, random},\n        store::Space,\n    },\n};\n\
-                fn f() -> crate::vault::keys::UnitRef {}\n#[cfg(test)]\nmod tests { use crate::cli; }\n";
+                fn f() -> crate::vault::keys::UnitRef {}\n";
     let expected = ["authn", "domain", "vault::crypto", "vault::keys", "vault::store"];
-    assert_eq!(named(text).into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(named(text, &["cli"]).into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn arrows_are_read_from_paths_that_go_up() {
+    let named = |text| named(text, &["vault", "ops", "check"]).into_iter().collect::<Vec<_>>();
+    assert_eq!(named("use super::super::keys::Forest;\n"), ["vault::keys"]);
+    assert_eq!(named("use super::super::{audit::Audit, store};\n"), ["vault::audit", "vault::store"]);
+    assert_eq!(named("fn f() -> super::super::super::http::Api {}\n"), ["http"]);
+    assert_eq!(
+        named("use super::{rows, super::keys};\nuse super::{\n    super::{audit::Audit, store},\n    plan,\n};\n"),
+        ["vault::audit", "vault::keys", "vault::store"]
+    );
+    assert_eq!(named("use super::plan;\npub(super) fn f() { super::get::f() }\n"), [""; 0]);
+}
+
+#[test]
+fn arrows_are_read_behind_what_is_there_for_tests() {
+    let text = "#[cfg(test)]\nmod tests;\n\nuse crate::domain::Gen;\n\nimpl X {\n    #[cfg(test)]\n    #[must_use]\n    fn f() {\n        crate::cli::f();\n    }\n\n    \
+                fn g() {\n        crate::authn::g();\n    }\n}\n\n#[cfg(test)]\nuse crate::{\n    http::Api,\n};\n\n#[cfg(test)]\nmod tests {\n    use crate::cli;\n}\n";
+    assert_eq!(named(text, &["vault", "ops"]).into_iter().collect::<Vec<_>>(), ["authn", "domain"]);
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
@@ -86,36 +106,96 @@ fn room(place: &Path) -> Option<String> {
     }
 }
 
-/// The rooms a file names by `crate::`, in paths and in trees; what stands behind `#[cfg(test)]` does not count.
-fn named(text: &str) -> BTreeSet<String> {
-    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+/// The module that a file is.
+fn module(place: &Path) -> Vec<&str> {
+    place.iter().filter_map(|part| part.to_str()).filter(|part| *part != "mod").collect()
+}
+
+/// The rooms a file names by `crate::` or `super::`, in paths and in trees, outside of what `#[cfg(test)]` marks.
+fn named(text: &str, module: &[&str]) -> BTreeSet<String> {
+    let text = outside_tests(text);
     let mut rooms = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
         roots(&text[at + "crate::".len()..], "", &mut rooms);
     }
+    for (at, _) in text.match_indices("super::") {
+        if !text[..at].ends_with("super::") && !is_in_a_tree_of_super(&text[..at]) {
+            up(&text[at..], module, &mut rooms);
+        }
+    }
     rooms
+}
+
+/// Whether a text ends within a tree that begins with `super::{`: what follows is read with that tree.
+fn is_in_a_tree_of_super(text: &str) -> bool {
+    text.rfind("super::{").is_some_and(|at| {
+        let since = &text[at..];
+        !since.contains(';') && since.matches('{').count() > since.matches('}').count()
+    })
+}
+
+/// Reads a path, or an item of a tree, from `module` on.
+fn up(text: &str, module: &[&str], rooms: &mut BTreeSet<String>) {
+    let mut items = vec![(text.trim_start(), module)];
+    while let Some((text, module)) = items.pop() {
+        if let Some(rest) = text.strip_prefix("super::") {
+            items.push((rest.trim_start(), module.split_last().map_or(module, |(_, above)| above)));
+        } else if let ([] | ["vault"], false) = (module, text.starts_with("super")) {
+            roots(text, if module.is_empty() { "" } else { "vault::" }, rooms);
+        } else if text.starts_with('{') {
+            items.extend(branches(text).into_iter().map(|item| (item.trim_start(), module)));
+        }
+    }
+}
+
+/// The text without the items that are there for tests alone. Formatted as it is, an item ends where its indentation returns.
+fn outside_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if line.trim_start() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        let ends = |line: &str| {
+            let here = line.strip_prefix(indent).filter(|rest| !rest.starts_with([' ', '#']));
+            here.is_some_and(|rest| rest.ends_with([';', '}']))
+        };
+        lines.by_ref().find(|line| ends(line));
+    }
+    kept
+}
+
+/// The items of the tree that a text begins with.
+fn branches(text: &str) -> Vec<&str> {
+    let Some(tree) = text.trim_start().strip_prefix('{') else { return Vec::new() };
+    let (mut depth, mut start, mut items) = (0_usize, 0, Vec::new());
+    for (at, letter) in tree.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&tree[start..at]);
+                return items;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&tree[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items
 }
 
 /// Reads one path or one tree of a `use` line; below `vault` the next name counts.
 fn roots(text: &str, prefix: &str, rooms: &mut BTreeSet<String>) {
     let text = text.trim_start();
-    if let Some(tree) = text.strip_prefix('{') {
-        let mut depth = 0_usize;
-        let mut start = 0;
-        for (at, letter) in tree.char_indices() {
-            match letter {
-                '{' => depth += 1,
-                '}' if depth == 0 => {
-                    roots(&tree[start..at], prefix, rooms);
-                    return;
-                }
-                '}' => depth -= 1,
-                ',' if depth == 0 => {
-                    roots(&tree[start..at], prefix, rooms);
-                    start = at + 1;
-                }
-                _ => {}
-            }
+    if text.starts_with('{') {
+        for item in branches(text) {
+            roots(item, prefix, rooms);
         }
         return;
     }
