@@ -26,7 +26,10 @@ use lethe::{
             Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault, VaultError,
             VaultOptions, VaultParts,
         },
-        store::embedded::{Embedded, EmbeddedOptions},
+        store::{
+            Store,
+            embedded::{Embedded, EmbeddedOptions},
+        },
     },
 };
 use tempfile::TempDir;
@@ -126,8 +129,8 @@ impl Place {
             FileCustody::create(&place.path(component), STORE).unwrap();
         }
         let store = Embedded::open(place.options(), Arc::clone(&place.clock)).unwrap();
-        let forest = Forest::create(place.ground(&store).unwrap(), ForestOptions::default()).await.unwrap();
-        place.operator = Vault::create(place.parts(&store, &forest).0).await.unwrap().to_string();
+        let forest = Forest::create(place.ground(Arc::clone(&store) as _).unwrap(), ForestOptions::default()).await.unwrap();
+        place.operator = Vault::create(place.parts(Arc::clone(&store) as _, &forest).0).await.unwrap().to_string();
         store.close();
         place
     }
@@ -148,7 +151,7 @@ impl Place {
         }
     }
 
-    fn ground(&self, store: &Arc<Embedded>) -> Result<Ground, String> {
+    fn ground(&self, store: Arc<dyn Store>) -> Result<Ground, String> {
         let clock = Arc::clone(&self.clock);
         let mut custody: Vec<Box<dyn Custody>> = Vec::new();
         for component in &self.components {
@@ -157,14 +160,14 @@ impl Place {
             let inner = opened.map_err(|error| format!("{}: {error}", path.display()))?;
             custody.push(Box::new(Stumbling { inner, refusals: Arc::clone(&self.refusals) }));
         }
-        Ok(Ground { store_id: STORE, store: Arc::clone(store) as _, custody, clock })
+        Ok(Ground { store_id: STORE, store, custody, clock })
     }
 
-    fn parts(&self, store: &Arc<Embedded>, forest: &Forest) -> (VaultParts, CancellationToken, TaskTracker) {
+    fn parts(&self, store: Arc<dyn Store>, forest: &Forest) -> (VaultParts, CancellationToken, TaskTracker) {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = VaultParts {
             store_id: STORE,
-            store: self.meddler.over(Arc::clone(store) as _),
+            store: self.meddler.over(store),
             forest: forest.clone(),
             signer: signer(),
             log_signer: signer(),
@@ -185,10 +188,17 @@ impl Place {
 
     /// The same; a start that is refused says why.
     pub(crate) async fn try_open(&self) -> Result<Open, String> {
+        self.open_through(|store| store).await
+    }
+
+    /// The same; everything that is read and written goes through what is made of the engine.
+    pub(crate) async fn open_through(&self, made: impl FnOnce(Arc<Embedded>) -> Arc<dyn Store>) -> Result<Open, String> {
         let store = Embedded::open(self.options(), Arc::clone(&self.clock)).map_err(|error| error.to_string())?;
+        let through = made(Arc::clone(&store));
         let opened = async {
-            let (forest, _) = Forest::open(self.ground(&store)?, ForestOptions::default()).await.map_err(|error| error.to_string())?;
-            let (parts, stop, tasks) = self.parts(&store, &forest);
+            let (forest, _) =
+                Forest::open(self.ground(Arc::clone(&through))?, ForestOptions::default()).await.map_err(|error| error.to_string())?;
+            let (parts, stop, tasks) = self.parts(through, &forest);
             let vault = Vault::open(parts).await.map_err(|error| error.to_string())?;
             Ok((vault, forest, stop, tasks))
         };

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
 mod check;
+mod cut_short;
 mod damage;
 mod epochs;
+mod evidence;
 mod harness;
 mod meddling;
 mod model;

@@ -10,7 +10,7 @@
 //! that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
 };
 

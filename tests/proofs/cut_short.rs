@@ -1,0 +1,275 @@
+//! An order to shred, cut off at every commit that is made on its way, from the intent to the last row behind its certificate:
+//! before the commit, and behind it where only the answer is lost. Whatever was cut off, and again in the recovery from that, it
+//! ends as one order that is done: its targets gone, everyone else there, one certificate in the log.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lethe::{
+    domain::{Clock as _, ShredUnit, SubjectId, SystemClock, TenantName},
+    vault::{
+        audit::certificate::Certificate,
+        ops::{Caller, Missing, ShredOrder, ShredView, VaultError, VaultOptions},
+        store::{
+            Commit, Committed, Row, Space, Store, StoreError,
+            embedded::Embedded,
+            schema::{self, Table},
+        },
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Open, Place, is_shredded, proof};
+
+const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
+
+/// The engine of a process that dies at one of its commits.
+struct Dying {
+    inner: Arc<Embedded>,
+    /// Two for each commit: before it, and behind it.
+    places: AtomicUsize,
+    dies_at: Option<usize>,
+    /// The order is done: what is committed from here on is the test's own.
+    is_over: AtomicBool,
+    dead: CancellationToken,
+    /// The tables that the commit wrote to at which it died.
+    last: Mutex<Vec<u8>>,
+}
+
+fn dead() -> StoreError {
+    StoreError::Io("the process is dead".into())
+}
+
+impl Dying {
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.dead.is_cancelled() { Err(dead()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Store for Dying {
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.alive()?;
+        self.inner.get(space, key).await
+    }
+
+    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.alive()?;
+        self.inner.scan(space, from, to, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.alive()?;
+        let place = self.places.fetch_add(2, Ordering::SeqCst);
+        let is_over = self.is_over.load(Ordering::SeqCst);
+        let died = self.dies_at.and_then(|at| at.checked_sub(place)).filter(|variant| *variant < 2 && !is_over);
+        if died.is_some() {
+            *self.last.lock().unwrap() = commit.writes.iter().filter_map(tag).collect();
+        }
+        if died == Some(0) {
+            self.dead.cancel();
+            return Err(dead());
+        }
+        let done = self.inner.commit(commit).await;
+        if died == Some(1) {
+            self.dead.cancel();
+            return Err(dead());
+        }
+        done
+    }
+
+    async fn sync_mirror(&self) -> Result<(), StoreError> {
+        self.alive()?;
+        self.inner.sync_mirror().await
+    }
+
+    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.alive()?;
+        self.inner.compact(space, from, to).await
+    }
+}
+
+/// The table of a control row.
+fn tag(write: &lethe::vault::store::Write) -> Option<u8> {
+    use lethe::vault::store::Write;
+    match write {
+        Write::Put { space: Space::Control, key, .. } | Write::Delete { space: Space::Control, key } => key.first().copied(),
+        Write::Put { .. } | Write::Delete { .. } | Write::DeleteRange { .. } => None,
+    }
+}
+
+/// A store that is put back before every schedule.
+struct Bench {
+    place: Place,
+    acme: TenantName,
+    owner: Caller,
+    order: ShredOrder,
+}
+
+/// How a schedule went.
+struct Outcome {
+    deaths: usize,
+    /// Tables of the commits at which it died.
+    met: Vec<u8>,
+}
+
+impl Bench {
+    async fn make(order: ShredOrder) -> Self {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        for (collection, unit) in [("people", ShredUnit::Subject), ("notes", ShredUnit::Record), ("all", ShredUnit::Collection)] {
+            open.collection(&owner, &acme, collection, unit).await;
+            for person in ["7", "8"] {
+                open.put(&owner, &acme, (collection, person), Some(person), person.as_bytes()).await.unwrap();
+            }
+        }
+        open.close().await;
+        for part in PARTS {
+            place.copy(part, &format!("base/{part}"));
+        }
+        Self { place, acme, owner, order }
+    }
+
+    /// A process after the other, each dying where the schedule says, until one does not.
+    async fn run(&self, schedule: &[usize]) -> Outcome {
+        for part in PARTS {
+            self.place.put_back(&format!("base/{part}"), part);
+        }
+        let mut outcome = Outcome { deaths: 0, met: Vec::new() };
+        loop {
+            let mut engine = None;
+            let dies_at = schedule.get(outcome.deaths).copied();
+            let opened = self
+                .place
+                .open_through(|inner| {
+                    let (places, is_over, last) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
+                    let dying = Arc::new(Dying { inner, places, dies_at, is_over, dead: CancellationToken::new(), last });
+                    engine = Some(Arc::clone(&dying));
+                    dying
+                })
+                .await;
+            let engine = engine.unwrap();
+            let done = match opened {
+                Ok(open) => {
+                    let wait = Some(Duration::from_secs(30));
+                    let ordered = open.vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
+                    let done = tokio::select! {
+                        done = ordered => done.map_err(|error| error.to_string()),
+                        () = engine.dead.cancelled() => Err("dead".into()),
+                    };
+                    engine.is_over.store(true, Ordering::SeqCst);
+                    match done {
+                        Ok(view) if !engine.dead.is_cancelled() => {
+                            self.judge(&open, &view, schedule).await;
+                            open.close().await;
+                            return outcome;
+                        }
+                        Ok(_) => {
+                            open.close().await;
+                            Err("dead".to_owned())
+                        }
+                        Err(error) => {
+                            open.close().await;
+                            Err(error)
+                        }
+                    }
+                }
+                Err(error) => Err::<(), _>(error),
+            };
+            assert!(engine.dead.is_cancelled(), "schedule {schedule:?}: {done:?}");
+            outcome.met.extend(engine.last.lock().unwrap().iter());
+            outcome.deaths += 1;
+        }
+    }
+
+    async fn judge(&self, open: &Open, view: &ShredView, schedule: &[usize]) {
+        assert!(view.done, "schedule {schedule:?}: not done after 30 s");
+        let (acme, owner) = (&self.acme, &self.owner);
+        let is_tenant = matches!(self.order, ShredOrder::Tenant { .. });
+        for collection in ["people", "notes", "all"] {
+            let sevens = open.get(owner, acme, (collection, "7")).await;
+            let is_deleted = !is_tenant && collection == "all" && matches!(sevens, Err(VaultError::NotFound(Missing::Record)));
+            assert!(is_shredded(&sevens) || is_deleted, "schedule {schedule:?}: {collection}: {sevens:?}");
+            let eights = open.get(owner, acme, (collection, "8")).await;
+            if is_tenant {
+                assert!(is_shredded(&eights), "schedule {schedule:?}: {collection}");
+            } else {
+                assert_eq!(eights.unwrap(), b"8", "schedule {schedule:?}: {collection}");
+            }
+        }
+        let note = open.vault.certificate(view.id).await.unwrap();
+        let text = std::str::from_utf8(&note).unwrap();
+        let certificate = Certificate::open(text, &Place::verifier()).unwrap();
+        let totals = (certificate.totals.units, certificate.totals.records_deleted);
+        assert_eq!(totals, if is_tenant { (1, 0) } else { (2, 1) }, "schedule {schedule:?}");
+        for (table, rows) in
+            [(Table::ShredOrder, 1), (Table::Certificate, 1), (Table::ShredLog, 1), (Table::PendingShred, 0), (Table::LogOutbox, 0)]
+        {
+            let range = schema::table(table);
+            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+            assert_eq!(there.len(), rows, "schedule {schedule:?}: {table:?}");
+        }
+        let journal = std::fs::read(self.place.path("mirror/log.journal")).unwrap();
+        let times = journal.windows(note.len()).filter(|window| *window == note).count();
+        assert_eq!(times, 1, "schedule {schedule:?}: the certificate is in the log once");
+        let report = open.vault.check().await.unwrap();
+        assert_eq!(report.findings, Vec::<String>::new(), "schedule {schedule:?}");
+        assert_eq!(report.stated_gaps, 0, "schedule {schedule:?}");
+    }
+}
+
+/// A seed for the places of the second death: `LETHE_SEED`, or the time.
+#[expect(clippy::disallowed_methods, reason = "a test asked for again takes the seed it printed")]
+fn seed() -> u64 {
+    let given = std::env::var("LETHE_SEED").ok().map(|text| text.parse().expect("LETHE_SEED is a number"));
+    given.unwrap_or_else(|| u64::try_from(SystemClock.now().0).unwrap())
+}
+
+#[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
+async fn ends_however_it_is_cut_short(order: ShredOrder, must_meet: &[Table]) {
+    let bench = Bench::make(order).await;
+    let mut seed = seed();
+    println!("cut short: LETHE_SEED={seed}");
+    assert_eq!(bench.run(&[]).await.deaths, 0);
+    let (mut once, mut twice, mut met) = (0, 0, Vec::new());
+    for place in 0.. {
+        let outcome = bench.run(&[place]).await;
+        if outcome.deaths == 0 {
+            break;
+        }
+        once += 1;
+        met.extend(outcome.met);
+    }
+    for table in must_meet {
+        assert!(met.contains(&(*table as u8)), "no commit to {table:?} was cut off");
+    }
+    let wanted = if proof() { 400 } else { 16 };
+    let mut below = |bound: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % bound
+    };
+    while twice < wanted {
+        let schedule = [below(once), below(once)];
+        twice += usize::from(bench.run(&schedule).await.deaths == 2);
+    }
+    println!("cut short: {once} schedules of one death, {twice} of two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
+    ends_however_it_is_cut_short(order, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_shred_ends_once_wherever_it_is_cut_short() {
+    let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, &tables).await;
+}
