@@ -29,9 +29,11 @@ run: build ## a server with demo keys and data, and a tour through it
 test: packages ## all tests, within ten minutes once built
 	$(CARGO) test --release --locked
 
-proof: packages ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery
+proof: packages ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery, values over a GiB
 	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture
 	LETHE_PROOF=1 $(CARGO) test --release --locked --test proofs --test disaster -- --nocapture
+	LETHE_PROOF=1 $(CARGO) test --release --locked --test api races -- --nocapture
+	LETHE_PROOF=1 $(CARGO) test --release --locked --test siege bounded -- --nocapture
 	LETHE_KILLS=$${LETHE_KILLS:-300} $(CARGO) test --release --locked --test siege kill -- --nocapture
 
 bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
