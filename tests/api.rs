@@ -7,6 +7,7 @@ mod disk;
 mod privilege;
 
 mod api {
+    pub(crate) mod client;
     pub(crate) mod site;
 
     mod access;

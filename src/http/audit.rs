@@ -42,7 +42,7 @@ pub(super) struct HeadsDocument {
 /// Read the tenant's audit trail.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "evidence",
     params(("tenant" = String, Path), ("after" = Option<String>, Query), ("limit" = Option<u64>, Query), ("heads" = Option<bool>, Query)),
-    responses((status = 200, body = TrailDocument), (status = 403), (status = 404)))]
+    responses((status = 200, body = TrailDocument)))]
 pub(super) async fn read(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

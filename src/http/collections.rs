@@ -62,7 +62,7 @@ pub(super) struct CollectionPage {
 /// Create a collection, or replace its policy.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/collections/{collection}", tag = "collections",
     params(("tenant" = String, Path), ("collection" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = PolicyDocument,
-    responses((status = 201, body = CollectionDocument), (status = 200, body = CollectionDocument), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 201, body = CollectionDocument), (status = 200, body = CollectionDocument), (status = 409)))]
 pub(super) async fn put(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -82,7 +82,7 @@ pub(super) async fn put(
 /// Read a collection's policy.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}", tag = "collections",
     params(("tenant" = String, Path), ("collection" = String, Path)),
-    responses((status = 200, body = CollectionDocument), (status = 404), (status = 410)))]
+    responses((status = 200, body = CollectionDocument)))]
 pub(super) async fn read(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -97,7 +97,7 @@ pub(super) async fn read(
 /// List the collections that the grant reaches.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/collections", tag = "collections",
     params(("tenant" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
-    responses((status = 200, body = CollectionPage), (status = 404)))]
+    responses((status = 200, body = CollectionPage)))]
 pub(super) async fn list(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

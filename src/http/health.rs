@@ -13,7 +13,7 @@ pub(super) async fn live() -> StatusCode {
 }
 
 /// Can it do its work?
-#[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 204), (status = 503)))]
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 204)))]
 pub(super) async fn ready(State(api): State<Api>) -> Result<StatusCode, Problem> {
     if api.is_stopping() {
         return Err(Problem::new(Code::ShuttingDown));

@@ -94,7 +94,7 @@ impl From<ListPage> for RecordPage {
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}/records", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("prefix" = Option<String>, Query), ("subject" = Option<String>, Query),
         ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query), ("Lethe-Purpose" = Option<String>, Header)),
-    responses((status = 200, body = RecordPage), (status = 400), (status = 404), (status = 410)))]
+    responses((status = 200, body = RecordPage)))]
 pub(super) async fn list(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -111,7 +111,7 @@ pub(super) async fn list(
 /// List records, the query in the body.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/collections/{collection}/query", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("Lethe-Purpose" = Option<String>, Header)), request_body = QueryDocument,
-    responses((status = 200, body = RecordPage), (status = 404), (status = 410), (status = 422)))]
+    responses((status = 200, body = RecordPage)))]
 pub(super) async fn query(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -9,7 +9,7 @@ use super::caller::{Authenticated, no_query};
 use super::problem::Problem;
 
 /// Read the metrics.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain", body = String), (status = 403)))]
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "text/plain", body = String)))]
 pub(super) async fn read(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
     no_query(&uri)?;
     api.vault().permit_metrics(&caller).await?;

@@ -2,14 +2,16 @@
 
 use std::sync::OnceLock;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http::header;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
-use super::routes::{Access, endpoints};
+use super::problem::Code;
+use super::routes::{Access, Endpoint, endpoints};
 use super::{audit, batch, certificates, collections, health, lists, log, metrics, records, shreds, tenants, tokens};
 
 #[derive(OpenApi)]
@@ -43,34 +45,121 @@ impl Modify for Bearer {
     }
 }
 
-/// What no handler says for itself, from the table of routes: who needs no token, and the answers of what stands around
-/// the handlers.
+/// What no handler says for itself: who needs no token, the refusals that follow from the table of routes and from what a
+/// route takes, and what every refusal looks like. What a handler says in its `#[utoipa::path]` are its answers and the
+/// refusals of its own; the API tests hold every answer they get against the sum.
 struct Everywhere;
 
 impl Modify for Everywhere {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        document.components.get_or_insert_default().schemas.insert(PROBLEM.into(), RefOr::T(problem_schema()));
         for endpoint in endpoints() {
             let item = document.paths.paths.get_mut(&endpoint.path.replace("{*", "{"));
             let Some(operation) = item.and_then(|item| operation(item, endpoint.method)) else { continue };
-            let mut answers: &[(&str, &str)] = &[
-                ("401", "No valid credential"),
-                ("429", "Too many requests without one, with `Retry-After`"),
-                ("503", "Busy, out of space or going down, with `Retry-After`"),
-            ];
             if endpoint.access == Access::Public {
                 operation.security = Some(Vec::new());
-                // The probe of the process itself always answers.
-                answers = if endpoint.path == LIVE { &[] } else { answers.get(2..).unwrap_or_default() };
             }
-            for (status, description) in answers {
-                let answer = ResponseBuilder::new().description(*description).build();
-                operation.responses.responses.entry((*status).to_owned()).or_insert(answer.into());
+            for status in refusals(&endpoint, operation) {
+                operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(Response::default()));
+            }
+            for (status, answer) in &mut operation.responses.responses {
+                if let RefOr::T(answer) = answer {
+                    describe(status, answer, endpoint.method);
+                }
             }
         }
     }
 }
 
+/// The statuses of what stands around a route's handler: limits of the head, the credential, the tenant, the body.
+fn refusals(endpoint: &Endpoint, operation: &Operation) -> Vec<u16> {
+    let parameters = operation.parameters.iter().flatten();
+    let named: Vec<&str> =
+        parameters.filter_map(|parameter| if let RefOr::T(of) = parameter { Some(of.name.as_str()) } else { None }).collect();
+    let takes_json = matches!(&operation.request_body, Some(RefOr::T(body)) if body.content.contains_key("application/json"));
+    let mut statuses = vec![400];
+    // The probe of the process itself does nothing that could fail.
+    if endpoint.path != LIVE {
+        statuses.extend([500, 503]);
+    }
+    if endpoint.access == Access::Credential {
+        statuses.extend([401, 403, 429]);
+    }
+    if endpoint.path.starts_with(OF_TENANT) {
+        statuses.extend([404, 410]);
+    }
+    if takes_json {
+        statuses.extend([413, 415, 422]);
+    }
+    // A key that was used for another request, a purpose that is not declared.
+    if named.iter().any(|name| ["Idempotency-Key", "Lethe-Purpose"].contains(name)) {
+        statuses.push(422);
+    }
+    statuses
+}
+
+/// Gives an answer its line where the handler has none, and a refusal its shape.
+fn describe(status: &str, answer: &mut Response, method: &str) {
+    let line = match status {
+        "200" => "Done",
+        "201" => "Created",
+        "202" => "Taken on; it is carried out behind the answer",
+        "204" => "Done; no body",
+        "206" => "The range that was asked for",
+        "400" => "Malformed, or over a limit",
+        "401" => "No valid credential",
+        "403" => "The principal may not do this",
+        "404" => "There is no such thing, or the principal may not know it",
+        "409" => "Contradicts what is there",
+        "410" => "Shredded",
+        "412" => "The record is not in the expected state",
+        "413" => "The body is too large",
+        "415" => "The body is not `application/json` in UTF-8",
+        "416" => "The range lies outside the value",
+        "422" => "Well-formed, and cannot be carried out",
+        "429" => "Too many requests without a credential, with `Retry-After`",
+        "500" => "The server failed",
+        "503" => "Busy, out of space or going down, with `Retry-After`",
+        _ => "",
+    };
+    if answer.description.is_empty() {
+        line.clone_into(&mut answer.description);
+    }
+    // An answer to HEAD has the headers alone.
+    if status.starts_with(['4', '5']) && method != "HEAD" {
+        let content = Content::new(Some(Ref::from_schema_name(PROBLEM)));
+        answer.content.insert("application/problem+json".into(), RefOr::T(content));
+    }
+}
+
+/// The fields of [`super::problem`]'s documents; a test holds it against them.
+fn problem_schema() -> Schema {
+    let text = |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    let number = |description: &str| ObjectBuilder::new().schema_type(Type::Integer).description(Some(description));
+    let codes = text("Stable; docs/errors.md says what to do").enum_values(Some(Code::ALL.iter().map(|code| code.name())));
+    let mut problem = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("A refusal: an RFC 9457 document, `application/problem+json`"))
+        .property("type", text("`urn:lethe:problem:` and the code"))
+        .property("title", text("One line, the same for every refusal of this code"))
+        .property("status", number("The HTTP status"))
+        .property("code", codes)
+        .property("detail", text("For people; never repeats what was sent, and may change"))
+        .property("request_id", text("As in `X-Request-Id`, the audit trail and the log"))
+        .property("limit", text("The limit that was exceeded; docs/limits.md"))
+        .property("limit_max", number("Its value"))
+        .property("certificate", text("The evidence of a shred, where the principal may see it"))
+        .property("token_id", text("The token that the first request made"))
+        .property("op", number("Which operation of a batch, counted from 0"));
+    for name in ["type", "title", "status", "code", "detail", "request_id"] {
+        problem = problem.required(name);
+    }
+    problem.into()
+}
+
+const PROBLEM: &str = "Problem";
 const LIVE: &str = "/health/live";
+const OF_TENANT: &str = "/v1/tenants/{tenant}";
 
 fn operation<'a>(item: &'a mut PathItem, method: &str) -> Option<&'a mut Operation> {
     match method {
@@ -91,7 +180,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// Read this document.
 #[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, content_type = "application/json")))]
-pub(super) async fn read() -> Response {
+pub(super) async fn read() -> axum::response::Response {
     static JSON: OnceLock<String> = OnceLock::new();
     let json = JSON.get_or_init(|| document().to_json().unwrap_or_default());
     ([(header::CONTENT_TYPE, "application/json")], json.as_str()).into_response()
@@ -103,7 +192,9 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::super::problem::Problem;
     use super::*;
+    use crate::domain::{RequestId, ShredId, TokenId, limits};
 
     /// The operation of each route as the document has it.
     fn operations() -> Vec<(String, Access, Value)> {
@@ -169,22 +260,59 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_a_token_is_told_and_what_a_refusal_looks_like() {
+    fn who_needs_a_token_is_told() {
         for (named, access, operation) in operations() {
             let answers = |status: &str| operation["responses"][status].is_object();
             match access {
                 Access::Credential => {
                     assert!(operation["security"].is_null(), "{named}: the document's own security holds");
-                    assert!(answers("401") && answers("429") && answers("503"), "{named}");
+                    assert!(["401", "403", "429", "503"].into_iter().all(answers), "{named}");
                 }
                 Access::Public => {
                     assert_eq!(operation["security"], serde_json::json!([]), "{named} asks for nothing");
-                    assert!(!answers("401") && !answers("429"), "{named}");
+                    assert!(!["401", "403", "429"].into_iter().any(answers), "{named}");
                     assert_eq!(answers("503"), !named.ends_with(LIVE), "{named}");
                 }
             }
         }
         let json = serde_json::to_value(document()).unwrap();
         assert_eq!(json["security"], serde_json::json!([{"bearer": []}]));
+    }
+
+    #[test]
+    fn every_refusal_has_the_shape_of_a_problem_and_every_answer_its_line() {
+        let mut refusals = 0;
+        for (named, _, operation) in operations() {
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                assert!(answer["description"].as_str().is_some_and(|line| !line.is_empty()), "{named} {status}: say what it means");
+                let shape = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+                if status.starts_with(['4', '5']) && !named.starts_with("HEAD ") {
+                    assert_eq!(shape, "#/components/schemas/Problem", "{named} {status}");
+                    refusals += 1;
+                } else {
+                    assert!(shape.is_null(), "{named} {status}");
+                }
+            }
+        }
+        assert!(refusals > 150, "{refusals}");
+    }
+
+    #[test]
+    fn the_schema_of_a_problem_is_what_is_sent() {
+        let schema = serde_json::to_value(document()).unwrap()["components"]["schemas"]["Problem"].clone();
+        let fields = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+        let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
+        let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
+        let largest = sent(largest);
+        assert_eq!(fields(&schema["properties"]), fields(&largest));
+        for (name, value) in largest.as_object().unwrap() {
+            let kind = if value.is_number() { "integer" } else { "string" };
+            assert_eq!(schema["properties"][name]["type"], kind, "{name}");
+        }
+        let required: BTreeSet<String> =
+            schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        assert_eq!(required, fields(&sent(Problem::new(Code::Busy))), "what every refusal has");
+        let codes: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(schema["properties"]["code"]["enum"], serde_json::json!(codes));
     }
 }

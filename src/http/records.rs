@@ -25,8 +25,7 @@ use crate::vault::ops::{BodyError, GetRecord, Got, Precondition, PutRecord, Rang
         ("Lethe-Meta-{name}" = Option<String>, Header, description = "A custom pair, percent-encoded UTF-8; at most 64"), ("Idempotency-Key" = Option<String>, Header),
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header, description = "`*`")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, description = "Created"), (status = 204, description = "Replaced"), (status = 400), (status = 404), (status = 410),
-        (status = 412), (status = 413), (status = 422)))]
+    responses((status = 201, description = "Created"), (status = 204, description = "Replaced"), (status = 412), (status = 413)))]
 pub(super) async fn put(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -65,7 +64,7 @@ pub(super) async fn put(
         ("If-Range" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header),
         ("Lethe-Purpose" = Option<String>, Header)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 206),
-        (status = 304, description = "As `If-None-Match` has it already"), (status = 404), (status = 410), (status = 412), (status = 416)))]
+        (status = 304, description = "As `If-None-Match` has it already"), (status = 412), (status = 416)))]
 pub(super) async fn get(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -89,7 +88,7 @@ pub(super) async fn get(
 #[utoipa::path(head, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("If-None-Match" = Option<String>, Header), ("Lethe-Purpose" = Option<String>, Header)),
-    responses((status = 200), (status = 304, description = "As `If-None-Match` has it already"), (status = 404), (status = 410), (status = 412)))]
+    responses((status = 200), (status = 304, description = "As `If-None-Match` has it already"), (status = 412)))]
 pub(super) async fn head(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -107,7 +106,7 @@ pub(super) async fn head(
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("Lethe-Purpose" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 410), (status = 412)))]
+    responses((status = 204), (status = 412)))]
 pub(super) async fn delete(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -166,7 +166,7 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
     params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
         ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,
-    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument), (status = 403), (status = 404), (status = 410), (status = 422)))]
+    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument)))]
 pub(super) async fn order(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -183,7 +183,7 @@ pub(super) async fn order(
 /// Ask how a shred goes.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/shreds/{id}", tag = "shreds",
     params(("tenant" = String, Path), ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds")),
-    responses((status = 200, body = ShredDocument), (status = 202, body = ShredDocument), (status = 404)))]
+    responses((status = 200, body = ShredDocument), (status = 202, body = ShredDocument)))]
 pub(super) async fn read(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -63,7 +63,7 @@ pub(super) struct TenantPage {
 
 /// Create a tenant, with its first owner's token.
 #[utoipa::path(post, path = "/v1/tenants", tag = "tenants", params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTenant,
-    responses((status = 201, body = CreatedTenant), (status = 403), (status = 409)))]
+    responses((status = 201, body = CreatedTenant), (status = 409)))]
 pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -82,7 +82,7 @@ pub(super) async fn create(
 /// List the tenants, in the order they were made.
 #[utoipa::path(get, path = "/v1/tenants", tag = "tenants",
     params(("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
-    responses((status = 200, body = TenantPage), (status = 403)))]
+    responses((status = 200, body = TenantPage)))]
 pub(super) async fn list(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -96,7 +96,7 @@ pub(super) async fn list(
 
 /// Read a tenant's state.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path)),
-    responses((status = 200, body = TenantDocument), (status = 404), (status = 410)))]
+    responses((status = 200, body = TenantDocument)))]
 pub(super) async fn read(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -122,7 +122,7 @@ pub(super) struct TokenPage {
 
 /// Create a token, no wider than one's own.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/tokens", tag = "tokens", params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = NewToken,
-    responses((status = 201, body = CreatedToken), (status = 403), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 201, body = CreatedToken), (status = 409)))]
 pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -142,7 +142,7 @@ pub(super) async fn create(
 /// List the tokens, without secrets.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/tokens", tag = "tokens",
     params(("tenant" = String, Path), ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),
-    responses((status = 200, body = TokenPage), (status = 403), (status = 404)))]
+    responses((status = 200, body = TokenPage)))]
 pub(super) async fn list(Authenticated(caller): Authenticated, State(api): State<Api>, uri: Uri) -> Result<axum::Json<TokenPage>, Problem> {
     let query = Query::parse(&uri, page::PARAMETERS)?;
     let (views, next) = api.vault().tokens(&caller, &RawPath::of(&uri).tenant()?, query.text("cursor"), page::limit(&query)?).await?;
@@ -152,7 +152,7 @@ pub(super) async fn list(Authenticated(caller): Authenticated, State(api): State
 
 /// Revoke a token: refused from the next request on.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/tokens/{id}", tag = "tokens", params(("tenant" = String, Path), ("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 204), (status = 409)))]
 pub(super) async fn revoke(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

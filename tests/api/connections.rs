@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::client::Client;
 use super::site::{Answer, CRM, Site};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +29,7 @@ async fn requests_have_ids_taken_or_made() {
 async fn http_2_without_tls_works_on_loopback() {
     let site = Site::open().await;
     let owner = site.acme().await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let client = Client::of(reqwest::Client::builder().http2_prior_knowledge());
     let url = format!("{}{CRM}/records/a", site.server.url());
     let put = client.put(&url).bearer_auth(&owner).header("lethe-subject", "1").body(vec![7; 300_000]).send().await.unwrap();
     assert_eq!((put.status().as_u16(), put.version()), (201, reqwest::Version::HTTP_2));
@@ -226,7 +227,7 @@ async fn tls_serves_both_protocols_and_takes_a_new_certificate_while_serving() {
     let site = Site::open_with(&format!("tls_cert_file = {chain:?}\ntls_key_file = {key:?}\n")).await;
     let ask = |trusted: &reqwest::Certificate, http2: bool| {
         let builder = reqwest::Client::builder().tls_certs_only([trusted.clone()]);
-        let client = if http2 { builder } else { builder.http1_only() }.build().unwrap();
+        let client = Client::of(if http2 { builder } else { builder.http1_only() });
         client.get(format!("{}/health/live", site.server.url())).send()
     };
     assert!(site.server.url().starts_with("https://"));

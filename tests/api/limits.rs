@@ -11,6 +11,7 @@ use lethe::vault::store::{Commit, Durability, Space, Store as _, Urgency, Write}
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::site::{Answer, CRM, Site, raw};
 
 /// The configured limit of a value, other than the default.
@@ -174,7 +175,7 @@ impl Way {
         match self {
             Self::Ask(method, path, headers, body) => {
                 // A connection of its own: one whose request was refused half-way is closed.
-                let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+                let client = Client::of(reqwest::Client::builder().pool_max_idle_per_host(0));
                 let mut request = client.request(method, format!("{}{path}", site.server.url())).bearer_auth(owner);
                 if !headers.iter().any(|(name, _)| name == "lethe-subject") {
                     request = request.header("lethe-subject", "1");

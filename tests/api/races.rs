@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lethe::domain::{Clock as _, SystemClock};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::client::Client;
 use super::h2::Peer;
 use super::site::{CRM, Site};
 
@@ -275,9 +276,9 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
 
     let mut tasks = Vec::new();
     for number in 0..WRITERS {
-        let client = Client::builder().timeout(Duration::from_mins(1));
+        let client = reqwest::Client::builder().timeout(Duration::from_mins(1));
         // Half of them over HTTP/2.
-        let client = if number % 2 == 0 { client.http2_prior_knowledge() } else { client }.build().unwrap();
+        let client = Client::of(if number % 2 == 0 { client.http2_prior_knowledge() } else { client });
         let writer = Writer { site: site.clone(), client, owner: owner.clone(), race: race.clone(), number, written: Vec::new() };
         tasks.push(tracker.spawn(writer.run()));
     }

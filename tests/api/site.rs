@@ -6,11 +6,13 @@ use std::time::Duration;
 use lethe::config::Config;
 use lethe::domain::{Clock, SystemClock};
 use lethe::server::{self, Server, Start, rooms};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use super::client::{Ask, Client, expect_documented};
 
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -53,7 +55,7 @@ impl Site {
         let config = Config::parse(&text, &store).unwrap();
         let operator = rooms::make(&config, Arc::clone(&clock)).await.unwrap().to_string();
         let server = server::open(config, Start::default(), clock).await.unwrap();
-        let client = Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
+        let client = Client::of(reqwest::Client::builder().timeout(Duration::from_mins(1)));
         Self { server, client, operator, _dir: dir }
     }
 
@@ -62,7 +64,7 @@ impl Site {
         self.server.url().trim_start_matches("https://").trim_start_matches("http://").to_owned()
     }
 
-    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str, token: &str) -> Ask {
         self.client.request(method, format!("{}{path}", self.server.url())).bearer_auth(token)
     }
 
@@ -168,7 +170,15 @@ pub(crate) async fn raw(site: &Site, bytes: &[u8]) -> String {
             break;
         }
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    // A refusal of ours; HTTP's own, before a request is one, have no document.
+    if answer.contains("application/problem+json") {
+        let head = String::from_utf8_lossy(bytes);
+        let mut line = head.split(' ');
+        let (method, target) = (line.next().unwrap(), line.next().unwrap());
+        expect_documented(method, target.split('?').next().unwrap(), status_of(&answer));
+    }
+    answer
 }
 
 pub(crate) fn status_of(answer: &str) -> u16 {
