@@ -1,4 +1,5 @@
-//! Every limit of the interface in one table; `docs/limits.md` is checked against it, and a refusal names its limit.
+//! Every limit of the interface, and what the server does at a time, in two tables; `docs/limits.md` is checked against them,
+//! and a refusal names its limit.
 
 /// One limit: its name in refusals and documents, its value, its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +13,16 @@ pub struct Limit {
 }
 
 macro_rules! limits {
-    ($($(#[$doc:meta])* $id:ident = $max:expr, $unit:literal, $name:literal;)*) => {
+    ($(#[$about:meta])* $table:ident: $($(#[$doc:meta])* $id:ident = $max:expr, $unit:literal, $name:literal;)*) => {
         $($(#[$doc])* pub const $id: Limit = Limit { name: $name, max: $max, unit: $unit };)*
-        /// All limits, in the order of the documents.
-        pub const ALL: &[Limit] = &[$($id),*];
+        $(#[$about])*
+        pub const $table: &[Limit] = &[$($id),*];
     };
 }
 
 limits! {
+    /// All limits of what is sent, in the order of the documents.
+    ALL:
     /// A tenant's or collection's name.
     NAME_LEN = 64, "bytes", "name_len";
     /// A record's key, all segments and slashes, after percent-decoding.
@@ -34,7 +37,7 @@ limits! {
     METADATA_LEN = 16_384, "bytes", "metadata_len";
     /// A value's default limit; the configuration may set another.
     VALUE_LEN = 5 * 1024 * 1024 * 1024, "bytes", "value_len";
-    /// A value in a batch or an import, and the largest that is stored in one row.
+    /// A value in a batch, and the largest that is stored in one row; an import sends a larger one by itself.
     INLINE_VALUE_LEN = 65_536, "bytes", "inline_value_len";
     /// A JSON request body, batches excepted.
     JSON_BODY_LEN = 1_048_576, "bytes", "json_body_len";
@@ -68,4 +71,25 @@ limits! {
     WAIT_SECS = 60, "seconds", "wait_secs";
     /// Requests without a valid credential that are recorded one by one, from all clients: so many at once, and so many each minute.
     REFUSED_CREDENTIALS = 120, "requests", "refused_credentials";
+}
+
+limits! {
+    /// What is done at a time, in the order of the documents. Defaults, where the configuration may set another.
+    AT_WORK:
+    /// Connections open at a time.
+    CONNECTIONS = 10_000, "connections", "connections";
+    /// Requests at work at a time on one HTTP/2 connection: fewer than there are places, so that one cannot take them all.
+    STREAMS = 100, "requests", "streams";
+    /// Requests at work at a time, but for those of the next row, probes and metrics.
+    REQUESTS = 4_096, "requests", "requests_at_work";
+    /// The same for what needs no credential, counted apart: strangers cannot keep out who has one.
+    PUBLIC_REQUESTS = 512, "requests", "public_requests_at_work";
+    /// Bytes of all bodies that are read whole, while their requests are at work.
+    BODIES_LEN = 512 * 1024 * 1024, "bytes", "bodies_len";
+    /// Commits that wait to be written.
+    COMMITS = 4_096, "commits", "commit_queue_len";
+    /// Reads of the disk that wait for a thread.
+    READS = 1_024, "reads", "read_queue_len";
+    /// A line of an import or export, in the command line's memory.
+    LINE_LEN = 67_108_864, "bytes", "line_len";
 }

@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 use super::patience::Patient;
 use super::streams::{Patience, Streams};
 use super::tasks::Tasks;
+use crate::domain::limits;
 
 /// The limits of connections. Times are for lack of progress.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,7 @@ pub struct DoorOptions {
 impl Default for DoorOptions {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
+            max_connections: usize::try_from(limits::CONNECTIONS.max).unwrap_or(usize::MAX),
             head_timeout: Duration::from_secs(30),
             progress_timeout: Duration::from_mins(1),
             farewell_timeout: Duration::from_secs(10),
@@ -200,7 +201,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(u32::try_from(limits::STREAMS.max).unwrap_or(u32::MAX))
         .max_header_list_size(HARD_MAX_HEADER_LIST)
         .keep_alive_interval(options.head_timeout)
         .keep_alive_timeout(options.head_timeout);
@@ -224,6 +225,3 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 const HARD_MAX_HEADERS: usize = 256;
 const HARD_MAX_HEAD_BYTES: usize = 128 * 1024;
 const HARD_MAX_HEADER_LIST: u32 = 128 * 1024;
-
-/// Requests at a time on one connection: fewer than there are places, so that one cannot take them all.
-const MAX_STREAMS: u32 = 100;

@@ -73,7 +73,7 @@ async fn guarded(api: &Api, mut request: Request, next: Next) -> (Response, Opti
     let probe = path.starts_with("/health/") || path == "/metrics";
     let place = Arc::clone(api.places(path)).try_acquire_owned().ok().map(Place::new);
     if place.is_none() && !probe {
-        return (Problem::new(Code::Busy).into_response(), None);
+        return (Problem::limit(api.places_limit(path)).into_response(), None);
     }
     if let Some(place) = &place {
         request.extensions_mut().insert(place.clone());

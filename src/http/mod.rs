@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use crate::domain::RequestId;
+use crate::domain::limits::{self, Limit};
 use crate::vault::ops::Vault;
 
 mod audit;
@@ -66,11 +67,11 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            max_requests: 4_096,
-            max_public_requests: 512,
-            bodies_len_bytes: 512 * 1024 * 1024,
+            max_requests: usize::try_from(limits::REQUESTS.max).unwrap_or(usize::MAX),
+            max_public_requests: usize::try_from(limits::PUBLIC_REQUESTS.max).unwrap_or(usize::MAX),
+            bodies_len_bytes: usize::try_from(limits::BODIES_LEN.max).unwrap_or(usize::MAX),
             progress_timeout: Duration::from_secs(30),
-            value_len_bytes: crate::domain::limits::VALUE_LEN.max,
+            value_len_bytes: limits::VALUE_LEN.max,
         }
     }
 }
@@ -118,9 +119,21 @@ impl Api {
         if routes::is_public(path) { &self.0.public_places } else { &self.0.places }
     }
 
+    /// How many places there are for them.
+    fn places_limit(&self, path: &str) -> Limit {
+        let options = self.options();
+        let (limit, max) = if routes::is_public(path) {
+            (limits::PUBLIC_REQUESTS, options.max_public_requests)
+        } else {
+            (limits::REQUESTS, options.max_requests)
+        };
+        Limit { max: max as u64, ..limit }
+    }
+
     /// A request's share of the memory for bodies, nothing yet.
     fn make_share(&self) -> extract::share::Share {
-        extract::share::Share::of(&self.0.bodies)
+        let limit = Limit { max: self.options().bodies_len_bytes as u64, ..limits::BODIES_LEN };
+        extract::share::Share::of(&self.0.bodies, limit)
     }
 
     fn measures(&self) -> &layers::Measures {

@@ -65,7 +65,7 @@ codes! {
     NotFound = 404, "not-found", "There is no such thing, or the principal may not know it", "Check the names and whose token was sent.";
     NoSuchRoute = 404, "no-such-route", "No such route", "/openapi.json lists them.";
     MethodNotAllowed = 405, "method-not-allowed", "The route does not know this method", "`Allow` lists those it knows.";
-    NameTaken = 409, "name-taken", "The name is or was in use", "Names of tenants and collections are never used again, not even after a shred; choose another.";
+    NameTaken = 409, "name-taken", "The name is or was in use", "A tenant's name is never used again, not even after its shred; choose another. A shredded collection's name is not used again either: it answers 410 `shredded`.";
     ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
     LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
@@ -146,12 +146,14 @@ impl Problem {
         }))
     }
 
-    /// A limit is exceeded: 413 where it is the body's, 429 where it is of requests, 400 otherwise.
+    /// A limit is exceeded: 413 where it is the body's, 429 where it is of requests, 503 where it is of what is done at a time, 400
+    /// otherwise.
     #[must_use]
     pub fn limit(limit: Limit) -> Self {
         let code = match limit.name {
             "value_len" | "inline_value_len" | "json_body_len" | "batch_body_len" => Code::TooLarge,
             "refused_credentials" => Code::TooManyRequests,
+            "requests_at_work" | "public_requests_at_work" | "bodies_len" => Code::Busy,
             _ => Code::LimitExceeded,
         };
         let mut problem = Self::told(code, format!("the limit `{}` is {} {}", limit.name, limit.max, limit.unit));
@@ -319,8 +321,11 @@ mod tests {
         let documents = include_str!("../../docs/limits.md");
         let rows: Vec<&str> =
             documents.lines().filter(|line| line.starts_with("| `")).map(|line| line.rsplitn(3, '|').last().unwrap()).collect();
-        let expected: Vec<String> =
-            limits::ALL.iter().map(|limit| format!("| `{}` | {} | {} ", limit.name, limit.max, limit.unit)).collect();
+        let expected: Vec<String> = limits::ALL
+            .iter()
+            .chain(limits::AT_WORK)
+            .map(|limit| format!("| `{}` | {} | {} ", limit.name, limit.max, limit.unit))
+            .collect();
         assert_eq!(
             rows,
             expected,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use lethe::domain::limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::client::Client;
+use super::h2::Peer;
 use super::site::{Answer, CRM, Site};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +70,7 @@ async fn batches_beyond_the_memory_for_bodies_are_busy_and_small_requests_go_on(
     };
     let busy = until(503).await;
     assert_eq!((busy.code(), busy.header("retry-after")), ("busy", "1"));
+    assert_eq!((&busy.json["limit"], &busy.json["limit_max"]), (&json!("bodies_len"), &json!(67_108_864)), "{busy:?}");
     assert_eq!(batch(10).await.status, 200, "a small batch");
     assert_eq!(site.put(&format!("{CRM}/records/b"), &owner, "1", &"v".repeat(1_000_000)).await.status, 201, "a value is streamed");
     let order = json!({"scope": "subject", "subject": "1"});
@@ -181,6 +184,45 @@ async fn over_the_connection_limit_the_answer_is_503_with_retry_after() {
     third.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_the_places_for_requests_the_refusal_names_its_limit_and_strangers_have_places_of_their_own() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    // Puts whose body does not come, as many as a connection may have, until the places are taken.
+    let headers = [("authorization", format!("Bearer {owner}")), ("lethe-subject", "1".to_owned())];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (mut peers, mut left) = (Vec::new(), limits::REQUESTS.max);
+    while left > 0 {
+        let mut peer = Peer::connect(&site.address(), 65_535).await;
+        let some = left.min(limits::STREAMS.max);
+        for _ in 0..some {
+            peer.begin_put(&format!("{CRM}/records/a"), &headers).await;
+        }
+        peers.push(peer);
+        left -= some;
+    }
+    let until = async |status: u16| {
+        let asked = async {
+            loop {
+                let answer = site.get("/v1/tenants/acme", &owner).await;
+                if answer.status == status {
+                    return answer;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("never answered {status}"))
+    };
+    let refused = until(503).await;
+    assert_eq!((refused.code(), refused.header("retry-after")), ("busy", "1"), "{refused:?}");
+    assert_eq!((&refused.json["limit"], &refused.json["limit_max"]), (&json!("requests_at_work"), &json!(4_096)), "{refused:?}");
+    for (path, status) in [("/log/checkpoint", 200), ("/health/ready", 204)] {
+        assert_eq!(site.client.get(format!("{}{path}", site.server.url())).send().await.unwrap().status(), status, "{path}");
+    }
+    assert_eq!(site.get("/metrics", &site.operator).await.status, 200);
+    drop(peers);
+    until(200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,8 +76,17 @@ impl Peer {
 
     /// Asks for a path; gives the stream.
     pub(crate) async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> u32 {
+        self.head("GET", path, headers, END_STREAM).await
+    }
+
+    /// Begins to put something there, and sends none of it; gives the stream.
+    pub(crate) async fn begin_put(&mut self, path: &str, headers: &[(&str, &str)]) -> u32 {
+        self.head("PUT", path, headers, 0).await
+    }
+
+    async fn head(&mut self, method: &str, path: &str, headers: &[(&str, &str)], end: u8) -> u32 {
         let mut block = Vec::new();
-        for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "x")].iter().chain(headers) {
+        for (name, value) in [(":method", method), (":scheme", "http"), (":path", path), (":authority", "x")].iter().chain(headers) {
             block.extend(literal(name, value));
         }
         let stream = self.next;
@@ -87,7 +96,7 @@ impl Peer {
         for (at, chunk) in chunks.iter().enumerate() {
             const CONTINUATION: u8 = 9;
             let last = if at + 1 == chunks.len() { END_HEADERS } else { 0 };
-            bytes.extend(if at == 0 { frame(HEADERS, END_STREAM | last, stream, chunk) } else { frame(CONTINUATION, last, stream, chunk) });
+            bytes.extend(if at == 0 { frame(HEADERS, end | last, stream, chunk) } else { frame(CONTINUATION, last, stream, chunk) });
         }
         self.streams.insert(stream, Stream::default());
         self.socket.write_all(&bytes).await.unwrap();

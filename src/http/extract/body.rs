@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn of(body: Body, budget: &Arc<Semaphore>) -> Unread {
-        Unread { body, share: Share::of(budget) }
+        Unread { body, share: Share::of(budget, limits::BODIES_LEN) }
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use axum::extract::FromRequest;
 use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::limits;
+use crate::domain::limits::{self, Limit};
 use crate::http::Api;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 
 /// Bytes of each body that cost nothing.
 const FREE: u64 = limits::INLINE_VALUE_LEN.max;
@@ -27,26 +27,28 @@ pub(in crate::http) struct Share(Arc<Held>);
 
 struct Held {
     budget: Arc<Semaphore>,
+    limit: Limit,
     permits: Mutex<Vec<OwnedSemaphorePermit>>,
 }
 
 impl Share {
     /// Nothing yet; one permit of the budget is a byte.
-    pub(in crate::http) fn of(budget: &Arc<Semaphore>) -> Self {
-        Self(Arc::new(Held { budget: Arc::clone(budget), permits: Mutex::default() }))
+    pub(in crate::http) fn of(budget: &Arc<Semaphore>, limit: Limit) -> Self {
+        Self(Arc::new(Held { budget: Arc::clone(budget), limit, permits: Mutex::default() }))
     }
 
     /// Takes what a body needs that grows from `from` to `to` bytes.
     ///
     /// # Errors
-    /// [`Code::Busy`] if there is not so much left.
+    /// [`Code::Busy`](crate::http::problem::Code::Busy), naming the limit, if there is not so much left.
     pub(super) fn grow(&self, from: u64, to: u64) -> Result<(), Problem> {
         let more = to.saturating_sub(FREE).saturating_sub(from.saturating_sub(FREE));
         if more == 0 {
             return Ok(());
         }
-        let more = u32::try_from(more).map_err(|_| Problem::new(Code::Busy))?;
-        let permit = Arc::clone(&self.0.budget).try_acquire_many_owned(more).map_err(|_| Problem::new(Code::Busy))?;
+        let busy = || Problem::limit(self.0.limit);
+        let more = u32::try_from(more).map_err(|_| busy())?;
+        let permit = Arc::clone(&self.0.budget).try_acquire_many_owned(more).map_err(|_| busy())?;
         self.0.permits.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::domain::limits;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Paths and bounds of an embedded store.
@@ -46,9 +48,9 @@ impl EmbeddedOptions {
             headroom_bytes: 32 * MIB,
             mirror_ahead_bytes: 16 * MIB,
             mirror_compact_bytes: 64 * MIB,
-            queue_len: 4_096,
+            queue_len: usize::try_from(limits::COMMITS.max).unwrap_or(usize::MAX),
             reader_threads: 4,
-            reader_queue_len: 1_024,
+            reader_queue_len: usize::try_from(limits::READS.max).unwrap_or(usize::MAX),
             danger_skip_sync: false,
         }
     }
