@@ -596,6 +596,76 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_returning_person_is_written_about_by_every_verb_only_when_it_says_so() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        served.write("v", "{}");
+        served.write("large", &format!("{{\"id\": \"large\", \"who\": 7, \"x\": \"{}\"}}", "x".repeat(100_000)));
+        served.write("small.jsonl", "{\"id\": 1, \"who\": 7}\n{\"id\": 2, \"who\": 8}\n");
+        let envelope = |more: &str| format!("{{\"key\": \"e\", \"subjects\": [\"7\"], \"value\": \"x\"{more}}}");
+        served.write("said.jsonl", &envelope(", \"new_relationship\": true"));
+        served.write("unsaid.jsonl", &envelope(""));
+        let plain = |file: &'static str| vec!["import", "--collection", "people", "--key", "id", "--subject", "who", file];
+        let enveloped = |file: &'static str| vec!["import", "--collection", "people", "--envelope", file];
+        let new = "--new-relationship";
+        for (without, with) in [
+            (vec!["record", "put", "people", "k", "v", "--subject", "7"], None),
+            (plain("small.jsonl"), None),
+            (plain("large"), None),
+            (enveloped("unsaid.jsonl"), None),
+            (enveloped("unsaid.jsonl"), Some(enveloped("said.jsonl"))),
+        ] {
+            served.owner(&["record", "put", "people", "first", "v", "--subject", "7", new]);
+            served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
+            let refused = served.run("acme.token", &without);
+            assert!(refused.status.code() == Some(2) && stderr(&refused).contains("shredded"), "{without:?}: {}", stderr(&refused));
+            served.owner(&with.unwrap_or_else(|| [&without[..], &[new]].concat()));
+        }
+        let trail = served.owner(&["audit", "ls", "--all"]);
+        assert_eq!(trail.matches("subject.return").count(), 5, "each is on the record: {trail}");
+        let back = served.owner(&["export", "--collection", "people", "--envelope"]);
+        assert!(!back.contains("new_relationship"), "nobody returns by being copied: {back}");
+    }
+
+    #[test]
+    fn a_record_is_put_with_its_pairs_and_its_purpose() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people", "--purpose", "billing"]);
+        served.write("v", "x");
+        let put = ["record", "put", "people", "k", "v", "--subject", "7", "--meta", "Origin=café, 1=2", "--meta", "empty="];
+        served.owner(&[&put[..], &["--purpose", "billing"]].concat());
+        let line = &json_lines(&served.owner(&["export", "--collection", "people", "--envelope"]))[0];
+        assert_eq!(line["custom"], serde_json::json!({"empty": "", "origin": "café, 1=2"}), "{line}");
+        let trail = json_lines(&served.owner(&["audit", "ls", "--all", "--format", "json"]));
+        let put_entry = trail.iter().find(|entry| entry["action"] == "record.write").unwrap();
+        assert_eq!(put_entry["names"]["purpose"], "billing", "{put_entry}");
+        let other = served.run("acme.token", &[&put[..], &["--purpose", "advertising"]].concat());
+        assert!(other.status.code() == Some(2) && stderr(&other).contains("purpose-undeclared"), "{}", stderr(&other));
+        assert_eq!(served.run("acme.token", &["record", "put", "people", "k", "v", "--meta", "no"]).status.code(), Some(1));
+    }
+
+    #[test]
+    fn a_tenant_and_a_token_are_made_as_they_are_asked_for() {
+        let served = Served::start();
+        let owner = "loose.token";
+        let create = ["tenant", "create", "loose", "--create-collections-on-write", "--save-token", owner];
+        served.ok("store/operator.token", &create);
+        let shown = &json_lines(&served.ok("store/operator.token", &["tenant", "show", "loose", "--format", "json"]))[0];
+        assert_eq!(shown["create_collections_on_write"], true, "{shown}");
+        served.write("v", "x");
+        let put = ["record", "put", "unheard-of", "k", "v", "--subject", "7"];
+        served.ok(owner, &[&put[..], &["--tenant", "loose"]].concat());
+        assert_eq!(served.run("acme.token", &put).status.code(), Some(2), "acme was made without");
+        for (kind, begins) in [("user", "lethe_usr_"), ("service", "lethe_svc_")] {
+            let made = &json_lines(&served.owner(&["token", "create", "--role", "reader", "--kind", kind, "--format", "json"]))[0];
+            assert!(made["token"].as_str().unwrap().starts_with(begins), "{kind}");
+            let listed = json_lines(&served.owner(&["token", "ls", "--format", "json"]));
+            assert!(listed.iter().any(|token| token["id"] == made["id"] && token["kind"] == kind), "{kind}: {listed:?}");
+        }
+        assert_eq!(served.run("acme.token", &["token", "create", "--role", "reader", "--kind", "robot"]).status.code(), Some(1));
+    }
+
+    #[test]
     fn a_certificate_verifies_offline_and_a_changed_one_does_not() {
         let mut served = Served::start();
         served.owner(&["collection", "put", "people"]);
@@ -745,6 +815,11 @@ mod with_a_server {
         served.kill().unwrap();
         served.wait().unwrap();
         assert!(trusted.status.success(), "{}", stderr(&trusted));
+        let rotate = |demo: &[&str]| lethe(&[&["rotate", "--dir", &store], demo].concat());
+        let refused = rotate(&[]);
+        assert!(refused.status.code() == Some(1) && stderr(&refused).contains("--demo"), "{}", stderr(&refused));
+        let rotated = rotate(&["--demo"]);
+        assert!(rotated.status.success(), "{}", stderr(&rotated));
         assert_eq!(untrusted.status.code(), Some(3), "a certificate of nobody's is not trusted: {}", stderr(&untrusted));
     }
 

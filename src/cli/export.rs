@@ -254,6 +254,7 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
         modified_at: text("modified_at"),
         expires_at: head.get("lethe-expires-at").and_then(|time| time.to_str().ok()).map(str::to_owned),
         custom: custom(&head),
+        new_relationship: false,
         value,
         value_base64,
     };
@@ -283,7 +284,9 @@ fn fitting(key: &str, fetched: Fetched) -> Fetched {
 }
 
 fn too_long(key: &str) -> Fetched {
-    Fetched::Unfit(format!("{key}: its line would be longer than {LINE_LEN_BYTES} bytes; lethe record get fetches it"))
+    Fetched::Unfit(format!(
+        "{key}: its line would be longer than the limit `line_len` of {LINE_LEN_BYTES} bytes; lethe record get fetches it"
+    ))
 }
 
 /// The custom pairs that an answer carries, by name.

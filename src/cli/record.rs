@@ -101,6 +101,12 @@ pub(crate) struct PutArgs {
     /// The person was shredded and is known anew: opens a new key, and is audited.
     #[arg(long)]
     new_relationship: bool,
+    /// A pair of the application's own, kept with the record; may be repeated. Names are put in lower case.
+    #[arg(long = "meta", value_name = "NAME=TEXT", value_parser = pair)]
+    pairs: Vec<(String, String)>,
+    /// What the data is stored for; goes into the audit trail.
+    #[arg(long)]
+    purpose: Option<String>,
     #[command(flatten)]
     tenant: TenantArg,
 }
@@ -168,6 +174,14 @@ pub(crate) fn header_list(subjects: &[String]) -> String {
     subjects.iter().map(|subject| utf8_percent_encode(subject, NON_ALPHANUMERIC).to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// A pair as it is given: the name is what a header's may be.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, text) = text.split_once('=').ok_or("must be NAME=TEXT")?;
+    let header = header::HeaderName::from_bytes(format!("{META}{name}").as_bytes()).ok().filter(|_| !name.is_empty());
+    let header = header.ok_or("the name must be one that a header can have")?;
+    Ok((header.as_str().strip_prefix(META).unwrap_or_default().to_owned(), text.to_owned()))
+}
+
 async fn put(args: PutArgs, client: &Client, out: &mut Output) -> Result<(), Failure> {
     let tenant = args.tenant.name(client).await?;
     let mut request = client.record(Method::PUT, &tenant, &args.collection, &args.key).header(header::CONTENT_TYPE, &args.content_type);
@@ -185,6 +199,12 @@ async fn put(args: PutArgs, client: &Client, out: &mut Output) -> Result<(), Fai
     }
     if args.new_relationship {
         request = request.header("lethe-new-relationship", "true");
+    }
+    for (name, text) in &args.pairs {
+        request = request.header(format!("{META}{name}"), header_list(std::slice::from_ref(text)));
+    }
+    if let Some(purpose) = &args.purpose {
+        request = request.header("lethe-purpose", header_list(std::slice::from_ref(purpose)));
     }
     request = if args.file == Path::new("-") {
         request.body(reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::io::stdin(), 65_536)))
@@ -253,5 +273,16 @@ mod tests {
     #[test]
     fn subjects_are_encoded_so_that_a_comma_in_an_id_stays_in_it() {
         assert_eq!(header_list(&["a,b".into(), "é 1".into()]), "a%2Cb,%C3%A9%201");
+    }
+
+    #[test]
+    fn a_pair_is_a_name_for_a_header_and_any_text() {
+        let of = |name: &str, text: &str| Ok((name.to_owned(), text.to_owned()));
+        assert_eq!(pair("origin=café = 1"), of("origin", "café = 1"));
+        assert_eq!(pair("Origin="), of("origin", ""));
+        assert_eq!(pair("lethe-meta-a=b"), of("lethe-meta-a", "b"));
+        for bad in ["", "=", "=x", "name", "a b=x", "é=x", "a:b=x"] {
+            assert!(pair(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// The operator's token; operator.token of the store directory where left out.
     #[arg(long, value_name = "FILE")]
     operator_token: Option<PathBuf>,
+    /// The keys are those of the demonstration.
+    #[arg(long)]
+    demo: bool,
 }
 
 pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
@@ -31,7 +34,7 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     let token = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))?;
     let token = PresentedToken::parse(token.trim()).map_err(|_| Failure::local(format!("{}: not a token", path.display())))?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let rooms = rooms::open(&config, Arc::new(SystemClock), tasks.clone(), stop.clone(), false)
+    let rooms = rooms::open(&config, Arc::new(SystemClock), tasks.clone(), stop.clone(), args.demo)
         .await
         .map_err(|error| Failure::local(error.to_string()))?;
     let rotated = rotate(&rooms, &token).await;

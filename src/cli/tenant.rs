@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Create {
         /// Lower-case letters, digits, '-', '_', '.'; never to be used again once shredded.
         name: String,
+        /// A write to an unknown collection makes it, with the default policy, instead of being refused.
+        #[arg(long)]
+        create_collections_on_write: bool,
         /// Write the owner's token to this new file (mode 0600) instead of printing it.
         #[arg(long, value_name = "FILE")]
         save_token: Option<PathBuf>,
@@ -34,9 +37,10 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     match command {
-        Command::Create { name, save_token } => {
+        Command::Create { name, create_collections_on_write, save_token } => {
             let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
-            let answer = client.json(client.request(Method::POST, &["v1", "tenants"]).json(&json!({ "tenant": name }))).await;
+            let body = json!({ "tenant": name, "create_collections_on_write": create_collections_on_write });
+            let answer = client.json(client.request(Method::POST, &["v1", "tenants"]).json(&body)).await;
             show_token(answer, file, "the owner's token, shown only this once", out)
         }
         Command::Ls => {

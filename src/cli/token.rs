@@ -21,6 +21,9 @@ pub(crate) enum Command {
         /// What it may do: owner, writer, reader, auditor, eraser; with --tenant system, operator.
         #[arg(long)]
         role: String,
+        /// Whose it is: a service's or a person's; an operator's is of its own kind.
+        #[arg(long, value_parser = ["service", "user"])]
+        kind: Option<String>,
         /// Only this collection; may be repeated.
         #[arg(long = "collection", value_name = "NAME")]
         collections: Vec<String>,
@@ -56,12 +59,13 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     match command {
-        Command::Create { role, collections, prefix, expires_at, save_token, tenant } => {
+        Command::Create { role, kind, collections, prefix, expires_at, save_token, tenant } => {
             let tenant = tenant.name(&client).await?;
             let mut body = json!({ "role": role });
             if let Some(fields) = body.as_object_mut() {
                 // A list that is left out narrows nothing; an empty one would allow nothing.
                 fields.extend((!collections.is_empty()).then(|| ("collections".to_owned(), json!(collections))));
+                fields.extend(kind.map(|kind| ("kind".to_owned(), json!(kind))));
                 fields.extend(prefix.map(|prefix| ("prefix".to_owned(), json!(prefix))));
                 fields.extend(expires_at.map(|time| ("expires_at".to_owned(), json!(time))));
             }
@@ -73,7 +77,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let tenant = tenant.name(&client).await?;
             let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &tenant, "tokens"], &[("cursor", cursor)]);
             let rows = client.pages(page, usize::MAX).await?;
-            out.rows(&["id", "role", "collections", "prefix", "expires_at"], &rows)
+            out.rows(&["id", "role", "kind", "collections", "prefix", "expires_at"], &rows)
         }
         Command::Revoke { id, yes, tenant } => {
             let tenant = tenant.name(&client).await?;

@@ -18,7 +18,8 @@ use crate::domain::{CustomPairs, RecordKey, SubjectId, limits};
 /// One batch's body stays below this, well under the server's limit.
 const BATCH_LEN_BYTES: usize = 8 * 1024 * 1024;
 /// A longer line is reported, not read into memory.
-pub(crate) const LINE_LEN_BYTES: usize = 64 * 1024 * 1024;
+#[expect(clippy::cast_possible_truncation, reason = "64 MiB; a `usize` of 32 bits holds it")]
+pub(crate) const LINE_LEN_BYTES: usize = limits::LINE_LEN.max as usize;
 /// So many keys are remembered to keep equal ones apart; then a barrier lets them be forgotten.
 const IN_FLIGHT_KEYS: usize = 100_000;
 
@@ -59,6 +60,9 @@ pub(crate) struct Envelope {
     /// Its custom pairs.
     #[serde(default, skip_serializing_if = "CustomPairs::is_empty")]
     pub(crate) custom: CustomPairs,
+    /// Its person was shredded and is known anew; only read, never written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) new_relationship: bool,
     /// Its value, if that is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,
@@ -86,6 +90,8 @@ pub(crate) struct Put {
     pub(crate) expires_at: Option<String>,
     /// Its custom pairs.
     pub(crate) custom: CustomPairs,
+    /// Its person was shredded and is known anew.
+    pub(crate) new_relationship: bool,
     /// Its value.
     pub(crate) value: Vec<u8>,
 }
@@ -131,6 +137,7 @@ pub(crate) struct Batch {
 pub(crate) struct Batches<R> {
     input: R,
     recipe: Recipe,
+    new_relationship: bool,
     line: u64,
     offset: u64,
     buffer: Vec<u8>,
@@ -144,7 +151,23 @@ impl<R: BufRead> Batches<R> {
     /// Starts at `offset`, with `lines` lines before it.
     pub(crate) fn new(input: R, recipe: Recipe, offset: u64, lines: u64) -> Self {
         let (hasher, in_flight) = (RandomState::new(), HashSet::new());
-        Self { input, recipe, line: lines, offset, buffer: Vec::new(), held: None, barrier: false, hasher, in_flight }
+        Self {
+            input,
+            recipe,
+            new_relationship: false,
+            line: lines,
+            offset,
+            buffer: Vec::new(),
+            held: None,
+            barrier: false,
+            hasher,
+            in_flight,
+        }
+    }
+
+    /// Whether every record's person is known anew, whatever its line says.
+    pub(crate) fn of_a_new_relationship(self, new_relationship: bool) -> Self {
+        Self { new_relationship, ..self }
     }
 
     /// The next batch, or `None` at the end.
@@ -177,9 +200,14 @@ impl<R: BufRead> Batches<R> {
                 batch.end = self.offset;
                 continue;
             }
-            let made = if fits { self.recipe.put(self.line, text) } else { Err(format!("longer than {LINE_LEN_BYTES} bytes")) };
+            let made = if fits {
+                self.recipe.put(self.line, text)
+            } else {
+                Err(format!("longer than the limit `line_len` of {LINE_LEN_BYTES} bytes"))
+            };
             match made {
-                Ok(put) => {
+                Ok(mut put) => {
+                    put.new_relationship |= self.new_relationship;
                     let repeated = !self.in_flight.insert(self.hasher.hash_one(&put.key));
                     let cut = repeated
                         || len.saturating_add(put.len()) > BATCH_LEN_BYTES && !batch.puts.is_empty()
@@ -255,6 +283,7 @@ impl Recipe {
                     content_type: content_type.clone(),
                     expires_at: None,
                     custom: CustomPairs::default(),
+                    new_relationship: false,
                     value: bytes.to_vec(),
                 }
             }
@@ -266,8 +295,8 @@ impl Recipe {
                     (None, Some(text)) => STANDARD.decode(text).map_err(|_| "value_base64 is not base64".to_owned())?,
                     (Some(_), Some(_)) | (None, None) => return Err("an envelope holds either value or value_base64".into()),
                 };
-                let Envelope { key, content_type, subjects, expires_at, custom, .. } = envelope;
-                Put { line, key, subjects, content_type, expires_at, custom, value }
+                let Envelope { key, content_type, subjects, expires_at, custom, new_relationship, .. } = envelope;
+                Put { line, key, subjects, content_type, expires_at, custom, new_relationship, value }
             }
         };
         RecordKey::parse(&put.key).map_err(|error| format!("the key {error}"))?;

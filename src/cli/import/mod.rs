@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// The lines are envelopes with key, subjects and value, as `export --envelope` writes them.
     #[arg(long, conflicts_with_all = ["key", "subjects", "content_type"])]
     envelope: bool,
+    /// All persons were shredded and are known anew: opens new keys, and is audited. In an envelope: its `new_relationship`.
+    #[arg(long)]
+    new_relationship: bool,
     /// Where to note how far it got; INPUT.lethe-import where left out, and nowhere if that cannot be written.
     #[arg(long, value_name = "FILE")]
     resume_file: Option<PathBuf>,
@@ -100,12 +103,12 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         Some(key) => Recipe::Plain { key, subjects: args.subjects, content_type: args.content_type },
         None => Recipe::Envelope,
     };
+    let batches = Batches::new(reader, recipe, offset, lines_before).of_a_new_relationship(args.new_relationship);
     let name = if from_stdin { "standard input".to_owned() } else { args.file.display().to_string() };
     let target = Target { client, tenant, collection };
     let bar = progress(total, offset);
     let started = SystemClock.monotonic();
-    let pumped =
-        pump(Batches::new(reader, recipe, offset, lines_before), &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
+    let pumped = pump(batches, &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
     bar.finish_and_clear();
     let codes = pumped?;
     let state = keeper.finish()?;
@@ -129,7 +132,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
 /// The state of an import from a file.
 async fn keeper(args: &Args, client: &Client, tenant: &str, collection: &str) -> Result<Keeper, Failure> {
     let recipe = args.key.as_ref().map(|key| json!([format!("{key:?}"), args.subjects, args.content_type]));
-    let destination = json!([client.destination().await?, tenant, collection, recipe]).to_string();
+    let destination = json!([client.destination().await?, tenant, collection, recipe, args.new_relationship]).to_string();
     match &args.resume_file {
         Some(file) => Keeper::open(Place::Asked(file.clone()), &destination, &args.file),
         None => Keeper::open(Place::Beside(beside(&args.file, ".lethe-import")), &destination, &args.file),
@@ -265,6 +268,8 @@ struct Op<'a> {
     expires_at: Option<&'a str>,
     #[serde(skip_serializing_if = "CustomPairs::is_empty")]
     custom: &'a CustomPairs,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    new_relationship: bool,
 }
 
 /// Puts some records in one request; sends it again while the server is busy or the connection breaks.
@@ -289,6 +294,7 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
                         subjects: &put.subjects,
                         expires_at: put.expires_at.as_deref(),
                         custom: &put.custom,
+                        new_relationship: put.new_relationship,
                     }
                 })
                 .collect();
@@ -319,6 +325,9 @@ fn put_alone(request: reqwest::RequestBuilder, put: &Put) -> reqwest::RequestBui
     }
     if let Some(time) = &put.expires_at {
         request = request.header("lethe-expires-at", time);
+    }
+    if put.new_relationship {
+        request = request.header("lethe-new-relationship", "true");
     }
     for (name, text) in &put.custom.0 {
         request = request.header(format!("{META}{name}"), header_list(std::slice::from_ref(text)));

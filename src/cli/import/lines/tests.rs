@@ -71,6 +71,7 @@ fn an_envelope_comes_back_as_it_went() {
         modified_at: Some("2026-01-01T00:00:00Z".into()),
         expires_at: Some("2999-01-01T00:00:00Z".into()),
         custom: CustomPairs(vec![("origin".into(), "café, 1".into())]),
+        new_relationship: true,
         value: None,
         value_base64: Some(STANDARD.encode([0, 255])),
     };
@@ -83,6 +84,7 @@ fn an_envelope_comes_back_as_it_went() {
         content_type: "image/png".into(),
         expires_at: Some("2999-01-01T00:00:00Z".into()),
         custom: CustomPairs(vec![("origin".into(), "café, 1".into())]),
+        new_relationship: true,
         value: vec![0, 255],
     };
     assert_eq!(batches[0].puts, [expected]);
