@@ -159,6 +159,8 @@ fn completions_exist_for_the_usual_shells() {
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/readme.rs"]
+mod readme;
 
 mod with_a_server {
     //! The same program as client, against itself as server.
