@@ -158,7 +158,7 @@ pub enum SuiteChoice {
 pub struct Cache {
     /// Unit keys held at a time, in locked memory where the limit allows.
     pub keys_max: u64,
-    /// How long an unused key stays.
+    /// How long a key stays, counted from when it was loaded, however often it is used.
     pub keys_ttl_secs: u64,
     /// Blocks of ciphertext.
     pub blocks_len_bytes: u64,
@@ -199,8 +199,25 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// An OTLP endpoint over HTTP, for example `http://127.0.0.1:4318`; nothing is exported without it.
+    /// An OTLP endpoint over HTTP, for example `http://127.0.0.1:4318`; nothing is exported without it. Without a path it is
+    /// the base of the signals, and traces go to `/v1/traces` there; with one they go where it says.
     pub otlp_endpoint: Option<String>,
+}
+
+impl Telemetry {
+    /// Where traces go: the OTLP specification's way from the base endpoint to the signal's.
+    #[must_use]
+    pub fn traces_endpoint(&self) -> Option<String> {
+        let endpoint = self.otlp_endpoint.as_deref()?;
+        let is_base = endpoint.parse::<http::Uri>().is_ok_and(|url| url.path() == "/" && url.query().is_none());
+        Some(if is_base { format!("{}/v1/traces", endpoint.trim_end_matches('/')) } else { endpoint.to_owned() })
+    }
+
+    /// Whether it is a URL that the exporter takes.
+    fn is_valid(&self) -> bool {
+        let valid = |url: http::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty());
+        self.otlp_endpoint.as_deref().is_none_or(|endpoint| endpoint.parse().is_ok_and(valid))
+    }
 }
 
 /// Why a configuration was refused.
@@ -315,7 +332,7 @@ impl Config {
         self.paths.signing_key_file.with_extension("pub")
     }
 
-    /// How long an unused key stays in the cache.
+    /// How long a key stays in the cache, counted from when it was loaded.
     #[must_use]
     pub const fn keys_ttl(&self) -> Duration {
         Duration::from_secs(self.cache.keys_ttl_secs)
@@ -394,6 +411,9 @@ impl Config {
         if self.server.bodies_len_bytes < limits::BATCH_BODY_LEN.max {
             return invalid("server.bodies_len_bytes", "must be at least 67108864, the longest batch");
         }
+        if !self.telemetry.is_valid() {
+            return invalid("telemetry.otlp_endpoint", "must be a URL such as http://127.0.0.1:4318");
+        }
         if self.server.worker_threads.is_some_and(|threads| !(1..=1_024).contains(&threads)) {
             return invalid("server.worker_threads", "must be 1 to 1024");
         }
@@ -454,8 +474,8 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
             tls_cert_file: None,
             tls_key_file: None,
-            connections_max: 10_000,
-            bodies_len_bytes: 512 * 1024 * 1024,
+            connections_max: usize::try_from(limits::CONNECTIONS.max).unwrap_or(usize::MAX),
+            bodies_len_bytes: limits::BODIES_LEN.max,
             header_timeout_secs: 10,
             stall_timeout_secs: 30,
             drain_timeout_secs: 30,
@@ -478,7 +498,7 @@ impl Default for Cache {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { reserve_len_bytes: 64 * 1024 * 1024, commit_queue_len: 4_096 }
+        Self { reserve_len_bytes: 64 * 1024 * 1024, commit_queue_len: usize::try_from(limits::COMMITS.max).unwrap_or(usize::MAX) }
     }
 }
 
@@ -490,6 +510,8 @@ impl Default for Log {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     const SMALL: &str = "[paths]\nmirror_dir = \"../s-mirror\"\n[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n";
@@ -515,6 +537,72 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             Config::parse(&text, path.parent().unwrap()).unwrap_or_else(|error| panic!("{file}: {error}"));
         }
+    }
+
+    const EXAMPLE: &str = include_str!("../deploy/lethe.toml");
+    const REQUIRED: [&str; 3] = ["paths.mirror_dir", "custody.kind", "custody.path"];
+
+    /// Every key there is, with its table: serde names them where it meets one that it does not know.
+    fn keys() -> BTreeSet<String> {
+        let expected = |text: String| -> Vec<String> {
+            let told = parse(&text).unwrap_err().to_string();
+            let (_, names) = told.rsplit_once("expected ").unwrap();
+            names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let unknown = "nope = 1\n";
+        let of = |table: &str| match table {
+            "paths" => expected(SMALL.replace("[paths]\n", &format!("[paths]\n{unknown}"))),
+            "custody" => [expected(format!("{SMALL}{unknown}")), vec!["kind".to_owned()]].concat(),
+            table => expected(format!("[{table}]\n{unknown}{SMALL}")),
+        };
+        let tables = expected(format!("{unknown}{SMALL}"));
+        tables.iter().flat_map(|table| of(table).into_iter().map(move |key| format!("{table}.{key}"))).collect()
+    }
+
+    /// The keys of deploy/lethe.toml with their values; none where the key stands behind a `#`.
+    fn example() -> BTreeMap<String, Option<String>> {
+        let (mut table, mut found) = (String::new(), BTreeMap::new());
+        for line in EXAMPLE.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                table = name.trim_matches(['[', ']']).to_owned();
+            }
+            let (told, rest) = line.strip_prefix("# ").map_or((true, line), |rest| (false, rest));
+            let Some((key, value)) = rest.split_once(" = ") else { continue };
+            if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+                let value = value.strip_prefix('"').map_or_else(|| value.split(' ').next(), |text| text.split('"').next());
+                found.insert(format!("{table}.{key}"), value.filter(|_| told).map(str::to_owned));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_example_holds_every_setting_with_its_default() {
+        assert_eq!(example().into_keys().collect::<BTreeSet<_>>(), keys(), "deploy/lethe.toml and config.rs differ");
+        let (mut given, defaults) = (parse(EXAMPLE).unwrap(), parse(SMALL).unwrap());
+        given.paths.mirror_dir.clone_from(&defaults.paths.mirror_dir);
+        given.custody.clone_from(&defaults.custody);
+        assert_eq!(given, defaults, "deploy/lethe.toml says what is no default");
+        // What has no default is an example that would do.
+        let all: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line).to_owned() + "\n")
+            .collect();
+        let all = parse(&all).unwrap();
+        assert!(all.server.tls_key_file.is_some() && all.server.worker_threads.is_some() && all.telemetry.otlp_endpoint.is_some());
+    }
+
+    #[test]
+    fn the_table_of_the_documents_has_every_setting_with_its_default() {
+        let settings = include_str!("../docs/operations.md").split("\n## ").find(|part| part.starts_with("Settings\n")).unwrap();
+        let rows = settings.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let told: BTreeMap<String, String> =
+            rows.map(|(key, rest)| (key.to_owned(), rest.split(" | ").next().unwrap().trim_matches('`').to_owned())).collect();
+        let default = |(key, value): (String, Option<String>)| {
+            let required = REQUIRED.contains(&key.as_str()).then(|| "required".to_owned());
+            (key, required.or(value).unwrap_or_else(|| "none".to_owned()))
+        };
+        assert_eq!(told, example().into_iter().map(default).collect(), "docs/operations.md and deploy/lethe.toml differ");
     }
 
     /// What docs/operations.md appends to the settings that `init` made.
@@ -571,6 +659,9 @@ mod tests {
             ("[store]\ncommit_queue_len = 9000000000000000000\n", "store.commit_queue_len"),
             ("[cache]\nkeys_ttl_secs = 0\n", "cache.keys_ttl_secs"),
             ("[limits]\nvalue_len_bytes = 0\n", "limits.value_len_bytes"),
+            ("[telemetry]\notlp_endpoint = \"127.0.0.1:4318\"\n", "telemetry.otlp_endpoint"),
+            ("[telemetry]\notlp_endpoint = \"ftp://127.0.0.1\"\n", "telemetry.otlp_endpoint"),
+            ("[telemetry]\notlp_endpoint = \"http://\"\n", "telemetry.otlp_endpoint"),
         ] {
             let error = parse(&format!("{text}{SMALL}")).unwrap_err();
             assert!(matches!(error, ConfigError::Invalid { field: name, .. } if name == field), "{text:?}: {error}");
@@ -585,6 +676,18 @@ mod tests {
         let cores = std::thread::available_parallelism().unwrap().get();
         assert_eq!(parse(SMALL).unwrap().worker_threads(), cores.max(2));
         assert_eq!(parse(&format!("[server]\nworker_threads = 7\n{SMALL}")).unwrap().worker_threads(), 7);
+    }
+
+    #[test]
+    fn traces_go_to_their_path_below_a_base_and_where_a_path_says() {
+        let of = |endpoint: &str| {
+            parse(&format!("{SMALL}[telemetry]\notlp_endpoint = \"{endpoint}\"\n")).unwrap().telemetry.traces_endpoint().unwrap()
+        };
+        assert_eq!(of("http://127.0.0.1:4318"), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(of("https://collector.example/"), "https://collector.example/v1/traces");
+        assert_eq!(of("http://127.0.0.1:4318/v1/traces"), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(of("http://127.0.0.1/otlp?key=1"), "http://127.0.0.1/otlp?key=1");
+        assert_eq!(parse(SMALL).unwrap().telemetry.traces_endpoint(), None);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Signals {
 pub async fn start(config: Config, start: Start) -> Result<Server, ServerError> {
     let format = config.log.format == LogFormat::Json;
     let options =
-        TelemetryOptions { log_filter: config.log.level.clone(), json: format, otlp_endpoint: config.telemetry.otlp_endpoint.clone() };
+        TelemetryOptions { log_filter: config.log.level.clone(), json: format, otlp_endpoint: config.telemetry.traces_endpoint() };
     // Fails only where the process has a provider already, which is then the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let guard = telemetry::install(&options)?;
@@ -123,10 +123,7 @@ pub async fn start(config: Config, start: Start) -> Result<Server, ServerError> 
 pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result<Server, ServerError> {
     let metrics = telemetry::metrics_handle();
     let (doors, work) = (Tasks::default(), Tasks::default());
-    let certificate = match (&config.server.tls_cert_file, &config.server.tls_key_file) {
-        (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
-        (None, _) | (_, None) => None,
-    };
+    let certificate = certificate(&config)?;
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
@@ -152,6 +149,26 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let door = doors.spawn(door.serve(http::router(&api), doors.clone()));
     info!(url, "serving");
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
+}
+
+fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, TlsError> {
+    match (&config.server.tls_cert_file, &config.server.tls_key_file) {
+        (Some(chain), Some(key)) => Certificate::load(chain, key).map(Some),
+        (None, _) | (_, None) => Ok(None),
+    }
+}
+
+/// What a start loads before it opens the store, each by the function that the start itself calls, and what there is to say
+/// of it. Nothing is kept.
+pub fn examine(config: &Config) -> [(&'static str, Result<String, ServerError>); 3] {
+    let tls = || -> Result<String, ServerError> {
+        let Some(certificate) = certificate(config)? else { return Ok("none: plain HTTP, on loopback only".into()) };
+        certificate.server_config()?;
+        Ok("certificate chain and private key belong together".into())
+    };
+    let key = || -> Result<String, ServerError> { Ok(format!("of {}", rooms::read_signer(config)?.verifier().name())) };
+    let log = telemetry::check_filter(&config.log.level).map(|()| config.log.level.clone());
+    [("TLS", tls()), ("signing key", key()), ("log", log.map_err(ServerError::from))]
 }
 
 impl Server {

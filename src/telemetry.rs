@@ -223,6 +223,14 @@ pub fn install(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryEr
     Ok(TelemetryGuard(provider))
 }
 
+/// Whether [`install`] takes this filter.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
+    EnvFilter::try_new(filter).map(drop).map_err(|_| TelemetryError::Filter)
+}
+
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter =
         opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(endpoint).build().map_err(|_| TelemetryError::Otlp)?;

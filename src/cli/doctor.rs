@@ -17,7 +17,10 @@ use super::{
 use crate::{
     config::{Config, Custody},
     domain::{Clock, SystemClock, Timestamp},
-    server::rooms::{self, CustodyError, Description},
+    server::{
+        self, ServerError,
+        rooms::{self, CustodyError, Description},
+    },
 };
 
 /// `lethe doctor --dir D`
@@ -67,6 +70,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
         Ok(config) => {
             let mut findings = vec![Finding::good("configuration", config.dir.join(crate::config::FILE_NAME).display().to_string())];
             findings.extend(permissions(&config));
+            findings.extend(loaded(&config));
             findings.extend(custody(&config));
             findings.extend(mirror(&config));
             findings.push(clock(&config, SystemClock.now()));
@@ -128,6 +132,15 @@ fn permissions(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What a start loads before it opens the store, by the start's own functions.
+fn loaded(config: &Config) -> Vec<Finding> {
+    let judge = |(what, examined): (&'static str, Result<String, ServerError>)| match examined {
+        Ok(detail) => Finding::good(what, detail),
+        Err(error) => Finding::bad(what, error.to_string(), "a start refuses it: put the right file there, or correct lethe.toml"),
+    };
+    server::examine(config).into_iter().map(judge).collect()
 }
 
 /// Each component is private to the server's user, and lies where overwriting it is worth something: the level that every
@@ -314,6 +327,47 @@ mod tests {
         assert_eq!(bad(&permissions(&config)).len(), 1);
         fs::set_permissions(&config.dir, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(bad(&permissions(&config)).len(), 2);
+    }
+
+    /// What a start would refuse is not good: in each case the same text that it ends with.
+    #[test]
+    fn what_a_start_would_refuse_to_load_is_bad() {
+        let (top, mut config) = store();
+        let at = |name: &str| top.path().join(name);
+        let signer = crate::vault::audit::note::Signer::make("lethe/test").unwrap();
+        fs::write(&config.paths.signing_key_file, signer.danger_to_text().as_bytes()).unwrap();
+        let write = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+            fs::write(at(&format!("{name}.pem")), made.cert.pem()).unwrap();
+            fs::write(at(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        };
+        write("one");
+        write("other");
+        fs::write(at("nothing"), "nothing").unwrap();
+        let told = |config: &Config| bad(&loaded(config)).iter().map(|finding| (finding.what, finding.detail.clone())).collect::<Vec<_>>();
+        assert_eq!(told(&config), [], "plain");
+        for (chain, key, reason) in [
+            ("one.pem", "one.key", None),
+            ("one.pem", "other.key", Some("does not belong")),
+            ("nothing", "one.key", Some("no PEM certificate chain")),
+            ("one.pem", "nothing", Some("no PEM private key")),
+            ("no-such-file", "one.key", Some("cannot read")),
+        ] {
+            (config.server.tls_cert_file, config.server.tls_key_file) = (Some(at(chain)), Some(at(key)));
+            let found = told(&config);
+            assert_eq!(found.len(), usize::from(reason.is_some()), "{chain} {key}: {found:?}");
+            assert!(found.iter().all(|(what, detail)| *what == "TLS" && detail.contains(reason.unwrap())), "{found:?}");
+        }
+        (config.server.tls_cert_file, config.server.tls_key_file) = (None, None);
+        for text in ["x", ""] {
+            fs::write(&config.paths.signing_key_file, text).unwrap();
+            let found = told(&config);
+            assert!(found.len() == 1 && found[0].0 == "signing key", "{text:?}: {found:?}");
+        }
+        fs::write(&config.paths.signing_key_file, signer.danger_to_text().as_bytes()).unwrap();
+        config.log.level = "lethe=loud".into();
+        let found = told(&config);
+        assert!(found.len() == 1 && found[0].0 == "log", "{found:?}");
     }
 
     #[test]

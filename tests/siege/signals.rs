@@ -193,7 +193,8 @@ async fn one_export(listener: &TcpListener) -> (String, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traces_reach_a_collector_and_name_nobody() {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}/v1/traces", collector.local_addr().unwrap());
+    // As the documents give it: the base, without a path.
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let site = Site::make(&format!("{SETTINGS}[telemetry]\notlp_endpoint = \"{endpoint}\"\n"));
     let server = site.start();
     let client = Client::new(&server.url);
