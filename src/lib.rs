@@ -27,6 +27,8 @@ pub mod authn;
 pub mod authz;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod documents;
 pub mod domain;
 pub mod http;
 pub mod jobs;

@@ -48,7 +48,7 @@ actions! {
     TenantCreate = "tenant.create";
     /// List the tenants.
     TenantList = "tenant.list";
-    /// Read a tenant's state and sizes.
+    /// Read a tenant's state.
     TenantRead = "tenant.read";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";

@@ -72,3 +72,41 @@ async fn an_eraser_shreds_what_it_cannot_read() {
     assert_eq!(shred(&site, &eraser, json!({"scope": "subject", "subject": "1"})).await.status, 200);
     assert_eq!(site.get(&format!("{CRM}/records/anna"), &owner).await.status, 410);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_has_a_certificate_once_it_is_done_and_both_steps_are_on_the_record() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await;
+    let order = site.send("POST", "/v1/tenants/acme/shreds", &owner, Some(json!({"scope": "subject", "subject": "1"}))).await;
+    assert_eq!((order.status, order.json["state"].as_str()), (202, Some("pending")), "{order:?}");
+    assert!(order.json["certificate"].is_null() && order.json["done_at"].is_null(), "nothing is certified yet: {order:?}");
+    assert_eq!(site.get(&format!("{CRM}/records/anna"), &owner).await.status, 410, "and nothing is readable any more");
+    let id = order.json["id"].as_str().unwrap();
+    let path = format!("/v1/tenants/acme/shreds/{id}");
+    let done = Answer::of(site.request(Method::GET, &path, &owner).header("prefer", "wait=30").send().await.unwrap()).await;
+    assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
+    assert_eq!(done.json["certificate"], format!("/v1/certificates/{id}"));
+    let trail = site.trail("acme", &owner).await;
+    for step in ["shred.order", "shred.done"] {
+        assert_eq!(trail.iter().filter(|entry| entry["action"] == step).count(), 1, "{step}");
+    }
+}
+
+/// What was shredded is terminal: neither name is used again. A tenant's is refused as taken; a collection's answers its
+/// owner what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_what_was_shredded_is_never_used_again() {
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    assert_eq!(shred(&site, &owner, json!({"scope": "collection", "collection": "crm"})).await.status, 200);
+    for _ in 0..2 {
+        let again = site.send("PUT", CRM, &owner, Some(json!({}))).await;
+        assert_eq!((again.status, again.code()), (410, "shredded"), "{again:?}");
+        assert!(again.json["certificate"].is_string(), "{again:?}");
+        assert_eq!(site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await.status, 410);
+    }
+    assert_eq!(shred(&site, &owner, json!({"scope": "tenant", "confirm": "acme"})).await.status, 200);
+    let again = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "acme"}))).await;
+    assert_eq!((again.status, again.code()), (409, "name-taken"), "{again:?}");
+}

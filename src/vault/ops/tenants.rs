@@ -1,4 +1,4 @@
-//! Tenants: made by the operator, who sees their names and sizes and nothing of what they hold.
+//! Tenants: made by the operator, who sees their names and states and nothing of what they hold.
 
 use super::{
     Caller, Conflict, Missing, Vault, VaultError,
