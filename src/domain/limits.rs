@@ -66,7 +66,7 @@ limits! {
     /// A purpose or a category.
     ITEM_LEN = 128, "bytes", "item_len";
     /// Changes of a collection's `secondary_subjects`: an order goes by the rule of its time, so each is kept.
-    RULE_CHANGES = 1_000, "changes", "rule_changes";
+    RULE_CHANGES = 256, "changes", "rule_changes";
     /// The longest `Prefer: wait`.
     WAIT_SECS = 60, "seconds", "wait_secs";
     /// Requests without a valid credential that are recorded one by one, from all clients: so many at once, and so many each minute.

@@ -25,6 +25,8 @@ enum Way {
     Chunked,
     /// By one more unit of a record.
     Units,
+    /// By one more change of a collection's rule.
+    Rules,
     /// By one more request without a credential.
     Stranger,
 }
@@ -112,6 +114,7 @@ fn cases() -> Vec<(Limit, Way)> {
             post("/v1/tenants/acme/shreds", json!({"scope": "subject", "subjects": texts(one_over(limits::SHRED_SUBJECTS))})),
         ),
         (limits::RECORD_UNITS, Way::Units),
+        (limits::RULE_CHANGES, Way::Rules),
         (limits::HEADERS_LEN, header("x-large", text(limits::HEADERS_LEN))),
         (limits::HEADERS_COUNT, headers(texts(one_over(limits::HEADERS_COUNT)).into_iter().map(|name| (name, "x".into())).collect())),
         (limits::URI_LEN, get(format!("{CRM}/records?cursor={}", text(limits::URI_LEN)))),
@@ -155,7 +158,7 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Stranger => limit.name.to_owned(),
+            Way::Chunked | Way::Units | Way::Rules | Way::Stranger => limit.name.to_owned(),
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -191,6 +194,7 @@ impl Way {
             }
             Self::Chunked => one_chunk_too_many(site, owner).await,
             Self::Units => one_unit_too_many(site, owner).await,
+            Self::Rules => one_change_too_many(site, owner).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
                     assert_eq!(site.get("/v1/tenants", "nobody's").await.status, 401);
@@ -212,6 +216,18 @@ async fn one_chunk_too_many(site: &Site, owner: &str) -> Answer {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, headers: reqwest::header::HeaderMap::new(), bytes: body.into(), json: serde_json::from_str(body).unwrap() }
+}
+
+/// A collection's rule to and fro; a policy that leaves it as it is changes nothing.
+async fn one_change_too_many(site: &Site, owner: &str) -> Answer {
+    let rule =
+        async |rule: &str| site.send("PUT", "/v1/tenants/acme/collections/rules", owner, Some(json!({"secondary_subjects": rule}))).await;
+    assert_eq!(rule("keep").await.status, 201);
+    for change in 0..limits::RULE_CHANGES.max {
+        assert_eq!(rule(if change % 2 == 0 { "delete" } else { "keep" }).await.status, 200, "{change}");
+    }
+    assert_eq!(rule("keep").await.status, 200);
+    rule("delete").await
 }
 
 /// A record with as many units as it may have: its second one really, the others as rows that such puts would have left. Then

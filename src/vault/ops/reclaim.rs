@@ -353,16 +353,21 @@ impl Vault {
         Ok(Some(swept))
     }
 
-    /// Removes rows in one commit; where one of them has changed meanwhile, each by itself. How many went.
+    /// Removes rows in one commit; where one of them has changed meanwhile, each by itself. How many went, of those that were more
+    /// than a place in the order of time.
     async fn sweep_page(&self, page: Vec<Swept>) -> Result<u64, VaultError> {
-        let checks = page.iter().filter_map(|swept| swept.unmoved.clone()).collect();
+        let checks: Vec<Check> = page.iter().filter_map(|swept| swept.unmoved.clone()).collect();
+        let whole = checks.len() as u64;
         let writes = page.iter().flat_map(|swept| swept.writes.iter().cloned()).collect();
         if self.data(writes, checks, Durability::Written).await? {
-            return Ok(page.len() as u64);
+            return Ok(whole);
         }
         let mut gone: u64 = 0;
         for Swept { unmoved, writes } in page {
-            gone = gone.saturating_add(u64::from(self.data(writes, unmoved.into_iter().collect(), Durability::Written).await?));
+            let counts = u64::from(unmoved.is_some());
+            if self.data(writes, unmoved.into_iter().collect(), Durability::Written).await? {
+                gone = gone.saturating_add(counts);
+            }
         }
         Ok(gone)
     }
