@@ -367,7 +367,7 @@ async fn what_is_done_for_a_client_that_hung_up_keeps_its_memory_and_its_place()
         router.clone().oneshot(request).map(|answer| answer.unwrap().status().as_u16())
     };
     let store = Arc::clone(&site.server.rooms().store);
-    let (go_on, blocked) = std::sync::mpsc::channel();
+    let (go_on, blocked) = std::sync::mpsc::sync_channel(0);
     let tail: Option<Box<dyn Tail>> = Some(Box::new(Blocks(blocked)));
     let commit = Commit { checks: Vec::new(), writes: Vec::new(), tail, durability: Durability::Written, urgency: Urgency::Normal };
     let tracker = tokio_util::task::TaskTracker::new();
