@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-
 use super::{
     Caller, Conflict, Vault, VaultError,
     directory::{Collection, Tenant},
@@ -229,7 +227,14 @@ impl Vault {
 
     /// Takes a new shred unit in two steps, so that no record is sealed under the old rule once the collection was found empty:
     /// freeze, look, thaw. A collection that stays frozen is left to [`Vault::thaw_left`].
-    async fn change_unit(&self, caller: &Caller, tenant: &Tenant, collection: &Collection, frozen: bytes::Bytes, change: Change) -> Result<(), VaultError> {
+    async fn change_unit(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        frozen: bytes::Bytes,
+        change: Change,
+    ) -> Result<(), VaultError> {
         let _at_work = self.inner.freezes.begin((tenant.no, collection.no))?;
         self.swap(Some(caller), tenant, collection.no, collection.row.clone(), Change::only(frozen.clone()), Urgency::Normal).await?;
         let range = schema::records_under(tenant.no, collection.no, &[]);
