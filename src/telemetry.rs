@@ -148,7 +148,7 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "rows",
         &[("reason", &["suite", "framing", "commitment", "tag", "missing"])],
-        "Stored rows that did not open: damage or tampering",
+        "Stored rows and key pages that did not open, whose seal does not hold, or that are missing: damage or tampering",
     ),
 ];
 

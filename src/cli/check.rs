@@ -42,10 +42,11 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     }
     out.say(
         &format!(
-            "{} tenants, {} tokens, {} collections, {} pages, {} records, {} shredded, {} index rows, {} audit entries, {} log entries: {} findings",
+            "{} tenants, {} tokens, {} collections, {} other sealed rows, {} pages, {} records, {} shredded, {} index rows, {} audit entries, {} log entries: {} findings",
             report.tenants,
             report.tokens,
             report.collections,
+            report.sealed_rows,
             report.pages,
             report.records,
             report.shredded,
@@ -55,7 +56,8 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
             report.findings.len()
         ),
         &json!({
-            "tenants": report.tenants, "tokens": report.tokens, "collections": report.collections, "pages": report.pages, "records": report.records,
+            "tenants": report.tenants, "tokens": report.tokens, "collections": report.collections, "sealed_rows": report.sealed_rows,
+            "pages": report.pages, "records": report.records,
             "shredded": report.shredded, "index_rows": report.index_rows, "names": report.names,
             "orders": report.orders, "certificates": report.certificates, "uploads": report.uploads,
             "audit_entries": report.entries, "stated_gaps": report.stated_gaps, "log_entries": log.head.size, "findings": report.findings,

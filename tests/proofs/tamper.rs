@@ -3,6 +3,7 @@
 //! neighbours read. The one thing that opens is what docs/threat-model.md leaves open: a record's own older version.
 
 mod blobs;
+mod control;
 mod index;
 mod pages;
 mod records;

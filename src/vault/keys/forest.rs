@@ -28,7 +28,7 @@ use super::{
 use crate::{
     domain::{Clock, CollectionNo, Epoch, Gen, Slot, StoreId, TenantNo, TreeId},
     vault::{
-        crypto::{Branch, Data, Key, PageId, PageSlots, SlotIndex, TenantSecret, Unit, random, residue},
+        crypto::{Branch, Data, Key, OpenError, OpenReason, PageId, PageSlots, SlotIndex, TenantSecret, Unit, random, residue},
         store::{Check, Commit, Durability, Expect, Space, Store, StoreError, Urgency, Write, schema},
     },
 };
@@ -452,10 +452,30 @@ impl Inner {
             };
             let rows = self.gather(path.iter().skip(from).copied()).await?;
             let path = path.get(from..).unwrap_or_default();
-            if let Some(seen) = residue::leaving_none(|| self.walk(tenant, unit, path, from == 0, &rows, &look))? {
-                return Ok(seen);
+            match residue::leaving_none(|| self.walk(tenant, unit, path, from == 0, &rows, &look)) {
+                Ok(Some(seen)) => return Ok(seen),
+                Ok(None) => {}
+                Err(error) => {
+                    self.count_missing(goal, path.iter().find(|page| !rows.contains_key(page))).await?;
+                    return Err(error);
+                }
             }
         }
+    }
+
+    /// Counts a page that is not there and must be: its tenant was made, or the block of units below it was taken.
+    async fn count_missing(&self, goal: Goal, page: Option<&PageId>) -> Result<(), KeysError> {
+        let is_missing = match (page, goal) {
+            (None, _) => false,
+            (Some(page), Goal::Unit(tenant, slot)) if page.tree != TreeId::TENANTS => {
+                slot.number() < next_block(self.store.as_ref(), Counter::UnitSlots(tenant), |_| 1).await?.numbers.start
+            }
+            (Some(_), _) => true,
+        };
+        if is_missing {
+            OpenError::from(OpenReason::Missing).counted();
+        }
+        Ok(())
     }
 
     /// Walks down a gathered path in one synchronous call; `None` if the key to begin with is no longer cached.

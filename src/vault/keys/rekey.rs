@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{Epoch, Gen, Slot, StoreId, TenantNo, TreeId},
     vault::{
-        crypto::{Branch, Key, PageId, PageSlots, SlotIndex, hash::sha256},
+        crypto::{Branch, Key, OpenError, OpenReason, PageId, PageSlots, SlotIndex, hash::sha256},
         store::schema,
     },
 };
@@ -141,7 +141,10 @@ impl Run<'_> {
 
     /// A page and what lies below it on the way to `slots`, which are sorted.
     fn page(&mut self, page: PageId, old: &Key<Branch>, new: &Key<Branch>, slots: &[u64]) -> Result<(), KeysError> {
-        let row = self.bench.rows.get(&page).ok_or(KeysError::Unknown)?;
+        let row = self.bench.rows.get(&page).ok_or_else(|| {
+            OpenError::from(OpenReason::Missing).counted();
+            KeysError::Unknown
+        })?;
         let mut content = old.unwrap_page(self.bench.store, &page, row).map_err(KeysError::page)?;
         match page.level.checked_sub(1) {
             None if page.tree == TreeId::TENANTS => slots.iter().try_for_each(|slot| self.tenant_entry(&mut content, *slot))?,

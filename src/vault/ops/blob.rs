@@ -20,7 +20,7 @@ use super::{
     plan::{Content, Existing, Plan, PutFields, record_row, retrying},
     put::put_result,
     replies::Kept,
-    rows::{RowCodec, UploadRow},
+    rows::{PlainRow, UploadRow},
 };
 use crate::{
     authz::RecordWrite,

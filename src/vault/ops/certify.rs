@@ -8,7 +8,7 @@ use super::{
     Vault, VaultError,
     deletions::Touched,
     plan::{entry, object},
-    rows::{EPOCHS_MAX, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, listed},
+    rows::{EPOCHS_MAX, Progress, Scope, ShredRow, State, SubjectRow, listed},
     sample::split_sample,
     shred::Committed,
     shredder::actor_of,
@@ -138,7 +138,7 @@ impl Vault {
         let (checks, mut writes) = self.final_subjects(id, &row).await?;
         writes.extend([
             Write::Put { space: Space::Control, key: schema::certificate(id), value: note.clone() },
-            Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? },
+            self.inner.seals.put(schema::shred_order(id), &row)?,
             Audit::outbox(&note),
         ]);
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
@@ -150,13 +150,13 @@ impl Vault {
     /// The persons that an order marked are shredded now; they were pending until what is deleted was gone too.
     async fn final_subjects(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
-        let shredded = SubjectRow { state: State::Shredded(id.0) }.to_row()?;
+        let (shredded, seals) = (SubjectRow { state: State::Shredded(id.0) }, &self.inner.seals);
         for token in row.marked() {
             let key = schema::subject_state(TenantNo(row.tenant), token);
             let Some(before) = self.inner.store.get(Space::Control, &key).await? else { continue };
-            if SubjectRow::from_row(&before)?.state == State::Pending(id.0) {
+            if seals.open::<SubjectRow>(&key, &before)?.state == State::Pending(id.0) {
                 checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(before) });
-                writes.push(Write::Put { space: Space::Control, key, value: shredded.clone() });
+                writes.push(seals.put(key, &shredded)?);
             }
         }
         Ok((checks, writes))

@@ -11,7 +11,7 @@ use super::{
     plan::{entry, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{CollectionRow, CollectionText, RowCodec, State},
+    rows::{CollectionNameRow, CollectionRow, CollectionText, State},
 };
 use crate::{
     authz::{CollectionRead, CollectionWrite},
@@ -171,8 +171,8 @@ impl Vault {
         let mut commit = Commit {
             checks: vec![tenant.check(), Check { space: Space::Control, key: by_name.clone(), expect: Expect::Absent }],
             writes: vec![
-                Write::Put { space: Space::Control, key: schema::collection(tenant.no, no), value: row.to_row()? },
-                Write::Put { space: Space::Control, key: by_name, value: no.to_be_bytes().to_vec().into() },
+                self.inner.seals.put(schema::collection(tenant.no, no), &row)?,
+                self.inner.seals.put(by_name, &CollectionNameRow { collection: no.0 })?,
             ],
             tail: None,
             durability: Durability::Synced,
@@ -203,10 +203,11 @@ impl Vault {
         let kept = keeping.map(|keeping| keeping.rows(self, [0; 16], false)).transpose()?;
         self.inner.directory.forget_collection(tenant.no, &collection.name);
         let sealed = self.seal_collection(collection.unit, collection.no, &text).await?;
-        let old = CollectionRow::from_row(&collection.row)?;
+        let (key, seals) = (schema::collection(tenant.no, collection.no), &self.inner.seals);
+        let old: CollectionRow = seals.open(&key, &collection.row)?;
         let new = CollectionRow { sealed, ..old.clone() };
         let changed = entry(caller, tenant, Action::CollectionWrite, collection.no, Target::default());
-        let mut change = Change { to: new.to_row()?, checks: as_of.into_iter().collect(), rows: Vec::new(), entries: Vec::new() };
+        let mut change = Change { to: seals.seal(&key, &new)?, checks: as_of.into_iter().collect(), rows: Vec::new(), entries: Vec::new() };
         change.entries.push((tenant.audit, changed));
         if let Some((check, rows)) = kept {
             change.checks.push(check);
@@ -215,7 +216,7 @@ impl Vault {
         if text.policy.shred_unit == collection.policy.shred_unit {
             self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;
         } else {
-            let frozen = CollectionRow { state: State::Frozen, ..old }.to_row()?;
+            let frozen = seals.seal(&key, &CollectionRow { state: State::Frozen, ..old })?;
             let changed = self.change_unit(caller, tenant, collection, frozen, change).await;
             // Where a step failed: nobody waits for the next tick.
             self.thaw_left().await;
@@ -303,11 +304,11 @@ impl Vault {
 
     /// Thaws a collection by its row, if it is frozen.
     pub(super) async fn thaw_row(&self, key: bytes::Bytes, row: bytes::Bytes) -> Result<(), VaultError> {
-        let collection = CollectionRow::from_row(&row)?;
+        let collection: CollectionRow = self.inner.seals.open(&key, &row)?;
         if collection.state != State::Frozen {
             return Ok(());
         }
-        let thawed = CollectionRow { state: State::Active, ..collection }.to_row()?;
+        let thawed = self.inner.seals.seal(&key, &CollectionRow { state: State::Active, ..collection })?;
         let commit = Commit {
             checks: vec![Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(row) }],
             writes: vec![Write::Put { space: Space::Control, key, value: thawed }],

@@ -9,15 +9,16 @@ use super::{
     Vault, VaultError,
     directory::Tenant,
     plan::{Actor, retrying},
-    rows::{DeferredRow, RowCodec, Scope},
+    rows::{DeferredRow, Scope},
     shred::Named,
+    shredder::is_its_own,
 };
 use crate::{
     authn::Role,
     domain::{PrincipalId, RequestId, ShredId, TenantNo},
     vault::{
         crypto::random,
-        store::{Commit, Durability, Space, Urgency, Write, schema},
+        store::{Commit, Durability, Row, Space, Urgency, Write, schema},
     },
 };
 
@@ -66,30 +67,39 @@ impl Vault {
         self.commit(crate::vault::audit::Trail::Data, commit, Vec::new()).await.map(drop)
     }
 
-    /// Orders what a crash or a full queue has kept from being ordered.
+    /// Orders what a crash or a full queue has kept from being ordered; what fails by itself holds up no other.
     ///
     /// # Errors
-    /// Those of the store; what could not be ordered is still written down.
+    /// Those of the store, and of what failed by itself; what could not be ordered is still written down.
     pub(super) async fn shred_all_deferred(&self) -> Result<(), VaultError> {
         let mut range = schema::table(schema::Table::Reclaim);
+        let mut failed = None;
         loop {
             let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { return failed.map_or(Ok(()), Err) };
             range = range.after(&last.key);
             for row in rows {
-                let stored = DeferredRow::from_row(&row.value)?;
-                let tenant = self.tenant_by_number(TenantNo(stored.tenant)).await?;
-                if tenant.in_use().is_err() {
-                    continue;
+                match self.order_stored(row).await {
+                    Err(error) if is_its_own(&error) => failed = Some(error),
+                    ordered => ordered?,
                 }
-                let actor = Actor {
-                    principal: PrincipalId(stored.principal),
-                    role: Role::from_code(stored.role).unwrap_or(Role::Owner),
-                    request: RequestId(stored.request),
-                };
-                let deferred = Deferred { key: row.key, scope: stored.scope };
-                self.order_deferred(actor, &tenant, deferred, Named::default()).await?;
             }
         }
+    }
+
+    /// Orders a deferred shred from its row.
+    async fn order_stored(&self, row: Row) -> Result<(), VaultError> {
+        let stored: DeferredRow = self.inner.seals.open(&row.key, &row.value)?;
+        let tenant = self.tenant_by_number(TenantNo(stored.tenant)).await?;
+        if tenant.in_use().is_err() {
+            return Ok(());
+        }
+        let actor = Actor {
+            principal: PrincipalId(stored.principal),
+            role: Role::from_code(stored.role).unwrap_or(Role::Owner),
+            request: RequestId(stored.request),
+        };
+        let deferred = Deferred { key: row.key, scope: stored.scope };
+        self.order_deferred(actor, &tenant, deferred, Named::default()).await
     }
 }

@@ -6,8 +6,8 @@
 //! Each record says itself whom it is about and what seals it; the index is only the way to it, and is believed where a record
 //! cannot be read. So a walk over older data, under a policy of today, ends where the order did.
 //!
-//! How far an order has come, and what it counted, stands in the data store, in the commits of the deletions themselves. A row
-//! that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
+//! How far an order has come, and what it counted, stands in the data store, in the commits of the deletions themselves; sealed, so
+//! that nobody moves it on past what is still there. A record that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +20,7 @@ use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
-    rows::{DeletedRow, PositionRow, Progress, RowCodec, ShredRow, State, SubjectRow, Totals},
+    rows::{ControlRow, DeletedRow, PositionRow, Progress, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
@@ -103,8 +103,8 @@ impl Vault {
         }
         for (position, token) in self.subject_tokens(tenant, subjects).await?.iter().enumerate() {
             if (if position == 0 { first } else { others })
-                && let Some(row) = self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await?
-                && let State::Pending(order) = SubjectRow::from_row(&row)?.state
+                && let Some(SubjectRow { state: State::Pending(order) }) =
+                    self.control_row(&schema::subject_state(tenant.no, token)).await?
                 && (position == 0 || self.deletes_secondary(collection, ShredId(order)).await?)
             {
                 return Ok(Some(ShredId(order)));
@@ -133,10 +133,7 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(true),
             other => other?,
         }
-        let at = match self.inner.store.get(Space::Index, &schema::shred_deleted(id, CollectionNo::TENANT)).await? {
-            Some(row) => PositionRow::from_row(&row)?,
-            None => PositionRow::default(),
-        };
+        let at: PositionRow = self.progress_row(&schema::shred_deleted(id, CollectionNo::TENANT)).await?;
         let as_of = Version(row.version);
         let mut walk = Walk { tenant: &tenant, actor: actor_of(row), subjects: &subjects, as_of, bound: None, at };
         self.delete_batch(&mut walk, Some(id)).await?;
@@ -154,7 +151,7 @@ impl Vault {
             for row in rows {
                 let no = row.key.last_chunk().map_or(CollectionNo::TENANT, |no| CollectionNo(u32::from_be_bytes(*no)));
                 if no != CollectionNo::TENANT {
-                    let DeletedRow { deleted, kept } = DeletedRow::from_row(&row.value)?;
+                    let DeletedRow { deleted, kept } = self.inner.seals.open(&row.key, &row.value)?;
                     touched.insert(no, Totals { units: 0, deleted, kept });
                 }
             }
@@ -353,17 +350,24 @@ impl Vault {
 
     /// How far an order has come, for the commit that brings it there.
     async fn plan_progress(&self, plan: &mut Plan, id: ShredId, at: &PositionRow, touched: &Touched) -> Result<(), VaultError> {
+        let seals = &self.inner.seals;
         for (no, more) in touched {
             let key = schema::shred_deleted(id, *no);
-            let before = match self.inner.store.get(Space::Index, &key).await? {
-                Some(row) => DeletedRow::from_row(&row)?,
-                None => DeletedRow::default(),
-            };
+            let before: DeletedRow = self.progress_row(&key).await?;
             let deleted = before.deleted.saturating_add(more.deleted);
-            plan.put(Space::Index, key, DeletedRow { deleted, kept: before.kept.saturating_add(more.kept) }.to_row()?);
+            let row = seals.seal(&key, &DeletedRow { deleted, kept: before.kept.saturating_add(more.kept) })?;
+            plan.put(Space::Index, key, row);
         }
-        plan.put(Space::Index, schema::shred_deleted(id, CollectionNo::TENANT), at.to_row()?);
+        let key = schema::shred_deleted(id, CollectionNo::TENANT);
+        let row = seals.seal(&key, at)?;
+        plan.put(Space::Index, key, row);
         Ok(())
+    }
+
+    /// A row of an order's progress; before the first batch there is none.
+    async fn progress_row<R: ControlRow + Default>(&self, key: &[u8]) -> Result<R, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Index, key).await? else { return Ok(R::default()) };
+        self.inner.seals.open(key, &stored)
     }
 }
 

@@ -8,7 +8,7 @@ use moka::sync::Cache;
 
 use super::{
     Missing, Vault, VaultError,
-    rows::{CollectionRow, CollectionText, Past, RowCodec, State, TenantRow},
+    rows::{CollectionNameRow, CollectionRow, CollectionText, Past, State, TenantNameRow, TenantRow},
 };
 use crate::{
     domain::{
@@ -130,17 +130,15 @@ impl Vault {
             return Ok(Some(tenant));
         }
         let token = self.tenant_token(name).await?;
-        let Some(number) = self.inner.store.get(Space::Control, &schema::tenant_name(&token)).await? else { return Ok(None) };
-        let number = TenantNo(read_u64(&number)?);
-        let tenant = Arc::new(self.read_tenant(number, name.clone()).await?);
+        let Some(TenantNameRow { tenant }) = self.control_row(&schema::tenant_name(&token)).await? else { return Ok(None) };
+        let tenant = Arc::new(self.read_tenant(TenantNo(tenant), name.clone()).await?);
         self.inner.directory.tenants.insert(name.clone(), tenant.clone());
         Ok(Some(tenant))
     }
 
     /// A tenant by number. A shredded tenant's name is a pseudonym.
     pub(super) async fn tenant_by_number(&self, number: TenantNo) -> Result<Tenant, VaultError> {
-        let row = self.inner.store.get(Space::Control, &schema::tenant(number)).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
-        let parsed = TenantRow::from_row(&row)?;
+        let parsed: TenantRow = self.control_row(&schema::tenant(number)).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
         let name = match parsed.state {
             State::Shredded(_) | State::Pending(_) => pseudonym("tenant", &number.to_be_bytes()),
             State::Active | State::Frozen => {
@@ -155,8 +153,9 @@ impl Vault {
     }
 
     async fn read_tenant(&self, no: TenantNo, name: TenantName) -> Result<Tenant, VaultError> {
-        let row = self.inner.store.get(Space::Control, &schema::tenant(no)).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
-        let parsed = TenantRow::from_row(&row)?;
+        let key = schema::tenant(no);
+        let row = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
+        let parsed: TenantRow = self.inner.seals.open(&key, &row)?;
         let slot = slot(parsed.audit_slot)?;
         Ok(Tenant {
             no,
@@ -186,9 +185,9 @@ impl Vault {
             return Ok(Some(collection));
         }
         let token = self.collection_token(tenant, name).await?;
-        let Some(number) = self.inner.store.get(Space::Control, &schema::collection_name(tenant, &token)).await? else { return Ok(None) };
-        let number = CollectionNo(read_u32(&number)?);
-        let collection = Arc::new(self.collection_by_number(tenant, number).await?);
+        let number = self.control_row(&schema::collection_name(tenant, &token)).await?;
+        let Some(CollectionNameRow { collection }) = number else { return Ok(None) };
+        let collection = Arc::new(self.collection_by_number(tenant, CollectionNo(collection)).await?);
         if matches!(collection.state, State::Active | State::Frozen) && collection.name != *name {
             return Err(damaged(OpenReason::Framing.into()));
         }
@@ -200,13 +199,9 @@ impl Vault {
 
     /// A collection by number. A shredded one's name is a pseudonym, its policy the default.
     pub(super) async fn collection_by_number(&self, tenant: TenantNo, no: CollectionNo) -> Result<Collection, VaultError> {
-        let row = self
-            .inner
-            .store
-            .get(Space::Control, &schema::collection(tenant, no))
-            .await?
-            .ok_or(VaultError::NotFound(Missing::Collection))?;
-        let parsed = CollectionRow::from_row(&row)?;
+        let key = schema::collection(tenant, no);
+        let row = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
+        let parsed: CollectionRow = self.inner.seals.open(&key, &row)?;
         let unit = UnitRef { tenant, slot: slot(parsed.slot)?, generation: Gen(parsed.generation) };
         let text = match parsed.state {
             State::Shredded(_) | State::Pending(_) => {
@@ -253,13 +248,9 @@ pub(super) fn pseudonym(kind: &str, number: &[u8]) -> String {
     format!("shredded-{kind}-{}", hex::encode(number))
 }
 
-/// A big-endian number of a lookup row.
-pub(super) fn read_u64(row: &[u8]) -> Result<u64, StoreError> {
-    row.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
-}
-
-fn read_u32(row: &[u8]) -> Result<u32, StoreError> {
-    row.try_into().map(u32::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
+/// A big-endian number of a row's key.
+pub(super) fn read_u64(bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
 }
 
 /// A stored slot.

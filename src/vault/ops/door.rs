@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Caller, Vault, VaultError, plan::entry};
+use super::{Caller, Vault, VaultError, plan::entry, shredder::is_its_own};
 use crate::{
     authz::MetricsRead,
     domain::{CollectionNo, Timestamp},
@@ -54,8 +54,11 @@ impl Vault {
         let pending = self.unfinished().await?;
         let mut oldest = Duration::ZERO;
         for id in &pending {
-            if let Some(row) = self.shred_row(*id).await? {
-                oldest = oldest.max(self.inner.clock.now().since(Timestamp(row.ordered_at)));
+            match self.shred_row(*id).await {
+                Ok(Some(row)) => oldest = oldest.max(self.inner.clock.now().since(Timestamp(row.ordered_at))),
+                // One that cannot be read is counted all the same, and the age of the others is told.
+                Err(error) if !is_its_own(&error) => return Err(error),
+                Ok(None) | Err(_) => {}
             }
         }
         Ok((pending.len() as u64, oldest))

@@ -12,7 +12,7 @@ use super::{
     directory::damaged,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
-    rows::{RowCodec, UnitStateRow},
+    rows::UnitStateRow,
 };
 use crate::{
     authz::RecordRead,
@@ -199,12 +199,8 @@ impl Vault {
 
     /// The refusal for a unit that is shredded or about to be, with its order's id where that is known.
     pub(super) async fn shredded_by(&self, tenant: TenantNo, slot: Slot) -> Result<VaultError, VaultError> {
-        let row = self.inner.store.get(Space::Control, &schema::unit_state(tenant, slot)).await?;
-        let certificate = match row {
-            Some(row) => order_of(UnitStateRow::from_row(&row)?.state),
-            None => None,
-        };
-        Ok(VaultError::Shredded { certificate })
+        let row = self.control_row::<UnitStateRow>(&schema::unit_state(tenant, slot)).await?;
+        Ok(VaultError::Shredded { certificate: row.and_then(|row| order_of(row.state)) })
     }
 
     /// Appends a read's entry as durably as the configuration asks.

@@ -7,7 +7,7 @@ use super::{
     directory::{Collection, Tenant, damaged, pseudonym},
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
-    rows::{RowCodec, SubjectRow},
+    rows::SubjectRow,
 };
 use crate::{
     authz::RecordList,
@@ -194,18 +194,14 @@ impl Vault {
 
     /// A subject that was shredded has no list.
     async fn refuse_shredded_subject(&self, tenant: &Tenant, subject: &Token) -> Result<(), VaultError> {
-        match self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, subject)).await? {
-            None => Ok(()),
-            Some(row) => super::directory::in_use(SubjectRow::from_row(&row)?.state),
-        }
+        let row = self.control_row::<SubjectRow>(&schema::subject_state(tenant.no, subject)).await?;
+        row.map_or(Ok(()), |row| super::directory::in_use(row.state))
     }
 
     /// Whether a subject was shredded, or is being shredded, and did not return.
     pub(super) async fn is_subject_shredded(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
-        match self.inner.store.get(Space::Control, &schema::subject_state(tenant.no, token)).await? {
-            Some(row) => Ok(order_of(SubjectRow::from_row(&row)?.state).is_some()),
-            None => Ok(false),
-        }
+        let row = self.control_row::<SubjectRow>(&schema::subject_state(tenant.no, token)).await?;
+        Ok(row.is_some_and(|row| order_of(row.state).is_some()))
     }
 
     /// Puts a pseudonym in the place of each subject of an opened record that was shredded. The first subject's shred takes

@@ -15,7 +15,7 @@ use crate::{
         audit::{Audit, note::Signer},
         crypto::{Data, Key, Suite, TenantSecret},
         keys::{Forest, LendError, UnitRef},
-        store::Store,
+        store::{Space, Store},
     },
 };
 
@@ -126,6 +126,7 @@ struct Inner {
     store: Arc<dyn Store>,
     forest: Forest,
     audit: Audit,
+    seals: rows::Seals,
     brake: brake::Brake,
     signer: Signer,
     clock: Arc<dyn Clock>,
@@ -148,16 +149,26 @@ struct Inner {
 /// Attempts at a commit that met another writer's.
 const ATTEMPTS: usize = 16;
 
-impl Vault {
-    /// Lends a tenant's secret, read into the cache first where needed.
-    async fn with_tenant<T>(&self, tenant: TenantNo, mut f: impl FnMut(&Key<TenantSecret>) -> T) -> Result<T, VaultError> {
-        for _ in 0..ATTEMPTS {
-            match self.inner.forest.lend_tenant(tenant, |key| f(key)) {
-                Err(LendError::Missing) => self.inner.forest.load_tenant(tenant).await?,
-                other => return Ok(other?),
-            }
+/// Lends a tenant's secret, read into the cache first where needed.
+async fn with_tenant<T>(forest: &Forest, tenant: TenantNo, mut f: impl FnMut(&Key<TenantSecret>) -> T) -> Result<T, VaultError> {
+    for _ in 0..ATTEMPTS {
+        match forest.lend_tenant(tenant, |key| f(key)) {
+            Err(LendError::Missing) => forest.load_tenant(tenant).await?,
+            other => return Ok(other?),
         }
-        Err(VaultError::Busy)
+    }
+    Err(VaultError::Busy)
+}
+
+impl Vault {
+    async fn with_tenant<T>(&self, tenant: TenantNo, f: impl FnMut(&Key<TenantSecret>) -> T) -> Result<T, VaultError> {
+        with_tenant(&self.inner.forest, tenant, f).await
+    }
+
+    /// The row that stands under a key of the control store.
+    async fn control_row<R: rows::ControlRow>(&self, key: &[u8]) -> Result<Option<R>, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Control, key).await? else { return Ok(None) };
+        self.inner.seals.open(key, &stored).map(Some)
     }
 
     /// Lends the key of what a collection's unit seals.

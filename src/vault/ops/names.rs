@@ -16,7 +16,7 @@ use super::{
     Caller, Missing, Vault, VaultError,
     directory::{Collection, Tenant, damaged, pseudonym},
     plan::{Existing, order_of, record_row},
-    rows::{RowCodec, UnitRow},
+    rows::UnitRow,
 };
 use crate::{
     domain::{CollectionNo, Gen, RecordKey, ShredUnit, Slot, StoreId, SubjectId, TenantNo},
@@ -289,7 +289,7 @@ impl Lookup<'_> {
         let store = &self.vault.inner.store;
         let range = schema::units_of_subject(self.tenant.no, token);
         for row in store.scan(Space::Control, &range.from, &range.to, UNITS_LOOKED_AT).await? {
-            let unit = UnitRow::from_row(&row.value)?.unit(self.tenant.no)?;
+            let unit = self.vault.inner.seals.open::<UnitRow>(&row.key, &row.value)?.unit(self.tenant.no)?;
             let names = schema::trail_names(self.tenant.no, (unit.slot, unit.generation));
             let Some(name) = store.scan(Space::Index, &names.from, &names.to, 1).await?.pop() else { continue };
             let (no, record) = schema::trail_name_parts(&name.key).ok_or_else(|| VaultError::Internal("names row".into()))?;

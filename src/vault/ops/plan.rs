@@ -10,7 +10,7 @@ use super::{
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
     names::NameRow,
-    rows::{RowCodec, Scope, State},
+    rows::{ControlRow, Scope, Seals, State},
 };
 use crate::{
     authn::Role,
@@ -98,10 +98,11 @@ impl Existing {
 
 impl Plan {
     /// Adds a row to the control store, before everything else, and holds it.
-    pub(super) fn open(&mut self, key: Bytes, before: Expect, row: Bytes) {
-        let before = Check { space: Space::Control, key: key.clone(), expect: before };
+    pub(super) fn open<R: ControlRow>(&mut self, seals: &Seals, key: Bytes, before: Expect, row: &R) -> Result<(), VaultError> {
+        let (before, row) = (Check { space: Space::Control, key: key.clone(), expect: before }, seals.seal(&key, row)?);
         self.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
         self.check(Space::Control, key, Expect::Equals(row));
+        Ok(())
     }
 
     /// Adds a precondition.
@@ -301,7 +302,7 @@ impl Vault {
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
         let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
         let (deferred, stored) = Deferred::new(tenant.no, actor, scope);
-        plan.put(Space::Index, deferred.key.clone(), stored.to_row()?);
+        plan.put(Space::Index, deferred.key.clone(), self.inner.seals.seal(&deferred.key, &stored)?);
         Ok(Some(deferred))
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
-    rows::{MadeRow, PositionRow, Progress, ReplyRow, RowCodec, Scope, ShredLogRow, UnitRow, UploadRow},
+    rows::{MadeRow, PlainRow, PositionRow, Progress, ReplyRow, Scope, ShredLogRow, UnitRow, UploadRow},
     shredder::{actor_of, is_its_own},
 };
 use crate::{
@@ -336,9 +336,9 @@ impl Vault {
         let mut swept = Swept { unmoved: None, writes: vec![Write::Delete { space, key: due }] };
         if let Some(stored) = stored {
             let expires_at = if space == Space::Control {
-                MadeRow::from_row(&stored).map(|row| row.expires_at)
+                self.inner.seals.open::<MadeRow>(&key, &stored).map(|row| row.expires_at)
             } else {
-                ReplyRow::from_row(&stored).map(|row| row.expires_at)
+                ReplyRow::from_row(&stored).map(|row| row.expires_at).map_err(VaultError::from)
             };
             let Ok(expires_at) = expires_at else {
                 passed_over("idempotency");
@@ -476,8 +476,8 @@ impl Vault {
         if of_order || others {
             return Ok(of_order && !others);
         }
-        let Some(row) = self.inner.store.get(Space::Control, &schema::unit(tenant, subject, no)).await? else { return Ok(false) };
-        let unit = UnitRow::from_row(&row)?.unit(tenant)?;
+        let Some(row) = self.control_row::<UnitRow>(&schema::unit(tenant, subject, no)).await? else { return Ok(false) };
+        let unit = row.unit(tenant)?;
         let name = schema::trail_name(tenant, (unit.slot, unit.generation), no, &token);
         Ok(slots.contains(&unit.slot.number()) && self.inner.store.get(Space::Index, &name).await?.is_some())
     }
@@ -493,7 +493,7 @@ impl Vault {
         let range = schema::units_of_record(tenant, record, no);
         let (mut of_order, mut others) = (false, false);
         for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-            let unit = UnitRow::from_row(&row.value)?.unit(tenant)?;
+            let unit = self.inner.seals.open::<UnitRow>(&row.key, &row.value)?.unit(tenant)?;
             if slots.contains(&unit.slot.number()) {
                 of_order = true;
             } else if !self.is_shredded(unit).await? {
@@ -579,9 +579,9 @@ impl Vault {
         let range = schema::all_held_back();
         let mut held = Vec::new();
         for row in self.inner.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await? {
-            let entry = self.inner.store.get(Space::Control, &schema::held_back_entry(&row.key)).await?;
+            let entry: Option<ShredLogRow> = self.control_row(&schema::held_back_entry(&row.key)).await?;
             let entry = entry.ok_or_else(|| VaultError::Internal("an entry of the shred log is missing".into()))?;
-            held.push((row.key, ShredLogRow::from_row(&entry)?));
+            held.push((row.key, entry));
         }
         Ok(held)
     }
@@ -603,7 +603,8 @@ impl Vault {
             from = schema::successor(&last.key);
             for row in rows {
                 if row.key.last_chunk::<4>().is_some_and(|number| u32::from_be_bytes(*number) > 0) {
-                    log.push((row.key, ShredLogRow::from_row(&row.value)?));
+                    let entry = self.inner.seals.open(&row.key, &row.value)?;
+                    log.push((row.key, entry));
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::{
     access::InCollection,
     directory::Tenant,
     plan::{Content, Plan, PutFields},
-    rows::{MadeRow, ReplyRow, RowCodec},
+    rows::{MadeRow, PlainRow, ReplyRow},
 };
 use crate::{
     authz::RecordWrite,
@@ -70,10 +70,7 @@ impl Keeping {
         let key = schema::made(self.tenant, &self.token);
         let check = Check { space: Space::Control, key: key.clone(), expect: self.old.clone().map_or(Expect::Absent, Expect::Equals) };
         let due = schema::made_due(u64::try_from(expires_at).unwrap_or(0), self.tenant, &self.token);
-        let writes = vec![
-            Write::Put { space: Space::Control, key, value: row.to_row()? },
-            Write::Put { space: Space::Control, key: due, value: Bytes::new() },
-        ];
+        let writes = vec![vault.inner.seals.put(key, &row)?, Write::Put { space: Space::Control, key: due, value: Bytes::new() }];
         Ok((check, writes))
     }
 }
@@ -89,8 +86,9 @@ impl Vault {
     pub(super) async fn made_before(&self, tenant: TenantNo, caller: &Caller, key: &str, parts: &[&[u8]]) -> Result<Before, VaultError> {
         let request = self.request_digest(tenant, parts).await?;
         let token = self.idempotency_token(tenant, caller, key).await?;
-        let stored = self.inner.store.get(Space::Control, &schema::made(tenant, &token)).await?;
-        let made = stored.as_ref().map(|row| MadeRow::from_row(row)).transpose()?;
+        let key = schema::made(tenant, &token);
+        let stored = self.inner.store.get(Space::Control, &key).await?;
+        let made = stored.as_ref().map(|row| self.inner.seals.open::<MadeRow>(&key, row)).transpose()?;
         let mut keeping = Keeping { token, tenant, request, old: stored, expires_at: None };
         match made {
             Some(made) if Timestamp(made.expires_at) > self.inner.clock.now() => {

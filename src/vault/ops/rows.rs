@@ -1,5 +1,8 @@
 //! The rows that operations keep in the stores: tokens, numbers and states in the clear, everything that
 //! names someone sealed. A version byte, then postcard (its wire format is published with the crate).
+//!
+//! A [`ControlRow`] directs who is let in, what is destroyed and where a trail goes. It becomes bytes, and bytes become it,
+//! through [`Seals`] alone: who writes to the disk makes none and changes none. A [`PlainRow`] directs nothing of that kind.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -9,31 +12,46 @@ use crate::{
     vault::{keys::UnitRef, store::StoreError},
 };
 
+mod seals;
 #[cfg(test)]
 mod tests;
+
+pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
 const ROW_VERSION: u8 = 1;
 
-/// A row that is kept as a version byte and postcard.
-pub(in crate::vault) trait RowCodec: Serialize + DeserializeOwned {
+/// A row that is stored with a seal behind it.
+pub(in crate::vault) trait ControlRow: Serialize + DeserializeOwned {
+    /// Its name in errors.
+    const NAME: &'static str;
+}
+
+/// A row that is stored as it is.
+pub(in crate::vault) trait PlainRow: Serialize + DeserializeOwned {
     /// Its name in errors.
     const NAME: &'static str;
 
     /// The stored bytes.
     fn to_row(&self) -> Result<Bytes, StoreError> {
-        postcard::to_extend(self, vec![ROW_VERSION]).map(Bytes::from).map_err(|_| StoreError::Invalid(Self::NAME))
+        encode(self, Self::NAME).map(Bytes::from)
     }
 
     /// Reads the stored bytes.
     fn from_row(row: &[u8]) -> Result<Self, StoreError> {
-        match row.split_first() {
-            Some((&ROW_VERSION, body)) => postcard::from_bytes(body).map_err(|_| StoreError::Damaged(format!("{} row", Self::NAME))),
-            Some((version, _)) => {
-                Err(StoreError::Damaged(format!("{} row of version {version}, this program knows {ROW_VERSION}", Self::NAME)))
-            }
-            None => Err(StoreError::Damaged(format!("empty {} row", Self::NAME))),
-        }
+        decode(row, Self::NAME)
+    }
+}
+
+fn encode(row: &impl Serialize, name: &'static str) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(row, vec![ROW_VERSION]).map_err(|_| StoreError::Invalid(name))
+}
+
+fn decode<R: DeserializeOwned>(row: &[u8], name: &'static str) -> Result<R, StoreError> {
+    match row.split_first() {
+        Some((&ROW_VERSION, body)) => postcard::from_bytes(body).map_err(|_| StoreError::Damaged(format!("{name} row"))),
+        Some((version, _)) => Err(StoreError::Damaged(format!("{name} row of version {version}, this program knows {ROW_VERSION}"))),
+        None => Err(StoreError::Damaged(format!("empty {name} row"))),
     }
 }
 
@@ -63,8 +81,18 @@ pub(in crate::vault) struct TenantRow {
     pub(in crate::vault) sealed_name: Vec<u8>,
 }
 
-impl RowCodec for TenantRow {
+impl ControlRow for TenantRow {
     const NAME: &'static str = "tenant";
+}
+
+/// Whose a tenant's name is, or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct TenantNameRow {
+    pub(in crate::vault) tenant: u64,
+}
+
+impl ControlRow for TenantNameRow {
+    const NAME: &'static str = "tenant name";
 }
 
 /// A collection.
@@ -79,8 +107,18 @@ pub(in crate::vault) struct CollectionRow {
     pub(in crate::vault) sealed: Vec<u8>,
 }
 
-impl RowCodec for CollectionRow {
+impl ControlRow for CollectionRow {
     const NAME: &'static str = "collection";
+}
+
+/// Whose a collection's name is, or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct CollectionNameRow {
+    pub(in crate::vault) collection: u32,
+}
+
+impl ControlRow for CollectionNameRow {
+    const NAME: &'static str = "collection name";
 }
 
 /// What is sealed in a [`CollectionRow`]; JSON, so that later policies can add fields.
@@ -124,7 +162,7 @@ pub(in crate::vault) struct TokenRow {
     pub(in crate::vault) sealed_narrowing: Vec<u8>,
 }
 
-impl RowCodec for TokenRow {
+impl ControlRow for TokenRow {
     const NAME: &'static str = "token";
 }
 
@@ -134,7 +172,7 @@ pub(in crate::vault) struct SubjectRow {
     pub(in crate::vault) state: State,
 }
 
-impl RowCodec for SubjectRow {
+impl ControlRow for SubjectRow {
     const NAME: &'static str = "subject";
 }
 
@@ -144,7 +182,7 @@ pub(in crate::vault) struct UnitStateRow {
     pub(in crate::vault) state: State,
 }
 
-impl RowCodec for UnitStateRow {
+impl ControlRow for UnitStateRow {
     const NAME: &'static str = "unit state";
 }
 
@@ -155,7 +193,7 @@ pub(in crate::vault) struct UnitRow {
     pub(in crate::vault) generation: u32,
 }
 
-impl RowCodec for UnitRow {
+impl ControlRow for UnitRow {
     const NAME: &'static str = "unit";
 }
 
@@ -210,7 +248,7 @@ pub(in crate::vault) struct DeferredRow {
     pub(in crate::vault) request: [u8; 16],
 }
 
-impl RowCodec for DeferredRow {
+impl ControlRow for DeferredRow {
     const NAME: &'static str = "deferred shred";
 }
 
@@ -259,7 +297,7 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) version: u64,
 }
 
-impl RowCodec for ShredRow {
+impl ControlRow for ShredRow {
     const NAME: &'static str = "shred";
 }
 
@@ -324,7 +362,7 @@ pub(in crate::vault) struct ShredSlotsRow {
     pub(in crate::vault) slots: Vec<u64>,
 }
 
-impl RowCodec for ShredSlotsRow {
+impl ControlRow for ShredSlotsRow {
     const NAME: &'static str = "shred slots";
 }
 
@@ -350,7 +388,7 @@ pub(in crate::vault) struct PositionRow {
     pub(in crate::vault) after: Vec<u8>,
 }
 
-impl RowCodec for PositionRow {
+impl ControlRow for PositionRow {
     const NAME: &'static str = "shred position";
 }
 
@@ -361,7 +399,7 @@ pub(in crate::vault) struct DeletedRow {
     pub(in crate::vault) kept: u64,
 }
 
-impl RowCodec for DeletedRow {
+impl ControlRow for DeletedRow {
     const NAME: &'static str = "shred deletions";
 }
 
@@ -375,7 +413,7 @@ pub(in crate::vault) struct ShredLogRow {
     pub(in crate::vault) version: u64,
 }
 
-impl RowCodec for ShredLogRow {
+impl ControlRow for ShredLogRow {
     const NAME: &'static str = "shred log";
 }
 
@@ -389,7 +427,7 @@ pub(in crate::vault) struct ReplyRow {
     pub(in crate::vault) results: Vec<(u64, bool)>,
 }
 
-impl RowCodec for ReplyRow {
+impl PlainRow for ReplyRow {
     const NAME: &'static str = "idempotency reply";
 }
 
@@ -406,7 +444,7 @@ pub(in crate::vault) struct MadeRow {
     pub(in crate::vault) created: bool,
 }
 
-impl RowCodec for MadeRow {
+impl ControlRow for MadeRow {
     const NAME: &'static str = "idempotency key of control";
 }
 
@@ -420,6 +458,6 @@ pub(in crate::vault) struct UploadRow {
     pub(in crate::vault) replaced: bool,
 }
 
-impl RowCodec for UploadRow {
+impl PlainRow for UploadRow {
     const NAME: &'static str = "upload";
 }

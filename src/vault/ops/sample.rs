@@ -6,7 +6,7 @@ use super::{
     Vault, VaultError,
     directory::{Tenant, damaged},
     plan::unit_of,
-    rows::{CollectionRow, RowCodec, Scope, State, UnitRow},
+    rows::{CollectionRow, Scope, State, UnitRow},
 };
 use crate::{
     domain::{CollectionNo, TenantNo},
@@ -114,12 +114,12 @@ impl Vault {
     /// Whether a record's unit is one of the subject's: its index may name records that other units seal.
     async fn covers(&self, tenant: TenantNo, subject: &Token, row: &[u8], header: &RecordHeader) -> Result<bool, VaultError> {
         let (Some(no), Some(record)) = (collection_of(row), row.last_chunk::<16>()) else { return Ok(false) };
-        if self.inner.store.get(Space::Control, &schema::record_unit_of_subject(tenant, subject, no, record, header.slot)).await?.is_some()
-        {
+        let of_record = schema::record_unit_of_subject(tenant, subject, no, record, header.slot);
+        if self.control_row::<UnitRow>(&of_record).await?.is_some() {
             return Ok(true);
         }
-        let unit = self.inner.store.get(Space::Control, &schema::unit(tenant, subject, no)).await?;
-        Ok(unit.map(|row| UnitRow::from_row(&row)).transpose()?.is_some_and(|unit| unit.slot == header.slot.number()))
+        let unit = self.control_row::<UnitRow>(&schema::unit(tenant, subject, no)).await?;
+        Ok(unit.is_some_and(|unit| unit.slot == header.slot.number()))
     }
 
     /// How many records of a sample open with today's keys: their units, where something else stands under the key by now.
@@ -138,9 +138,8 @@ impl Vault {
     /// Whether the keys that sealed a record are still there, whatever stands in its place.
     async fn unit_opens(&self, tenant: TenantNo, row: &[u8], header: &RecordHeader) -> Result<bool, VaultError> {
         let Some(no) = collection_of(row) else { return Ok(false) };
-        let collection = self.inner.store.get(Space::Control, &schema::collection(tenant, no)).await?;
-        let state = collection.map(|row| CollectionRow::from_row(&row)).transpose()?.map(|row| row.state);
-        if !matches!(state, Some(State::Active | State::Frozen)) {
+        let collection = self.control_row::<CollectionRow>(&schema::collection(tenant, no)).await?;
+        if !collection.is_some_and(|row| matches!(row.state, State::Active | State::Frozen)) {
             return Ok(false);
         }
         match self.is_current(unit_of(header, tenant)).await {

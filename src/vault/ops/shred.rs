@@ -16,7 +16,7 @@ use super::{
     plan::{Actor, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{CollectionRow, Progress, RowCodec, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
+    rows::{CollectionRow, Progress, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
 };
 use crate::{
     authz::{ShredOrder as OrderAction, ShredRead},
@@ -307,8 +307,10 @@ impl Vault {
             epochs: Vec::new(),
             version: 0,
         };
+        // The row of a unit that does not hold would keep the order from ever being carried out.
+        self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
-        writes.push(Write::Put { space: Space::Control, key: schema::shred_order(id), value: row.to_row()? });
+        writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
         if let Some(keeping) = keeping {
@@ -359,22 +361,25 @@ impl Vault {
     /// The states an order sets to pending: what every later commit checks.
     async fn intent(&self, tenant: &Tenant, scope: &Scope, id: ShredId) -> Result<Intent, VaultError> {
         let Intent { mut checks, mut writes, mut marked, mut after } = Intent::default();
-        let pending = State::Pending(id.0);
+        let (pending, seals) = (State::Pending(id.0), &self.inner.seals);
         let mut swap = |key: Bytes, old: Option<Bytes>, new: Bytes| {
             checks.push(Check { space: Space::Control, key: key.clone(), expect: old.map_or(Expect::Absent, Expect::Equals) });
             writes.push(Write::Put { space: Space::Control, key, value: new });
         };
         match scope {
             Scope::Tenant => {
-                let row = TenantRow { state: pending, ..TenantRow::from_row(&tenant.row)? };
-                swap(schema::tenant(tenant.no), Some(tenant.row.clone()), row.to_row()?);
+                let key = schema::tenant(tenant.no);
+                let row = TenantRow { state: pending, ..seals.open(&key, &tenant.row)? };
+                let new = seals.seal(&key, &row)?;
+                swap(key, Some(tenant.row.clone()), new);
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
                 let old = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
-                let row = CollectionRow::from_row(&old)?;
+                let row: CollectionRow = seals.open(&key, &old)?;
                 super::directory::in_use(row.state)?;
-                swap(key, Some(old), CollectionRow { state: pending, ..row }.to_row()?);
+                let new = seals.seal(&key, &CollectionRow { state: pending, ..row })?;
+                swap(key, Some(old), new);
             }
             Scope::Subjects(tokens) => {
                 for (place, token) in (0..).zip(tokens) {
@@ -382,11 +387,12 @@ impl Vault {
                     let old = self.inner.store.get(Space::Control, &key).await?;
                     let state = match &old {
                         None => State::Active,
-                        Some(row) => SubjectRow::from_row(row)?.state,
+                        Some(row) => seals.open::<SubjectRow>(&key, row)?.state,
                     };
                     match state {
                         State::Active => {
-                            swap(key, old, SubjectRow { state: pending }.to_row()?);
+                            let new = seals.seal(&key, &SubjectRow { state: pending })?;
+                            swap(key, old, new);
                             marked.push(place);
                         }
                         State::Pending(other) if !after.contains(&other) => after.push(other),
@@ -399,9 +405,9 @@ impl Vault {
                 for unit in scope.units() {
                     let unit = unit.unit(tenant.no)?;
                     let key = schema::unit_state(tenant.no, unit.slot);
-                    let old = self.inner.store.get(Space::Control, &key).await?;
-                    if old.is_none() {
-                        swap(key, None, UnitStateRow { state: pending }.to_row()?);
+                    if self.control_row::<UnitStateRow>(&key).await?.is_none() {
+                        let new = seals.seal(&key, &UnitStateRow { state: pending })?;
+                        swap(key, None, new);
                     }
                 }
             }
@@ -409,27 +415,35 @@ impl Vault {
         Ok(Intent { checks, writes, marked, after })
     }
 
-    /// The units an order destroys, with their collections. Empty for a tenant, which is one target by itself.
-    async fn units_of(&self, order: &ShredRow) -> Result<Vec<(CollectionNo, UnitRef)>, VaultError> {
+    /// Shows each unit that an order destroys, with its collection; none for a tenant, which is one target by itself.
+    ///
+    /// # Errors
+    /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
+    async fn units_of(&self, order: &ShredRow, mut show: impl FnMut(CollectionNo, UnitRef)) -> Result<(), VaultError> {
         let tenant = TenantNo(order.tenant);
-        let mut units = Vec::new();
+        let mut bent = None;
         match &order.scope {
             Scope::Tenant => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
-                if let Some(row) = self.inner.store.get(Space::Control, &schema::collection(tenant, no)).await? {
-                    let row = CollectionRow::from_row(&row)?;
-                    units.push((no, UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?));
+                if let Some(row) = self.control_row::<CollectionRow>(&schema::collection(tenant, no)).await? {
+                    show(no, UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?);
                 }
             }
             Scope::Subjects(_) => {
                 for token in order.marked() {
                     let range = schema::units_of_subject(tenant, token);
                     for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-                        let unit = UnitRow::from_row(&row.value)?.unit(tenant)?;
+                        let unit = match self.inner.seals.open::<UnitRow>(&row.key, &row.value) {
+                            Ok(unit) => unit.unit(tenant)?,
+                            Err(error) => {
+                                bent = Some(error);
+                                continue;
+                            }
+                        };
                         let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
                         if !self.is_shredded(unit).await? {
-                            units.push((no, unit));
+                            show(no, unit);
                         }
                     }
                 }
@@ -438,32 +452,27 @@ impl Vault {
                 for unit in ever {
                     let unit = unit.unit(tenant)?;
                     if !self.is_shredded(unit).await? {
-                        units.push((CollectionNo(*collection), unit));
+                        show(CollectionNo(*collection), unit);
                     }
                 }
             }
         }
-        Ok(units)
+        bent.map_or(Ok(()), Err)
     }
 
     pub(super) async fn is_shredded(&self, unit: UnitRef) -> Result<bool, VaultError> {
-        let state = self.inner.store.get(Space::Control, &schema::unit_state(unit.tenant, unit.slot)).await?;
-        Ok(match state {
-            Some(row) => matches!(UnitStateRow::from_row(&row)?.state, State::Shredded(_)),
-            None => false,
-        })
+        let state = self.control_row::<UnitStateRow>(&schema::unit_state(unit.tenant, unit.slot)).await?;
+        Ok(state.is_some_and(|row| matches!(row.state, State::Shredded(_))))
     }
 
     /// From here on no key of the order's targets is lent.
     pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
         let tenant = TenantNo(row.tenant);
+        let fence = self.inner.forest.fence();
         if row.scope == Scope::Tenant {
-            self.inner.forest.fence().close_tenant(tenant);
+            fence.close_tenant(tenant);
         }
-        for (_, unit) in self.units_of(row).await? {
-            self.inner.forest.fence().close_unit(tenant, unit.slot);
-        }
-        Ok(())
+        self.units_of(row, |_, unit| fence.close_unit(tenant, unit.slot)).await
     }
 
     /// The targets of an order, and what its units are in each collection.
@@ -475,11 +484,12 @@ impl Vault {
             return Ok((vec![ShredTarget::Tenant(tenant)], totals));
         }
         let mut targets = Vec::new();
-        for (no, unit) in self.units_of(row).await? {
+        let take = |no: CollectionNo, unit: UnitRef| {
             let total = totals.entry(no).or_default();
             total.units = total.units.saturating_add(1);
             targets.push(ShredTarget::Unit { tenant, slot: unit.slot });
-        }
+        };
+        self.units_of(row, take).await?;
         Ok((targets, totals))
     }
 
@@ -494,7 +504,7 @@ impl Vault {
                 range = range.after(&last.key);
                 for row in rows {
                     let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
-                    if slots.contains(&UnitRow::from_row(&row.value)?.slot) {
+                    if slots.contains(&self.inner.seals.open::<UnitRow>(&row.key, &row.value)?.slot) {
                         let total: &mut Totals = touched.entry(no).or_default();
                         total.units = total.units.saturating_add(1);
                     }
@@ -540,10 +550,7 @@ impl Vault {
 
     /// The row of an order.
     pub(super) async fn shred_row(&self, id: ShredId) -> Result<Option<ShredRow>, VaultError> {
-        match self.inner.store.get(Space::Control, &schema::shred_order(id)).await? {
-            None => Ok(None),
-            Some(row) => Ok(Some(ShredRow::from_row(&row)?)),
-        }
+        self.control_row(&schema::shred_order(id)).await
     }
 
     /// An order, for its tenant; for the token that gave it also when the tenant is gone.

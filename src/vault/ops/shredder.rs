@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,7 @@ use super::{
     Vault, VaultError,
     plan::Actor,
     rows::{
-        CollectionRow, EPOCHS_MAX, Progress, RowCodec, Scope, ShredLogRow, ShredRow, ShredSlotsRow, State, TenantRow, UnitStateRow, capped,
+        CollectionRow, EPOCHS_MAX, Progress, Scope, Seals, ShredLogRow, ShredRow, ShredSlotsRow, State, TenantRow, UnitStateRow, capped,
         listed,
     },
 };
@@ -118,7 +117,7 @@ struct Change {
 
 impl Change {
     /// The rows of an epoch's orders: their progress, their final states, their entries in the shred log.
-    fn rows(changes: &mut [Self], record: &EpochRecord, version: u64) -> Result<Vec<Write>, StoreError> {
+    fn rows(seals: &Seals, changes: &mut [Self], record: &EpochRecord, version: u64) -> Result<Vec<Write>, StoreError> {
         let mut writes = Vec::new();
         // Number 0 stays free for what tells of the epoch itself.
         for (number, change) in (1..).zip(changes) {
@@ -126,22 +125,22 @@ impl Change {
                 change.row.epochs.push((record.old_epoch.0, record.new_epoch.0));
             }
             if !change.slots.is_empty() {
-                let state = UnitStateRow { state: State::Shredded(change.id.0) }.to_row()?;
+                let state = UnitStateRow { state: State::Shredded(change.id.0) };
                 let tenant = TenantNo(change.row.tenant);
                 for slot in change.slots.iter().filter_map(|slot| Slot::new(*slot)) {
-                    writes.push(Write::Put { space: Space::Control, key: schema::unit_state(tenant, slot), value: state.clone() });
+                    writes.push(seals.put(schema::unit_state(tenant, slot), &state)?);
                 }
-                let slots = ShredSlotsRow { slots: std::mem::take(&mut change.slots) }.to_row()?;
-                writes.push(Write::Put { space: Space::Control, key: schema::shred_slots(change.id, record.new_epoch), value: slots });
+                let slots = ShredSlotsRow { slots: std::mem::take(&mut change.slots) };
+                writes.push(seals.put(schema::shred_slots(change.id, record.new_epoch), &slots)?);
             }
             if let Some(states) = change.states.take() {
                 change.row.progress = Progress::Erased;
                 change.row.version = version;
                 writes.extend(states);
                 let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope.clone(), version };
-                writes.push(Write::Put { space: Space::Control, key: schema::shred_log(record.new_epoch, number), value: log.to_row()? });
+                writes.push(seals.put(schema::shred_log(record.new_epoch, number), &log)?);
             }
-            writes.push(Write::Put { space: Space::Control, key: schema::shred_order(change.id), value: change.row.to_row()? });
+            writes.push(seals.put(schema::shred_order(change.id), &change.row)?);
         }
         Ok(writes)
     }
@@ -158,8 +157,9 @@ struct Job {
 impl Job {
     /// Bytes of the rows that change with its last epoch, but for those of its targets: its own, its entry in the shred log,
     /// and those of a record's units.
-    fn row_len(&self) -> Result<usize, StoreError> {
-        Ok(self.row.to_row()?.len().saturating_mul(2).saturating_add(self.row.scope.units().len().saturating_mul(128)))
+    fn row_len(&self, seals: &Seals) -> Result<usize, StoreError> {
+        let len = seals.seal(&schema::shred_order(self.id), &self.row)?.len();
+        Ok(len.saturating_mul(2).saturating_add(self.row.scope.units().len().saturating_mul(128)))
     }
 }
 
@@ -457,7 +457,7 @@ impl Vault {
         let mut queue: VecDeque<(usize, Option<ShredTarget>)> = VecDeque::new();
         let mut lens = Vec::with_capacity(jobs.len());
         for (number, job) in jobs.iter().enumerate() {
-            lens.push(job.row_len()?);
+            lens.push(job.row_len(&self.inner.seals)?);
             if pending(job) {
                 queue.push_back((number, None));
                 queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
@@ -505,7 +505,7 @@ impl Vault {
             .inner
             .forest
             .shred_with(targets, |record| {
-                let writes = Change::rows(&mut changes, record, version).unwrap_or_else(|error| {
+                let writes = Change::rows(&self.inner.seals, &mut changes, record, version).unwrap_or_else(|error| {
                     failed = Some(error);
                     Vec::new()
                 });
@@ -535,19 +535,18 @@ impl Vault {
     /// The rows that say "shredded", and no longer hold a name.
     async fn final_states(&self, job: &Job) -> Result<Vec<Write>, VaultError> {
         let tenant = TenantNo(job.row.tenant);
-        let state = State::Shredded(job.id.0);
+        let (state, seals) = (State::Shredded(job.id.0), &self.inner.seals);
         let mut writes = Vec::new();
-        let mut put = |key: Bytes, value: Bytes| writes.push(Write::Put { space: Space::Control, key, value });
         match &job.row.scope {
             Scope::Tenant => {
                 let key = schema::tenant(tenant);
-                let row = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
-                put(key, TenantRow { state, sealed_name: Vec::new(), ..TenantRow::from_row(&row)? }.to_row()?);
+                let row = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
+                writes.push(seals.put(key, &TenantRow { state, sealed_name: Vec::new(), ..row })?);
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant, CollectionNo(*no));
-                let row = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("collection row".into()))?;
-                put(key, CollectionRow { state, sealed: Vec::new(), ..CollectionRow::from_row(&row)? }.to_row()?);
+                let row = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("collection row".into()))?;
+                writes.push(seals.put(key, &CollectionRow { state, sealed: Vec::new(), ..row })?);
             }
             // A person stays pending until what is deleted is gone too.
             Scope::Subjects(_) => {}
@@ -568,7 +567,7 @@ impl Vault {
         let range = schema::slots_of_shred(id);
         let mut slots = HashSet::new();
         for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-            slots.extend(ShredSlotsRow::from_row(&row.value)?.slots);
+            slots.extend(self.inner.seals.open::<ShredSlotsRow>(&row.key, &row.value)?.slots);
         }
         Ok(slots)
     }

@@ -10,7 +10,8 @@ use super::{
     brake::Brake,
     directory::Directory,
     reclaim::Ranges,
-    shredder::{Left, Queue},
+    rows::{Seals, State, SubjectRow, TenantNameRow, UnitRow, UnitStateRow},
+    shredder::{Left, Queue, is_its_own},
     tokens::MintToken,
     turns::Turns,
 };
@@ -21,7 +22,7 @@ use crate::{
         keys::Forest,
         store::{
             Commit, Durability, Space, Store, Urgency, Write,
-            schema::{self, Table},
+            schema::{self, Parts, Table},
         },
     },
 };
@@ -67,8 +68,7 @@ impl Vault {
         let (row, _) = vault.tenant_row(TenantNo::SYSTEM, &name, false).await?;
         let (minted, mut writes) = vault.mint(TenantNo::SYSTEM, &MintToken::operator()).await?;
         writes.push(Write::Put { space: Space::Control, key: schema::tenant(TenantNo::SYSTEM), value: row });
-        let number = TenantNo::SYSTEM.to_be_bytes().to_vec().into();
-        writes.push(Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: number });
+        writes.push(vault.inner.seals.put(schema::tenant_name(&token), &TenantNameRow { tenant: TenantNo::SYSTEM.0 })?);
         let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
         vault.commit(Trail::Control, commit, Vec::new()).await?;
         Ok(minted.text)
@@ -97,11 +97,7 @@ impl Vault {
             vault.inner.audit.state_gap(tenant.audit, tail).await?;
         }
         let unfinished = vault.unfinished().await?;
-        for id in &unfinished {
-            if let Some(row) = vault.shred_row(*id).await? {
-                vault.close_fence(&row).await?;
-            }
-        }
+        vault.close_fences(&unfinished).await?;
         vault.thaw().await?;
         let deleted = vault.reapply_deletions().await?;
         if deleted > 0 {
@@ -125,6 +121,7 @@ impl Vault {
         let place = LogPlace { dir: &log_dir, journal: Some(&log_journal) };
         let (audit, lost) =
             Audit::open(Arc::clone(&store), forest.clone(), store_id, Arc::clone(&clock), place, log_signer, audit_options).await?;
+        let seals = super::with_tenant(&forest, TenantNo::SYSTEM, Seals::new).await?;
         let (shredder, orders) = Queue::new();
         let reclaim = tokio::sync::Notify::new();
         let directory = Directory::new();
@@ -135,6 +132,7 @@ impl Vault {
             store,
             forest,
             audit,
+            seals,
             brake,
             signer,
             clock,
@@ -154,6 +152,57 @@ impl Vault {
         Ok((vault, orders, lost))
     }
 
+    /// Closes the fence for orders that are not done. One that cannot be read is set aside by the shredder, and says so; what it
+    /// names stays closed all the same.
+    async fn close_fences(&self, orders: &[ShredId]) -> Result<(), VaultError> {
+        let mut unreadable = Vec::new();
+        for id in orders {
+            let closed = async {
+                match self.shred_row(*id).await? {
+                    Some(row) => self.close_fence(&row).await,
+                    None => Ok(()),
+                }
+            };
+            match closed.await {
+                Err(error) if is_its_own(&error) => unreadable.push(*id),
+                closed => closed?,
+            }
+        }
+        if unreadable.is_empty() { Ok(()) } else { self.close_fence_by_states(&unreadable).await }
+    }
+
+    /// Closes the fence over every person and unit whose own state names one of these orders. Tenants and collections need none:
+    /// their state is read with each request.
+    async fn close_fence_by_states(&self, orders: &[ShredId]) -> Result<(), VaultError> {
+        let (seals, fence) = (&self.inner.seals, self.inner.forest.fence());
+        let named = |state: State| matches!(state, State::Pending(order) if orders.contains(&ShredId(order)));
+        let mut range = schema::table(Table::SubjectState);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let Ok(true) = seals.open::<SubjectRow>(&row.key, &row.value).map(|row| named(row.state)) else { continue };
+                let parts = Parts::of(Table::SubjectState, &row.key);
+                let Some((tenant, subject)) = parts.and_then(|mut parts| Some((parts.tenant()?, parts.token()?))) else { continue };
+                let units = schema::units_of_subject(tenant, &subject);
+                for row in self.inner.store.scan(Space::Control, &units.from, &units.to, usize::MAX).await? {
+                    if let Ok(unit) = seals.open::<UnitRow>(&row.key, &row.value) {
+                        fence.close_unit(tenant, unit.unit(tenant)?.slot);
+                    }
+                }
+            }
+        }
+        let mut range = schema::table(Table::UnitState);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let Ok(true) = seals.open::<UnitStateRow>(&row.key, &row.value).map(|row| named(row.state)) else { continue };
+                let parts = Parts::of(Table::UnitState, &row.key);
+                if let Some((tenant, slot)) = parts.and_then(|mut parts| Some((parts.tenant()?, parts.slot()?))) {
+                    fence.close_unit(tenant, slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Thaws collections whose change of unit a crash cut short: the old policy stands.
     async fn thaw(&self) -> Result<(), VaultError> {
         let mut range = schema::table(Table::Collection);
@@ -162,7 +211,11 @@ impl Vault {
             let Some(last) = rows.last() else { return Ok(()) };
             range = range.after(&last.key);
             for row in rows {
-                self.thaw_row(row.key, row.value).await?;
+                match self.thaw_row(row.key, row.value).await {
+                    // Who asks for it is told so; the others are served.
+                    Err(error @ VaultError::Internal(_)) => tracing::error!(%error, "a collection cannot be used"),
+                    thawed => thawed?,
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{
     plan::{entry, object, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{RowCodec, State, TenantRow},
+    rows::{State, TenantNameRow, TenantRow},
     tokens::{MintToken, MintedToken, forget},
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Vault {
         let mut checks = vec![Check { space: Space::Control, key: schema::tenant_name(&token), expect: Expect::Absent }];
         let mut writes = vec![
             Write::Put { space: Space::Control, key: schema::tenant(no), value: row },
-            Write::Put { space: Space::Control, key: schema::tenant_name(&token), value: no.to_be_bytes().to_vec().into() },
+            self.inner.seals.put(schema::tenant_name(&token), &TenantNameRow { tenant: no.0 })?,
         ];
         writes.extend(token_writes);
         if let Some(keeping) = keeping {
@@ -218,7 +218,7 @@ impl Vault {
             create_on_write,
             sealed_name: sealed.into_row().to_vec(),
         };
-        Ok((row.to_row()?, audit))
+        Ok((self.inner.seals.seal(&schema::tenant(no), &row)?, audit))
     }
 
     /// One tenant.

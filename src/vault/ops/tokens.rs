@@ -1,16 +1,12 @@
 //! Access tokens: made, listed without secrets, revoked with effect from the next request on.
 
-use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Tenant, damaged, pseudonym},
     plan::{entry, object, order_of, record_row, retrying},
     refused::Place,
     replies::Before,
-    rows::{RowCodec, TokenRow},
+    rows::TokenRow,
 };
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
@@ -18,7 +14,7 @@ use crate::{
     domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{self, Action, Entry, Outcome, Target, Trail},
-        crypto::{Context, OpenReason, Plaintext, Sealed, TokenMeta, random},
+        crypto::{Context, Plaintext, Sealed, TokenMeta, random},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
@@ -110,9 +106,6 @@ pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result
     Ok(StoredToken { narrowing, ..bare(id, row)? })
 }
 
-/// Bytes of the seal behind a token's row.
-const SEAL_LEN: usize = 32;
-
 impl Vault {
     /// Makes a token of a tenant, no wider than the caller's own grant and ending with it at the latest.
     ///
@@ -175,35 +168,12 @@ impl Vault {
         Ok(minted)
     }
 
-    /// A token's row and behind it `HMAC-SHA-256(X(TS of tenant 0, "blind-index", 0, "access-token"), id | row)`: who writes to
-    /// the disk makes no token. Under the system's secret, for a token outlives its tenant: it asks how its shred goes.
-    async fn sealed_token(&self, id: TokenId, row: &TokenRow) -> Result<Bytes, VaultError> {
-        let row = row.to_row()?;
-        let seal = self.token_seal(id, &row).await?.finalize().into_bytes();
-        Ok([&row[..], &seal[..]].concat().into())
-    }
-
     /// A token's row.
     ///
     /// # Errors
     /// [`VaultError::Internal`], counted, if it is not as this store wrote it.
     pub(super) async fn token_row(&self, id: TokenId) -> Result<Option<TokenRow>, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Control, &schema::access_token(id)).await? else { return Ok(None) };
-        let Some((row, seal)) = stored.split_last_chunk::<SEAL_LEN>() else { return Err(damaged(OpenReason::Framing.into())) };
-        let expected = self.token_seal(id, row).await?;
-        expected.verify_slice(seal).map_err(|_| damaged(OpenReason::Tag.into()))?;
-        Ok(Some(TokenRow::from_row(row)?))
-    }
-
-    async fn token_seal(&self, id: TokenId, row: &[u8]) -> Result<Hmac<Sha256>, VaultError> {
-        self.with_tenant(TenantNo::SYSTEM, |secret| {
-            let key = secret.derive_blind_index(CollectionNo::TENANT, "access-token");
-            let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).map_err(|_| VaultError::Internal("hmac key".into()))?;
-            mac.update(&id.0);
-            mac.update(row);
-            Ok(mac)
-        })
-        .await?
+        self.control_row(&schema::access_token(id)).await
     }
 
     /// A new token and its rows.
@@ -229,7 +199,7 @@ impl Vault {
             sealed_narrowing,
         };
         let writes = vec![
-            Write::Put { space: Space::Control, key: schema::access_token(id), value: self.sealed_token(id, &row).await? },
+            self.inner.seals.put(schema::access_token(id), &row)?,
             Write::Put { space: Space::Control, key: schema::tenant_access_token(tenant, id), value: bytes::Bytes::new() },
         ];
         Ok((MintedToken { id, text: minted.into_text(), role: mint.role, expires_at: mint.expires_at }, writes))

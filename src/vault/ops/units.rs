@@ -7,7 +7,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, in_use},
     plan::{Plan, entry, subject_target},
-    rows::{RowCodec, State, SubjectRow, UnitRow},
+    rows::{State, SubjectRow, UnitRow},
 };
 use crate::{
     domain::{CollectionNo, ShredUnit, Slot, TenantNo, limits},
@@ -37,14 +37,13 @@ impl Vault {
         let row = self.inner.store.get(Space::Control, &key).await?;
         let expect = match row {
             None => Expect::Absent,
-            Some(row) => match SubjectRow::from_row(&row)?.state {
+            Some(row) => match self.inner.seals.open::<SubjectRow>(&key, &row)?.state {
                 State::Active => Expect::Equals(row),
                 State::Shredded(_) if new_relationship => {
-                    let active = SubjectRow { state: State::Active }.to_row()?;
                     let returns = entry(caller, tenant, Action::SubjectReturn, CollectionNo::TENANT, subject_target(token));
                     plan.returned.push((tenant.audit, returns));
                     plan.subjects.insert(token);
-                    plan.open(key, Expect::Equals(row), active);
+                    plan.open(&self.inner.seals, key, Expect::Equals(row), &SubjectRow { state: State::Active })?;
                     return Ok(());
                 }
                 state @ (State::Frozen | State::Pending(_) | State::Shredded(_)) => return Err(refusal(state)),
@@ -66,7 +65,7 @@ impl Vault {
         let key = schema::subject_state(tenant.no, &token);
         let row = self.inner.store.get(Space::Control, &key).await?;
         if let Some(row) = &row {
-            match SubjectRow::from_row(row)?.state {
+            match self.inner.seals.open::<SubjectRow>(&key, row)?.state {
                 State::Active => {}
                 State::Shredded(_) if new_relationship => {}
                 state @ (State::Frozen | State::Pending(_) | State::Shredded(_)) => return Err(refusal(state)),
@@ -109,14 +108,14 @@ impl Vault {
     async fn plan_unit_of_subject(&self, plan: &mut Plan, tenant: &Tenant, key: bytes::Bytes) -> Result<UnitRef, VaultError> {
         let stored = self.inner.store.get(Space::Control, &key).await?;
         if let Some(row) = &stored {
-            let unit = UnitRow::from_row(row)?.unit(tenant.no)?;
+            let unit = self.inner.seals.open::<UnitRow>(&key, row)?.unit(tenant.no)?;
             if self.is_current(unit).await? {
                 plan.check(Space::Control, key, Expect::Equals(row.clone()));
                 return Ok(unit);
             }
         }
         let unit = self.inner.forest.make_unit(tenant.no).await?;
-        plan.open(key, stored.map_or(Expect::Absent, Expect::Equals), UnitRow::of(unit).to_row()?);
+        plan.open(&self.inner.seals, key, stored.map_or(Expect::Absent, Expect::Equals), &UnitRow::of(unit))?;
         Ok(unit)
     }
 
@@ -134,7 +133,7 @@ impl Vault {
         if let Some(slot) = reuse {
             let key = schema::record_unit(tenant.no, record, collection, slot);
             if let Some(row) = self.inner.store.get(Space::Control, &key).await? {
-                let known = UnitRow::from_row(&row)?.unit(tenant.no)?;
+                let known = self.inner.seals.open::<UnitRow>(&key, &row)?.unit(tenant.no)?;
                 if self.is_current(known).await? {
                     plan.check(Space::Control, key, Expect::Equals(row));
                     unit = Some(known);
@@ -150,15 +149,19 @@ impl Vault {
                     return Err(VaultError::Limit(limits::RECORD_UNITS));
                 }
                 let unit = self.inner.forest.make_unit(tenant.no).await?;
-                plan.open(schema::record_unit(tenant.no, record, collection, unit.slot), Expect::Absent, UnitRow::of(unit).to_row()?);
+                let key = schema::record_unit(tenant.no, record, collection, unit.slot);
+                plan.open(&self.inner.seals, key, Expect::Absent, &UnitRow::of(unit))?;
                 unit
             }
         };
         if let Some(subject) = subject {
             let key = schema::record_unit_of_subject(tenant.no, subject, collection, record, unit.slot);
             match self.inner.store.get(Space::Control, &key).await? {
-                Some(row) => plan.check(Space::Control, key, Expect::Equals(row)),
-                None => plan.open(key, Expect::Absent, UnitRow::of(unit).to_row()?),
+                Some(row) => {
+                    self.inner.seals.open::<UnitRow>(&key, &row)?;
+                    plan.check(Space::Control, key, Expect::Equals(row));
+                }
+                None => plan.open(&self.inner.seals, key, Expect::Absent, &UnitRow::of(unit))?,
             }
         }
         Ok(unit)
@@ -185,9 +188,9 @@ impl Vault {
         header: Option<&RecordHeader>,
     ) -> Result<Vec<UnitRow>, VaultError> {
         let range = schema::units_of_record(tenant, &record.last().copied().unwrap_or_default(), collection);
-        let mut units = Vec::new();
+        let mut units: Vec<UnitRow> = Vec::new();
         for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-            units.push(UnitRow::from_row(&row.value)?);
+            units.push(self.inner.seals.open(&row.key, &row.value)?);
         }
         units.sort_by_key(|unit| header.is_none_or(|header| unit.slot != header.slot.number()));
         Ok(units)

@@ -118,11 +118,8 @@ async fn a_page_that_was_bent_or_cut_opens_nothing_below_it_and_all_beside_it_re
             forest.reads(beside, &what).await;
         }
         forest.globex_reads(&what).await;
-        // Left out: nothing is there that could fail to open, and nothing opens.
         forest.bench.set(Space::Control, &key, None).await;
-        forest.bench.forget_keys();
-        let got = forest.bench.get(victim).await;
-        assert!(matches!(got, Err(VaultError::Internal(_))), "page {level} {index} left out: {got:?}");
+        forest.refuses(victim, "missing", &format!("page {level} {index} left out")).await;
         forest.bench.set(Space::Control, &key, Some(row)).await;
         forest.reads(victim, "put right").await;
     }

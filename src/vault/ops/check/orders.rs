@@ -7,7 +7,7 @@ use crate::{
     domain::ShredId,
     vault::{
         audit::certificate::Certificate,
-        ops::rows::{Progress, RowCodec, ShredLogRow},
+        ops::rows::{Progress, ShredLogRow},
         store::{
             Row, Space,
             schema::{self, Table},
@@ -22,7 +22,7 @@ impl Vault {
         let mut range = schema::table(Table::ShredLog);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
-                match ShredLogRow::from_row(&row.value) {
+                match self.inner.seals.open::<ShredLogRow>(&row.key, &row.value) {
                     Ok(entry) => {
                         let id = ShredId(entry.order);
                         if !matches!(self.shred_row(id).await, Ok(Some(order)) if order.tenant == entry.tenant) {

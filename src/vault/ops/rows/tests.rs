@@ -1,6 +1,11 @@
-//! docs/format.md, section 15, held against the rows.
+//! docs/format.md, section 15, held against the rows and their seals.
 
 use super::*;
+use crate::vault::{
+    crypto::{Key, TenantSecret},
+    ops::VaultError,
+    store::schema,
+};
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
 const CODE: &str = include_str!("../rows.rs");
@@ -21,6 +26,16 @@ fn words(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
 
+/// Every row here: its trait, its type, its name.
+fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
+    let rows = CODE.split("\nimpl ").filter_map(|code| {
+        let (kind, rest) = code.split_once(" for ")?;
+        let (name, rest) = rest.split_once(" {\n    const NAME: &'static str = \"")?;
+        Some((kind, name, rest.split('"').next()?))
+    });
+    rows.collect()
+}
+
 fn fields(name: &str) -> Vec<&'static str> {
     let fields = declared(name).lines().filter_map(|line| line.strip_prefix("    pub(in crate::vault) ")?.split_once(':'));
     fields.map(|(field, _)| field).collect()
@@ -28,15 +43,20 @@ fn fields(name: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_format_document_lists_every_field_of_every_row_in_its_order() {
-    let rows: Vec<&str> = CODE.split("impl RowCodec for ").skip(1).collect();
-    assert!(rows.len() >= 13);
-    for row in rows {
-        let (name, rest) = row.split_once(" {").unwrap();
-        let told = rest.split('"').nth(1).unwrap();
+    let rows = rows();
+    assert!(rows.len() >= 17);
+    for (_, name, told) in rows {
         let line = line(&format!("| *{told}* | "));
         assert_eq!(words(line), fields(name), "docs/format.md, section 15: the fields of {name}, in their order");
     }
     assert_eq!(words(line("| totals | ")), fields("Totals"));
+}
+
+#[test]
+fn the_format_document_says_which_rows_have_no_seal() {
+    let plain: Vec<String> = rows().iter().filter(|(kind, ..)| *kind == "PlainRow").map(|(.., told)| format!("*{told}*")).collect();
+    let said = line("Behind every row but ");
+    assert_eq!(said.split_once(" stands").unwrap().0, format!("Behind every row but {}", plain.join(" and ")));
 }
 
 #[test]
@@ -66,11 +86,60 @@ fn the_format_documents_rows_are_those_that_the_code_writes() {
         CollectionRow { state: State::Active, slot: 78, generation: 14, created_at: 1_700_000_000_000, sealed: sealed.to_vec() };
     let unit = UnitRow { slot: 77, generation: 13 };
     let subject = SubjectRow { state: State::Shredded([0x99; 16]) };
-    let rows = [("collection_row", collection.to_row()), ("unit_row", unit.to_row()), ("subject_row", subject.to_row())];
+    let seals = seals();
+    let key = schema::unit(TenantNo(5), &[0x99; 16], CollectionNo(3));
+    let rows = [
+        ("collection_row", encode(&collection, "").unwrap()),
+        ("unit_row", encode(&unit, "").unwrap()),
+        ("subject_row", encode(&subject, "").unwrap()),
+        ("unit_stored_at", key.to_vec()),
+        ("unit_stored", seals.seal(&key, &unit).unwrap().to_vec()),
+    ];
     for (name, row) in rows {
-        let row = row.unwrap();
         assert!(shown(name).starts_with(&row), "docs/format.md, section 15: {name} = {}", hex::encode(&row));
     }
-    let read = CollectionRow::from_row(&shown("collection_row")[..collection.to_row().unwrap().len()]).unwrap();
+    let read: CollectionRow = decode(&shown("collection_row")[..encode(&collection, "").unwrap().len()], "").unwrap();
     assert_eq!((read.slot, read.generation, read.sealed.as_slice()), (78, 14, sealed));
+    assert_eq!(seals.open::<UnitRow>(&key, &shown("unit_stored")[..19]).unwrap(), unit);
+}
+
+/// Under the TS of the document's example.
+fn seals() -> Seals {
+    Seals::new(&Key::<TenantSecret>::from_slice(&[10; 32]))
+}
+
+#[test]
+fn a_row_opens_in_its_own_place_whole_and_nowhere_else() {
+    let (seals, unit) = (seals(), UnitRow { slot: 77, generation: 13 });
+    let key = schema::unit(TenantNo(5), &[0x99; 16], CollectionNo(3));
+    let stored = seals.seal(&key, &unit).unwrap();
+    assert_eq!(seals.open::<UnitRow>(&key, &stored).unwrap(), unit);
+    let refused = |key: &[u8], stored: &[u8]| matches!(seals.open::<UnitRow>(key, stored), Err(VaultError::Internal(_)));
+    for bit in 0..stored.len() * 8 {
+        let mut bent = stored.to_vec();
+        bent[bit / 8] ^= 1 << (bit % 8);
+        assert!(refused(&key, &bent), "bit {bit} of the row");
+    }
+    for bit in 0..key.len() * 8 {
+        let mut other = key.to_vec();
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(refused(&other, &stored), "bit {bit} of the key");
+    }
+    for len in 0..stored.len() {
+        assert!(refused(&key, &stored[..len]), "cut to {len}");
+    }
+    assert!(refused(&key, &[&stored[..], &[0]].concat()));
+    // What the key ends with and the row begins with are two things.
+    assert!(refused(&key[..key.len() - 1], &[&key[key.len() - 1..], &stored[..]].concat()));
+    assert!(refused(&[&key[..], &stored[..1]].concat(), &stored[1..]));
+    let other = Seals::new(&Key::<TenantSecret>::from_slice(&[11; 32]));
+    assert!(matches!(other.open::<UnitRow>(&key, &stored), Err(VaultError::Internal(_))), "another store's");
+}
+
+#[test]
+fn the_state_that_seals_is_wiped_when_it_is_dropped() {
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    // An HMAC is two states of its hash, and has no more to wipe.
+    is_wiped::<sha2::Sha256>();
+    assert!(std::mem::needs_drop::<hmac::Hmac<sha2::Sha256>>());
 }
