@@ -136,7 +136,15 @@ impl Vault {
     /// The same for one order.
     async fn reapply(&self, entry: &ShredLogRow) -> Result<u64, VaultError> {
         let Scope::Subjects(subjects) = &entry.scope else { return Ok(0) };
-        let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?;
+        let tenant = match self.tenant_by_number(TenantNo(entry.tenant)).await {
+            Ok(tenant) => tenant,
+            Err(error) if is_its_own(&error) => {
+                // Nothing of it is served, and reclaiming holds the entry back.
+                tracing::error!(%error, tenant = entry.tenant, "a tenant cannot be used");
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
         if tenant.in_use().is_err() {
             return Ok(0);
         }
@@ -202,7 +210,8 @@ impl Vault {
     }
 
     async fn reclaim_entry(&self, entry: &ShredLogRow, done: &mut Reclaimed) -> Result<bool, VaultError> {
-        let tenant = TenantNo(entry.tenant);
+        // What could not be deleted again, for its tenant cannot be read, must not count as done.
+        let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?.no;
         let order = self.shred_row(ShredId(entry.order)).await?;
         if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
             // A copy of this data store must not say that it is done with deletions which are not.

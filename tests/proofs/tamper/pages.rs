@@ -123,6 +123,14 @@ async fn a_page_that_was_bent_or_cut_opens_nothing_below_it_and_all_beside_it_re
         forest.bench.set(Space::Control, &key, Some(row)).await;
         forest.reads(victim, "put right").await;
     }
+    let of_tenants: Vec<_> = forest.pages().await.into_iter().filter(|(key, _)| place(key).0 == [0; 16]).collect();
+    assert_eq!(of_tenants.len(), 2);
+    for (key, row) in of_tenants {
+        forest.bench.set(Space::Control, &key, None).await;
+        forest.refuses("s0", "missing", "a page of the tenant tree left out").await;
+        forest.bench.set(Space::Control, &key, Some(row)).await;
+    }
+    forest.reads("s0", "put right").await;
     forest.bench.open.close().await;
 }
 
