@@ -7,8 +7,14 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{Clock as _, CollectionPolicy, ShredUnit, SubjectId, SystemClock, TestClock, policy::SecondarySubjects},
-    vault::ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, SystemClock, TenantNo, TestClock, policy::SecondarySubjects},
+    vault::{
+        ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        store::{
+            Commit, Durability, Space, Store as _, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
 };
 
 use crate::harness::{Place, certificate, coll, is_shredded, key, put_of};
@@ -120,6 +126,45 @@ async fn a_key_that_is_written_again_at_once_does_not_keep_its_order_from_being_
         assert_eq!(open.get(&owner, &acme, ("c", &name)).await.unwrap(), b"new");
     }
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// A deleted record's shred may be ordered late; by then the key may hold a record again, which is none of its business.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_written_again_before_its_deletion_was_ordered_to_be_shredded_does_not_keep_that_from_being_certified() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Record).await;
+    let set = async |write: Write| {
+        let commit =
+            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+    };
+    let rows = async |table: Table| {
+        let range = schema::table(table);
+        open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap()
+    };
+    open.put(&owner, &acme, ("c", "k"), None, b"old").await.unwrap();
+    let unit = rows(Table::Unit).await.pop().unwrap();
+    // tenant, record, collection, slot. No order is given over a state that nobody can read.
+    let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.key.last_chunk().unwrap()));
+    set(Write::Put { space: Space::Control, key: state.clone(), value: bytes::Bytes::new() }).await;
+    open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
+    open.put(&owner, &acme, ("c", "k"), None, b"new").await.unwrap();
+    set(Write::Delete { space: Space::Control, key: state.clone() }).await;
+    let is_done = async || {
+        for round in 0..300 {
+            // Others' orders are carried out meanwhile.
+            open.shred(&owner, &acme, person(&format!("other-{round}"))).await;
+            if open.store.get(Space::Control, &state).await.unwrap().is_some() && rows(Table::PendingShred).await.is_empty() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(is_done().await);
+    assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"new");
+    open.close().await;
 }
 
 /// Orders for the same person at once: each is done, none before the person's keys are gone.
