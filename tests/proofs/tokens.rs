@@ -2,7 +2,7 @@
 
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
-    domain::{CollectionName, RequestId, ShredUnit},
+    domain::{CollectionName, RequestId, ShredUnit, TenantNo},
     vault::{
         ops::{MintToken, VaultError},
         store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
@@ -112,5 +112,25 @@ async fn a_list_of_tokens_is_given_whatever_cannot_be_read() {
     assert!(collection.starts_with("shredded-collection-") && prefix.starts_with("shredded-key-"), "{collection} {prefix}");
     assert_eq!(shown(ids[3]), None, "a token whose own row is damaged lets nobody in");
     assert_eq!(views.len(), 5, "the owner's, and all others");
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_names_another_tenants_token_shows_it_to_nobody_and_revokes_it_for_nobody() {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let (globex, other, text) = open.tenant(&place, "globex").await;
+    let id = PresentedToken::parse(&text).unwrap().id();
+    let key = schema::tenant_access_token(TenantNo(1), id);
+    let write = Write::Put { space: Space::Control, key, value: bytes::Bytes::new() };
+    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    open.store.commit(commit).await.unwrap();
+    let (listed, _) = open.vault.tokens(&owner, &acme, None, 10).await.unwrap();
+    assert!(listed.len() == 1 && listed[0].id != id, "{listed:?}");
+    let revoked = open.vault.revoke_token(&owner, &acme, id, None).await;
+    assert!(matches!(revoked, Err(VaultError::NotFound(_))), "{revoked:?}");
+    assert_eq!(open.vault.tokens(&other, &globex, None, 10).await.unwrap().0.len(), 1);
+    assert!(open.vault.authenticate(&PresentedToken::parse(&text).unwrap(), RequestId([1; 16])).await.is_ok());
     open.close().await;
 }

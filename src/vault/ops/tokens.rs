@@ -251,7 +251,8 @@ impl Vault {
     }
 
     async fn token_view(&self, tenant: &Tenant, id: TokenId) -> Result<Option<TokenView>, VaultError> {
-        let Some(row) = self.token_row(id).await? else { return Ok(None) };
+        // The list alone vouches for nothing: it could name another tenant's token.
+        let Some(row) = self.token_row(id).await?.filter(|row| row.tenant == tenant.no.0) else { return Ok(None) };
         let StoredToken { role, kind, narrowing, created_at, expires_at, .. } = stored(self, id, &row).await?;
         let narrowing = self.veil_narrowing(tenant, narrowing).await?;
         Ok(Some(TokenView { id, role, kind, narrowing, created_at, expires_at }))
@@ -344,7 +345,9 @@ impl Vault {
             }
         }
         let by_tenant = schema::tenant_access_token(no, id);
-        if self.inner.store.get(Space::Control, &by_tenant).await?.is_none() {
+        let is_listed = self.inner.store.get(Space::Control, &by_tenant).await?.is_some();
+        // The list alone vouches for nothing: it could name another tenant's token.
+        if !is_listed || self.token_row(id).await?.is_none_or(|row| row.tenant != no.0) {
             return Err(VaultError::NotFound(Missing::Token));
         }
         let mut checks = vec![Check { space: Space::Control, key: by_tenant, expect: Expect::Present }];
