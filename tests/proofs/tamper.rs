@@ -5,6 +5,7 @@
 mod blobs;
 mod control;
 mod index;
+mod leases;
 mod pages;
 mod records;
 

@@ -550,6 +550,11 @@ impl Inner {
             let mut writes = Vec::new();
             for first in leaves {
                 let fresh = self.grow(shape, first, leaf.branch(SlotIndex::on_path(0, slot)), &rows)?.fresh;
+                // A block that has its page was taken before: its slots would be given twice. A tree of one page has it from the start.
+                let page = PageId::on_path(shape.tree, 0, first);
+                if page != shape.top() && !fresh.iter().any(|(made, _)| *made == page) {
+                    return Err(KeysError::Damaged("lease"));
+                }
                 // The next leaf hangs on the pages that this one made.
                 rows.extend(fresh.iter().cloned());
                 writes.extend(fresh);

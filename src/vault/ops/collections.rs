@@ -169,7 +169,12 @@ impl Vault {
             sealed,
         };
         let mut commit = Commit {
-            checks: vec![tenant.check(), Check { space: Space::Control, key: by_name.clone(), expect: Expect::Absent }],
+            // The number, too: a lease that was set back gives another one then.
+            checks: vec![
+                tenant.check(),
+                Check { space: Space::Control, key: by_name.clone(), expect: Expect::Absent },
+                Check { space: Space::Control, key: schema::collection(tenant.no, no), expect: Expect::Absent },
+            ],
             writes: vec![
                 self.inner.seals.put(schema::collection(tenant.no, no), &row)?,
                 self.inner.seals.put(by_name, &CollectionNameRow { collection: no.0 })?,

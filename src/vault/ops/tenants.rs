@@ -123,7 +123,10 @@ impl Vault {
             create_on_write,
             row: row.clone(),
         };
-        let mut checks = vec![Check { space: Space::Control, key: schema::tenant_name(&token), expect: Expect::Absent }];
+        // The number, too: a lease that was set back gives another one then.
+        let mut checks: Vec<Check> = [schema::tenant_name(&token), schema::tenant(no)]
+            .map(|key| Check { space: Space::Control, key, expect: Expect::Absent })
+            .into();
         let mut writes = vec![
             Write::Put { space: Space::Control, key: schema::tenant(no), value: row },
             self.inner.seals.put(schema::tenant_name(&token), &TenantNameRow { tenant: no.0 })?,

@@ -24,7 +24,7 @@ const ACME: TenantNo = TenantNo(1);
 const TAG_LEN: usize = 16;
 
 /// Rows of one table, of an open store or of one at rest.
-async fn table(store: &Embedded, table: Table) -> Vec<(Bytes, Bytes)> {
+pub(super) async fn table(store: &Embedded, table: Table) -> Vec<(Bytes, Bytes)> {
     let (space, range) = (space_of(table), schema::table(table));
     let rows = store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap();
     rows.into_iter().map(|row| (row.key, row.value)).collect()
@@ -34,7 +34,7 @@ fn space_of(table: Table) -> Space {
     if table as u8 >= 128 { Space::Index } else { Space::Control }
 }
 
-async fn set(store: &Embedded, key: &Bytes, value: Option<Bytes>) {
+pub(super) async fn set(store: &Embedded, key: &Bytes, value: Option<Bytes>) {
     let (space, key) = (if key[0] >= 128 { Space::Index } else { Space::Control }, key.clone());
     let write = match value {
         Some(value) => Write::Put { space, key, value },
@@ -45,7 +45,7 @@ async fn set(store: &Embedded, key: &Bytes, value: Option<Bytes>) {
 }
 
 /// Gives the disk of a closed store to someone.
-async fn at_rest<T>(place: &Place, work: impl AsyncFnOnce(&Embedded) -> T) -> T {
+pub(super) async fn at_rest<T>(place: &Place, work: impl AsyncFnOnce(&Embedded) -> T) -> T {
     let store = Embedded::open(place.options(), Arc::clone(&place.clock)).unwrap();
     let done = work(store.as_ref()).await;
     store.close();
