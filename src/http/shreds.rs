@@ -104,7 +104,8 @@ pub(super) struct ShredDocument {
     done_at: Option<Timestamp>,
     /// Where the certificate is, once it is done.
     certificate: Option<String>,
-    /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order; keep it. Null once the order is done.
+    /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order; keep it. Null once the certificate is made, a moment before
+    /// it is in the log and the order done.
     salt: Option<String>,
     /// The subjects or the key that were named, in the order of the commitments: as they are in the answer to the order,
     /// pseudonyms in every later one.

@@ -198,10 +198,16 @@ async fn rows(site: &Site) -> Vec<Row> {
     rows
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_revoked_or_has_ended_since_it_was_authenticated_changes_nothing() {
+/// A server, and its clock.
+async fn timed() -> (TestClock, Site) {
     let clock = TestClock::at(SystemClock.now());
     let site = Site::open_at("", Arc::new(clock.clone())).await;
+    (clock, site)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_revoked_or_has_ended_since_it_was_authenticated_changes_nothing() {
+    let (clock, site) = timed().await;
     let owner = acme_with_records(&site).await;
     let victim = token_id(&site.token("acme", &owner, json!({"role": "reader"})).await);
     let vault = site.server.rooms().vault.clone();
@@ -284,8 +290,7 @@ async fn in_two_halves(site: &Site, path: &str, token: &str, body: &str, between
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_takes_its_time_does_not_outlast_its_token() {
-    let clock = TestClock::at(SystemClock.now());
-    let site = Site::open_at("", Arc::new(clock.clone())).await;
+    let (clock, site) = timed().await;
     let owner = acme_with_records(&site).await;
     let tokens = "/v1/tenants/acme/tokens";
     let query = format!("{CRM}/query");
@@ -308,8 +313,7 @@ async fn a_body_that_takes_its_time_does_not_outlast_its_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_with_an_end_makes_none_that_outlives_it() {
-    let clock = TestClock::at(SystemClock.now());
-    let site = Site::open_at("", Arc::new(clock.clone())).await;
+    let (clock, site) = timed().await;
     let owner = site.acme().await;
     let at = |secs: u64| clock.now().plus(Duration::from_secs(secs)).to_rfc3339();
     for (tenant, role, by) in [("acme", "owner", &owner), ("system", "operator", &site.operator)] {

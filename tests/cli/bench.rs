@@ -80,7 +80,8 @@ fn an_open_loop_keeps_its_rate_over_http_2_and_draws_a_picture() {
     let report = report(&served, "acme.token", &[&arguments[..], &wires].concat());
     assert_eq!((&report["loop"], &report["http"]), (&"open".into(), &2.into()));
     let (done, missed) = (report["operations"].as_u64().unwrap(), report["missed"].as_u64().unwrap());
-    assert!((190..=201).contains(&(done + missed)), "{report}");
+    // Due are 200 after the warm-up and 10 in it, which count if they end after it: on a busy machine some do.
+    assert!((190..=211).contains(&(done + missed)), "{report}");
     let picture = std::fs::read_to_string(served.path("run.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("p99.9") && picture.contains("open loop at 200/s"), "{picture}");
 }

@@ -23,8 +23,8 @@ use lethe::{
         },
         keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
-            Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault, VaultError,
-            VaultOptions, VaultParts,
+            BatchOp, Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault,
+            VaultError, VaultOptions, VaultParts,
         },
         store::{
             Store,
@@ -348,6 +348,21 @@ pub(crate) fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
         idempotency_key: None,
         length: Some(value.len() as u64),
         body: body(value),
+    }
+}
+
+/// A put in a batch, under the number as the record's key.
+pub(crate) fn put_op(collection: &str, number: usize, subjects: &[&str]) -> BatchOp {
+    BatchOp::Put {
+        collection: coll(collection),
+        key: key(&number.to_string()),
+        value: b"v".to_vec().into(),
+        content_type: "text/plain".into(),
+        subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
+        expires_at: None,
+        custom: Vec::new(),
+        precondition: Precondition::None,
+        new_relationship: false,
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use lethe::{
     domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, SystemClock, TenantNo, TestClock, policy::SecondarySubjects},
     vault::{
-        ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
             Commit, Durability, Space, Store as _, Urgency, Write,
             schema::{self, Table},
@@ -17,7 +17,7 @@ use lethe::{
     },
 };
 
-use crate::harness::{Place, certificate, coll, is_shredded, key, put_of};
+use crate::harness::{Place, certificate, coll, is_shredded, key, put_of, put_op};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
@@ -197,17 +197,7 @@ async fn a_person_with_very_many_units_is_shredded() {
     let mut open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Record).await;
-    let put = |number: usize| BatchOp::Put {
-        collection: coll("c"),
-        key: key(&number.to_string()),
-        value: b"v".to_vec().into(),
-        content_type: "text/plain".into(),
-        subjects: vec![SubjectId::parse("7").unwrap()],
-        expires_at: None,
-        custom: Vec::new(),
-        precondition: Precondition::None,
-        new_relationship: false,
-    };
+    let put = |number: usize| put_op("c", number, &["7"]);
     for first in (0..RECORDS).step_by(1_000) {
         open.vault.batch(&owner, &acme, (first..first + 1_000).map(put).collect(), None).await.unwrap();
     }

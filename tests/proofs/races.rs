@@ -14,7 +14,7 @@ use lethe::{
     vault::ops::{GetRecord, ShredOrder, Value, VaultError},
 };
 
-use crate::harness::{Place, coll, is_shredded, key};
+use crate::harness::{Place, coll, is_shredded, key, put_op};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_is_gone_after_the_shred_and_none_fails_otherwise() {
@@ -125,17 +125,7 @@ async fn a_thousand_subjects_in_one_order_share_one_epoch() {
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
-    let put = |number: usize| lethe::vault::ops::BatchOp::Put {
-        collection: coll("c"),
-        key: key(&number.to_string()),
-        value: b"v".to_vec().into(),
-        content_type: "text/plain".into(),
-        subjects: vec![SubjectId::parse(&number.to_string()).unwrap()],
-        expires_at: None,
-        custom: Vec::new(),
-        precondition: lethe::vault::ops::Precondition::None,
-        new_relationship: false,
-    };
+    let put = |number: usize| put_op("c", number, &[&number.to_string()]);
     open.vault.batch(&owner, &acme, (0..1_000).map(put).collect(), None).await.unwrap();
     open.vault.batch(&owner, &acme, (1_000..1_100).map(put).collect(), None).await.unwrap();
     let before = open.forest.epoch();

@@ -7,12 +7,12 @@ use lethe::{
     domain::{CollectionPolicy, ShredUnit, SubjectId, TenantName, policy::SecondarySubjects},
     vault::{
         audit::certificate::Certificate,
-        ops::{BatchOp, Caller, Missing, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
     },
 };
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+use crate::harness::{Open, Place, coll, is_shredded, key, put_of, put_op};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
@@ -131,20 +131,6 @@ async fn set(open: &Open, key: &bytes::Bytes, value: Option<bytes::Bytes>) {
     };
     let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
     open.store.commit(commit).await.unwrap();
-}
-
-fn put_op(collection: &str, number: usize, subjects: &[&str]) -> BatchOp {
-    BatchOp::Put {
-        collection: coll(collection),
-        key: key(&number.to_string()),
-        value: b"v".to_vec().into(),
-        content_type: "text/plain".into(),
-        subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
-        expires_at: None,
-        custom: Vec::new(),
-        precondition: Precondition::None,
-        new_relationship: false,
-    }
 }
 
 /// Deletions of one person, many of them: someone else's order is done long before, none of the records is read meanwhile, and

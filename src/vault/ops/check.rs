@@ -16,7 +16,7 @@ use crate::{
         keys::{KeysError, UnitRef},
         store::{
             Row, Space,
-            schema::{self, KeyRange, Parts, Table},
+            schema::{self, Parts, Table},
         },
     },
 };
@@ -26,9 +26,6 @@ mod trails;
 mod values;
 
 use values::Referred;
-
-/// Rows read at a time.
-const ROWS: usize = 512;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
 const SEALED: [(Space, Table); 11] = [
@@ -361,13 +358,5 @@ impl Vault {
         } else {
             None
         })
-    }
-
-    /// The next rows of a range, which moves on behind them; `None` at its end.
-    pub(super) async fn some_rows(&self, space: Space, range: &mut KeyRange) -> Result<Option<Vec<Row>>, VaultError> {
-        let rows = self.inner.store.scan(space, &range.from, &range.to, ROWS).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        *range = range.after(&last.key);
-        Ok(Some(rows))
     }
 }

@@ -74,10 +74,7 @@ impl Vault {
     pub(super) async fn shred_all_deferred(&self) -> Result<(), VaultError> {
         let mut range = schema::table(schema::Table::Reclaim);
         let mut failed = None;
-        loop {
-            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, PASS).await?;
-            let Some(last) = rows.last() else { return failed.map_or(Ok(()), Err) };
-            range = range.after(&last.key);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, PASS).await? {
             for row in rows {
                 match self.order_stored(row).await {
                     Err(error) if is_its_own(&error) => failed = Some(error),
@@ -85,6 +82,7 @@ impl Vault {
                 }
             }
         }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Orders a deferred shred from its row.

@@ -144,10 +144,7 @@ impl Vault {
     pub(super) async fn deleted_by(&self, id: ShredId) -> Result<Touched, VaultError> {
         let mut touched = Touched::new();
         let mut range = schema::all_shred_deleted(id);
-        loop {
-            let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, ROWS).await?;
-            let Some(last) = rows.last() else { return Ok(touched) };
-            range = range.after(&last.key);
+        while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
             for row in rows {
                 let no = row.key.last_chunk().map_or(CollectionNo::TENANT, |no| CollectionNo(u32::from_be_bytes(*no)));
                 if no != CollectionNo::TENANT {
@@ -156,6 +153,7 @@ impl Vault {
                 }
             }
         }
+        Ok(touched)
     }
 
     /// One batch and its commit; with an order's progress in it, if it is an order's.

@@ -15,7 +15,7 @@ use crate::{
         audit::{Audit, note::Signer},
         crypto::{Data, Key, Suite, TenantSecret},
         keys::{Forest, LendError, UnitRef},
-        store::{Space, Store},
+        store::{Row, Space, Store, schema::KeyRange},
     },
 };
 
@@ -146,6 +146,8 @@ struct Inner {
     tasks: tokio_util::task::TaskTracker,
 }
 
+/// Rows read at a time where many are looked at.
+const ROWS: usize = 512;
 /// Attempts at a commit that met another writer's.
 const ATTEMPTS: usize = 16;
 
@@ -169,6 +171,19 @@ impl Vault {
     async fn control_row<R: rows::ControlRow>(&self, key: &[u8]) -> Result<Option<R>, VaultError> {
         let Some(stored) = self.inner.store.get(Space::Control, key).await? else { return Ok(None) };
         self.inner.seals.open(key, &stored).map(Some)
+    }
+
+    /// The next rows of a range, which moves on behind them; `None` at its end.
+    async fn some_rows(&self, space: Space, range: &mut KeyRange) -> Result<Option<Vec<Row>>, VaultError> {
+        self.some_rows_of(space, range, ROWS).await
+    }
+
+    /// The same, at most so many.
+    async fn some_rows_of(&self, space: Space, range: &mut KeyRange, limit: usize) -> Result<Option<Vec<Row>>, VaultError> {
+        let rows = self.inner.store.scan(space, &range.from, &range.to, limit).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        *range = range.after(&last.key);
+        Ok(Some(rows))
     }
 
     /// Lends the key of what a collection's unit seals.

@@ -381,14 +381,6 @@ impl Vault {
         Ok(gone)
     }
 
-    /// The next rows of a range, which moves on behind them; `None` at its end.
-    async fn some_rows_of(&self, space: Space, range: &mut KeyRange, limit: usize) -> Result<Option<Vec<Row>>, VaultError> {
-        let rows = self.inner.store.scan(space, &range.from, &range.to, limit).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
-        *range = range.after(&last.key);
-        Ok(Some(rows))
-    }
-
     /// Leaves only the header of each record of a subject that one of these slots sealed, and of its index what leads to a record.
     async fn bury_of_subject(
         &self,

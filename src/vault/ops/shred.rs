@@ -612,12 +612,13 @@ impl Vault {
             let Totals { units, deleted, kept } = *totals;
             collections.push((name, ShredTotals { units, deleted, kept }));
         }
+        let done = self.is_done(id, row).await?;
         Ok(ShredView {
             id,
-            done: self.is_done(id, row).await?,
+            done,
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
-            done_at: row.done_at.map(Timestamp),
+            done_at: row.done_at.filter(|_| done).map(Timestamp),
             salt: self.salt_of(id, row).await?,
             targets: pseudonyms(&row.scope),
             collections,

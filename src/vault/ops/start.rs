@@ -206,10 +206,7 @@ impl Vault {
     /// Thaws collections whose change of unit a crash cut short: the old policy stands.
     async fn thaw(&self) -> Result<(), VaultError> {
         let mut range = schema::table(Table::Collection);
-        loop {
-            let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, 1_024).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            range = range.after(&last.key);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
                 match self.thaw_row(row.key, row.value).await {
                     // Who asks for it is told so; the others are served.
@@ -218,6 +215,7 @@ impl Vault {
                 }
             }
         }
+        Ok(())
     }
 
     /// The store's id.

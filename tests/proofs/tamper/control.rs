@@ -8,7 +8,7 @@ use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo},
     vault::{
-        ops::{BatchOp, ListQuery, MintToken, Missing, Precondition, ShredOrder, VaultError},
+        ops::{ListQuery, MintToken, Missing, Precondition, ShredOrder, VaultError},
         store::{
             Commit, Durability, Space, Store as _, Urgency, Write,
             embedded::Embedded,
@@ -18,7 +18,7 @@ use lethe::{
 };
 
 use super::{Bench, watched};
-use crate::harness::{Open, Place, coll, is_shredded, key};
+use crate::harness::{Open, Place, coll, is_shredded, key, put_op};
 
 const ACME: TenantNo = TenantNo(1);
 const TAG_LEN: usize = 16;
@@ -428,17 +428,7 @@ async fn an_order_that_was_moved_on_past_what_it_is_to_delete_is_not_certified()
     const RECORDS: usize = 6_000;
     let Bench { place, mut open, acme, owner, .. } = Bench::make().await;
     open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
-    let put = |number: usize| BatchOp::Put {
-        collection: coll("log"),
-        key: key(&number.to_string()),
-        value: b"v".to_vec().into(),
-        content_type: "text/plain".into(),
-        subjects: vec![SubjectId::parse("a").unwrap()],
-        expires_at: None,
-        custom: Vec::new(),
-        precondition: Precondition::None,
-        new_relationship: false,
-    };
+    let put = |number: usize| put_op("log", number, &["a"]);
     for first in (0..RECORDS).step_by(1_000) {
         open.vault.batch(&owner, &acme, (first..first + 1_000).map(put).collect(), None).await.unwrap();
     }
