@@ -208,3 +208,22 @@ async fn a_row_left_in_the_index_hides_no_record_from_its_person() {
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
+
+/// A request that comes when the server's store is closed already has met no fault of the store: it may be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_the_store_was_closed_is_told_that_it_may_come_again() {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
+    open.store.close();
+    let got = open.get(&owner, &acme, ("c", "k")).await;
+    assert!(matches!(got, Err(VaultError::Unavailable(_))), "{got:?}");
+    let put = open.put(&owner, &acme, ("c", "k"), Some("7"), b"w").await;
+    assert!(matches!(put, Err(VaultError::Unavailable(_))), "{put:?}");
+    open.close().await;
+    let open = place.open().await;
+    assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"v");
+    open.close().await;
+}
