@@ -9,7 +9,7 @@ use lethe::{
     jobs::Sweep,
     vault::{
         ops::{PutRecord, VaultOptions},
-        store::{Commit, Durability, Row, Space, Store as _, Urgency, Write, schema},
+        store::{Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
 use tokio::sync::mpsc;
@@ -132,5 +132,26 @@ async fn an_upload_that_comes_in_slowly_is_not_swept() {
     }
     clock.advance(HOUR);
     assert_eq!(open.vault.sweep(clock.now(), 100).await.unwrap().uploads, 1);
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_credentials_are_recorded_whatever_becomes_of_the_sweep() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    let put = PutRecord { idempotency_key: Some("once".into()), ..put_of(Some("7"), b"v") };
+    open.vault.put_record(&owner, &acme, &coll("c"), key("small"), put).await.unwrap();
+    while open.vault.refuse_credential(lethe::domain::PrincipalId([0; 16]), RequestId([1; 16])).await.is_ok() {}
+    clock.advance(HOUR * 25);
+    let deletes = |commit: &Commit| commit.writes.iter().any(|write| !matches!(write, Write::Put { .. }));
+    place.meddler.refuse(move |commit| deletes(commit).then(|| StoreError::Io("refused".into())));
+    let sweep = Sweep { vault: open.vault.clone(), limit: 2 };
+    let failed = sweep.run_once(clock.now()).await;
+    assert!(failed.is_err(), "{failed:?}");
+    assert_eq!(open.vault.record_braked().await.unwrap(), 0, "the job has not recorded what was refused");
+    place.meddler.refuse_nothing();
+    assert_eq!(sweep.run_once(clock.now()).await.unwrap().replies, 1);
     open.close().await;
 }
