@@ -18,6 +18,24 @@ struct Orders {
     refuse: Option<Refusal>,
     /// Looks for one row that begin here wait for a permit.
     hold: Option<(Space, Bytes, Arc<Semaphore>)>,
+    /// Who reads this row first waits with it.
+    hold_reader: Option<(Space, Bytes, Arc<Held>)>,
+}
+
+/// A reader that has read, and does not come back with it yet.
+pub(crate) struct Held {
+    has_read: Semaphore,
+    may_go: Semaphore,
+}
+
+impl Held {
+    pub(crate) async fn has_read(&self) {
+        self.has_read.acquire().await.unwrap().forget();
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.may_go.add_permits(1);
+    }
 }
 
 impl Meddler {
@@ -39,6 +57,17 @@ impl Meddler {
         let permits = Arc::new(Semaphore::new(0));
         self.lock().hold = Some((space, from, permits.clone()));
         permits
+    }
+
+    /// Holds up whoever reads a row next, behind the read.
+    pub(crate) fn hold_reader(&self, space: Space, key: Bytes) -> Arc<Held> {
+        let held = Arc::new(Held { has_read: Semaphore::new(0), may_go: Semaphore::new(0) });
+        self.lock().hold_reader = Some((space, key, held.clone()));
+        held
+    }
+
+    fn held_reader(&self, space: Space, key: &[u8]) -> Option<Arc<Held>> {
+        Some(self.lock().hold_reader.take_if(|(of, row, _)| *of == space && row == key)?.2)
     }
 
     /// The store with this between.
@@ -64,7 +93,13 @@ struct Meddled {
 #[async_trait]
 impl Store for Meddled {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.store.get(space, key).await
+        let held = self.meddler.held_reader(space, key);
+        let row = self.store.get(space, key).await;
+        if let Some(held) = held {
+            held.has_read.add_permits(1);
+            held.may_go.acquire().await.unwrap().forget();
+        }
+        row
     }
 
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {

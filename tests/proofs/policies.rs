@@ -6,7 +6,7 @@ use std::time::Duration;
 use lethe::{
     domain::{CollectionNo, CollectionPolicy, ShredUnit, SubjectId, TenantName, TenantNo, policy::SecondarySubjects},
     vault::{
-        ops::{Caller, Conflict, Missing, Precondition, PutRecord, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Conflict, Missing, Precondition, PutRecord, ShredOrder, ShredView, Unprocessable, VaultError, VaultOptions},
         store::{Space, StoreError, Urgency, schema},
     },
 };
@@ -165,4 +165,32 @@ async fn older_data_of_another_unit_is_found_by_an_order() {
         assert!(is_missing(&got), "order {when}: {got:?}");
         open.close().await;
     }
+}
+
+/// A reader is held up between the collection's row and the cache while the policy changes: what it read is not kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_policy_before_its_change_is_not_kept_after_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let (acme, owner, text) = open.tenant(&place, "acme").await;
+    let purposes = |of: &str| CollectionPolicy { purposes: vec![of.into()], ..CollectionPolicy::default() };
+    open.vault.put_collection(&owner, &acme, &coll("c"), purposes("billing"), None).await.unwrap();
+    put(&open, &owner, &acme, &["7"]).await;
+    open.close().await;
+    // Nothing is remembered.
+    let open = place.open().await;
+    let owner = open.caller(&text).await;
+    let billing = Caller::new(owner.principal.clone(), owner.request, Some("billing".into()));
+    let held = place.meddler.hold_reader(Space::Control, schema::collection(TenantNo(1), CollectionNo(1)));
+    let before = open.get(&billing, &acme, ("c", "k"));
+    let change = async {
+        held.has_read().await;
+        open.vault.put_collection(&owner, &acme, &coll("c"), purposes("support"), None).await.unwrap();
+        held.let_go();
+    };
+    let (before, ()) = tokio::join!(before, change);
+    assert_eq!(before.unwrap(), b"v", "it began before the change");
+    let after = open.get(&billing, &acme, ("c", "k")).await;
+    assert!(matches!(after, Err(VaultError::Unprocessable(Unprocessable::PurposeUndeclared))), "{after:?}");
+    open.close().await;
 }

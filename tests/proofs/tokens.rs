@@ -134,3 +134,26 @@ async fn a_list_that_names_another_tenants_token_shows_it_to_nobody_and_revokes_
     assert!(open.vault.authenticate(&PresentedToken::parse(&text).unwrap(), RequestId([1; 16])).await.is_ok());
     open.close().await;
 }
+
+/// The check that a tenant keeps an owner meets a row that cannot be read: it owns nothing, and keeps nobody in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bent_token_keeps_no_other_owner_from_being_revoked() {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(open.token(&owner, &acme, Role::Owner).await.1);
+    }
+    ids.sort_by_key(|id| id.0);
+    // The first and the last in the order of the check, so that one of them is met before any whole one.
+    for id in [ids[0], ids[3]] {
+        set(&open, id, vec![0; 80]).await;
+    }
+    open.vault.revoke_token(&owner, &acme, ids[1], None).await.unwrap();
+    let kept = open.vault.revoke_token(&owner, &acme, ids[2], None).await;
+    assert!(kept.is_ok(), "the owner that asks is left: {kept:?}");
+    let last = open.vault.revoke_token(&owner, &acme, owner.principal.token(), None).await;
+    assert!(matches!(last, Err(VaultError::Conflict(_))), "no owner would be left that can be read: {last:?}");
+    open.close().await;
+}

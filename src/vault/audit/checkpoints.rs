@@ -82,10 +82,11 @@ impl Audit {
         }
         let number = mark.saturating_add(1);
         self.write(vec![put(Space::Index, schema::audit_mark(), number.to_be_bytes().to_vec())]).await?;
+        // Whatever becomes of the rest: a number that stands in two data stores would not tell which of them is older.
+        *mark = number;
         for chains in dirty.chunks(HEADS_PER_LEAF) {
             self.cover(chains, number).await?;
         }
-        *mark = number;
         self.settle_left().await?;
         let covered = u64::try_from(dirty.len()).unwrap_or(u64::MAX);
         drop(dirty);
@@ -387,6 +388,11 @@ pub fn known_log_head(row: Option<&Bytes>) -> Result<Option<(u64, Hash)>, AuditE
 /// The number of the last checkpoint that the control store knows.
 pub(super) async fn control_mark(store: &dyn Store) -> Result<u64, AuditError> {
     number(store.get(Space::Control, &schema::setting(MARK)).await?)
+}
+
+/// The number of the last checkpoint that the data store knows.
+pub(super) async fn data_mark(store: &dyn Store) -> Result<u64, AuditError> {
+    number(store.get(Space::Index, &schema::audit_mark()).await?)
 }
 
 pub(super) fn put(space: Space, key: Bytes, value: impl Into<Bytes>) -> Write {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{
     Audit, AuditError,
     chain::Trail,
-    checkpoints::{SCAN_LEN, head_place, number, put},
+    checkpoints::{SCAN_LEN, data_mark, head_place, number, put},
     entry::Gap,
     heads::{Head, HeadRow},
     reader::{TrailEntry, place},
@@ -174,7 +174,7 @@ impl Audit {
 /// Which entries known to control are not in the data store. Asked only where the data store's mark is behind.
 pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<Vec<LostTail>, AuditError> {
     let mut tails = Vec::new();
-    if number(store.get(Space::Index, &schema::audit_mark()).await?)? >= control_mark {
+    if data_mark(store).await? >= control_mark {
         return Ok(tails);
     }
     let mut range = schema::table(schema::Table::AuditHead);

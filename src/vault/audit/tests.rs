@@ -628,6 +628,38 @@ async fn heads_that_the_log_did_not_take_are_brought_again_before_more_are_cover
     assert_eq!(site.open().await.lag(), Lag::default());
 }
 
+/// A checkpoint is cut off behind its mark in the data store: the next one has another number, so that a copy made between them is told
+/// for the older one that it is.
+#[tokio::test]
+async fn no_two_checkpoints_have_one_number() {
+    for is_killed in [false, true] {
+        let site = Site::new().await;
+        let unit = site.unit().await;
+        let mut audit = site.open().await;
+        write(&audit, Trail::Data, unit, 1).await;
+        audit.checkpoint().await.unwrap();
+        write(&audit, Trail::Data, unit, 2).await;
+        if is_killed {
+            // Between the two commits of a checkpoint: the data store has its number, and control does not.
+            drop(audit);
+            site.store.set(Space::Index, schema::audit_mark(), Some(2_u64.to_be_bytes().to_vec().into()));
+            audit = site.open().await;
+        } else {
+            let obstacle = site.dir.path().join("log/.checkpoint.new");
+            std::fs::create_dir(&obstacle).unwrap();
+            assert!(audit.checkpoint().await.is_err());
+            std::fs::remove_dir(&obstacle).unwrap();
+        }
+        let copy = site.store.copy(Database::Data);
+        write(&audit, Trail::Data, unit, 3).await;
+        audit.checkpoint().await.unwrap();
+        drop(audit);
+        site.store.restore(Database::Data, copy);
+        let (_audit, lost) = site.try_open().await.unwrap();
+        assert_eq!(lost.len(), 1, "killed: {is_killed}; {lost:?}");
+    }
+}
+
 /// A start that is killed makes no last checkpoint: the next one covers what it left, once, and a cut is seen then.
 #[tokio::test]
 async fn what_a_killed_start_left_uncovered_is_covered_by_the_next() {

@@ -148,6 +148,8 @@ impl Audit {
         let start = forest.lease(LeaseKind::AuditWriter).await?;
         let mark = checkpoints::control_mark(store.as_ref()).await?;
         let lost = tails::lost_tails(store.as_ref(), mark).await?;
+        // A checkpoint that a crash cut off has left its number in the data store alone.
+        let mark = mark.max(checkpoints::data_mark(store.as_ref()).await?);
         let chains = Mutex::new(Chains::new());
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
         let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());

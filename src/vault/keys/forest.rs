@@ -529,6 +529,10 @@ impl Inner {
         let wanted = self.leases.wanted(counter);
         let blocks = |start: u64| (1..=wanted).rev().find(|blocks| shape.holds(last_of(start, *blocks))).unwrap_or(1);
         let Block { numbers, check, write } = next_block(self.store.as_ref(), counter, blocks).await?;
+        // A block is a page: one that begins in the middle would reach into the next, which may be someone's.
+        if !numbers.start.is_multiple_of(FANOUT) {
+            return Err(KeysError::Damaged("lease"));
+        }
         let last = numbers.end.saturating_sub(1);
         if !shape.holds(last) {
             // A shredded tenant is told so before an epoch is spent on it.

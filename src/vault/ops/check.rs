@@ -28,7 +28,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 11] = [
+const SEALED: [(Space, Table); 12] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -40,6 +40,7 @@ const SEALED: [(Space, Table); 11] = [
     (Space::Control, Table::Made),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
+    (Space::Index, Table::Reclaimed),
 ];
 
 /// What a check read, and what is wrong.

@@ -1,7 +1,7 @@
 //! Names to numbers: tenants and collections, cached. A change drops its entry before it is answered, and
 //! every commit checks the rows it relied on, so a stale entry costs a retry and never a wrong answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use moka::sync::Cache;
@@ -48,30 +48,52 @@ pub(super) struct Collection {
     pub(super) row: Bytes,
 }
 
-/// The caches.
+/// The caches. What was read before a change is not kept after it.
 pub(super) struct Directory {
     tenants: Cache<TenantName, Arc<Tenant>>,
     collections: Cache<(TenantNo, CollectionName), Arc<Collection>>,
+    /// How often something was dropped.
+    changes: Mutex<u64>,
 }
 
 impl Directory {
     /// Empty caches, bounded.
     pub(super) fn new() -> Self {
-        Self { tenants: Cache::new(10_000), collections: Cache::new(100_000) }
+        Self { tenants: Cache::new(10_000), collections: Cache::new(100_000), changes: Mutex::default() }
     }
 
     pub(super) fn forget_tenant(&self, name: &TenantName) {
-        self.tenants.invalidate(name);
+        self.change(|| self.tenants.invalidate(name));
     }
 
     pub(super) fn forget_collection(&self, tenant: TenantNo, name: &CollectionName) {
-        self.collections.invalidate(&(tenant, name.clone()));
+        self.change(|| self.collections.invalidate(&(tenant, name.clone())));
     }
 
     /// Drops everything: after an epoch that shredded tenants or collections.
     pub(super) fn forget_all(&self) {
-        self.tenants.invalidate_all();
-        self.collections.invalidate_all();
+        self.change(|| {
+            self.tenants.invalidate_all();
+            self.collections.invalidate_all();
+        });
+    }
+
+    fn change(&self, drop: impl FnOnce()) {
+        let mut changes = self.changes();
+        *changes = changes.wrapping_add(1);
+        drop();
+    }
+
+    fn changes(&self) -> MutexGuard<'_, u64> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was read since `before`, unless something has changed meanwhile.
+    fn keep(&self, before: u64, insert: impl FnOnce()) {
+        let changes = self.changes();
+        if *changes == before {
+            insert();
+        }
     }
 }
 
@@ -129,11 +151,29 @@ impl Vault {
         if let Some(tenant) = self.inner.directory.tenants.get(name) {
             return Ok(Some(tenant));
         }
+        let before = *self.inner.directory.changes();
         let token = self.tenant_token(name).await?;
         let Some(TenantNameRow { tenant }) = self.control_row(&schema::tenant_name(&token)).await? else { return Ok(None) };
-        let tenant = Arc::new(self.read_tenant(TenantNo(tenant), name.clone()).await?);
-        self.inner.directory.tenants.insert(name.clone(), tenant.clone());
+        let tenant = Arc::new(self.tenant_called(TenantNo(tenant), name).await?);
+        self.inner.directory.keep(before, || self.inner.directory.tenants.insert(name.clone(), tenant.clone()));
         Ok(Some(tenant))
+    }
+
+    /// A tenant that must bear this name, as far as its name can still be read.
+    async fn tenant_called(&self, number: TenantNo, name: &TenantName) -> Result<Tenant, VaultError> {
+        match self.tenant_by_number(number).await {
+            Ok(tenant) if matches!(tenant.state, State::Active | State::Frozen) => {
+                if tenant.name == *name {
+                    Ok(tenant)
+                } else {
+                    Err(damaged(OpenReason::Framing.into()))
+                }
+            }
+            Ok(tenant) => Ok(Tenant { name: name.clone(), ..tenant }),
+            // Its keys have gone since its row was read.
+            Err(VaultError::Shredded { .. }) => self.read_tenant(number, name.clone()).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// A tenant by number. A shredded tenant's name is a pseudonym.
@@ -184,6 +224,7 @@ impl Vault {
         if let Some(collection) = self.inner.directory.collections.get(&cached) {
             return Ok(Some(collection));
         }
+        let before = *self.inner.directory.changes();
         let token = self.collection_token(tenant, name).await?;
         let number = self.control_row(&schema::collection_name(tenant, &token)).await?;
         let Some(CollectionNameRow { collection }) = number else { return Ok(None) };
@@ -192,7 +233,7 @@ impl Vault {
             return Err(damaged(OpenReason::Framing.into()));
         }
         if collection.state == State::Active {
-            self.inner.directory.collections.insert(cached, collection.clone());
+            self.inner.directory.keep(before, || self.inner.directory.collections.insert(cached, collection.clone()));
         }
         Ok(Some(collection))
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
-    rows::{MadeRow, PlainRow, PositionRow, Progress, ReplyRow, Scope, ShredLogRow, UnitRow, UploadRow},
+    rows::{MadeRow, PlainRow, PositionRow, Progress, ReclaimedRow, ReplyRow, Scope, ShredLogRow, UnitRow, UploadRow},
     shredder::{actor_of, is_its_own},
 };
 use crate::{
@@ -178,11 +178,11 @@ impl Vault {
         let log = self.log_after(&from, limit).await?;
         let is_all = log.len() < limit;
         for (key, entry) in log {
-            let mut writes = Vec::with_capacity(2);
+            let passed = ReclaimedRow { up_to: key.to_vec() };
+            let mut writes = vec![self.pass(schema::reclaimed(), &passed)?];
             if !self.reclaim_or_hold(&entry, &mut done).await? {
-                writes.push(Write::Put { space: Space::Index, key: schema::held_back(&key), value: Bytes::new() });
+                writes.push(self.pass(schema::held_back(&key), &passed)?);
             }
-            writes.push(Write::Put { space: Space::Index, key: schema::reclaimed(), value: key });
             self.data(writes, Vec::new(), Durability::Synced).await?;
         }
         if is_all {
@@ -589,8 +589,22 @@ impl Vault {
 
     /// The key of the last log entry that this data store has looked at.
     async fn reclaimed_up_to(&self) -> Result<Bytes, VaultError> {
-        let pointer = self.inner.store.get(Space::Index, &schema::reclaimed()).await?;
-        Ok(pointer.unwrap_or_else(|| schema::shred_log(Epoch(0), 0)))
+        let key = schema::reclaimed();
+        let beginning = schema::shred_log(Epoch(0), 0);
+        let Some(row) = self.inner.store.get(Space::Index, &key).await? else { return Ok(beginning) };
+        match self.inner.seals.open::<ReclaimedRow>(&key, &row) {
+            Ok(passed) => Ok(passed.up_to.into()),
+            // Whoever moved it on would keep deletions from being applied again: all are, which takes its time and changes nothing.
+            Err(error) => {
+                tracing::error!(?error, "how far bytes are reclaimed cannot be read: the whole log is gone through");
+                Ok(beginning)
+            }
+        }
+    }
+
+    /// Says of an entry of the shred log that it was looked at.
+    fn pass(&self, key: Bytes, passed: &ReclaimedRow) -> Result<Write, VaultError> {
+        Ok(Write::Put { space: Space::Index, value: self.inner.seals.seal(&key, passed)?, key })
     }
 
     /// Orders in the shred log behind `after`, oldest first; the forest's own records of epochs are passed over.

@@ -392,6 +392,17 @@ impl ControlRow for PositionRow {
     const NAME: &'static str = "shred position";
 }
 
+/// Which entry of the shred log a data store has looked at: it directs what is deleted again, so nobody else moves it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct ReclaimedRow {
+    /// The entry's key, with its tag.
+    pub(in crate::vault) up_to: Vec<u8>,
+}
+
+impl ControlRow for ReclaimedRow {
+    const NAME: &'static str = "reclaimed";
+}
+
 /// What an order has deleted and kept so far in a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct DeletedRow {

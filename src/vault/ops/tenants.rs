@@ -49,6 +49,10 @@ impl From<&Tenant> for TenantView {
     }
 }
 
+/// What lies under the number of a tenant that was there, besides its key tree.
+const USED: [Table; 6] =
+    [Table::Collection, Table::CollectionName, Table::Unit, Table::UnitState, Table::SubjectState, Table::TenantAccessToken];
+
 /// Entries of a trail read at once.
 const TRAIL_PAGE: usize = 256;
 
@@ -111,6 +115,7 @@ impl Vault {
             return Err(VaultError::Conflict(Conflict::NameTaken));
         }
         let no = TenantNo(self.inner.forest.lease(LeaseKind::Tenant).await?);
+        self.refuse_used_number(no).await?;
         self.inner.forest.make_tenant(no).await?;
         let (row, audit) = self.tenant_row(no, name, create_on_write).await?;
         let (minted, token_writes) = self.mint(no, &first_owner()).await?;
@@ -145,6 +150,21 @@ impl Vault {
         ];
         self.commit_for(caller, Trail::Control, commit, entries).await?;
         Ok(minted)
+    }
+
+    /// Every attempt leases a number of its own, so one under which something lies already was leased before: the lease was set back,
+    /// and whoever comes would have another's keys.
+    async fn refuse_used_number(&self, no: TenantNo) -> Result<(), VaultError> {
+        let mut used = self.inner.forest.tree(no).await?.is_some();
+        for table in USED {
+            let range = schema::table_of_tenant(table, no);
+            used |= !self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?.is_empty();
+        }
+        if used {
+            tracing::error!(tenant = no.0, "a tenant's number was leased that was in use; the next is tried");
+            return Err(VaultError::Busy);
+        }
+        Ok(())
     }
 
     /// Replaces a first owner's token that nobody has used; recorded with the tenant and with the system.

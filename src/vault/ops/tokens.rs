@@ -418,7 +418,8 @@ impl Vault {
             range = range.after(&last.key);
             for row in rows {
                 let id = token_of(&row.key)?;
-                if id != than && self.owns(tenant, id).await? {
+                // One that cannot be read owns nothing, and keeps no other from being revoked.
+                if id != than && unless_damaged(self.owns(tenant, id).await)? == Some(true) {
                     return Ok(Some(id));
                 }
             }

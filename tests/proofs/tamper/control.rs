@@ -460,3 +460,35 @@ async fn an_order_that_was_moved_on_past_what_it_is_to_delete_is_not_certified()
     assert_eq!(view.collections.iter().map(|(_, totals)| totals.deleted).sum::<u64>(), RECORDS as u64);
     open.close().await;
 }
+
+/// Older data is put back, and how far deletions were applied is moved on past them: they are applied all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moves_on_how_far_the_log_was_looked_at_brings_nothing_back() {
+    let Bench { place, mut open, acme, owner, .. } = Bench::make().await;
+    open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
+    open.put(&owner, &acme, ("log", "k"), Some("7"), b"canary").await.unwrap();
+    open.put(&owner, &acme, ("log", "other"), Some("8"), b"v").await.unwrap();
+    open.close().await;
+    place.copy("store/data", "yesterday");
+    open = place.open().await;
+    open.shred_subject(&owner, &acme, "7").await;
+    open.vault.reclaim(100).await.unwrap();
+    let pointer = schema::reclaimed();
+    let passed = open.store.get(Space::Index, &pointer).await.unwrap().unwrap();
+    open.close().await;
+    let mut last = passed.to_vec();
+    let bare = passed.len() - TAG_LEN;
+    last[1..bare].fill(0xff);
+    let bare = passed.slice(..bare);
+    for moved in [Bytes::from_static(&[0xff; 20]), last.into(), bare, Bytes::new()] {
+        place.put_back("yesterday", "store/data");
+        at_rest(&place, async |disk| set(disk, &pointer, Some(moved.clone())).await).await;
+        open = place.open().await;
+        let got = open.get(&owner, &acme, ("log", "k")).await;
+        assert!(matches!(got, Err(VaultError::NotFound(Missing::Record))), "{moved:?}: {got:?}");
+        assert_eq!(open.get(&owner, &acme, ("log", "other")).await.unwrap(), b"v");
+        open.vault.reclaim(100).await.unwrap();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        open.close().await;
+    }
+}
