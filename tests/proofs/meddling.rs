@@ -30,6 +30,19 @@ impl Meddler {
         self.lock().refuse = Some(Box::new(refuse));
     }
 
+    /// Refuses what would end an epoch, of a store that was opened with this between it and the forest; a permit for each.
+    pub(crate) fn refuse_epochs(&self, error: StoreError) -> Refused {
+        let refused = Arc::new(Semaphore::new(0));
+        let count = refused.clone();
+        self.refuse(move |commit| {
+            sets(commit, Table::RootPtr, |_, _| true).then(|| {
+                count.add_permits(1);
+                error.clone()
+            })
+        });
+        Refused(refused)
+    }
+
     pub(crate) fn refuse_nothing(&self) {
         self.lock().refuse = None;
     }
@@ -44,6 +57,17 @@ impl Meddler {
     /// The store with this between.
     pub(crate) fn over(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(Meddled { store, meddler: self.clone() })
+    }
+}
+
+/// Commits that were refused.
+pub(crate) struct Refused(Arc<Semaphore>);
+
+impl Refused {
+    /// Waits for one that is refused from now on.
+    pub(crate) async fn next(&self) {
+        self.0.forget_permits(Semaphore::MAX_PERMITS);
+        self.0.acquire().await.unwrap().forget();
     }
 }
 

@@ -11,7 +11,7 @@ use lethe::{
     vault::{
         ops::{BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
+            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
         },
     },
@@ -238,5 +238,33 @@ async fn a_person_returns_after_an_epoch_that_was_cut_short_and_finished_in_plac
     let put = PutRecord { new_relationship: true, ..put_of(Some("7"), b"again") };
     open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
     assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again");
+    open.close().await;
+}
+
+/// A second order for a person waits while the person returns: what is stored then is none of its business, whether the shred log
+/// is applied again by a start or by older data.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_waited_takes_nothing_from_a_person_who_has_returned() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open_meddled().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "all", ShredUnit::Collection).await;
+    open.put(&owner, &acme, ("all", "before"), Some("7"), b"v").await.unwrap();
+    open.shred_subject(&owner, &acme, "7").await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let waits = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+    let put = PutRecord { new_relationship: true, ..put_of(Some("7"), b"returned") };
+    open.vault.put_record(&owner, &acme, &coll("all"), key("since"), put).await.unwrap();
+    // The next try is given its version after that.
+    refused.next().await;
+    place.meddler.refuse_nothing();
+    assert!(open.vault.shred(&owner, &acme, waits.id, Some(Duration::from_secs(30))).await.unwrap().done);
+    open.close().await;
+    open = place.open().await;
+    assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
+    assert!(matches!(open.get(&owner, &acme, ("all", "before")).await, Err(VaultError::NotFound(_))));
+    open.vault.reclaim(100).await.unwrap();
+    assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }

@@ -137,7 +137,7 @@ impl Change {
                 change.row.progress = Progress::Erased;
                 change.row.version = version;
                 writes.extend(states);
-                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope.clone(), version };
+                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope_done(), version };
                 writes.push(seals.put(schema::shred_log(record.new_epoch, number), &log)?);
             }
             writes.push(seals.put(schema::shred_order(change.id), &change.row)?);
