@@ -16,7 +16,7 @@ pub(crate) struct Meddler(Arc<Mutex<Orders>>);
 #[derive(Default)]
 struct Orders {
     refuse: Option<Refusal>,
-    /// Looks for one row that begin here wait for a permit.
+    /// Reads that begin here wait for a permit.
     hold: Option<(Space, Bytes, Arc<Semaphore>)>,
 }
 
@@ -47,7 +47,7 @@ impl Meddler {
         self.lock().refuse = None;
     }
 
-    /// Holds up whoever looks for the first row of a range, until permits are added.
+    /// Holds up whoever looks for the first rows of a range, until permits are added.
     pub(crate) fn hold(&self, space: Space, from: Bytes) -> Arc<Semaphore> {
         let permits = Arc::new(Semaphore::new(0));
         self.lock().hold = Some((space, from, permits.clone()));
@@ -92,8 +92,7 @@ impl Store for Meddled {
     }
 
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let held =
-            self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from && limit == 1).map(|hold| hold.2.clone());
+        let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
         let rows = self.store.scan(space, from, to, limit).await;
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();

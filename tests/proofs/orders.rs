@@ -363,3 +363,41 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
+
+/// A collection or tenant is ordered to be shredded while a person's records in it are being deleted, and its keys cannot go yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
+    for by_tenant in [false, true] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open_meddled().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+        open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
+        let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        let second = schema::table(Table::SecondaryRecord);
+        let second = open.store.scan(Space::Index, &second.from, &second.to, 1).await.unwrap();
+        let token = second[0].key[9..25].try_into().unwrap();
+        let look = place.meddler.hold(Space::Index, schema::secondary_records(TenantNo(1), &token).from);
+        let of_7 = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+        while open.vault.shred(&owner, &acme, of_7.id, None).await.unwrap().epochs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let refused = place.meddler.refuse_epochs(StoreError::Invalid("planted"));
+        let confirm = acme.as_str().to_owned();
+        let order = if by_tenant { ShredOrder::Tenant { confirm } } else { ShredOrder::Collection(coll("c")) };
+        let other = open.vault.order_shred(&owner, &acme, order, None, None).await.unwrap();
+        look.add_permits(1_000);
+        // Each time the other order is tried, the person's was before: where it was held up, and once more from its beginning.
+        for pass in 0..3 {
+            refused.next().await;
+            let view = open.vault.shred(&owner, &acme, of_7.id, None).await.unwrap();
+            assert!(!view.done, "by tenant: {by_tenant}, pass {pass}: certified over a record whose keys are there");
+        }
+        place.meddler.refuse_nothing();
+        for id in [other.id, of_7.id] {
+            assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done, "by tenant: {by_tenant}");
+        }
+        open.close().await;
+    }
+}
