@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use lethe::{
     domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, SystemClock, TenantNo, TestClock, policy::SecondarySubjects},
     vault::{
-        ops::{BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
@@ -398,6 +398,85 @@ async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
         for id in [other.id, of_7.id] {
             assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done, "by tenant: {by_tenant}");
         }
+        open.close().await;
+    }
+}
+
+/// What deletes a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Delete,
+    Batch,
+    /// The order of a person whom it names second.
+    Person,
+}
+
+/// The unit that a large value is sealed under as it comes in is to be shredded with the record that was deleted meanwhile, and
+/// that is not ordered yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
+    for (is_there, by) in [(true, By::Delete), (false, By::Delete), (true, By::Batch), (true, By::Person)] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let policy = CollectionPolicy {
+            shred_unit: ShredUnit::Record,
+            secondary_subjects: SecondarySubjects::Delete,
+            ..CollectionPolicy::default()
+        };
+        open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
+        let small = async || {
+            let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"small") }).await.unwrap();
+        };
+        if is_there {
+            small().await;
+        }
+        let large = vec![1_u8; 200_000];
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+        let (first, rest) = (Bytes::copy_from_slice(&large[..100_000]), Bytes::copy_from_slice(&large[100_000..]));
+        let rest = stream::once(async move {
+            begun.send(()).unwrap();
+            may_go.await.unwrap();
+            Ok(rest)
+        });
+        let body = stream::once(async move { Ok(first) }).chain(rest).boxed();
+        let put = PutRecord { body, ..put_of(Some("8"), &large) };
+        let put = async { open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await };
+        let deleted = async {
+            has_begun.await.unwrap();
+            if !is_there {
+                small().await;
+            }
+            // No unit of a record is ordered to be shredded.
+            place.meddler.refuse(|commit| sets(commit, Table::UnitState, |_, _| true).then_some(StoreError::DiskFull));
+            match by {
+                By::Delete => open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap(),
+                By::Batch => {
+                    let delete = BatchOp::Delete { collection: coll("c"), key: key("k"), precondition: Precondition::None };
+                    open.vault.batch(&owner, &acme, vec![delete], None).await.unwrap();
+                }
+                By::Person => drop(open.shred_subject(&owner, &acme, "7").await),
+            }
+            go.send(()).unwrap();
+        };
+        let (put, ()) = tokio::join!(put, deleted);
+        assert!(matches!(put, Err(VaultError::Busy)), "{by:?}, there: {is_there}: {put:?}");
+        // Again, as it was told; before the units are ordered to be shredded.
+        open.put(&owner, &acme, ("c", "k"), Some("8"), &large).await.unwrap();
+        place.meddler.refuse_nothing();
+        for round in 0.. {
+            open.shred_subject(&owner, &acme, &format!("other-{round}")).await;
+            let range = schema::table(Table::Reclaim);
+            let deferred = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+            if deferred.is_empty() && rows(&open, Table::PendingShred).await.is_empty() {
+                break;
+            }
+            assert!(round < 300, "{by:?}: the units of the deleted record are not shredded");
+        }
+        assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), large, "{by:?}, there: {is_there}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
         open.close().await;
     }
 }
