@@ -191,6 +191,11 @@ impl Place {
         self.open_through(|store| store).await
     }
 
+    /// The same, with the meddler between the key forest and the store too.
+    pub(crate) async fn open_meddled(&self) -> Open {
+        self.open_through(|store| self.meddler.over(store)).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// The same; everything that is read and written goes through what is made of the engine.
     pub(crate) async fn open_through(&self, made: impl FnOnce(Arc<Embedded>) -> Arc<dyn Store>) -> Result<Open, String> {
         let store = Embedded::open(self.options(), Arc::clone(&self.clock)).map_err(|error| error.to_string())?;

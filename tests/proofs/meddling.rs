@@ -16,7 +16,7 @@ pub(crate) struct Meddler(Arc<Mutex<Orders>>);
 #[derive(Default)]
 struct Orders {
     refuse: Option<Refusal>,
-    /// Looks for one row that begin here wait for a permit.
+    /// Reads that begin here wait for a permit.
     hold: Option<(Space, Bytes, Arc<Semaphore>)>,
     /// Who reads this row first waits with it.
     hold_reader: Option<(Space, Bytes, Arc<Held>)>,
@@ -48,11 +48,24 @@ impl Meddler {
         self.lock().refuse = Some(Box::new(refuse));
     }
 
+    /// Refuses what would end an epoch, of a store that was opened with this between it and the forest; a permit for each.
+    pub(crate) fn refuse_epochs(&self, error: StoreError) -> Refused {
+        let refused = Arc::new(Semaphore::new(0));
+        let count = refused.clone();
+        self.refuse(move |commit| {
+            sets(commit, Table::RootPtr, |_, _| true).then(|| {
+                count.add_permits(1);
+                error.clone()
+            })
+        });
+        Refused(refused)
+    }
+
     pub(crate) fn refuse_nothing(&self) {
         self.lock().refuse = None;
     }
 
-    /// Holds up whoever looks for the first row of a range, until permits are added.
+    /// Holds up whoever looks for the first rows of a range, until permits are added.
     pub(crate) fn hold(&self, space: Space, from: Bytes) -> Arc<Semaphore> {
         let permits = Arc::new(Semaphore::new(0));
         self.lock().hold = Some((space, from, permits.clone()));
@@ -73,6 +86,17 @@ impl Meddler {
     /// The store with this between.
     pub(crate) fn over(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(Meddled { store, meddler: self.clone() })
+    }
+}
+
+/// Commits that were refused.
+pub(crate) struct Refused(Arc<Semaphore>);
+
+impl Refused {
+    /// Waits for one that is refused from now on.
+    pub(crate) async fn next(&self) {
+        self.0.forget_permits(Semaphore::MAX_PERMITS);
+        self.0.acquire().await.unwrap().forget();
     }
 }
 
@@ -103,8 +127,7 @@ impl Store for Meddled {
     }
 
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let held =
-            self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from && limit == 1).map(|hold| hold.2.clone());
+        let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
         let rows = self.store.scan(space, from, to, limit).await;
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();

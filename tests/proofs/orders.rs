@@ -5,22 +5,39 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
     domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, SystemClock, TenantNo, TestClock, policy::SecondarySubjects},
     vault::{
-        ops::{BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
+            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
         },
     },
 };
 
-use crate::harness::{Place, certificate, coll, is_shredded, key, put_of, put_op};
+use crate::{
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
+    meddling::sets,
+};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
+}
+
+/// Writes past the vault.
+async fn set(open: &Open, write: Write) {
+    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    open.store.commit(commit).await.unwrap();
+}
+
+/// The rows of a table of the control store.
+async fn rows(open: &Open, table: Table) -> Vec<(Bytes, Bytes)> {
+    let range = schema::table(table);
+    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    rows.into_iter().map(|row| (row.key, row.value)).collect()
 }
 
 /// A record whose time is over, and that nobody has removed yet, does not hold up the shred of whom it is about; one that names
@@ -135,28 +152,19 @@ async fn a_key_that_was_written_again_before_its_deletion_was_ordered_to_be_shre
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Record).await;
-    let set = async |write: Write| {
-        let commit =
-            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
-    };
-    let rows = async |table: Table| {
-        let range = schema::table(table);
-        open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap()
-    };
     open.put(&owner, &acme, ("c", "k"), None, b"old").await.unwrap();
-    let unit = rows(Table::Unit).await.pop().unwrap();
+    let unit = rows(&open, Table::Unit).await.pop().unwrap();
     // tenant, record, collection, slot. No order is given over a state that nobody can read.
-    let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.key.last_chunk().unwrap()));
-    set(Write::Put { space: Space::Control, key: state.clone(), value: bytes::Bytes::new() }).await;
+    let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.0.last_chunk().unwrap()));
+    set(&open, Write::Put { space: Space::Control, key: state.clone(), value: Bytes::new() }).await;
     open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
     open.put(&owner, &acme, ("c", "k"), None, b"new").await.unwrap();
-    set(Write::Delete { space: Space::Control, key: state.clone() }).await;
+    set(&open, Write::Delete { space: Space::Control, key: state.clone() }).await;
     let is_done = async || {
         for round in 0..300 {
             // Others' orders are carried out meanwhile.
             open.shred(&owner, &acme, person(&format!("other-{round}"))).await;
-            if open.store.get(Space::Control, &state).await.unwrap().is_some() && rows(Table::PendingShred).await.is_empty() {
+            if open.store.get(Space::Control, &state).await.unwrap().is_some() && rows(&open, Table::PendingShred).await.is_empty() {
                 return true;
             }
         }
@@ -239,4 +247,236 @@ async fn a_person_returns_after_an_epoch_that_was_cut_short_and_finished_in_plac
     open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
     assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again");
     open.close().await;
+}
+
+/// A second order for a person waits while the person returns: what is stored then is none of its business, whether the shred log
+/// is applied again by a start or by older data.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_waited_takes_nothing_from_a_person_who_has_returned() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open_meddled().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "all", ShredUnit::Collection).await;
+    open.put(&owner, &acme, ("all", "before"), Some("7"), b"v").await.unwrap();
+    open.shred_subject(&owner, &acme, "7").await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let waits = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+    let put = PutRecord { new_relationship: true, ..put_of(Some("7"), b"returned") };
+    open.vault.put_record(&owner, &acme, &coll("all"), key("since"), put).await.unwrap();
+    // The next try is given its version after that.
+    refused.next().await;
+    place.meddler.refuse_nothing();
+    assert!(open.vault.shred(&owner, &acme, waits.id, Some(Duration::from_secs(30))).await.unwrap().done);
+    open.close().await;
+    open = place.open().await;
+    assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
+    assert!(matches!(open.get(&owner, &acme, ("all", "before")).await, Err(VaultError::NotFound(_))));
+    open.vault.reclaim(100).await.unwrap();
+    assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Two orders for a person with more records than one pass deletes: the second has nothing of its own to delete.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_not_certified_before_the_one_that_it_comes_after_has_deleted() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open_meddled().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "all", ShredUnit::Collection).await;
+    open.vault.batch(&owner, &acme, (0..300).map(|number| put_op("all", number, &["7"])).collect(), None).await.unwrap();
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let first = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+    let second = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+    refused.next().await;
+    // The first is erased, and set aside before it has deleted anything.
+    let stumbles = |commit: &Commit| sets(commit, Table::ShredDeleted, |_, _| true);
+    place.meddler.refuse(move |commit| stumbles(commit).then_some(StoreError::Invalid("planted")));
+    // Passes over what waits: each ends with others' orders.
+    let pass = async |name: String| drop(open.shred_subject(&owner, &acme, &name).await);
+    while open.vault.shred(&owner, &acme, second.id, None).await.unwrap().epochs.is_empty() {
+        pass("someone".into()).await;
+    }
+    for round in 0..30 {
+        pass(format!("other-{round}")).await;
+        assert!(!open.vault.shred(&owner, &acme, second.id, None).await.unwrap().done, "certified over records that are there");
+    }
+    place.meddler.refuse_nothing();
+    for id in [second.id, first.id] {
+        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+    }
+    for number in [0, 299] {
+        assert!(matches!(open.get(&owner, &acme, ("all", &number.to_string())).await, Err(VaultError::NotFound(_))), "{number}");
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// The first order is at fault by itself; the second names its person and another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_covers() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open_meddled().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    let mut units = Vec::new();
+    for name in ["7", "8"] {
+        let before = rows(&open, Table::Unit).await;
+        open.put(&owner, &acme, ("c", name), Some(name), b"v").await.unwrap();
+        units.extend(rows(&open, Table::Unit).await.into_iter().filter(|row| !before.contains(row)));
+    }
+    let [of_7, of_8] = &units[..] else { panic!("{}", units.len()) };
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let first = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+    let both = ShredOrder::Subjects(["7", "8"].map(|name| SubjectId::parse(name).unwrap()).into());
+    let second = open.vault.order_shred(&owner, &acme, both, None, None).await.unwrap();
+    let mut bent = of_7.1.to_vec();
+    bent[1] ^= 1;
+    set(&open, Write::Put { space: Space::Control, key: of_7.0.clone(), value: bent.into() }).await;
+    // Two more: a pass that began before is over, and the first order is set aside.
+    open.vault.order_shred(&owner, &acme, person("nobody"), None, None).await.unwrap();
+    refused.next().await;
+    refused.next().await;
+    place.meddler.refuse_nothing();
+    // version u8 | slot | generation: below 128 a byte each.
+    let (slot, generation) = (Slot::new(of_8.1[1].into()).unwrap(), u32::from(of_8.1[2]));
+    for round in 0..300 {
+        if open.forest.load_unit(TenantNo(1), slot).await.unwrap().generation.0 != generation {
+            break;
+        }
+        assert!(round < 299, "the other's key is still there");
+        open.shred_subject(&owner, &acme, &format!("other-{round}")).await;
+    }
+    let view = open.vault.shred(&owner, &acme, second.id, None).await.unwrap();
+    assert!(!view.done, "certified while a person whom it names has a key");
+    // Over a restart too.
+    open.close().await;
+    open = place.open_meddled().await;
+    assert_eq!(open.vault.shred(&owner, &acme, second.id, None).await.unwrap().epochs, view.epochs, "an epoch for nothing");
+    set(&open, Write::Put { space: Space::Control, key: of_7.0.clone(), value: of_7.1.clone() }).await;
+    for id in [first.id, second.id] {
+        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+    }
+    let [first, second] = [certificate(&open, first.id).await, certificate(&open, second.id).await];
+    assert_eq!([&first, &second].map(|certificate| certificate["totals"]["units"].as_u64()), [Some(1), Some(1)]);
+    assert!(second["effective_at"].as_str() >= first["effective_at"].as_str(), "{first} {second}");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// A collection or tenant is ordered to be shredded while a person's records in it are being deleted, and its keys cannot go yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
+    for by_tenant in [false, true] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open_meddled().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+        open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
+        let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        let second = schema::table(Table::SecondaryRecord);
+        let second = open.store.scan(Space::Index, &second.from, &second.to, 1).await.unwrap();
+        let token = second[0].key[9..25].try_into().unwrap();
+        let look = place.meddler.hold(Space::Index, schema::secondary_records(TenantNo(1), &token).from);
+        let of_7 = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
+        while open.vault.shred(&owner, &acme, of_7.id, None).await.unwrap().epochs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let refused = place.meddler.refuse_epochs(StoreError::Invalid("planted"));
+        let confirm = acme.as_str().to_owned();
+        let order = if by_tenant { ShredOrder::Tenant { confirm } } else { ShredOrder::Collection(coll("c")) };
+        let other = open.vault.order_shred(&owner, &acme, order, None, None).await.unwrap();
+        look.add_permits(1_000);
+        // Each time the other order is tried, the person's was before: where it was held up, and once more from its beginning.
+        for pass in 0..3 {
+            refused.next().await;
+            let view = open.vault.shred(&owner, &acme, of_7.id, None).await.unwrap();
+            assert!(!view.done, "by tenant: {by_tenant}, pass {pass}: certified over a record whose keys are there");
+        }
+        place.meddler.refuse_nothing();
+        for id in [other.id, of_7.id] {
+            assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done, "by tenant: {by_tenant}");
+        }
+        open.close().await;
+    }
+}
+
+/// What deletes a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Delete,
+    Batch,
+    /// The order of a person whom it names second.
+    Person,
+}
+
+/// The unit that a large value is sealed under as it comes in is to be shredded with the record that was deleted meanwhile, and
+/// that is not ordered yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
+    for (is_there, by) in [(true, By::Delete), (false, By::Delete), (true, By::Batch), (true, By::Person)] {
+        let place = Place::make_with(VaultOptions::default(), true).await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let policy = CollectionPolicy {
+            shred_unit: ShredUnit::Record,
+            secondary_subjects: SecondarySubjects::Delete,
+            ..CollectionPolicy::default()
+        };
+        open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
+        let small = async || {
+            let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"small") }).await.unwrap();
+        };
+        if is_there {
+            small().await;
+        }
+        let large = vec![1_u8; 200_000];
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+        let (first, rest) = (Bytes::copy_from_slice(&large[..100_000]), Bytes::copy_from_slice(&large[100_000..]));
+        let rest = stream::once(async move {
+            begun.send(()).unwrap();
+            may_go.await.unwrap();
+            Ok(rest)
+        });
+        let body = stream::once(async move { Ok(first) }).chain(rest).boxed();
+        let put = PutRecord { body, ..put_of(Some("8"), &large) };
+        let put = async { open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await };
+        let deleted = async {
+            has_begun.await.unwrap();
+            if !is_there {
+                small().await;
+            }
+            // No unit of a record is ordered to be shredded.
+            place.meddler.refuse(|commit| sets(commit, Table::UnitState, |_, _| true).then_some(StoreError::DiskFull));
+            match by {
+                By::Delete => open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap(),
+                By::Batch => {
+                    let delete = BatchOp::Delete { collection: coll("c"), key: key("k"), precondition: Precondition::None };
+                    open.vault.batch(&owner, &acme, vec![delete], None).await.unwrap();
+                }
+                By::Person => drop(open.shred_subject(&owner, &acme, "7").await),
+            }
+            go.send(()).unwrap();
+        };
+        let (put, ()) = tokio::join!(put, deleted);
+        assert!(matches!(put, Err(VaultError::Busy)), "{by:?}, there: {is_there}: {put:?}");
+        // Again, as it was told; before the units are ordered to be shredded.
+        open.put(&owner, &acme, ("c", "k"), Some("8"), &large).await.unwrap();
+        place.meddler.refuse_nothing();
+        for round in 0.. {
+            open.shred_subject(&owner, &acme, &format!("other-{round}")).await;
+            let range = schema::table(Table::Reclaim);
+            let deferred = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+            if deferred.is_empty() && rows(&open, Table::PendingShred).await.is_empty() {
+                break;
+            }
+            assert!(round < 300, "{by:?}: the units of the deleted record are not shredded");
+        }
+        assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), large, "{by:?}, there: {is_there}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        open.close().await;
+    }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     directory::Tenant,
-    plan::{Actor, retrying},
-    rows::{DeferredRow, Scope},
+    plan::{Actor, Plan, retrying},
+    rows::{DeferredRow, Scope, Seals},
     shred::Named,
     shredder::is_its_own,
 };
@@ -17,8 +17,9 @@ use crate::{
     authn::Role,
     domain::{PrincipalId, RequestId, ShredId, TenantNo},
     vault::{
-        crypto::random,
-        store::{Commit, Durability, Row, Space, Urgency, Write, schema},
+        crypto::hash::sha256,
+        keys::UnitRef,
+        store::{Check, Durability, Expect, Row, Space, Write, schema},
     },
 };
 
@@ -27,22 +28,52 @@ const PASS: usize = 512;
 
 /// A deleted record's units, still to be shredded.
 pub(super) struct Deferred {
-    /// The row that remembers it.
-    pub(super) key: Bytes,
+    /// The row that remembers it, and goes with the deletion.
+    pub(super) row: Row,
     /// What to shred.
     scope: Scope,
 }
 
 impl Deferred {
-    /// A new one, and the row that goes with the deletion.
-    pub(super) fn new(tenant: TenantNo, actor: Actor, scope: Scope) -> (Self, DeferredRow) {
+    /// That of a record by its row, and all units it ever had. An earlier deletion of the record whose row still stands gives way:
+    /// its units are among these.
+    pub(super) fn of(seals: &Seals, tenant: TenantNo, actor: Actor, record: &[u8], scope: Scope) -> Result<Self, VaultError> {
         let Actor { principal, role, request } = actor;
-        let row = DeferredRow { tenant: tenant.0, scope: scope.clone(), principal: principal.0, role: role.code(), request: request.0 };
-        (Self { key: schema::reclaim(ShredId(random::bytes()), 0), scope }, row)
+        let stored = DeferredRow { tenant: tenant.0, scope: scope.clone(), principal: principal.0, role: role.code(), request: request.0 };
+        let key = key_of(record);
+        let value = seals.seal(&key, &stored)?;
+        Ok(Self { row: Row { key, value }, scope })
     }
 }
 
+/// Where a record's deferred shred stands: who is to write under its units looks there.
+fn key_of(record: &[u8]) -> Bytes {
+    let hash = sha256(&[record]);
+    schema::reclaim(ShredId(hash.first_chunk().copied().unwrap_or_default()), 0)
+}
+
 impl Vault {
+    /// Holds a record's unit to not being one that goes with a deletion of the record: from the deletion's commit on, and not only
+    /// from the order's, which comes later.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] if it is; what was sealed under it must be sealed anew.
+    pub(super) async fn plan_lasting_unit(&self, plan: &mut Plan, record: &[u8], unit: UnitRef) -> Result<(), VaultError> {
+        let key = key_of(record);
+        let expect = match self.inner.store.get(Space::Index, &key).await? {
+            None => Expect::Absent,
+            Some(stored) => {
+                let deferred: DeferredRow = self.inner.seals.open(&key, &stored)?;
+                if deferred.scope.units().iter().any(|gone| gone.slot == unit.slot.number()) {
+                    return Err(VaultError::Busy);
+                }
+                Expect::Equals(stored)
+            }
+        };
+        plan.check(Space::Index, key, expect);
+        Ok(())
+    }
+
     /// Orders the shreds that go with deletions which are done. What cannot be ordered now is ordered later: the deletion
     /// stands, whatever comes of this.
     pub(super) async fn shred_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Vec<(Deferred, Named)>) {
@@ -57,14 +88,10 @@ impl Vault {
     async fn order_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Deferred, named: Named) -> Result<(), VaultError> {
         let queued = retrying(|| self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone())).await?;
         self.close_queued(&queued).await?;
-        let commit = Commit {
-            checks: Vec::new(),
-            writes: vec![Write::Delete { space: Space::Index, key: deferred.key }],
-            tail: None,
-            durability: Durability::Written,
-            urgency: Urgency::Essential,
-        };
-        self.commit(crate::vault::audit::Trail::Data, commit, Vec::new()).await.map(drop)
+        // That of a later deletion stays.
+        let Row { key, value } = deferred.row;
+        let unmoved = Check { space: Space::Index, key: key.clone(), expect: Expect::Equals(value) };
+        self.data(vec![Write::Delete { space: Space::Index, key }], vec![unmoved], Durability::Written).await.map(drop)
     }
 
     /// Orders what a crash or a full queue has kept from being ordered; what fails by itself holds up no other.
@@ -97,7 +124,7 @@ impl Vault {
             role: Role::from_code(stored.role).unwrap_or(Role::Owner),
             request: RequestId(stored.request),
         };
-        let deferred = Deferred { key: row.key, scope: stored.scope };
+        let deferred = Deferred { row, scope: stored.scope };
         self.order_deferred(actor, &tenant, deferred, Named::default()).await
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     vault::{
         audit::Action,
         crypto::{Context, Manifest, OpenError, Record, RecordHeader, Sealed, Token},
-        keys::KeysError,
+        keys::{KeysError, UnitRef},
         store::{
             Expect, Space, Urgency,
             schema::{self, KeyRange},
@@ -128,10 +128,12 @@ impl Vault {
             return Ok(true);
         }
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
-        match tenant.in_use() {
-            // A tenant that is being shredded takes along what would be deleted.
-            Err(VaultError::Shredded { .. }) => return Ok(true),
-            other => other?,
+        match tenant.state {
+            // It took along what would be deleted.
+            State::Shredded(_) => return Ok(true),
+            // It is about to; until then its keys are there.
+            State::Pending(_) => return Err(VaultError::Busy),
+            State::Active | State::Frozen => tenant.in_use()?,
         }
         let at: PositionRow = self.progress_row(&schema::shred_deleted(id, CollectionNo::TENANT)).await?;
         let as_of = Version(row.version);
@@ -219,7 +221,7 @@ impl Vault {
                     schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
                 let collection = match &known {
                     Some((known, collection)) if *known == no => collection.clone(),
-                    Some(_) | None => self.lasting(tenant, no).await?,
+                    Some(_) | None => self.lasting(walk, no).await?,
                 };
                 known = Some((no, collection.clone()));
                 at.after = schema::successor(&row.key).to_vec();
@@ -248,18 +250,35 @@ impl Vault {
         Ok(found)
     }
 
-    /// A collection whose records may have to be deleted; `None` where it is being shredded and takes them along.
+    /// A collection whose records may have to be deleted; `None` where it was shredded and took them along.
     ///
     /// # Errors
-    /// [`VaultError::Busy`] while its shred unit is being changed: its records stay if it turns out to have any.
-    async fn lasting(&self, tenant: &Tenant, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
-        match self.collection_by_number(tenant.no, no).await {
-            Ok(collection) => match collection.in_use() {
-                Ok(()) => Ok(Some(Arc::new(collection))),
-                Err(VaultError::Shredded { .. }) => Ok(None),
-                Err(error) => Err(error),
+    /// [`VaultError::Busy`] while its shred unit is being changed: its records stay if it turns out to have any. And while it is
+    /// only about to go, as [`Walk::about_to_go`] says.
+    async fn lasting(&self, walk: &Walk<'_>, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
+        match self.collection_by_number(walk.tenant.no, no).await {
+            Ok(collection) => match collection.state {
+                State::Shredded(_) => Ok(None),
+                State::Pending(_) => walk.about_to_go().map(|()| None),
+                State::Active | State::Frozen => collection.in_use().map(|()| Some(Arc::new(collection))),
             },
-            Err(VaultError::Shredded { .. }) => Ok(None),
+            // Its order has closed the fence in between.
+            Err(VaultError::Shredded { .. }) => walk.about_to_go().map(|()| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is to be made of a record that no key opens: nothing where its keys are gone.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where they are only about to go, as [`Walk::about_to_go`] says.
+    async fn is_gone(&self, walk: &Walk<'_>, collection: &Collection, unit: UnitRef) -> Result<(), VaultError> {
+        if self.lasting(walk, collection.no).await?.is_none() {
+            return Ok(());
+        }
+        match self.is_current(unit).await {
+            Ok(false) => Ok(()),
+            Ok(true) | Err(VaultError::Shredded { .. }) => walk.about_to_go(),
             Err(error) => Err(error),
         }
     }
@@ -280,7 +299,10 @@ impl Vault {
                         }
                         Ok(Planned::Deleted)
                     }
-                    Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => Ok(Planned::Nothing),
+                    Err(VaultError::NotFound(_)) => Ok(Planned::Nothing),
+                    Err(VaultError::Shredded { .. }) => {
+                        self.is_gone(walk, collection, unit_of(&header, walk.tenant.no)).await.map(|()| Planned::Nothing)
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -321,7 +343,7 @@ impl Vault {
             Ok(opened) => opened.map_err(OpenError::counted).ok(),
             // Where nothing but the collection's unit seals, a header that names another is bent.
             Err(VaultError::Shredded { .. }) if !is_own && collection.policy.shred_unit == ShredUnit::Collection => None,
-            Err(VaultError::Shredded { .. }) => return Ok(Fate::Stays),
+            Err(VaultError::Shredded { .. }) => return self.is_gone(walk, collection, unit).await.map(|()| Fate::Stays),
             Err(error) => return Err(error),
         };
         let whole = opened.filter(|record| !header.is_manifest() || Manifest::parse(record.value.expose()).is_ok());
@@ -370,6 +392,15 @@ impl Vault {
 }
 
 impl Walk<'_> {
+    /// What an order is about to destroy is still there: a certificate must not stand over it, should that order fail. Older data
+    /// waits for nothing: none of it is served, and it goes with that order.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`], but for older data.
+    fn about_to_go(&self) -> Result<(), VaultError> {
+        if self.bound.is_some() { Ok(()) } else { Err(VaultError::Busy) }
+    }
+
     /// Whether nothing is left.
     pub(super) fn is_over(&self) -> bool {
         usize::from(self.at.subject) >= self.subjects.len()

@@ -209,6 +209,9 @@ impl Vault {
             if unit != *sealed_under {
                 return Err(VaultError::Shredded { certificate: None });
             }
+            if collection.policy.shred_unit == ShredUnit::Record {
+                self.plan_lasting_unit(plan, &row, unit).await?;
+            }
         }
 
         let live = existing.as_ref().and_then(|record| record.live.as_ref());
@@ -301,8 +304,8 @@ impl Vault {
         }
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
         let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
-        let (deferred, stored) = Deferred::new(tenant.no, actor, scope);
-        plan.put(Space::Index, deferred.key.clone(), self.inner.seals.seal(&deferred.key, &stored)?);
+        let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, scope)?;
+        plan.put(Space::Index, deferred.row.key.clone(), deferred.row.value.clone());
         Ok(Some(deferred))
     }
 

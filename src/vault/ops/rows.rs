@@ -354,6 +354,15 @@ impl ShredRow {
         let subjects: &[[u8; 16]] = if let Scope::Subjects(subjects) = &self.scope { subjects } else { &[] };
         self.marked.iter().filter_map(|place| subjects.get(usize::from(*place)))
     }
+
+    /// What its entry in the shred log names: its scope, of persons those that it marked. The others were done with by the orders
+    /// that marked them, and may have returned before this one's version was given.
+    pub(in crate::vault) fn scope_done(&self) -> Scope {
+        match &self.scope {
+            Scope::Subjects(_) => Scope::Subjects(self.marked().copied().collect()),
+            scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Record { .. }) => scope.clone(),
+        }
+    }
 }
 
 /// Slots of the units that an order destroyed in one epoch: at most as many as an epoch has targets.

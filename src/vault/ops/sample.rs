@@ -161,6 +161,8 @@ impl Vault {
         let collection = match self.collection_by_number(tenant, no).await {
             Ok(collection) if collection.state == State::Active => collection,
             Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(Look::Gone),
+            // Nobody reads a record of a collection whose row is bent, and none keeps a person from being forgotten.
+            Err(VaultError::Internal(_)) => return Ok(Look::Damaged),
             Err(error) => return Err(error),
         };
         let Ok(sealed) = Sealed::<Record>::from_row(stored) else { return Ok(Look::Damaged) };

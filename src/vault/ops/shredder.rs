@@ -137,7 +137,7 @@ impl Change {
                 change.row.progress = Progress::Erased;
                 change.row.version = version;
                 writes.extend(states);
-                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope.clone(), version };
+                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope_done(), version };
                 writes.push(seals.put(schema::shred_log(record.new_epoch, number), &log)?);
             }
             writes.push(seals.put(schema::shred_order(change.id), &change.row)?);
@@ -152,6 +152,8 @@ struct Job {
     row: ShredRow,
     targets: Vec<ShredTarget>,
     reports: Vec<EpochReport>,
+    /// Comes after an order whose keys are still there: its own go, and nothing more.
+    waits: bool,
 }
 
 impl Job {
@@ -163,12 +165,27 @@ impl Job {
     }
 }
 
+/// How far a pass has brought an order.
+enum Finish {
+    /// It is certified.
+    Done,
+    /// There is more to delete.
+    More,
+    /// For an order that it comes after.
+    Waits,
+}
+
+/// The orders that one comes after.
+fn others(row: &ShredRow) -> impl Iterator<Item = ShredId> {
+    row.after.iter().map(|id| ShredId(*id))
+}
+
 /// Orders that a pass has left, by why.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     /// Their keys are gone, and records are left to delete.
     more: Vec<ShredId>,
-    /// The store, custody or the log was at fault: tried again with all others.
+    /// The store, custody or the log was at fault, or they come after another: tried again with all others.
     again: Vec<ShredId>,
     /// Something of their own is: tried again by themselves.
     aside: Vec<ShredId>,
@@ -347,8 +364,9 @@ impl Vault {
         }
         for job in &jobs {
             match self.finish(job).await {
-                Ok(true) => {}
-                Ok(false) => left.more.push(job.id),
+                Ok(Finish::Done) => {}
+                Ok(Finish::More) => left.more.push(job.id),
+                Ok(Finish::Waits) => left.again.push(job.id),
                 Err(error) => left.put(job.id, &error),
             }
             self.inner.shredder.tell();
@@ -358,19 +376,36 @@ impl Vault {
         left
     }
 
-    /// What follows once an order's keys are gone; `false` if there is more to delete.
-    async fn finish(&self, job: &Job) -> Result<bool, VaultError> {
+    /// What follows once an order's keys are gone.
+    async fn finish(&self, job: &Job) -> Result<Finish, VaultError> {
+        if job.waits {
+            return Ok(Finish::Waits);
+        }
         if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
-            return Ok(false);
+            return Ok(Finish::More);
+        }
+        // Whom the others marked, it names too: what they delete is gone before it is certified.
+        if !self.have_come(others(&job.row), |progress| progress == Progress::Done).await? {
+            return Ok(Finish::Waits);
         }
         self.certify(job.id, &job.row, &job.reports).await?;
+        Ok(Finish::Done)
+    }
+
+    /// Whether each of these orders has come so far, or is not there any more.
+    async fn have_come(&self, orders: impl Iterator<Item = ShredId>, so_far: impl Fn(Progress) -> bool) -> Result<bool, VaultError> {
+        for id in orders {
+            if self.shred_row(id).await?.is_some_and(|row| !so_far(row.progress)) {
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 
     /// An order as far as it has come; `None` if there is no such order any more.
     async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
         let Some(row) = self.shred_row(id).await? else { return Ok(None) };
-        let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new() };
+        let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
             self.close_fence(&job.row).await?;
             self.prepare(&mut job).await?;
@@ -385,8 +420,8 @@ impl Vault {
         Ok(Some(job))
     }
 
-    /// Puts each order behind those that it comes after; those that come after an order which is neither here nor erased are
-    /// left for later.
+    /// Puts each order behind those that it comes after. One that comes after an order which is neither here nor erased waits:
+    /// its last epoch must not be over before the other's keys are gone, for its certificate names whom they were of.
     async fn in_order(&self, jobs: Vec<Job>, left: &mut Left) -> Vec<Job> {
         let mut waiting = jobs;
         let mut ordered: Vec<Job> = Vec::with_capacity(waiting.len());
@@ -403,7 +438,7 @@ impl Vault {
             }
             waiting = still;
             if waiting.is_empty() || ordered.len() == before {
-                left.again.extend(waiting.into_iter().map(|job| job.id));
+                ordered.extend(waiting.into_iter().map(|job| Job { waits: true, ..job }));
                 return ordered;
             }
         }
@@ -411,13 +446,7 @@ impl Vault {
 
     /// Whether every order that another comes after is here, or erased.
     async fn comes_next(&self, row: &ShredRow, is_here: impl Fn(ShredId) -> bool) -> Result<bool, VaultError> {
-        for other in row.after.iter().map(|id| ShredId(*id)) {
-            let is_erased = async || Ok::<_, VaultError>(self.shred_row(other).await?.is_none_or(|row| row.progress != Progress::Pending));
-            if !is_here(other) && !is_erased().await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.have_come(others(row).filter(|other| !is_here(*other)), |progress| progress != Progress::Pending).await
     }
 
     /// Finds an order's targets, and what it touches.
@@ -459,7 +488,8 @@ impl Vault {
         for (number, job) in jobs.iter().enumerate() {
             lens.push(job.row_len(&self.inner.seals)?);
             if pending(job) {
-                queue.push_back((number, None));
+                // Keys that are there for it to destroy are an epoch's reason, waiting is none.
+                queue.extend((!job.waits).then_some((number, None)));
                 queue.extend(job.targets.iter().map(|target| (number, Some(*target))));
             }
         }
@@ -477,9 +507,7 @@ impl Vault {
         for id in jobs.into_iter().map(|job| job.id) {
             let alone = async {
                 let Some(mut job) = self.take_up(id).await? else { return Ok(None) };
-                if !self.comes_next(&job.row, |_| false).await? {
-                    return Err(VaultError::Busy);
-                }
+                job.waits = !self.comes_next(&job.row, |_| false).await?;
                 self.erase(std::slice::from_mut(&mut job)).await?;
                 Ok(Some(job))
             };
@@ -497,7 +525,8 @@ impl Vault {
         let mut changes = Vec::with_capacity(here.len());
         for (number, slots) in here {
             let Some(job) = jobs.get(*number) else { continue };
-            let states = if *unfinished == Some(*number) { None } else { Some(self.final_states(job).await?) };
+            let is_over = !job.waits && *unfinished != Some(*number);
+            let states = if is_over { Some(self.final_states(job).await?) } else { None };
             changes.push(Change { id: job.id, row: job.row.clone(), slots: slots.clone(), states });
         }
         let mut failed = None;

@@ -88,7 +88,7 @@ pub enum Table {
     Idempotency = 132,
     /// due be64, tenant be64, token 16: an idempotency reply that can go.
     IdempotencyDue = 133,
-    /// id 16, number be32: a deleted record whose unit is still to be shredded.
+    /// id 16 (made from the record's row), number be32: a deleted record whose unit is still to be shredded.
     Reclaim = 134,
     /// One row: the number of the last checkpoint of the audit chains.
     AuditMark = 135,

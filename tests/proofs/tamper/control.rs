@@ -10,7 +10,7 @@ use lethe::{
     vault::{
         ops::{ListQuery, MintToken, Missing, Precondition, ShredOrder, VaultError},
         store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
+            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             embedded::Embedded,
             schema::{self, Table},
         },
@@ -209,6 +209,49 @@ async fn a_start_over_a_bent_row_of_a_tenant_or_a_collection_serves_the_others()
         assert_eq!(open.get(caller, tenant, (collection, "a")).await.unwrap(), b"v");
     }
     assert_eq!(open.vault.reclaim(10).await.unwrap().log_entries, 1, "what was held back");
+    open.close().await;
+}
+
+/// Ordered before the row was bent, and after: the keys go, and only what is deleted in that collection waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_with_records_in_a_collection_whose_row_is_bent_is_forgotten() {
+    let Bench { place, mut open, acme, owner, .. } = Bench::make().await;
+    open.close().await;
+    open = place.open_meddled().await;
+    let mut units = Vec::new();
+    for name in ["a", "b"] {
+        let before = table(&open.store, Table::Unit).await;
+        open.put(&owner, &acme, ("c", name), Some(name), name.as_bytes()).await.unwrap();
+        let (_, row) = table(&open.store, Table::Unit).await.into_iter().find(|row| !before.contains(row)).unwrap();
+        // version u8 | slot | generation: below 128 a byte each.
+        units.push((lethe::domain::Slot::new(row[1].into()).unwrap(), u32::from(row[2])));
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let before = open.vault.order_shred(&owner, &acme, person("a"), None, None).await.unwrap();
+    refused.next().await;
+    let row = schema::collection(ACME, CollectionNo(1));
+    let whole = open.store.get(Space::Control, &row).await.unwrap().unwrap();
+    set(&open.store, &row, Some(bent(&whole, 5, whole[5] ^ 1))).await;
+    place.meddler.refuse_nothing();
+    let after = open.vault.order_shred(&owner, &acme, person("b"), None, None).await.unwrap();
+    for (slot, generation) in units {
+        for round in 0.. {
+            if open.forest.load_unit(ACME, slot).await.unwrap().generation.0 != generation {
+                break;
+            }
+            assert!(round < 100, "a key is still there");
+            open.shred_subject(&owner, &acme, &format!("other-{round}")).await;
+        }
+    }
+    for id in [before.id, after.id] {
+        assert!(!open.vault.shred(&owner, &acme, id, None).await.unwrap().done, "who looks for what to delete cannot read the policy");
+    }
+    open.close().await;
+    at_rest(&place, async |disk| set(disk, &row, Some(whole)).await).await;
+    open = place.open().await;
+    for id in [before.id, after.id] {
+        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+    }
     open.close().await;
 }
 
