@@ -142,6 +142,26 @@ fn a_destructive_verb_that_is_not_confirmed_does_nothing() {
 }
 
 #[test]
+fn a_name_that_leads_elsewhere_is_refused_before_anything_is_sent() {
+    // Nothing listens on port 1: had it sent anything, it would have ended with 3.
+    let there = ["--tenant", "acme", "--addr", "http://127.0.0.1:1"];
+    for arguments in [
+        &["record", "rm", "crm", "../../invoices/records/5", "--yes"][..],
+        &["record", "rm", "crm", "../../../tokens/1", "--yes"],
+        &["record", "rm", "..", "a", "--yes"],
+        &["record", "get", "crm", "./a"],
+        &["record", "put", "crm", "a/../b", "Cargo.toml"],
+        &["token", "revoke", "..", "--yes"],
+        &["collection", "get", "."],
+        &["shred", "tenant", "..", "--yes"],
+    ] {
+        let with = if arguments[0] == "shred" { &there[2..] } else { &there[..] };
+        let output = lethe(&[arguments, with].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn failures_for_programs_are_json() {
     let output = lethe(&["tenant", "ls", "--addr", "http://127.0.0.1:1", "--format", "json"]);
     let document: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();

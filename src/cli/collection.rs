@@ -76,12 +76,12 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let document = policy.document()?;
             let tenant = tenant.name(&client).await?;
             let answer =
-                client.json(client.request(Method::PUT, &["v1", "tenants", &tenant, "collections", &name]).json(&document)).await?;
+                client.json(client.request(Method::PUT, &["v1", "tenants", &tenant, "collections", &name])?.json(&document)).await?;
             out.document(&answer)
         }
         Command::Get { name, tenant } => {
             let tenant = tenant.name(&client).await?;
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "collections", &name])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "collections", &name])?).await?;
             out.document(&answer)
         }
         Command::Ls { tenant } => {

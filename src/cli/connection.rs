@@ -13,6 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::{Failure, Problem};
+use crate::domain::{CollectionName, NameError, RecordKey, TenantName};
 
 /// How often something is asked for again when the server is busy or the connection broke.
 const TRIES: u32 = 8;
@@ -110,7 +111,7 @@ impl TenantArg {
             return Ok(name.clone());
         }
         let unclear = || Failure::local("which tenant? Say --tenant NAME or set LETHE_TENANT");
-        let answer = match client.json(client.request(Method::GET, &["v1", "tenants"])).await {
+        let answer = match client.json(client.request(Method::GET, &["v1", "tenants"])?).await {
             Err(Failure::Refused(problem)) if problem.status == 403 || problem.status == 404 => return Err(unclear()),
             other => other?,
         };
@@ -132,32 +133,40 @@ impl Client {
         self.token.as_ref()
     }
 
-    /// A request to `/seg/seg/...`, each segment percent-encoded.
-    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+    /// A request to `/seg/seg/...`, each segment percent-encoded. A segment that would lead elsewhere is refused.
+    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {
         self.request_with(method, segments, None)
     }
 
-    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> RequestBuilder {
+    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> Result<RequestBuilder, Failure> {
+        // A URL resolves `.` and `..`, and no encoding keeps it from that: the request would be about something else.
+        if let Some(segment) = segments.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(Failure::local(format!("\"{segment}\" cannot be asked for: {}", NameError::Segment)));
+        }
         let mut url = self.base.clone();
         let path: Vec<String> = segments.iter().map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
         url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.join("/")));
         url.set_query(query);
         let request = self.http.request(method, url);
-        match &self.token {
+        Ok(match &self.token {
             Some(token) => request.header(header::AUTHORIZATION, token.clone()),
             None => request,
-        }
+        })
     }
 
     /// A GET with those of the query's pairs that have a value.
-    pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> RequestBuilder {
+    pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> Result<RequestBuilder, Failure> {
         let text: Vec<String> =
             query.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))).collect();
         self.request_with(Method::GET, segments, (!text.is_empty()).then(|| text.join("&")).as_deref())
     }
 
-    /// A request about a record; the key's slashes stay slashes.
-    pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> RequestBuilder {
+    /// A request about a record; the key's slashes stay slashes. What the server would not take as a name is refused here.
+    pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> Result<RequestBuilder, Failure> {
+        let refused = |what: &'static str| move |error: NameError| Failure::local(format!("the {what} {error}"));
+        TenantName::parse(tenant).map_err(refused("tenant's name"))?;
+        CollectionName::parse(collection).map_err(refused("collection's name"))?;
+        RecordKey::parse(key).map_err(refused("key"))?;
         let mut segments = vec!["v1", "tenants", tenant, "collections", collection, "records"];
         segments.extend(key.split('/'));
         self.request(method, &segments)
@@ -181,7 +190,7 @@ impl Client {
     /// Which server and which store: the address, and the origin of the store's public log. State that is kept between two
     /// runs belongs to both, for another store may have a tenant of the same name.
     pub(crate) async fn destination(&self) -> Result<String, Failure> {
-        let fetch = async || Ok(self.send(self.request(Method::GET, &["log", "checkpoint"])).await?.text().await?);
+        let fetch = async || Ok(self.send(self.request(Method::GET, &["log", "checkpoint"])?).await?.text().await?);
         let origin = match patiently(fetch).await {
             Ok(note) => note.lines().next().unwrap_or_default().to_owned(),
             // A proxy may show the API alone: then the address has to do.
@@ -192,11 +201,15 @@ impl Client {
     }
 
     /// All items of a list that is cut in pages by `cursor`, at most `most`.
-    pub(crate) async fn pages(&self, make: impl Fn(Option<&str>) -> RequestBuilder, most: usize) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn pages(
+        &self,
+        make: impl Fn(Option<&str>) -> Result<RequestBuilder, Failure>,
+        most: usize,
+    ) -> Result<Vec<Value>, Failure> {
         let mut items: Vec<Value> = Vec::new();
         let mut cursor: Option<String> = None;
         while items.len() < most {
-            let mut page = self.json(make(cursor.as_deref())).await?;
+            let mut page = self.json(make(cursor.as_deref())?).await?;
             if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
                 items.extend(more);
             }
@@ -295,8 +308,25 @@ mod tests {
     #[test]
     fn segments_are_encoded_and_a_keys_slashes_stay() {
         let client = connection("http://127.0.0.1:1/base/", None).client().unwrap();
-        let url = client.record(Method::GET, "acme", "people", "a b/%2f/é?#").build().unwrap().url().clone();
+        let url = client.record(Method::GET, "acme", "people", "a b/%2f/é?#").unwrap().build().unwrap().url().clone();
         assert_eq!(url.as_str(), "http://127.0.0.1:1/base/v1/tenants/acme/collections/people/records/a%20b/%252f/%C3%A9%3F%23");
+    }
+
+    #[test]
+    fn no_name_leads_to_another_resource() {
+        let client = connection("http://127.0.0.1:1", None).client().unwrap();
+        let asked = |tenant, collection, key| client.record(Method::DELETE, tenant, collection, key).is_ok();
+        assert!(asked("acme", "crm", "a/..b/.c/%2e%2e"), "two dots are a segment only where they stand alone");
+        for key in ["..", "../../invoices/records/5", "../../../tokens/1", "./a", "a/.", "a//b", ""] {
+            assert!(!asked("acme", "crm", key), "{key:?}");
+        }
+        for name in ["..", ".", "", "a/b", "Crm"] {
+            assert!(!asked(name, "crm", "a") && !asked("acme", name, "a"), "{name:?}");
+        }
+        for segment in ["..", ".", ""] {
+            assert!(client.request(Method::DELETE, &["v1", "tenants", segment, "tokens"]).is_err(), "{segment:?}");
+            assert!(client.get(&["v1", "tenants", "acme", "tokens", segment], &[]).is_err(), "{segment:?}");
+        }
     }
 
     #[tokio::test]
@@ -322,7 +352,7 @@ mod tests {
     #[test]
     fn the_token_does_not_print() {
         let client = connection("http://127.0.0.1:1", Some("lethe_secret")).client().unwrap();
-        let request = client.request(Method::GET, &["v1"]);
+        let request = client.request(Method::GET, &["v1"]).unwrap();
         assert!(!format!("{request:?}").contains("secret"));
     }
 }

@@ -80,7 +80,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
     let (tenant, body, wait) = match command {
         Command::Show { id, tenant } => {
             let tenant = tenant.name(&client).await?;
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])?).await?;
             return out.document(&answer);
         }
         Command::Subject { subjects, from, common } => {
@@ -125,7 +125,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
 
 /// Orders it; waits on the server first, then by asking again.
 async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -> Result<Value, Failure> {
-    let mut request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"]).json(body);
+    let mut request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"])?.json(body);
     let on_server = wait.map(|secs| secs.min(60));
     if let Some(secs) = on_server {
         request = request.header("prefer", format!("wait={secs}"));
@@ -136,7 +136,7 @@ async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -
         pause(Duration::from_secs(1)).await;
         left = left.saturating_sub(1);
         let Some(id) = answer.get("id").and_then(Value::as_str).map(str::to_owned) else { break };
-        answer = client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])).await?;
+        answer = client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])?).await?;
     }
     if wait.is_some() && state(&answer) == Some("pending") {
         super::output::note("still pending: it is unreadable already, and the certificate follows (lethe shred show ID)");

@@ -40,7 +40,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Create { name, create_collections_on_write, save_token } => {
             let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
             let body = json!({ "tenant": name, "create_collections_on_write": create_collections_on_write });
-            let answer = client.json(client.request(Method::POST, &["v1", "tenants"]).json(&body)).await;
+            let answer = client.json(client.request(Method::POST, &["v1", "tenants"])?.json(&body)).await;
             show_token(answer, file, "the owner's token, shown only this once", out)
         }
         Command::Ls => {
@@ -48,7 +48,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             out.rows(&["tenant", "state", "created_at"], &rows)
         }
         Command::Show { name } => {
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])?).await?;
             out.document(&answer)
         }
     }

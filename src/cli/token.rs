@@ -70,7 +70,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 fields.extend(expires_at.map(|time| ("expires_at".to_owned(), json!(time))));
             }
             let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
-            let answer = client.json(client.request(Method::POST, &["v1", "tenants", &tenant, "tokens"]).json(&body)).await;
+            let answer = client.json(client.request(Method::POST, &["v1", "tenants", &tenant, "tokens"])?.json(&body)).await;
             show_token(answer, file, "the token, shown only this once", out)
         }
         Command::Ls { tenant } => {
@@ -82,7 +82,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Revoke { id, yes, tenant } => {
             let tenant = tenant.name(&client).await?;
             confirm(&format!("revokes token {id}"), &id, yes)?;
-            client.json(client.request(Method::DELETE, &["v1", "tenants", &tenant, "tokens", &id])).await?;
+            client.json(client.request(Method::DELETE, &["v1", "tenants", &tenant, "tokens", &id])?).await?;
             out.say("revoked", &json!({ "id": id, "revoked": true }))
         }
     }

@@ -161,10 +161,10 @@ pub(crate) async fn ensure_collection(
     by_subject: bool,
 ) -> Result<(), Failure> {
     let segments = ["v1", "tenants", tenant, "collections", collection];
-    match client.json(client.request(Method::GET, &segments)).await {
+    match client.json(client.request(Method::GET, &segments)?).await {
         Err(Failure::Refused(problem)) if problem.status == 404 && create => {
             let unit = if by_subject { "subject" } else { "collection" };
-            client.json(client.request(Method::PUT, &segments).json(&json!({ "shred_unit": unit }))).await.map(drop)
+            client.json(client.request(Method::PUT, &segments)?.json(&json!({ "shred_unit": unit }))).await.map(drop)
         }
         // A writer may put without being shown the policy.
         Err(Failure::Refused(problem)) if problem.status == 403 => Ok(()),
@@ -303,10 +303,10 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
     };
     patiently(async || {
         let request = match (&body, puts) {
-            (None, [one, ..]) => put_alone(client.record(Method::PUT, tenant, collection, &one.key), one),
+            (None, [one, ..]) => put_alone(client.record(Method::PUT, tenant, collection, &one.key)?, one),
             (body, _) => {
                 let request =
-                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
+                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"])?.header(header::CONTENT_TYPE, "application/json");
                 request.body(body.clone().unwrap_or_default())
             }
         };
