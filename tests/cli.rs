@@ -90,25 +90,23 @@ fn a_server_that_is_not_there_ends_with_3() {
     assert!(stderr(&output).contains("cannot be reached"), "{}", stderr(&output));
 }
 
-/// A server of answers made up beforehand: for each request line the next of its answers, and the last one for ever.
-fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
+/// A server that answers a request, its head in lower case but for the first line, with whatever it is given; nothing is a
+/// connection that breaks.
+fn answering(mut answer: impl FnMut(&str, &str, &[u8]) -> String + Send + 'static) -> String {
     use std::io::{BufRead as _, Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut answers: std::collections::BTreeMap<_, _> = answers.into_iter().collect();
     // Ends with the process.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = std::io::BufReader::new(stream.unwrap());
-            let (mut line, mut header, mut len) = (String::new(), String::new(), 0);
+            let (mut line, mut head) = (String::new(), String::new());
             stream.read_line(&mut line).unwrap();
-            while stream.read_line(&mut header).unwrap() > 2 {
-                len = header.to_ascii_lowercase().strip_prefix("content-length: ").map_or(len, |len| len.trim().parse().unwrap());
-                header.clear();
-            }
-            stream.read_exact(&mut vec![0; len]).unwrap();
-            let of_line = answers.get_mut(line.trim_end_matches(" HTTP/1.1\r\n")).unwrap();
-            let answer = if of_line.len() > 1 { of_line.remove(0) } else { of_line.first().unwrap().clone() };
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let head = head.to_ascii_lowercase();
+            let mut body = vec![0; value_of(&head, "content-length").map_or(0, |len| len.parse().unwrap())];
+            stream.read_exact(&mut body).unwrap();
+            let answer = answer(line.trim_end_matches(" HTTP/1.1\r\n"), &head, &body);
             // Who has seen enough need not take all of it.
             drop(stream.get_mut().write_all(answer.as_bytes()));
         }
@@ -116,9 +114,27 @@ fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
     url
 }
 
+/// A header's value; head and name are in lower case.
+fn value_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// An answer that ends the connection.
+fn answer(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A server of answers made up beforehand: for each request line the next of its answers, and the last one for ever.
+fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
+    let mut answers: std::collections::BTreeMap<_, _> = answers.into_iter().collect();
+    answering(move |line, _, _| {
+        let of_line = answers.get_mut(line).unwrap();
+        if of_line.len() > 1 { of_line.remove(0) } else { of_line.first().unwrap().clone() }
+    })
+}
+
 #[test]
 fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
-    let answer = |head: &str, body: &str| format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let busy = || answer("503 Busy\r\nretry-after: 0", r#"{"code":"busy","title":"busy"}"#);
     let records = r#"{"data":[{"key":"a","size":7},{"key":"b","size":67108865}],"next_cursor":null}"#;
     let url = made_up(vec![
@@ -130,6 +146,34 @@ fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
     let output = lethe(&["export", "--tenant", "t", "--collection", "c", "--addr", &url]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"a\":1}\n", "{}", stderr(&output));
     assert!(output.status.code() == Some(1) && stderr(&output).starts_with("b: its line would be longer"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_import_of_nothing_but_refused_lines_does_not_send_each_of_them_hundreds_of_times() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.jsonl");
+    std::fs::write(&file, (0..1_000).map(|id| format!("{{\"id\": {id}}}\n")).collect::<Vec<_>>().concat()).unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let url = answering(move |line, _, body| match line {
+        "POST /v1/tenants/t/batch" => {
+            let batch: serde_json::Value = serde_json::from_slice(body).unwrap();
+            count.fetch_add(batch["ops"].as_array().unwrap().len(), Ordering::Relaxed);
+            answer("422 No", r#"{"code":"subject-required","title":"no subject","op":0}"#)
+        }
+        "GET /log/checkpoint" => answer("404 No", "{}"),
+        _ => answer("200 OK", "{}"),
+    });
+    let output = lethe(&["import", "--tenant", "t", "--key", "id", "--addr", &url, file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().filter(|line| line.contains("subject-required")).count(), 1_000, "{}", stderr(&output));
+    let sent = sent.load(Ordering::Relaxed);
+    // Eight cuts of a thousand, then ten rounds of halves.
+    assert!(sent < 20_000, "{sent} records were sent for a thousand lines");
 }
 
 #[test]
@@ -420,6 +464,20 @@ mod with_a_server {
         assert_eq!((&summary["imported"], &summary["rejected"], &summary["lines"]), (&2_497.into(), &3.into(), &2_500.into()));
         assert_eq!(json_lines(&served.owner(&["record", "ls", "customers", "--all", "--format", "json"])).len(), 2_497);
         assert!(!served.path("customers.jsonl.lethe-import").exists(), "an import that is through leaves no state file");
+    }
+
+    #[test]
+    fn an_import_with_a_token_that_may_not_write_ends_at_once() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "things", "--shred-unit", "collection"]);
+        served.owner(&["token", "create", "--role", "reader", "--save-token", "reader.token"]);
+        served.write("things.jsonl", &lines(2_500));
+        let import = ["import", "--key", "id", "things.jsonl"];
+        let output = served.run("reader.token", &import);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("forbidden"), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("things.jsonl:"), "no line is at fault: {}", stderr(&output));
+        assert!(served.owner(&import).contains(" 2500 records imported"), "nothing was settled by it");
     }
 
     #[test]
