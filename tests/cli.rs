@@ -177,6 +177,25 @@ fn an_import_of_nothing_but_refused_lines_does_not_send_each_of_them_hundreds_of
 }
 
 #[test]
+fn a_large_line_whose_headers_are_too_long_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.jsonl");
+    let large = "x".repeat(100_000);
+    std::fs::write(&file, ["a", "b"].map(|key| format!("{{\"key\":\"{key}\",\"value\":\"{large}\"}}\n")).concat()).unwrap();
+    let url = made_up(vec![
+        ("GET /v1/tenants/t/collections/c", vec![answer("200 OK", "{}")]),
+        ("GET /log/checkpoint", vec![answer("404 No", "{}")]),
+        // The HTTP library's, before anything of ours sees the request.
+        ("PUT /v1/tenants/t/collections/c/records/a", vec![answer("431 Too Large", "")]),
+        ("PUT /v1/tenants/t/collections/c/records/b", vec![answer("204 Done", "")]),
+    ]);
+    let output = lethe(&["import", "--envelope", "--tenant", "t", "--addr", &url, file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("c.jsonl:1: ") && stderr(&output).lines().count() == 1, "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" 1 records imported"), "{output:?}");
+}
+
+#[test]
 fn a_destructive_verb_that_is_not_confirmed_does_nothing() {
     // Nothing listens on port 1: had it sent anything, it would have ended with 3.
     let output = lethe(&["shred", "tenant", "acme", "--addr", "http://127.0.0.1:1"]);
@@ -478,6 +497,23 @@ mod with_a_server {
         assert!(stderr(&output).contains("forbidden"), "{}", stderr(&output));
         assert!(!stderr(&output).contains("things.jsonl:"), "no line is at fault: {}", stderr(&output));
         assert!(served.owner(&import).contains(" 2500 records imported"), "nothing was settled by it");
+    }
+
+    #[test]
+    fn a_large_line_that_cannot_be_sent_is_reported_and_stops_no_other() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "things"]);
+        let line =
+            |key: &str, more: &str| format!("{{\"key\":\"{key}\",\"subjects\":[\"7\"],\"value\":\"{}\"{more}}}\n", "x".repeat(100_000));
+        let bad = [line("a", r#","custom":{"a b":"x"}"#), line("b", r#","content_type":"a/b\n""#)].concat();
+        served.write("things.jsonl", &(bad + &line("good", "")));
+        let output = served.run("acme.token", &["import", "--envelope", "things.jsonl"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let told: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
+        assert!(told.len() == 2 && told[0].starts_with("things.jsonl:1: ") && told[1].starts_with("things.jsonl:2: "), "{told:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(" 1 records imported"), "{output:?}");
+        let typed = served.run("acme.token", &["record", "put", "things", "k", "things.jsonl", "--content-type", "a/b\n"]);
+        assert_eq!(typed.status.code(), Some(1), "nothing is wrong with the connection: {}", stderr(&typed));
     }
 
     #[test]

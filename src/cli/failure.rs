@@ -108,6 +108,10 @@ impl Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
+        // What cannot be sent was not sent, and fares no better the next time.
+        if error.is_builder() {
+            return Self::Local("what was given cannot be sent: a header does not take it".into());
+        }
         let mut text = if error.is_timeout() {
             "the server did not answer in time".to_owned()
         } else if error.is_connect() {
