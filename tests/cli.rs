@@ -517,6 +517,28 @@ mod with_a_server {
     }
 
     #[test]
+    fn an_import_makes_the_collection_where_the_tenant_makes_them_on_write_and_names_create_elsewhere() {
+        let served = Served::start();
+        let owner = "loose.token";
+        served.ok("store/operator.token", &["tenant", "create", "loose", "--create-collections-on-write", "--save-token", owner]);
+        served.write("things.jsonl", &lines(2_500));
+        let import = ["import", "--key", "id", "--subject", "id", "things.jsonl"];
+        let loose = [&import[..], &["--tenant", "loose"]].concat();
+        let narrowed =
+            ["token", "create", "--role", "writer", "--collection", "other", "--save-token", "narrowed.token", "--tenant", "loose"];
+        served.ok(owner, &["collection", "put", "other", "--tenant", "loose"]);
+        served.ok(owner, &narrowed);
+        let out_of_reach = served.run("narrowed.token", &loose);
+        assert_eq!(out_of_reach.status.code(), Some(2), "{}", stderr(&out_of_reach));
+        assert!(!stderr(&out_of_reach).contains("things.jsonl:"), "no line is at fault: {}", stderr(&out_of_reach));
+        let made = served.ok(owner, &loose);
+        assert!(made.contains(" 2500 records imported into things, 0 of "), "{made}");
+        let refused = served.run("acme.token", &import);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("--create"), "{}", stderr(&refused));
+        served.owner(&[&import[..], &["--create"]].concat());
+    }
+
+    #[test]
     fn an_import_that_was_killed_goes_on_where_it_was_and_export_gives_the_input_back() {
         let served = Served::start();
         let input: Vec<String> = (0..20_000).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}", "x".repeat(200))).collect();

@@ -80,7 +80,7 @@ pub(crate) async fn prepare(
     tenant: &str,
     records: &Records,
 ) -> Result<Option<Loaded>, Failure> {
-    ensure_collection(client, tenant, &records.collection, true, true).await?;
+    ensure_collection(client, tenant, &records.collection, true, true).await.map(drop)?;
     let wanted = args.workload.loads()
         && match args.load {
             Load::Never => false,

@@ -90,7 +90,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         return Err(Failure::local("a break can be gone on from in a file only: leave --resume-file out"));
     }
     let tenant = args.tenant.name(&client).await?;
-    ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
+    let is_there = ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
 
     let mut keeper = if resumable { keeper(&args, &client, &tenant, &collection).await? } else { Keeper::none() };
     let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     };
     let batches = Batches::new(reader, recipe, offset, lines_before).of_a_new_relationship(args.new_relationship);
     let name = if from_stdin { "standard input".to_owned() } else { args.file.display().to_string() };
-    let target = Target { client, tenant, collection, stored: AtomicBool::new(keeper.state().imported > 0) };
+    let target = Target { client, tenant, collection, is_there, stored: AtomicBool::new(keeper.state().imported > 0) };
     let bar = progress(total, offset);
     let started = SystemClock.monotonic();
     let pumped = pump(batches, &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
@@ -150,6 +150,8 @@ struct Target {
     client: Client,
     tenant: String,
     collection: String,
+    /// Whether the collection was there before; otherwise the first record makes it.
+    is_there: bool,
     /// Whether any record was stored, now or before a break.
     stored: AtomicBool,
 }
@@ -158,7 +160,8 @@ impl Target {
     /// Whether no record will fare better than the one that was refused so.
     fn takes_nothing(&self, problem: &Problem) -> bool {
         // A record out of a grant's reach is not found; forbidden is what the token's role may not do to any.
-        problem.status == 403 && !self.stored.load(Ordering::Relaxed)
+        let refuses_all = problem.status == 403 || problem.status == 404 && !self.is_there;
+        refuses_all && !self.stored.load(Ordering::Relaxed)
     }
 }
 
@@ -168,23 +171,41 @@ struct Codes {
     refused: bool,
 }
 
-/// Makes the collection if it is missing and `create` says so.
+/// Makes the collection if it is missing and `create` says so. Gives whether it is there; where the tenant makes collections
+/// on write, it need not be.
 pub(crate) async fn ensure_collection(
     client: &Client,
     tenant: &str,
     collection: &str,
     create: bool,
     by_subject: bool,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let segments = ["v1", "tenants", tenant, "collections", collection];
     match client.json(client.request(Method::GET, &segments)?).await {
         Err(Failure::Refused(problem)) if problem.status == 404 && create => {
             let unit = if by_subject { "subject" } else { "collection" };
-            client.json(client.request(Method::PUT, &segments)?.json(&json!({ "shred_unit": unit }))).await.map(drop)
+            client.json(client.request(Method::PUT, &segments)?.json(&json!({ "shred_unit": unit }))).await.map(|_| true)
+        }
+        Err(Failure::Refused(mut problem)) if problem.status == 404 => {
+            if creates_on_write(client, tenant).await? {
+                return Ok(false);
+            }
+            problem.detail = Some(format!("collection {collection} of tenant {tenant}; --create makes one that is missing"));
+            Err(Failure::Refused(problem))
         }
         // A writer may put without being shown the policy.
-        Err(Failure::Refused(problem)) if problem.status == 403 => Ok(()),
-        other => other.map(drop),
+        Err(Failure::Refused(problem)) if problem.status == 403 => Ok(true),
+        other => other.map(|_| true),
+    }
+}
+
+/// Whether a write to an unknown collection of the tenant makes it.
+async fn creates_on_write(client: &Client, tenant: &str) -> Result<bool, Failure> {
+    match client.json(client.request(Method::GET, &["v1", "tenants", tenant])?).await {
+        Ok(told) => Ok(told.get("create_collections_on_write").and_then(serde_json::Value::as_bool) == Some(true)),
+        // Who may not know of the tenant has its collection missing all the same.
+        Err(Failure::Refused(problem)) if matches!(problem.status, 403 | 404) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
