@@ -176,6 +176,61 @@ fn an_import_of_nothing_but_refused_lines_does_not_send_each_of_them_hundreds_of
     assert!(sent < 20_000, "{sent} records were sent for a thousand lines");
 }
 
+/// A server that breaks the connection at the first `POST {path}` and then gives the answers, and what it was asked since:
+/// method and path, and the idempotency key.
+fn losing_an_answer(path: &'static str, answers: Vec<String>) -> (String, std::sync::mpsc::Receiver<(String, Option<String>)>) {
+    let (told, asked) = std::sync::mpsc::sync_channel(16);
+    let mut answers = std::iter::once(String::new()).chain(answers);
+    let url = answering(move |line, head, _| {
+        assert!(line == format!("POST {path}") || line.starts_with("DELETE "), "{line}");
+        told.send((line.to_owned(), value_of(head, "idempotency-key").map(str::to_owned))).unwrap();
+        answers.next().unwrap()
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_tenant_whose_answer_was_lost_is_asked_for_again_by_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token").to_str().unwrap().to_owned();
+    let made = answer("201 Created", r#"{"tenant":"acme","token":"lethe_svc_x"}"#);
+    let (url, asked) = losing_an_answer("/v1/tenants", vec![made.clone(), String::new(), made]);
+    let create = ["tenant", "create", "acme", "--addr", &url, "--save-token"];
+    let output = lethe(&[&create[..], &[&file]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "lethe_svc_x\n");
+    let other = lethe(&[&create[..], &[&(file + "2")]].concat());
+    assert!(other.status.success(), "{}", stderr(&other));
+    let keys: Vec<String> = asked.try_iter().map(|(_, key)| key.unwrap()).collect();
+    assert!(keys.len() == 4 && keys[0] == keys[1] && keys[2] == keys[3] && keys[0] != keys[2] && keys[0].len() == 32, "{keys:?}");
+}
+
+#[test]
+fn a_token_whose_answer_was_lost_is_revoked_and_another_is_made() {
+    let shown = answer("409 No", r#"{"code":"secret-shown-once","title":"shown","token_id":"ab"}"#);
+    let (url, asked) = losing_an_answer(
+        "/v1/tenants/t/tokens",
+        vec![shown, answer("204 Gone", ""), answer("201 Created", r#"{"id":"cd","token":"lethe_svc_y"}"#)],
+    );
+    let output = lethe(&["token", "create", "--tenant", "t", "--role", "reader", "--addr", &url, "--format", "json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lethe_svc_y"), "{output:?}");
+    let (lines, keys): (Vec<String>, Vec<Option<String>>) = asked.try_iter().unzip();
+    let create = "POST /v1/tenants/t/tokens";
+    assert_eq!(lines, [create, create, "DELETE /v1/tenants/t/tokens/ab", create]);
+    assert!(keys[0].is_some() && keys[0] == keys[1] && keys[3].is_some() && keys[0] != keys[3], "{keys:?}");
+}
+
+#[test]
+fn an_order_whose_answer_was_lost_is_repeated_by_its_key() {
+    let done = answer("200 OK", r#"{"id":"1","state":"done","salt":"ab","targets":["7"]}"#);
+    let (url, asked) = losing_an_answer("/v1/tenants/t/shreds", vec![done]);
+    let output = lethe(&["shred", "subject", "7", "--yes", "--tenant", "t", "--addr", &url]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let keys: Vec<Option<String>> = asked.try_iter().map(|(_, key)| key).collect();
+    assert!(keys.len() == 2 && keys[0].is_some() && keys[0] == keys[1], "{keys:?}");
+}
+
 #[test]
 fn a_large_line_whose_headers_are_too_long_stops_no_other() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::{Failure, Problem};
-use crate::domain::{CollectionName, NameError, RecordKey, TenantName};
+use crate::{
+    domain::{CollectionName, NameError, RecordKey, TenantName},
+    vault::ops::Vault,
+};
 
 /// How often something is asked for again when the server is busy or the connection broke.
 const TRIES: u32 = 8;
@@ -223,8 +226,23 @@ impl Client {
     }
 }
 
+/// A key for a request that is sent again if its answer is lost, and must not be carried out twice.
+pub(crate) fn make_idempotency_key() -> String {
+    Vault::make_request_id().to_string()
+}
+
 /// Tries again while the server is busy or the connection breaks, and gives up after a while.
-pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(crate) async fn patiently<T>(attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    patiently_from(0, attempt).await
+}
+
+/// [`patiently`] for a change: who was given a wrong address is told so at once, and who lost an answer asks until it comes.
+pub(crate) async fn patiently_once_there<T>(attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    patiently_from(1, attempt).await
+}
+
+/// The first `impatient` tries must find a server.
+async fn patiently_from<T>(impatient: u32, mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut tries = 0_u32;
     loop {
         let failure = match attempt().await {
@@ -236,7 +254,8 @@ pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Fai
             Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
                 Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
             }
-            Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
+            Failure::NotThere(_) if tries <= impatient => return Err(failure),
+            Failure::Unreachable(_) | Failure::NotThere(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
             Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
         };
         if tries >= TRIES {
@@ -347,6 +366,25 @@ mod tests {
             if asked < 3 { Err(refused(503)) } else { Ok(asked) }
         };
         assert_eq!(patiently(ask).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_asked_for_again_only_where_a_server_was_there() {
+        let answers = |failures: Vec<Failure>| {
+            let mut failures = failures.into_iter();
+            let mut asked = 0;
+            move || {
+                asked += 1;
+                failures.next().map_or(Ok(asked), Err)
+            }
+        };
+        let not_there = || Failure::NotThere(String::new());
+        let mut wrong_address = answers(vec![not_there()]);
+        assert!(matches!(patiently_once_there(async || wrong_address()).await, Err(Failure::NotThere(_))));
+        let mut restarts = answers(vec![Failure::Unreachable(String::new()), not_there()]);
+        assert_eq!(patiently_once_there(async || restarts()).await.unwrap(), 3);
+        let mut starts = answers(vec![not_there()]);
+        assert_eq!(patiently(async || starts()).await.unwrap(), 2);
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub(crate) enum Failure {
     Local(String),
     /// The server refused: exit code 2.
     Refused(Box<Problem>),
-    /// The server cannot be reached, or the transfer broke: exit code 3.
+    /// The transfer broke: exit code 3. What was sent may have been done.
     Unreachable(String),
+    /// There is no connection: exit code 3. Nothing was sent.
+    NotThere(String),
     /// Already reported line by line; only the exit code is left.
     Reported(u8),
     /// Whoever read standard output has gone, as `head` does: no failure.
@@ -50,6 +52,9 @@ pub(crate) struct Problem {
     /// Which operation of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) op: Option<usize>,
+    /// The token whose secret was shown before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_id: Option<String>,
     /// `Retry-After`, in seconds.
     #[serde(skip)]
     pub(crate) retry_after_secs: Option<u64>,
@@ -78,11 +83,20 @@ impl Failure {
         Self::Local(format!("{}: {error}", path.display()))
     }
 
+    /// Whether no answer says what became of what was asked.
+    pub(crate) fn is_of_no_answer(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::NotThere(_) => true,
+            Self::Refused(problem) => problem.status >= 500,
+            Self::Local(_) | Self::Reported(_) | Self::OutputClosed => false,
+        }
+    }
+
     /// Says it on standard error and gives the exit code.
     pub(crate) fn report(self, format: Format) -> ExitCode {
         let (code, text, problem) = match self {
             Self::Local(text) => (LOCAL, text, None),
-            Self::Unreachable(text) => (UNREACHABLE, text, None),
+            Self::Unreachable(text) | Self::NotThere(text) => (UNREACHABLE, text, None),
             Self::Refused(problem) => {
                 let mut text = format!("refused: {}", problem.summary());
                 if let Some(id) = &problem.request_id {
@@ -127,7 +141,7 @@ impl From<reqwest::Error> for Failure {
         if let Some(source) = source {
             text = format!("{text}: {source}");
         }
-        Self::Unreachable(text)
+        if error.is_connect() { Self::NotThere(text) } else { Self::Unreachable(text) }
     }
 }
 

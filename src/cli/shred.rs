@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     confirm::confirm,
-    connection::{Client, Connection, TenantArg, pause},
+    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there, pause},
     failure::Failure,
     output::Output,
 };
@@ -125,12 +125,13 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
 
 /// Orders it; waits on the server first, then by asking again.
 async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -> Result<Value, Failure> {
-    let mut request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"])?.json(body);
     let on_server = wait.map(|secs| secs.min(60));
-    if let Some(secs) = on_server {
-        request = request.header("prefer", format!("wait={secs}"));
-    }
-    let mut answer = client.json(request).await?;
+    let key = make_idempotency_key();
+    let ask = async || {
+        let request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"])?.header("idempotency-key", &key).json(body);
+        client.json(on_server.iter().fold(request, |request, secs| request.header("prefer", format!("wait={secs}")))).await
+    };
+    let mut answer = patiently_once_there(ask).await?;
     let mut left = wait.unwrap_or(0).saturating_sub(on_server.unwrap_or(0));
     while left > 0 && state(&answer) == Some("pending") {
         pause(Duration::from_secs(1)).await;
