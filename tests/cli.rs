@@ -251,6 +251,26 @@ fn a_large_line_whose_headers_are_too_long_stops_no_other() {
 }
 
 #[test]
+fn who_waits_for_a_shred_beyond_the_server_keeps_the_names_and_the_salt() {
+    let ordered = answer("202 Accepted", r#"{"id":"1","state":"pending","salt":"ab","targets":["7"],"certificate":null}"#);
+    let done = r#"{"id":"1","state":"done","salt":null,"targets":["shredded-subject-x"],"certificate":"/v1/certificates/1"}"#;
+    // Over 60 seconds the server is asked again; here it answers the order at once.
+    let told = |later: String| {
+        let url = made_up(vec![("POST /v1/tenants/t/shreds", vec![ordered.clone()]), ("GET /v1/tenants/t/shreds/1", vec![later])]);
+        let arguments = ["shred", "subject", "7", "--yes", "--wait", "61", "--tenant", "t", "--addr", &url, "--format", "json"];
+        let output = lethe(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), stderr(&output))
+    };
+    let (whole, _) = told(answer("200 OK", done));
+    let expected = serde_json::json!({"id": "1", "state": "done", "salt": "ab", "targets": ["7"], "certificate": "/v1/certificates/1"});
+    assert_eq!(whole, expected);
+    let (first, note) = told(answer("500 No", "{}"));
+    assert_eq!((&first["id"], &first["salt"], &first["state"]), (&"1".into(), &"ab".into(), &"pending".into()));
+    assert!(note.contains("could not be asked"), "{note}");
+}
+
+#[test]
 fn a_destructive_verb_that_is_not_confirmed_does_nothing() {
     // Nothing listens on port 1: had it sent anything, it would have ended with 3.
     let output = lethe(&["shred", "tenant", "acme", "--addr", "http://127.0.0.1:1"]);

@@ -92,6 +92,15 @@ impl Failure {
         }
     }
 
+    /// What it is, for a note beside an answer that is there all the same.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Local(text) | Self::Unreachable(text) | Self::NotThere(text) => text.clone(),
+            Self::Refused(problem) => format!("refused: {}", problem.summary()),
+            Self::Reported(_) | Self::OutputClosed => String::new(),
+        }
+    }
+
     /// Says it on standard error and gives the exit code.
     pub(crate) fn report(self, format: Format) -> ExitCode {
         let (code, text, problem) = match self {

@@ -137,12 +137,29 @@ async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -
         pause(Duration::from_secs(1)).await;
         left = left.saturating_sub(1);
         let Some(id) = answer.get("id").and_then(Value::as_str).map(str::to_owned) else { break };
-        answer = client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])?).await?;
+        match client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])?).await {
+            Ok(later) => answer = with_evidence(&answer, later),
+            // The order stands, and its id and salt are in no other answer.
+            Err(failure) => {
+                super::output::note(&format!("how far it is could not be asked: {}", failure.summary()));
+                break;
+            }
+        }
     }
     if wait.is_some() && state(&answer) == Some("pending") {
         super::output::note("still pending: it is unreadable already, and the certificate follows (lethe shred show ID)");
     }
     Ok(answer)
+}
+
+/// The later answer, with what the answer to the order alone has: the salt, and the names instead of their pseudonyms.
+fn with_evidence(first: &Value, mut later: Value) -> Value {
+    if let Some(fields) = later.as_object_mut() {
+        for name in ["salt", "targets"] {
+            fields.extend(first.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+    }
+    later
 }
 
 fn state(answer: &Value) -> Option<&str> {
