@@ -614,6 +614,22 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_policy_that_is_changed_keeps_what_was_not_given() {
+        let served = Served::start();
+        let put = |more: &[&str]| json_lines(&served.owner(&[&["collection", "put", "crm", "--format", "json"], more].concat())).remove(0);
+        let policy = |told: &serde_json::Value| {
+            ["shred_unit", "categories", "purposes", "retention", "secondary_subjects"].map(|name| told[name].clone())
+        };
+        let new = serde_json::json!(["subject", [], [], "until-deleted", "keep"]);
+        assert_eq!(serde_json::json!(policy(&put(&[]))), new);
+        put(&["--shred-unit", "record", "--category", "contact", "--retention", "P7Y", "--secondary-subjects", "delete"]);
+        let changed = put(&["--purpose", "billing"]);
+        assert_eq!(serde_json::json!(policy(&changed)), serde_json::json!(["record", ["contact"], ["billing"], "P7Y", "delete"]));
+        served.write("policy", "{}");
+        assert_eq!(serde_json::json!(policy(&put(&["--policy", "policy"]))), new, "a document is the whole policy");
+    }
+
+    #[test]
     fn an_import_that_was_killed_goes_on_where_it_was_and_export_gives_the_input_back() {
         let served = Served::start();
         let input: Vec<String> = (0..20_000).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}", "x".repeat(200))).collect();
