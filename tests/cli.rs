@@ -630,6 +630,21 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_token_file_of_the_command_line_goes_before_a_token_of_the_environment() {
+        let served = Served::start();
+        let with = |arguments: &[&str]| {
+            let mut command = served.command("no-such-file", arguments);
+            command.env("LETHE_TOKEN", "lethe_svc_of-the-environment");
+            command.output().unwrap().status.code()
+        };
+        assert_eq!(with(&["token", "ls", "--token-file", "acme.token"]), Some(0));
+        assert_eq!(with(&["--token-file", "acme.token", "token", "ls"]), Some(0));
+        assert_eq!(with(&["token", "ls"]), Some(2), "of two in the environment, the token");
+        let token = fs::read_to_string(served.path("acme.token")).unwrap();
+        assert_eq!(with(&["token", "ls", "--token", token.trim(), "--token-file", "no-such-file"]), Some(0), "of two here, the token");
+    }
+
+    #[test]
     fn an_import_that_was_killed_goes_on_where_it_was_and_export_gives_the_input_back() {
         let served = Served::start();
         let input: Vec<String> = (0..20_000).map(|id| format!("{{\"id\": {id}, \"filler\": \"{}\"}}", "x".repeat(200))).collect();

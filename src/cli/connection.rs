@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use clap::{ArgMatches, parser::ValueSource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub(crate) struct Connection {
     /// The access token; better given in the environment or in a file than on the command line.
     #[arg(long, global = true, env = "LETHE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// A file that holds the access token; used where no token is given.
+    /// A file that holds the access token; used where no token is given, or only in the environment and the file here.
     #[arg(long, global = true, env = "LETHE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Trust the certificates in this PEM file, and no others.
@@ -59,6 +60,14 @@ pub(crate) struct Client {
 }
 
 impl Connection {
+    /// Leaves out a token of the environment where the command line names a file: who types one means it.
+    pub(crate) fn prefer_the_command_line(&mut self, matches: &ArgMatches) {
+        let comes_from = |name: &str, source| matches.value_source(name) == Some(source);
+        if comes_from("token", ValueSource::EnvVariable) && comes_from("token_file", ValueSource::CommandLine) {
+            self.token = None;
+        }
+    }
+
     /// A client with the token, where one was given. Nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         if !matches!(self.addr.scheme(), "http" | "https") || self.addr.host_str().is_none() {
