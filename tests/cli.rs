@@ -90,25 +90,23 @@ fn a_server_that_is_not_there_ends_with_3() {
     assert!(stderr(&output).contains("cannot be reached"), "{}", stderr(&output));
 }
 
-/// A server of answers made up beforehand: for each request line the next of its answers, and the last one for ever.
-fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
+/// A server that answers a request, its head in lower case but for the first line, with whatever it is given; nothing is a
+/// connection that breaks.
+fn answering(mut answer: impl FnMut(&str, &str, &[u8]) -> String + Send + 'static) -> String {
     use std::io::{BufRead as _, Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut answers: std::collections::BTreeMap<_, _> = answers.into_iter().collect();
     // Ends with the process.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = std::io::BufReader::new(stream.unwrap());
-            let (mut line, mut header, mut len) = (String::new(), String::new(), 0);
+            let (mut line, mut head) = (String::new(), String::new());
             stream.read_line(&mut line).unwrap();
-            while stream.read_line(&mut header).unwrap() > 2 {
-                len = header.to_ascii_lowercase().strip_prefix("content-length: ").map_or(len, |len| len.trim().parse().unwrap());
-                header.clear();
-            }
-            stream.read_exact(&mut vec![0; len]).unwrap();
-            let of_line = answers.get_mut(line.trim_end_matches(" HTTP/1.1\r\n")).unwrap();
-            let answer = if of_line.len() > 1 { of_line.remove(0) } else { of_line.first().unwrap().clone() };
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let head = head.to_ascii_lowercase();
+            let mut body = vec![0; value_of(&head, "content-length").map_or(0, |len| len.parse().unwrap())];
+            stream.read_exact(&mut body).unwrap();
+            let answer = answer(line.trim_end_matches(" HTTP/1.1\r\n"), &head, &body);
             // Who has seen enough need not take all of it.
             drop(stream.get_mut().write_all(answer.as_bytes()));
         }
@@ -116,9 +114,27 @@ fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
     url
 }
 
+/// A header's value; head and name are in lower case.
+fn value_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// An answer that ends the connection.
+fn answer(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A server of answers made up beforehand: for each request line the next of its answers, and the last one for ever.
+fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
+    let mut answers: std::collections::BTreeMap<_, _> = answers.into_iter().collect();
+    answering(move |line, _, _| {
+        let of_line = answers.get_mut(line).unwrap();
+        if of_line.len() > 1 { of_line.remove(0) } else { of_line.first().unwrap().clone() }
+    })
+}
+
 #[test]
 fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
-    let answer = |head: &str, body: &str| format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let busy = || answer("503 Busy\r\nretry-after: 0", r#"{"code":"busy","title":"busy"}"#);
     let records = r#"{"data":[{"key":"a","size":7},{"key":"b","size":67108865}],"next_cursor":null}"#;
     let url = made_up(vec![
@@ -133,12 +149,154 @@ fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
 }
 
 #[test]
+fn an_import_of_nothing_but_refused_lines_does_not_send_each_of_them_hundreds_of_times() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.jsonl");
+    std::fs::write(&file, (0..1_000).map(|id| format!("{{\"id\": {id}}}\n")).collect::<Vec<_>>().concat()).unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let url = answering(move |line, _, body| match line {
+        "POST /v1/tenants/t/batch" => {
+            let batch: serde_json::Value = serde_json::from_slice(body).unwrap();
+            count.fetch_add(batch["ops"].as_array().unwrap().len(), Ordering::Relaxed);
+            answer("422 No", r#"{"code":"subject-required","title":"no subject","op":0}"#)
+        }
+        "GET /log/checkpoint" => answer("404 No", "{}"),
+        _ => answer("200 OK", "{}"),
+    });
+    let output = lethe(&["import", "--tenant", "t", "--key", "id", "--addr", &url, file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().filter(|line| line.contains("subject-required")).count(), 1_000, "{}", stderr(&output));
+    let sent = sent.load(Ordering::Relaxed);
+    // Eight cuts of a thousand, then ten rounds of halves.
+    assert!(sent < 20_000, "{sent} records were sent for a thousand lines");
+}
+
+/// A server that breaks the connection at the first `POST {path}` and then gives the answers, and what it was asked since:
+/// method and path, and the idempotency key.
+fn losing_an_answer(path: &'static str, answers: Vec<String>) -> (String, std::sync::mpsc::Receiver<(String, Option<String>)>) {
+    let (told, asked) = std::sync::mpsc::sync_channel(16);
+    let mut answers = std::iter::once(String::new()).chain(answers);
+    let url = answering(move |line, head, _| {
+        assert!(line == format!("POST {path}") || line.starts_with("DELETE "), "{line}");
+        told.send((line.to_owned(), value_of(head, "idempotency-key").map(str::to_owned))).unwrap();
+        answers.next().unwrap()
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_tenant_whose_answer_was_lost_is_asked_for_again_by_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token").to_str().unwrap().to_owned();
+    let made = answer("201 Created", r#"{"tenant":"acme","token":"lethe_svc_x"}"#);
+    let (url, asked) = losing_an_answer("/v1/tenants", vec![made.clone(), String::new(), made]);
+    let create = ["tenant", "create", "acme", "--addr", &url, "--save-token"];
+    let output = lethe(&[&create[..], &[&file]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "lethe_svc_x\n");
+    let other = lethe(&[&create[..], &[&(file + "2")]].concat());
+    assert!(other.status.success(), "{}", stderr(&other));
+    let keys: Vec<String> = asked.try_iter().map(|(_, key)| key.unwrap()).collect();
+    assert!(keys.len() == 4 && keys[0] == keys[1] && keys[2] == keys[3] && keys[0] != keys[2] && keys[0].len() == 32, "{keys:?}");
+}
+
+#[test]
+fn a_token_whose_answer_was_lost_is_revoked_and_another_is_made() {
+    let shown = answer("409 No", r#"{"code":"secret-shown-once","title":"shown","token_id":"ab"}"#);
+    let (url, asked) = losing_an_answer(
+        "/v1/tenants/t/tokens",
+        vec![shown, answer("204 Gone", ""), answer("201 Created", r#"{"id":"cd","token":"lethe_svc_y"}"#)],
+    );
+    let output = lethe(&["token", "create", "--tenant", "t", "--role", "reader", "--addr", &url, "--format", "json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lethe_svc_y"), "{output:?}");
+    let (lines, keys): (Vec<String>, Vec<Option<String>>) = asked.try_iter().unzip();
+    let create = "POST /v1/tenants/t/tokens";
+    assert_eq!(lines, [create, create, "DELETE /v1/tenants/t/tokens/ab", create]);
+    assert!(keys[0].is_some() && keys[0] == keys[1] && keys[3].is_some() && keys[0] != keys[3], "{keys:?}");
+}
+
+#[test]
+fn an_order_whose_answer_was_lost_is_repeated_by_its_key() {
+    let done = answer("200 OK", r#"{"id":"1","state":"done","salt":"ab","targets":["7"]}"#);
+    let (url, asked) = losing_an_answer("/v1/tenants/t/shreds", vec![done]);
+    let output = lethe(&["shred", "subject", "7", "--yes", "--tenant", "t", "--addr", &url]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let keys: Vec<Option<String>> = asked.try_iter().map(|(_, key)| key).collect();
+    assert!(keys.len() == 2 && keys[0].is_some() && keys[0] == keys[1], "{keys:?}");
+}
+
+#[test]
+fn a_large_line_whose_headers_are_too_long_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.jsonl");
+    let large = "x".repeat(100_000);
+    std::fs::write(&file, ["a", "b"].map(|key| format!("{{\"key\":\"{key}\",\"value\":\"{large}\"}}\n")).concat()).unwrap();
+    let url = made_up(vec![
+        ("GET /v1/tenants/t/collections/c", vec![answer("200 OK", "{}")]),
+        ("GET /log/checkpoint", vec![answer("404 No", "{}")]),
+        // The HTTP library's, before anything of ours sees the request.
+        ("PUT /v1/tenants/t/collections/c/records/a", vec![answer("431 Too Large", "")]),
+        ("PUT /v1/tenants/t/collections/c/records/b", vec![answer("204 Done", "")]),
+    ]);
+    let output = lethe(&["import", "--envelope", "--tenant", "t", "--addr", &url, file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("c.jsonl:1: ") && stderr(&output).lines().count() == 1, "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" 1 records imported"), "{output:?}");
+}
+
+#[test]
+fn who_waits_for_a_shred_beyond_the_server_keeps_the_names_and_the_salt() {
+    let ordered = answer("202 Accepted", r#"{"id":"1","state":"pending","salt":"ab","targets":["7"],"certificate":null}"#);
+    let done = r#"{"id":"1","state":"done","salt":null,"targets":["shredded-subject-x"],"certificate":"/v1/certificates/1"}"#;
+    // Over 60 seconds the server is asked again; here it answers the order at once.
+    let told = |later: String| {
+        let url = made_up(vec![("POST /v1/tenants/t/shreds", vec![ordered.clone()]), ("GET /v1/tenants/t/shreds/1", vec![later])]);
+        let arguments = ["shred", "subject", "7", "--yes", "--wait", "61", "--tenant", "t", "--addr", &url, "--format", "json"];
+        let output = lethe(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), stderr(&output))
+    };
+    let (whole, _) = told(answer("200 OK", done));
+    let expected = serde_json::json!({"id": "1", "state": "done", "salt": "ab", "targets": ["7"], "certificate": "/v1/certificates/1"});
+    assert_eq!(whole, expected);
+    let (first, note) = told(answer("500 No", "{}"));
+    assert_eq!((&first["id"], &first["salt"], &first["state"]), (&"1".into(), &"ab".into(), &"pending".into()));
+    assert!(note.contains("could not be asked"), "{note}");
+}
+
+#[test]
 fn a_destructive_verb_that_is_not_confirmed_does_nothing() {
     // Nothing listens on port 1: had it sent anything, it would have ended with 3.
     let output = lethe(&["shred", "tenant", "acme", "--addr", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let output = lethe(&["shred", "tenant", "acme", "--yes", "--addr", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_refused_before_anything_is_sent() {
+    // Nothing listens on port 1: had it sent anything, it would have ended with 3.
+    let there = ["--tenant", "acme", "--addr", "http://127.0.0.1:1"];
+    for arguments in [
+        &["record", "rm", "crm", "../../invoices/records/5", "--yes"][..],
+        &["record", "rm", "crm", "../../../tokens/1", "--yes"],
+        &["record", "rm", "..", "a", "--yes"],
+        &["record", "get", "crm", "./a"],
+        &["record", "put", "crm", "a/../b", "Cargo.toml"],
+        &["token", "revoke", "..", "--yes"],
+        &["collection", "get", "."],
+        &["shred", "tenant", "..", "--yes"],
+    ] {
+        let with = if arguments[0] == "shred" { &there[2..] } else { &there[..] };
+        let output = lethe(&[arguments, with].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -400,6 +558,90 @@ mod with_a_server {
         assert_eq!((&summary["imported"], &summary["rejected"], &summary["lines"]), (&2_497.into(), &3.into(), &2_500.into()));
         assert_eq!(json_lines(&served.owner(&["record", "ls", "customers", "--all", "--format", "json"])).len(), 2_497);
         assert!(!served.path("customers.jsonl.lethe-import").exists(), "an import that is through leaves no state file");
+    }
+
+    #[test]
+    fn an_import_with_a_token_that_may_not_write_ends_at_once() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "things", "--shred-unit", "collection"]);
+        served.owner(&["token", "create", "--role", "reader", "--save-token", "reader.token"]);
+        served.write("things.jsonl", &lines(2_500));
+        let import = ["import", "--key", "id", "things.jsonl"];
+        let output = served.run("reader.token", &import);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("forbidden"), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("things.jsonl:"), "no line is at fault: {}", stderr(&output));
+        assert!(served.owner(&import).contains(" 2500 records imported"), "nothing was settled by it");
+    }
+
+    #[test]
+    fn a_large_line_that_cannot_be_sent_is_reported_and_stops_no_other() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "things"]);
+        let line =
+            |key: &str, more: &str| format!("{{\"key\":\"{key}\",\"subjects\":[\"7\"],\"value\":\"{}\"{more}}}\n", "x".repeat(100_000));
+        let bad = [line("a", r#","custom":{"a b":"x"}"#), line("b", r#","content_type":"a/b\n""#)].concat();
+        served.write("things.jsonl", &(bad + &line("good", "")));
+        let output = served.run("acme.token", &["import", "--envelope", "things.jsonl"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let told: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
+        assert!(told.len() == 2 && told[0].starts_with("things.jsonl:1: ") && told[1].starts_with("things.jsonl:2: "), "{told:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(" 1 records imported"), "{output:?}");
+        let typed = served.run("acme.token", &["record", "put", "things", "k", "things.jsonl", "--content-type", "a/b\n"]);
+        assert_eq!(typed.status.code(), Some(1), "nothing is wrong with the connection: {}", stderr(&typed));
+    }
+
+    #[test]
+    fn an_import_makes_the_collection_where_the_tenant_makes_them_on_write_and_names_create_elsewhere() {
+        let served = Served::start();
+        let owner = "loose.token";
+        served.ok("store/operator.token", &["tenant", "create", "loose", "--create-collections-on-write", "--save-token", owner]);
+        served.write("things.jsonl", &lines(2_500));
+        let import = ["import", "--key", "id", "--subject", "id", "things.jsonl"];
+        let loose = [&import[..], &["--tenant", "loose"]].concat();
+        let narrowed =
+            ["token", "create", "--role", "writer", "--collection", "other", "--save-token", "narrowed.token", "--tenant", "loose"];
+        served.ok(owner, &["collection", "put", "other", "--tenant", "loose"]);
+        served.ok(owner, &narrowed);
+        let out_of_reach = served.run("narrowed.token", &loose);
+        assert_eq!(out_of_reach.status.code(), Some(2), "{}", stderr(&out_of_reach));
+        assert!(!stderr(&out_of_reach).contains("things.jsonl:"), "no line is at fault: {}", stderr(&out_of_reach));
+        let made = served.ok(owner, &loose);
+        assert!(made.contains(" 2500 records imported into things, 0 of "), "{made}");
+        let refused = served.run("acme.token", &import);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("--create"), "{}", stderr(&refused));
+        served.owner(&[&import[..], &["--create"]].concat());
+    }
+
+    #[test]
+    fn a_policy_that_is_changed_keeps_what_was_not_given() {
+        let served = Served::start();
+        let put = |more: &[&str]| json_lines(&served.owner(&[&["collection", "put", "crm", "--format", "json"], more].concat())).remove(0);
+        let policy = |told: &serde_json::Value| {
+            ["shred_unit", "categories", "purposes", "retention", "secondary_subjects"].map(|name| told[name].clone())
+        };
+        let new = serde_json::json!(["subject", [], [], "until-deleted", "keep"]);
+        assert_eq!(serde_json::json!(policy(&put(&[]))), new);
+        put(&["--shred-unit", "record", "--category", "contact", "--retention", "P7Y", "--secondary-subjects", "delete"]);
+        let changed = put(&["--purpose", "billing"]);
+        assert_eq!(serde_json::json!(policy(&changed)), serde_json::json!(["record", ["contact"], ["billing"], "P7Y", "delete"]));
+        served.write("policy", "{}");
+        assert_eq!(serde_json::json!(policy(&put(&["--policy", "policy"]))), new, "a document is the whole policy");
+    }
+
+    #[test]
+    fn a_token_file_of_the_command_line_goes_before_a_token_of_the_environment() {
+        let served = Served::start();
+        let with = |arguments: &[&str]| {
+            let mut command = served.command("no-such-file", arguments);
+            command.env("LETHE_TOKEN", "lethe_svc_of-the-environment");
+            command.output().unwrap().status.code()
+        };
+        assert_eq!(with(&["token", "ls", "--token-file", "acme.token"]), Some(0));
+        assert_eq!(with(&["--token-file", "acme.token", "token", "ls"]), Some(0));
+        assert_eq!(with(&["token", "ls"]), Some(2), "of two in the environment, the token");
+        let token = fs::read_to_string(served.path("acme.token")).unwrap();
+        assert_eq!(with(&["token", "ls", "--token", token.trim(), "--token-file", "no-such-file"]), Some(0), "of two here, the token");
     }
 
     #[test]

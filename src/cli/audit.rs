@@ -139,7 +139,7 @@ async fn trail(client: &Client, tenant: &str, after: Option<&str>, most: usize) 
 }
 
 async fn heads(client: &Client, tenant: &str) -> Result<Value, Failure> {
-    let request = client.get(&["v1", "tenants", tenant, "audit"], &[("limit", Some("1")), ("heads", Some("true"))]);
+    let request = client.get(&["v1", "tenants", tenant, "audit"], &[("limit", Some("1")), ("heads", Some("true"))])?;
     let mut page = client.json(request).await?;
     Ok(page.get_mut("heads").map(Value::take).unwrap_or_default())
 }

@@ -53,7 +53,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let client = connection.client()?;
             // A shred's answer names the certificate by its path.
             let id = id.rsplit('/').next().unwrap_or_default();
-            let note = client.send(client.request(Method::GET, &["v1", "certificates", id])).await?.bytes().await?;
+            let note = client.send(client.request(Method::GET, &["v1", "certificates", id])?).await?.bytes().await?;
             match output {
                 Some(path) => std::fs::write(&path, &note).map_err(|error| Failure::file(&path, &error)),
                 None => out.write(&note),

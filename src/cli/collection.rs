@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Connection, TenantArg},
+    connection::{Client, Connection, TenantArg},
     failure::Failure,
     output::Output,
 };
@@ -14,7 +14,7 @@ use super::{
 /// What to do with collections.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Create a collection, or replace its policy.
+    /// Create a collection, or change its policy: what is not given stays as it is.
     Put {
         /// Lower-case letters, digits, '-', '_', '.'.
         name: String,
@@ -40,32 +40,49 @@ pub(crate) enum Command {
 /// A collection's policy, by its fields or as a document.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// What one destroyable key protects; cannot change once there are records.
-    #[arg(long, value_parser = ["subject", "collection", "record"], default_value = "subject")]
-    shred_unit: String,
-    /// A kind of data it holds; may be repeated.
+    /// What one destroyable key protects; cannot change once there are records. A new collection's is subject.
+    #[arg(long, value_parser = ["subject", "collection", "record"])]
+    shred_unit: Option<String>,
+    /// A kind of data it holds; may be repeated, and replaces those that were there.
     #[arg(long = "category", value_name = "CATEGORY")]
     categories: Vec<String>,
-    /// What the data is for; may be repeated.
+    /// What the data is for; may be repeated, and replaces those that were there.
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<String>,
-    /// How long it is kept: until-deleted, or an ISO 8601 duration such as P7Y.
-    #[arg(long, default_value = "until-deleted")]
-    retention: String,
-    /// Send this JSON document instead ('-' for standard input).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["shred_unit", "categories", "purposes", "retention"])]
+    /// How long it is kept: until-deleted, or an ISO 8601 duration such as P7Y. A new collection's is until-deleted.
+    #[arg(long)]
+    retention: Option<String>,
+    /// What a person's shred does to records that name the person second. A new collection's is keep.
+    #[arg(long, value_parser = ["keep", "delete"])]
+    secondary_subjects: Option<String>,
+    /// Replace the whole policy by this JSON document ('-' for standard input).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shred_unit", "categories", "purposes", "retention", "secondary_subjects"])]
     policy: Option<PathBuf>,
 }
 
 impl PolicyArgs {
-    fn document(&self) -> Result<Value, Failure> {
-        let Some(path) = &self.policy else {
-            return Ok(
-                json!({ "shred_unit": self.shred_unit, "categories": self.categories, "purposes": self.purposes, "retention": self.retention }),
-            );
+    /// The document to send: the one given, or the present one with what was given instead.
+    async fn document(&self, client: &Client, collection: &[&str]) -> Result<Value, Failure> {
+        if let Some(path) = &self.policy {
+            let text = super::record::read_all(path)?;
+            return serde_json::from_slice(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())));
+        }
+        let present = match client.json(client.request(Method::GET, collection)?).await {
+            Err(Failure::Refused(problem)) if problem.status == 404 => Value::Null,
+            other => other?,
         };
-        let text = super::record::read_all(path)?;
-        serde_json::from_slice(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
+        let list = |items: &[String]| (!items.is_empty()).then(|| json!(items));
+        let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+        let given = [
+            ("shred_unit", text(&self.shred_unit)),
+            ("categories", list(&self.categories)),
+            ("purposes", list(&self.purposes)),
+            ("retention", text(&self.retention)),
+            ("secondary_subjects", text(&self.secondary_subjects)),
+        ];
+        // What neither says is the server's to choose.
+        let said = given.into_iter().filter_map(|(name, given)| Some((name.to_owned(), given.or_else(|| present.get(name).cloned())?)));
+        Ok(Value::Object(said.collect()))
     }
 }
 
@@ -73,15 +90,15 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
     let client = connection.client()?;
     match command {
         Command::Put { name, policy, tenant } => {
-            let document = policy.document()?;
             let tenant = tenant.name(&client).await?;
-            let answer =
-                client.json(client.request(Method::PUT, &["v1", "tenants", &tenant, "collections", &name]).json(&document)).await?;
+            let collection = ["v1", "tenants", &tenant, "collections", &name];
+            let document = policy.document(&client, &collection).await?;
+            let answer = client.json(client.request(Method::PUT, &collection)?.json(&document)).await?;
             out.document(&answer)
         }
         Command::Get { name, tenant } => {
             let tenant = tenant.name(&client).await?;
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "collections", &name])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "collections", &name])?).await?;
             out.document(&answer)
         }
         Command::Ls { tenant } => {

@@ -8,11 +8,16 @@ use std::{
     time::Duration,
 };
 
+use clap::{ArgMatches, parser::ValueSource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
 use super::failure::{Failure, Problem};
+use crate::{
+    domain::{CollectionName, NameError, RecordKey, TenantName},
+    vault::ops::Vault,
+};
 
 /// How often something is asked for again when the server is busy or the connection broke.
 const TRIES: u32 = 8;
@@ -30,7 +35,7 @@ pub(crate) struct Connection {
     /// The access token; better given in the environment or in a file than on the command line.
     #[arg(long, global = true, env = "LETHE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// A file that holds the access token; used where no token is given.
+    /// A file that holds the access token; used where no token is given, or only in the environment and the file here.
     #[arg(long, global = true, env = "LETHE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Trust the certificates in this PEM file, and no others.
@@ -55,6 +60,14 @@ pub(crate) struct Client {
 }
 
 impl Connection {
+    /// Leaves out a token of the environment where the command line names a file: who types one means it.
+    pub(crate) fn prefer_the_command_line(&mut self, matches: &ArgMatches) {
+        let comes_from = |name: &str, source| matches.value_source(name) == Some(source);
+        if comes_from("token", ValueSource::EnvVariable) && comes_from("token_file", ValueSource::CommandLine) {
+            self.token = None;
+        }
+    }
+
     /// A client with the token, where one was given. Nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         if !matches!(self.addr.scheme(), "http" | "https") || self.addr.host_str().is_none() {
@@ -110,7 +123,7 @@ impl TenantArg {
             return Ok(name.clone());
         }
         let unclear = || Failure::local("which tenant? Say --tenant NAME or set LETHE_TENANT");
-        let answer = match client.json(client.request(Method::GET, &["v1", "tenants"])).await {
+        let answer = match client.json(client.request(Method::GET, &["v1", "tenants"])?).await {
             Err(Failure::Refused(problem)) if problem.status == 403 || problem.status == 404 => return Err(unclear()),
             other => other?,
         };
@@ -132,32 +145,40 @@ impl Client {
         self.token.as_ref()
     }
 
-    /// A request to `/seg/seg/...`, each segment percent-encoded.
-    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+    /// A request to `/seg/seg/...`, each segment percent-encoded. A segment that would lead elsewhere is refused.
+    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {
         self.request_with(method, segments, None)
     }
 
-    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> RequestBuilder {
+    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> Result<RequestBuilder, Failure> {
+        // A URL resolves `.` and `..`, and no encoding keeps it from that: the request would be about something else.
+        if let Some(segment) = segments.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(Failure::local(format!("\"{segment}\" cannot be asked for: {}", NameError::Segment)));
+        }
         let mut url = self.base.clone();
         let path: Vec<String> = segments.iter().map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
         url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), path.join("/")));
         url.set_query(query);
         let request = self.http.request(method, url);
-        match &self.token {
+        Ok(match &self.token {
             Some(token) => request.header(header::AUTHORIZATION, token.clone()),
             None => request,
-        }
+        })
     }
 
     /// A GET with those of the query's pairs that have a value.
-    pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> RequestBuilder {
+    pub(crate) fn get(&self, segments: &[&str], query: &[(&str, Option<&str>)]) -> Result<RequestBuilder, Failure> {
         let text: Vec<String> =
             query.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", utf8_percent_encode(value, SEGMENT)))).collect();
         self.request_with(Method::GET, segments, (!text.is_empty()).then(|| text.join("&")).as_deref())
     }
 
-    /// A request about a record; the key's slashes stay slashes.
-    pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> RequestBuilder {
+    /// A request about a record; the key's slashes stay slashes. What the server would not take as a name is refused here.
+    pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> Result<RequestBuilder, Failure> {
+        let refused = |what: &'static str| move |error: NameError| Failure::local(format!("the {what} {error}"));
+        TenantName::parse(tenant).map_err(refused("tenant's name"))?;
+        CollectionName::parse(collection).map_err(refused("collection's name"))?;
+        RecordKey::parse(key).map_err(refused("key"))?;
         let mut segments = vec!["v1", "tenants", tenant, "collections", collection, "records"];
         segments.extend(key.split('/'));
         self.request(method, &segments)
@@ -181,7 +202,7 @@ impl Client {
     /// Which server and which store: the address, and the origin of the store's public log. State that is kept between two
     /// runs belongs to both, for another store may have a tenant of the same name.
     pub(crate) async fn destination(&self) -> Result<String, Failure> {
-        let fetch = async || Ok(self.send(self.request(Method::GET, &["log", "checkpoint"])).await?.text().await?);
+        let fetch = async || Ok(self.send(self.request(Method::GET, &["log", "checkpoint"])?).await?.text().await?);
         let origin = match patiently(fetch).await {
             Ok(note) => note.lines().next().unwrap_or_default().to_owned(),
             // A proxy may show the API alone: then the address has to do.
@@ -192,11 +213,15 @@ impl Client {
     }
 
     /// All items of a list that is cut in pages by `cursor`, at most `most`.
-    pub(crate) async fn pages(&self, make: impl Fn(Option<&str>) -> RequestBuilder, most: usize) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn pages(
+        &self,
+        make: impl Fn(Option<&str>) -> Result<RequestBuilder, Failure>,
+        most: usize,
+    ) -> Result<Vec<Value>, Failure> {
         let mut items: Vec<Value> = Vec::new();
         let mut cursor: Option<String> = None;
         while items.len() < most {
-            let mut page = self.json(make(cursor.as_deref())).await?;
+            let mut page = self.json(make(cursor.as_deref())?).await?;
             if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
                 items.extend(more);
             }
@@ -210,8 +235,23 @@ impl Client {
     }
 }
 
+/// A key for a request that is sent again if its answer is lost, and must not be carried out twice.
+pub(crate) fn make_idempotency_key() -> String {
+    Vault::make_request_id().to_string()
+}
+
 /// Tries again while the server is busy or the connection breaks, and gives up after a while.
-pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(crate) async fn patiently<T>(attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    patiently_from(0, attempt).await
+}
+
+/// [`patiently`] for a change: who was given a wrong address is told so at once, and who lost an answer asks until it comes.
+pub(crate) async fn patiently_once_there<T>(attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    patiently_from(1, attempt).await
+}
+
+/// The first `impatient` tries must find a server.
+async fn patiently_from<T>(impatient: u32, mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut tries = 0_u32;
     loop {
         let failure = match attempt().await {
@@ -223,7 +263,8 @@ pub(crate) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Fai
             Failure::Refused(problem) if matches!(problem.status, 429 | 503) => {
                 Duration::from_secs(problem.retry_after_secs.unwrap_or(1).min(30))
             }
-            Failure::Unreachable(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
+            Failure::NotThere(_) if tries <= impatient => return Err(failure),
+            Failure::Unreachable(_) | Failure::NotThere(_) => Duration::from_millis(200_u64.saturating_mul(1 << tries.min(6))),
             Failure::Refused(_) | Failure::Local(_) | Failure::Reported(_) | Failure::OutputClosed => return Err(failure),
         };
         if tries >= TRIES {
@@ -295,8 +336,25 @@ mod tests {
     #[test]
     fn segments_are_encoded_and_a_keys_slashes_stay() {
         let client = connection("http://127.0.0.1:1/base/", None).client().unwrap();
-        let url = client.record(Method::GET, "acme", "people", "a b/%2f/é?#").build().unwrap().url().clone();
+        let url = client.record(Method::GET, "acme", "people", "a b/%2f/é?#").unwrap().build().unwrap().url().clone();
         assert_eq!(url.as_str(), "http://127.0.0.1:1/base/v1/tenants/acme/collections/people/records/a%20b/%252f/%C3%A9%3F%23");
+    }
+
+    #[test]
+    fn no_name_leads_to_another_resource() {
+        let client = connection("http://127.0.0.1:1", None).client().unwrap();
+        let asked = |tenant, collection, key| client.record(Method::DELETE, tenant, collection, key).is_ok();
+        assert!(asked("acme", "crm", "a/..b/.c/%2e%2e"), "two dots are a segment only where they stand alone");
+        for key in ["..", "../../invoices/records/5", "../../../tokens/1", "./a", "a/.", "a//b", ""] {
+            assert!(!asked("acme", "crm", key), "{key:?}");
+        }
+        for name in ["..", ".", "", "a/b", "Crm"] {
+            assert!(!asked(name, "crm", "a") && !asked("acme", name, "a"), "{name:?}");
+        }
+        for segment in ["..", ".", ""] {
+            assert!(client.request(Method::DELETE, &["v1", "tenants", segment, "tokens"]).is_err(), "{segment:?}");
+            assert!(client.get(&["v1", "tenants", "acme", "tokens", segment], &[]).is_err(), "{segment:?}");
+        }
     }
 
     #[tokio::test]
@@ -319,10 +377,29 @@ mod tests {
         assert_eq!(patiently(ask).await.unwrap(), 3);
     }
 
+    #[tokio::test]
+    async fn a_change_is_asked_for_again_only_where_a_server_was_there() {
+        let answers = |failures: Vec<Failure>| {
+            let mut failures = failures.into_iter();
+            let mut asked = 0;
+            move || {
+                asked += 1;
+                failures.next().map_or(Ok(asked), Err)
+            }
+        };
+        let not_there = || Failure::NotThere(String::new());
+        let mut wrong_address = answers(vec![not_there()]);
+        assert!(matches!(patiently_once_there(async || wrong_address()).await, Err(Failure::NotThere(_))));
+        let mut restarts = answers(vec![Failure::Unreachable(String::new()), not_there()]);
+        assert_eq!(patiently_once_there(async || restarts()).await.unwrap(), 3);
+        let mut starts = answers(vec![not_there()]);
+        assert_eq!(patiently(async || starts()).await.unwrap(), 2);
+    }
+
     #[test]
     fn the_token_does_not_print() {
         let client = connection("http://127.0.0.1:1", Some("lethe_secret")).client().unwrap();
-        let request = client.request(Method::GET, &["v1"]);
+        let request = client.request(Method::GET, &["v1"]).unwrap();
         assert!(!format!("{request:?}").contains("secret"));
     }
 }

@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     loop {
         let ask = async || {
             let cursor = at.cursor.as_deref();
-            let request = list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), cursor, 1_000);
+            let request = list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), cursor, 1_000)?;
             client.json(request).await
         };
         let page = patiently(ask).await?;
@@ -265,7 +265,7 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
 
 /// A record's head and value, or `None` if it is longer than any line may be; the rest is not fetched then.
 async fn read(client: &Client, tenant: &str, collection: &str, key: &str) -> Result<Option<(HeaderMap, Vec<u8>)>, Failure> {
-    let mut response = client.send(client.record(Method::GET, tenant, collection, key)).await?;
+    let mut response = client.send(client.record(Method::GET, tenant, collection, key)?).await?;
     let mut value = Vec::new();
     if response.content_length().is_some_and(|len| len > LINE_LEN_BYTES as u64) {
         return Ok(None);

@@ -23,8 +23,10 @@ pub(crate) enum Failure {
     Local(String),
     /// The server refused: exit code 2.
     Refused(Box<Problem>),
-    /// The server cannot be reached, or the transfer broke: exit code 3.
+    /// The transfer broke: exit code 3. What was sent may have been done.
     Unreachable(String),
+    /// There is no connection: exit code 3. Nothing was sent.
+    NotThere(String),
     /// Already reported line by line; only the exit code is left.
     Reported(u8),
     /// Whoever read standard output has gone, as `head` does: no failure.
@@ -50,6 +52,9 @@ pub(crate) struct Problem {
     /// Which operation of a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) op: Option<usize>,
+    /// The token whose secret was shown before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_id: Option<String>,
     /// `Retry-After`, in seconds.
     #[serde(skip)]
     pub(crate) retry_after_secs: Option<u64>,
@@ -78,11 +83,29 @@ impl Failure {
         Self::Local(format!("{}: {error}", path.display()))
     }
 
+    /// Whether no answer says what became of what was asked.
+    pub(crate) fn is_of_no_answer(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::NotThere(_) => true,
+            Self::Refused(problem) => problem.status >= 500,
+            Self::Local(_) | Self::Reported(_) | Self::OutputClosed => false,
+        }
+    }
+
+    /// What it is, for a note beside an answer that is there all the same.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Local(text) | Self::Unreachable(text) | Self::NotThere(text) => text.clone(),
+            Self::Refused(problem) => format!("refused: {}", problem.summary()),
+            Self::Reported(_) | Self::OutputClosed => String::new(),
+        }
+    }
+
     /// Says it on standard error and gives the exit code.
     pub(crate) fn report(self, format: Format) -> ExitCode {
         let (code, text, problem) = match self {
             Self::Local(text) => (LOCAL, text, None),
-            Self::Unreachable(text) => (UNREACHABLE, text, None),
+            Self::Unreachable(text) | Self::NotThere(text) => (UNREACHABLE, text, None),
             Self::Refused(problem) => {
                 let mut text = format!("refused: {}", problem.summary());
                 if let Some(id) = &problem.request_id {
@@ -108,6 +131,10 @@ impl Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
+        // What cannot be sent was not sent, and fares no better the next time.
+        if error.is_builder() {
+            return Self::Local("what was given cannot be sent: a header does not take it".into());
+        }
         let mut text = if error.is_timeout() {
             "the server did not answer in time".to_owned()
         } else if error.is_connect() {
@@ -123,7 +150,7 @@ impl From<reqwest::Error> for Failure {
         if let Some(source) = source {
             text = format!("{text}: {source}");
         }
-        Self::Unreachable(text)
+        if error.is_connect() { Self::NotThere(text) } else { Self::Unreachable(text) }
     }
 }
 

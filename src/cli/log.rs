@@ -101,7 +101,7 @@ pub(crate) fn text(path: &Path) -> Result<String, Failure> {
 }
 
 async fn checkpoint(client: &Client) -> Result<String, Failure> {
-    Ok(client.send(client.request(Method::GET, &["log", "checkpoint"])).await?.text().await?)
+    Ok(client.send(client.request(Method::GET, &["log", "checkpoint"])?).await?.text().await?)
 }
 
 /// Fetches what the copy lacks, the checkpoint last: a copy that broke off is an older log, not a broken one.
@@ -114,7 +114,7 @@ async fn fetch(client: &Client, dir: &Path) -> Result<u64, Failure> {
             continue;
         }
         let url = format!("log/{}", tile.path());
-        let bytes = client.send(client.request(Method::GET, &url.split('/').collect::<Vec<_>>())).await?.bytes().await?;
+        let bytes = client.send(client.request(Method::GET, &url.split('/').collect::<Vec<_>>())?).await?.bytes().await?;
         put(&path, &bytes)?;
     }
     put(&dir.join("checkpoint"), note.as_bytes())?;

@@ -117,7 +117,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Put(args) => put(args, &client, out).await,
         Command::Get { collection, key, output, range, purpose, tenant } => {
             let tenant = tenant.name(&client).await?;
-            let mut request = client.record(Method::GET, &tenant, &collection, &key);
+            let mut request = client.record(Method::GET, &tenant, &collection, &key)?;
             if let Some(range) = range {
                 request = request.header(header::RANGE, format!("bytes={range}"));
             }
@@ -141,7 +141,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Rm { collection, key, yes, tenant } => {
             let tenant = tenant.name(&client).await?;
             confirm(&format!("removes record {key} of {collection}"), &key, yes)?;
-            client.json(client.record(Method::DELETE, &tenant, &collection, &key)).await?;
+            client.json(client.record(Method::DELETE, &tenant, &collection, &key)?).await?;
             out.say("removed", &json!({ "key": key, "removed": true }))
         }
     }
@@ -156,14 +156,14 @@ pub(crate) fn list(
     subject: Option<&str>,
     cursor: Option<&str>,
     limit: usize,
-) -> reqwest::RequestBuilder {
+) -> Result<reqwest::RequestBuilder, Failure> {
     let mut body = json!({ "limit": limit });
     if let Some(fields) = body.as_object_mut() {
         for (name, value) in [("prefix", prefix), ("subject", subject), ("cursor", cursor)] {
             fields.extend(value.map(|value| (name.to_owned(), Value::from(value))));
         }
     }
-    client.request(Method::POST, &["v1", "tenants", tenant, "collections", collection, "query"]).json(&body)
+    Ok(client.request(Method::POST, &["v1", "tenants", tenant, "collections", collection, "query"])?.json(&body))
 }
 
 /// What the headers of custom pairs begin with.
@@ -184,7 +184,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 async fn put(args: PutArgs, client: &Client, out: &mut Output) -> Result<(), Failure> {
     let tenant = args.tenant.name(client).await?;
-    let mut request = client.record(Method::PUT, &tenant, &args.collection, &args.key).header(header::CONTENT_TYPE, &args.content_type);
+    let mut request = client.record(Method::PUT, &tenant, &args.collection, &args.key)?.header(header::CONTENT_TYPE, &args.content_type);
     if !args.subjects.is_empty() {
         request = request.header("lethe-subject", header_list(&args.subjects));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     confirm::confirm,
-    connection::{Client, Connection, TenantArg, pause},
+    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there, pause},
     failure::Failure,
     output::Output,
 };
@@ -80,7 +80,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
     let (tenant, body, wait) = match command {
         Command::Show { id, tenant } => {
             let tenant = tenant.name(&client).await?;
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])?).await?;
             return out.document(&answer);
         }
         Command::Subject { subjects, from, common } => {
@@ -125,23 +125,41 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
 
 /// Orders it; waits on the server first, then by asking again.
 async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -> Result<Value, Failure> {
-    let mut request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"]).json(body);
     let on_server = wait.map(|secs| secs.min(60));
-    if let Some(secs) = on_server {
-        request = request.header("prefer", format!("wait={secs}"));
-    }
-    let mut answer = client.json(request).await?;
+    let key = make_idempotency_key();
+    let ask = async || {
+        let request = client.request(Method::POST, &["v1", "tenants", tenant, "shreds"])?.header("idempotency-key", &key).json(body);
+        client.json(on_server.iter().fold(request, |request, secs| request.header("prefer", format!("wait={secs}")))).await
+    };
+    let mut answer = patiently_once_there(ask).await?;
     let mut left = wait.unwrap_or(0).saturating_sub(on_server.unwrap_or(0));
     while left > 0 && state(&answer) == Some("pending") {
         pause(Duration::from_secs(1)).await;
         left = left.saturating_sub(1);
         let Some(id) = answer.get("id").and_then(Value::as_str).map(str::to_owned) else { break };
-        answer = client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])).await?;
+        match client.json(client.request(Method::GET, &["v1", "tenants", tenant, "shreds", &id])?).await {
+            Ok(later) => answer = with_evidence(&answer, later),
+            // The order stands, and its id and salt are in no other answer.
+            Err(failure) => {
+                super::output::note(&format!("how far it is could not be asked: {}", failure.summary()));
+                break;
+            }
+        }
     }
     if wait.is_some() && state(&answer) == Some("pending") {
         super::output::note("still pending: it is unreadable already, and the certificate follows (lethe shred show ID)");
     }
     Ok(answer)
+}
+
+/// The later answer, with what the answer to the order alone has: the salt, and the names instead of their pseudonyms.
+fn with_evidence(first: &Value, mut later: Value) -> Value {
+    if let Some(fields) = later.as_object_mut() {
+        for name in ["salt", "targets"] {
+            fields.extend(first.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+    }
+    later
 }
 
 fn state(answer: &Value) -> Option<&str> {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::Connection,
+    connection::{Connection, make_idempotency_key, patiently_once_there},
     failure::Failure,
     output::{Format, Output},
 };
@@ -24,6 +24,9 @@ pub(crate) enum Command {
         /// Write the owner's token to this new file (mode 0600) instead of printing it.
         #[arg(long, value_name = "FILE")]
         save_token: Option<PathBuf>,
+        /// Ask again for an answer that was lost, with the key that was told then: an owner's token that nobody used is replaced.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
     },
     /// List tenants.
     Ls,
@@ -37,10 +40,22 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let client = connection.client()?;
     match command {
-        Command::Create { name, create_collections_on_write, save_token } => {
+        Command::Create { name, create_collections_on_write, save_token, idempotency_key } => {
             let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
             let body = json!({ "tenant": name, "create_collections_on_write": create_collections_on_write });
-            let answer = client.json(client.request(Method::POST, &["v1", "tenants"]).json(&body)).await;
+            let key = idempotency_key.unwrap_or_else(make_idempotency_key);
+            // The name is never free again, and only this answer has the owner's token: it is asked for until it comes.
+            let mut sent = false;
+            let ask = async || {
+                let request = client.request(Method::POST, &["v1", "tenants"])?.header("idempotency-key", &key).json(&body);
+                let answer = client.json(request).await;
+                sent |= !matches!(answer, Err(Failure::NotThere(_)));
+                answer
+            };
+            let answer = patiently_once_there(ask).await;
+            if sent && answer.as_ref().is_err_and(Failure::is_of_no_answer) {
+                super::output::note(&format!("the tenant may have been made: ask again with --idempotency-key {key}"));
+            }
             show_token(answer, file, "the owner's token, shown only this once", out)
         }
         Command::Ls => {
@@ -48,7 +63,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             out.rows(&["tenant", "state", "created_at"], &rows)
         }
         Command::Show { name } => {
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])).await?;
+            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])?).await?;
             out.document(&answer)
         }
     }
@@ -68,16 +83,15 @@ impl NewSecretFile {
         Ok(Self { path: path.to_path_buf(), file })
     }
 
-    fn fill(mut self, secret: &str) -> Result<PathBuf, Failure> {
+    fn fill(&mut self, secret: &str) -> Result<(), Failure> {
         self.file
             .write_all(format!("{secret}\n").as_bytes())
             .and_then(|()| self.file.sync_all())
-            .map_err(|error| Failure::file(&self.path, &error))?;
-        Ok(self.path)
+            .map_err(|error| Failure::file(&self.path, &error))
     }
 
     fn abandon(self) {
-        // It is empty and ours; left behind it would only be in the way.
+        // It is ours and holds nothing whole; left behind it would only be in the way.
         drop(std::fs::remove_file(&self.path));
     }
 }
@@ -93,15 +107,41 @@ pub(crate) fn show_token(answer: Result<Value, Failure>, file: Option<NewSecretF
             return Err(failure);
         }
     };
-    if let Some(file) = file {
+    if let Some(mut file) = file {
         let token = answer.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let path = file.fill(&token)?;
+        if let Err(failure) = file.fill(&token) {
+            // It exists, and nobody will be shown it again: better printed than lost.
+            file.abandon();
+            super::output::note(&format!("the token could not be kept in its file, and is printed instead: {what}"));
+            out.document(&answer)?;
+            out.flush()?;
+            return Err(failure);
+        }
         if let Some(fields) = answer.as_object_mut() {
             fields.remove("token");
-            fields.insert("token_file".into(), json!(path));
+            fields.insert("token_file".into(), json!(file.path));
         }
     } else if out.format() == Format::Human {
         super::output::note(what);
     }
     out.document(&answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::output::tests::Written, *};
+
+    #[test]
+    fn a_token_that_its_file_does_not_take_is_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "").unwrap();
+        // Opened for reading: as on a full disk, nothing can be written.
+        let file = NewSecretFile { path: path.clone(), file: std::fs::File::open(&path).unwrap() };
+        let written = Written::default();
+        let shown = show_token(Ok(json!({ "tenant": "a", "token": "lethe_x" })), Some(file), "once", &mut written.output(Format::Json));
+        assert!(matches!(shown, Err(Failure::Local(_))), "{shown:?}");
+        assert_eq!(written.text(), "{\"tenant\":\"a\",\"token\":\"lethe_x\"}\n");
+        assert!(!path.exists(), "an empty file is no token's");
+    }
 }

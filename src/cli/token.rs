@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     confirm::confirm,
-    connection::{Connection, TenantArg},
+    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently, patiently_once_there},
     failure::Failure,
     output::Output,
     tenant::{NewSecretFile, show_token},
@@ -70,7 +70,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 fields.extend(expires_at.map(|time| ("expires_at".to_owned(), json!(time))));
             }
             let file = save_token.as_deref().map(NewSecretFile::create).transpose()?;
-            let answer = client.json(client.request(Method::POST, &["v1", "tenants", &tenant, "tokens"]).json(&body)).await;
+            let answer = create(&client, &tenant, &body).await;
             show_token(answer, file, "the token, shown only this once", out)
         }
         Command::Ls { tenant } => {
@@ -82,8 +82,37 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Revoke { id, yes, tenant } => {
             let tenant = tenant.name(&client).await?;
             confirm(&format!("revokes token {id}"), &id, yes)?;
-            client.json(client.request(Method::DELETE, &["v1", "tenants", &tenant, "tokens", &id])).await?;
+            client.json(client.request(Method::DELETE, &["v1", "tenants", &tenant, "tokens", &id])?).await?;
             out.say("revoked", &json!({ "id": id, "revoked": true }))
+        }
+    }
+}
+
+/// How many tokens are made whose answers are lost.
+const LOST: u32 = 3;
+
+/// Makes the token. One whose answer was lost is revoked, and another is made: the server shows a secret once.
+async fn create(client: &Client, tenant: &str, body: &Value) -> Result<Value, Failure> {
+    let tokens = ["v1", "tenants", tenant, "tokens"];
+    let mut lost = 0_u32;
+    loop {
+        let key = make_idempotency_key();
+        let ask = async || client.json(client.request(Method::POST, &tokens)?.header("idempotency-key", &key).json(body)).await;
+        let problem = match patiently_once_there(ask).await {
+            Err(Failure::Refused(problem)) if problem.code == "secret-shown-once" => problem,
+            other => return other,
+        };
+        let Some(id) = &problem.token_id else { return Err(Failure::Refused(problem)) };
+        // Nobody but this run has sent the key: nobody has the secret.
+        let revoke = async || client.json(client.request(Method::DELETE, &[&tokens[..], &[id]].concat())?).await;
+        match patiently(revoke).await {
+            // Revoked by a try whose answer was lost as well.
+            Err(Failure::Refused(problem)) if problem.status == 404 => {}
+            other => drop(other?),
+        }
+        lost = lost.saturating_add(1);
+        if lost >= LOST {
+            return Err(Failure::Unreachable("the answers were lost; the tokens that were made are revoked again".into()));
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) async fn prepare(
     tenant: &str,
     records: &Records,
 ) -> Result<Option<Loaded>, Failure> {
-    ensure_collection(client, tenant, &records.collection, true, true).await?;
+    ensure_collection(client, tenant, &records.collection, true, true).await.map(drop)?;
     let wanted = args.workload.loads()
         && match args.load {
             Load::Never => false,
@@ -98,7 +98,7 @@ pub(crate) async fn prepare(
 /// Looks at the first, the middle and the last one.
 async fn are_there(client: &Client, tenant: &str, records: &Records, count: u64) -> Result<bool, Failure> {
     for number in [0, count / 2, count.saturating_sub(1)] {
-        let asked = client.record(Method::HEAD, tenant, &records.collection, &records.key(number));
+        let asked = client.record(Method::HEAD, tenant, &records.collection, &records.key(number))?;
         let answer = match client.send(asked).await {
             Err(Failure::Refused(problem)) if problem.status == 404 => return Ok(false),
             other => other?,

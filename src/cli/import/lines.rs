@@ -10,10 +10,14 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::template::{Fields, Template, subjects};
-use crate::domain::{CustomPairs, RecordKey, SubjectId, limits};
+use crate::{
+    cli::record::META,
+    domain::{CustomPairs, RecordKey, SubjectId, limits},
+};
 
 /// One batch's body stays below this, well under the server's limit.
 const BATCH_LEN_BYTES: usize = 8 * 1024 * 1024;
@@ -100,6 +104,26 @@ impl Put {
     /// Whether it is too large for a batch and travels alone.
     pub(crate) fn is_large(&self) -> bool {
         self.value.len() as u64 > limits::INLINE_VALUE_LEN.max
+    }
+
+    /// What travels in headers where the value travels alone must be what they can hold; in a batch the server says so.
+    fn check_headers(&self) -> Result<(), String> {
+        let fits = |text: &str| HeaderValue::from_str(text).is_ok();
+        if !fits(&self.content_type) {
+            return Err("the content_type is no media type".into());
+        }
+        if !self.expires_at.as_deref().is_none_or(fits) {
+            return Err("the expires_at is no time of RFC 3339".into());
+        }
+        // Lower case, as the server asks of a batch's: a header would change the name silently.
+        let named = |name: &str| {
+            HeaderName::from_bytes(format!("{META}{name}").as_bytes()).is_ok_and(|header| header.as_str().strip_prefix(META) == Some(name))
+        };
+        if self.custom.0.iter().all(|(name, _)| !name.is_empty() && named(name)) {
+            Ok(())
+        } else {
+            Err("a name in custom is not one that a header can have, in lower case".into())
+        }
     }
 
     /// About what it takes in a batch's body.
@@ -302,6 +326,9 @@ impl Recipe {
         RecordKey::parse(&put.key).map_err(|error| format!("the key {error}"))?;
         for subject in &put.subjects {
             SubjectId::parse(subject).map_err(|error| format!("the subject {error}"))?;
+        }
+        if put.is_large() {
+            put.check_headers()?;
         }
         Ok(put)
     }

@@ -1,12 +1,14 @@
 //! `lethe import`: JSON Lines into a collection, at full speed.
 //!
 //! Read top-down: [`run`] opens input and state, [`pump`] keeps several batches in flight, [`send`] puts one
-//! batch. A batch is atomic, so one record that the server refuses fails it whole: it is then halved until
-//! the record stands alone and can be reported by its line. After a break the state file says where to go on.
+//! batch. A batch is atomic, so one record that the server refuses fails it whole: it is then cut at that record, and
+//! halved after a few of them, until each stands alone and can be reported by its line. A token that may not write ends
+//! the import at its first record. After a break the state file says where to go on.
 
 use std::{
     io::{BufReader, IsTerminal, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -31,6 +33,10 @@ mod template;
 use lines::{Bad, Batch, Batches, Put, Recipe};
 use state::{Keeper, Place, Settled};
 use template::Template;
+
+/// So many refused records of a batch are found by what the server says of each; then the batch is halved. Each cut sends
+/// what is behind it again, so that a batch of nothing but refused records would be sent five hundred times over.
+const CUTS: u32 = 8;
 
 /// `lethe import --key CustomerId --subject CustomerId customers.jsonl`
 #[derive(clap::Args)]
@@ -84,7 +90,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         return Err(Failure::local("a break can be gone on from in a file only: leave --resume-file out"));
     }
     let tenant = args.tenant.name(&client).await?;
-    ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
+    let is_there = ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
 
     let mut keeper = if resumable { keeper(&args, &client, &tenant, &collection).await? } else { Keeper::none() };
     let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
@@ -105,7 +111,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     };
     let batches = Batches::new(reader, recipe, offset, lines_before).of_a_new_relationship(args.new_relationship);
     let name = if from_stdin { "standard input".to_owned() } else { args.file.display().to_string() };
-    let target = Target { client, tenant, collection };
+    let target = Target { client, tenant, collection, is_there, stored: AtomicBool::new(keeper.state().imported > 0) };
     let bar = progress(total, offset);
     let started = SystemClock.monotonic();
     let pumped = pump(batches, &target, usize::from(args.parallel), &mut keeper, &bar, &name).await;
@@ -144,6 +150,19 @@ struct Target {
     client: Client,
     tenant: String,
     collection: String,
+    /// Whether the collection was there before; otherwise the first record makes it.
+    is_there: bool,
+    /// Whether any record was stored, now or before a break.
+    stored: AtomicBool,
+}
+
+impl Target {
+    /// Whether no record will fare better than the one that was refused so.
+    fn takes_nothing(&self, problem: &Problem) -> bool {
+        // A record out of a grant's reach is not found; forbidden is what the token's role may not do to any.
+        let refuses_all = problem.status == 403 || problem.status == 404 && !self.is_there;
+        refuses_all && !self.stored.load(Ordering::Relaxed)
+    }
 }
 
 /// What kinds of rejection there were.
@@ -152,23 +171,41 @@ struct Codes {
     refused: bool,
 }
 
-/// Makes the collection if it is missing and `create` says so.
+/// Makes the collection if it is missing and `create` says so. Gives whether it is there; where the tenant makes collections
+/// on write, it need not be.
 pub(crate) async fn ensure_collection(
     client: &Client,
     tenant: &str,
     collection: &str,
     create: bool,
     by_subject: bool,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let segments = ["v1", "tenants", tenant, "collections", collection];
-    match client.json(client.request(Method::GET, &segments)).await {
+    match client.json(client.request(Method::GET, &segments)?).await {
         Err(Failure::Refused(problem)) if problem.status == 404 && create => {
             let unit = if by_subject { "subject" } else { "collection" };
-            client.json(client.request(Method::PUT, &segments).json(&json!({ "shred_unit": unit }))).await.map(drop)
+            client.json(client.request(Method::PUT, &segments)?.json(&json!({ "shred_unit": unit }))).await.map(|_| true)
+        }
+        Err(Failure::Refused(mut problem)) if problem.status == 404 => {
+            if creates_on_write(client, tenant).await? {
+                return Ok(false);
+            }
+            problem.detail = Some(format!("collection {collection} of tenant {tenant}; --create makes one that is missing"));
+            Err(Failure::Refused(problem))
         }
         // A writer may put without being shown the policy.
-        Err(Failure::Refused(problem)) if problem.status == 403 => Ok(()),
-        other => other.map(drop),
+        Err(Failure::Refused(problem)) if problem.status == 403 => Ok(true),
+        other => other.map(|_| true),
+    }
+}
+
+/// Whether a write to an unknown collection of the tenant makes it.
+async fn creates_on_write(client: &Client, tenant: &str) -> Result<bool, Failure> {
+    match client.json(client.request(Method::GET, &["v1", "tenants", tenant])?).await {
+        Ok(told) => Ok(told.get("create_collections_on_write").and_then(serde_json::Value::as_bool) == Some(true)),
+        // Who may not know of the tenant has its collection missing all the same.
+        Err(Failure::Refused(problem)) if matches!(problem.status, 403 | 404) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -215,21 +252,25 @@ async fn pump<R: std::io::BufRead>(
 
 /// Sends one batch; what the server refused line by line joins its bad lines.
 async fn settle(target: &Target, batch: Batch) -> Result<(Settled, Vec<Bad>, bool), Failure> {
-    let (mut imported, mut bad, mut refused) = (0_u64, batch.bad, false);
+    let (mut imported, mut bad, mut refused, mut found) = (0_u64, batch.bad, false, 0_u32);
     // Halves that are still to be sent, last one on top, so that lines go in order.
     let mut left: Vec<&[Put]> = vec![&batch.puts];
     while let Some(puts) = left.pop() {
         match send(target, puts).await {
-            Ok(()) => imported = imported.saturating_add(puts.len() as u64),
+            Ok(()) => {
+                imported = imported.saturating_add(puts.len() as u64);
+                target.stored.store(true, Ordering::Relaxed);
+            }
             Err(Failure::Refused(problem)) if is_about_records(&problem) => match puts {
                 [] => {}
+                [_] if target.takes_nothing(&problem) => return Err(Failure::Refused(problem)),
                 [one] => {
-                    refused = true;
+                    (refused, found) = (true, found.saturating_add(1));
                     bad.push(Bad { line: one.line, reason: problem.summary() });
                 }
                 several => {
                     // The server may say which operation it was; else half of them are tried alone.
-                    let middle = match problem.op.filter(|op| *op < several.len()) {
+                    let middle = match problem.op.filter(|op| found < CUTS && *op < several.len()) {
                         Some(0) => 1,
                         Some(op) => op,
                         None => several.len() / 2,
@@ -247,9 +288,9 @@ async fn settle(target: &Target, batch: Batch) -> Result<(Settled, Vec<Bad>, boo
     Ok((settled, bad, refused))
 }
 
-/// Whether another record might fare better; not so for a token that is refused.
+/// Whether another record might fare better; not so for a token that is refused. 431: a large one's pairs are headers.
 fn is_about_records(problem: &Problem) -> bool {
-    matches!(problem.status, 400 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 422)
+    matches!(problem.status, 400 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 422 | 431)
 }
 
 #[derive(Serialize)]
@@ -274,7 +315,7 @@ struct Op<'a> {
 
 /// Puts some records in one request; sends it again while the server is busy or the connection breaks.
 async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
-    let Target { client, tenant, collection } = target;
+    let Target { client, tenant, collection, .. } = target;
     let body = match puts {
         [] => return Ok(()),
         [one] if one.is_large() => None,
@@ -303,10 +344,10 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
     };
     patiently(async || {
         let request = match (&body, puts) {
-            (None, [one, ..]) => put_alone(client.record(Method::PUT, tenant, collection, &one.key), one),
+            (None, [one, ..]) => put_alone(client.record(Method::PUT, tenant, collection, &one.key)?, one),
             (body, _) => {
                 let request =
-                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"]).header(header::CONTENT_TYPE, "application/json");
+                    client.request(Method::POST, &["v1", "tenants", tenant, "batch"])?.header(header::CONTENT_TYPE, "application/json");
                 request.body(body.clone().unwrap_or_default())
             }
         };

@@ -95,6 +95,26 @@ fn an_envelope_comes_back_as_it_went() {
     assert_eq!(bad[0].bad.len(), 3);
 }
 
+#[test]
+fn a_large_envelope_with_what_no_header_can_hold_is_a_bad_line_and_the_next_one_is_not() {
+    let line = |fields: &str, len: usize| format!("{{\"key\":\"k\",\"value\":\"{}\"{fields}}}\n", "x".repeat(len));
+    let bad = [
+        r#","custom":{"a b":"x"}"#,
+        r#","custom":{"A":"x"}"#,
+        r#","custom":{"":"x"}"#,
+        r#","content_type":"a/b\n""#,
+        r#","expires_at":"\n""#,
+    ];
+    let mut input: String = bad.map(|fields| line(fields, 70_000)).concat();
+    input += &line(r#","custom":{"a-b":"x\n"},"content_type":"a/b""#, 70_000);
+    // A small one goes as it is: the server says what it thinks of it.
+    input += &line(bad[0], 10);
+    let batches = all(input.as_bytes(), Recipe::Envelope);
+    let puts: Vec<u64> = batches.iter().flat_map(|batch| &batch.puts).map(|put| put.line).collect();
+    let reported: Vec<u64> = batches.iter().flat_map(|batch| &batch.bad).map(|bad| bad.line).collect();
+    assert_eq!((puts, reported), (vec![6, 7], vec![1, 2, 3, 4, 5]));
+}
+
 proptest! {
     /// However an input is cut, each line is settled once, in order, and going on at any batch's end gives the rest.
     #[test]
