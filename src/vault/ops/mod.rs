@@ -56,7 +56,7 @@ pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
-pub use list::{ListItem, ListPage, ListQuery};
+pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
