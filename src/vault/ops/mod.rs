@@ -54,6 +54,7 @@ mod units;
 pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;
+pub use door::NotReady;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
