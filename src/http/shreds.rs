@@ -164,7 +164,7 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
     Ok(headers::wait_secs(head)?.map(Duration::from_secs))
 }
 
-/// Order a shred.
+/// Order a shred: 202 with the order as it was given, or, with `Prefer: wait`, 200 once it is done within that time.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
     params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
         ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,
