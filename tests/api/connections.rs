@@ -135,7 +135,8 @@ async fn every_series_is_there_from_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_body_times_out_and_a_slow_one_does_not() {
-    let site = Site::open_with("stall_timeout_secs = 1\n").await;
+    // Each part comes three seconds before it would be too late.
+    let site = Site::open_with("stall_timeout_secs = 5\n").await;
     let owner = site.acme().await;
     let head = |key: &str| {
         format!(
@@ -144,18 +145,18 @@ async fn a_stalled_body_times_out_and_a_slow_one_does_not() {
     };
     let mut slow = TcpStream::connect(site.address()).await.unwrap();
     slow.write_all(head("slow").as_bytes()).await.unwrap();
-    for byte in b"slow!" {
-        let _ = tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await;
-        slow.write_all(&[*byte]).await.unwrap();
+    for part in ["s", "lo", "w!"] {
+        let _ = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+        slow.write_all(part.as_bytes()).await.unwrap();
     }
     let mut answer = [0; 12];
     slow.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 201", "2.5 seconds in all, never one without progress");
+    assert_eq!(&answer, b"HTTP/1.1 201", "six seconds in all, never five without progress");
 
     let mut stalled = TcpStream::connect(site.address()).await.unwrap();
     stalled.write_all(format!("{}xx", head("stalled")).as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    tokio::time::timeout(Duration::from_secs(20), stalled.read_to_end(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), stalled.read_to_end(&mut answer)).await.unwrap().unwrap();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("incomplete-body"), "{answer}");
     assert_eq!(site.get(&format!("{CRM}/records/stalled"), &owner).await.status, 404);
