@@ -195,8 +195,9 @@ async fn over_the_connection_limit_the_answer_is_503_with_retry_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_the_places_for_requests_the_refusal_names_its_limit_and_strangers_have_places_of_their_own() {
-    // However long it takes to begin them all, none gives its place back.
-    let site = Site::open_with("stall_timeout_secs = 600\n").await;
+    // However long it takes to begin them all, none gives its place back: not for a body that does not come, nor with its connection,
+    // which `header_timeout_secs` closes because these peers read nothing and so answer no ping.
+    let site = Site::open_with("stall_timeout_secs = 600\nheader_timeout_secs = 600\n").await;
     let owner = site.acme().await;
     // Puts whose body does not come, as many as a connection may have, until the places are taken.
     let headers = [("authorization", format!("Bearer {owner}")), ("lethe-subject", "1".to_owned())];
