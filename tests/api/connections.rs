@@ -73,7 +73,7 @@ async fn batches_beyond_the_memory_for_bodies_are_busy_and_small_requests_go_on(
             }
         }
     };
-    let busy = tokio::time::timeout(Duration::from_secs(60), asks).await.expect("never answered 503");
+    let busy = tokio::time::timeout(Duration::from_mins(1), asks).await.expect("never answered 503");
     assert_eq!((busy.code(), busy.header("retry-after")), ("busy", "1"));
     assert_eq!((&busy.json["limit"], &busy.json["limit_max"]), (&json!("bodies_len"), &json!(67_108_864)), "{busy:?}");
     assert_eq!(batch(10).await.status, 200, "a small batch");
@@ -83,7 +83,7 @@ async fn batches_beyond_the_memory_for_bodies_are_busy_and_small_requests_go_on(
     drop(slow);
     // The person of the batch was shredded; what matters is that it was read.
     let read = async { while batch(1_000_000).await.status != 410 {} };
-    tokio::time::timeout(Duration::from_secs(60), read).await.expect("never answered 410");
+    tokio::time::timeout(Duration::from_mins(1), read).await.expect("never answered 410");
 }
 
 #[tokio::test(flavor = "multi_thread")]
