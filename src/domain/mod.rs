@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod id;
 pub mod limits;
+pub mod list;
 pub mod name;
 pub mod policy;
 pub mod record;

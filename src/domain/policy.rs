@@ -1,8 +1,9 @@
 //! A collection's policy document: what it holds, why, how long, and what one destroyable key protects.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::{self, Limit};
+use super::list;
 
 /// What one destroyable key protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -25,10 +26,10 @@ pub struct CollectionPolicy {
     #[serde(default)]
     pub shred_unit: ShredUnit,
     /// What kinds of data it holds, for example `ccpa.pi.A`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "items")]
     pub categories: Vec<String>,
     /// What the data is for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "items")]
     pub purposes: Vec<String>,
     /// How long it is kept: `until-deleted` or an ISO 8601 duration, for example `P7Y`.
     #[serde(default = "until_deleted")]
@@ -47,6 +48,10 @@ pub enum SecondarySubjects {
     Keep,
     /// They are deleted.
     Delete,
+}
+
+fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    list::list(deserializer, limits::ITEMS_PER_LIST)
 }
 
 fn until_deleted() -> String {

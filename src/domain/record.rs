@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{RecordKey, SubjectId, Timestamp};
+use super::{RecordKey, SubjectId, Timestamp, limits, list};
 
 /// A record's metadata.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl fmt::Debug for RecordMeta {
     }
 }
 
-/// Custom pairs as JSON has them: an object of text to text, in the order given, each name once.
+/// Custom pairs as JSON has them: an object of text to text, in the order given, each name once; read no further than
+/// [`limits::ITEMS_PER_LIST`].
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct CustomPairs(pub Vec<(String, String)>);
 
@@ -72,12 +73,15 @@ impl<'de> Deserialize<'de> for CustomPairs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CustomPairs, A::Error> {
                 let mut pairs: Vec<(String, String)> = Vec::new();
                 while let Some((name, text)) = map.next_entry::<String, String>()? {
+                    if pairs.iter().any(|(known, _)| *known == name) {
+                        return Err(A::Error::custom("a name twice"));
+                    }
+                    if pairs.len() as u64 >= limits::ITEMS_PER_LIST.max {
+                        return Err(list::over(limits::ITEMS_PER_LIST));
+                    }
                     pairs.push((name, text));
                 }
-                // Sorted rather than compared each with each: the list may be long.
-                let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-                names.sort_unstable();
-                if names.is_sorted_by(|one, next| one < next) { Ok(CustomPairs(pairs)) } else { Err(A::Error::custom("a name twice")) }
+                Ok(CustomPairs(pairs))
             }
         }
 
@@ -96,5 +100,10 @@ mod tests {
         for bad in [r#"{"a":"1","b":"2","a":"1"}"#, r#"{"a":1}"#, r#"{"a":null}"#, r#"["a","b"]"#, "null", r#""a""#] {
             assert!(serde_json::from_str::<CustomPairs>(bad).is_err(), "{bad}");
         }
+        let many = |count: u64| (0..count).map(|number| format!("\"{number}\":\"\"")).collect::<Vec<_>>().join(",");
+        assert_eq!(serde_json::from_str::<CustomPairs>(&format!("{{{}}}", many(64))).unwrap().0.len(), 64);
+        // What follows the first one too many is not read: it is no JSON.
+        let over = serde_json::from_str::<CustomPairs>(&format!("{{{},?", many(65))).unwrap_err();
+        assert_eq!(list::limit_in(&over.to_string()), Some(limits::ITEMS_PER_LIST), "{over}");
     }
 }

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -17,7 +17,7 @@ use super::extract::path::RawPath;
 use super::extract::share::Unread;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
-use crate::domain::{CollectionName, CustomPairs, SubjectId, Timestamp, limits};
+use crate::domain::{CollectionName, CustomPairs, SubjectId, Timestamp, limits, list};
 use crate::vault::ops::{BatchOp, BatchResult, Precondition};
 
 /// A batch.
@@ -25,8 +25,18 @@ use crate::vault::ops::{BatchOp, BatchResult, Precondition};
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchDocument {
     /// Parsed one by one, so that a refusal names its position.
+    #[serde(deserialize_with = "ops")]
     #[schema(value_type = Vec<OpDocument>)]
     ops: Vec<Box<RawValue>>,
+}
+
+fn ops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Box<RawValue>>, D::Error> {
+    list::list(deserializer, limits::BATCH_OPS)
+}
+
+/// Each once, as in the header.
+fn subjects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list::optional_set(deserializer, limits::SUBJECTS_PER_RECORD)
 }
 
 /// What an operation does.
@@ -57,7 +67,7 @@ struct OpDocument {
     value_base64: Option<String>,
     #[serde(default)]
     content_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "subjects")]
     subjects: Option<Vec<String>>,
     #[serde(default)]
     expires_at: Option<String>,
@@ -117,9 +127,6 @@ pub(super) async fn batch(
     let tenant = RawPath::of(&uri).tenant()?;
     let idempotency_key = headers::idempotency_key(&head)?;
     let document: BatchDocument = json::read(&head, body, &api, limits::BATCH_BODY_LEN).await?;
-    if document.ops.len() as u64 > limits::BATCH_OPS.max {
-        return Err(Problem::limit(limits::BATCH_OPS));
-    }
     let ops = document.parse()?;
     let results = api.vault().batch(&caller, &tenant, ops, idempotency_key).await?;
     Ok(axum::Json(ResultsDocument { results: results.into_iter().map(ResultDocument::from).collect() }))
@@ -131,8 +138,9 @@ fn refused(detail: &'static str) -> Problem {
 
 impl BatchDocument {
     fn parse(self) -> Result<Vec<BatchOp>, Problem> {
-        let parse = |op: &RawValue| json::parse::<OpDocument>(op.get().as_bytes())?.parse();
-        self.ops.iter().enumerate().map(|(position, op)| parse(op).map_err(|problem| problem.in_op(position))).collect()
+        // Each text goes as soon as it is parsed: all of them beside all that was made of them would be the body twice more.
+        let parse = |op: Box<RawValue>| json::parse::<OpDocument>(op.get().as_bytes())?.parse();
+        self.ops.into_iter().enumerate().map(|(position, op)| parse(op).map_err(|problem| problem.in_op(position))).collect()
     }
 }
 
@@ -154,7 +162,7 @@ impl OpDocument {
                 key,
                 value,
                 content_type,
-                subjects: subjects(&self.subjects.unwrap_or_default())?,
+                subjects: subject_ids(&self.subjects.unwrap_or_default())?,
                 expires_at: expires_at.map_err(|()| refused("`expires_at` must be a time of RFC 3339"))?,
                 custom: self.custom.as_deref().map(custom).transpose()?.unwrap_or_default(),
                 precondition,
@@ -179,28 +187,15 @@ impl OpDocument {
     }
 }
 
-/// Each once, as in the header.
-fn subjects(texts: &[String]) -> Result<Vec<SubjectId>, Problem> {
-    let mut subjects = Vec::new();
-    for text in texts {
-        let subject = SubjectId::parse(text).map_err(|error| Problem::name("subjects", error))?;
-        if subjects.contains(&subject) {
-            continue;
-        }
-        if subjects.len() as u64 >= limits::SUBJECTS_PER_RECORD.max {
-            return Err(Problem::over("subjects", limits::SUBJECTS_PER_RECORD));
-        }
-        subjects.push(subject);
-    }
-    Ok(subjects)
+fn subject_ids(texts: &[String]) -> Result<Vec<SubjectId>, Problem> {
+    texts.iter().map(|text| SubjectId::parse(text).map_err(|error| Problem::name("subjects", error))).collect()
 }
 
 fn custom(json: &RawValue) -> Result<Vec<(String, String)>, Problem> {
-    let CustomPairs(pairs) =
-        serde_json::from_str(json.get()).map_err(|_| refused("`custom` must be an object of text to text, each name once"))?;
-    if pairs.len() as u64 > limits::ITEMS_PER_LIST.max {
-        return Err(Problem::over("custom", limits::ITEMS_PER_LIST));
-    }
+    let CustomPairs(pairs) = serde_json::from_str(json.get()).map_err(|error| match list::limit_in(&error.to_string()) {
+        Some(limit) => Problem::over("custom", limit),
+        None => refused("`custom` must be an object of text to text, each name once"),
+    })?;
     if !pairs.iter().all(|(name, _)| headers::is_meta_name(name)) {
         return Err(refused("each name of `custom` must be one that a header can have, in lower case"));
     }
@@ -289,6 +284,24 @@ mod tests {
         assert_eq!(*custom, [("b".to_owned(), "é".to_owned()), ("a".to_owned(), String::new())]);
         let over = fields.replace("[\"0\"", "[\"x\",\"0\"");
         assert_eq!(parse(&format!(r#"{{"ops":[{{{over}}}]}}"#)).map(|_| ()).unwrap_err().code(), Code::LimitExceeded);
+    }
+
+    #[test]
+    fn a_list_is_read_no_further_than_its_limit() {
+        // What follows the first one too many is not read: it is no JSON.
+        let over = |text: &str| {
+            let problem = parse(text).map(|_| ()).unwrap_err();
+            assert_eq!(problem.code(), Code::LimitExceeded, "{text:.60}");
+            let json: serde_json::Value = serde_json::from_slice(&problem.to_json(crate::domain::RequestId([0; 16]))).unwrap();
+            (json["limit"].as_str().unwrap().to_owned(), json["detail"].as_str().unwrap().to_owned())
+        };
+        let ops = format!("{{\"ops\":[{}?", "0,".repeat(1_001));
+        assert_eq!(over(&ops), ("batch_ops".into(), "`ops` is over the limit `batch_ops` of 1000 operations".into()));
+        assert_eq!(parse(&ops.replacen("0,", "", 1)).map(|_| ()).unwrap_err().code(), Code::MalformedJson, "so many are read");
+        let subjects: Vec<String> = (0..100_000).map(|number| format!("\"{number}\"")).collect();
+        let op = format!("{{\"op\":\"put\",\"subjects\":[{}]}}", subjects.join(","));
+        let told = "`subjects` is over the limit `subjects_per_record` of 16 subjects";
+        assert_eq!(over(&format!("{{\"ops\":[{op}]}}")), ("subjects_per_record".into(), told.into()));
     }
 
     #[test]

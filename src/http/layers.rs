@@ -81,10 +81,14 @@ async fn guarded(api: &Api, mut request: Request, next: Next) -> (Response, Opti
     (next.run(request).await, place)
 }
 
-/// The answer on its way. A small one that is ready costs little more than its connection and gives its place back at
-/// once: who does not take it keeps nobody out. Any other keeps the place until it has been sent.
+/// The longest answer that does not keep its request's place: a refusal, a token, an order to shred. Who does not take such an
+/// answer keeps nobody out; but each connection over HTTP/2 may leave as many of them untaken as it may have requests at work, and
+/// no place bounds that memory.
+const SMALL_LEN: u64 = 4 * 1024;
+
+/// The answer on its way. A small one that is ready gives its place back at once. Any other keeps it until it has been sent.
 fn sent(response: Response, place: Option<Place>) -> Response {
-    let small = response.body().size_hint().upper().is_some_and(|len| len <= limits::INLINE_VALUE_LEN.max);
+    let small = response.body().size_hint().upper().is_some_and(|len| len <= SMALL_LEN);
     let len = response.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
     response.map(|body| Body::new(Sent::new(body, len, place.filter(|_| !small))))
 }
@@ -250,6 +254,18 @@ fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_small_answer_gives_its_place_back_before_it_is_sent() {
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        for (len, free) in [(0, 1), (4_096, 1), (4_097, 0), (65_536, 0)] {
+            let place = Place::new(Arc::clone(&places).try_acquire_owned().unwrap());
+            let response = sent(Response::new(Body::from(vec![0; len])), Some(place));
+            assert_eq!(places.available_permits(), free, "{len} bytes wait to be sent");
+            drop(response);
+            assert_eq!(places.available_permits(), 1, "{len} bytes were sent");
+        }
+    }
 
     #[test]
     fn trace_parents_are_read_strictly() {

@@ -30,7 +30,7 @@ pub(super) struct QueryDocument {
     /// The `next_cursor` of the page before.
     #[serde(default)]
     cursor: Option<String>,
-    /// At most so many; 100 without this field.
+    /// At most so many; 100 without this field. A page may hold fewer although there is more: it ends at about 1 MiB of metadata.
     #[serde(default)]
     limit: Option<u64>,
 }
@@ -77,10 +77,11 @@ impl From<ListItem> for ItemDocument {
     }
 }
 
-/// A page of records. Their order is stable and not alphabetical.
+/// A page of records, of at most `limit` and about 1 MiB of metadata. Their order is stable and not alphabetical.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RecordPage {
     data: Vec<ItemDocument>,
+    /// Where the next page begins; null at the end, whatever the number of records in `data`.
     next_cursor: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
@@ -15,7 +15,7 @@ use super::extract::headers;
 use super::extract::path::RawPath;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
-use crate::domain::{CollectionName, SubjectId, Timestamp, limits};
+use crate::domain::{CollectionName, SubjectId, Timestamp, limits, list};
 use crate::vault::ops::{ShredOrder, ShredView};
 
 /// What is to be shredded.
@@ -41,7 +41,7 @@ pub(super) struct OrderDocument {
     #[serde(default)]
     subject: Option<String>,
     /// With scope `subject`: several in one order, and one epoch.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "subjects")]
     subjects: Option<Vec<String>>,
     /// With scopes `collection` and `record`.
     #[serde(default)]
@@ -54,6 +54,10 @@ pub(super) struct OrderDocument {
     confirm: Option<String>,
 }
 
+fn subjects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list::optional(deserializer, limits::SHRED_SUBJECTS)
+}
+
 impl OrderDocument {
     fn parse(self) -> Result<ShredOrder, Problem> {
         let Self { scope, subject, subjects, collection, key, confirm } = self;
@@ -62,9 +66,6 @@ impl OrderDocument {
             (Scope::Collection, None, None, Some(collection), None, None) => Ok(ShredOrder::Collection(collection_name(&collection)?)),
             (Scope::Subject, Some(subject), None, None, None, None) => Ok(ShredOrder::Subjects(vec![subject_id("subject", &subject)?])),
             (Scope::Subject, None, Some(subjects), None, None, None) => {
-                if subjects.len() as u64 > limits::SHRED_SUBJECTS.max {
-                    return Err(Problem::limit(limits::SHRED_SUBJECTS));
-                }
                 Ok(ShredOrder::Subjects(subjects.iter().map(|subject| subject_id("subjects", subject)).collect::<Result<_, _>>()?))
             }
             (Scope::Record, None, None, Some(collection), Some(key), None) => {
@@ -163,7 +164,7 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
     Ok(headers::wait_secs(head)?.map(Duration::from_secs))
 }
 
-/// Order a shred.
+/// Order a shred: 202 with the order as it was given, or, with `Prefer: wait`, 200 once it is done within that time.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
     params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
         ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,
@@ -224,6 +225,10 @@ mod tests {
             (r#"{"scope":"collection","collection":"crm","key":"a"}"#, Code::InvalidBody),
             (r#"{"scope":"tenant","confirm":"acme","collection":"crm"}"#, Code::InvalidBody),
             (r#"{"scope":"subject","subject":""}"#, Code::MalformedName),
+            // What follows the first one too many is not read: it is no JSON.
+            (&format!(r#"{{"scope":"subject","subjects":[{}?"#, r#""x","#.repeat(2_001)), Code::LimitExceeded),
+            (&format!(r#"{{"scope":"subject","subjects":[{}?"#, r#""x","#.repeat(2_000)), Code::MalformedJson),
+            (r#"{"scope":"subject","subjects":null}"#, Code::InvalidBody),
             (r#"{"scope":"collection","collection":"../x"}"#, Code::MalformedName),
         ] {
             assert_eq!(parse(text).map(|_| ()), Err(code), "{text}");

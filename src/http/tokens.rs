@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
@@ -14,7 +14,7 @@ use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::{Code, Problem};
 use crate::authn::{Narrowing, Role, TokenKind};
-use crate::domain::{CollectionName, RecordKey, Timestamp, limits};
+use crate::domain::{CollectionName, RecordKey, Timestamp, limits, list};
 use crate::vault::ops::{MintToken, TokenView};
 
 /// A token to make.
@@ -25,7 +25,7 @@ pub(super) struct NewToken {
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "collections")]
     collections: Option<Vec<String>>,
     /// The only keys it reaches: whole segments.
     #[serde(default)]
@@ -36,6 +36,10 @@ pub(super) struct NewToken {
     /// `service`, the default, or `user`; an operator's is of no other kind than its own.
     #[serde(default)]
     kind: Option<String>,
+}
+
+fn collections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list::optional(deserializer, limits::ITEMS_PER_LIST)
 }
 
 impl NewToken {
@@ -61,9 +65,6 @@ impl NewToken {
 fn narrowed_to(names: &[String]) -> Result<Vec<CollectionName>, Problem> {
     if names.is_empty() {
         return Err(Problem::with(Code::InvalidBody, "`collections` must name at least one; leave it out for all"));
-    }
-    if names.len() as u64 > limits::ITEMS_PER_LIST.max {
-        return Err(Problem::limit(limits::ITEMS_PER_LIST));
     }
     names.iter().map(|name| CollectionName::parse(name).map_err(|error| Problem::name("collections", error))).collect()
 }

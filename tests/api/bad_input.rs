@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::site::{Answer, CRM, Site, code_of, raw, status_of};
+use super::site::{Answer, CRM, Site, code_of, raw, raw_to_end, status_of};
 
 /// One more than is accepted.
 fn over(limit: Limit) -> usize {
@@ -297,7 +297,7 @@ async fn requests_cannot_be_smuggled() {
             put("n", "transfer-encoding: chunked\r\n", &format!("0\r\n\r\n{hidden}")).replace("HTTP/1.1", "HTTP/1.0"),
         ),
     ] {
-        let answer = raw(&site, bytes.as_bytes()).await;
+        let answer = raw_to_end(&site, bytes.as_bytes()).await;
         let answers = answer.matches("HTTP/1.").count();
         assert!(answers <= 1, "{named}: answered {answers} requests:\n{answer}");
         let both = named.contains("length before") || named.contains("before length");
@@ -306,7 +306,7 @@ async fn requests_cannot_be_smuggled() {
     }
     // What an honest connection may do: two requests, one after the other.
     let pipelined = format!("{}{}", put("y", "content-length: 1\r\n", "x"), put("z", "content-length: 1\r\nconnection: close\r\n", "x"));
-    assert_eq!(raw(&site, pipelined.as_bytes()).await.matches("HTTP/1.1 201").count(), 2);
+    assert_eq!(raw_to_end(&site, pipelined.as_bytes()).await.matches("HTTP/1.1 201").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,13 +155,35 @@ impl<'a> Asker<'a> {
         self.trail("system", &operator).await;
         for (route, path) in [
             ("/log/checkpoint", "/log/checkpoint"),
-            ("/log/tile/{*path}", "/log/tile/0/000.p/1"),
             ("/health/live", "/health/live"),
             ("/health/ready", "/health/ready"),
             ("/metrics", "/metrics"),
             ("/openapi.json", "/openapi.json"),
         ] {
             self.ask("GET", route, path, &operator, &[], None).await;
+        }
+        self.read_log(&operator).await;
+    }
+
+    /// All leaves of the public log, which names nothing at any time.
+    async fn read_log(&mut self, token: &str) {
+        const TILE: &str = "/log/tile/{*path}";
+        let checkpoint = self.ask("GET", "/log/checkpoint", "/log/checkpoint", token, &[], None).await;
+        let size: usize = checkpoint.text().lines().nth(1).unwrap().parse().unwrap();
+        if size == 0 {
+            assert!(self.shreds.is_empty(), "each shred is a leaf");
+            return;
+        }
+        assert!(size < 256, "more than one partial tile: {size}");
+        for path in ["0/000.p", "entries/000.p"] {
+            let path = format!("/log/tile/{path}/{size}");
+            let tile = self.ask("GET", TILE, &path, token, &[], None).await;
+            assert_eq!(tile.status, 200, "{path}: {tile:?}");
+            let told = String::from_utf8_lossy(&tile.bytes);
+            assert!(tile.bytes.len() >= 32 * size, "{path} holds {} bytes", tile.bytes.len());
+            for name in NAMES {
+                assert!(!told.contains(name), "{path} shows {name}: {told}");
+            }
         }
     }
 

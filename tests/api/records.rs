@@ -1,7 +1,9 @@
 //! The shapes of the design: what each call sends and gets.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::site::{Answer, CRM, Site};
 
@@ -185,6 +187,39 @@ async fn lists_go_by_prefix_and_by_subject_in_pages() {
     }
     seen.sort();
     assert_eq!(seen, keys(&all));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_long_names_ends_early_and_says_that_there_is_more() {
+    const RECORDS: usize = 300;
+    let site = Site::open().await;
+    let owner = site.acme().await;
+    // About 5 KiB of metadata that a list gives, and 10 KiB that it does not.
+    let subjects: Vec<String> = (0..16).map(|number| format!("{number:0>256}")).collect();
+    let key = |number: usize| format!("{number:0>1024}");
+    let pairs = json!({"a": "x".repeat(10_000)});
+    let op =
+        |number: usize| json!({"op": "put", "collection": "crm", "key": key(number), "value": "", "subjects": subjects, "custom": pairs});
+    let ops: Vec<Value> = (0..RECORDS).map(op).collect();
+    let put = site.send("POST", "/v1/tenants/acme/batch", &owner, Some(json!({ "ops": ops }))).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    for of in [json!({"limit": 1_000}), json!({"limit": 1_000, "subject": subjects[3]})] {
+        let (mut seen, mut pages, mut query) = (BTreeSet::new(), Vec::new(), of.clone());
+        loop {
+            let page = site.send("POST", &format!("{CRM}/query"), &owner, Some(query.clone())).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            assert!(page.bytes.len() < 1_200_000, "{} bytes", page.bytes.len());
+            let data = page.json["data"].as_array().unwrap();
+            pages.push(data.len());
+            seen.extend(data.iter().map(|item| item["key"].as_str().unwrap().to_owned()));
+            match page.json["next_cursor"].as_str() {
+                Some(next) => query["cursor"] = next.into(),
+                None => break,
+            }
+        }
+        assert!(pages.len() == 2 && pages[0] > 150, "not custom pairs, which are not in it, end a page: {pages:?}");
+        assert!(pages.iter().sum::<usize>() == RECORDS && seen == (0..RECORDS).map(key).collect(), "each once: {pages:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

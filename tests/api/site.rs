@@ -160,16 +160,31 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are and reads what comes until the connection ends or nothing more comes.
+/// Sends bytes as they are and reads one whole answer, or less where the connection ends before.
 pub(crate) async fn raw(site: &Site, bytes: &[u8]) -> String {
+    raw_until(site, bytes, is_whole).await
+}
+
+/// The same, of all answers: until the server ends the connection, which it does when nothing follows, too.
+pub(crate) async fn raw_to_end(site: &Site, bytes: &[u8]) -> String {
+    raw_until(site, bytes, |_| false).await
+}
+
+/// Whether an answer's body is as long as its head says.
+fn is_whole(answer: &[u8]) -> bool {
+    let answer = String::from_utf8_lossy(answer);
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let len = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|len| len.trim().to_owned()));
+    len.is_some_and(|len| body.len() >= len.parse().unwrap())
+}
+
+async fn raw_until(site: &Site, bytes: &[u8], enough: fn(&[u8]) -> bool) -> String {
     let mut stream = TcpStream::connect(site.address()).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
+    // What is refused half-way may end the connection before all is sent.
+    let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(1_500), stream.read_buf(&mut answer)).await {
-        if read == 0 {
-            break;
-        }
-    }
+    let reading = async { while !enough(&answer) && stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(Duration::from_mins(2), reading).await.expect("neither an answer nor the end of the connection");
     let answer = String::from_utf8_lossy(&answer).into_owned();
     // A refusal of ours; HTTP's own, before a request is one, have no document.
     if answer.contains("application/problem+json") {

@@ -90,6 +90,12 @@ async fn a_failing_disk_is_answered_503_and_loses_nothing_acknowledged() {
         fs::write(&faults, format!("{call} {}\n", site.text(part))).unwrap();
         change.refused(&change.make(&site, &served, number).await, &case);
         until("readiness fails", async || site.ready(&served).await == StatusCode::SERVICE_UNAVAILABLE).await;
+        let failed = match (change, part) {
+            (Shred, "a/") => "custody",
+            (Shred, _) => "log",
+            (Record | Collection, _) => "store",
+        };
+        assert_eq!(site.not_ready(&served).await, ("unavailable".to_owned(), failed.to_owned()), "{case}");
         change.refused(&change.make(&site, &served, number + 100).await, &format!("{case}, again"));
         fs::remove_file(&faults).unwrap();
         if heals == Alone {
@@ -181,7 +187,7 @@ async fn custody_that_failed_while_a_tree_grew_is_ready_again_by_itself() {
     fs::write(&faults, format!("write {}\n", site.text("a/"))).unwrap();
     let (status, told) = batch(4_000).await;
     assert_eq!((status, code(&told).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"), "{told}");
-    assert_eq!(site.ready(&served).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(site.not_ready(&served).await, ("unavailable".to_owned(), "custody".to_owned()));
     fs::remove_file(&faults).unwrap();
     until("it is ready again", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
     let (status, told) = batch(4_000).await;

@@ -85,6 +85,7 @@ impl Asks<'_> {
     /// Phase two: nothing that needs an entry in the trail, and nothing is lost.
     async fn phase_two(&self, ballast: &Path) {
         until("it is not ready", async || self.site.ready(self.served).await == FULL.0).await;
+        assert_eq!(self.site.not_ready(self.served).await, (FULL.1.to_owned(), "store".to_owned()));
         self.is_full(Method::PUT, "/collections/c/records/x", "x").await;
         // The server's log lies on this disk too: lines that cannot be written stop nobody.
         for _ in 0..100 {
@@ -206,6 +207,7 @@ async fn a_shred_that_the_full_disk_of_the_journal_holds_up_is_certified_without
     })
     .await;
     until("it is not ready", async || site.ready(&served).await == StatusCode::SERVICE_UNAVAILABLE).await;
+    assert_eq!(site.not_ready(&served).await, (FULL.1.to_owned(), "log".to_owned()));
     fs::remove_file(disk.path("ballast")).unwrap();
     until("it is ready again", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
     for subject in &held_up {

@@ -184,6 +184,16 @@ impl Site {
         self.send(served, Method::GET, "/health/ready", "", "").await.0
     }
 
+    /// What an orchestrator is told of a server that is not ready: its code, and the part that cannot work.
+    pub(crate) async fn not_ready(&self, served: &Served) -> (String, String) {
+        let (status, told) = self.send(served, Method::GET, "/health/ready", "", "").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{told}");
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let detail = told["detail"].as_str().unwrap();
+        let part = ["store", "custody", "log"].into_iter().find(|part| detail.contains(part)).unwrap_or_else(|| panic!("{told}"));
+        (told["code"].as_str().unwrap().to_owned(), part.to_owned())
+    }
+
     /// Keeps the parts under another name.
     pub(crate) fn keep(&self, name: &str) {
         for part in PARTS.iter().filter(|part| **part != "keep") {

@@ -1,18 +1,27 @@
 //! Orders that are large, many or ill: each is done, or holds up no other.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::stream::{self, StreamExt as _};
 use lethe::{
-    domain::{CollectionPolicy, ShredUnit, SubjectId, TenantName, policy::SecondarySubjects},
+    domain::{CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, policy::SecondarySubjects},
     vault::{
         audit::certificate::Certificate,
         ops::{Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
-        store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of, put_op};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, put_of, put_op},
+    meddling::sets,
+};
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
@@ -155,6 +164,13 @@ async fn very_many_deletions_hold_up_nobody_and_are_unreadable_from_the_order_on
     open.vault.batch(&owner, &acme, shared.chain(kept).collect(), None).await.unwrap();
     open.put(&owner, &acme, ("people", "9"), Some("9"), b"v").await.unwrap();
     let last = (RECORDS - 1).to_string();
+    // The first deletions are done; the next ones not before the other person's order is.
+    let (ours, done) = (Arc::new(OnceLock::<ShredId>::new()), Arc::new(AtomicUsize::new(0)));
+    let (known, count) = (ours.clone(), done.clone());
+    place.meddler.refuse(move |commit| {
+        let deletes = sets(commit, schema::Table::ShredDeleted, |key, _| known.get().is_none_or(|id| key[1..17] == id.0));
+        (deletes && count.fetch_add(1, Ordering::SeqCst) >= 3).then_some(StoreError::Busy)
+    });
 
     let view = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
     let everything: Vec<_> =
@@ -165,11 +181,16 @@ async fn very_many_deletions_hold_up_nobody_and_are_unreadable_from_the_order_on
     }
     let query = lethe::vault::ops::ListQuery { limit: 10, ..Default::default() };
     assert!(open.vault.list(&owner, &acme, &coll("log"), query).await.unwrap().items.is_empty());
+    ours.set(view.id).unwrap();
+    while done.load(Ordering::SeqCst) <= 3 {
+        tokio::task::yield_now().await;
+    }
     // Someone else's, given later.
     open.shred_subject(&owner, &acme, "9").await;
-    assert!(!open.vault.shred(&owner, &acme, view.id, None).await.unwrap().done, "make RECORDS larger: it is over already");
+    assert!(!open.vault.shred(&owner, &acme, view.id, None).await.unwrap().done, "what is left to delete was not deleted");
     assert!(is_shredded(&open.put(&owner, &acme, ("log", "new"), Some("7"), b"v").await));
     open.close().await;
+    place.meddler.refuse_nothing();
     open = place.open().await;
     let got = open.get(&owner, &acme, ("log", &last)).await;
     assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(Missing::Record))), "{got:?}");

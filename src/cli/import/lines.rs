@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::template::{Fields, Template, subjects};
 use crate::{
     cli::record::META,
-    domain::{CustomPairs, RecordKey, SubjectId, limits},
+    domain::{CustomPairs, RecordKey, SubjectId, limits, list},
 };
 
 /// One batch's body stays below this, well under the server's limit.
@@ -336,6 +336,9 @@ impl Recipe {
 
 /// What serde says and where, without the piece of input that its message may quote.
 fn position(error: &serde_json::Error) -> String {
+    if let Some(limit) = list::limit_in(&error.to_string()) {
+        return format!("over the limit `{}` of {} {} at column {}", limit.name, limit.max, limit.unit, error.column());
+    }
     let what = match error.classify() {
         serde_json::error::Category::Syntax | serde_json::error::Category::Io => "syntax error",
         serde_json::error::Category::Data => "unexpected type or field",

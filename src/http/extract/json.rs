@@ -12,6 +12,7 @@ use super::body;
 use super::headers::once;
 use super::share::Unread;
 use crate::domain::limits::{self, Limit};
+use crate::domain::list;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 
@@ -63,6 +64,9 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
             Problem::told(Code::MalformedJson, at)
         }
         Category::Data => {
+            if let Some(limit) = list::limit_in(&inner.to_string()) {
+                return Problem::over(path(error.path(), false).trim_start_matches("$."), limit);
+            }
             let (complaint, unknown) = complaint(&inner.to_string());
             let path = path(error.path(), unknown);
             Problem::told(Code::InvalidBody, format!("`{path}`: {complaint}, at line {} column {}", inner.line(), inner.column()))

@@ -127,6 +127,12 @@ impl Audit {
         !self.0.log.has_failed()
     }
 
+    /// Whether it is not for want of space.
+    #[must_use]
+    pub fn is_log_full(&self) -> bool {
+        self.0.log.is_full()
+    }
+
     /// What no checkpoint covers now.
     #[must_use]
     pub fn lag(&self) -> Lag {

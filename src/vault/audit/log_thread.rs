@@ -4,6 +4,7 @@
 //! the log is opened anew before the next one: a disk that was full, or failed for a moment, needs no restart.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +38,8 @@ pub(super) struct LogThread {
     sender: Option<SyncSender<Job>>,
     /// An append has failed and the log could not be opened anew since.
     failed: Arc<AtomicBool>,
+    /// For want of space.
+    full: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -44,14 +47,20 @@ impl LogThread {
     pub(super) fn start(log: Log) -> Result<Self, LogError> {
         let (sender, receiver) = sync_channel(QUEUE_LEN);
         let failed = Arc::new(AtomicBool::new(false));
-        let keeper = Keeper { log, failed: Arc::clone(&failed) };
+        let full = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper { log, failed: Arc::clone(&failed), full: Arc::clone(&full) };
         let thread = thread::Builder::new().name("log".into()).spawn(move || keeper.run(&receiver))?;
-        Ok(Self { sender: Some(sender), failed, thread: Some(thread) })
+        Ok(Self { sender: Some(sender), failed, full, thread: Some(thread) })
     }
 
     /// Whether the last append failed: what waits for the log is not in it yet.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether that was for want of space.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
     }
 
     /// Appends a leaf; answers when it and its checkpoint are durable.
@@ -100,6 +109,7 @@ impl Drop for LogThread {
 struct Keeper {
     log: Log,
     failed: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -138,6 +148,8 @@ impl Keeper {
             Err(error) if has_failed && !had_failed => tracing::error!(%error, "log: an append failed"),
             Ok(_) | Err(_) => {}
         }
+        let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        self.full.store(has_failed && matches!(&done, Err(LogError::Io(error)) if full(error)), Ordering::Release);
         self.failed.store(has_failed, Ordering::Release);
         done
     }

@@ -60,6 +60,12 @@ impl EncodedMeta {
         Ok(Self(out.0))
     }
 
+    /// How long the encoding of some metadata is.
+    #[must_use]
+    pub fn len_of(meta: &RecordMeta) -> usize {
+        encoded_len(meta)
+    }
+
     /// The encoding.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0

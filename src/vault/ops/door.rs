@@ -9,6 +9,30 @@ use crate::{
     vault::audit::{Action, Target},
 };
 
+/// A part that cannot do its work, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// The store or its mirror takes no commits.
+    #[error("the store takes no commits: {0}")]
+    Store(#[source] VaultError),
+    /// Custody failed, or an epoch was cut short.
+    #[error("keys cannot be destroyed: {0}")]
+    Custody(#[source] VaultError),
+    /// The log did not take what was brought to it last, or cannot be read.
+    #[error("the log cannot do its work: {0}")]
+    Log(#[source] VaultError),
+}
+
+impl NotReady {
+    /// Why it cannot.
+    #[must_use]
+    pub const fn reason(&self) -> &VaultError {
+        match self {
+            Self::Store(error) | Self::Custody(error) | Self::Log(error) => error,
+        }
+    }
+}
+
 impl Vault {
     /// Whether the caller may read the store's metrics; recorded. They tell nothing of anybody, and are wanted most when
     /// nothing can be written: an entry that cannot be made is counted, and the next one says how many are missing.
@@ -68,13 +92,15 @@ impl Vault {
     /// takes certificates. What failed for want of space, and what failed in custody or the log, is tried again meanwhile.
     ///
     /// # Errors
-    /// Whatever stands in the way.
-    pub async fn ready(&self) -> Result<(), VaultError> {
-        self.inner.store.takes_commits()?;
-        self.inner.forest.ready()?;
+    /// [`NotReady`]: the first part that stands in the way.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        self.inner.store.takes_commits().map_err(|error| NotReady::Store(error.into()))?;
+        self.inner.forest.ready().map_err(|error| NotReady::Custody(error.into()))?;
         if !self.inner.audit.is_log_whole() {
-            return Err(VaultError::Unavailable("the log did not take what was brought to it last".into()));
+            let full = self.inner.audit.is_log_full();
+            let failed = || VaultError::Unavailable("it did not take what was brought to it last".into());
+            return Err(NotReady::Log(if full { VaultError::DiskFull } else { failed() }));
         }
-        self.checkpoint().await.map(drop)
+        self.checkpoint().await.map(drop).map_err(NotReady::Log)
     }
 }

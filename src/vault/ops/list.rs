@@ -14,7 +14,7 @@ use crate::{
     domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Cursor, Plaintext, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Cursor, EncodedMeta, Plaintext, Record, RecordHeader, Sealed, Token},
         store::{
             Space,
             schema::{self, KeyRange},
@@ -31,13 +31,13 @@ pub struct ListQuery {
     pub subject: Option<SubjectId>,
     /// Where the last page ended.
     pub cursor: Option<String>,
-    /// At most so many records; from 1 to the limit `list_limit`.
+    /// At most so many records; from 1 to the limit `list_limit`. A page of long names ends earlier ([`PAGE_LEN`]).
     pub limit: usize,
 }
 
 /// One record of a list.
 pub struct ListItem {
-    /// Its metadata; subjects that are shredded are pseudonyms.
+    /// Its metadata without the custom pairs; subjects that are shredded are pseudonyms.
     pub meta: RecordMeta,
     /// Its version.
     pub version: Version,
@@ -50,6 +50,10 @@ pub struct ListPage {
     /// Where the next page begins; `None` at the end.
     pub next_cursor: Option<String>,
 }
+
+/// Bytes of metadata, as a record's limit counts them, after which a page ends whatever its `limit`: it is held until its entry is in
+/// the trail and then until it is sent, for as many requests as are at work.
+pub const PAGE_LEN: usize = 1024 * 1024;
 
 /// Rows read at once.
 const SCAN_ROWS: usize = 256;
@@ -107,6 +111,7 @@ impl Vault {
             None => range.from.clone(),
         };
         let mut items = Vec::with_capacity(limit.min(SCAN_ROWS));
+        let mut len = 0_usize;
         let mut last = None;
         'pages: loop {
             let rows = self.inner.store.scan(space, &from, &range.to, SCAN_ROWS.min(limit.saturating_add(1))).await?;
@@ -123,9 +128,10 @@ impl Vault {
                 else {
                     continue;
                 };
-                if items.len() == limit {
+                if items.len() == limit || len >= PAGE_LEN {
                     break 'pages;
                 }
+                len = len.saturating_add(EncodedMeta::len_of(&item.meta));
                 items.push(item);
                 last = Some(key);
             }
@@ -135,7 +141,7 @@ impl Vault {
                 break;
             }
         }
-        let next_cursor = match last.filter(|_| items.len() == limit) {
+        let next_cursor = match last.filter(|_| items.len() == limit || len >= PAGE_LEN) {
             Some(last) => Some(self.seal_cursor(found.tenant.no, &found.collection.no.to_be_bytes(), &range, &last).await?),
             None => None,
         };
@@ -174,7 +180,9 @@ impl Vault {
         let unit = unit_of(&header, tenant.no);
         match self.with_data(collection.unit, unit, collection.no, |key| key.open_meta(&context, &sealed)).await {
             Ok(meta) => {
-                let meta = meta.map_err(damaged)?;
+                let mut meta = meta.map_err(damaged)?;
+                // They can be most of it, and no list gives them.
+                meta.custom = Vec::new();
                 if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
                     return Ok(None);
                 }

@@ -126,6 +126,23 @@ pub(super) struct Queued {
     row: ShredRow,
 }
 
+impl Queued {
+    /// The order as it was given, however far it has come since.
+    fn view(&self, named: Named) -> ShredView {
+        ShredView {
+            id: self.id,
+            done: false,
+            scope: scope_name(&self.row.scope),
+            ordered_at: Timestamp(self.row.ordered_at),
+            done_at: None,
+            salt: Some(hex::encode(self.salt)),
+            targets: named.targets,
+            collections: Vec::new(),
+            epochs: Vec::new(),
+        }
+    }
+}
+
 /// Rows of units read at once.
 const UNIT_ROWS: usize = 1_024;
 
@@ -142,8 +159,8 @@ enum Ordered {
 }
 
 impl Vault {
-    /// Orders a shred. Returns once the intent is durable and everything named answers 410; with `wait`, once it is
-    /// done or the time is over.
+    /// Orders a shred. Returns once the intent is durable and everything named answers 410, with a view of it as pending; with
+    /// `wait`, once it is done or the time is over. An order given before, under the same idempotency key, is seen as it is now.
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`Unprocessable`]; nothing is done then.
@@ -159,15 +176,15 @@ impl Vault {
         let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
         let order = self.to_the_end(async move { vault.order(&ordering, &name, order, idempotency_key.as_deref()).await });
         let ordered = self.on_record(caller, Place::tenant(tenant), Action::ShredOrder, order).await?;
-        let (id, salt, named) = match ordered {
-            Ordered::Now(queued, named) => (queued.id, queued.salt, named),
+        let (queued, named) = match ordered {
+            Ordered::Now(queued, named) => (queued, named),
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };
-        if let Some(wait) = wait {
-            self.inner.shredder.wait(id, wait).await;
-        }
+        let Some(wait) = wait else { return Ok(queued.view(named)) };
+        let id = queued.id;
+        self.inner.shredder.wait(id, wait).await;
         let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
-        Ok(ShredView { salt: Some(hex::encode(salt)), targets: named.targets, ..self.view(id, &row).await? })
+        Ok(ShredView { salt: Some(hex::encode(queued.salt)), targets: named.targets, ..self.view(id, &row).await? })
     }
 
     async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder, key: Option<&str>) -> Result<Ordered, VaultError> {
