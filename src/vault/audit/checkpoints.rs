@@ -6,7 +6,7 @@
 //! that the log did not take is brought again before the next checkpoint; one of a certificate, by who issues it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use super::{
     merkle::{self, Hash},
     tails::LeftChain,
     tlog::LogError,
-    writer::{Chain, lock},
+    writer::Chain,
 };
 use crate::{
     domain::{CollectionNo, PrincipalId, RequestId, TenantNo, Timestamp, WriterId},
@@ -59,7 +59,7 @@ struct Dirty {
     writer: WriterId,
     head: Head,
     since: Timestamp,
-    chain: Arc<Mutex<Chain>>,
+    chain: Arc<Chain>,
 }
 
 impl Audit {
@@ -140,7 +140,7 @@ impl Audit {
         let mut entries = 0_u64;
         let chains: Vec<_> = self.0.chains().values().cloned().chain(self.left().into_iter().map(|(_, chain)| chain)).collect();
         for chain in &chains {
-            let chain = lock(chain);
+            let chain = chain.state();
             let uncovered = chain.stored.seq.saturating_sub(chain.covered);
             if uncovered > 0 {
                 entries = entries.saturating_add(uncovered);
@@ -296,10 +296,10 @@ impl Audit {
         let chains = self.0.chains();
         let own = chains.iter().map(|((tenant, _), chain)| (tenant, chain));
         for (tenant, chain) in own.chain(left.iter().map(|(tenant, chain)| (tenant, chain))) {
-            let state = lock(chain);
-            if state.stored.seq > state.covered {
+            let state = chain.state();
+            if state.is_dirty() {
                 let since = state.uncovered_since;
-                dirty.push(Dirty { tenant: *tenant, writer: state.writer, head: state.stored, since, chain: Arc::clone(chain) });
+                dirty.push(Dirty { tenant: *tenant, writer: chain.writer, head: state.stored, since, chain: Arc::clone(chain) });
             }
         }
         dirty.sort_by_key(|chain| (chain.tenant, chain.writer));
@@ -327,7 +327,7 @@ impl Audit {
         }
         self.write(writes).await?;
         for chain in chains {
-            let mut state = lock(&chain.chain);
+            let mut state = chain.chain.state();
             state.covered = chain.head.seq;
             // An entry made meanwhile is not older.
             state.uncovered_since = chain.head.time;
@@ -359,12 +359,7 @@ impl Audit {
     fn drop_idle(&self) {
         let mut chains = self.0.chains();
         if chains.len() > self.0.options.cached_chains {
-            chains.retain(|_, chain| {
-                Arc::strong_count(chain) > 1 || {
-                    let chain = lock(chain);
-                    chain.stored.seq > chain.covered
-                }
-            });
+            chains.retain(|_, chain| Arc::strong_count(chain) > 1 || { chain.state().is_dirty() });
         }
     }
 

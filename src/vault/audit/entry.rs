@@ -374,11 +374,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_read_takes_at_most_200_bytes_of_the_disk() {
-        // The chain's value before it, and what a side text adds: suite, salt, commitment, tag.
-        let stored = |entry: &Entry| entry.encode(Timestamp(0)).len() + 32 + 1 + 24 + 32 + 16;
+        // The chain's value before it, its length, and what a side text adds: suite, salt, commitment, tag.
+        let stored = |entry: &Entry| 32 + 2 + entry.encode(Timestamp(0)).len() + 1 + 24 + 32 + 16;
         let plain = read_entry(4, 9);
         let stated = Entry { target: Target { purpose: Some([1; 8]), ..plain.target }, ..plain.clone() };
-        assert_eq!((stored(&plain), stored(&stated)), (190, 198));
+        assert_eq!((stored(&plain), stored(&stated)), (192, 200));
     }
 
     #[test]

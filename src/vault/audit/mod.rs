@@ -1,7 +1,8 @@
 //! Evidence: audit chains, certificates, and the log that both are held against.
 //!
 //! ```text
-//! operation -> Entry -> tail of its commit: numbered, chained, sealed in the committer -> Receipt
+//! change -> Entry -> tail of its commit: numbered, chained, sealed in the committer -> Receipt
+//! read   -> Entry -> the queue of its chain -> with all that wait, the tail of one commit -> Receipt
 //! heads of chains, certificates, epochs -> leaves of the log -> signed checkpoint
 //! ```
 //! * What was not written is not answered: without a [`Receipt`](crate::vault::crypto::Receipt) no plaintext leaves.
@@ -26,6 +27,7 @@ mod log_thread;
 pub mod merkle;
 pub mod note;
 mod reader;
+mod runs;
 mod tails;
 pub mod tiles;
 pub mod tlog;

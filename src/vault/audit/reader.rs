@@ -4,11 +4,11 @@
 //! chains of one start; entries that come later are never skipped.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 
 use super::{
     Audit, AuditError, Entry,
     chain::{self, ChainHash, Trail},
+    runs,
 };
 use crate::{
     domain::{CollectionNo, TenantNo, Timestamp, WriterId},
@@ -18,6 +18,9 @@ use crate::{
         store::{Row, schema},
     },
 };
+
+/// Rows read at once.
+const ROWS: usize = 64;
 
 /// One entry as read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +127,22 @@ impl Audit {
     async fn read_start(&self, tenant: TenantNo, unit: UnitRef, cursor: &mut Cursor, limit: usize) -> Result<Vec<TrailEntry>, AuditError> {
         let mut merged = Vec::new();
         for trail in [Trail::Control, Trail::Data] {
-            let writer = trail.writer(cursor.start);
-            let from = schema::audit(tenant, writer, cursor.seq(trail));
-            let rows = self.0.store.scan(trail.space(), &from, &schema::audit_chain(tenant, writer).to, limit).await?;
-            if !rows.is_empty() {
+            let (writer, wanted) = (trail.writer(cursor.start), cursor.seq(trail));
+            let end = schema::audit_chain(tenant, writer).to;
+            let (mut next, mut found) = (wanted, 0_usize);
+            while found < limit {
+                let asked = ROWS.min(limit.saturating_sub(found));
+                let rows = self.0.store.scan(trail.space(), &schema::audit(tenant, writer, next), &end, asked).await?;
+                let Some((_, _, last)) = rows.last().and_then(|row| place(&row.key)) else { break };
                 self.load(unit).await?;
-                merged.extend(self.open_rows(tenant, unit, &rows)?);
+                let before = merged.len();
+                // The first row may begin before what is wanted.
+                merged.extend(self.open_rows(tenant, unit, &rows)?.into_iter().filter(|entry| entry.seq >= wanted));
+                found = found.saturating_add(merged.len().saturating_sub(before));
+                next = last.saturating_add(1);
+                if rows.len() < asked {
+                    break;
+                }
             }
         }
         merged.sort_by_key(|entry| (entry.time, Trail::of(entry.writer), entry.seq));
@@ -144,22 +157,26 @@ impl Audit {
         Ok(merged)
     }
 
-    fn open_rows(&self, tenant: TenantNo, unit: UnitRef, rows: &[Row]) -> Result<Vec<TrailEntry>, AuditError> {
-        let open = |key: &Key<Data>| rows.iter().map(|row| self.open_row(tenant, key, &row.key, &row.value)).collect();
-        self.0.forest.lend_unit(unit, |key| open(&key.derive_sole(CollectionNo::TENANT)))?
+    pub(super) fn open_rows(&self, tenant: TenantNo, unit: UnitRef, rows: &[Row]) -> Result<Vec<TrailEntry>, AuditError> {
+        let mut entries = Vec::new();
+        self.0.forest.lend_unit(unit, |key| {
+            let key = key.derive_sole(CollectionNo::TENANT);
+            rows.iter().try_for_each(|row| self.open_row(tenant, &key, row, &mut entries))
+        })??;
+        Ok(entries)
     }
 
-    /// One entry by the key and value of its row.
-    pub(super) fn open_one(&self, tenant: TenantNo, unit: UnitRef, row: &Bytes, value: &Bytes) -> Result<TrailEntry, AuditError> {
-        self.0.forest.lend_unit(unit, |key| self.open_row(tenant, &key.derive_sole(CollectionNo::TENANT), row, value))?
-    }
-
-    fn open_row(&self, tenant: TenantNo, key: &Key<Data>, row: &Bytes, value: &Bytes) -> Result<TrailEntry, AuditError> {
-        let (_, writer, seq) = place(row).ok_or(AuditError::Damaged("audit key"))?;
-        let opened = key.open(&self.0.context(tenant, writer, seq), &Sealed::from_row(value.clone())?)?;
-        let (previous, bytes) = opened.expose().split_first_chunk::<32>().ok_or(AuditError::Damaged("audit entry"))?;
-        let (entry, time) = Entry::decode(tenant, bytes)?;
-        Ok(TrailEntry { writer, seq, time, entry, hash: chain::next(previous, bytes), bytes: bytes.to_vec() })
+    fn open_row(&self, tenant: TenantNo, key: &Key<Data>, row: &Row, entries: &mut Vec<TrailEntry>) -> Result<(), AuditError> {
+        let (_, writer, last) = place(&row.key).ok_or(AuditError::Damaged("audit key"))?;
+        let opened = key.open(&self.0.context(tenant, writer, last), &Sealed::from_row(row.value.clone())?)?;
+        let (mut hash, run) = runs::parse(opened.expose()).ok_or(AuditError::Damaged("audit entry"))?;
+        let first = last.checked_sub(run.len() as u64).ok_or(AuditError::Damaged("audit entry"))?.saturating_add(1);
+        for (seq, bytes) in (first..).zip(run) {
+            let (entry, time) = Entry::decode(tenant, bytes)?;
+            hash = chain::next(&hash, bytes);
+            entries.push(TrailEntry { writer, seq, time, entry, hash, bytes: bytes.to_vec() });
+        }
+        Ok(())
     }
 
     /// The next process start behind `start` that wrote to a tenant's trail.

@@ -1,7 +1,7 @@
 //! Ends of the chains of earlier starts: what older data has lost of them, and what a start that was killed left without a
 //! checkpoint.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{
     Audit, AuditError,
@@ -10,7 +10,7 @@ use super::{
     entry::Gap,
     heads::{Head, HeadRow},
     reader::{TrailEntry, place},
-    writer::{Chain, lock},
+    writer::Chain,
 };
 use crate::{
     domain::{TenantNo, WriterId},
@@ -46,7 +46,7 @@ pub struct LeftTail {
 }
 
 /// A chain of an earlier start that is to be covered, and its tenant.
-pub(super) type LeftChain = (TenantNo, Arc<Mutex<Chain>>);
+pub(super) type LeftChain = (TenantNo, Arc<Chain>);
 
 /// What earlier starts left.
 #[derive(Default)]
@@ -102,14 +102,16 @@ impl Audit {
         let store = self.0.store.as_ref();
         let row = store.get(Space::Control, &schema::audit_head(tenant, writer)).await?;
         let covered = row.map_or(Ok(0), |row| HeadRow::parse(&row).map(|head| head.head.seq).ok_or(AuditError::Damaged("audit head")))?;
-        // The numbers have no gaps: twice as far until there is none, then halving.
-        let mut step = 1_u64;
-        let mut absent = covered.saturating_add(step);
-        while store.get(trail.space(), &schema::audit(tenant, writer, absent)).await?.is_some() {
-            step = step.saturating_mul(2);
-            absent = covered.saturating_add(step);
-        }
-        let last = last_present(store, trail, tenant, writer, (covered, absent)).await?;
+        // Twice as far until there is none, then halving.
+        let (mut present, mut step) = (covered, 1_u64);
+        let absent = loop {
+            let probe = present.saturating_add(step);
+            match row_from(store, trail, tenant, writer, (probe, u64::MAX)).await? {
+                Some(last) => (present, step) = (last, step.saturating_mul(2)),
+                None => break probe,
+            }
+        };
+        let last = last_present(store, trail, tenant, writer, (present, absent)).await?;
         Ok((last > covered).then_some(LeftTail { tenant, writer, covered, last }))
     }
 
@@ -121,19 +123,21 @@ impl Audit {
         let first = self.entry_at(unit, tail, tail.covered.saturating_add(1)).await?;
         let last = self.entry_at(unit, tail, tail.last).await?;
         let head = Head { seq: tail.last, hash: last.hash, time: last.time };
-        let chain = Chain::left(tail.writer, head, tail.covered, first.time);
+        let chain = Chain::new(tail.writer, head, tail.covered, first.time);
         let mut left = self.guard_left();
-        if !left.chains.iter().any(|(tenant, known)| *tenant == tail.tenant && lock(known).writer == tail.writer) {
-            left.chains.push((tail.tenant, Arc::new(Mutex::new(chain))));
+        if !left.chains.iter().any(|(tenant, known)| *tenant == tail.tenant && known.writer == tail.writer) {
+            left.chains.push((tail.tenant, Arc::new(chain)));
         }
         Ok(())
     }
 
     async fn entry_at(&self, unit: UnitRef, tail: &LeftTail, seq: u64) -> Result<TrailEntry, AuditError> {
-        let (space, key) = (Trail::of(tail.writer).space(), schema::audit(tail.tenant, tail.writer, seq));
-        let value = self.0.store.get(space, &key).await?.ok_or(AuditError::Damaged("audit entry"))?;
+        let from = schema::audit(tail.tenant, tail.writer, seq);
+        let end = schema::audit_chain(tail.tenant, tail.writer).to;
+        let rows = self.0.store.scan(Trail::of(tail.writer).space(), &from, &end, 1).await?;
         self.load(unit).await?;
-        self.open_one(tail.tenant, unit, &key, &value)
+        let entries = self.open_rows(tail.tenant, unit, &rows)?;
+        entries.into_iter().find(|entry| entry.seq == seq).ok_or(AuditError::Damaged("audit entry"))
     }
 
     /// All that earlier starts left and that can be read is taken up: once it is covered, no start looks for it again.
@@ -153,10 +157,7 @@ impl Audit {
     pub(super) async fn settle_left(&self) -> Result<(), AuditError> {
         let is_settled = {
             let mut left = self.guard_left();
-            left.chains.retain(|(_, chain)| {
-                let chain = lock(chain);
-                chain.stored.seq > chain.covered
-            });
+            left.chains.retain(|(_, chain)| chain.state().is_dirty());
             left.is_whole && left.chains.is_empty()
         };
         let before = self.0.start.saturating_sub(1);
@@ -200,8 +201,8 @@ pub(super) async fn lost_tails(store: &dyn Store, control_mark: u64) -> Result<V
     }
 }
 
-/// The last entry of a chain that is there, from one that is (or 0) to below one that is not. The numbers have no gaps, so
-/// halving finds it; the first look is at the end, where most chains are whole.
+/// The last entry of a chain that is there, from one that is (or 0) to below one that is not. Found by halving; the first look
+/// is at the end, where most chains are whole.
 async fn last_present(
     store: &dyn Store,
     trail: Trail,
@@ -211,12 +212,23 @@ async fn last_present(
 ) -> Result<u64, AuditError> {
     let mut probe = absent.saturating_sub(1);
     while absent.saturating_sub(present) > 1 {
-        if store.get(trail.space(), &schema::audit(tenant, writer, probe)).await?.is_some() {
-            present = probe;
-        } else {
-            absent = probe;
+        match row_from(store, trail, tenant, writer, (probe, absent)).await? {
+            Some(last) => present = last,
+            None => absent = probe,
         }
         probe = present.midpoint(absent);
     }
     Ok(present)
+}
+
+/// The last entry of the first row that ends at or behind an entry, and before another.
+async fn row_from(
+    store: &dyn Store,
+    trail: Trail,
+    tenant: TenantNo,
+    writer: WriterId,
+    (from, to): (u64, u64),
+) -> Result<Option<u64>, AuditError> {
+    let rows = store.scan(trail.space(), &schema::audit(tenant, writer, from), &schema::audit(tenant, writer, to), 1).await?;
+    rows.first().map(|row| place(&row.key).map(|(_, _, last)| last).ok_or(AuditError::Damaged("audit key"))).transpose()
 }

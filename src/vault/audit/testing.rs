@@ -95,7 +95,7 @@ impl Store for MemoryStore {
         let mut tail = commit.tail;
         let mut writes = commit.writes;
         if let Some(tail) = &mut tail {
-            writes.extend(tail.rows()?);
+            writes.extend(tail.rows().inspect_err(|error| tail.refused(error))?);
         }
         let fails = self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if !fails {
@@ -109,6 +109,9 @@ impl Store for MemoryStore {
         }
         if let Some(tail) = &mut tail {
             tail.settled(!fails);
+            if fails {
+                tail.refused(&StoreError::DiskFull);
+            }
         }
         if fails { Err(StoreError::DiskFull) } else { Ok(Committed { control_seq: 0 }) }
     }

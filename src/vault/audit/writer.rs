@@ -11,13 +11,14 @@ use std::{
 
 use super::{
     AuditError, Entry,
-    chain::{self, ChainHash, Trail},
+    chain::{self, Trail},
     checkpoints,
     heads::{Head, HeadRow},
     leaf::Leaf,
     log_thread::LogThread,
     merkle::Hash,
     note::Signer,
+    runs::{Added, Line, Queues, RunTail},
     tails::{self, Left, LostTail},
     tlog::Log,
 };
@@ -65,7 +66,7 @@ impl<'a> From<&'a Path> for LogPlace<'a> {
 }
 
 /// The chains in memory.
-type Chains = HashMap<(TenantNo, Trail), Arc<Mutex<Chain>>>;
+type Chains = HashMap<(TenantNo, Trail), Arc<Chain>>;
 
 /// The audit room of a store. Cheap to clone.
 #[derive(Clone)]
@@ -100,8 +101,14 @@ pub(super) struct Inner {
 /// One tenant's chain of this process start, in one trail.
 pub(super) struct Chain {
     pub(super) writer: WriterId,
+    state: Mutex<ChainState>,
+    pub(super) queues: Queues,
+}
+
+/// How far a chain has come.
+pub(super) struct ChainState {
     /// The last entry that was made, in the store or on its way there.
-    tip: Head,
+    pub(super) tip: Head,
     /// The last entry that is in the store.
     pub(super) stored: Head,
     /// The last entry that a checkpoint covers.
@@ -111,9 +118,21 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The chain of a start that is over, from its head.
-    pub(super) const fn left(writer: WriterId, head: Head, covered: u64, uncovered_since: Timestamp) -> Self {
-        Self { writer, tip: head, stored: head, covered, uncovered_since }
+    /// A chain from its head.
+    pub(super) fn new(writer: WriterId, head: Head, covered: u64, uncovered_since: Timestamp) -> Self {
+        let state = ChainState { tip: head, stored: head, covered, uncovered_since };
+        Self { writer, state: Mutex::new(state), queues: Queues::default() }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, ChainState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ChainState {
+    /// Whether it has grown since the last checkpoint.
+    pub(super) const fn is_dirty(&self) -> bool {
+        self.stored.seq > self.covered
     }
 }
 
@@ -177,20 +196,44 @@ impl Audit {
     /// # Errors
     /// [`AuditError::Keys`] or [`AuditError::Store`].
     pub async fn prepare(&self, trail: Trail, unit: UnitRef, tenant: TenantNo) -> Result<PreparedTail, AuditError> {
-        self.load(unit).await?;
-        let chain = self.chain(trail, tenant).await?;
-        Ok(PreparedTail { inner: Arc::clone(&self.0), trail, unit, chain })
+        Ok(PreparedTail(self.line(trail, unit, tenant).await?))
     }
 
-    /// Writes an entry by itself: a read, a denial. Answers when it is as durable as asked.
+    pub(super) async fn line(&self, trail: Trail, unit: UnitRef, tenant: TenantNo) -> Result<Line, AuditError> {
+        self.load(unit).await?;
+        Ok(Line { inner: Arc::clone(&self.0), trail, tenant, unit, chain: self.chain(trail, tenant).await? })
+    }
+
+    /// Writes an entry by itself, a read's; answers when it is as durable as asked. Those of a tenant that wait together go
+    /// into one row of one commit.
     ///
     /// # Errors
     /// [`AuditError`]: the entry is not written, and what it would have allowed must not happen.
     pub async fn append(&self, trail: Trail, unit: UnitRef, entry: Entry, durability: Durability) -> Result<Receipt, AuditError> {
-        self.append_with(trail, unit, entry, durability, Vec::new(), Urgency::Essential).await
+        let mut tries = TRIES;
+        loop {
+            let line = self.line(trail, unit, entry.tenant).await?;
+            tries = tries.saturating_sub(1);
+            match self.join(&line, entry.clone(), durability).await {
+                Ok(seq) => return Ok(Receipt::durable(entry.tenant, line.chain.writer, seq)),
+                Err(StoreError::Busy) if tries > 0 && self.is_missing(unit) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// The same for an entry that anybody can have written: what a full disk keeps back is not for it.
+    /// Brings an entry with what else waits in its chain; its number.
+    async fn join(&self, line: &Line, entry: Entry, durability: Durability) -> Result<u64, StoreError> {
+        let (answered, asks) = line.chain.queues.join(entry, durability);
+        if asks {
+            let tail: Option<Box<dyn Tail>> = Some(Box::new(RunTail::new(line.clone(), durability)));
+            let commit = Commit { checks: Vec::new(), writes: Vec::new(), tail, durability, urgency: Urgency::Essential };
+            self.0.store.commit(commit).await?;
+        }
+        answered.await.unwrap_or(Err(StoreError::Busy))
+    }
+
+    /// The same for an entry that anybody can have written, a denial: what a full disk keeps back is not for it.
     ///
     /// # Errors
     /// As [`Audit::append`].
@@ -238,7 +281,7 @@ impl Audit {
     }
 
     /// The chain of a tenant: the one in memory, the one that went out of memory, or a new one.
-    async fn chain(&self, trail: Trail, tenant: TenantNo) -> Result<Arc<Mutex<Chain>>, AuditError> {
+    async fn chain(&self, trail: Trail, tenant: TenantNo) -> Result<Arc<Chain>, AuditError> {
         if let Some(chain) = self.0.chains().get(&(tenant, trail)) {
             return Ok(Arc::clone(chain));
         }
@@ -252,8 +295,8 @@ impl Audit {
             Some(row) => HeadRow::parse(&row).ok_or(AuditError::Damaged("audit head"))?.head,
             None => Head { seq: 0, hash: chain::start(&self.0.store_id, tenant, writer), time: Timestamp(i64::MIN) },
         };
-        let fresh = Chain { writer, tip: head, stored: head, covered: head.seq, uncovered_since: head.time };
-        Ok(Arc::clone(self.0.chains().entry((tenant, trail)).or_insert_with(|| Arc::new(Mutex::new(fresh)))))
+        let fresh = Chain::new(writer, head, head.seq, head.time);
+        Ok(Arc::clone(self.0.chains().entry((tenant, trail)).or_insert_with(|| Arc::new(fresh))))
     }
 }
 
@@ -262,38 +305,33 @@ impl Inner {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of an entry.
+    /// The place of a row whose last entry has this number.
     pub(super) fn context(&self, tenant: TenantNo, writer: WriterId, seq: u64) -> Context<AuditEntry> {
         Context::of(&self.store_id, tenant, &[&writer.to_be_bytes(), &seq.to_be_bytes()])
     }
 
-    /// Seals `h_(i-1) | entry` under the tenant's audit unit.
-    fn seal(&self, unit: UnitRef, context: &Context<AuditEntry>, previous: &ChainHash, entry: &[u8]) -> Result<bytes::Bytes, LendError> {
-        let plaintext = Plaintext::<AuditEntry>::new([previous.as_slice(), entry].concat());
+    /// Seals a row under the tenant's audit unit.
+    pub(super) fn seal(
+        &self,
+        unit: UnitRef,
+        context: &Context<AuditEntry>,
+        plain: &Plaintext<AuditEntry>,
+    ) -> Result<bytes::Bytes, LendError> {
         let suite = self.options.suite;
-        self.forest.lend_unit(unit, |key| key.derive_sole(CollectionNo::TENANT).seal(suite, context, &plaintext).into_row())
+        self.forest.lend_unit(unit, |key| key.derive_sole(CollectionNo::TENANT).seal(suite, context, plain).into_row())
     }
 }
 
-pub(super) fn lock(chain: &Mutex<Chain>) -> MutexGuard<'_, Chain> {
-    chain.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A place for one entry at the end of a tenant's chain.
-pub struct PreparedTail {
-    inner: Arc<Inner>,
-    trail: Trail,
-    unit: UnitRef,
-    chain: Arc<Mutex<Chain>>,
-}
+pub struct PreparedTail(Line);
 
 impl PreparedTail {
     /// The entry, of the tenant it was prepared for, as the tail of a commit.
     pub fn tail(self, entry: Entry) -> (Box<dyn Tail>, PendingReceipt) {
-        let Self { inner, trail, unit, chain } = self;
+        let Self(line) = self;
         let written = Arc::new(AtomicU64::new(0));
-        let receipt = PendingReceipt { tenant: entry.tenant, writer: trail.writer(inner.start), written: Arc::clone(&written) };
-        (Box::new(ChainTail { inner, trail, unit, entry, chain, before: None, written }), receipt)
+        let receipt = PendingReceipt { tenant: entry.tenant, writer: line.chain.writer, written: Arc::clone(&written) };
+        (Box::new(ChainTail { line, entry, added: None, written }), receipt)
     }
 }
 
@@ -321,45 +359,24 @@ impl PendingReceipt {
 
 /// One entry on its way through the committer.
 struct ChainTail {
-    inner: Arc<Inner>,
-    trail: Trail,
-    unit: UnitRef,
+    line: Line,
     entry: Entry,
-    chain: Arc<Mutex<Chain>>,
-    /// The chain's tip before and with this entry.
-    before: Option<(Head, Head)>,
+    added: Option<Added>,
     written: Arc<AtomicU64>,
 }
 
 impl Tail for ChainTail {
     fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
-        let mut chain = lock(&self.chain);
-        let before = chain.tip;
-        let time = self.inner.clock.now().max(before.time);
-        let seq = before.seq.checked_add(1).ok_or(StoreError::Invalid("audit chain is at its end"))?;
-        let entry = self.entry.encode(time);
-        let context = self.inner.context(self.entry.tenant, chain.writer, seq);
-        let value = self.inner.seal(self.unit, &context, &before.hash, &entry).map_err(|error| match error {
-            LendError::Missing => StoreError::Busy,
-            LendError::Shredded | LendError::Pending => StoreError::Invalid("audit unit is shredded"),
-        })?;
-        chain.tip = Head { seq, hash: chain::next(&before.hash, &entry), time };
-        self.before = Some((before, chain.tip));
-        let key = schema::audit(self.entry.tenant, chain.writer, seq);
-        Ok(vec![Write::Put { space: self.trail.space(), key, value }])
+        let (added, writes) = self.line.add(std::iter::once(&self.entry))?;
+        self.added = Some(added);
+        Ok(writes)
     }
 
     fn settled(&mut self, stored: bool) {
-        let Some((before, made)) = self.before.take() else { return };
-        let mut chain = lock(&self.chain);
+        let Some(added) = self.added.take() else { return };
+        self.line.settle(&added, stored);
         if stored {
-            if chain.stored.seq == chain.covered {
-                chain.uncovered_since = made.time;
-            }
-            chain.stored = made;
-            self.written.store(made.seq, Ordering::Release);
-        } else {
-            chain.tip = before;
+            self.written.store(added.tip.seq, Ordering::Release);
         }
     }
 }

@@ -524,6 +524,10 @@ impl Tail for Tails {
             self.0.iter_mut().rev().for_each(|tail| tail.settled(false));
         }
     }
+
+    fn refused(&mut self, error: &StoreError) {
+        self.0.iter_mut().for_each(|tail| tail.refused(error));
+    }
 }
 
 /// Who an entry names.

@@ -132,6 +132,8 @@ pub trait Tail: Send {
     /// Told once after a [`Tail::rows`] that succeeded: whether the rows are in the store. On `false`, called in reverse
     /// order of the group, the tail puts its chain back to where it was.
     fn settled(&mut self, stored: bool);
+    /// Told, after that, why the commit is not stored; also where its rows were not made, or not asked for.
+    fn refused(&mut self, _error: &StoreError) {}
 }
 
 /// A change with its preconditions. All writes lie in one database.

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::domain::Clock;
 
 use super::{
-    super::{Committed, Database, StoreError, Urgency},
+    super::{Committed, Database, StoreError, Tail, Urgency},
     error::is_disk_full,
     group::{Group, Joined, Pair, Submission},
     mirror::{Delta, Mirror, ReplaceError, State},
@@ -151,7 +151,7 @@ impl Committer {
         let lent = shared.pair.read().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = lent.as_ref() else {
             shared.counters.unqueued();
-            return self.answer(first.answer, Err(StoreError::Closed));
+            return self.answer(first.commit.tail, first.answer, Err(StoreError::Closed));
         };
         self.look(pair);
         let mut group = Group::new(pair);
@@ -226,10 +226,10 @@ impl Committer {
         settle(&mut group.entries.iter_mut(), true);
         let done = Committed { control_seq: self.control.seq };
         for entry in group.entries {
-            self.answer(entry.answer, result(entry.database).map(|()| done));
+            self.answer(entry.tail, entry.answer, result(entry.database).map(|()| done));
         }
-        for (answer, error) in group.refused {
-            self.answer(answer, Err(error));
+        for (tail, answer, error) in group.refused {
+            self.answer(tail, answer, Err(error));
         }
     }
 
@@ -301,7 +301,10 @@ impl Committer {
         self.shared.counters.close();
     }
 
-    fn answer(&self, answer: super::group::Answer, result: Result<Committed, StoreError>) {
+    fn answer(&self, tail: Option<Box<dyn Tail>>, answer: super::group::Answer, result: Result<Committed, StoreError>) {
+        if let (Some(mut tail), Err(error)) = (tail, &result) {
+            tail.refused(error);
+        }
         self.shared.counters.answered(match &result {
             Ok(_) => Outcome::Committed,
             Err(StoreError::Conflict(_)) => Outcome::Conflict,

@@ -67,7 +67,7 @@ pub(super) struct Group<'a> {
     pub(super) data: WriteBatch,
     pub(super) entries: Vec<Entry>,
     /// Answered with the others: a conflict may be with a row that becomes visible only then.
-    pub(super) refused: Vec<(Answer, StoreError)>,
+    pub(super) refused: Vec<(Option<Box<dyn Tail>>, Answer, StoreError)>,
     pub(super) sync_data: bool,
     /// A control commit of the group depends on rows of the data store.
     pub(super) control_reads_data: bool,
@@ -144,7 +144,7 @@ impl<'a> Group<'a> {
         }
         match self.try_join(&mut commit, room) {
             Ok(database) => self.entries.push(Entry { database, tail: commit.tail, answer }),
-            Err(error) => self.refused.push((answer, error)),
+            Err(error) => self.refused.push((commit.tail, answer, error)),
         }
         Joined::Settled
     }
