@@ -74,7 +74,7 @@ pub enum DoorError {
     #[error("plain HTTP is served on loopback only: configure TLS, or listen on 127.0.0.1 or [::1]")]
     PlainBeyondLoopback,
     /// The address cannot be bound.
-    #[error("cannot listen there")]
+    #[error("cannot listen there: {0}")]
     Bind(#[source] io::Error),
 }
 
