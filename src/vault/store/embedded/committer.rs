@@ -228,8 +228,8 @@ impl Committer {
         for entry in group.entries {
             self.answer(entry.tail, entry.answer, result(entry.database).map(|()| done));
         }
-        for (tail, answer, error) in group.refused {
-            self.answer(tail, answer, Err(error));
+        for refused in group.refused {
+            self.answer(refused.tail, refused.answer, Err(refused.error));
         }
     }
 

@@ -50,6 +50,13 @@ pub(super) struct Entry {
     pub(super) answer: Answer,
 }
 
+/// A commit that did not pass.
+pub(super) struct Refused {
+    pub(super) tail: Option<Box<dyn Tail>>,
+    pub(super) answer: Answer,
+    pub(super) error: StoreError,
+}
+
 /// What became of a commit that asked to join the group.
 pub(super) enum Joined {
     /// It is in, or was refused.
@@ -67,7 +74,7 @@ pub(super) struct Group<'a> {
     pub(super) data: WriteBatch,
     pub(super) entries: Vec<Entry>,
     /// Answered with the others: a conflict may be with a row that becomes visible only then.
-    pub(super) refused: Vec<(Option<Box<dyn Tail>>, Answer, StoreError)>,
+    pub(super) refused: Vec<Refused>,
     pub(super) sync_data: bool,
     /// A control commit of the group depends on rows of the data store.
     pub(super) control_reads_data: bool,
@@ -144,7 +151,7 @@ impl<'a> Group<'a> {
         }
         match self.try_join(&mut commit, room) {
             Ok(database) => self.entries.push(Entry { database, tail: commit.tail, answer }),
-            Err(error) => self.refused.push((commit.tail, answer, error)),
+            Err(error) => self.refused.push(Refused { tail: commit.tail, answer, error }),
         }
         Joined::Settled
     }
