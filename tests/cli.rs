@@ -223,10 +223,11 @@ fn a_token_whose_answer_was_lost_is_revoked_and_another_is_made() {
 
 #[test]
 fn an_order_whose_answer_was_lost_is_repeated_by_its_key() {
-    let done = answer("200 OK", r#"{"id":"1","state":"done","salt":"ab","targets":["7"]}"#);
+    let done = answer("200 OK", r#"{"id":"1","state":"done","salt":null,"targets":["shredded-subject-x"]}"#);
     let (url, asked) = losing_an_answer("/v1/tenants/t/shreds", vec![done]);
     let output = lethe(&["shred", "subject", "7", "--yes", "--tenant", "t", "--addr", &url]);
     assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("its own answer was lost"), "{}", stderr(&output));
     let keys: Vec<Option<String>> = asked.try_iter().map(|(_, key)| key).collect();
     assert!(keys.len() == 2 && keys[0].is_some() && keys[0] == keys[1], "{keys:?}");
 }

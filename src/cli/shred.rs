@@ -132,6 +132,11 @@ async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -
         client.json(on_server.iter().fold(request, |request, secs| request.header("prefer", format!("wait={secs}")))).await
     };
     let mut answer = patiently_once_there(ask).await?;
+    if answer.get("salt").is_none_or(Value::is_null) {
+        super::output::note(
+            "the order was taken, but its own answer was lost: names in the certificate can be shown to nobody without its salt, which is kept nowhere",
+        );
+    }
     let mut left = wait.unwrap_or(0).saturating_sub(on_server.unwrap_or(0));
     while left > 0 && state(&answer) == Some("pending") {
         pause(Duration::from_secs(1)).await;

@@ -36,7 +36,13 @@ impl From<NotReady> for Problem {
             }
         };
         let is_full = matches!(failure.reason(), VaultError::DiskFull);
-        let problem = if is_full { Self::with(Code::DiskFull, full) } else { Self::with(Code::Unavailable, otherwise) };
+        // It works, and has too much to do to be asked.
+        let is_busy = matches!(failure.reason(), VaultError::Busy);
+        let problem = match (is_full, is_busy) {
+            (true, _) => Self::with(Code::DiskFull, full),
+            (_, true) => Self::new(Code::Busy),
+            (false, false) => Self::with(Code::Unavailable, otherwise),
+        };
         problem.because(failure.to_string())
     }
 }
@@ -53,6 +59,7 @@ mod tests {
             (NotReady::Store(broken()), Code::Unavailable, "store"),
             (NotReady::Custody(broken()), Code::Unavailable, "custody"),
             (NotReady::Log(VaultError::DiskFull), Code::DiskFull, "log"),
+            (NotReady::Log(VaultError::Busy), Code::Busy, ""),
             (NotReady::Log(VaultError::Internal("secret-path".into())), Code::Unavailable, "log"),
         ] {
             let reason = failure.reason().to_string();

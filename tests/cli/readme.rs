@@ -1,6 +1,11 @@
 //! The tour of README.md, as it stands there: a newcomer's first five minutes.
 
-use std::{fs, net::TcpListener, os::unix::fs::symlink, process::Command};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::symlink,
+    process::Command,
+};
 
 /// The commands of the tour, and what they are said to print.
 fn tour() -> (String, Vec<String>) {
@@ -47,8 +52,8 @@ fn walk(port: u16) -> bool {
     let here = top.path().join("here");
     fs::create_dir(&here).unwrap();
     // All as it stands there, but for a port that is free on this machine.
-    let port = port.to_string();
-    let commands = commands.replace("8420", &port).replace("serve --dir store", &format!("serve --dir store --listen 127.0.0.1:{port}"));
+    let commands =
+        commands.replace("8420", &port.to_string()).replace("serve --dir store", &format!("serve --dir store --listen 127.0.0.1:{port}"));
     let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}\n");
     let mut bash = Command::new("bash");
     for name in ["LETHE_TOKEN", "LETHE_TOKEN_FILE", "LETHE_TENANT", "CARGO_TARGET_DIR"] {
@@ -59,13 +64,14 @@ fn walk(port: u16) -> bool {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let log = fs::read_to_string(here.join("serve.log")).unwrap_or_default();
     // The tour may have ended with the answers of whoever has the port, before the server could say so.
-    if !out.contains("listening on ") && (log.contains("cannot listen there") || !log.contains("lethe: ")) {
+    let is_taken = || log.contains("cannot listen there") || (!log.contains("lethe: ") && TcpStream::connect(("127.0.0.1", port)).is_ok());
+    if !out.contains("listening on ") && is_taken() {
         return false;
     }
     assert!(output.status.success(), "{}\n{out}\n{err}\n{log}", output.status);
     let mut rest = out.as_ref();
     for line in told {
-        let line = line.replace("8420", &port);
+        let line = line.replace("8420", &port.to_string());
         rest = behind(rest, &line).unwrap_or_else(|| panic!("not said, or not in its turn: {line}\n{out}\n{err}"));
     }
     true

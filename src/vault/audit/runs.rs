@@ -31,10 +31,31 @@ use crate::{
 /// Entries of one row: below 30 kB, so that every engine can hold it and a reader opens little more than it wants.
 pub(super) const RUN_LEN: usize = 128;
 
+/// Why an entry has no number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotAdded {
+    /// The unit's key has left the cache: worth another try once it is loaded.
+    KeyMissing,
+    /// The store's reason.
+    Store(StoreError),
+}
+
+impl From<NotAdded> for StoreError {
+    fn from(reason: NotAdded) -> Self {
+        match reason {
+            NotAdded::KeyMissing => Self::Busy,
+            NotAdded::Store(error) => error,
+        }
+    }
+}
+
+/// The number of an entry that is in the store.
+pub(super) type Answer = Result<u64, NotAdded>;
+
 /// An entry that waits for its number.
 struct Waiting {
     entry: Entry,
-    answer: oneshot::Sender<Result<u64, StoreError>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Entries of a chain that wait for the next commit.
@@ -61,7 +82,7 @@ impl Queues {
     }
 
     /// Takes an entry in; who waits for its number, and whether a commit must be asked for.
-    pub(super) fn join(&self, entry: Entry, durability: Durability) -> (oneshot::Receiver<Result<u64, StoreError>>, bool) {
+    pub(super) fn join(&self, entry: Entry, durability: Durability) -> (oneshot::Receiver<Answer>, bool) {
         let (answer, answered) = oneshot::channel();
         let mut queue = self.of(durability).lock().unwrap_or_else(PoisonError::into_inner);
         queue.entries.push(Waiting { entry, answer });
@@ -98,8 +119,9 @@ impl Line {
     /// Seals entries as the next of the chain. Called in the committer alone, so the order of calls is that of the numbers.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if the unit's key has left the cache: the chain is as it was.
-    pub(super) fn add<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<(Added, Vec<Write>), StoreError> {
+    /// [`NotAdded`]: the chain is as it was.
+    pub(super) fn add<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<(Added, Vec<Write>), NotAdded> {
+        let invalid = |reason| NotAdded::Store(StoreError::Invalid(reason));
         let before = self.chain.state().tip;
         let now = self.inner.clock.now();
         let (mut tip, mut first) = (before, None);
@@ -109,7 +131,7 @@ impl Line {
             let mut plain = tip.hash.to_vec();
             for entry in entries.by_ref().take(RUN_LEN) {
                 let time = now.max(tip.time);
-                let seq = tip.seq.checked_add(1).ok_or(StoreError::Invalid("audit chain is at its end"))?;
+                let seq = tip.seq.checked_add(1).ok_or_else(|| invalid("audit chain is at its end"))?;
                 let bytes = entry.encode(time);
                 put_entry(&mut plain, &bytes);
                 tip = Head { seq, hash: chain::next(&tip.hash, &bytes), time };
@@ -117,8 +139,8 @@ impl Line {
             }
             let context = self.inner.context(self.tenant, self.chain.writer, tip.seq);
             let value = self.inner.seal(self.unit, &context, &Plaintext::new(plain)).map_err(|error| match error {
-                LendError::Missing => StoreError::Busy,
-                LendError::Shredded | LendError::Pending => StoreError::Invalid("audit unit is shredded"),
+                LendError::Missing => NotAdded::KeyMissing,
+                LendError::Shredded | LendError::Pending => invalid("audit unit is shredded"),
             })?;
             let key = schema::audit(self.tenant, self.chain.writer, tip.seq);
             writes.push(Write::Put { space: self.trail.space(), key, value });
@@ -148,11 +170,12 @@ pub(super) struct RunTail {
     /// What it has taken out of the queue; `None` before its turn.
     taken: Option<Vec<Waiting>>,
     added: Option<Added>,
+    key_is_missing: bool,
 }
 
 impl RunTail {
     pub(super) const fn new(line: Line, durability: Durability) -> Self {
-        Self { line, durability, taken: None, added: None }
+        Self { line, durability, taken: None, added: None, key_is_missing: false }
     }
 
     fn take(&mut self) -> &mut Vec<Waiting> {
@@ -160,8 +183,9 @@ impl RunTail {
     }
 
     fn answer(&mut self, error: &StoreError) {
+        let reason = if self.key_is_missing { NotAdded::KeyMissing } else { NotAdded::Store(error.clone()) };
         for waiting in self.take().drain(..) {
-            drop(waiting.answer.send(Err(error.clone())));
+            drop(waiting.answer.send(Err(reason.clone())));
         }
     }
 }
@@ -170,7 +194,8 @@ impl Tail for RunTail {
     fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
         self.take();
         let taken = self.taken.iter().flatten();
-        let (added, writes) = self.line.add(taken.map(|waiting| &waiting.entry))?;
+        let made = self.line.add(taken.map(|waiting| &waiting.entry));
+        let (added, writes) = made.inspect_err(|reason| self.key_is_missing = *reason == NotAdded::KeyMissing)?;
         self.added = Some(added);
         Ok(writes)
     }

@@ -18,7 +18,7 @@ use super::{
     log_thread::LogThread,
     merkle::Hash,
     note::Signer,
-    runs::{Added, Line, Queues, RunTail},
+    runs::{Added, Answer, Line, NotAdded, Queues, RunTail},
     tails::{self, Left, LostTail},
     tlog::Log,
 };
@@ -216,21 +216,26 @@ impl Audit {
             tries = tries.saturating_sub(1);
             match self.join(&line, entry.clone(), durability).await {
                 Ok(seq) => return Ok(Receipt::durable(entry.tenant, line.chain.writer, seq)),
-                Err(StoreError::Busy) if tries > 0 && self.is_missing(unit) => {}
-                Err(error) => return Err(error.into()),
+                Err(NotAdded::KeyMissing) if tries > 0 => {}
+                Err(reason) => return Err(StoreError::from(reason).into()),
             }
         }
     }
 
     /// Brings an entry with what else waits in its chain; its number.
-    async fn join(&self, line: &Line, entry: Entry, durability: Durability) -> Result<u64, StoreError> {
+    async fn join(&self, line: &Line, entry: Entry, durability: Durability) -> Answer {
         let (answered, asks) = line.chain.queues.join(entry, durability);
+        let mut committed = Ok(());
         if asks {
             let tail: Option<Box<dyn Tail>> = Some(Box::new(RunTail::new(line.clone(), durability)));
             let commit = Commit { checks: Vec::new(), writes: Vec::new(), tail, durability, urgency: Urgency::Essential };
-            self.0.store.commit(commit).await?;
+            committed = self.0.store.commit(commit).await.map(drop);
         }
-        answered.await.unwrap_or(Err(StoreError::Busy))
+        match (answered.await.unwrap_or(Err(NotAdded::Store(StoreError::Busy))), committed) {
+            // Who has asked knows best why nobody took it.
+            (Err(NotAdded::Store(_)), Err(error)) => Err(NotAdded::Store(error)),
+            (answer, _) => answer,
+        }
     }
 
     /// The same for an entry that anybody can have written, a denial: what a full disk keeps back is not for it.

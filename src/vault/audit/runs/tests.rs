@@ -19,7 +19,7 @@ use crate::{
 
 const TENANT: TenantNo = TenantNo(4);
 
-type Answers = Vec<oneshot::Receiver<Result<u64, StoreError>>>;
+type Answers = Vec<oneshot::Receiver<Answer>>;
 
 /// Entries that wait together in the data trail; one of them has asked.
 async fn waiting(audit: &Audit, unit: UnitRef, numbers: impl Iterator<Item = u8>) -> (RunTail, Answers) {
@@ -35,7 +35,7 @@ async fn commit(site: &Site, tail: RunTail) -> Result<(), StoreError> {
     site.store.commit(commit).await.map(drop)
 }
 
-async fn answers(answers: Answers) -> Vec<Result<u64, StoreError>> {
+async fn answers(answers: Answers) -> Vec<Answer> {
     futures_util::future::join_all(answers).await.into_iter().map(Result::unwrap).collect()
 }
 
@@ -117,7 +117,7 @@ async fn a_commit_that_fails_fails_all_that_wait_and_takes_no_number() {
     let (tail, asked) = waiting(&audit, unit, 3..=5).await;
     site.store.fail_next(1);
     assert_eq!(commit(&site, tail).await, Err(StoreError::DiskFull));
-    assert_eq!(answers(asked).await, vec![Err(StoreError::DiskFull); 3]);
+    assert_eq!(answers(asked).await, vec![Err(NotAdded::Store(StoreError::DiskFull)); 3]);
     assert_eq!(stored(&site, &audit, unit, 6..=7).await, [3, 4]);
     assert_eq!(verdict(&audit, unit).await, (Verdict::Ok, 4));
 }
@@ -128,7 +128,7 @@ async fn what_no_committer_takes_is_told_so_and_the_next_asks_anew() {
     let (audit, unit) = (site.open().await, site.unit().await);
     let (tail, asked) = waiting(&audit, unit, 1..=3).await;
     drop(tail);
-    assert_eq!(answers(asked).await, vec![Err(StoreError::Busy); 3]);
+    assert_eq!(answers(asked).await, vec![Err(NotAdded::Store(StoreError::Busy)); 3]);
     // Who comes while a commit is on its way with others asks for one of its own, and that one's end is not its end.
     let (mut first, early) = waiting(&audit, unit, 4..=5).await;
     assert_eq!(first.rows().unwrap().len(), 1);
@@ -148,8 +148,31 @@ async fn a_key_that_left_the_cache_is_told_to_all_and_loaded_again() {
     site.clock.advance(Duration::from_hours(1));
     let _wiped = site.forest.sweep();
     assert_eq!(commit(&site, tail).await, Err(StoreError::Busy));
-    assert_eq!(answers(asked).await, vec![Err(StoreError::Busy); 2]);
+    assert_eq!(answers(asked).await, vec![Err(NotAdded::KeyMissing); 2]);
     assert_eq!(audit.append(Trail::Data, unit, read_entry(TENANT.0, 3), Durability::Written).await.unwrap().seq(), 1);
+}
+
+/// Readers wait together, and the key goes before their turn. Whoever is told first loads it again, and none of the others takes
+/// that for a full queue.
+#[tokio::test]
+async fn a_key_that_left_the_cache_costs_no_reader_its_answer() {
+    let site = Site::new().await;
+    let (audit, unit) = (site.open().await, site.unit().await);
+    let line = audit.line(Trail::Data, unit, TENANT).await.unwrap();
+    // Somebody has asked already, so that all of these wait for that commit.
+    let (first, asks) = line.chain.queues.join(read_entry(TENANT.0, 0), Durability::Written);
+    assert!(asks);
+    let reads = (1..=8).map(|number| audit.append(Trail::Data, unit, read_entry(TENANT.0, number), Durability::Written));
+    let mut reads = std::pin::pin!(futures_util::future::join_all(reads));
+    assert!(futures_util::poll!(&mut reads).is_pending());
+    site.clock.advance(Duration::from_hours(1));
+    let _wiped = site.forest.sweep();
+    assert_eq!(commit(&site, RunTail::new(line, Durability::Written)).await, Err(StoreError::Busy));
+    assert_eq!(first.await.unwrap(), Err(NotAdded::KeyMissing));
+    let receipts: Vec<_> = reads.await.into_iter().map(Result::unwrap).collect();
+    let mut numbers: Vec<_> = receipts.iter().map(crate::vault::crypto::Receipt::seq).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(1..=8));
 }
 
 #[tokio::test]
