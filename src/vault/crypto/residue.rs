@@ -9,7 +9,7 @@ use std::hint::black_box;
 /// How far below a lent key's caller ciphers and hashes go, and a third more: a test measures them in the build at hand.
 const LENT_LEN_BYTES: usize = 16 * 1024;
 /// The same for epochs, walks and custody, which go through more of our own frames.
-const DEEP_LEN_BYTES: usize = 32 * 1024;
+const DEEP_LEN_BYTES: usize = 48 * 1024;
 
 /// Runs `f` and overwrites the stack below this call. What `f` returns must hold no key outside a box that wipes itself.
 pub(in crate::vault) fn leaving_none<T>(f: impl FnOnce() -> T) -> T {
