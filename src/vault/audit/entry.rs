@@ -379,6 +379,8 @@ pub(super) mod tests {
         let plain = read_entry(4, 9);
         let stated = Entry { target: Target { purpose: Some([1; 8]), ..plain.target }, ..plain.clone() };
         assert_eq!((stored(&plain), stored(&stated)), (192, 200));
+        let among_others = |entry: &Entry| 2 + entry.encode(Timestamp(0)).len();
+        assert_eq!((among_others(&plain), among_others(&stated)), (87, 95));
     }
 
     #[test]

@@ -149,8 +149,9 @@ impl Line {
         Ok((Added { before, first: first.unwrap_or(tip.time), tip }, writes))
     }
 
-    /// What was added is in the store, or is not.
-    pub(super) fn settle(&self, added: &Added, stored: bool) {
+    /// What was added is in the store, or is not; given back if it is.
+    pub(super) fn settle(&self, added: Option<Added>, stored: bool) -> Option<Added> {
+        let added = added?;
         let mut state = self.chain.state();
         if stored {
             if state.stored.seq == state.covered {
@@ -160,6 +161,7 @@ impl Line {
         } else {
             state.tip = added.before;
         }
+        stored.then_some(added)
     }
 }
 
@@ -201,9 +203,7 @@ impl Tail for RunTail {
     }
 
     fn settled(&mut self, stored: bool) {
-        let Some(added) = self.added.take() else { return };
-        self.line.settle(&added, stored);
-        if stored {
+        if let Some(added) = self.line.settle(self.added.take(), stored) {
             for (seq, waiting) in (added.before.seq.saturating_add(1)..).zip(self.take().drain(..)) {
                 drop(waiting.answer.send(Ok(seq)));
             }

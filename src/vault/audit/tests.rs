@@ -26,14 +26,14 @@ use crate::{
     },
 };
 
-const TENANT: TenantNo = TenantNo(4);
+pub(super) const TENANT: TenantNo = TenantNo(4);
 
 async fn write(audit: &Audit, trail: Trail, unit: UnitRef, number: u8) -> u64 {
     audit.append(trail, unit, read_entry(TENANT.0, number), Durability::Written).await.unwrap().seq()
 }
 
 /// All of a trail, in pages of `limit`.
-async fn read_all(audit: &Audit, unit: UnitRef, limit: usize) -> Vec<TrailEntry> {
+pub(super) async fn read_all(audit: &Audit, unit: UnitRef, limit: usize) -> Vec<TrailEntry> {
     let (mut entries, mut after) = (Vec::new(), None);
     loop {
         let page = audit.read(TENANT, unit, after.as_deref(), limit).await.unwrap();

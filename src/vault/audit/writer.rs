@@ -378,9 +378,7 @@ impl Tail for ChainTail {
     }
 
     fn settled(&mut self, stored: bool) {
-        let Some(added) = self.added.take() else { return };
-        self.line.settle(&added, stored);
-        if stored {
+        if let Some(added) = self.line.settle(self.added.take(), stored) {
             self.written.store(added.tip.seq, Ordering::Release);
         }
     }

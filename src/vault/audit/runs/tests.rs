@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::{
     super::{
-        Gap, LostTail, TrailEntry,
+        Gap, LostTail,
         entry::tests::read_entry,
-        testing::Site,
+        testing::{STORE, Site},
+        tests::{TENANT, read_all},
         verify::{Verdict, verify_trail},
         writer::Audit,
     },
@@ -16,8 +17,6 @@ use crate::{
     domain::WriterId,
     vault::store::{Commit, Database, Space, Store as _, Urgency},
 };
-
-const TENANT: TenantNo = TenantNo(4);
 
 type Answers = Vec<oneshot::Receiver<Answer>>;
 
@@ -51,24 +50,10 @@ fn keys(site: &Site) -> Vec<u64> {
     keys.map(|(_, key)| u64::from_be_bytes(*key.last_chunk().unwrap())).collect()
 }
 
-async fn read_all(audit: &Audit, unit: UnitRef, limit: usize) -> Vec<TrailEntry> {
-    let (mut entries, mut after) = (Vec::new(), None);
-    loop {
-        let page = audit.read(TENANT, unit, after.as_deref(), limit).await.unwrap();
-        assert!(page.entries.len() <= limit);
-        entries.extend(page.entries);
-        if !page.more {
-            return entries;
-        }
-        after = Some(page.next);
-    }
-}
-
 async fn verdict(audit: &Audit, unit: UnitRef) -> (Verdict, u64) {
     let lines: Vec<String> = read_all(audit, unit, 100).await.iter().map(|entry| entry.to_json().to_string()).collect();
     let heads = audit.heads(TENANT).await.unwrap();
-    let report =
-        verify_trail(&super::super::testing::STORE, TENANT, lines.iter().map(String::as_str), &heads, &Site::signer().verifier()).unwrap();
+    let report = verify_trail(&STORE, TENANT, lines.iter().map(String::as_str), &heads, &Site::signer().verifier()).unwrap();
     (report.verdict, report.entries)
 }
 
