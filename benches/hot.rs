@@ -21,6 +21,10 @@ use lethe::{
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const RECORDS: u64 = 16;
 const COLLECTION: &str = "/v1/tenants/acme/collections/bench";
 

@@ -27,6 +27,10 @@ use lethe::domain::{Clock as _, SystemClock};
 
 use self::{report::Report, rows::Session, scale::ScaleName, shelf::Shelf};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What to measure.
 #[derive(clap::Parser)]
 struct Args {

@@ -54,7 +54,7 @@ limits! {
     /// All header lines of a request.
     HEADERS_LEN = 32_768, "bytes", "headers_len";
     /// Header lines of a request.
-    HEADERS_COUNT = 100, "headers", "headers_count";
+    HEADERS_COUNT = 90, "headers", "headers_count";
     /// A request's target.
     URI_LEN = 8_192, "bytes", "uri_len";
     /// An idempotency key.

@@ -225,17 +225,19 @@ impl Audit {
     /// Brings an entry with what else waits in its chain; its number.
     async fn join(&self, line: &Line, entry: Entry, durability: Durability) -> Answer {
         let (answered, asks) = line.chain.queues.join(entry, durability);
-        let mut committed = Ok(());
         if asks {
-            let tail: Option<Box<dyn Tail>> = Some(Box::new(RunTail::new(line.clone(), durability)));
-            let commit = Commit { checks: Vec::new(), writes: Vec::new(), tail, durability, urgency: Urgency::Essential };
-            committed = self.0.store.commit(commit).await.map(drop);
+            let tail: Box<dyn Tail> = Box::new(RunTail::new(line.clone(), durability));
+            let commit = Commit { checks: Vec::new(), writes: Vec::new(), tail: Some(tail), durability, urgency: Urgency::Essential };
+            let store = Arc::clone(&self.0.store);
+            // A task of its own: who came first may be gone before it, and the others wait all the same. Why it failed, the tail tells
+            // all who wait.
+            drop(tokio::spawn(async move {
+                // Requests that are ready now come to wait as well.
+                tokio::task::yield_now().await;
+                drop(store.commit(commit).await);
+            }));
         }
-        match (answered.await.unwrap_or(Err(NotAdded::Store(StoreError::Busy))), committed) {
-            // Who has asked knows best why nobody took it.
-            (Err(NotAdded::Store(_)), Err(error)) => Err(NotAdded::Store(error)),
-            (answer, _) => answer,
-        }
+        answered.await.unwrap_or(Err(NotAdded::Store(StoreError::Busy)))
     }
 
     /// The same for an entry that anybody can have written, a denial: what a full disk keeps back is not for it.

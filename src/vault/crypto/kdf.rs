@@ -6,6 +6,7 @@
 //! [RFC 5869]: https://www.rfc-editor.org/rfc/rfc5869
 
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -89,8 +90,10 @@ impl Key<Unit> {
     /// So either one's shred ends it.
     pub(in crate::vault) fn derive_data(&self, collection: &Self, number: CollectionNo) -> Key<Data> {
         let salt: Key<Unit> = x(collection.expose(), labels::COLLECTION_SALT, &[&number.to_be_bytes()]);
-        let (prk, _) = Hkdf::<Sha256>::extract(Some(salt.expose()), self.expose());
-        let prk = Zeroizing::new(<[u8; 32]>::from(prk));
+        // HKDF-Extract is an HMAC under the salt; the library's would key the expansion as well, which `x` does.
+        let mut extract = Hmac::<Sha256>::new_from_slice(salt.expose()).expect("HMAC takes keys of every length");
+        extract.update(self.expose());
+        let prk = Zeroizing::new(<[u8; 32]>::from(extract.finalize().into_bytes()));
         x(&prk, labels::DEK, &[&number.to_be_bytes()])
     }
 

@@ -1,61 +1,17 @@
-//! The one committer: a thread that takes what waits, writes it as one group, and answers.
-//!
-//! Order within a group: the control batch is on disk, then its delta in the mirror, then the data batch. So data never
-//! depends on control rows that could still be lost. After a write failed nothing is trusted: the committer takes no more
-//! commits until the next start. The one exception is a full disk, met in spite of the [`Reserve`]: the databases are
-//! opened anew when there is space again, and must then be as they were.
+//! The committer: a thread that takes what waits, has it written as one group ([`Core`]), and answers.
 
-use std::{
-    io,
-    sync::{
-        Arc, PoisonError, RwLock, TryLockError,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, PoisonError,
+    mpsc::{Receiver, RecvTimeoutError},
 };
 
-use rocksdb::Cache;
 use tokio::sync::oneshot;
 
-use crate::domain::Clock;
-
 use super::{
-    super::{Committed, Database, StoreError, Tail, Urgency},
-    error::is_disk_full,
-    group::{Group, Joined, Pair, Submission},
-    mirror::{Delta, Mirror, ReplaceError, State},
-    open,
-    options::EmbeddedOptions,
-    reserve::{Health, Reserve},
-    stats::{Counters, Outcome},
+    super::StoreError,
+    core::{Desk, Shared, TICK},
+    group::{Group, Joined, Submission},
 };
-
-/// How often an idle committer looks at the disk; and the longest that a written commit stays unsynced.
-const TICK: Duration = Duration::from_secs(1);
-
-/// What the committer and the readers share.
-pub(super) struct Shared {
-    /// `None` once closed.
-    pub(super) pair: RwLock<Option<Pair>>,
-    pub(super) counters: Counters,
-}
-
-impl Shared {
-    /// Lends the databases.
-    pub(super) fn with<T>(&self, f: impl FnOnce(&Pair) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        f(self.pair.read().unwrap_or_else(PoisonError::into_inner).as_ref().ok_or(StoreError::Closed)?)
-    }
-
-    /// Lends the databases for a call that may not wait; `None` while they are opened anew.
-    pub(super) fn try_with<T>(&self, f: impl FnOnce(&Pair) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-        let lent = match self.pair.try_read() {
-            Ok(lent) => lent,
-            Err(TryLockError::Poisoned(lent)) => lent.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
-        f(lent.as_ref().ok_or(StoreError::Closed)?).map(Some)
-    }
-}
 
 /// What the committer is asked.
 pub(super) enum Request {
@@ -64,65 +20,16 @@ pub(super) enum Request {
     Stop,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Running,
-    /// A write met a full disk; the databases must be opened anew.
-    Stalled,
-    Closed,
-}
-
 pub(super) struct Committer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) options: EmbeddedOptions,
-    pub(super) cache: Cache,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) queue: Receiver<Request>,
-    pub(super) mirror: Mirror,
-    pub(super) reserve: Reserve,
-    pub(super) control: State,
-    pub(super) data: open::DataState,
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+    queue: Receiver<Request>,
     held: Option<Request>,
-    unsynced_since: Option<Duration>,
-    mirror_limit: u64,
-    mirror_health: Health,
-    condition: Condition,
-}
-
-/// What a committer starts with.
-pub(super) struct Start {
-    pub(super) shared: Arc<Shared>,
-    pub(super) options: EmbeddedOptions,
-    pub(super) cache: Cache,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) queue: Receiver<Request>,
-    pub(super) mirror: Mirror,
-    pub(super) reserve: Reserve,
-    pub(super) control: State,
-    pub(super) data: open::DataState,
 }
 
 impl Committer {
-    pub(super) fn new(start: Start) -> Self {
-        let Start { shared, options, cache, clock, queue, mirror, reserve, control, data } = start;
-        let mirror_limit = options.mirror_compact_bytes;
-        let condition = Condition::Running;
-        Self {
-            shared,
-            options,
-            cache,
-            clock,
-            queue,
-            mirror,
-            reserve,
-            control,
-            data,
-            held: None,
-            unsynced_since: None,
-            mirror_limit,
-            mirror_health: Health::Ok,
-            condition,
-        }
+    pub(super) const fn new(shared: Arc<Shared>, desk: Arc<Desk>, queue: Receiver<Request>) -> Self {
+        Self { shared, desk, queue, held: None }
     }
 
     /// Works until told to stop.
@@ -132,32 +39,37 @@ impl Committer {
                 Some(request) => Ok(request),
                 None => self.queue.recv_timeout(TICK),
             };
-            if self.condition == Condition::Stalled {
-                self.tick();
-            }
             match request {
                 Ok(Request::Commit(first)) => self.group(first),
-                Ok(Request::SyncMirror(answer)) => drop(answer.send(self.sync_mirror())),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Ok(Request::SyncMirror(answer)) => {
+                    let synced = self.desk.wait().sync_mirror();
+                    drop(answer.send(synced));
+                }
+                Err(RecvTimeoutError::Timeout) => self.desk.wait().tick(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.sync_written();
-        self.shared.counters.close();
+        let mut core = self.desk.wait();
+        core.sync_written();
+        core.close();
     }
 
     fn group(&mut self, first: Submission) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, desk) = (Arc::clone(&self.shared), Arc::clone(&self.desk));
+        let mut core = desk.wait();
+        if core.is_stalled() {
+            core.tick();
+        }
         let lent = shared.pair.read().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = lent.as_ref() else {
             shared.counters.unqueued();
-            return self.answer(first.commit.tail, first.answer, Err(StoreError::Closed));
+            return core.answer(first.commit.tail, first.answer, Err(StoreError::Closed));
         };
-        self.look(pair);
+        core.look(pair);
         let mut group = Group::new(pair);
         let mut next = Some(first);
         while let Some(submission) = next {
-            let joined = group.join(submission, |commit, bytes, delta| self.room(commit.urgency, bytes, delta));
+            let joined = group.join(submission, |commit, bytes, delta| core.room(commit.urgency, bytes, delta));
             if let Joined::Later(submission) = joined {
                 self.held = Some(Request::Commit(submission));
                 break;
@@ -165,8 +77,8 @@ impl Committer {
             shared.counters.unqueued();
             next = if group.is_full() { None } else { self.next_commit() };
         }
-        self.write(pair, group);
-        self.compact_mirror(pair);
+        core.write(pair, group);
+        core.compact_mirror(pair);
     }
 
     fn next_commit(&mut self) -> Option<Submission> {
@@ -177,254 +89,6 @@ impl Committer {
                 None
             }
             Err(_) => None,
-        }
-    }
-
-    /// Whether the disks have room for a group of so many bytes whose control delta has so many.
-    fn room(&mut self, urgency: Urgency, group_bytes: u64, delta_bytes: usize) -> Result<(), StoreError> {
-        match self.condition {
-            Condition::Running => {}
-            Condition::Stalled => return Err(StoreError::DiskFull),
-            Condition::Closed => return Err(StoreError::Closed),
-        }
-        if !self.reserve.admits(urgency, group_bytes) {
-            return Err(StoreError::DiskFull);
-        }
-        if delta_bytes > 0 {
-            let ahead = self.options.mirror_ahead_bytes;
-            let keep = if urgency == Urgency::Normal { ahead } else { 0 };
-            self.mirror.allocate(delta_bytes, keep, ahead).map_err(|error| {
-                let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-                if full { StoreError::DiskFull } else { StoreError::Io(format!("mirror: {error}")) }
-            })?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, pair: &Pair, mut group: Group<'_>) {
-        let control = self.write_control(pair, &mut group);
-        let data = control.clone().and_then(|()| self.write_data(pair, &mut group));
-        for error in [&control, &data].into_iter().filter_map(|result| result.as_ref().err()) {
-            self.failed(error);
-        }
-        if !group.entries.is_empty() {
-            self.shared.counters.wrote_group(group.entries.len());
-        }
-        let result = |database| match database {
-            Some(Database::Control) => control.clone(),
-            Some(Database::Data) => data.clone(),
-            None => Ok(()),
-        };
-        let settle = |entries: &mut dyn Iterator<Item = &mut super::group::Entry>, stored| {
-            for entry in entries.filter(|entry| result(entry.database).is_ok() == stored) {
-                if let Some(tail) = &mut entry.tail {
-                    tail.settled(stored);
-                }
-            }
-        };
-        settle(&mut group.entries.iter_mut().rev(), false);
-        settle(&mut group.entries.iter_mut(), true);
-        let done = Committed { control_seq: self.control.seq };
-        for entry in group.entries {
-            self.answer(entry.tail, entry.answer, result(entry.database).map(|()| done));
-        }
-        for refused in group.refused {
-            self.answer(refused.tail, refused.answer, Err(refused.error));
-        }
-    }
-
-    fn write_control(&mut self, pair: &Pair, group: &mut Group<'_>) -> Result<(), StoreError> {
-        if group.control.is_empty() {
-            return Ok(());
-        }
-        if group.control_reads_data && self.unsynced_since.is_some() {
-            self.timed("data", || pair.data.sync())?;
-            self.unsynced_since = None;
-        }
-        let delta = Delta::new(self.control, &group.delta).map_err(|error| StoreError::Io(format!("mirror: {error}")))?;
-        let mut batch = std::mem::take(&mut group.control);
-        open::put_control_state(&mut batch, delta.state);
-        let sync = !self.options.danger_skip_sync;
-        self.timed("control", || pair.control.write(batch, sync))?;
-        let started = self.clock.monotonic();
-        self.mirror.append(&delta).map_err(|error| StoreError::Io(format!("mirror: {error}")))?;
-        self.shared.counters.synced("mirror", self.clock.monotonic().saturating_sub(started));
-        self.control = delta.state;
-        Ok(())
-    }
-
-    fn write_data(&mut self, pair: &Pair, group: &mut Group<'_>) -> Result<(), StoreError> {
-        if group.data.is_empty() {
-            return Ok(());
-        }
-        let now = self.clock.monotonic();
-        let overdue = self.unsynced_since.is_some_and(|since| now.saturating_sub(since) >= TICK);
-        let sync = (group.sync_data || overdue) && !self.options.danger_skip_sync;
-        let mut batch = std::mem::take(&mut group.data);
-        let next = self.data.next(self.control.seq);
-        open::put_data_state(&mut batch, next);
-        if sync {
-            self.timed("data", || pair.data.write(batch, true))?;
-            self.unsynced_since = None;
-        } else {
-            pair.data.write(batch, false)?;
-            self.unsynced_since.get_or_insert(now);
-        }
-        self.data = next;
-        Ok(())
-    }
-
-    fn timed<T>(&self, what: &'static str, work: impl FnOnce() -> T) -> T {
-        let started = self.clock.monotonic();
-        let done = work();
-        self.shared.counters.synced(what, self.clock.monotonic().saturating_sub(started));
-        done
-    }
-
-    /// After a failed write: what is on disk is unknown.
-    fn failed(&mut self, error: &StoreError) {
-        if self.condition != Condition::Running {
-            return;
-        }
-        let full = matches!(error, StoreError::Io(text) if is_disk_full(text) && !text.starts_with("mirror"));
-        tracing::error!(%error, full, "store: a write failed; no more commits");
-        if full {
-            self.condition = Condition::Stalled;
-            self.shared.counters.looked(Health::Full, self.reserve.free());
-        } else {
-            self.close();
-        }
-    }
-
-    fn close(&mut self) {
-        self.condition = Condition::Closed;
-        self.shared.counters.close();
-    }
-
-    fn answer(&self, tail: Option<Box<dyn Tail>>, answer: super::group::Answer, result: Result<Committed, StoreError>) {
-        if let (Some(mut tail), Err(error)) = (tail, &result) {
-            tail.refused(error);
-        }
-        self.shared.counters.answered(match &result {
-            Ok(_) => Outcome::Committed,
-            Err(StoreError::Conflict(_)) => Outcome::Conflict,
-            Err(StoreError::Busy) => Outcome::Busy,
-            Err(StoreError::DiskFull) => Outcome::DiskFull,
-            Err(StoreError::Closed | StoreError::Io(_) | StoreError::Damaged(_) | StoreError::Invalid(_)) => Outcome::Failed,
-        });
-        // Who asked may be gone; the commit stands.
-        drop(answer.send(result));
-    }
-
-    /// Reads the free space; on giving up the reserve, what is in memory goes to files while there is room.
-    fn look(&mut self, pair: &Pair) {
-        let unflushed = || pair.control.unflushed_bytes().saturating_add(pair.data.unflushed_bytes());
-        match self.reserve.look(unflushed) {
-            Ok(true) => {
-                for error in [pair.control.start_flush(), pair.data.start_flush()].into_iter().filter_map(Result::err) {
-                    tracing::warn!(%error, "store: flush on a full disk");
-                }
-            }
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "store: reserve"),
-        }
-        let ahead = self.options.mirror_ahead_bytes;
-        match self.mirror.look(ahead) {
-            Ok(health) => self.mirror_health = health,
-            Err(error) => tracing::warn!(%error, "store: the mirror's disk"),
-        }
-        match self.condition {
-            Condition::Running => self.shared.counters.looked(self.reserve.health().max(self.mirror_health), self.reserve.free()),
-            Condition::Stalled => self.shared.counters.looked(Health::Full, self.reserve.free()),
-            Condition::Closed => {}
-        }
-    }
-
-    fn tick(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        if let Some(pair) = shared.pair.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            self.look(pair);
-        }
-        self.sync_written();
-        if self.condition == Condition::Stalled && matches!(self.reserve.health(), Health::Ok | Health::EssentialOnly) {
-            self.reopen();
-        }
-    }
-
-    /// Syncs what was only handed to the operating system.
-    fn sync_written(&mut self) {
-        if self.unsynced_since.is_none() || self.condition != Condition::Running || self.options.danger_skip_sync {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        match self.timed("data", || shared.with(|pair| pair.data.sync())) {
-            Ok(()) => self.unsynced_since = None,
-            Err(error) => self.failed(&error),
-        }
-    }
-
-    /// Opens the databases anew after a full disk. They must be as the last answered commit left them.
-    fn reopen(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        // Readers and compactions end first; new ones wait for the lock.
-        let stopped = shared.with(|pair| {
-            pair.control.stop_background_work();
-            pair.data.stop_background_work();
-            Ok(())
-        });
-        let mut lent = shared.pair.write().unwrap_or_else(PoisonError::into_inner);
-        drop(lent.take());
-        let opened = stopped.map_err(|error| error.to_string()).and_then(|()| {
-            let (pair, states) = open::open_pair(&self.options, &self.cache).map_err(|error| error.to_string())?;
-            if (states.control, states.data) == (self.control, self.data) { Ok(pair) } else { Err("a commit that failed is stored".into()) }
-        });
-        match opened {
-            Ok(pair) => {
-                *lent = Some(pair);
-                self.condition = Condition::Running;
-                tracing::warn!("store: opened anew after a full disk");
-            }
-            Err(error) => {
-                tracing::error!(%error, "store: not opened anew after a full disk");
-                self.close();
-            }
-        }
-    }
-
-    fn sync_mirror(&mut self) -> Result<(), StoreError> {
-        if self.condition != Condition::Running {
-            return Err(if self.condition == Condition::Stalled { StoreError::DiskFull } else { StoreError::Closed });
-        }
-        match self.mirror.read_back() {
-            Ok(state) if state == self.control => return Ok(()),
-            Ok(state) => tracing::warn!(mirror = state.seq, control = self.control.seq, "store: mirror is behind"),
-            Err(error) => tracing::warn!(%error, "store: mirror is damaged"),
-        }
-        let shared = Arc::clone(&self.shared);
-        shared
-            .with(|pair| self.mirror.replace(self.control, pair.control.rows()).map_err(|error| StoreError::Io(error.to_string())))
-            .inspect_err(|_| self.close())?;
-        match self.mirror.read_back() {
-            Ok(state) if state == self.control => Ok(()),
-            Ok(_) => Err(StoreError::Damaged("mirror: a new snapshot reads back otherwise".into())),
-            Err(error) => Err(StoreError::Damaged(error.to_string())),
-        }
-    }
-
-    fn compact_mirror(&mut self, pair: &Pair) {
-        if self.condition != Condition::Running || !self.mirror.wants_compaction(self.mirror_limit) {
-            return;
-        }
-        match self.mirror.replace(self.control, pair.control.rows()) {
-            Ok(()) => self.mirror_limit = self.options.mirror_compact_bytes,
-            Err(error @ ReplaceError::Stage(_)) => {
-                tracing::warn!(%error, "store: mirror keeps its log");
-                self.mirror_limit = self.mirror_limit.saturating_mul(2);
-            }
-            Err(error @ ReplaceError::Publish(_)) => {
-                tracing::error!(%error, "store: mirror");
-                self.close();
-            }
         }
     }
 }

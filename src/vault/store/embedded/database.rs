@@ -208,6 +208,18 @@ impl Rocks {
         self.db.write_opt(batch, &how).map_err(|error| self.failed(error))
     }
 
+    /// Hands a batch to the operating system, unless the engine would have to wait for its own background work first: then
+    /// nothing is written, and it is `false`.
+    pub(super) fn try_write(&self, batch: WriteBatch) -> Result<bool, StoreError> {
+        let mut how = WriteOptions::default();
+        how.set_no_slowdown(true);
+        match self.db.write_opt(batch, &how) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
     /// Syncs what was written without.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|error| self.failed(error))

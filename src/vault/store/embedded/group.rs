@@ -89,6 +89,11 @@ fn write_len(write: &Write) -> usize {
     }
 }
 
+/// What rows take in a write-ahead log, about, in bytes.
+pub(super) fn rows_len(writes: &[Write]) -> u64 {
+    writes.iter().map(|write| (write_len(write) as u64).saturating_add(32)).fold(0, u64::saturating_add)
+}
+
 /// The one database of the writes; `None` if there are none.
 ///
 /// # Errors
@@ -136,6 +141,11 @@ impl<'a> Group<'a> {
             control_reads_data: false,
             bytes: 0,
         }
+    }
+
+    /// What it has so far, about.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -197,7 +207,7 @@ impl<'a> Group<'a> {
         room: impl FnOnce(&Commit, u64, usize) -> Result<(), StoreError>,
     ) -> Result<Option<Database>, StoreError> {
         let Some(database) = inspect(&commit.writes)? else { return Ok(None) };
-        let bytes = commit.writes.iter().map(|write| (write_len(write) as u64).saturating_add(32)).fold(self.bytes, u64::saturating_add);
+        let bytes = self.bytes.saturating_add(rows_len(&commit.writes));
         let delta = match database {
             Database::Control => commit.writes.iter().map(frame::write_len).fold(self.delta.len(), usize::saturating_add),
             Database::Data => self.delta.len(),

@@ -1,7 +1,8 @@
 //! The embedded engine: two RocksDB databases, their mirror, and one committer.
 //!
 //! A commit waits in a bounded queue, is checked and written with all others that wait, and answered when it is as durable
-//! as asked ([`committer`]). Reads are answered inline from memory, or by a small pool of threads. [`open`] says what is
+//! as asked ([`committer`]); one that is an entry of the trail alone, and need not be synced, is written by who asks for it
+//! ([`core`]). Reads are answered inline from memory, or by a small pool of threads. [`open`] says what is
 //! compared before a store is used, [`mirror`] how control rows survive the loss of a disk, [`reserve`] what a full
 //! disk does. Nothing here knows a key or a plaintext.
 
@@ -21,7 +22,8 @@ use tokio::sync::oneshot;
 use crate::domain::{Clock, StoreId};
 
 use self::{
-    committer::{Committer, Request, Shared, Start},
+    committer::{Committer, Request},
+    core::{Desk, Shared, Start},
     database::Cached,
     error::at,
     group::{Pair, Submission},
@@ -30,9 +32,10 @@ use self::{
     reserve::Reserve,
     stats::{Counters, Outcome},
 };
-use super::{Commit, Committed, Row, Space, Store, StoreError};
+use super::{Commit, Committed, Durability, Row, Space, Store, StoreError};
 
 mod committer;
+mod core;
 mod database;
 mod error;
 mod group;
@@ -68,6 +71,7 @@ pub struct Embedded {
     store_id: StoreId,
     shared: Arc<Shared>,
     queue: SyncSender<Request>,
+    desk: Arc<Desk>,
     readers: Pool,
     compactor: Pool,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -108,23 +112,16 @@ impl Embedded {
         let threads = || {
             let readers = Pool::start("lethe-read", options.reader_threads, options.reader_queue_len)?;
             let compactor = Pool::start("lethe-compact", 1, COMPACTIONS_WAITING)?;
-            let start = Start {
-                shared: Arc::clone(&shared),
-                options,
-                cache,
-                clock,
-                queue: requests,
-                mirror,
-                reserve,
-                control: states.control,
-                data: states.data,
-            };
-            let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || Committer::new(start).run())?;
-            Ok((readers, compactor, committer))
+            let start =
+                Start { shared: Arc::clone(&shared), options, cache, clock, mirror, reserve, control: states.control, data: states.data };
+            let desk = Arc::new(Desk::new(start));
+            let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), requests);
+            let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || work.run())?;
+            Ok((readers, compactor, committer, desk))
         };
-        let (readers, compactor, committer) = threads().map_err(thread)?;
+        let (readers, compactor, committer, desk) = threads().map_err(thread)?;
         let committer = Mutex::new(Some(committer));
-        Ok(Arc::new(Self { store_id: states.store_id, shared, queue, readers, compactor, committer, lock: Mutex::new(Some(lock)) }))
+        Ok(Arc::new(Self { store_id: states.store_id, shared, queue, desk, readers, compactor, committer, lock: Mutex::new(Some(lock)) }))
     }
 
     /// Where the parts of a store stand, offline: what a recovery is decided by.
@@ -197,10 +194,24 @@ impl Embedded {
     }
 
     fn enqueue(&self, request: Request) -> Result<(), StoreError> {
-        self.queue.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::Closed,
+        self.queue.try_send(request).map_err(|error| {
+            let (request, error) = match error {
+                TrySendError::Full(request) => (request, StoreError::Busy),
+                TrySendError::Disconnected(request) => (request, StoreError::Closed),
+            };
+            if let Request::Commit(Submission { commit: Commit { tail: Some(mut tail), .. }, .. }) = request {
+                tail.refused(&error);
+            }
+            error
         })
+    }
+
+    /// Writes a commit that is an unsynced tail alone, on the caller's thread; `None` where it must queue.
+    fn at_once(&self, commit: &mut Commit) -> Option<Result<Committed, StoreError>> {
+        if commit.durability != Durability::Written || !commit.checks.is_empty() || !commit.writes.is_empty() {
+            return None;
+        }
+        self.desk.try_take()?.at_once(commit.tail.as_mut()?.as_mut(), commit.urgency)
     }
 }
 
@@ -237,8 +248,11 @@ impl Store for Embedded {
         self.readers.run(move || shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
         group::inspect(&commit.writes)?;
+        if let Some(answer) = self.at_once(&mut commit) {
+            return answer;
+        }
         let (answer, answered) = oneshot::channel();
         self.shared.counters.queued();
         if let Err(error) = self.enqueue(Request::Commit(Submission { commit, answer })) {
