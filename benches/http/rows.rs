@@ -94,6 +94,11 @@ fn finish(output: &std::process::Output, arguments: &[&str]) -> Value {
     report
 }
 
+/// Stores the records `0..records`.
+fn load(server: &Serving, records: u64) {
+    bench(server, &["get", "--load", "only", "--records", &records.to_string()]);
+}
+
 impl<'a> Session<'a> {
     /// Stores lie in `top`; plots go below `write`, where it is given.
     pub(crate) fn new(top: &'a Path, scale: Scale, only: Option<String>, write: Option<&Path>) -> Self {
@@ -114,7 +119,7 @@ impl<'a> Session<'a> {
             self.load(server);
         }
         let loaded = three.lethe.resident();
-        let groups: [Group<'a>; 9] = [
+        let groups: [Group<'a>; 10] = [
             ("get", Self::get),
             ("put", Self::put),
             ("ycsb", Self::ycsb),
@@ -124,6 +129,7 @@ impl<'a> Session<'a> {
             ("shred subject", Self::shred_subject),
             ("shred tenant", Self::shred_tenant),
             ("tls", Self::tls),
+            ("growth", Self::growth),
         ];
         for (name, group) in groups {
             if self.wants(name) {
@@ -147,7 +153,7 @@ impl<'a> Session<'a> {
     }
 
     fn load(&self, server: &Serving) {
-        bench(server, &["get", "--load", "only", "--records", &self.scale.records.to_string()]);
+        load(server, self.scale.records);
     }
 
     fn own(&mut self, what: String, unit: &'static str, lethe: Vec<f64>, goal: Goal) {
@@ -169,8 +175,10 @@ impl<'a> Session<'a> {
         goal: Goal,
     ) -> f64 {
         let (records, secs, warmup) = (self.scale.records.to_string(), self.scale.secs.to_string(), self.scale.warmup_secs.to_string());
-        let timed = ["--records", &records, "--duration", &secs, "--warmup", &warmup, "--load", "never"];
-        let arguments = [arguments, &timed].concat();
+        let timed = ["--duration", &secs, "--warmup", &warmup, "--load", "never"];
+        let all = ["--records", records.as_str()];
+        let all: &[&str] = if arguments.contains(&"--records") { &[] } else { &all };
+        let arguments = [arguments, &timed, all].concat();
         let mut row = Row { what: what.into(), unit, memory: Vec::new(), base: Vec::new(), lethe: Vec::new(), goal, errors: 0 };
         for round in 0..self.scale.rounds {
             let mut order = [(0, turn.memory), (1, Some(turn.base)), (2, Some(turn.lethe))];
@@ -207,9 +215,11 @@ impl<'a> Session<'a> {
             self.own("write-ahead log of each read, with its audit entry".into(), "bytes", vec![each], Goal::AtMost(200.0));
         }
         let durable = servers::lethe(&self.top.join("durable"), "[audit]\nreads = \"durable\"\n", false);
-        self.load(&durable);
+        load(&durable, self.scale.aside);
         let turn = Turn { lethe: &durable, ..three.two() };
-        self.turns("GET 1 KiB, 32 connections, audit.reads = durable", "1/s", turn, &["get"], throughput, Goal::RatioAtLeast(0.25));
+        let records = self.scale.aside.to_string();
+        let reads = ["get", "--records", &records];
+        self.turns("GET 1 KiB, 32 connections, audit.reads = durable", "1/s", turn, &reads, throughput, Goal::RatioAtLeast(0.25));
     }
 
     fn put(&mut self, three: &Three) {
@@ -344,9 +354,49 @@ impl<'a> Session<'a> {
 
     fn tls(&mut self, three: &Three) {
         let tls = servers::lethe(&self.top.join("tls"), "", true);
-        self.load(&tls);
+        load(&tls, self.scale.aside);
         let turn = Turn { memory: None, base: &three.lethe, lethe: &tls };
-        self.turns("GET 1 KiB over TLS 1.3 beside plain HTTP", "1/s", turn, &["get"], throughput, Goal::RatioAtLeast(0.85));
+        let records = self.scale.aside.to_string();
+        let reads = ["get", "--records", &records];
+        self.turns("GET 1 KiB over TLS 1.3 beside plain HTTP", "1/s", turn, &reads, throughput, Goal::RatioAtLeast(0.85));
+    }
+
+    /// How much slower reads become as a store grows, each server beside itself.
+    fn growth(&mut self, _: &Three) {
+        let lethe = servers::lethe(&self.top.join("grown"), "", false);
+        let rocks = servers::baseline("rocks", &self.top.join("grown-rocks"));
+        let (secs, warmup) = (self.scale.secs.to_string(), self.scale.warmup_secs.to_string());
+        let [few, many] = self.scale.grown;
+        let mut rates: [[Vec<f64>; 2]; 2] = Default::default();
+        let mut resident = [0.0; 2];
+        let mut wrong = 0;
+        for (size, records) in [few, many].into_iter().enumerate() {
+            for server in [&rocks, &lethe] {
+                load(server, records);
+            }
+            let number = records.to_string();
+            let reads = ["get", "--keys", "zipfian", "--load", "never", "--records", &number, "--duration", &secs, "--warmup", &warmup];
+            for _ in 0..self.scale.rounds {
+                for (server, rates) in [&rocks, &lethe].into_iter().zip(&mut rates) {
+                    let report = bench(server, &reads);
+                    wrong += errors(&report);
+                    rates[size].push(throughput(&report));
+                }
+            }
+            resident[size] = lethe.resident();
+        }
+        let slower = |[few, many]: [Vec<f64>; 2]| few.iter().zip(&many).map(|(few, many)| few / many.max(1.0)).collect::<Vec<_>>();
+        let [base, own] = rates;
+        let what = format!("GET, zipfian: times slower with {many} records than with {few}");
+        let goal = Goal::RatioAtMost(1.3);
+        self.rows.push(Row { what, unit: "x", memory: Vec::new(), base: slower(base), lethe: slower(own), goal, errors: wrong });
+        let [before, after] = resident;
+        self.own(
+            format!("resident memory after it has grown to {many} units and records; with {few} {before:.0}"),
+            "MiB",
+            vec![after],
+            Goal::AtMost(400.0),
+        );
     }
 
     fn plot(&self, server: &Serving, workload: &str) {

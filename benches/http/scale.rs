@@ -5,9 +5,9 @@
 pub(crate) enum ScaleName {
     /// A look: some minutes.
     Quick,
-    /// 10^5 records: about an hour.
+    /// 10^5 records: about half an hour.
     Standard,
-    /// 10^6 records, as the table has it: some hours.
+    /// 10^6 records, and 10^7 of one store that grows: about an hour and a half.
     Full,
 }
 
@@ -27,6 +27,10 @@ pub(crate) struct Scale {
     pub(crate) subject: u64,
     /// Shreds of one kind in a round.
     pub(crate) shreds: u64,
+    /// Records before and after a store has grown.
+    pub(crate) grown: [u64; 2],
+    /// Records of the store that reads with `audit.reads = "durable"`, and of that behind TLS.
+    pub(crate) aside: u64,
 }
 
 impl ScaleName {
@@ -42,6 +46,8 @@ impl ScaleName {
                 tenant: 1_000,
                 subject: 1_000,
                 shreds: 5,
+                grown: [1_000, 10_000],
+                aside: 2_000,
             },
             Self::Standard => Scale {
                 records: 100_000,
@@ -53,17 +59,21 @@ impl ScaleName {
                 tenant: 20_000,
                 subject: 10_000,
                 shreds: 20,
+                grown: [10_000, 1_000_000],
+                aside: 100_000,
             },
             Self::Full => Scale {
                 records: 1_000_000,
-                secs: 10.0,
-                warmup_secs: 3.0,
-                rounds: 5,
+                secs: 5.0,
+                warmup_secs: 2.0,
+                rounds: 3,
                 stream_mib: 1_024,
                 import: 1_000_000,
                 tenant: 1_000_000,
                 subject: 10_000,
                 shreds: 20,
+                grown: [10_000, 10_000_000],
+                aside: 100_000,
             },
         }
     }

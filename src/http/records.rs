@@ -1,7 +1,7 @@
 //! `/v1/tenants/{tenant}/collections/{collection}/records/{key...}`: one record, raw bytes both ways.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -65,21 +65,17 @@ pub(super) async fn put(
         ("Lethe-Purpose" = Option<String>, Header)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 206),
         (status = 304, description = "As `If-None-Match` has it already"), (status = 412), (status = 416)))]
-pub(super) async fn get(
-    Authenticated(caller): Authenticated,
-    State(api): State<Api>,
-    uri: Uri,
-    head: HeaderMap,
-) -> Result<Response, Problem> {
-    no_query(&uri)?;
-    let path = RawPath::of(&uri);
-    let (range, range_of) = match headers::range(&head)? {
+pub(super) async fn get(Authenticated(caller): Authenticated, State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let (uri, head) = (request.uri(), request.headers());
+    no_query(uri)?;
+    let path = RawPath::of(uri);
+    let (range, range_of) = match headers::range(head)? {
         None => (None, None),
         Some((headers::Range::From(first, Some(last)), of)) => (Some(RangeSpec::FromTo(first, last)), of),
         Some((headers::Range::From(first, None), of)) => (Some(RangeSpec::From(first)), of),
         Some((headers::Range::Last(count), of)) => (Some(RangeSpec::Last(count)), of),
     };
-    let get = GetRecord { head_only: false, range, range_of, precondition: precondition(headers::read_condition(&head)?) };
+    let get = GetRecord { head_only: false, range, range_of, precondition: precondition(headers::read_condition(head)?) };
     let got = api.vault().get_record(&caller, &path.tenant()?, &path.collection()?, &path.key()?, get).await?;
     Ok(answer(got, false))
 }
@@ -89,15 +85,11 @@ pub(super) async fn get(
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("If-None-Match" = Option<String>, Header), ("Lethe-Purpose" = Option<String>, Header)),
     responses((status = 200), (status = 304, description = "As `If-None-Match` has it already"), (status = 412)))]
-pub(super) async fn head(
-    Authenticated(caller): Authenticated,
-    State(api): State<Api>,
-    uri: Uri,
-    head: HeaderMap,
-) -> Result<Response, Problem> {
-    no_query(&uri)?;
-    let path = RawPath::of(&uri);
-    let get = GetRecord { head_only: true, precondition: precondition(headers::read_condition(&head)?), ..GetRecord::default() };
+pub(super) async fn head(Authenticated(caller): Authenticated, State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let (uri, head) = (request.uri(), request.headers());
+    no_query(uri)?;
+    let path = RawPath::of(uri);
+    let get = GetRecord { head_only: true, precondition: precondition(headers::read_condition(head)?), ..GetRecord::default() };
     let got = api.vault().get_record(&caller, &path.tenant()?, &path.collection()?, &path.key()?, get).await?;
     Ok(answer(got, true))
 }

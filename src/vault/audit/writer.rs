@@ -231,11 +231,16 @@ impl Audit {
             let store = Arc::clone(&self.0.store);
             // A task of its own: who came first may be gone before it, and the others wait all the same. Why it failed, the tail tells
             // all who wait.
-            drop(tokio::spawn(async move {
+            let work = async move {
                 // Requests that are ready now come to wait as well.
                 tokio::task::yield_now().await;
                 drop(store.commit(commit).await);
-            }));
+            };
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "who waits for its answer is waited for; when nobody does, it may end with the process"
+            )]
+            drop(tokio::spawn(work));
         }
         answered.await.unwrap_or(Err(NotAdded::Store(StoreError::Busy)))
     }

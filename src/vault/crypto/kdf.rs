@@ -23,16 +23,16 @@ pub(super) fn expand(secret: &[u8; 32], info: &[&[u8]], out: &mut [u8]) {
     hkdf.expand_multi_info(info, out).expect("no derivation asks for more than 255 blocks");
 }
 
-/// X of the module's head, as a key.
-fn x<R: Role>(secret: &[u8; 32], label: &[u8], fields: &[&[u8]]) -> Key<R> {
-    let mut info = Vec::with_capacity(64);
-    info.extend_from_slice(label);
-    for field in fields {
-        let len = u16::try_from(field.len()).expect("fields are numbers and names of fields, below 64 KiB");
-        info.extend_from_slice(&len.to_be_bytes());
-        info.extend_from_slice(field);
+/// X of the module's head, as a key; of at most two fields.
+fn x<R: Role, const N: usize>(secret: &[u8; 32], label: &[u8], fields: [&[u8]; N]) -> Key<R> {
+    const { assert!(N <= 2) };
+    let lens = fields.map(|field| u16::try_from(field.len()).expect("fields are numbers and names of fields, below 64 KiB").to_be_bytes());
+    // What is empty adds nothing.
+    let mut info: [&[u8]; 5] = [label, &[], &[], &[], &[]];
+    for (place, part) in info.iter_mut().skip(1).zip(lens.iter().zip(fields).flat_map(|(len, field)| [len.as_slice(), field])) {
+        *place = part;
     }
-    Key::fill_with(|key| expand(secret, &[&info], key))
+    Key::fill_with(|key| expand(secret, &info, key))
 }
 
 /// `PRK_e = HKDF-Extract-SHA-256(salt = label | store_id | be64(epoch) | root_id16, ikm = be16(|c1|) | c1 ..)`.
@@ -65,22 +65,22 @@ impl Key<Root> {
 impl Key<TenantSecret> {
     /// `X(TS, "name", collection_no)`: names of records; of collections under [`CollectionNo::TENANT`].
     pub(in crate::vault) fn derive_names(&self, collection: CollectionNo) -> Key<Name> {
-        x(self.expose(), labels::NAME, &[&collection.to_be_bytes()])
+        x(self.expose(), labels::NAME, [&collection.to_be_bytes()])
     }
 
     /// `X(TS, "subject-index")`.
     pub(in crate::vault) fn derive_subject_index(&self) -> Key<Name> {
-        x(self.expose(), labels::SUBJECT_INDEX, &[])
+        x(self.expose(), labels::SUBJECT_INDEX, [])
     }
 
     /// `X(TS, "blind-index", collection_no, field)`.
     pub(in crate::vault) fn derive_blind_index(&self, collection: CollectionNo, field: &str) -> Key<Name> {
-        x(self.expose(), labels::BLIND_INDEX, &[&collection.to_be_bytes(), field.as_bytes()])
+        x(self.expose(), labels::BLIND_INDEX, [&collection.to_be_bytes(), field.as_bytes()])
     }
 
     /// `X(TS, "meta")`.
     pub(in crate::vault) fn derive_meta(&self) -> Key<Meta> {
-        x(self.expose(), labels::META, &[])
+        x(self.expose(), labels::META, [])
     }
 }
 
@@ -89,16 +89,16 @@ impl Key<Unit> {
     /// `X(HKDF-Extract-SHA-256(salt = X(CK, "collection-salt", collection_no), ikm = UK), "dek", collection_no)`.
     /// So either one's shred ends it.
     pub(in crate::vault) fn derive_data(&self, collection: &Self, number: CollectionNo) -> Key<Data> {
-        let salt: Key<Unit> = x(collection.expose(), labels::COLLECTION_SALT, &[&number.to_be_bytes()]);
+        let salt: Key<Unit> = x(collection.expose(), labels::COLLECTION_SALT, [&number.to_be_bytes()]);
         // HKDF-Extract is an HMAC under the salt; the library's would key the expansion as well, which `x` does.
         let mut extract = Hmac::<Sha256>::new_from_slice(salt.expose()).expect("HMAC takes keys of every length");
         extract.update(self.expose());
         let prk = Zeroizing::new(<[u8; 32]>::from(extract.finalize().into_bytes()));
-        x(&prk, labels::DEK, &[&number.to_be_bytes()])
+        x(&prk, labels::DEK, [&number.to_be_bytes()])
     }
 
     /// `X(UK, "dek", collection_no)`: what hangs on this unit alone: a collection's name and policy, audit trails, side texts.
     pub(in crate::vault) fn derive_sole(&self, number: CollectionNo) -> Key<Data> {
-        x(self.expose(), labels::DEK, &[&number.to_be_bytes()])
+        x(self.expose(), labels::DEK, [&number.to_be_bytes()])
     }
 }

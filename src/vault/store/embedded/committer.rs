@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     super::StoreError,
-    core::{Desk, Shared, TICK},
+    core::{Core, Desk, Shared, TICK},
     group::{Group, Joined, Submission},
 };
 
@@ -42,21 +42,27 @@ impl Committer {
             match request {
                 Ok(Request::Commit(first)) => self.group(first),
                 Ok(Request::SyncMirror(answer)) => {
-                    let synced = self.desk.wait().sync_mirror();
+                    let synced = self.desk.wait().as_mut().map_or(Err(StoreError::Closed), Core::sync_mirror);
                     drop(answer.send(synced));
                 }
-                Err(RecvTimeoutError::Timeout) => self.desk.wait().tick(),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(core) = self.desk.wait().as_mut() {
+                        core.tick();
+                    }
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let mut core = self.desk.wait();
-        core.sync_written();
-        core.close();
+        if let Some(mut core) = self.desk.wait().take() {
+            core.sync_written();
+            core.close();
+        }
     }
 
     fn group(&mut self, first: Submission) {
         let (shared, desk) = (Arc::clone(&self.shared), Arc::clone(&self.desk));
-        let mut core = desk.wait();
+        let mut held = desk.wait();
+        let Some(core) = held.as_mut() else { return };
         if core.is_stalled() {
             core.tick();
         }

@@ -102,34 +102,37 @@ pub(super) struct Start {
 
 /// The core, lent to one writer at a time.
 pub(super) struct Desk {
-    core: Mutex<Core>,
+    /// `None` once the committer has ended.
+    core: Mutex<Option<Core>>,
     /// The committer's thread is waiting: nobody comes before it.
     is_awaited: AtomicBool,
 }
 
 impl Desk {
     pub(super) fn new(start: Start) -> Self {
-        Self { core: Mutex::new(Core::new(start)), is_awaited: AtomicBool::new(false) }
+        Self { core: Mutex::new(Some(Core::new(start))), is_awaited: AtomicBool::new(false) }
     }
 
     /// The core, for the committer's thread, as soon as it is free.
-    pub(super) fn wait(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn wait(&self) -> MutexGuard<'_, Option<Core>> {
         self.is_awaited.store(true, Ordering::Relaxed);
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core.lock().unwrap_or_else(|broken| {
+            let mut core = broken.into_inner();
+            if let Some(core) = core.as_mut() {
+                core.close();
+            }
+            core
+        });
         self.is_awaited.store(false, Ordering::Relaxed);
         core
     }
 
-    /// The core, if it is free and not awaited.
-    pub(super) fn try_take(&self) -> Option<MutexGuard<'_, Core>> {
+    /// The core, if it is free and not awaited; never after somebody who held it has panicked, for what he left is unknown.
+    pub(super) fn try_take(&self) -> Option<MutexGuard<'_, Option<Core>>> {
         if self.is_awaited.load(Ordering::Relaxed) {
             return None;
         }
-        match self.core.try_lock() {
-            Ok(core) => Some(core),
-            Err(TryLockError::Poisoned(core)) => Some(core.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.core.try_lock().ok()
     }
 }
 

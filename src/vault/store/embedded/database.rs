@@ -44,6 +44,8 @@ pub(super) enum Cached<T> {
 pub(super) struct Rocks {
     db: DB,
     which: Database,
+    /// For reads from memory alone; made once, for it costs as much as the read.
+    memory: ReadOptions,
 }
 
 impl Database {
@@ -104,6 +106,12 @@ fn family_settings(options: &EmbeddedOptions, cache: &Cache) -> Options {
     family
 }
 
+fn memory_only() -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_read_tier(ReadTier::BlockCache);
+    read
+}
+
 impl Rocks {
     /// Opens a database, or makes it. All its table files are opened and its WAL is read.
     pub(super) fn open(path: &Path, which: Database, options: &EmbeddedOptions, cache: &Cache, create: bool) -> Result<Self, OpenError> {
@@ -123,7 +131,7 @@ impl Rocks {
             let text = error.into_string();
             if is_disk_full(&text) { OpenError::DiskFull(path.display().to_string()) } else { damaged(text) }
         })?;
-        Ok(Self { db, which })
+        Ok(Self { db, which, memory: memory_only() })
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
@@ -138,9 +146,7 @@ impl Rocks {
 
     /// Reads a row from memory alone.
     pub(super) fn get_cached(&self, space: Space, key: &[u8]) -> Result<Cached<Option<Bytes>>, StoreError> {
-        let mut read = ReadOptions::default();
-        read.set_read_tier(ReadTier::BlockCache);
-        match self.db.get_pinned_cf_opt(self.family(family(space))?, key, &read) {
+        match self.db.get_pinned_cf_opt(self.family(family(space))?, key, &self.memory) {
             Ok(value) => Ok(Cached::Hit(value.map(|value| Bytes::copy_from_slice(&value)))),
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
             Err(error) => Err(self.failed(error)),
@@ -177,9 +183,7 @@ impl Rocks {
 
     /// Reads a range from memory alone.
     pub(super) fn scan_cached(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Cached<Vec<Row>>, StoreError> {
-        let mut read = ReadOptions::default();
-        read.set_read_tier(ReadTier::BlockCache);
-        match Self::collect(&mut self.iterator(space, from, to, read)?, limit) {
+        match Self::collect(&mut self.iterator(space, from, to, memory_only())?, limit) {
             Ok(rows) => Ok(Cached::Hit(rows)),
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
             Err(error) => Err(self.failed(error)),

@@ -211,7 +211,7 @@ impl Embedded {
         if commit.durability != Durability::Written || !commit.checks.is_empty() || !commit.writes.is_empty() {
             return None;
         }
-        self.desk.try_take()?.at_once(commit.tail.as_mut()?.as_mut(), commit.urgency)
+        self.desk.try_take()?.as_mut()?.at_once(commit.tail.as_mut()?.as_mut(), commit.urgency)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 
 use super::super::{
@@ -77,7 +78,7 @@ fn gated() -> (mpsc::Receiver<()>, mpsc::SyncSender<()>, Commit) {
     let (entered, has_entered) = mpsc::sync_channel(1);
     let (opener, open) = mpsc::sync_channel(1);
     let tail = Some(Box::new(Gate { entered, open }) as Box<dyn Tail>);
-    (has_entered, opener, Commit { checks: vec![], writes: vec![], tail, durability: Durability::Written, urgency: Urgency::Normal })
+    (has_entered, opener, Commit { checks: vec![], writes: vec![], tail, durability: Durability::Synced, urgency: Urgency::Normal })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +114,79 @@ impl Tail for Dies {
     fn settled(&mut self, stored: bool) {
         assert!(!stored, "planted: the committer dies here");
     }
+}
+
+/// One row in the place of an entry; keeps what it is told.
+#[derive(Clone, Default)]
+struct Alone {
+    told: Arc<Mutex<Vec<bool>>>,
+    space: Option<Space>,
+    dies: bool,
+}
+
+impl Tail for Alone {
+    fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        Ok(vec![put(self.space.unwrap_or(Space::DataAudit), "entry", "x")])
+    }
+
+    fn settled(&mut self, stored: bool) {
+        assert!(!self.dies, "planted: who writes dies here");
+        self.told.lock().unwrap().push(stored);
+    }
+}
+
+fn alone(tail: &Alone) -> Commit {
+    Commit { tail: Some(Box::new(tail.clone())), durability: Durability::Written, ..commit(vec![], vec![]) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let tail = Alone::default();
+    assert!(store.commit(alone(&tail)).now_or_never().is_some_and(|done| done.is_ok()), "no thread was waited for");
+    assert_eq!(store.get(Space::DataAudit, b"entry").await.unwrap().unwrap(), "x");
+
+    let (entered, open, gate) = gated();
+    let mut held = store.commit(gate);
+    assert!(futures_util::poll!(&mut held).is_pending());
+    entered.recv().unwrap();
+    let mut queued = store.commit(alone(&tail));
+    assert!(futures_util::poll!(&mut queued).is_pending(), "it waits with the others");
+    open.send(()).unwrap();
+    assert!(held.await.is_ok() && queued.await.is_ok());
+    assert_eq!(*tail.told.lock().unwrap(), [true, true]);
+    assert_eq!(store.stats().committed, 3);
+    store.close();
+    assert_eq!(store.commit(alone(&tail)).await, Err(StoreError::Closed));
+    drop(store);
+    assert!(fixture.open().get(Space::DataAudit, b"entry").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_written_at_once_is_put_back_and_queues() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    // Of the control store, whose rows go to the mirror too.
+    let tail = Alone { space: Some(Space::ControlAudit), ..Alone::default() };
+    assert!(store.commit(alone(&tail)).await.is_ok());
+    assert_eq!(*tail.told.lock().unwrap(), [false, true]);
+    assert!(store.get(Space::ControlAudit, b"entry").await.unwrap().is_some());
+    drop(store);
+    assert!(fixture.open().get(Space::ControlAudit, b"entry").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn after_who_writes_has_died_nothing_is_written() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let dying = alone(&Alone { dies: true, ..Alone::default() });
+    let died = std::panic::AssertUnwindSafe(store.commit(dying)).catch_unwind().await;
+    assert!(died.is_err());
+    for commit in [alone(&Alone::default()), commit(vec![], vec![put(Space::Records, "row", "x")])] {
+        assert_eq!(store.commit(commit).await, Err(StoreError::Closed));
+    }
+    assert_eq!(store.health(), Health::Closed);
 }
 
 #[tokio::test]
