@@ -68,7 +68,8 @@ fn main() {
     let begun = now();
     let mut session = Session::new(top.path(), args.scale.scale(), args.only, args.write.as_deref());
     session.run();
-    let report = Report { rows: session.rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun) };
+    let notes = args.write.as_ref().and_then(|dir| std::fs::read_to_string(dir.join("performance/notes.md")).ok()).unwrap_or_default();
+    let report = Report { notes, rows: session.rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun) };
     println!("\n{}", report.table());
     if let Some(dir) = &args.write {
         std::fs::write(dir.join("performance.md"), report.document()).expect("performance.md is written");

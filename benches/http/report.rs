@@ -38,6 +38,8 @@ pub(crate) struct Report<'a> {
     pub(crate) rows: Vec<Row>,
     pub(crate) scale: ScaleName,
     pub(crate) dir: &'a Path,
+    /// What is known of the rows that miss their goal.
+    pub(crate) notes: String,
     pub(crate) took: Duration,
 }
 
@@ -139,6 +141,7 @@ impl Report<'_> {
         }
         text += EXPLAINED;
         text += &self.table();
+        text += &self.notes;
         text += PLOTS;
         text
     }
