@@ -23,6 +23,7 @@ use super::{
     super::{Committed, Database, StoreError, Tail, Urgency},
     error::is_disk_full,
     group::{Group, Joined, Pair, Submission},
+    known::Known,
     mirror::{Delta, Mirror, ReplaceError, State},
     open,
     options::EmbeddedOptions,
@@ -83,6 +84,8 @@ pub(super) struct Committer {
     pub(super) control: State,
     pub(super) data: open::DataState,
     held: Option<Request>,
+    /// Rows of the control store as they are on disk; nothing after a write that failed.
+    known: Known,
     unsynced_since: Option<Duration>,
     mirror_limit: u64,
     mirror_health: Health,
@@ -118,6 +121,7 @@ impl Committer {
             control,
             data,
             held: None,
+            known: Known::default(),
             unsynced_since: None,
             mirror_limit,
             mirror_health: Health::Ok,
@@ -151,13 +155,14 @@ impl Committer {
         let lent = shared.pair.read().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = lent.as_ref() else {
             shared.counters.unqueued();
-            return self.answer(first.commit.tail, first.answer, Err(StoreError::Closed));
+            let before = first.before.and_then(|before| before.tail);
+            return self.answer([before, first.commit.tail], first.answer, Err(StoreError::Closed));
         };
         self.look(pair);
-        let mut group = Group::new(pair);
+        let mut group = Group::new(pair, std::mem::take(&mut self.known));
         let mut next = Some(first);
         while let Some(submission) = next {
-            let joined = group.join(submission, |commit, bytes, delta| self.room(commit.urgency, bytes, delta));
+            let joined = group.join(submission, |urgency, bytes, delta| self.room(urgency, bytes, delta));
             if let Joined::Later(submission) = joined {
                 self.held = Some(Request::Commit(submission));
                 break;
@@ -207,6 +212,9 @@ impl Committer {
         for error in [&control, &data].into_iter().filter_map(|result| result.as_ref().err()) {
             self.failed(error);
         }
+        if control.is_ok() && data.is_ok() {
+            self.known = group.known();
+        }
         if !group.entries.is_empty() {
             self.shared.counters.wrote_group(group.entries.len());
         }
@@ -215,21 +223,26 @@ impl Committer {
             Some(Database::Data) => data.clone(),
             None => Ok(()),
         };
-        let settle = |entries: &mut dyn Iterator<Item = &mut super::group::Entry>, stored| {
-            for entry in entries.filter(|entry| result(entry.database).is_ok() == stored) {
-                if let Some(tail) = &mut entry.tail {
-                    tail.settled(stored);
+        let settle = |entries: &mut dyn Iterator<Item = &mut super::group::Entry>, stored: bool| {
+            let of = |database: Option<Database>| result(database).is_ok() == stored;
+            for entry in entries {
+                let first = entry.before.as_mut().filter(|_| of(Some(Database::Control)));
+                let second = entry.tail.as_mut().filter(|_| of(entry.database));
+                let mut tails = [first, second];
+                if !stored {
+                    tails.reverse();
                 }
+                tails.into_iter().flatten().for_each(|tail| tail.settled(stored));
             }
         };
         settle(&mut group.entries.iter_mut().rev(), false);
         settle(&mut group.entries.iter_mut(), true);
         let done = Committed { control_seq: self.control.seq };
         for entry in group.entries {
-            self.answer(entry.tail, entry.answer, result(entry.database).map(|()| done));
+            self.answer([entry.before, entry.tail], entry.answer, result(entry.database).map(|()| done));
         }
         for refused in group.refused {
-            self.answer(refused.tail, refused.answer, Err(refused.error));
+            self.answer([refused.before, refused.tail], refused.answer, Err(refused.error));
         }
     }
 
@@ -301,9 +314,9 @@ impl Committer {
         self.shared.counters.close();
     }
 
-    fn answer(&self, tail: Option<Box<dyn Tail>>, answer: super::group::Answer, result: Result<Committed, StoreError>) {
-        if let (Some(mut tail), Err(error)) = (tail, &result) {
-            tail.refused(error);
+    fn answer(&self, tails: [Option<Box<dyn Tail>>; 2], answer: super::group::Answer, result: Result<Committed, StoreError>) {
+        if let Err(error) = &result {
+            tails.into_iter().flatten().for_each(|mut tail| tail.refused(error));
         }
         self.shared.counters.answered(match &result {
             Ok(_) => Outcome::Committed,
