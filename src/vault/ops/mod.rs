@@ -33,6 +33,7 @@ mod deletions;
 mod directory;
 mod door;
 mod error;
+mod foresee;
 mod get;
 mod list;
 mod names;
