@@ -112,6 +112,12 @@ impl SubjectId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id itself, taken out.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0.into()
+    }
 }
 
 impl fmt::Debug for SubjectId {
@@ -167,6 +173,12 @@ impl RecordKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The whole key, taken out.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0.into()
     }
 
     /// Its segments, in order.

@@ -65,13 +65,13 @@ pub(super) struct ItemDocument {
 impl From<ListItem> for ItemDocument {
     fn from(item: ListItem) -> Self {
         Self {
-            key: item.meta.key.as_str().to_owned(),
+            key: item.meta.key.into_string(),
             etag: etag(item.version),
             size: item.meta.value_len,
             created_at: item.meta.created_at,
             modified_at: item.meta.modified_at,
             expires_at: item.meta.expires_at,
-            subjects: item.meta.subjects.iter().map(|subject| subject.as_str().to_owned()).collect(),
+            subjects: item.meta.subjects.into_iter().map(SubjectId::into_string).collect(),
             content_type: item.meta.content_type,
         }
     }

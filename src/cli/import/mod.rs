@@ -313,6 +313,11 @@ struct Op<'a> {
     new_relationship: bool,
 }
 
+#[derive(Serialize)]
+struct Ops<'a> {
+    ops: Vec<Op<'a>>,
+}
+
 /// Puts some records in one request; sends it again while the server is busy or the connection breaks.
 async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
     let Target { client, tenant, collection, .. } = target;
@@ -339,7 +344,7 @@ async fn send(target: &Target, puts: &[Put]) -> Result<(), Failure> {
                     }
                 })
                 .collect();
-            Some(bytes::Bytes::from(serde_json::to_vec(&json!({ "ops": ops })).map_err(|error| Failure::local(error.to_string()))?))
+            Some(bytes::Bytes::from(serde_json::to_vec(&Ops { ops }).map_err(|error| Failure::local(error.to_string()))?))
         }
     };
     patiently(async || {

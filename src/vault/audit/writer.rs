@@ -191,6 +191,20 @@ impl Audit {
         Ok(self.prepare(trail, unit, entry.tenant).await?.tail(entry))
     }
 
+    /// The same for several entries of one tenant that one commit brings, at least one: they lie in one row, sealed once.
+    ///
+    /// # Errors
+    /// [`AuditError::Keys`] or [`AuditError::Store`]; [`AuditError::NotWritten`] without an entry.
+    pub async fn tail_of_run(
+        &self,
+        trail: Trail,
+        unit: UnitRef,
+        entries: Vec<Entry>,
+    ) -> Result<(Box<dyn Tail>, PendingReceipt), AuditError> {
+        let tenant = entries.first().ok_or(AuditError::NotWritten)?.tenant;
+        Ok(self.prepare(trail, unit, tenant).await?.tail_of_run(entries))
+    }
+
     /// The first half of [`Audit::tail`], for an entry that is known only when its commit is put together.
     ///
     /// # Errors
@@ -340,14 +354,18 @@ pub struct PreparedTail(Line);
 impl PreparedTail {
     /// The entry, of the tenant it was prepared for, as the tail of a commit.
     pub fn tail(self, entry: Entry) -> (Box<dyn Tail>, PendingReceipt) {
+        self.tail_of_run(vec![entry])
+    }
+
+    fn tail_of_run(self, entries: Vec<Entry>) -> (Box<dyn Tail>, PendingReceipt) {
         let Self(line) = self;
         let written = Arc::new(AtomicU64::new(0));
-        let receipt = PendingReceipt { tenant: entry.tenant, writer: line.chain.writer, written: Arc::clone(&written) };
-        (Box::new(ChainTail { line, entry, added: None, written }), receipt)
+        let receipt = PendingReceipt { tenant: line.tenant, writer: line.chain.writer, written: Arc::clone(&written) };
+        (Box::new(ChainTail { line, entries, added: None, written }), receipt)
     }
 }
 
-/// A receipt that can be had once the commit went through.
+/// A receipt that can be had once the commit went through; of several entries it is the last one's, which stands for all.
 #[derive(Debug)]
 #[must_use = "an entry without its receipt allows nothing"]
 pub struct PendingReceipt {
@@ -369,17 +387,17 @@ impl PendingReceipt {
     }
 }
 
-/// One entry on its way through the committer.
+/// Entries of one commit on their way through the committer.
 struct ChainTail {
     line: Line,
-    entry: Entry,
+    entries: Vec<Entry>,
     added: Option<Added>,
     written: Arc<AtomicU64>,
 }
 
 impl Tail for ChainTail {
     fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
-        let (added, writes) = self.line.add(std::iter::once(&self.entry))?;
+        let (added, writes) = self.line.add(self.entries.iter())?;
         self.added = Some(added);
         Ok(writes)
     }

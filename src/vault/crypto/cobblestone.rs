@@ -102,7 +102,7 @@ impl<'a> Opener<'a> {
                 break;
             }
             // Invariant: `plain` never grows in place, which would leave a copy behind.
-            let mut grown = Zeroizing::new(Vec::with_capacity(plain.len().saturating_add(CHUNK_LEN)));
+            let mut grown = Zeroizing::new(Vec::with_capacity(plain.len().saturating_add(chunk.len())));
             grown.extend_from_slice(plain);
             self.cipher.open_append(&mut grown, number, chunk)?;
             *plain = grown;

@@ -17,6 +17,12 @@ use super::{
     labels,
 };
 
+/// A collection's part of its data keys.
+pub(in crate::vault) struct CollectionSalt {
+    salt: Key<Unit>,
+    number: CollectionNo,
+}
+
 /// HKDF-Expand-SHA-256 of a 32-byte secret; at most 255 x 32 bytes.
 pub(super) fn expand(secret: &[u8; 32], info: &[&[u8]], out: &mut [u8]) {
     let hkdf = Hkdf::<Sha256>::from_prk(secret).expect("32 bytes are SHA-256's output length");
@@ -89,12 +95,21 @@ impl Key<Unit> {
     /// `X(HKDF-Extract-SHA-256(salt = X(CK, "collection-salt", collection_no), ikm = UK), "dek", collection_no)`.
     /// So either one's shred ends it.
     pub(in crate::vault) fn derive_data(&self, collection: &Self, number: CollectionNo) -> Key<Data> {
-        let salt: Key<Unit> = x(collection.expose(), labels::COLLECTION_SALT, [&number.to_be_bytes()]);
+        self.derive_data_with(&collection.derive_salt(number))
+    }
+
+    /// The same, where the collection's part is at hand.
+    pub(in crate::vault) fn derive_data_with(&self, CollectionSalt { salt, number }: &CollectionSalt) -> Key<Data> {
         // HKDF-Extract is an HMAC under the salt; the library's would key the expansion as well, which `x` does.
         let mut extract = Hmac::<Sha256>::new_from_slice(salt.expose()).expect("HMAC takes keys of every length");
         extract.update(self.expose());
         let prk = Zeroizing::new(<[u8; 32]>::from(extract.finalize().into_bytes()));
         x(&prk, labels::DEK, [&number.to_be_bytes()])
+    }
+
+    /// What a collection's own unit, this one, brings to the data keys of all units in it: derived once for many of them.
+    pub(in crate::vault) fn derive_salt(&self, number: CollectionNo) -> CollectionSalt {
+        CollectionSalt { salt: x(self.expose(), labels::COLLECTION_SALT, [&number.to_be_bytes()]), number }
     }
 
     /// `X(UK, "dek", collection_no)`: what hangs on this unit alone: a collection's name and policy, audit trails, side texts.

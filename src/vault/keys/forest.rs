@@ -223,6 +223,32 @@ impl Forest {
         })
     }
 
+    /// The same for many units of one collection, one after the other: `f` is told the place of each in `units`. The collection's
+    /// part is derived once, and the stack overwritten once. If the collection is closed, or its key leaves the cache, while `f`
+    /// runs, all results are dropped.
+    pub fn lend_data_each<T>(
+        &self,
+        collection: UnitRef,
+        units: &[UnitRef],
+        number: CollectionNo,
+        mut f: impl FnMut(usize, &Key<Data>) -> T,
+    ) -> Vec<Result<T, LendError>> {
+        let mut results = Vec::with_capacity(units.len());
+        residue::leaving_none_of_one_use(|| {
+            let salt = self.0.unit_key(collection).map(|key| key.derive_salt(number));
+            for (place, unit) in units.iter().enumerate() {
+                results.push(self.0.fenced(&[collection, *unit], || {
+                    let salt = salt.as_ref().map_err(|error| *error)?;
+                    Ok(f(place, &self.0.unit_key(*unit)?.derive_data_with(salt)))
+                }));
+            }
+        });
+        match self.holds_unit(collection) {
+            Ok(()) => results,
+            Err(error) => units.iter().map(|_| Err(error)).collect(),
+        }
+    }
+
     /// Caches a tenant's secret.
     ///
     /// # Errors

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use super::{testing::Site, *};
 use crate::{
     domain::{CollectionNo, Epoch},
-    vault::store::{Check, Expect, Space, StoreError, Write, schema},
+    vault::{
+        crypto::{Data, Key},
+        store::{Check, Expect, Space, StoreError, Write, schema},
+    },
 };
 
 const A: TenantNo = TenantNo(1);
@@ -106,6 +109,43 @@ async fn a_shredded_tenant_is_gone_with_all_its_units() {
 }
 
 #[tokio::test]
+async fn keys_lent_one_after_the_other_are_those_lent_alone() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 5).await;
+    let other = units(&forest, B, 1).await[0];
+    let collection = made[0];
+    let alone: Vec<_> = made.iter().map(|unit| forest.lend_data(collection, *unit, CollectionNo(7), |key| *key.expose())).collect();
+    let mut places = Vec::new();
+    let each = forest.lend_data_each(collection, &made, CollectionNo(7), |place, key| {
+        places.push(place);
+        *key.expose()
+    });
+    assert_eq!((each, places), (alone, vec![0, 1, 2, 3, 4]));
+    forest.shred(&[target(made[2])], vec![], vec![]).await.unwrap();
+    for unit in made.iter().chain([&other]) {
+        forest.load_unit(unit.tenant, unit.slot).await.unwrap();
+    }
+    let lent = forest.lend_data_each(collection, &made, CollectionNo(7), |place, _| place);
+    assert_eq!(lent, [Ok(0), Ok(1), Err(LendError::Shredded), Ok(3), Ok(4)], "one that is shredded takes no other along");
+    let closes_itself = |place: usize, _: &Key<Data>| {
+        if place == 1 {
+            forest.fence().close_unit(A, made[3].slot);
+        }
+    };
+    let lent = forest.lend_data_each(collection, &[made[1], made[3], made[4]], CollectionNo(7), closes_itself);
+    assert_eq!(lent, [Ok(()), Err(LendError::Pending), Ok(())]);
+    forest.fence().reopen_unit(A, made[3].slot);
+    let closes_collection = |place: usize, _: &Key<Data>| {
+        if place == 1 {
+            forest.fence().close_unit(A, collection.slot);
+        }
+    };
+    let lent = forest.lend_data_each(collection, &made[3..], CollectionNo(7), closes_collection);
+    assert_eq!(lent, [Err(LendError::Pending), Err(LendError::Pending)], "nor what was made before it closed");
+}
+
+#[tokio::test]
 async fn what_is_closed_is_not_lent_even_if_it_closes_meanwhile() {
     let site = Site::new();
     let forest = site.create().await;
@@ -114,6 +154,7 @@ async fn what_is_closed_is_not_lent_even_if_it_closes_meanwhile() {
     assert_eq!(forest.lend_unit(made[0], |_| forest.fence().close_unit(A, made[0].slot)), Err(LendError::Pending));
     assert_eq!(forest.lend_unit(made[0], |_| ()), Err(LendError::Pending));
     assert_eq!(forest.lend_data(made[0], made[1], CollectionNo(1), |_| ()), Err(LendError::Pending), "a closed collection");
+    assert_eq!(forest.lend_data_each(made[0], &made[1..], CollectionNo(1), |_, _| ()), [Err(LendError::Pending)]);
     assert_eq!(forest.lend_unit(made[1], |_| ()), Ok(()));
     assert_eq!(forest.lend_tenant(A, |_| forest.fence().close_tenant(A)), Err(LendError::Pending));
     assert_eq!(forest.lend_unit(made[1], |_| ()), Err(LendError::Pending));

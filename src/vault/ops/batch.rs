@@ -1,6 +1,6 @@
 //! Up to 1,000 puts, deletes and checks in one commit: all of them, or none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 
@@ -8,13 +8,15 @@ use super::{
     Caller, Missing, Precondition, Unprocessable, Vault, VaultError,
     access::{Aim, InCollection, Permitted},
     deferred::Deferred,
+    directory::Tenant,
+    foresee::{FORESEEN, Foreseen, Wanted},
     plan::{Content, Plan, PutFields, entry, retrying},
     refused::Place,
     replies::{self, Kept},
     shred::Named,
 };
 use crate::{
-    authz::{RecordDelete, RecordRead},
+    authz::{self, RecordDelete, RecordRead, RecordWrite, Resource},
     domain::{CollectionName, CollectionNo, RecordKey, SubjectId, TenantName, Timestamp, Version, limits},
     vault::{
         audit::{Action, Entry},
@@ -200,8 +202,17 @@ impl Vault {
                 Kept::Free(slot) => reply = Some(slot),
             }
         }
+        let mut foreseen = Vec::new();
         for (index, op) in ops.iter().enumerate() {
-            match self.batch_op(&mut plan, caller, tenant, op, &mut later).await {
+            if foreseen.is_empty()
+                && let Ok(found) = &found
+            {
+                let next = ops.get(index..).unwrap_or_default();
+                foreseen = self.foresee_ops(caller, found, next.get(..FORESEEN).unwrap_or(next)).await;
+                foreseen.reverse();
+            }
+            let seen = foreseen.pop().flatten();
+            match self.batch_op(&mut plan, caller, tenant, op, seen, &mut later).await {
                 Ok(done) => results.push(done),
                 Err(VaultError::Busy) => return Err(VaultError::Busy),
                 Err(error) => {
@@ -237,12 +248,42 @@ impl Vault {
         self.refuse(caller, &found, refused).await.map(drop)
     }
 
+    /// What the puts among some operations are going to look at, each at its operation's place, and in which collection. Of a put
+    /// that is not permitted nothing is looked at; what goes wrong here, its operation meets when its turn comes.
+    async fn foresee_ops(&self, caller: &Caller, tenant: &Tenant, ops: &[BatchOp]) -> Vec<Option<(CollectionNo, Foreseen)>> {
+        let mut all: Vec<Option<(CollectionNo, Foreseen)>> = ops.iter().map(|_| None).collect();
+        let mut by_collection: BTreeMap<&CollectionName, (Vec<usize>, Vec<Wanted<'_>>)> = BTreeMap::new();
+        for (place, op) in ops.iter().enumerate() {
+            let BatchOp::Put { collection, key, subjects, .. } = op else { continue };
+            let resource = Resource::collection::<RecordWrite>(tenant.no, collection, Some(key));
+            if authz::decide::<RecordWrite>(&caller.principal, &resource).is_ok() {
+                let (places, wanted) = by_collection.entry(collection).or_default();
+                places.push(place);
+                wanted.push(Wanted { key, subjects });
+            }
+        }
+        for (name, (places, wanted)) in by_collection {
+            let Ok(Some(collection)) = self.find_collection(tenant.no, name).await else { continue };
+            if tenant.in_use().and(collection.in_use()).is_err() {
+                continue;
+            }
+            let Ok(seen) = self.foresee(tenant, &collection, &wanted).await else { continue };
+            for (place, seen) in places.into_iter().zip(seen) {
+                if let Some(slot) = all.get_mut(place) {
+                    *slot = Some((collection.no, seen));
+                }
+            }
+        }
+        all
+    }
+
     async fn batch_op(
         &self,
         plan: &mut Plan,
         caller: &Caller,
         tenant: &TenantName,
         op: &BatchOp,
+        foreseen: Option<(CollectionNo, Foreseen)>,
         later: &mut Later,
     ) -> Result<BatchResult, VaultError> {
         match op {
@@ -257,7 +298,13 @@ impl Vault {
                     }
                 };
                 let content = Content::Inline(value.clone());
-                let (version, created) = self.plan_put(plan, caller, &found.tenant, &found.collection, fields, &content).await?;
+                let (tenant, collection) = (&found.tenant, &found.collection);
+                let (version, created) = match foreseen {
+                    Some((no, seen)) if no == collection.no => {
+                        self.plan_foreseen(plan, caller, tenant, collection, fields, &content, seen).await?
+                    }
+                    Some(_) | None => self.plan_put(plan, caller, tenant, collection, fields, &content).await?,
+                };
                 Ok(BatchResult::Put { version, created })
             }
             BatchOp::Delete { collection, key, precondition } => {
@@ -281,7 +328,7 @@ impl Vault {
         }
     }
 
-    async fn batch_digest(&self, tenant: &super::directory::Tenant, ops: &[BatchOp]) -> Result<[u8; 32], VaultError> {
+    async fn batch_digest(&self, tenant: &Tenant, ops: &[BatchOp]) -> Result<[u8; 32], VaultError> {
         let described: Vec<Vec<u8>> = ops.iter().map(describe).collect();
         let mut parts: Vec<&[u8]> = vec![b"batch"];
         parts.extend(described.iter().map(Vec::as_slice));

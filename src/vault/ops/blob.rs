@@ -267,7 +267,7 @@ impl Vault {
         let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
         fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
-        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse).await?;
+        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, None).await?;
         let id = UploadId(random::bytes());
         let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));

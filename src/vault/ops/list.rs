@@ -14,9 +14,9 @@ use crate::{
     domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Cursor, EncodedMeta, Plaintext, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Cursor, Data, EncodedMeta, Key, Plaintext, Record, RecordHeader, Sealed, Token},
         store::{
-            Space,
+            Row, Space,
             schema::{self, KeyRange},
         },
     },
@@ -57,6 +57,8 @@ pub const PAGE_LEN: usize = 1024 * 1024;
 
 /// Rows read at once.
 const SCAN_ROWS: usize = 256;
+/// Records opened at once: what lies behind a page's end is opened in vain, and held with it.
+const OPENED_ROWS: usize = 32;
 
 impl Vault {
     /// Lists records of a collection. Its audit entry is in the store before this returns.
@@ -117,23 +119,17 @@ impl Vault {
             let rows = self.inner.store.scan(space, &from, &range.to, SCAN_ROWS.min(limit.saturating_add(1))).await?;
             let Some(end) = rows.last().map(|row| row.key.clone()) else { break };
             let full = rows.len();
-            for row in rows {
-                let key = row.key.clone();
-                let record = match space {
-                    Space::Index => self.indexed(&found.tenant, &found.collection, &row.key).await?,
-                    Space::Records | Space::Control | Space::ControlAudit | Space::Blobs | Space::DataAudit => Some((row.key, row.value)),
-                };
-                let Some((record_key, stored)) = record else { continue };
-                let Some(item) = self.list_item(&found.tenant, &found.collection, &record_key, stored, query.subject.as_ref()).await?
-                else {
-                    continue;
-                };
-                if items.len() == limit || len >= PAGE_LEN {
-                    break 'pages;
+            let mut rows = rows.into_iter();
+            while rows.len() > 0 {
+                let some = rows.by_ref().take(OPENED_ROWS).collect();
+                for (key, item) in self.list_items(&found.tenant, &found.collection, space, some, query.subject.as_ref()).await? {
+                    if items.len() == limit || len >= PAGE_LEN {
+                        break 'pages;
+                    }
+                    len = len.saturating_add(EncodedMeta::len_of(&item.meta));
+                    items.push(item);
+                    last = Some(key);
                 }
-                len = len.saturating_add(EncodedMeta::len_of(&item.meta));
-                items.push(item);
-                last = Some(key);
             }
             from = schema::successor(&end);
             if full < SCAN_ROWS.min(limit.saturating_add(1)) {
@@ -152,52 +148,87 @@ impl Vault {
         Ok(ListPage { items, next_cursor })
     }
 
-    /// The record behind an index row; `None` if it is gone.
-    async fn indexed(&self, tenant: &Tenant, collection: &Collection, key: &[u8]) -> Result<Option<(Bytes, Bytes)>, VaultError> {
-        let Some((_, _, tokens)) = schema::subject_record_parts(key) else {
-            return Err(VaultError::Internal("subject index row".into()));
+    /// The records behind rows of the index, each with its index row's key; those that are gone are left out.
+    async fn indexed(&self, tenant: &Tenant, collection: &Collection, rows: Vec<Row>) -> Result<Vec<(Option<Bytes>, Row)>, VaultError> {
+        let record = |row: &Row| {
+            let (_, _, tokens) = schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
+            Ok::<_, VaultError>(schema::record(tenant.no, collection.no, &tokens))
         };
-        let row = schema::record(tenant.no, collection.no, &tokens);
-        Ok(self.inner.store.get(Space::Records, &row).await?.map(|stored| (row, stored)))
+        let records = rows.iter().map(record).collect::<Result<Vec<Bytes>, _>>()?;
+        let stored = self.inner.store.get_many(Space::Records, &records).await?;
+        let found = rows.into_iter().zip(records).zip(stored);
+        Ok(found.filter_map(|((index, key), stored)| Some((Some(index.key), Row { key, value: stored? }))).collect())
     }
 
-    /// Opens a record's metadata; `None` if it is shredded, expired, only its header is left, or it is not about `of`.
-    async fn list_item(
+    /// Opens the metadata of the records in, or behind, rows of a list; each item with the key of its row. Left out is what is
+    /// shredded, expired, only a header any more, or not about `of`.
+    async fn list_items(
         &self,
         tenant: &Tenant,
         collection: &Collection,
-        row: &[u8],
-        stored: Bytes,
+        space: Space,
+        rows: Vec<Row>,
         of: Option<&SubjectId>,
-    ) -> Result<Option<ListItem>, VaultError> {
-        let header = RecordHeader::parse(&stored).map_err(damaged)?;
-        if header.is_tombstone() {
+    ) -> Result<Vec<(Bytes, ListItem)>, VaultError> {
+        let rows = match space {
+            Space::Index => self.indexed(tenant, collection, rows).await?,
+            Space::Records | Space::Control | Space::ControlAudit | Space::Blobs | Space::DataAudit => {
+                rows.into_iter().map(|row| (None, row)).collect()
+            }
+        };
+        let mut closed = Vec::with_capacity(rows.len());
+        let mut units = Vec::with_capacity(rows.len());
+        for (at, row) in rows {
+            let header = RecordHeader::parse(&row.value).map_err(damaged)?;
+            if header.is_tombstone() {
+                continue;
+            }
+            let sealed = Sealed::<Record>::from_row(row.value).map_err(damaged)?;
+            let tokens = schema::record_tokens(&row.key).ok_or_else(|| VaultError::Internal("record row".into()))?;
+            let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
+            units.push(unit_of(&header, tenant.no));
+            closed.push((at.unwrap_or(row.key), header.version, context, sealed));
+        }
+        let open = |place: usize, key: &Key<Data>| {
+            closed.get(place).map(|(_, _, context, sealed)| {
+                // Of the custom pairs no list gives any, and they can be most of it.
+                key.open_meta(context, sealed).map(|meta| RecordMeta { custom: Vec::new(), ..meta })
+            })
+        };
+        let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        let mut items = Vec::with_capacity(closed.len());
+        for ((at, version, ..), opened) in closed.into_iter().zip(opened) {
+            let meta = match opened {
+                Ok(Some(meta)) => meta.map_err(damaged)?,
+                Ok(None) | Err(VaultError::Shredded { .. }) => continue,
+                Err(other) => return Err(other),
+            };
+            if let Some(meta) = self.listed(tenant, collection, meta, of).await? {
+                items.push((at, ListItem { meta, version }));
+            }
+        }
+        Ok(items)
+    }
+
+    /// A record's metadata as a list gives it; `None` if it is expired, on its way out, or not about `of`.
+    async fn listed(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        meta: RecordMeta,
+        of: Option<&SubjectId>,
+    ) -> Result<Option<RecordMeta>, VaultError> {
+        if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Ok(None);
         }
-        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
-        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
-        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
-        let unit = unit_of(&header, tenant.no);
-        match self.with_data(collection.unit, unit, collection.no, |key| key.open_meta(&context, &sealed)).await {
-            Ok(meta) => {
-                let mut meta = meta.map_err(damaged)?;
-                // They can be most of it, and no list gives them.
-                meta.custom = Vec::new();
-                if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
-                    return Ok(None);
-                }
-                if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
-                    return Ok(None);
-                }
-                // An index row may be left from a shredded record whose key was written again.
-                if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
-                    return Ok(None);
-                }
-                Ok(Some(ListItem { meta: self.veil_subjects(tenant, collection, meta).await?, version: header.version }))
-            }
-            Err(VaultError::Shredded { .. }) => Ok(None),
-            Err(other) => Err(other),
+        if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
+            return Ok(None);
         }
+        // An index row may be left from a shredded record whose key was written again.
+        if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
+            return Ok(None);
+        }
+        self.veil_subjects(tenant, collection, meta).await.map(Some)
     }
 
     /// A subject that was shredded has no list.

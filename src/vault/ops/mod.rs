@@ -33,6 +33,7 @@ mod deletions;
 mod directory;
 mod door;
 mod error;
+mod foresee;
 mod get;
 mod list;
 mod names;
@@ -205,6 +206,25 @@ impl Vault {
             }
         }
         Err(VaultError::Busy)
+    }
+
+    /// The same for the keys of many units, each told by its place in `units`.
+    async fn with_data_each<T>(
+        &self,
+        collection: UnitRef,
+        units: &[UnitRef],
+        number: CollectionNo,
+        mut f: impl FnMut(usize, &Key<Data>) -> T,
+    ) -> Vec<Result<T, VaultError>> {
+        let lent = self.inner.forest.lend_data_each(collection, units, number, &mut f);
+        let mut results = Vec::with_capacity(units.len());
+        for ((place, unit), lent) in units.iter().enumerate().zip(lent) {
+            results.push(match lent {
+                Err(LendError::Missing) => self.with_data(collection, *unit, number, |key| f(place, key)).await,
+                other => other.map_err(VaultError::from),
+            });
+        }
+        results
     }
 
     /// Lends a unit's own key, for what is sealed under the unit alone.

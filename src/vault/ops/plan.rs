@@ -9,6 +9,7 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
+    foresee::{Foreseen, Wanted},
     names::NameRow,
     rows::{ControlRow, Scope, Seals, State},
 };
@@ -22,7 +23,7 @@ use crate::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
         crypto::{Context, Data, EncodedMeta, FLAG_MANIFEST, Key, Manifest, Receipt, Record, RecordHeader, Sealed, Token},
         keys::{LeaseKind, UnitRef},
-        store::{Check, Commit, Durability, Expect, Space, StoreError, Tail, Urgency, Write, schema},
+        store::{Before, Check, Commit, Durability, Expect, Space, StoreError, Tail, Urgency, Write, schema},
     },
 };
 
@@ -97,11 +98,10 @@ impl Existing {
 }
 
 impl Plan {
-    /// Adds a row to the control store, before everything else, and holds it.
+    /// Adds a row to the control store, before everything else.
     pub(super) fn open<R: ControlRow>(&mut self, seals: &Seals, key: Bytes, before: Expect, row: &R) -> Result<(), VaultError> {
-        let (before, row) = (Check { space: Space::Control, key: key.clone(), expect: before }, seals.seal(&key, row)?);
-        self.opened.push((before, Write::Put { space: Space::Control, key: key.clone(), value: row.clone() }));
-        self.check(Space::Control, key, Expect::Equals(row));
+        let before = Check { space: Space::Control, key: key.clone(), expect: before };
+        self.opened.push((before, seals.put(key, row)?));
         Ok(())
     }
 
@@ -184,14 +184,32 @@ impl Vault {
     ) -> Result<(Version, bool), VaultError> {
         plan.hold(tenant, collection)?;
         self.check_expiry(put)?;
-        let tokens = self.key_tokens(tenant, collection.no, &put.key).await?;
-        let subjects = self.subject_tokens(tenant, &put.subjects).await?;
-        for token in &subjects {
-            self.plan_subject(plan, caller, tenant, *token, put.new_relationship).await?;
+        let wanted = Wanted { key: &put.key, subjects: &put.subjects };
+        let foreseen = self.foresee(tenant, collection, std::slice::from_ref(&wanted)).await?.pop();
+        let foreseen = foreseen.ok_or_else(|| VaultError::Internal("a put is not foreseen".into()))?;
+        self.plan_foreseen(plan, caller, tenant, collection, put, content, foreseen).await
+    }
+
+    /// The same, where what it looks at was read already.
+    #[expect(clippy::too_many_arguments, reason = "what a put is, and what was read for it")]
+    pub(super) async fn plan_foreseen(
+        &self,
+        plan: &mut Plan,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        put: &PutFields,
+        content: &Content,
+        foreseen: Foreseen,
+    ) -> Result<(Version, bool), VaultError> {
+        plan.hold(tenant, collection)?;
+        self.check_expiry(put)?;
+        let Foreseen { tokens, subjects, row, stored, states, unit: seen } = foreseen;
+        for (token, state) in subjects.iter().zip(states) {
+            self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
         }
 
-        let row = record_row(tenant, collection.no, &tokens);
-        let existing = self.existing(tenant, collection, &tokens, &row).await?;
+        let existing = self.existing_in(tenant, collection, &tokens, stored).await?;
         let present = existing.as_ref().and_then(Existing::version);
         put.precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
@@ -203,7 +221,7 @@ impl Vault {
             }),
             Content::Manifest { unit, .. } => Some(unit.slot),
         };
-        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse).await?;
+        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse, seen).await?;
         if let Content::Manifest { unit: sealed_under, .. } = content {
             // The rows are sealed already: their unit must still be the record's.
             if unit != *sealed_under {
@@ -259,7 +277,7 @@ impl Vault {
             plan.delete(Space::Index, schema::upload(*upload));
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
-        self.plan_index(plan, tenant, collection, &tokens, live, &subjects).await?;
+        self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
@@ -290,7 +308,7 @@ impl Vault {
         precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
-        self.plan_index(plan, tenant, collection, tokens, Some(&live), &[]).await?;
+        self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         let deleted = Target { purpose, ..target(tokens, &existing.header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
@@ -343,7 +361,19 @@ impl Vault {
         tokens: &[Token],
         row: &[u8],
     ) -> Result<Option<Existing>, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
+        let stored = self.inner.store.get(Space::Records, row).await?;
+        self.existing_in(tenant, collection, tokens, stored).await
+    }
+
+    /// The same, of what was read there.
+    async fn existing_in(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        stored: Option<Bytes>,
+    ) -> Result<Option<Existing>, VaultError> {
+        let Some(stored) = stored else { return Ok(None) };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
         if header.is_tombstone() {
             return Ok(Some(Existing { header, live: None }));
@@ -374,9 +404,11 @@ impl Vault {
         collection: &Collection,
         tokens: &[Token],
         live: Option<&Live>,
-        subjects: &[Token],
+        (named, subjects): (&[SubjectId], &[Token]),
     ) -> Result<(), VaultError> {
         let before = match live {
+            // Most records are written again about those whom they were about before.
+            Some(live) if live.meta.subjects == named => subjects.to_vec(),
             Some(live) => self.subject_tokens(tenant, &live.meta.subjects).await?,
             None => Vec::new(),
         };
@@ -427,15 +459,12 @@ impl Vault {
 
     async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
         let Plan { checks, writes, entries, opened, returned, .. } = plan;
-        if !opened.is_empty() {
-            let opening: HashSet<Bytes> = opened.iter().map(|(check, _)| check.key.clone()).collect();
-            let (before, rows): (Vec<Check>, Vec<Write>) = opened.into_iter().unzip();
-            let held = checks.iter().filter(|check| check.space == Space::Control && !opening.contains(&check.key)).cloned();
-            let commit = Commit { checks: held.chain(before).collect(), writes: rows, tail: None, durability: Durability::Synced, urgency };
-            self.commit_of(caller, Trail::Control, commit, returned).await?;
-        }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
-        self.commit_of(caller, Trail::Data, commit, entries).await
+        if opened.is_empty() {
+            return self.commit_of(caller, Trail::Data, commit, entries).await;
+        }
+        let (checks, writes) = opened.into_iter().unzip();
+        self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await
     }
 
     /// Commits what the store does by itself, or goes on with, with audit entries made in the same commit.
@@ -463,6 +492,18 @@ impl Vault {
         &self,
         caller: Option<&Caller>,
         trail: Trail,
+        commit: Commit,
+        entries: Vec<(UnitRef, Entry)>,
+    ) -> Result<Vec<Receipt>, VaultError> {
+        self.commit_any(caller, None, trail, commit, entries).await
+    }
+
+    /// The same, behind rows of the control store with entries of their own.
+    async fn commit_any(
+        &self,
+        caller: Option<&Caller>,
+        before: Option<(Before, Vec<(UnitRef, Entry)>)>,
+        trail: Trail,
         mut commit: Commit,
         entries: Vec<(UnitRef, Entry)>,
     ) -> Result<Vec<Receipt>, VaultError> {
@@ -474,24 +515,49 @@ impl Vault {
             let token = schema::access_token(caller.principal.token());
             commit.checks.insert(0, Check { space: Space::Control, key: token, expect: Expect::Present });
         }
-        let mut tails: Vec<Box<dyn Tail>> = Vec::with_capacity(entries.len());
-        let mut pending: Vec<PendingReceipt> = Vec::with_capacity(entries.len());
-        for (unit, entry) in entries {
-            let (tail, receipt) = self.inner.audit.tail(trail, unit, entry).await?;
-            tails.push(tail);
-            pending.push(receipt);
-        }
-        commit.tail = match tails.len() {
-            0 => None,
-            1 => tails.pop(),
-            _ => Some(Box::new(Tails(tails))),
+        let (tail, mut pending) = self.tail_of(trail, entries).await?;
+        commit.tail = tail;
+        let stored = match before {
+            None => self.inner.store.commit(commit).await,
+            Some((mut before, entries)) => {
+                let (tail, more) = self.tail_of(Trail::Control, entries).await?;
+                before.tail = tail;
+                pending.extend(more);
+                self.inner.store.commit_behind(before, commit).await
+            }
         };
-        let stored = self.inner.store.commit(commit).await;
         if let (Some(caller), Err(StoreError::Conflict(0))) = (caller, &stored) {
             return Err(self.holds_no_more(caller).await?);
         }
         stored?;
         pending.into_iter().map(|receipt| receipt.settle().map_err(VaultError::from)).collect()
+    }
+
+    /// The tail that brings a commit's entries, and what becomes their receipts: entries of one trail that follow each other
+    /// share a row, and a receipt.
+    async fn tail_of(
+        &self,
+        trail: Trail,
+        entries: Vec<(UnitRef, Entry)>,
+    ) -> Result<(Option<Box<dyn Tail>>, Vec<PendingReceipt>), VaultError> {
+        let mut tails: Vec<Box<dyn Tail>> = Vec::new();
+        let mut pending = Vec::new();
+        let mut entries = entries.into_iter().peekable();
+        while let Some((unit, first)) = entries.next() {
+            let tenant = first.tenant;
+            let mut run = vec![first];
+            while let Some((_, entry)) = entries.next_if(|(of, entry)| (*of, entry.tenant) == (unit, tenant)) {
+                run.push(entry);
+            }
+            let (tail, receipt) = self.inner.audit.tail_of_run(trail, unit, run).await?;
+            tails.push(tail);
+            pending.push(receipt);
+        }
+        let tail = match tails.len() {
+            0 | 1 => tails.pop(),
+            _ => Some(Box::new(Tails(tails)) as Box<dyn Tail>),
+        };
+        Ok((tail, pending))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Rows of units stand in the control store and are only ever added: a unit that once sealed something is found by its
 //! subject's shred, and by its record's, whatever data is restored later.
 
+use bytes::Bytes;
+
 use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, in_use},
@@ -20,21 +22,21 @@ use crate::{
 };
 
 impl Vault {
-    /// Holds a subject to the state it is in; a shredded one refuses unless the caller opens a new relationship, which
+    /// Holds a subject to the state it is in, as its row says; a shredded one refuses unless the caller opens a new relationship, which
     /// becomes true with the plan.
-    pub(super) async fn plan_subject(
+    pub(super) fn plan_subject(
         &self,
         plan: &mut Plan,
         caller: &Caller,
         tenant: &Tenant,
         token: Token,
+        row: Option<Bytes>,
         new_relationship: bool,
     ) -> Result<(), VaultError> {
         if plan.subjects.contains(&token) {
             return Ok(());
         }
         let key = schema::subject_state(tenant.no, &token);
-        let row = self.inner.store.get(Space::Control, &key).await?;
         let expect = match row {
             None => Expect::Absent,
             Some(row) => match self.inner.seals.open::<SubjectRow>(&key, &row)?.state {
@@ -76,7 +78,7 @@ impl Vault {
     }
 
     /// The unit a record is sealed under, opened if it is the first of its kind. `reuse` is the unit of the record that
-    /// stands under the key, if this one may be sealed under it too.
+    /// stands under the key, if this one may be sealed under it too; `seen` the row of the subject's unit, where it was read already.
     pub(super) async fn plan_unit(
         &self,
         plan: &mut Plan,
@@ -85,6 +87,7 @@ impl Vault {
         subject: Option<&Token>,
         record: &[Token],
         reuse: Option<Slot>,
+        seen: Option<Option<Bytes>>,
     ) -> Result<UnitRef, VaultError> {
         let owner = match collection.policy.shred_unit {
             ShredUnit::Collection => return Ok(collection.unit),
@@ -97,7 +100,12 @@ impl Vault {
         let unit = if collection.policy.shred_unit == ShredUnit::Record {
             self.plan_unit_of_record(plan, tenant, collection.no, subject, &owner, reuse).await?
         } else {
-            self.plan_unit_of_subject(plan, tenant, schema::unit(tenant.no, &owner, collection.no)).await?
+            let key = schema::unit(tenant.no, &owner, collection.no);
+            let stored = match seen {
+                Some(stored) => stored,
+                None => self.inner.store.get(Space::Control, &key).await?,
+            };
+            self.plan_unit_of_subject(plan, tenant, key, stored).await?
         };
         plan.check(Space::Control, schema::unit_state(tenant.no, unit.slot), Expect::Absent);
         plan.units.insert((collection.no, owner), unit);
@@ -105,8 +113,13 @@ impl Vault {
     }
 
     /// A subject has one unit in a collection; its row is replaced once that unit is shredded and the subject returns.
-    async fn plan_unit_of_subject(&self, plan: &mut Plan, tenant: &Tenant, key: bytes::Bytes) -> Result<UnitRef, VaultError> {
-        let stored = self.inner.store.get(Space::Control, &key).await?;
+    async fn plan_unit_of_subject(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        key: Bytes,
+        stored: Option<Bytes>,
+    ) -> Result<UnitRef, VaultError> {
         if let Some(row) = &stored {
             let unit = self.inner.seals.open::<UnitRow>(&key, row)?.unit(tenant.no)?;
             if self.is_current(unit).await? {

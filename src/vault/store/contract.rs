@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Check, Commit, Durability, Expect, Row, Space, Store, StoreError, Tail, Urgency, Write};
+use super::{Before, Check, Commit, Durability, Expect, Row, Space, Store, StoreError, Tail, Urgency, Write};
 
 /// Makes a test of every sentence of the contract. `$make` gives a store and what must live as long as it.
 macro_rules! suite {
@@ -32,6 +32,11 @@ macro_rules! suite {
             a_tail_of_a_refused_commit_is_never_called
             a_tail_that_fails_fails_its_commit_alone
             a_tail_in_the_other_database_is_invalid_and_told_so
+            a_control_row_that_was_asked_for_is_known_as_it_is_now
+            what_a_commit_rests_on_is_there_with_it_or_neither_is
+            rows_that_go_first_are_of_control_and_before_data
+            tails_of_a_commit_and_of_what_goes_first_are_settled_alike
+            many_rows_are_read_as_each_alone
             writes_to_two_databases_are_invalid
             rows_and_keys_over_the_limit_are_invalid
             the_control_sequence_grows_with_control_commits
@@ -334,6 +339,107 @@ pub(crate) async fn a_tail_in_the_other_database_is_invalid_and_told_so(store: E
     assert_eq!(store.get(Space::Records, b"row").await, Ok(None));
     assert!(store.commit(linked(&chain, Space::DataAudit, vec![], vec![])).await.is_ok());
     assert_eq!(chain.lock().unwrap().settled, [(0, false), (0, true)]);
+}
+
+pub(crate) async fn a_control_row_that_was_asked_for_is_known_as_it_is_now(store: Engine) {
+    let space = Space::Control;
+    let holds = async |key: &'static str, value: Option<&'static str>| {
+        let expect = value.map_or(Expect::Absent, |value| Expect::Equals(value.into()));
+        assert_eq!(store.commit(commit(vec![check(space, key, expect)], vec![])).await.map(drop), Ok(()), "{key} is {value:?}");
+        let present = store.commit(commit(vec![check(space, key, Expect::Present)], vec![])).await.map(drop);
+        assert_eq!(present, if value.is_some() { Ok(()) } else { Err(StoreError::Conflict(0)) }, "{key} is {value:?}");
+    };
+    apply(&store, vec![put(space, "a", "1"), put(space, "b", "1"), put(space, "c", "1")]).await;
+    for key in ["a", "b", "c"] {
+        holds(key, Some("1")).await;
+    }
+    apply(&store, vec![put(space, "a", "2"), Write::Delete { space, key: "b".into() }]).await;
+    apply(&store, vec![Write::DeleteRange { space, from: "c".into(), to: "d".into() }]).await;
+    for (key, value) in [("a", Some("2")), ("b", None), ("c", None)] {
+        holds(key, value).await;
+    }
+    apply(&store, vec![put(space, "b", "3")]).await;
+    holds("b", Some("3")).await;
+    // Within one group: each meets what the one before it left.
+    let replace = |from: u8| commit(vec![check(space, "a", Expect::Equals(vec![from].into()))], vec![put(space, "a", vec![from + 1])]);
+    for result in join_all((b'2'..b'2' + 50).map(|from| store.commit(replace(from)))).await {
+        assert!(result.is_ok(), "{result:?}");
+    }
+    assert_eq!(store.commit(replace(b'2')).await, Err(StoreError::Conflict(0)));
+}
+
+fn behind(checks: Vec<Check>, writes: Vec<Write>) -> Before {
+    Before { checks, writes, tail: None }
+}
+
+pub(crate) async fn what_a_commit_rests_on_is_there_with_it_or_neither_is(store: Engine) {
+    let absent = |space, key: &'static str| vec![check(space, key, Expect::Absent)];
+    let first = || behind(absent(Space::Control, "unit"), vec![put(Space::Control, "unit", "1")]);
+    let then = || commit(absent(Space::Records, "row"), vec![put(Space::Records, "row", "1")]);
+    assert_eq!(store.commit_behind(first(), then()).await.map(drop), Ok(()));
+    assert_eq!(store.get(Space::Control, b"unit").await, Ok(Some("1".into())));
+    assert_eq!(store.get(Space::Records, b"row").await, Ok(Some("1".into())));
+    // The place of what failed: among the commit's own checks, then those of what goes first.
+    let both =
+        || commit(vec![check(Space::Control, "unit", Expect::Present), check(Space::Control, "none", Expect::Absent)], then().writes);
+    assert_eq!(store.commit_behind(first(), both()).await, Err(StoreError::Conflict(2)));
+    let gone = Commit { checks: vec![check(Space::Control, "unit", Expect::Absent)], ..both() };
+    let other = || behind(absent(Space::Control, "other"), vec![put(Space::Control, "other", "1")]);
+    assert_eq!(store.commit_behind(other(), gone).await, Err(StoreError::Conflict(0)));
+    assert_eq!(store.get(Space::Control, b"other").await, Ok(None), "what the commit asks of control is asked before the rows");
+    // Of many at once that open the same unit one does, and the next commit meets its row.
+    let opens = || store.commit_behind(other(), commit(vec![], vec![put(Space::Records, "row", "2")]));
+    let done = join_all((0..20).map(|_| opens())).await;
+    assert_eq!(done.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(done.iter().all(|result| matches!(result, Ok(_) | Err(StoreError::Conflict(0)))), "{done:?}");
+}
+
+pub(crate) async fn rows_that_go_first_are_of_control_and_before_data(store: Engine) {
+    let data = || vec![put(Space::Records, "row", "x")];
+    let control = || vec![put(Space::Control, "row", "x")];
+    for (first, then) in [(data(), data()), (control(), control()), (data(), control())] {
+        assert!(matches!(store.commit_behind(behind(vec![], first), commit(vec![], then)).await, Err(StoreError::Invalid(_))));
+    }
+    assert_eq!(store.get(Space::Control, b"row").await, Ok(None));
+    assert_eq!(store.get(Space::Records, b"row").await, Ok(None));
+}
+
+pub(crate) async fn tails_of_a_commit_and_of_what_goes_first_are_settled_alike(store: Engine) {
+    let (control, data): (Arc<Mutex<Chain>>, Arc<Mutex<Chain>>) = Default::default();
+    let go = |fails: bool| {
+        let link = |chain: &Arc<Mutex<Chain>>, space, fails| {
+            Some(Box::new(Link { chain: Arc::clone(chain), space, fails, mine: None }) as Box<dyn Tail>)
+        };
+        let first = Before { tail: link(&control, Space::ControlAudit, false), ..behind(vec![], vec![put(Space::Control, "unit", "1")]) };
+        let then = Commit { tail: link(&data, Space::DataAudit, fails), ..commit(vec![], vec![put(Space::Records, "row", "1")]) };
+        store.commit_behind(first, then)
+    };
+    assert_eq!(go(true).await, Err(StoreError::Damaged("planted".into())));
+    assert_eq!(control.lock().unwrap().settled, [(0, false)]);
+    assert_eq!(store.get(Space::Control, b"unit").await, Ok(None));
+    for result in join_all((0..20).map(|_| go(false))).await {
+        assert!(result.is_ok(), "{result:?}");
+    }
+    let stored: Vec<_> = (0..20).map(|n| (n, true)).collect();
+    assert_eq!(control.lock().unwrap().settled[1..], stored);
+    assert_eq!(data.lock().unwrap().settled, stored);
+    assert_eq!((all(&store, Space::ControlAudit).await.len(), all(&store, Space::DataAudit).await.len()), (20, 20));
+}
+
+pub(crate) async fn many_rows_are_read_as_each_alone(store: Engine) {
+    for space in [Space::Control, Space::Records, Space::Blobs] {
+        apply(&store, (0..100_u8).map(|n| put(space, vec![n], vec![n; usize::from(n)])).collect()).await;
+        // There, not there, twice, and in no order.
+        let keys: Vec<Bytes> =
+            [7_u8, 200, 0, 99, 7, 101, 3].into_iter().map(|n| vec![n].into()).chain((0..100).map(|n| vec![n].into())).collect();
+        for keys in [&keys[..], &keys[..1], &[]] {
+            let mut alone = Vec::new();
+            for key in keys {
+                alone.push(store.get(space, key).await.unwrap());
+            }
+            assert_eq!(store.get_many(space, keys).await.unwrap(), alone);
+        }
+    }
 }
 
 pub(crate) async fn writes_to_two_databases_are_invalid(store: Engine) {

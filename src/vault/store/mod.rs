@@ -150,6 +150,16 @@ pub struct Commit {
     pub urgency: Urgency,
 }
 
+/// Rows of the control store that are on disk before a commit to the data store is.
+pub struct Before {
+    /// What they must find, beside what the commit itself must.
+    pub checks: Vec<Check>,
+    /// The rows.
+    pub writes: Vec<Write>,
+    /// Rows made in the committer, applied with `writes`.
+    pub tail: Option<Box<dyn Tail>>,
+}
+
 /// What a commit was answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -198,11 +208,43 @@ pub trait Store: Send + Sync + 'static {
     /// The value of a row. Sees every commit that was answered before the call.
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// The values of rows of one space, in the order of `keys`: as [`Store::get`] would give each.
+    async fn get_many(&self, space: Space, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.push(self.get(space, key).await?);
+        }
+        Ok(values)
+    }
+
     /// Rows with `from <= key < to` in key order, at most `limit`.
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError>;
 
     /// Applies a commit, all or nothing, and answers when it is as durable as asked.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Applies a commit to the data store behind rows of the control store that it rests on. The commit's checks hold of both, and
+    /// after a crash, or an error, the rows may be there without the commit, never the other way round. A conflict is told by its place
+    /// among the commit's checks, and `before`'s behind them.
+    async fn commit_behind(&self, before: Before, mut commit: Commit) -> Result<Committed, StoreError> {
+        let control = |check: &&Check| check.space.database() == Database::Control;
+        let (places, checks): (Vec<usize>, Vec<Check>) = (0..)
+            .zip(commit.checks.iter().chain(&before.checks))
+            .filter(|(_, check)| control(check))
+            .map(|(place, check)| (place, check.clone()))
+            .unzip();
+        commit.checks.extend(before.writes.iter().filter_map(|write| match write {
+            Write::Put { space, key, value } => Some(Check { space: *space, key: key.clone(), expect: Expect::Equals(value.clone()) }),
+            Write::Delete { space, key } => Some(Check { space: *space, key: key.clone(), expect: Expect::Absent }),
+            Write::DeleteRange { .. } => None,
+        }));
+        let first = Commit { checks, writes: before.writes, tail: before.tail, durability: Durability::Synced, urgency: commit.urgency };
+        match self.commit(first).await {
+            Err(StoreError::Conflict(at)) => return Err(StoreError::Conflict(places.get(at).copied().unwrap_or(at))),
+            other => other?,
+        };
+        self.commit(commit).await
+    }
 
     /// Makes the mirror equal the control store, durably, and reads it back. The mirror of an answered
     /// commit is always current; this is for the start, where the last commit may have been cut short.

@@ -69,13 +69,14 @@ impl Committer {
         let lent = shared.pair.read().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = lent.as_ref() else {
             shared.counters.unqueued();
-            return core.answer(first.commit.tail, first.answer, Err(StoreError::Closed));
+            let before = first.before.and_then(|before| before.tail);
+            return core.answer([before, first.commit.tail], first.answer, Err(StoreError::Closed));
         };
         core.look(pair);
-        let mut group = Group::new(pair);
+        let mut group = Group::new(pair, core.take_known());
         let mut next = Some(first);
         while let Some(submission) = next {
-            let joined = group.join(submission, |commit, bytes, delta| core.room(commit.urgency, bytes, delta));
+            let joined = group.join(submission, |urgency, bytes, delta| core.room(urgency, bytes, delta));
             if let Joined::Later(submission) = joined {
                 self.held = Some(Request::Commit(submission));
                 break;

@@ -24,6 +24,7 @@ use super::{
     super::{Committed, Database, StoreError, Tail, Urgency, Write},
     error::is_disk_full,
     group::{self, Group, Pair},
+    known::Known,
     mirror::{Delta, Mirror, ReplaceError, State},
     open,
     options::EmbeddedOptions,
@@ -79,6 +80,8 @@ pub(super) struct Core {
     reserve: Reserve,
     control: State,
     data: open::DataState,
+    /// Rows of the control store as they are on disk; nothing after a write that failed.
+    known: Known,
     unsynced_since: Option<Duration>,
     looked_at: Option<Duration>,
     /// Bytes that were written since.
@@ -149,6 +152,7 @@ impl Core {
             reserve,
             control,
             data,
+            known: Known::default(),
             unsynced_since: None,
             looked_at: None,
             since_look: 0,
@@ -167,21 +171,25 @@ impl Core {
             return None;
         }
         self.look_if_due(pair);
+        let refused = |core: &Self, tail: &mut dyn Tail, error: StoreError| {
+            tail.refused(&error);
+            Some(core.counted(Err(error)))
+        };
         let rows = match tail.rows() {
             Ok(rows) => rows,
-            Err(error) => return Some(self.answered(Some(tail), Err(error))),
+            Err(error) => return refused(self, tail, error),
         };
         let taken = self.write_at_once(pair, &rows, urgency);
         tail.settled(matches!(taken, Ok(true)));
         match taken {
             Ok(true) => {
                 shared.counters.wrote_group(1);
-                Some(self.answered(None, Ok(Committed { control_seq: self.control.seq })))
+                Some(self.counted(Ok(Committed { control_seq: self.control.seq })))
             }
             Ok(false) => None,
             Err(error) => {
                 self.failed(&error);
-                Some(self.answered(Some(tail), Err(error)))
+                refused(self, tail, error)
             }
         }
     }
@@ -217,6 +225,11 @@ impl Core {
         }
     }
 
+    /// What is known of control rows, for the next group, which gives it back when it is written.
+    pub(super) fn take_known(&mut self) -> Known {
+        std::mem::take(&mut self.known)
+    }
+
     pub(super) fn is_stalled(&self) -> bool {
         self.condition == Condition::Stalled
     }
@@ -249,6 +262,9 @@ impl Core {
         for error in [&control, &data].into_iter().filter_map(|result| result.as_ref().err()) {
             self.failed(error);
         }
+        if control.is_ok() && data.is_ok() {
+            self.known = group.known();
+        }
         if !group.entries.is_empty() {
             self.shared.counters.wrote_group(group.entries.len());
         }
@@ -257,21 +273,26 @@ impl Core {
             Some(Database::Data) => data.clone(),
             None => Ok(()),
         };
-        let settle = |entries: &mut dyn Iterator<Item = &mut group::Entry>, stored| {
-            for entry in entries.filter(|entry| result(entry.database).is_ok() == stored) {
-                if let Some(tail) = &mut entry.tail {
-                    tail.settled(stored);
+        let settle = |entries: &mut dyn Iterator<Item = &mut group::Entry>, stored: bool| {
+            let of = |database: Option<Database>| result(database).is_ok() == stored;
+            for entry in entries {
+                let first = entry.before.as_mut().filter(|_| of(Some(Database::Control)));
+                let second = entry.tail.as_mut().filter(|_| of(entry.database));
+                let mut tails = [first, second];
+                if !stored {
+                    tails.reverse();
                 }
+                tails.into_iter().flatten().for_each(|tail| tail.settled(stored));
             }
         };
         settle(&mut group.entries.iter_mut().rev(), false);
         settle(&mut group.entries.iter_mut(), true);
         let done = Committed { control_seq: self.control.seq };
         for entry in group.entries {
-            self.answer(entry.tail, entry.answer, result(entry.database).map(|()| done));
+            self.answer([entry.before, entry.tail], entry.answer, result(entry.database).map(|()| done));
         }
         for refused in group.refused {
-            self.answer(refused.tail, refused.answer, Err(refused.error));
+            self.answer([refused.before, refused.tail], refused.answer, Err(refused.error));
         }
     }
 
@@ -343,17 +364,15 @@ impl Core {
         self.shared.counters.close();
     }
 
-    pub(super) fn answer(&self, mut tail: Option<Box<dyn Tail>>, answer: group::Answer, result: Result<Committed, StoreError>) {
-        let result = self.answered(tail.as_mut().map(|tail| &mut **tail as &mut dyn Tail), result);
+    pub(super) fn answer(&self, tails: [Option<Box<dyn Tail>>; 2], answer: group::Answer, result: Result<Committed, StoreError>) {
+        if let Err(error) = &result {
+            tails.into_iter().flatten().for_each(|mut tail| tail.refused(error));
+        }
         // Who asked may be gone; the commit stands.
-        drop(answer.send(result));
+        drop(answer.send(self.counted(result)));
     }
 
-    /// Tells the tail why it was refused, and counts.
-    fn answered(&self, tail: Option<&mut dyn Tail>, result: Result<Committed, StoreError>) -> Result<Committed, StoreError> {
-        if let (Some(tail), Err(error)) = (tail, &result) {
-            tail.refused(error);
-        }
+    fn counted(&self, result: Result<Committed, StoreError>) -> Result<Committed, StoreError> {
         self.shared.counters.answered(match &result {
             Ok(_) => Outcome::Committed,
             Err(StoreError::Conflict(_)) => Outcome::Conflict,

@@ -87,7 +87,7 @@ fn settings(which: Database, options: &EmbeddedOptions, create: bool) -> Options
     db
 }
 
-fn family_settings(options: &EmbeddedOptions, cache: &Cache) -> Options {
+fn family_settings(name: &str, options: &EmbeddedOptions, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(16 * 1024);
@@ -102,13 +102,26 @@ fn family_settings(options: &EmbeddedOptions, cache: &Cache) -> Options {
     family.set_bottommost_compression_type(DBCompressionType::None);
     family.set_periodic_compaction_seconds(PERIODIC_COMPACTION_SECS);
     family.set_level_compaction_dynamic_level_bytes(true);
-    family.set_write_buffer_size(options.memtable_bytes);
+    // Most looks are for rows that are not there, above all in what was written last.
+    family.set_memtable_prefix_bloom_ratio(0.015);
+    family.set_memtable_whole_key_filtering(true);
+    // Rows of large values come in a stream: while one part of it is written to a file the next one fills up, so both are in memory.
+    let of_blobs = name == self::family(Space::Blobs);
+    family.set_write_buffer_size(if of_blobs { options.memtable_bytes / 4 } else { options.memtable_bytes });
     family
 }
 
-fn memory_only() -> ReadOptions {
+/// Reads that do not wait for the disk.
+fn from_memory() -> ReadOptions {
     let mut read = ReadOptions::default();
     read.set_read_tier(ReadTier::BlockCache);
+    read
+}
+
+/// Reads that may. Rows of large values go by once: kept, they would drive all else out of the cache, gigabyte by gigabyte.
+fn from_disk(space: Space) -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.fill_cache(space != Space::Blobs);
     read
 }
 
@@ -126,12 +139,12 @@ impl Rocks {
             });
         }
         let families = [OWN].into_iter().chain(which.spaces().map(family));
-        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(options, cache)));
+        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(name, options, cache)));
         let db = DB::open_cf_descriptors(&settings(which, options, create), path, families).map_err(|error| {
             let text = error.into_string();
             if is_disk_full(&text) { OpenError::DiskFull(path.display().to_string()) } else { damaged(text) }
         })?;
-        Ok(Self { db, which, memory: memory_only() })
+        Ok(Self { db, which, memory: from_memory() })
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
@@ -153,6 +166,17 @@ impl Rocks {
         }
     }
 
+    /// Reads rows of one space from memory alone, in the order of `keys`.
+    pub(super) fn get_many_cached(&self, space: Space, keys: &[Bytes]) -> Result<Vec<Cached<Option<Bytes>>>, StoreError> {
+        let values = self.db.batched_multi_get_cf_opt(self.family(family(space))?, keys, false, &from_memory());
+        let values = values.into_iter().map(|value| match value {
+            Ok(value) => Ok(Cached::Hit(value.map(|value| Bytes::copy_from_slice(&value)))),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
+            Err(error) => Err(self.failed(error)),
+        });
+        values.collect()
+    }
+
     /// Reads a row; may wait for the disk.
     pub(super) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.judge(space, key, |value| value.map(Bytes::copy_from_slice))
@@ -160,7 +184,7 @@ impl Rocks {
 
     /// Hands a row's value to `judge` without copying it; may wait for the disk.
     pub(super) fn judge<T>(&self, space: Space, key: &[u8], judge: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StoreError> {
-        let value = self.db.get_pinned_cf(self.family(family(space))?, key).map_err(|error| self.failed(error))?;
+        let value = self.db.get_pinned_cf_opt(self.family(family(space))?, key, &from_disk(space)).map_err(|error| self.failed(error))?;
         Ok(judge(value.as_deref()))
     }
 
@@ -183,7 +207,7 @@ impl Rocks {
 
     /// Reads a range from memory alone.
     pub(super) fn scan_cached(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Cached<Vec<Row>>, StoreError> {
-        match Self::collect(&mut self.iterator(space, from, to, memory_only())?, limit) {
+        match Self::collect(&mut self.iterator(space, from, to, from_memory())?, limit) {
             Ok(rows) => Ok(Cached::Hit(rows)),
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Miss),
             Err(error) => Err(self.failed(error)),
@@ -192,7 +216,7 @@ impl Rocks {
 
     /// Reads a range; may wait for the disk.
     pub(super) fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        Self::collect(&mut self.iterator(space, from, to, ReadOptions::default())?, limit).map_err(|error| self.failed(error))
+        Self::collect(&mut self.iterator(space, from, to, from_disk(space))?, limit).map_err(|error| self.failed(error))
     }
 
     /// All rows of all spaces, space by space.

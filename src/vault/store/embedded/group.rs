@@ -5,8 +5,9 @@ use rocksdb::WriteBatch;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{Commit, Committed, Database, Durability, StoreError, Tail, Write, schema::KEY_LEN_MAX},
+    super::{Before, Check, Commit, Committed, Database, Durability, Space, StoreError, Tail, Urgency, Write, schema::KEY_LEN_MAX},
     database::Rocks,
+    known::Known,
     mirror::frame,
     overlay::{Overlay, Seen},
 };
@@ -23,6 +24,8 @@ pub(super) type Answer = oneshot::Sender<Result<Committed, StoreError>>;
 
 /// A commit on its way to the committer.
 pub(super) struct Submission {
+    /// What is to be there before it.
+    pub(super) before: Option<Before>,
     pub(super) commit: Commit,
     pub(super) answer: Answer,
 }
@@ -46,12 +49,15 @@ impl Pair {
 pub(super) struct Entry {
     /// `None` where nothing is written.
     pub(super) database: Option<Database>,
+    /// The tail of what is to be there before it, in the control database.
+    pub(super) before: Option<Box<dyn Tail>>,
     pub(super) tail: Option<Box<dyn Tail>>,
     pub(super) answer: Answer,
 }
 
 /// A commit that did not pass.
 pub(super) struct Refused {
+    pub(super) before: Option<Box<dyn Tail>>,
     pub(super) tail: Option<Box<dyn Tail>>,
     pub(super) answer: Answer,
     pub(super) error: StoreError,
@@ -68,6 +74,7 @@ pub(super) enum Joined {
 pub(super) struct Group<'a> {
     pair: &'a Pair,
     overlay: Overlay,
+    known: Known,
     pub(super) control: WriteBatch,
     /// The control batch as the mirror gets it.
     pub(super) delta: Vec<u8>,
@@ -128,10 +135,11 @@ pub(super) fn inspect(writes: &[Write]) -> Result<Option<Database>, StoreError> 
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(pair: &'a Pair) -> Self {
+    pub(super) fn new(pair: &'a Pair, known: Known) -> Self {
         Self {
             pair,
             overlay: Overlay::default(),
+            known,
             control: WriteBatch::default(),
             delta: Vec::new(),
             data: WriteBatch::default(),
@@ -152,22 +160,29 @@ impl<'a> Group<'a> {
         self.entries.len() >= GROUP_COMMITS || self.bytes >= GROUP_BYTES
     }
 
+    /// What is known of control rows once the group is on disk.
+    pub(super) fn known(&mut self) -> Known {
+        std::mem::take(&mut self.known).after(&self.overlay)
+    }
+
     /// Checks a commit against the databases and the group so far, and takes it in. `room` says whether the disk has
     /// room for a group of so many bytes and a delta of so many.
-    pub(super) fn join(&mut self, submission: Submission, room: impl FnOnce(&Commit, u64, usize) -> Result<(), StoreError>) -> Joined {
-        let Submission { mut commit, answer } = submission;
-        if self.must_wait(&commit) {
-            return Joined::Later(Submission { commit, answer });
+    pub(super) fn join(&mut self, submission: Submission, room: impl FnOnce(Urgency, u64, usize) -> Result<(), StoreError>) -> Joined {
+        let Submission { mut before, mut commit, answer } = submission;
+        if before.is_none() && self.must_wait(&commit) {
+            return Joined::Later(Submission { before, commit, answer });
         }
-        match self.try_join(&mut commit, room) {
-            Ok(database) => self.entries.push(Entry { database, tail: commit.tail, answer }),
-            Err(error) => self.refused.push(Refused { tail: commit.tail, answer, error }),
+        let joined = self.try_join(before.as_mut(), &mut commit, room);
+        let (before, tail) = (before.and_then(|before| before.tail), commit.tail);
+        match joined {
+            Ok(database) => self.entries.push(Entry { database, before, tail, answer }),
+            Err(error) => self.refused.push(Refused { before, tail, answer, error }),
         }
         Joined::Settled
     }
 
     /// Control rows are written before data rows. A control commit that depends on a data row of this group would be
-    /// on disk without it after a crash, so it waits for the next group.
+    /// on disk without it after a crash, so it waits for the next group. What goes before a data commit depends on none.
     fn must_wait(&self, commit: &Commit) -> bool {
         let writes_data = matches!(inspect(&commit.writes), Ok(Some(Database::Data)));
         !writes_data && commit.checks.iter().any(|check| self.overlay.touches(Database::Data, check.space, &check.key))
@@ -175,55 +190,71 @@ impl<'a> Group<'a> {
 
     fn try_join(
         &mut self,
+        mut before: Option<&mut Before>,
         commit: &mut Commit,
-        room: impl FnOnce(&Commit, u64, usize) -> Result<(), StoreError>,
+        room: impl FnOnce(Urgency, u64, usize) -> Result<(), StoreError>,
     ) -> Result<Option<Database>, StoreError> {
-        for (index, check) in commit.checks.iter().enumerate() {
-            let holds = match self.overlay.see(check.space, &check.key) {
-                Seen::Value(value) => check.expect.holds(Some(value)),
-                Seen::Absent => check.expect.holds(None),
-                Seen::Untouched => {
-                    self.pair.of(check.space.database()).judge(check.space, &check.key, |value| check.expect.holds(value))?
-                }
-            };
-            if !holds {
+        let first = before.iter().flat_map(|before| &before.checks);
+        for (index, check) in commit.checks.iter().chain(first).enumerate() {
+            if !self.holds(check)? {
                 return Err(StoreError::Conflict(index));
             }
         }
-        if let Some(tail) = &mut commit.tail {
-            commit.writes.extend(tail.rows()?);
+        let mut made = 0;
+        let result = rows_of(before.as_deref_mut(), commit, &mut made).and_then(|()| self.take_in(before.as_deref_mut(), commit, room));
+        if result.is_err() {
+            // Those made so far go back, the last one first.
+            let tails = [before.and_then(|before| before.tail.as_mut()), commit.tail.as_mut()].into_iter().flatten();
+            let mut made: Vec<_> = tails.take(made).collect();
+            made.iter_mut().rev().for_each(|tail| tail.settled(false));
         }
-        self.take_in(commit, room).inspect_err(|_| {
-            if let Some(tail) = &mut commit.tail {
-                tail.settled(false);
-            }
-        })
+        result
+    }
+
+    /// Whether a row is as expected, behind what the group has changed so far.
+    fn holds(&mut self, check: &Check) -> Result<bool, StoreError> {
+        let Check { space, key, expect } = check;
+        match self.overlay.see(*space, key) {
+            Seen::Value(value) => return Ok(expect.holds(Some(value))),
+            Seen::Absent => return Ok(expect.holds(None)),
+            Seen::Untouched => {}
+        }
+        let database = self.pair.of(space.database());
+        if *space != Space::Control {
+            return database.judge(*space, key, |value| expect.holds(value));
+        }
+        if let Some(value) = self.known.see(key) {
+            return Ok(expect.holds(Some(value)));
+        }
+        let (holds, value) = database.judge(*space, key, |value| (expect.holds(value), Known::copy(expect, value)))?;
+        if let Some(value) = value {
+            self.known.keep(key.clone(), value);
+        }
+        Ok(holds)
     }
 
     /// All that can refuse a commit once its tail has made its rows.
     fn take_in(
         &mut self,
-        commit: &Commit,
-        room: impl FnOnce(&Commit, u64, usize) -> Result<(), StoreError>,
+        before: Option<&mut Before>,
+        commit: &mut Commit,
+        room: impl FnOnce(Urgency, u64, usize) -> Result<(), StoreError>,
     ) -> Result<Option<Database>, StoreError> {
-        let Some(database) = inspect(&commit.writes)? else { return Ok(None) };
-        let bytes = self.bytes.saturating_add(rows_len(&commit.writes));
+        let database = inspect(&commit.writes)?;
+        let first: &[Write] = before.as_ref().map_or(&[], |before| &before.writes);
+        inspect_before(first, database)?;
+        let Some(database) = database else { return Ok(None) };
+        let bytes = [first, &commit.writes].into_iter().map(rows_len).fold(self.bytes, u64::saturating_add);
         let delta = match database {
-            Database::Control => commit.writes.iter().map(frame::write_len).fold(self.delta.len(), usize::saturating_add),
-            Database::Data => self.delta.len(),
+            Database::Control => &commit.writes,
+            Database::Data => first,
         };
-        room(commit, bytes, delta)?;
-        let (rocks, batch) = match database {
-            Database::Control => (&self.pair.control, &mut self.control),
-            Database::Data => (&self.pair.data, &mut self.data),
-        };
-        for write in &commit.writes {
-            rocks.put_write(batch, write)?;
-            self.overlay.apply(write);
-            if database == Database::Control {
-                frame::put_write(&mut self.delta, write);
-            }
+        let delta = delta.iter().map(frame::write_len).fold(self.delta.len(), usize::saturating_add);
+        room(commit.urgency, bytes, delta)?;
+        if let Some(before) = before {
+            self.put(Database::Control, std::mem::take(&mut before.writes))?;
         }
+        self.put(database, std::mem::take(&mut commit.writes))?;
         self.bytes = bytes;
         match database {
             Database::Control => self.control_reads_data |= commit.checks.iter().any(|check| check.space.database() == Database::Data),
@@ -231,4 +262,41 @@ impl<'a> Group<'a> {
         }
         Ok(Some(database))
     }
+
+    fn put(&mut self, database: Database, writes: Vec<Write>) -> Result<(), StoreError> {
+        let (rocks, batch) = match database {
+            Database::Control => (&self.pair.control, &mut self.control),
+            Database::Data => (&self.pair.data, &mut self.data),
+        };
+        for write in writes {
+            rocks.put_write(batch, &write)?;
+            if database == Database::Control {
+                frame::put_write(&mut self.delta, &write);
+            }
+            self.overlay.apply(write);
+        }
+        Ok(())
+    }
+}
+
+/// What is to be there before a commit lies in the control database, and the commit in the data database.
+///
+/// # Errors
+/// [`StoreError::Invalid`].
+fn inspect_before(first: &[Write], then: Option<Database>) -> Result<(), StoreError> {
+    match (inspect(first)?, then) {
+        (None, _) | (Some(Database::Control), Some(Database::Data)) => Ok(()),
+        (Some(_), _) => Err(StoreError::Invalid("only rows of control go first, and only before data")),
+    }
+}
+
+/// Has the tails make their rows, in their order, and counts them.
+fn rows_of(before: Option<&mut Before>, commit: &mut Commit, made: &mut usize) -> Result<(), StoreError> {
+    let first = before.and_then(|before| before.tail.as_mut().map(|tail| (&mut before.writes, tail)));
+    let second = commit.tail.as_mut().map(|tail| (&mut commit.writes, tail));
+    for (writes, tail) in [first, second].into_iter().flatten() {
+        writes.extend(tail.rows()?);
+        *made = made.saturating_add(1);
+    }
+    Ok(())
 }

@@ -32,13 +32,14 @@ use self::{
     reserve::Reserve,
     stats::{Counters, Outcome},
 };
-use super::{Commit, Committed, Durability, Row, Space, Store, StoreError};
+use super::{Before, Commit, Committed, Durability, Row, Space, Store, StoreError};
 
 mod committer;
 mod core;
 mod database;
 mod error;
 mod group;
+mod known;
 mod lock;
 pub mod mirror;
 mod open;
@@ -193,14 +194,27 @@ impl Embedded {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    async fn submit(&self, before: Option<Before>, commit: Commit) -> Result<Committed, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.counters.queued();
+        if let Err(error) = self.enqueue(Request::Commit(Submission { before, commit, answer })) {
+            self.shared.counters.unqueued();
+            self.shared.counters.answered(if error == StoreError::Busy { Outcome::Busy } else { Outcome::Failed });
+            return Err(error);
+        }
+        // The committer took it and is gone: it may be on disk.
+        answered.await.unwrap_or_else(|_| Err(StoreError::Io("the committer has ended".into())))
+    }
+
     fn enqueue(&self, request: Request) -> Result<(), StoreError> {
         self.queue.try_send(request).map_err(|error| {
             let (request, error) = match error {
                 TrySendError::Full(request) => (request, StoreError::Busy),
                 TrySendError::Disconnected(request) => (request, StoreError::Closed),
             };
-            if let Request::Commit(Submission { commit: Commit { tail: Some(mut tail), .. }, .. }) = request {
-                tail.refused(&error);
+            if let Request::Commit(Submission { before, commit, .. }) = request {
+                let before = before.and_then(|before| before.tail);
+                [before, commit.tail].into_iter().flatten().for_each(|mut tail| tail.refused(&error));
             }
             error
         })
@@ -233,6 +247,24 @@ impl Store for Embedded {
         self.readers.run(move || shared.with(|pair| pair.of(space.database()).get(space, &key))).await
     }
 
+    async fn get_many(&self, space: Space, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if let [key] = keys {
+            return Ok(vec![self.get(space, key).await?]);
+        }
+        let cached = self.shared.try_with(|pair| pair.of(space.database()).get_many_cached(space, keys))?;
+        let mut values = Vec::with_capacity(keys.len());
+        for (key, cached) in keys.iter().zip(cached.unwrap_or_else(|| keys.iter().map(|_| Cached::Miss).collect())) {
+            values.push(match cached {
+                Cached::Hit(value) => {
+                    self.shared.counters.read(true);
+                    value
+                }
+                Cached::Miss => self.get(space, key).await?,
+            });
+        }
+        Ok(values)
+    }
+
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
@@ -253,15 +285,13 @@ impl Store for Embedded {
         if let Some(answer) = self.at_once(&mut commit) {
             return answer;
         }
-        let (answer, answered) = oneshot::channel();
-        self.shared.counters.queued();
-        if let Err(error) = self.enqueue(Request::Commit(Submission { commit, answer })) {
-            self.shared.counters.unqueued();
-            self.shared.counters.answered(if error == StoreError::Busy { Outcome::Busy } else { Outcome::Failed });
-            return Err(error);
-        }
-        // The committer took it and is gone: it may be on disk.
-        answered.await.unwrap_or_else(|_| Err(StoreError::Io("the committer has ended".into())))
+        self.submit(None, commit).await
+    }
+
+    async fn commit_behind(&self, before: Before, commit: Commit) -> Result<Committed, StoreError> {
+        group::inspect(&before.writes)?;
+        group::inspect(&commit.writes)?;
+        self.submit(Some(before), commit).await
     }
 
     async fn sync_mirror(&self) -> Result<(), StoreError> {

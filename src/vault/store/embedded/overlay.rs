@@ -1,9 +1,6 @@
 //! What the commits of a group, not written yet, make of the databases; and how preconditions are judged.
 
-use std::{
-    collections::BTreeMap,
-    ops::Bound::{Excluded, Included},
-};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 
@@ -12,9 +9,12 @@ use super::super::{Database, Expect, Space, Write};
 /// The rows that earlier commits of the group set or removed.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    rows: BTreeMap<(Space, Bytes), Option<Bytes>>,
+    /// By space.
+    rows: [HashMap<Bytes, Option<Bytes>>; SPACES],
     ranges: Vec<(Space, Bytes, Bytes)>,
 }
+
+const SPACES: usize = Space::DataAudit as usize + 1;
 
 /// What an overlay knows of a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,34 +29,31 @@ pub(super) enum Seen<'a> {
 
 impl Overlay {
     /// Adds a change behind all others.
-    pub(super) fn apply(&mut self, write: &Write) {
+    pub(super) fn apply(&mut self, write: Write) {
         match write {
-            Write::Put { space, key, value } => {
-                self.rows.insert((*space, key.clone()), Some(value.clone()));
-            }
-            Write::Delete { space, key } => {
-                self.rows.insert((*space, key.clone()), None);
-            }
+            Write::Put { space, key, value } => self.set(space, key, Some(value)),
+            Write::Delete { space, key } => self.set(space, key, None),
             Write::DeleteRange { space, from, to } => {
                 if from >= to {
                     return;
                 }
-                let inside = (Included((*space, from.clone())), Excluded((*space, to.clone())));
-                let gone: Vec<_> = self.rows.range(inside).map(|(key, _)| key.clone()).collect();
-                for key in gone {
-                    self.rows.remove(&key);
+                if let Some(rows) = self.rows.get_mut(space as usize) {
+                    rows.retain(|key, _| *key < from || *key >= to);
                 }
-                self.ranges.push((*space, from.clone(), to.clone()));
+                self.ranges.push((space, from, to));
             }
+        }
+    }
+
+    fn set(&mut self, space: Space, key: Bytes, value: Option<Bytes>) {
+        if let Some(rows) = self.rows.get_mut(space as usize) {
+            rows.insert(key, value);
         }
     }
 
     /// What the row is now.
     pub(super) fn see(&self, space: Space, key: &Bytes) -> Seen<'_> {
-        if self.rows.is_empty() && self.ranges.is_empty() {
-            return Seen::Untouched;
-        }
-        match self.rows.get(&(space, key.clone())) {
+        match self.rows.get(space as usize).and_then(|rows| rows.get(key)) {
             Some(Some(value)) => Seen::Value(value),
             Some(None) => Seen::Absent,
             None if self.ranges.iter().any(|(at, from, to)| *at == space && from <= key && key < to) => Seen::Absent,
@@ -98,10 +95,10 @@ mod tests {
     #[test]
     fn a_row_set_behind_a_range_delete_stays_and_one_before_it_goes() {
         let mut overlay = Overlay::default();
-        overlay.apply(&put("b", "old"));
-        overlay.apply(&delete_range("a", "c"));
+        overlay.apply(put("b", "old"));
+        overlay.apply(delete_range("a", "c"));
         assert_eq!(overlay.see(Space::Records, &"b".into()), Seen::Absent);
-        overlay.apply(&put("b", "new"));
+        overlay.apply(put("b", "new"));
         assert_eq!(overlay.see(Space::Records, &"b".into()), Seen::Value(&"new".into()));
         assert_eq!(overlay.see(Space::Records, &"bb".into()), Seen::Absent);
         assert_eq!(overlay.see(Space::Records, &"c".into()), Seen::Untouched);
@@ -111,9 +108,9 @@ mod tests {
     #[test]
     fn a_range_without_keys_touches_nothing() {
         let mut overlay = Overlay::default();
-        overlay.apply(&put("b", "value"));
-        overlay.apply(&delete_range("c", "a"));
-        overlay.apply(&delete_range("b", "b"));
+        overlay.apply(put("b", "value"));
+        overlay.apply(delete_range("c", "a"));
+        overlay.apply(delete_range("b", "b"));
         assert_eq!(overlay.see(Space::Records, &"b".into()), Seen::Value(&"value".into()));
     }
 

@@ -232,6 +232,12 @@ async fn reads_come_from_memory_until_they_cannot() {
         assert_eq!(store.get(Space::Records, &[1]).await, Ok(Some(vec![1; 1_000].into())));
         assert_eq!((store.stats().cached_reads, store.stats().pool_reads), expected);
     }
+    let rows = store.get_many(Space::Records, &[vec![1].into(), vec![150].into(), vec![250].into()]).await.unwrap();
+    assert_eq!(rows, [Some(vec![1; 1_000].into()), Some(vec![150; 1_000].into()), None], "from memory and from the disk");
+    store.close();
+    let store = fixture.open();
+    store.get(Space::Records, &[1]).await.unwrap();
+    store.get(Space::Records, &[1]).await.unwrap();
     for expected in [(1, 2), (2, 2)] {
         assert_eq!(store.scan(Space::Records, &[100], &[200], 30).await.unwrap().len(), 30);
         assert_eq!((store.stats().cached_reads, store.stats().pool_reads), expected);
