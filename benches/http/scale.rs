@@ -27,6 +27,10 @@ pub(crate) struct Scale {
     pub(crate) subject: u64,
     /// Shreds of one kind in a round.
     pub(crate) shreds: u64,
+    /// Subjects of one order.
+    pub(crate) subjects_at_once: u64,
+    /// Orders that are given at one moment.
+    pub(crate) orders_at_once: u64,
 }
 
 impl ScaleName {
@@ -41,7 +45,9 @@ impl ScaleName {
                 import: 10_000,
                 tenant: 1_000,
                 subject: 1_000,
-                shreds: 5,
+                shreds: 20,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
             Self::Standard => Scale {
                 records: 100_000,
@@ -53,6 +59,8 @@ impl ScaleName {
                 tenant: 20_000,
                 subject: 10_000,
                 shreds: 20,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
             Self::Full => Scale {
                 records: 1_000_000,
@@ -64,6 +72,8 @@ impl ScaleName {
                 tenant: 1_000_000,
                 subject: 10_000,
                 shreds: 20,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
         }
     }
