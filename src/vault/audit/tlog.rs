@@ -157,6 +157,9 @@ impl Log {
         log.take_in(&ahead.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         check_known(&log.files, &log.head, known)?;
         log.file()?;
+        // Whether that had anything to do or not: all of the journal is in the files now.
+        let (head, journal_len) = ((log.head.size, log.head.root), log.journal.as_ref().map_or(0, Journal::len));
+        log.filed = Some(Filed { head, journal_len });
         Ok(log)
     }
 

@@ -279,6 +279,8 @@ fn fails_at_any_file(open: impl Fn(&Path, &Path) -> Log) {
             let mut log = open(&path, &journal);
             let leaves: Vec<Vec<u8>> = (0..size).map(leaf).collect();
             log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            drop(log);
+            let mut log = open(&path, &journal);
             let before = log.checkpoint().to_owned();
             let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
             let obstacle = if file == "journal" {
@@ -318,7 +320,8 @@ impl Unfiled {
     fn new(filed: u64, size: u64) -> Self {
         let dir = TempDir::new().unwrap();
         let mut log = Log::open_filed_later(&dir.path().join("log"), &dir.path().join("journal"), signer(), None, None).unwrap();
-        grow(&mut log, filed);
+        let leaves: Vec<Vec<u8>> = (0..filed).map(leaf).collect();
+        log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
         log.file().unwrap();
         let before = files(&dir.path().join("log")).into_iter().map(|file| (file.clone(), fs::read(&file).unwrap())).collect();
         grow(&mut log, size);
@@ -344,7 +347,7 @@ impl Unfiled {
 
 #[test]
 fn whatever_a_power_cut_takes_of_what_was_not_filed_is_made_again() {
-    for (filed, size) in [(0, 1), (1, 2), (3, 10), (250, 254), (254, 255), (254, 256), (255, 257), (256, 257), (300, 513)] {
+    for (filed, size) in [(0, 1), (3, 5), (254, 256), (255, 257), (256, 257)] {
         let whole = Unfiled::new(filed, size);
         assert_eq!(whole.filed.0, filed);
         for (cut, all) in [("emptied", true), ("emptied", false), ("halved", false), ("as it was", true), ("as it was", false)] {
@@ -376,11 +379,11 @@ fn whatever_a_power_cut_takes_of_what_was_not_filed_is_made_again() {
 
 #[test]
 fn an_old_copy_of_a_log_that_is_filed_later_is_refused() {
-    let log = Unfiled::new(300, 600);
+    let log = Unfiled::new(300, 310);
     let (dir, path) = (log.dir.path(), log.path());
     copy_tree(&path, &dir.join("old"));
-    let mut open = log.open((600, root_of(600))).unwrap();
-    grow(&mut open, 700);
+    let mut open = log.open((310, root_of(310))).unwrap();
+    grow(&mut open, 320);
     let filed = open.file().unwrap();
     drop(open);
     for copy in ["old", "nothing"] {
