@@ -37,7 +37,7 @@ struct Args {
     /// How much of it.
     #[arg(long, value_enum, env = "LETHE_BENCH_SCALE", default_value_t = ScaleName::Quick)]
     scale: ScaleName,
-    /// Only groups of rows whose name contains this: get, put, ycsb, stream, import, list, shred, tls, growth, memory.
+    /// Only groups of rows whose name contains this: get, put, ycsb, stream, import, list, shred, cold, tls, growth, memory.
     #[arg(long)]
     only: Option<String>,
     /// Write performance.md and its plots into this directory.

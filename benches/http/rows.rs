@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
             self.load(server);
         }
         let loaded = three.lethe.resident();
-        let groups: [Group<'a>; 10] = [
+        let groups: [Group<'a>; 11] = [
             ("get", Self::get),
             ("put", Self::put),
             ("ycsb", Self::ycsb),
@@ -128,6 +128,7 @@ impl<'a> Session<'a> {
             ("stream", Self::stream),
             ("shred subject", Self::shred_subject),
             ("shred tenant", Self::shred_tenant),
+            ("cold", Self::cold),
             ("tls", Self::tls),
             ("growth", Self::growth),
         ];
@@ -317,6 +318,50 @@ impl<'a> Session<'a> {
         self.against(format!("{among}, p50, beside three syncs"), "ms", syncs, full.clone(), Goal::RatioAtMost(3.0));
         self.against("the same beside one among 1,000 units".into(), "ms", among_few, full.clone(), Goal::RatioAtMost(2.0));
         self.against(format!("shred of a subject with {many} records beside one with 1"), "ms", full, of_many, Goal::RatioAtMost(2.0));
+        self.shred_many(lethe);
+    }
+
+    /// Many subjects in one order, and many orders at one moment, beside one of one subject.
+    fn shred_many(&mut self, lethe: &Serving) {
+        let one = ["shred-subject", "--load", "never", "--operations", &self.scale.shreds.to_string()];
+        let (subjects, orders) = (self.scale.subjects_at_once.to_string(), self.scale.orders_at_once.to_string());
+        let order = ["shred-subject", "--load", "never", "--operations", "2", "--subjects-per-order", &subjects];
+        let together = ["shred-subject", "--load", "never", "--together", "--connections", &orders, "--operations", &orders];
+        let (mut single, mut in_one, mut at_once, mut epochs, mut wrong) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+        for _ in 0..self.scale.rounds {
+            single.push(p50_millis(&bench(lethe, &one)));
+            let report = bench(lethe, &order);
+            in_one.push(p50_millis(&report));
+            wrong += errors(&report);
+            let report = bench(lethe, &together);
+            // All begin at the same moment: the slowest one's time is that of all.
+            at_once.push(report["latency_us"]["max"].as_f64().unwrap_or(0.0) / 1_000.0);
+            epochs.push(report["epochs"].as_f64().unwrap_or(0.0));
+            wrong += errors(&report);
+        }
+        let what = format!("{subjects} subjects in one order beside one");
+        let (memory, goal) = (Vec::new(), Goal::RatioAtMost(20.0));
+        self.rows.push(Row { what, unit: "ms", memory, base: single.clone(), lethe: in_one, goal, errors: wrong });
+        self.against(format!("{orders} orders at one moment beside one"), "ms", single, at_once, Goal::RatioAtMost(60.0));
+        self.own("the epochs they took".into(), "epochs", epochs, Goal::AtMost(10.0));
+    }
+
+    /// Reads of records whose unit's key is not in the cache beside those whose is, one at a time.
+    fn cold(&mut self, three: &Three) {
+        // A page of keys for 64 units: the cache has room for those of the pages, and next to none for units.
+        let room = (self.scale.records / 64 * 5 / 4).max(40);
+        let cold = servers::lethe(&self.top.join("cold"), &format!("[cache]\nkeys_max = {room}\n"), false);
+        self.load(&cold);
+        let turn = Turn { memory: None, base: &three.lethe, lethe: &cold };
+        let reads = ["get", "--connections", "1"];
+        self.turns(
+            "GET of a record whose unit is not in the cache beside one whose is, p50",
+            "ms",
+            turn,
+            &reads,
+            p50_millis,
+            Goal::RatioAtMost(2.0),
+        );
     }
 
     fn shred_tenant(&mut self, three: &Three) {

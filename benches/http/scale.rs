@@ -31,6 +31,10 @@ pub(crate) struct Scale {
     pub(crate) grown: [u64; 2],
     /// Records of the store that reads with `audit.reads = "durable"`, and of that behind TLS.
     pub(crate) aside: u64,
+    /// Subjects of one order.
+    pub(crate) subjects_at_once: u64,
+    /// Orders that are given at one moment.
+    pub(crate) orders_at_once: u64,
 }
 
 impl ScaleName {
@@ -45,9 +49,11 @@ impl ScaleName {
                 import: 10_000,
                 tenant: 1_000,
                 subject: 1_000,
-                shreds: 5,
                 grown: [1_000, 10_000],
                 aside: 2_000,
+                shreds: 20,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
             Self::Standard => Scale {
                 records: 100_000,
@@ -61,6 +67,8 @@ impl ScaleName {
                 shreds: 20,
                 grown: [10_000, 1_000_000],
                 aside: 100_000,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
             Self::Full => Scale {
                 records: 1_000_000,
@@ -74,6 +82,8 @@ impl ScaleName {
                 shreds: 20,
                 grown: [10_000, 10_000_000],
                 aside: 100_000,
+                subjects_at_once: 1_000,
+                orders_at_once: 1_000,
             },
         }
     }

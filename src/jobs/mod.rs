@@ -82,6 +82,9 @@ impl ForgetKeys {
 
 /// How often each job runs.
 const RECLAIM_EVERY: Duration = Duration::from_secs(10);
+/// How long the reclaiming waits behind a shred: those of that time share its commits, flushes and compactions, which would
+/// otherwise take the disk from the next shred.
+const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY: Duration = Duration::from_secs(5);
@@ -96,7 +99,11 @@ pub fn start(vault: &Vault, tasks: &TaskTracker, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 () = stopped.cancelled() => return,
-                () = reclaim.vault.reclaimable() => {}
+                () = reclaim.vault.reclaimable() => {
+                    if tokio::time::timeout(RECLAIM_PAUSE, stopped.cancelled()).await.is_ok() {
+                        return;
+                    }
+                }
                 _ = ticks.tick() => {}
             }
             match reclaim.run_once(now(&reclaim.vault)).await {

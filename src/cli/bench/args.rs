@@ -88,6 +88,12 @@ pub(crate) struct Args {
     /// shred-subject: records of each victim.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) per_subject: Option<u64>,
+    /// shred-subject: victims of each order, which has one certificate.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=limits::SHRED_SUBJECTS.max))]
+    pub(crate) subjects_per_order: Option<u64>,
+    /// shred-subject: all connections make their victims first, then order at the same moment.
+    #[arg(long)]
+    pub(crate) together: bool,
     /// stream: which way.
     #[arg(long, value_enum)]
     pub(crate) direction: Option<Direction>,
@@ -108,6 +114,8 @@ impl Args {
             ("--by", self.by.is_some() && workload != Workload::List, "list"),
             ("--batch-len", self.batch_len.is_some() && workload != Workload::Import, "import"),
             ("--per-subject", self.per_subject.is_some() && workload != Workload::ShredSubject, "shred-subject"),
+            ("--subjects-per-order", self.subjects_per_order.is_some() && workload != Workload::ShredSubject, "shred-subject"),
+            ("--together", self.together && workload != Workload::ShredSubject, "shred-subject"),
             ("--direction", self.direction.is_some() && workload != Workload::Stream, "stream"),
             ("--keys", self.keys.is_some() && workload.mix().is_none(), "ycsb-*, put and get"),
             ("--rate", self.rate.is_some() && workload.mix().is_none() && workload != Workload::List, "ycsb-*, put, get and list"),
@@ -118,6 +126,10 @@ impl Args {
         }
         if self.streams > 1 && self.http == HttpVersion::One {
             return Err(Failure::local("--streams goes with --http 2 only: HTTP/1.1 has one request at a time on a connection"));
+        }
+        let places = u64::from(self.connections()).saturating_mul(u64::from(self.streams));
+        if self.together && self.operations.is_none_or(|operations| !operations.is_multiple_of(places)) {
+            return Err(Failure::local(format!("--together needs --operations, a multiple of {places}: one for each that orders")));
         }
         if self.value_dist != LenDist::Fixed && matches!(workload, Workload::Import | Workload::ShredTenant) {
             return Err(Failure::local("--value-dist: this workload's values have one length"));
@@ -240,6 +252,10 @@ mod tests {
             ("get --by prefix", "--by goes with list only"),
             ("list --keys latest", "--keys goes with"),
             ("import --rate 5", "--rate goes with"),
+            ("put --together", "--together goes with shred-subject only"),
+            ("get --subjects-per-order 2", "--subjects-per-order goes with shred-subject only"),
+            ("shred-subject --together --connections 4 --operations 6", "a multiple of 4"),
+            ("shred-subject --together", "needs --operations"),
             ("shred-subject --rate 5", "--rate goes with"),
             ("stream --load only", "--load only goes with"),
             ("get --streams 2", "--streams goes with --http 2"),

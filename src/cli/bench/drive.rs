@@ -46,6 +46,8 @@ pub(crate) struct Measured {
     pub(crate) time: Duration,
     /// Requests that were due and not begun when the end came.
     pub(crate) missed: u64,
+    /// Epochs that shreds of persons went with.
+    pub(crate) epochs: Option<u64>,
 }
 
 /// Opens all connections, then works on all of them. `work` gives what the connection of a number does.
@@ -89,7 +91,7 @@ pub(crate) async fn drive(drive: &Drive, target: &Arc<Target>, work: impl Fn(u64
     // With nothing but work to end it, the measured time ends with the last operation.
     let planned = if drive.operations.is_some() { None } else { end };
     let time = tally.finish(planned.unwrap_or(start));
-    Ok(Measured { tally, time, missed })
+    Ok(Measured { tally, time, missed, epochs: None })
 }
 
 /// As the failure of the whole command.

@@ -7,7 +7,7 @@
 
 use std::{
     io::IsTerminal as _,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, PoisonError, atomic::AtomicU64},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -106,8 +106,12 @@ async fn measure(args: &Args, drive: &Drive, target: &Arc<Target>, records: Reco
         Workload::ShredSubject => {
             let group_len = args.per_subject.unwrap_or(1);
             let records = Records { run, group_len: Some(group_len), by_group: true, ..records };
-            let subjects = Subjects { records: Arc::new(records), next: Arc::default(), group_len };
-            drive::drive(drive, target, |_| Work::Subjects(subjects.clone())).await
+            let together = args.together.then(|| Arc::new(tokio::sync::Barrier::new(drive.connections.saturating_mul(drive.streams))));
+            let (next, epochs, per_order) = (Arc::default(), Arc::default(), args.subjects_per_order.unwrap_or(1));
+            let subjects = Subjects { records: Arc::new(records), next, group_len, per_order, together, epochs: Arc::clone(&epochs) };
+            let measured = drive::drive(drive, target, |_| Work::Subjects(subjects.clone())).await?;
+            let epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner).len();
+            Ok(Measured { epochs: Some(epochs as u64), ..measured })
         }
         Workload::ShredTenant => {
             let tenants = Tenants { next: Arc::default(), count: args.records(), seed: args.seed, value_len: args.value_len(), run };

@@ -44,6 +44,9 @@ pub(crate) struct Report {
     bytes_per_s: f64,
     /// Requests of an open loop that were due and not begun at the end.
     missed: u64,
+    /// Epochs that the shreds of persons went with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epochs: Option<u64>,
     errors: Errors,
     latency_us: Latency,
     by_operation: BTreeMap<Op, OfOp>,
@@ -92,7 +95,7 @@ fn name(value: &impl clap::ValueEnum) -> String {
 
 impl Report {
     pub(crate) fn new(args: &Args, tls: bool, warmup: Duration, load: Option<Loaded>, measured: Measured) -> Self {
-        let Measured { tally, time, missed } = measured;
+        let Measured { tally, time, missed, epochs } = measured;
         let (operations, items) = (tally.total(|part| part.operations), tally.total(|part| part.items));
         let bytes = tally.total(|part| part.bytes);
         let latency_us = tally.latency();
@@ -120,6 +123,7 @@ impl Report {
             bytes,
             bytes_per_s: per_second(bytes, time),
             missed,
+            epochs,
             errors: Errors { total: tally.errors.values().fold(0, |sum, count| sum.saturating_add(*count)), by_code: tally.errors },
             latency_us,
             by_operation,

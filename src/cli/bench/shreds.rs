@@ -1,14 +1,18 @@
 //! The shred workloads. Each operation makes its own victim first, which is not measured; then it counts from the order
 //! to the certificate, and afterwards a read must be refused.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use http::{HeaderValue, Method, StatusCode, header};
 use rand::rngs::SmallRng;
 use serde_json::{Value as Json, json};
+use tokio::sync::Barrier;
 
 use super::{
     batches::{self, Shape},
@@ -30,17 +34,37 @@ pub(crate) struct Subjects {
     pub(crate) next: Arc<AtomicU64>,
     /// Records of each victim.
     pub(crate) group_len: u64,
+    /// Victims of each order.
+    pub(crate) per_order: u64,
+    /// Where all connections meet before they order, if they are to order at the same moment.
+    pub(crate) together: Option<Arc<Barrier>>,
+    /// The epochs that the orders went with.
+    pub(crate) epochs: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Subjects {
     pub(crate) async fn step(&self, wire: &mut Wire, rng: &mut SmallRng) -> Step {
-        let first = self.next.fetch_add(1, Ordering::Relaxed).saturating_mul(self.group_len);
+        let count = self.group_len.saturating_mul(self.per_order);
+        let first = self.next.fetch_add(1, Ordering::Relaxed).saturating_mul(count);
         let token = wire.target.token.clone();
-        if let Err(trouble) = fill(wire, &self.records, &token, first, self.group_len, rng).await {
+        let filled = fill(wire, &self.records, &token, first, count, rng).await;
+        if let Some(together) = &self.together {
+            together.wait().await;
+        }
+        if let Err(trouble) = filled {
             return failed(Op::ShredSubject, trouble);
         }
-        let order = json!({ "scope": "subject", "subject": self.records.subject(first) });
-        shred(wire, Op::ShredSubject, &self.records, &token, first, &order).await
+        let victims = (0..self.per_order).map(|victim| first.saturating_add(victim.saturating_mul(self.group_len)));
+        let subjects: Vec<String> = victims.map(|number| self.records.subject(number)).collect();
+        let order = json!({ "scope": "subject", "subjects": subjects });
+        let step = shred(wire, Op::ShredSubject, &self.records, &token, (first, count), &order, |answer| self.count_epochs(answer)).await;
+        Step { items: self.per_order, ..step }
+    }
+
+    fn count_epochs(&self, answer: &Json) {
+        let epochs = answer.get("epochs").and_then(Json::as_array).into_iter().flatten();
+        let new = epochs.filter_map(|epoch| epoch.get("new").and_then(Json::as_u64));
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
     }
 }
 
@@ -62,7 +86,7 @@ impl Tenants {
         match self.make(wire, rng, &tenant).await {
             Ok((records, token)) => {
                 let order = json!({ "scope": "tenant", "confirm": tenant });
-                shred(wire, Op::ShredTenant, &records, &token, 0, &order).await
+                shred(wire, Op::ShredTenant, &records, &token, (0, self.count), &order, |_| ()).await
             }
             Err(trouble) => failed(Op::ShredTenant, trouble),
         }
@@ -106,20 +130,32 @@ async fn fill(wire: &mut Wire, records: &Records, token: &HeaderValue, first: u6
     Ok(())
 }
 
-/// Orders a shred and waits for its end; record `number` must be unreadable then.
-async fn shred(wire: &mut Wire, op: Op, records: &Records, token: &HeaderValue, number: u64, order: &Json) -> Step {
+/// Orders a shred and waits for its end; the first and the last of `count` records from number `first` on must be unreadable then.
+async fn shred(
+    wire: &mut Wire,
+    op: Op,
+    records: &Records,
+    token: &HeaderValue,
+    (first, count): (u64, u64),
+    order: &Json,
+    answered: impl FnOnce(&Json),
+) -> Step {
     let begun = SystemClock.monotonic();
-    let mut result = ordered(wire, records, token, order).await;
+    let ordered = ordered(wire, records, token, order).await;
     let ended = SystemClock.monotonic();
-    if result.is_ok() {
-        result = unreadable(wire, records, token, number).await;
+    let mut result = ordered.map(|answer| answered(&answer));
+    let last = first.saturating_add(count.saturating_sub(1));
+    for number in if first == last { vec![first] } else { vec![first, last] } {
+        if result.is_ok() {
+            result = unreadable(wire, records, token, number).await;
+        }
     }
     Step { op, begun, ended, items: 1, bytes: 0, result }
 }
 
-async fn ordered(wire: &mut Wire, records: &Records, token: &HeaderValue, order: &Json) -> Result<(), Trouble> {
+async fn ordered(wire: &mut Wire, records: &Records, token: &HeaderValue, order: &Json) -> Result<Json, Trouble> {
     let answer = document(wire, Method::POST, &format!("{}/shreds", records.tenant_path), token, order).await?;
-    if answer.get("state").and_then(Json::as_str) == Some("done") { Ok(()) } else { Err(Trouble::Wrong("shred-still-pending")) }
+    if answer.get("state").and_then(Json::as_str) == Some("done") { Ok(answer) } else { Err(Trouble::Wrong("shred-still-pending")) }
 }
 
 async fn unreadable(wire: &mut Wire, records: &Records, token: &HeaderValue, number: u64) -> Result<(), Trouble> {

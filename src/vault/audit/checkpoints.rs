@@ -6,6 +6,7 @@
 //! that the log did not take is brought again before the next checkpoint; one of a certificate, by who issues it.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -44,6 +45,9 @@ const MARK: &str = "audit-mark";
 /// Name of the control store's row that holds the log's size and root.
 const LOG_HEAD: &str = "log-head";
 
+/// Name of the control store's row that holds the size and root which the log's files have on the disk.
+pub(super) const LOG_FILED: &str = "log-filed";
+
 /// What of the trails no checkpoint covers: entries that could be cut off unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lag {
@@ -51,6 +55,15 @@ pub struct Lag {
     pub entries: u64,
     /// Age of the oldest; of what is covered by a leaf that the log did not take yet, too.
     pub age: Duration,
+}
+
+/// Leaves that are in the log, by their hashes, of which the control store is to be told with [`Audit::clear`].
+#[derive(Debug)]
+#[must_use = "the control store keeps them until it is told"]
+pub struct Logged {
+    hashes: Vec<Hash>,
+    /// The log's size and root behind them; `None` where they may have been there before.
+    head: Option<(u64, Hash)>,
 }
 
 /// A chain that has grown since the last checkpoint.
@@ -69,6 +82,12 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]: heads not covered now are covered by the next checkpoint.
     pub async fn checkpoint(&self) -> Result<u64, AuditError> {
+        let covered = self.cover_all().await?;
+        self.file_log().await?;
+        Ok(covered)
+    }
+
+    async fn cover_all(&self) -> Result<u64, AuditError> {
         let mut mark = self.0.mark.lock().await;
         self.bring_again().await?;
         let left = self.left();
@@ -106,9 +125,38 @@ impl Audit {
     /// # Errors
     /// [`AuditError::Log`] or [`AuditError::Store`].
     pub async fn publish(&self, leaf: &[u8]) -> Result<u64, AuditError> {
-        let index = self.0.log.append(leaf.to_vec()).await?;
-        self.clear_outbox(&[merkle::leaf_hash(leaf)]).await?;
-        Ok(index)
+        let appended = self.0.log.append(vec![leaf.to_vec()]).await?;
+        let logged = Logged { hashes: vec![merkle::leaf_hash(leaf)], head: Some(appended.head) };
+        self.clear_outbox(&logged, Vec::new()).await?;
+        Ok(appended.first)
+    }
+
+    /// [`Audit::publish_epochs`], and `leaves` behind them under the same checkpoint; the log has all of them once this is
+    /// answered. [`Audit::clear`] says so in the control store. `unsure` are leaves of which it is not known whether they are in it.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`]: none of the leaves may be taken for logged, and all are unsure.
+    pub async fn publish_with_epochs(&self, leaves: Vec<Vec<u8>>, mut unsure: Vec<Vec<u8>>) -> Result<Logged, AuditError> {
+        let mut told = self.0.told.lock().await;
+        let (mut fresh, again) = self.waiting_epochs(&mut told).await?;
+        fresh.extend(leaves);
+        unsure.extend(again);
+        let hashes = unsure.iter().chain(&fresh).map(|leaf| merkle::leaf_hash(leaf)).collect();
+        if !unsure.is_empty() {
+            self.0.log.append_missing(unsure).await?;
+        }
+        let head = if fresh.is_empty() { None } else { Some(self.0.log.append(fresh).await?.head) };
+        Ok(Logged { hashes, head })
+    }
+
+    /// Says in the control store what is in the log, with `rows` that go with it.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`]: the next start finds the leaves in the log.
+    pub async fn clear(&self, logged: &Logged, rows: Vec<Write>) -> Result<(), AuditError> {
+        self.clear_outbox(logged, rows).await?;
+        self.0.told.lock().await.retain(|hash| !logged.hashes.contains(hash));
+        Ok(())
     }
 
     /// [`Audit::publish`] for a leaf of which it is not known whether it is in the log.
@@ -117,8 +165,26 @@ impl Audit {
     /// [`AuditError::Log`] or [`AuditError::Store`].
     pub async fn publish_if_missing(&self, leaf: &[u8]) -> Result<u64, AuditError> {
         let index = self.0.log.append_missing(vec![leaf.to_vec()]).await?.first().copied().ok_or(LogError::Closed)?;
-        self.clear_outbox(&[merkle::leaf_hash(leaf)]).await?;
+        let logged = Logged { hashes: vec![merkle::leaf_hash(leaf)], head: None };
+        self.clear_outbox(&logged, Vec::new()).await?;
         Ok(index)
+    }
+
+    /// Syncs the files of the log, where leaves came into it since the last time, and says so in the control store.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`] or [`AuditError::Store`]: until the next call the journal alone vouches for those leaves.
+    pub async fn file_log(&self) -> Result<(), AuditError> {
+        // One after the other, so that the head in control never goes back.
+        let _one_at_a_time = self.0.filing.lock().await;
+        match self.0.log.file().await? {
+            Some(head) => self.tell_filed(head).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn tell_filed(&self, (size, root): (u64, Hash)) -> Result<(), AuditError> {
+        self.write(vec![put(Space::Control, schema::setting(LOG_FILED), [size.to_be_bytes().as_slice(), &root].concat())]).await
     }
 
     /// Whether what was brought to the log last is in it.
@@ -157,29 +223,30 @@ impl Audit {
     /// [`AuditError::Log`] or [`AuditError::Store`]: what is not in the log then is appended by the next call, or the next start.
     pub async fn publish_epochs(&self) -> Result<u64, AuditError> {
         // Whoever else appends, appends certificates and heads: an epoch's leaf is in the log only if it is told here.
-        let mut told = self.0.told.lock().await;
+        let logged = self.publish_with_epochs(Vec::new(), Vec::new()).await?;
+        if !logged.hashes.is_empty() {
+            self.clear(&logged, Vec::new()).await?;
+        }
+        Ok(u64::try_from(logged.hashes.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The leaves of epochs in the outbox: those that go to the log for the first time, and those that an earlier call failed
+    /// with, or was dropped with in the middle, which may be in the log or not.
+    async fn waiting_epochs(&self, told: &mut HashSet<Hash>) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), AuditError> {
         let mut range = schema::table(schema::Table::LogOutbox);
-        let mut cleared = Vec::new();
+        let (mut fresh, mut again) = (Vec::new(), Vec::new());
         loop {
             let rows = self.0.store.scan(Space::Control, &range.from, &range.to, OUTBOX_LEN).await?;
-            let Some(last) = rows.last() else { break };
+            let Some(last) = rows.last() else { return Ok((fresh, again)) };
             range = range.after(&last.key);
             for row in rows.iter().filter(|row| Leaf::is_epoch(&row.value)) {
-                let hash = merkle::leaf_hash(&row.value);
-                if told.insert(hash) {
-                    self.0.log.append(row.value.to_vec()).await?;
-                } else {
-                    // An earlier call failed with it, or was dropped in the middle: it may be in the log, and may not be.
-                    self.0.log.append_missing(vec![row.value.to_vec()]).await?;
-                }
-                cleared.push(hash);
+                let to = if told.insert(merkle::leaf_hash(&row.value)) { &mut fresh } else { &mut again };
+                to.push(row.value.to_vec());
+            }
+            if rows.len() < OUTBOX_LEN {
+                return Ok((fresh, again));
             }
         }
-        if !cleared.is_empty() {
-            self.clear_outbox(&cleared).await?;
-            told.retain(|hash| !cleared.contains(hash));
-        }
-        Ok(u64::try_from(cleared.len()).unwrap_or(u64::MAX))
     }
 
     /// What is served at `/log/<path>`; `None` is not found.
@@ -263,7 +330,7 @@ impl Audit {
             let leaves: Vec<Vec<u8>> = rows.iter().map(|row| row.value.to_vec()).collect();
             let hashes: Vec<Hash> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
             self.0.log.append_missing(leaves).await?;
-            self.clear_outbox(&hashes).await?;
+            self.clear_outbox(&Logged { hashes, head: None }, Vec::new()).await?;
         }
     }
 
@@ -281,14 +348,18 @@ impl Audit {
     }
 
     /// Leaves are in the log: says so in the control store, with the log's new head.
-    async fn clear_outbox(&self, leaves: &[Hash]) -> Result<(), AuditError> {
+    async fn clear_outbox(&self, logged: &Logged, mut writes: Vec<Write>) -> Result<(), AuditError> {
         // One after the other, so that the head in control never goes back.
-        let _one_at_a_time = self.0.clearing.lock().await;
-        let (size, root) = self.0.log.read(|log| (log.head().size, log.head().root)).await?;
-        let mut writes: Vec<Write> =
-            leaves.iter().map(|leaf| Write::Delete { space: Space::Control, key: schema::log_outbox(leaf) }).collect();
+        let mut last = self.0.clearing.lock().await;
+        let (size, root) = match logged.head.filter(|(size, _)| size > &last) {
+            Some(head) => head,
+            None => self.0.log.read(|log| (log.head().size, log.head().root)).await?,
+        };
+        writes.extend(logged.hashes.iter().map(|leaf| Write::Delete { space: Space::Control, key: schema::log_outbox(leaf) }));
         writes.push(put(Space::Control, schema::setting(LOG_HEAD), [size.to_be_bytes().as_slice(), &root].concat()));
-        self.write(writes).await
+        self.write(writes).await?;
+        *last = size;
+        Ok(())
     }
 
     fn dirty(&self, left: &[LeftChain]) -> Vec<Dirty> {

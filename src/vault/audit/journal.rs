@@ -42,23 +42,40 @@ impl Journal {
     ///
     /// # Errors
     /// [`LogError::Shorter`] if it has more leaves than the log, [`LogError::Forked`] if it has others.
-    pub(super) fn open(path: &Path, size: u64, mut of: impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError>) -> Result<Self, LogError> {
+    pub(super) fn open(path: &Path, size: u64, of: impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError>) -> Result<Self, LogError> {
+        let leaves = count(path)?;
+        if leaves > size {
+            return Err(LogError::Shorter(format!("{size} leaves, its journal has {leaves}")));
+        }
+        Ok(Self::open_ahead(path, size, of)?.0)
+    }
+
+    /// The same where the journal may have more leaves, which the log is to take in.
+    ///
+    /// # Errors
+    /// [`LogError::Forked`] if it has others than the log.
+    pub(super) fn open_ahead(
+        path: &Path,
+        size: u64,
+        mut of: impl FnMut(u64) -> Result<Option<Vec<u8>>, LogError>,
+    ) -> Result<(Self, Vec<Vec<u8>>), LogError> {
         let exists = path.try_exists()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if !exists {
             path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
         }
-        let (mut len, mut leaves, mut last) = (0_u64, 0_u64, None);
+        let (mut len, mut leaves, mut last, mut ahead) = (0_u64, 0_u64, None, Vec::new());
         read(&file, |leaf| {
+            if leaves < size {
+                last = Some((leaves, merkle::leaf_hash(leaf)));
+            } else {
+                ahead.push(leaf.to_vec());
+            }
             len = len.saturating_add(frame_len(leaf));
             leaves = leaves.saturating_add(1);
-            last = Some(merkle::leaf_hash(leaf));
             Ok(())
         })?;
-        if leaves > size {
-            return Err(LogError::Shorter(format!("{size} leaves, its journal has {leaves}")));
-        }
-        if let (Some(index), Some(hash)) = (leaves.checked_sub(1), last)
+        if let Some((index, hash)) = last
             && of(index)?.is_none_or(|leaf| merkle::leaf_hash(&leaf) != hash)
         {
             return Err(LogError::Forked);
@@ -70,7 +87,27 @@ impl Journal {
         let mut journal = Self { file, len, leaves, allocated: len };
         journal.take_ahead();
         journal.catch_up(size, of)?;
-        Ok(journal)
+        Ok((journal, ahead))
+    }
+
+    /// Bytes of its leaves.
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The leaves from this place on.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub(super) fn leaves_from(&self, offset: u64) -> Result<Vec<Vec<u8>>, LogError> {
+        let mut bytes = vec![0; usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        let mut leaves = Vec::new();
+        read(bytes.as_slice(), |leaf| {
+            leaves.push(leaf.to_vec());
+            Ok(())
+        })?;
+        Ok(leaves)
     }
 
     /// Appends the leaves of a log of `size` leaves from where the journal ends. What an append that failed has written there
@@ -120,12 +157,30 @@ impl Journal {
     }
 }
 
+/// How many leaves a journal has; none if it is not there.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub(super) fn count(path: &Path) -> Result<u64, LogError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let mut leaves = 0_u64;
+    read(&file, |_| {
+        leaves = leaves.saturating_add(1);
+        Ok(())
+    })?;
+    Ok(leaves)
+}
+
 fn frame_len(leaf: &[u8]) -> u64 {
     u64::try_from(leaf.len()).unwrap_or(u64::MAX).saturating_add(36)
 }
 
 /// Hands each whole leaf to `each`, in order, up to a torn end.
-fn read(file: &File, mut each: impl FnMut(&[u8]) -> Result<(), LogError>) -> Result<(), LogError> {
+fn read(file: impl io::Read, mut each: impl FnMut(&[u8]) -> Result<(), LogError>) -> Result<(), LogError> {
     let mut input = BufReader::with_capacity(1 << 20, file);
     loop {
         let (mut len, mut hash) = ([0; 4], [0; 32]);

@@ -15,20 +15,33 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::tlog::{Log, LogError, MAX_LEAF_LEN_BYTES};
+use super::{
+    merkle::Hash,
+    tlog::{Log, LogError, MAX_LEAF_LEN_BYTES},
+};
 
 /// Calls that may wait.
 const QUEUE_LEN: usize = 1_024;
-/// Leaves of one checkpoint.
+/// Leaves of one checkpoint, but for those that were brought together.
 const BATCH_LEN: usize = 256;
 
-/// A leaf, and who waits for its index.
-type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, LogError>>);
+/// Leaves that stay together, and who waits for them.
+type Waiting = (Vec<Vec<u8>>, oneshot::Sender<Result<Appended, LogError>>);
 type Reading = Box<dyn FnOnce(&Log) + Send>;
 
+/// Where leaves have come into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Appended {
+    /// The first one's index; the others follow it.
+    pub(super) first: u64,
+    /// The log's size and root behind them.
+    pub(super) head: (u64, Hash),
+}
+
 enum Job {
-    Append(Vec<u8>, oneshot::Sender<Result<u64, LogError>>),
+    Append(Vec<Vec<u8>>, oneshot::Sender<Result<Appended, LogError>>),
     AppendMissing(Vec<Vec<u8>>, oneshot::Sender<Result<Vec<u64>, LogError>>),
+    File(oneshot::Sender<Result<Option<(u64, Hash)>, LogError>>),
     Read(Reading),
 }
 
@@ -63,13 +76,13 @@ impl LogThread {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Appends a leaf; answers when it and its checkpoint are durable.
-    pub(super) async fn append(&self, leaf: Vec<u8>) -> Result<u64, LogError> {
-        if leaf.len() > MAX_LEAF_LEN_BYTES {
+    /// Appends leaves under one checkpoint; answers when they and it are durable.
+    pub(super) async fn append(&self, leaves: Vec<Vec<u8>>) -> Result<Appended, LogError> {
+        if leaves.iter().any(|leaf| leaf.len() > MAX_LEAF_LEN_BYTES) {
             return Err(LogError::LeafTooLong);
         }
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Append(leaf, answer))?;
+        self.send(Job::Append(leaves, answer))?;
         answered.await.map_err(|_| LogError::Closed)?
     }
 
@@ -77,6 +90,13 @@ impl LogThread {
     pub(super) async fn append_missing(&self, leaves: Vec<Vec<u8>>) -> Result<Vec<u64>, LogError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::AppendMissing(leaves, answer))?;
+        answered.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Syncs the log's files where that was left for later; the head they have then, `None` if nothing was left.
+    pub(super) async fn file(&self) -> Result<Option<(u64, Hash)>, LogError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::File(answer))?;
         answered.await.map_err(|_| LogError::Closed)?
     }
 
@@ -118,15 +138,19 @@ impl Keeper {
         while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
             match job {
                 Job::Read(read) => read(&self.log),
+                Job::File(answer) => drop(answer.send(self.work(Log::file))),
                 Job::AppendMissing(leaves, answer) => {
                     let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();
                     drop(answer.send(self.work(|log| log.append_missing(&leaves))));
                 }
-                Job::Append(leaf, answer) => {
-                    let mut batch = vec![(leaf, answer)];
-                    while batch.len() < BATCH_LEN && waiting.is_none() {
+                Job::Append(leaves, answer) => {
+                    let (mut count, mut batch) = (leaves.len(), vec![(leaves, answer)]);
+                    while count < BATCH_LEN && waiting.is_none() {
                         match jobs.try_recv() {
-                            Ok(Job::Append(leaf, answer)) => batch.push((leaf, answer)),
+                            Ok(Job::Append(leaves, answer)) => {
+                                count = count.saturating_add(leaves.len());
+                                batch.push((leaves, answer));
+                            }
                             Ok(job) => waiting = Some(job),
                             Err(_) => break,
                         }
@@ -155,9 +179,15 @@ impl Keeper {
     }
 
     fn append(&mut self, batch: Vec<Waiting>) {
-        let leaves: Vec<&[u8]> = batch.iter().map(|(leaf, _)| leaf.as_slice()).collect();
+        let leaves: Vec<&[u8]> = batch.iter().flat_map(|(leaves, _)| leaves).map(Vec::as_slice).collect();
         match self.work(|log| log.append(&leaves)) {
-            Ok(first) => (first..).zip(batch).for_each(|(index, (_, answer))| drop(answer.send(Ok(index)))),
+            Ok(mut first) => {
+                let head = (self.log.head().size, self.log.head().root);
+                for (leaves, answer) in batch {
+                    drop(answer.send(Ok(Appended { first, head })));
+                    first = first.saturating_add(u64::try_from(leaves.len()).unwrap_or(u64::MAX));
+                }
+            }
             Err(error) => {
                 let mut error = Some(error);
                 for (_, answer) in batch {

@@ -41,7 +41,7 @@ mod tests;
 
 pub use action::{Action, Reason, Role};
 pub use chain::Trail;
-pub use checkpoints::{Lag, known_log_head, log_head_key};
+pub use checkpoints::{Lag, Logged, known_log_head, log_head_key};
 pub use entry::{Entry, Gap, Outcome, PurposeToken, Target};
 pub use error::AuditError;
 pub use reader::{TrailEntry, TrailPage};

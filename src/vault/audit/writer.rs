@@ -86,8 +86,10 @@ pub(super) struct Inner {
     loading: tokio::sync::Mutex<()>,
     /// The number of the last checkpoint; held while one is made.
     pub(super) mark: tokio::sync::Mutex<u64>,
-    /// Held while the log's head is written into control.
-    pub(super) clearing: tokio::sync::Mutex<()>,
+    /// The size of the log that this process wrote into control last; held while it writes one.
+    pub(super) clearing: tokio::sync::Mutex<u64>,
+    /// Held while the log's files are synced and control is told of it.
+    pub(super) filing: tokio::sync::Mutex<()>,
     /// Leaves of heads that the log did not take, each with the time of the oldest entry that it covers.
     pub(super) unlogged: Mutex<Vec<(Vec<u8>, Timestamp)>>,
     /// Leaves of epochs that this process has given to the log, and not yet taken out of the outbox.
@@ -158,10 +160,12 @@ impl Audit {
         options: AuditOptions,
     ) -> Result<(Self, Vec<LostTail>), AuditError> {
         let known = checkpoints::known_log_head(store.get(Space::Control, &checkpoints::log_head_key()).await?.as_ref())?;
+        let filed = checkpoints::known_log_head(store.get(Space::Control, &schema::setting(checkpoints::LOG_FILED)).await?.as_ref())?;
         let log = match log.into() {
-            LogPlace { dir, journal: Some(journal) } => Log::open_with_journal(dir, journal, signer, known)?,
+            LogPlace { dir, journal: Some(journal) } => Log::open_filed_later(dir, journal, signer, known, filed)?,
             LogPlace { dir, journal: None } => Log::open(dir, signer, known)?,
         };
+        let now_filed = log.filed();
         let log = LogThread::start(log)?;
         forest.witness_epochs(|record| vec![Self::outbox(Leaf::of_epoch(record).to_text().as_bytes())]);
         let start = forest.lease(LeaseKind::AuditWriter).await?;
@@ -170,14 +174,33 @@ impl Audit {
         // A checkpoint that a crash cut off has left its number in the data store alone.
         let mark = mark.max(checkpoints::data_mark(store.as_ref()).await?);
         let chains = Mutex::new(Chains::new());
-        let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
+        let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::default());
         let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());
-        let left = Mutex::default();
-        let inner =
-            Inner { store, forest, store_id, clock, options, log, start, chains, loading, mark, clearing, unlogged, told, unstated, left };
+        let (filing, left) = (tokio::sync::Mutex::default(), Mutex::default());
+        let inner = Inner {
+            store,
+            forest,
+            store_id,
+            clock,
+            options,
+            log,
+            start,
+            chains,
+            loading,
+            mark,
+            clearing,
+            filing,
+            unlogged,
+            told,
+            unstated,
+            left,
+        };
         let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
         audit.drain_outbox().await?;
+        if let Some(now_filed) = now_filed.filter(|head| Some(*head) != filed) {
+            audit.tell_filed(now_filed).await?;
+        }
         Ok((audit, lost))
     }
 

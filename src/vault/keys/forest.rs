@@ -99,6 +99,8 @@ pub(super) struct State {
     pub(super) trees: HashMap<TenantNo, Shape>,
     /// Why custody did not take part in the last epoch that was tried.
     pub(super) custody_failure: Option<CustodyError>,
+    /// Custody was read back behind the last epoch, held its root and nothing else, and was not asked for anything since.
+    pub(super) custody_is_settled: bool,
     /// Epochs whose self-check has passed and whose row for it goes with the next epoch.
     pub(super) checked: Vec<Epoch>,
 }

@@ -209,6 +209,7 @@ impl Inner {
                 cache,
                 trees: HashMap::new(),
                 custody_failure: None,
+                custody_is_settled: false,
                 checked: Vec::new(),
             }),
             broken: AtomicBool::new(false),

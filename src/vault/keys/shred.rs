@@ -19,7 +19,7 @@ use super::{
     Forest, KeysError,
     custody::{
         DestroyReceipt,
-        composite::{Components, RootName},
+        composite::{Components, DerivedRoot, RootName},
     },
     forest::{Goal, Inner, MutexGate, custody, distinct},
     rekey::{Bench, Delta, Plan, TenantPlan, rekey},
@@ -164,6 +164,7 @@ impl Forest {
         }
         let present = self.0.present();
         let next = Epoch(present.epoch.0.checked_add(1).ok_or(KeysError::TooMany)?);
+        self.0.state().custody_is_settled = false;
         let asked = self.0.desk.run(move |components| {
             components.retain(present)?;
             drop(components.make(next));
@@ -227,9 +228,11 @@ impl Inner {
         if work.targets.len() > MAX_TARGETS {
             return Err(KeysError::TooMany);
         }
-        // What an epoch that failed before its commit has left in custody.
+        // What an epoch that failed before its commit has left in custody; one that was settled has left nothing.
         let present = self.present();
-        self.desk.run(move |components| components.retain(present)).await?;
+        if !std::mem::take(&mut self.state().custody_is_settled) {
+            self.desk.run(move |components| components.retain(present)).await?;
+        }
         let mut run = Run::gather(self, work).await?;
         let mut extra = Some(extra);
         for step in self.procedure.steps() {
@@ -307,8 +310,16 @@ impl<'a> Run<'a> {
         if self.inner.state().next.is_some() {
             return Ok(());
         }
-        let epoch = Epoch(self.old.name.epoch.0.checked_add(1).ok_or(KeysError::TooMany)?);
+        let epoch = self.next_epoch()?;
         let made = self.inner.desk.run(move |components| Ok(components.make(epoch))).await?;
+        self.take_root(&made)
+    }
+
+    fn next_epoch(&self) -> Result<Epoch, KeysError> {
+        self.old.name.epoch.0.checked_add(1).map(Epoch).ok_or(KeysError::TooMany)
+    }
+
+    fn take_root(&self, made: &DerivedRoot) -> Result<(), KeysError> {
         let mut state = self.inner.state();
         let place = state.tops.put(&made.top).ok_or(KeysError::Damaged("top key"))?;
         state.next = Some((made.name, made.commitment, place));
@@ -318,10 +329,17 @@ impl<'a> Run<'a> {
     /// Step 1.
     async fn prepare(&mut self) -> Result<(), KeysError> {
         let begun = self.inner.clock.monotonic();
-        if self.outcome.is_none() {
-            self.make_root().await?;
+        if self.outcome.is_none() && self.inner.state().next.is_none() {
+            let epoch = self.next_epoch()?;
+            let kept = self.inner.desk.run(move |components| {
+                let made = components.make(epoch);
+                components.keep().map(|()| made)
+            });
+            let made = kept.await.map_err(custody)?;
+            self.take_root(&made)?;
+        } else {
+            self.inner.desk.run(Components::keep).await.map_err(custody)?;
         }
-        self.inner.desk.run(Components::keep).await.map_err(custody)?;
         self.timings.prepare = self.inner.clock.monotonic().saturating_sub(begun);
         Ok(())
     }
@@ -463,16 +481,18 @@ impl<'a> Run<'a> {
         let begun = self.inner.clock.monotonic();
         let Some((record, delta)) = &self.outcome else { return Err(KeysError::Restart) };
         let new = RootName { epoch: record.new_epoch, root_id: record.new_root };
-        let (survey, derived) = self.inner.desk.run(move |components| Ok((components.survey()?, components.derive(new)?))).await?;
-        if survey.whole != [new] || !survey.partial.is_empty() {
-            return Err(KeysError::SelfCheck("custody holds something else than the new root"));
-        }
-        if derived.is_none_or(|root| root.commitment != record.new_commitment) {
+        let derived = self.inner.desk.run(move |components| components.derive_sole(new)).await?;
+        let derived = derived.ok_or(KeysError::SelfCheck("custody holds something else than the new root"))?;
+        if derived.commitment != record.new_commitment {
             return Err(KeysError::SelfCheck("custody does not give the new root"));
         }
         let dead = DeadKeys(delta.fingerprints.iter().map(|(_, hash)| *hash).collect());
         self.inner.refute_targets(record, &dead).await?;
-        self.inner.state().checked.push(record.new_epoch);
+        {
+            let mut state = self.inner.state();
+            state.checked.push(record.new_epoch);
+            state.custody_is_settled = true;
+        }
         self.timings.check = self.inner.clock.monotonic().saturating_sub(begun);
         let report = EpochReport {
             record: record.clone(),

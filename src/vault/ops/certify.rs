@@ -29,14 +29,43 @@ use crate::{
     },
 };
 
+/// A certificate that is committed, and goes into the log.
+pub(super) struct Issued {
+    id: ShredId,
+    note: Bytes,
+    /// Whether it was never brought to the log.
+    is_fresh: bool,
+    ordered_at: i64,
+}
+
 impl Vault {
-    /// Certifies an order whose keys are gone, and logs the certificate. Repeated after a crash, it ends in the same
-    /// certificate: the first one that was committed.
-    pub(super) async fn certify(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<(), VaultError> {
-        match self.inner.store.get(Space::Control, &schema::certificate(id)).await? {
-            // Issued before a crash or a failure, after which the leaf may be in the log or not.
-            Some(note) => self.inner.audit.publish_if_missing(&note).await?,
-            None => self.inner.audit.publish(&self.issue(id, row, reports).await?).await?,
+    /// Logs the certificates of orders whose keys are gone, all under one checkpoint with the epochs that ended.
+    /// Repeated after a crash, it ends in the same certificates: the first that were committed.
+    pub(super) async fn log_certificates(&self, issued: Vec<Issued>) -> Result<(), VaultError> {
+        let (mut fresh, mut unsure) = (Vec::new(), Vec::new());
+        let orders: Vec<(ShredId, i64)> = issued.iter().map(|issued| (issued.id, issued.ordered_at)).collect();
+        for Issued { note, is_fresh, .. } in issued {
+            if is_fresh { &mut fresh } else { &mut unsure }.push(note.to_vec());
+        }
+        let logged = self.inner.audit.publish_with_epochs(fresh, unsure).await?;
+        // Should this be lost in a crash, the next start finds the leaves in the log and says so again.
+        let pending = orders.iter().map(|(id, _)| Write::Delete { space: Space::Control, key: schema::pending_shred(*id) });
+        self.inner.audit.clear(&logged, pending.collect()).await?;
+        let now = self.inner.clock.now();
+        for (_, ordered_at) in &orders {
+            metrics::histogram!("lethe_shred_seconds").record(now.since(Timestamp(*ordered_at)).as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// The certificate of an order whose keys are gone: the one that was committed before, or a new one.
+    pub(super) async fn certify(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Issued, VaultError> {
+        let before = self.inner.store.get(Space::Control, &schema::certificate(id)).await?;
+        // One of before a crash or a failure may be in the log or not.
+        let is_fresh = before.is_none();
+        let note = match before {
+            Some(note) => note,
+            None => self.issue(id, row, reports).await?,
         };
         // What its deletions were counted by.
         if self.inner.store.get(Space::Index, &schema::shred_deleted(id, CollectionNo::TENANT)).await?.is_some() {
@@ -44,17 +73,7 @@ impl Vault {
             let gone = Write::DeleteRange { space: Space::Index, from: counted.from, to: counted.to };
             self.data(vec![gone], Vec::new(), Durability::Written).await?;
         }
-        // Should this be lost in a crash, the next start finds the leaf in the log and says so again.
-        let done = Commit {
-            checks: Vec::new(),
-            writes: vec![Write::Delete { space: Space::Control, key: schema::pending_shred(id) }],
-            tail: None,
-            durability: Durability::Written,
-            urgency: Urgency::Essential,
-        };
-        self.commit(Trail::Control, done, Vec::new()).await?;
-        metrics::histogram!("lethe_shred_seconds").record(self.inner.clock.now().since(Timestamp(row.ordered_at)).as_secs_f64());
-        Ok(())
+        Ok(Issued { id, note, is_fresh, ordered_at: row.ordered_at })
     }
 
     async fn issue(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Bytes, VaultError> {

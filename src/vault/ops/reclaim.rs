@@ -188,6 +188,8 @@ impl Vault {
         if is_all {
             // Nothing else waits: what was deleted leaves the files.
             self.compact_some(&mut done).await?;
+        } else {
+            self.inner.reclaim.notify_one();
         }
         metrics::counter!("lethe_reclaimed_rows_total", "kind" => "record").increment(done.records);
         metrics::counter!("lethe_reclaimed_rows_total", "kind" => "value").increment(done.uploads);

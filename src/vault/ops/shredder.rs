@@ -3,15 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use futures_util::future::join_all;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Vault, VaultError,
+    certify::Issued,
     plan::Actor,
     rows::{
         CollectionRow, EPOCHS_MAX, Progress, Scope, Seals, ShredLogRow, ShredRow, ShredSlotsRow, State, TenantRow, UnitStateRow, capped,
@@ -32,6 +37,8 @@ use crate::{
 
 /// Orders that may wait; the next one is told to come again.
 const QUEUE: usize = 4_096;
+/// The longest that an epoch waits for orders that are being given.
+const GATHER_MAX: Duration = Duration::from_millis(100);
 /// How soon orders that could not be carried out are tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause of an order that was set aside.
@@ -41,10 +48,14 @@ const EPOCH_TARGETS: usize = 2_000;
 /// Orders of one epoch, and the bytes of their rows: its commit has room for 128 MiB.
 const EPOCH_ORDERS: usize = 1_000;
 const EPOCH_ROWS_LEN: usize = 16 << 20;
+/// Certificates that are committed at a time: their commits share syncs.
+const CERTIFIED_AT_ONCE: usize = 128;
 
 /// The way to the shredder.
 pub(super) struct Queue {
     orders: mpsc::Sender<ShredId>,
+    /// A place was given up without an order.
+    given_up: Arc<Notify>,
     /// Counts orders that were done, so that who waits looks again.
     done: watch::Sender<u64>,
     vault: std::sync::OnceLock<std::sync::Weak<super::Inner>>,
@@ -53,11 +64,22 @@ pub(super) struct Queue {
 }
 
 /// A place in the queue, taken before the intent is durable: a durable intent is never refused.
-pub(super) struct Place(mpsc::OwnedPermit<ShredId>);
+pub(super) struct Place {
+    permit: Option<mpsc::OwnedPermit<ShredId>>,
+    given_up: Arc<Notify>,
+}
 
 impl Place {
-    pub(super) fn send(self, id: ShredId) {
-        drop(self.0.send(id));
+    pub(super) fn send(mut self, id: ShredId) {
+        drop(self.permit.take().map(|permit| permit.send(id)));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.permit.take().is_some() {
+            self.given_up.notify_one();
+        }
     }
 }
 
@@ -66,7 +88,7 @@ impl Queue {
     pub(super) fn new() -> (Self, mpsc::Receiver<ShredId>) {
         let (orders, receiver) = mpsc::channel(QUEUE);
         let (done, vault, deferred) = (watch::Sender::new(0), std::sync::OnceLock::new(), AtomicBool::new(false));
-        (Self { orders, done, vault, deferred }, receiver)
+        (Self { orders, given_up: Arc::default(), done, vault, deferred }, receiver)
     }
 
     pub(super) fn attach(&self, vault: &Vault) {
@@ -76,7 +98,32 @@ impl Queue {
 
     /// A place, or [`VaultError::Busy`].
     pub(super) fn reserve(&self) -> Result<Place, VaultError> {
-        self.orders.clone().try_reserve_owned().map(Place).map_err(|_| VaultError::Busy)
+        let permit = self.orders.clone().try_reserve_owned().map_err(|_| VaultError::Busy)?;
+        Ok(Place { permit: Some(permit), given_up: Arc::clone(&self.given_up) })
+    }
+
+    /// Takes what waits, and waits for the orders that others are giving at this moment: one epoch is for all of them.
+    async fn gather(&self, orders: &mut mpsc::Receiver<ShredId>, into: &mut Vec<ShredId>) {
+        let all = async {
+            loop {
+                while let Ok(next) = orders.try_recv() {
+                    into.push(next);
+                }
+                // The queue is empty: what is taken of it are places whose intents are on their way.
+                if self.orders.capacity() >= QUEUE || into.len() >= EPOCH_ORDERS {
+                    return;
+                }
+                tokio::select! {
+                    next = orders.recv() => match next {
+                        Some(next) => into.push(next),
+                        None => return,
+                    },
+                    () = self.given_up.notified() => {}
+                }
+            }
+        };
+        // Over or not, an epoch begins with what is there.
+        let _ = tokio::time::timeout(GATHER_MAX, all).await;
     }
 
     /// Waits until an order is done, at most `limit`.
@@ -167,8 +214,8 @@ impl Job {
 
 /// How far a pass has brought an order.
 enum Finish {
-    /// It is certified.
-    Done,
+    /// It has its certificate, which is to come into the log.
+    Issued(Issued),
     /// There is more to delete.
     More,
     /// For an order that it comes after.
@@ -288,10 +335,11 @@ impl Vault {
             let mut alone = Vec::new();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.file_log().await,
                 _ = again.tick() => {
                     self.heal().await;
                     self.thaw_left().await;
+                    self.file_log().await;
                     now.append(&mut later);
                     alone = aside.due(self.inner.clock.monotonic());
                 }
@@ -301,10 +349,8 @@ impl Vault {
                 },
                 () = std::future::ready(()), if !now.is_empty() => {}
             }
-            while let Ok(next) = orders.try_recv() {
-                now.push(next);
-            }
             if !now.is_empty() {
+                self.inner.shredder.gather(&mut orders, &mut now).await;
                 let left = self.carry_out(&std::mem::take(&mut now)).await;
                 sort(left, &mut now, &mut later, &mut aside);
             }
@@ -321,6 +367,12 @@ impl Vault {
                 tracing::warn!(%error, "the units of deleted records are shredded later");
                 self.inner.shredder.deferred.store(true, Ordering::Release);
             }
+        }
+    }
+
+    async fn file_log(&self) {
+        if let Err(error) = self.inner.audit.file_log().await {
+            tracing::warn!(%error, "the log's files are synced later");
         }
     }
 
@@ -357,19 +409,38 @@ impl Vault {
                 jobs.drain(..).for_each(|job| left.put(job.id, &error));
             }
         }
-        if !jobs.is_empty()
-            && let Err(error) = self.inner.audit.publish_epochs().await
-        {
-            tracing::warn!(%error, "epochs come into the log later");
+        // One that comes after another is certified behind it.
+        let (alone, behind): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.row.after.is_empty());
+        let mut finished = Vec::with_capacity(jobs.len());
+        for some in alone.chunks(CERTIFIED_AT_ONCE) {
+            let all = join_all(some.iter().map(|job| self.finish(job))).await;
+            finished.extend(some.iter().map(|job| job.id).zip(all));
         }
-        for job in &jobs {
-            match self.finish(job).await {
-                Ok(Finish::Done) => {}
-                Ok(Finish::More) => left.more.push(job.id),
-                Ok(Finish::Waits) => left.again.push(job.id),
-                Err(error) => left.put(job.id, &error),
+        for job in behind {
+            finished.push((job.id, self.finish(job).await));
+        }
+        let (mut ids, mut issued) = (Vec::new(), Vec::new());
+        for (id, finish) in finished {
+            match finish {
+                Ok(Finish::Issued(certificate)) => {
+                    ids.push(id);
+                    issued.push(certificate);
+                }
+                Ok(Finish::More) => left.more.push(id),
+                Ok(Finish::Waits) => left.again.push(id),
+                Err(error) => left.put(id, &error),
             }
-            self.inner.shredder.tell();
+        }
+        if issued.is_empty() {
+            if !jobs.is_empty()
+                && let Err(error) = self.inner.audit.publish_epochs().await
+            {
+                tracing::warn!(%error, "epochs come into the log later");
+            }
+        } else if let Err(error) = self.log_certificates(issued).await {
+            for id in ids {
+                left.put(id, &error);
+            }
         }
         self.inner.reclaim.notify_one();
         self.inner.shredder.tell();
@@ -388,8 +459,7 @@ impl Vault {
         if !self.have_come(others(&job.row), |progress| progress == Progress::Done).await? {
             return Ok(Finish::Waits);
         }
-        self.certify(job.id, &job.row, &job.reports).await?;
-        Ok(Finish::Done)
+        Ok(Finish::Issued(self.certify(job.id, &job.row, &job.reports).await?))
     }
 
     /// Whether each of these orders has come so far, or is not there any more.

@@ -263,13 +263,24 @@ fn obstruct(log: &Path, size: u64, file: &str) -> Option<PathBuf> {
 
 #[test]
 fn an_append_that_failed_at_any_file_is_there_once_after_it_is_tried_again() {
+    fails_at_any_file(|path, journal| Log::open_with_journal(path, journal, signer(), None).unwrap());
+}
+
+#[test]
+fn so_is_one_of_a_log_that_is_filed_later() {
+    fails_at_any_file(|path, journal| Log::open_filed_later(path, journal, signer(), None, None).unwrap());
+}
+
+fn fails_at_any_file(open: impl Fn(&Path, &Path) -> Log) {
     for size in [0, 1, 254, 255, 256] {
         for file in ["entries", "tile", "tile above", "checkpoint", "journal"] {
             let dir = TempDir::new().unwrap();
             let (path, journal) = (dir.path().join("log"), dir.path().join("journal"));
-            let mut log = Log::open_with_journal(&path, &journal, signer(), None).unwrap();
+            let mut log = open(&path, &journal);
             let leaves: Vec<Vec<u8>> = (0..size).map(leaf).collect();
             log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            drop(log);
+            let mut log = open(&path, &journal);
             let before = log.checkpoint().to_owned();
             let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
             let obstacle = if file == "journal" {
@@ -291,8 +302,112 @@ fn an_append_that_failed_at_any_file_is_there_once_after_it_is_tried_again() {
             assert_eq!(log.head().root, root_of(size + 3));
             drop(log);
             verify_log(&path, &signer().verifier(), &[&before], &[]).unwrap();
-            let log = Log::open_with_journal(&path, &journal, signer(), None).unwrap();
+            let log = open(&path, &journal);
             assert_eq!(log.head().size, size + 3);
         }
     }
+}
+
+/// A log that is filed later, filed at `filed` leaves and grown to `size` since.
+struct Unfiled {
+    dir: TempDir,
+    filed: (u64, Hash),
+    /// Its files when it was filed.
+    before: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Unfiled {
+    fn new(filed: u64, size: u64) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut log = Log::open_filed_later(&dir.path().join("log"), &dir.path().join("journal"), signer(), None, None).unwrap();
+        let leaves: Vec<Vec<u8>> = (0..filed).map(leaf).collect();
+        log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        log.file().unwrap();
+        let before = files(&dir.path().join("log")).into_iter().map(|file| (file.clone(), fs::read(&file).unwrap())).collect();
+        grow(&mut log, size);
+        let filed = log.filed().unwrap();
+        Self { dir, filed, before }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// What a power cut may take: files that were made or replaced since the filing, but for those that are synced at once.
+    fn unsynced(&self) -> Vec<PathBuf> {
+        let is_full = |file: &Path| file.parent().is_some_and(|dir| dir.extension().is_none()) && !file.ends_with("checkpoint");
+        let is_new = |file: &PathBuf| !self.before.contains(&(file.clone(), fs::read(file).unwrap()));
+        files(&self.path()).into_iter().filter(|file| is_new(file) && !is_full(file)).collect()
+    }
+
+    fn open(&self, known: (u64, Hash)) -> Result<Log, LogError> {
+        Log::open_filed_later(&self.path(), &self.dir.path().join("journal"), signer(), Some(known), Some(self.filed))
+    }
+}
+
+#[test]
+fn whatever_a_power_cut_takes_of_what_was_not_filed_is_made_again() {
+    for (filed, size) in [(0, 1), (3, 5), (254, 256), (255, 257), (256, 257)] {
+        let whole = Unfiled::new(filed, size);
+        assert_eq!(whole.filed.0, filed);
+        for (cut, all) in [("emptied", true), ("emptied", false), ("halved", false), ("as it was", true), ("as it was", false)] {
+            for number in 0..if all { 1 } else { whole.unsynced().len() } {
+                let case = format!("{filed} to {size}: {cut}, all: {all}, {number}");
+                let fresh = Unfiled::new(filed, size);
+                let unsynced = fresh.unsynced();
+                for file in if all { unsynced.as_slice() } else { &unsynced[number..=number] } {
+                    let old = fresh.before.iter().find(|(before, _)| before == file);
+                    match (cut, old) {
+                        ("emptied", _) => fs::write(file, b"").unwrap(),
+                        ("halved", _) => fs::write(file, &fs::read(file).unwrap()[..8]).unwrap(),
+                        (_, Some((_, bytes))) => fs::write(file, bytes).unwrap(),
+                        (_, None) => fs::remove_file(file).unwrap(),
+                    }
+                }
+                let mut log = fresh.open((size, root_of(size))).unwrap_or_else(|error| panic!("{case}: {error}"));
+                assert_eq!((log.head().size, log.head().root), (size, root_of(size)), "{case}");
+                assert_eq!(log.filed(), Some((size, root_of(size))), "{case}");
+                grow(&mut log, size + 2);
+                log.file().unwrap();
+                drop(log);
+                let report = verify_log(&fresh.path(), &signer().verifier(), &[], &[&leaf(size - 1)]).unwrap();
+                assert_eq!((report.head.size, report.found), (size + 2, vec![Some(size - 1)]), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_old_copy_of_a_log_that_is_filed_later_is_refused() {
+    let log = Unfiled::new(300, 310);
+    let (dir, path) = (log.dir.path(), log.path());
+    copy_tree(&path, &dir.join("old"));
+    let mut open = log.open((310, root_of(310))).unwrap();
+    grow(&mut open, 320);
+    let filed = open.file().unwrap();
+    drop(open);
+    for copy in ["old", "nothing"] {
+        fs::remove_dir_all(&path).unwrap();
+        if copy == "old" {
+            fs::rename(dir.join("old"), &path).unwrap();
+        }
+        let refused = Log::open_filed_later(&path, &dir.join("journal"), signer(), filed, filed).unwrap_err();
+        assert!(matches!(refused, LogError::Shorter(_)), "{copy}: {refused}");
+        fs::create_dir_all(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_was_filed_needs_no_journal_and_one_that_was_not_says_what_is_missing() {
+    let log = Unfiled::new(20, 30);
+    let journal = log.dir.path().join("journal");
+    // The disk of the journal is lost; the files are whole, for nothing but the process ended.
+    fs::remove_file(&journal).unwrap();
+    assert_eq!(log.open((30, root_of(30))).unwrap().head().size, 30);
+    let torn = Unfiled::new(20, 30);
+    fs::remove_file(torn.dir.path().join("journal")).unwrap();
+    for file in torn.unsynced() {
+        fs::write(file, b"").unwrap();
+    }
+    assert!(torn.open((30, root_of(30))).is_err());
 }

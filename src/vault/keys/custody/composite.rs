@@ -137,6 +137,20 @@ impl Components {
         Ok(())
     }
 
+    /// Derives the root that every component holds and beside which none holds anything; `None` if it is not so.
+    pub(in crate::vault::keys) fn derive_sole(&self, name: RootName) -> Result<Option<DerivedRoot>, CustodyError> {
+        let mut secrets = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let held = part.load()?;
+            let [held] = held.as_slice() else { return Ok(None) };
+            if held.epoch != name.epoch || held.root_id != name.root_id {
+                return Ok(None);
+            }
+            secrets.push(Zeroizing::new(**held.secret));
+        }
+        Ok(Some(self.combine(name, &secrets)))
+    }
+
     /// What each component is.
     pub(in crate::vault::keys) fn describe(&self) -> Result<Vec<Description>, CustodyError> {
         self.parts.iter().map(|part| part.describe()).collect()
