@@ -382,7 +382,8 @@ impl<'a> Session<'a> {
     fn reads_meanwhile(&mut self, lethe: &Serving, records: &str) {
         let all = self.scale.records.to_string();
         let peak = throughput(&bench(lethe, &["get", "--load", "never", "--records", &all, "--duration", "1", "--warmup", "0"]));
-        let (half, secs) = ((peak / 2.0).max(1.0).to_string(), (self.scale.secs * 2.0).to_string());
+        // The reclaiming begins a second behind the shred.
+        let (half, secs) = ((peak / 2.0).max(1.0).to_string(), (self.scale.secs * 2.0 + 2.0).to_string());
         let reads = ["get", "--load", "never", "--records", &all, "--rate", &half, "--duration", &secs];
         let (mut rest, mut meanwhile) = (Vec::new(), Vec::new());
         for round in 0..self.scale.rounds.min(3) {
