@@ -16,6 +16,7 @@ use super::{
     Body, BodyError, Caller, Put, Vault, VaultError,
     access::{InCollection, Permitted},
     directory::{Collection, damaged},
+    foresee::Looked,
     get::ValueStream,
     plan::{Content, Existing, Plan, PutFields, record_row, retrying},
     put::put_result,
@@ -267,7 +268,7 @@ impl Vault {
         let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
         fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
-        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, None).await?;
+        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, Looked::Not).await?;
         let id = UploadId(random::bytes());
         let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));

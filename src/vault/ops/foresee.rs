@@ -25,6 +25,12 @@ pub(super) struct Wanted<'a> {
     pub(super) subjects: &'a [SubjectId],
 }
 
+/// A row that was looked at, or is still to be.
+pub(super) enum Looked {
+    Not,
+    Found(Option<Bytes>),
+}
+
 /// What there is of it.
 pub(super) struct Foreseen {
     /// The tokens of the key's segments.
@@ -37,7 +43,7 @@ pub(super) struct Foreseen {
     /// Rows of the states of the subjects.
     pub(super) states: Vec<Option<Bytes>>,
     /// The row of the first subject's unit, where that unit seals the record.
-    pub(super) unit: Option<Option<Bytes>>,
+    pub(super) unit: Looked,
 }
 
 impl Vault {
@@ -70,7 +76,8 @@ impl Vault {
         Ok(all
             .map(|(((tokens, subjects), row), stored)| {
                 let states = control.by_ref().take(subjects.len()).collect();
-                let unit = if by_subject && !subjects.is_empty() { control.next() } else { None };
+                let looked = if by_subject && !subjects.is_empty() { control.next() } else { None };
+                let unit = looked.map_or(Looked::Not, Looked::Found);
                 Foreseen { tokens, subjects, row, stored, states, unit }
             })
             .collect())

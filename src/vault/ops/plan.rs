@@ -191,7 +191,6 @@ impl Vault {
     }
 
     /// The same, where what it looks at was read already.
-    #[expect(clippy::too_many_arguments, reason = "what a put is, and what was read for it")]
     pub(super) async fn plan_foreseen(
         &self,
         plan: &mut Plan,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, in_use},
+    foresee::Looked,
     plan::{Plan, entry, subject_target},
     rows::{State, SubjectRow, UnitRow},
 };
@@ -87,7 +88,7 @@ impl Vault {
         subject: Option<&Token>,
         record: &[Token],
         reuse: Option<Slot>,
-        seen: Option<Option<Bytes>>,
+        seen: Looked,
     ) -> Result<UnitRef, VaultError> {
         let owner = match collection.policy.shred_unit {
             ShredUnit::Collection => return Ok(collection.unit),
@@ -102,8 +103,8 @@ impl Vault {
         } else {
             let key = schema::unit(tenant.no, &owner, collection.no);
             let stored = match seen {
-                Some(stored) => stored,
-                None => self.inner.store.get(Space::Control, &key).await?,
+                Looked::Found(stored) => stored,
+                Looked::Not => self.inner.store.get(Space::Control, &key).await?,
             };
             self.plan_unit_of_subject(plan, tenant, key, stored).await?
         };

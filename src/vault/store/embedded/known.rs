@@ -59,7 +59,9 @@ mod tests {
 
     fn known(rows: &[(&'static str, &'static str)]) -> Known {
         let mut known = Known::default();
-        rows.iter().for_each(|(key, value)| known.keep((*key).into(), (*value).into()));
+        for (key, value) in rows {
+            known.keep((*key).into(), (*value).into());
+        }
         known
     }
 
