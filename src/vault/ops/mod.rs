@@ -41,6 +41,7 @@ mod put;
 mod reclaim;
 mod refused;
 mod replies;
+mod retention;
 pub(in crate::vault) mod rows;
 mod sample;
 mod shred;

@@ -231,6 +231,7 @@ impl Vault {
             value_len,
             custom: put.custom.clone(),
         };
+        super::retention::admit(&collection.policy, &meta, content)?;
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
