@@ -656,6 +656,14 @@ mod with_a_server {
             served.owner(&["collection", "put", "crm", "--retention", "rules"]);
         }
         assert!(periods.len() >= 13);
+        served.owner(&["record", "put", "crm", "a/b", "--subject", "7", "rules"]);
+        let told = served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b"]);
+        assert!(told.starts_with("must be kept until ") && told.contains("by rule `us.audit-workpapers` (17 CFR 210.2-06(a))"), "{told}");
+        assert!(told.contains("MINIMUM UNTIL") && told.lines().count() == 3, "{told}");
+        let told = json_lines(&served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b", "--format", "json"])).remove(0);
+        assert_eq!((told["state"].as_str(), told["end"]["rule"].as_str()), (Some("kept"), Some("us.audit-workpapers")), "{told}");
+        let refused = served.run("acme.token", &["retention", "explain", "acme", "crm", "none"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
         let untouched = served.owner(&["collection", "put", "new", "--format", "json"]);
         assert_eq!(json_lines(&untouched).remove(0)["retention"], "until-deleted", "none applies by itself");
     }

@@ -60,6 +60,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
+    // Times and rules, nothing of the value: who audits may ask why something is kept.
+    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
 ];
 

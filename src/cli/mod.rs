@@ -79,7 +79,7 @@ enum Command {
     /// Put, get, list and remove records.
     #[command(subcommand)]
     Record(record::Command),
-    /// Show the legal periods that rules of retention can be made from.
+    /// Explain how long records are kept, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
     /// Import JSON Lines.
@@ -192,7 +192,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Collection(command) => collection::run(command, &connection, &mut out).await,
             Command::Token(command) => token::run(command, &connection, &mut out).await,
             Command::Record(command) => record::run(command, &connection, &mut out).await,
-            Command::Retention(command) => retention::run(&command, &mut out),
+            Command::Retention(command) => retention::run(command, &connection, &mut out).await,
             Command::Import(args) => import::run(args, &connection, &mut out).await,
             Command::Export(args) => export::run(args, &connection, &mut out).await,
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,

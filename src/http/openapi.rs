@@ -12,7 +12,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
-use super::{audit, batch, certificates, collections, health, lists, log, metrics, records, shreds, tenants, tokens};
+use super::{audit, batch, certificates, collections, health, lists, log, metrics, records, retention, shreds, tenants, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{audit, batch, certificates, collections, health, lists, log, metrics
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
         records::put, records::get, records::head, records::delete,
+        retention::explain,
         batch::batch,
         shreds::order, shreds::read,
         certificates::read, audit::read,

@@ -31,6 +31,7 @@ const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
 const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
 const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 
@@ -87,7 +88,16 @@ fn cases() -> Vec<Case> {
             ("writer", "record.write"),
         ),
         case("GET", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("operator", 404), 404, ("reader", "record.read")),
-        case("HEAD", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("auditor", 404), 404, ("reader", "record.read")),
+        case("HEAD", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("auditor", 403), 404, ("reader", "record.read")),
+        case(
+            "GET",
+            RETENTION,
+            "/v1/tenants/acme/collections/crm/retention/eu/anna",
+            none,
+            ("eraser", 403),
+            404,
+            ("auditor", "retention.read"),
+        ),
         case("DELETE", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("reader", 403), 404, ("eraser", "record.delete")),
         case(
             "POST",

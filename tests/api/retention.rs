@@ -200,3 +200,112 @@ async fn a_record_that_no_rule_can_count_for_is_not_stored() {
     assert_eq!(put(&site, &owner, "large", &[("lethe-meta-category", "contact")], &large).await.status, 201);
     assert_eq!(put(&site, &owner, "small", &[("lethe-meta-category", "contact")], "no json").await.status, 201);
 }
+
+async fn explained(site: &Site, token: &str, key: &str) -> Answer {
+    site.get(&format!("{CRM}/retention/{key}"), token).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_tells_why_until_when_and_by_which_rule_at_every_stage() {
+    let (site, clock) = site().await;
+    let owner = site.tenant("acme").await;
+    assert_eq!(site.send("PUT", CRM, &owner, Some(policy(&rules()))).await.status, 201);
+    let body = r#"{"invoice": {"date": "2022-02-28"}, "secret": "canary-77ab"}"#;
+    assert_eq!(put(&site, &owner, "2022/i", &[("lethe-meta-category", "tax")], body).await.status, 201);
+    let day = std::time::Duration::from_hours(24);
+    // 2 years: restricted; 4 years: the law is met; 7 years: due. To the millisecond of midnight in California.
+    for (at, state, said) in [
+        (
+            "2024-02-29T07:59:59.999Z",
+            "kept",
+            "must be kept until 2026-03-01T08:00:00.000Z, by rule `invoices` (law 1); may be kept until 2029-03-01T08:00:00.000Z",
+        ),
+        ("2024-02-29T08:00:00Z", "restricted", "kept for its legal purpose alone since 2024-02-29T08:00:00.000Z"),
+        ("2026-03-01T07:59:59.999Z", "restricted", "must be kept until 2026-03-01T08:00:00.000Z"),
+        ("2026-03-01T08:00:00Z", "restricted", "until 2029-03-01T08:00:00.000Z, by rule `invoices`"),
+        ("2029-03-01T07:59:59.999Z", "restricted", "until 2029-03-01T08:00:00.000Z, by rule `invoices`"),
+        ("2029-03-01T08:00:00Z", "due", "its time is over since 2029-03-01T08:00:00.000Z, by rule `invoices`"),
+    ] {
+        clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
+        let told = explained(&site, &owner, "2022/i").await;
+        assert_eq!((told.status, told.json["state"].as_str()), (200, Some(state)), "{at}: {told:?}");
+        assert!(told.json["why"].as_str().unwrap().contains(said), "{at}: {}", told.json["why"]);
+        assert!(!told.text().contains("canary"), "nothing of the value but the date: {}", told.text());
+        assert_eq!(told.json["minimum"], json!({"until": "2026-03-01T08:00:00.000Z", "rule": "invoices", "basis": "law 1"}));
+        let end = json!({"at": "2029-03-01T08:00:00.000Z", "rule": "invoices", "put_off_by": null, "then": "delete"});
+        assert_eq!((&told.json["end"], &told.json["category"]), (&end, &json!("tax")));
+        assert_eq!(told.json["rules"].as_array().unwrap().len(), 1, "the other rule is not for its category");
+        assert_eq!((&told.json["rules"][0]["day"], &told.json["time_zone"]), (&json!("2022-02-28"), &json!("America/Los_Angeles")));
+    }
+    // Without rules, by its own end; explained also when that is over, while a reader is told that there is nothing.
+    site.collection("acme", "free", &owner, "collection").await;
+    let free = "/v1/tenants/acme/collections/free";
+    let end = clock.now().plus(day).to_rfc3339();
+    for (key, headers) in [("a", vec![]), ("b", vec![("lethe-expires-at", end.as_str())])] {
+        let mut request = site.request(Method::PUT, &format!("{free}/records/{key}"), &owner);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        assert_eq!(request.body("x").send().await.unwrap().status().as_u16(), 201);
+    }
+    let state = async |key: &str| site.get(&format!("{free}/retention/{key}"), &owner).await.json;
+    assert_eq!((&state("a").await["state"], &state("a").await["end"]), (&json!("kept"), &Value::Null));
+    assert_eq!(state("b").await["end"], json!({"at": end, "rule": null, "put_off_by": null, "then": "delete"}));
+    clock.advance(day);
+    assert_eq!((&state("b").await["state"], &state("a").await["state"]), (&json!("due"), &json!("kept")));
+    assert_eq!(site.get(&format!("{free}/records/b"), &owner).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_is_for_who_may_know_of_the_record_and_is_recorded_as_a_read() {
+    let (site, _) = site().await;
+    let owner = site.tenant("acme").await;
+    assert_eq!(site.send("PUT", CRM, &owner, Some(json!({"shred_unit": "subject", "purposes": ["audit"]}))).await.status, 201);
+    assert_eq!(put(&site, &owner, "eu/anna", &[], "canary-77ab").await.status, 201);
+    let mut tokens =
+        vec![("owner", owner.clone(), 200), ("operator", site.operator.clone(), 404), ("other", site.tenant("other").await, 404)];
+    for (role, status) in [("writer", 200), ("reader", 200), ("auditor", 200), ("eraser", 403)] {
+        tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await, status));
+    }
+    for (prefix, status) in [("eu", 200), ("us", 404)] {
+        tokens.push((prefix, site.token("acme", &owner, json!({"role": "reader", "prefix": prefix})).await, status));
+    }
+    for (who, token, status) in &tokens {
+        let answer = explained(&site, token, "eu/anna").await;
+        assert_eq!(answer.status, *status, "{who}: {answer:?}");
+        assert!(!answer.text().contains("canary"), "{who}");
+        // What is not there is told apart from what may not be known by nobody else.
+        let none = explained(&site, token, "us/none").await;
+        let expected = match *who {
+            "eraser" => 403,
+            _ => 404,
+        };
+        assert_eq!(none.status, expected, "{who}: {none:?}");
+    }
+    let trail = site.trail("acme", &owner).await;
+    let of = |outcome: &str| trail.iter().filter(|entry| entry["action"] == "retention.read" && entry["outcome"] == outcome).count();
+    // Denied: the eraser, the other tenant's owner and the operator twice each, and three of the narrowed readers'.
+    assert_eq!((of("allowed"), of("failed"), of("denied")), (5, 5, 8), "{trail:?}");
+    let names = &trail.iter().find(|entry| entry["action"] == "retention.read" && entry["outcome"] == "allowed").unwrap()["names"];
+    assert_eq!(names["key"], "eu/anna");
+    let request = site.request(Method::GET, &format!("{CRM}/retention/eu/anna"), &owner);
+    let stated = Answer::of(request.header("lethe-purpose", "marketing").send().await.unwrap()).await;
+    assert_eq!((stated.status, stated.code()), (422, "purpose-undeclared"));
+    for (path, status) in
+        [("retention/", 400), ("retention/a//b", 400), ("retention/..", 400), ("retention", 404), ("retention/eu/anna/", 400)]
+    {
+        let answer = super::site::raw(
+            &site,
+            format!("GET {CRM}/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {owner}\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        assert_eq!(super::site::status_of(&answer), status, "{path}: {answer}");
+    }
+    // A person's shred ends explanations, too.
+    let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=60");
+    let order = Answer::of(order.json(&json!({"scope": "subject", "subject": "7"})).send().await.unwrap()).await;
+    assert_eq!(order.status, 200, "{order:?}");
+    let gone = explained(&site, &owner, "eu/anna").await;
+    assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
+    assert_eq!(gone.json["certificate"], order.json["id"]);
+}

@@ -2,11 +2,13 @@
 //! and "now" go in, an answer comes out; nothing here destroys anything.
 //!
 //! Read [`period`] for what "seven years from" means to the day, [`rules`] for what an owner may write, [`evaluate`] for what
-//! follows from it, [`catalogue`] for legal periods to begin with.
+//! follows from it, [`explain`] for how that is told, [`catalogue`] for legal periods to begin with.
 
 pub mod catalogue;
 pub mod evaluate;
+pub mod explain;
 pub mod period;
+pub mod pointer;
 pub mod rules;
 pub mod zone;
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Period, Zone};
+use super::{Period, Zone, pointer::Pointer};
 use crate::domain::{
     ShredUnit,
     limits::{self, Limit},
@@ -281,25 +281,6 @@ impl RuleName {
 impl fmt::Debug for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// A place in a JSON value, as RFC 6901 writes it: `/invoice/date`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pointer(Box<str>);
-
-impl Pointer {
-    /// Parses a pointer. The empty one, which is the whole value, is none here.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let escapes_are_whole = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-        (text.starts_with('/') && text.len() as u64 <= limits::ITEM_LEN.max && escapes_are_whole).then(|| Self(text.into()))
-    }
-
-    /// The pointer itself.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -97,6 +97,7 @@ impl<'de> Deserialize<'de> for Zone {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests that add small numbers")]
 mod tests {
     use proptest::prelude::*;
 

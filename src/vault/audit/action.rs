@@ -93,6 +93,8 @@ table! {
         Expire = 23, "expire";
         /// Rows of shredded units were removed.
         Reclaim = 24, "reclaim";
+        /// A record's retention was explained.
+        RetentionRead = 25, "retention.read";
     }
 }
 

@@ -256,6 +256,7 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::RecordWrite => audit::Action::RecordWrite,
         ActionKind::RecordDelete => audit::Action::RecordDelete,
         ActionKind::RecordList => audit::Action::RecordList,
+        ActionKind::RetentionRead => audit::Action::RetentionRead,
         ActionKind::TokenCreate => audit::Action::TokenCreate,
         ActionKind::TokenList => audit::Action::TokenList,
         ActionKind::TokenRevoke => audit::Action::TokenRevoke,

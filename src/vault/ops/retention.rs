@@ -3,7 +3,7 @@
 use super::{Unprocessable, VaultError, plan::Content};
 use crate::domain::{
     CollectionPolicy, RecordMeta,
-    retention::{Event, Facts, RuleName, Schedule, evaluate::Outside},
+    retention::{Event, Facts, RuleName, evaluate::Outside},
 };
 
 /// The custom pair by which a record says which of its collection's categories it is of.
@@ -15,13 +15,8 @@ pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
 }
 
 /// The facts that rules look at.
-pub(super) fn facts<'a>(meta: &'a RecordMeta, value: Option<&'a serde_json::Value>) -> Facts<'a> {
+pub(super) fn facts<'a>(meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
     Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category: category(meta), value }
-}
-
-/// A value as rules read it; `None` if it is not JSON, or they do not look into it.
-pub(super) fn value_for(schedule: &Schedule, bytes: &[u8]) -> Option<serde_json::Value> {
-    schedule.reads_values().then(|| serde_json::from_slice(bytes).ok()).flatten()
 }
 
 /// Whether a record may be stored under the policy: its category is declared, each rule that is for it can tell when it begins,
@@ -36,10 +31,10 @@ pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Cont
         return Err(Unprocessable::CategoryUndeclared.into());
     }
     let value = match content {
-        Content::Inline(bytes) => value_for(schedule, bytes),
+        Content::Inline(bytes) => Some(&bytes[..]),
         Content::Manifest { .. } => None,
     };
-    let facts = facts(meta, value.as_ref());
+    let facts = facts(meta, value);
     if let Some(rule) = schedule.outlook(&facts).waiting() {
         let rule = rule.name.clone();
         return Err(match content {
