@@ -664,6 +664,13 @@ mod with_a_server {
         assert_eq!((told["state"].as_str(), told["end"]["rule"].as_str()), (Some("kept"), Some("us.audit-workpapers")), "{told}");
         let refused = served.run("acme.token", &["retention", "explain", "acme", "crm", "none"]);
         assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        let job = ["token", "create", "--tenant", "system", "--role", "job", "--save-token", "job.token"];
+        served.ok("store/operator.token", &job);
+        let told = json_lines(&served.ok("job.token", &["retention", "run", "--limit", "5", "--format", "json"])).remove(0);
+        assert_eq!((told["destroyed"].as_u64(), told["more"].as_bool()), (Some(0), Some(false)), "{told}");
+        let told = served.ok("job.token", &["retention", "run", "--until", "2020-01-01T00:00:00Z"]);
+        assert!(told.starts_with("0 records destroyed"), "{told}");
+        assert_eq!(served.run("acme.token", &["retention", "run"]).status.code(), Some(2), "an owner is no job");
         let untouched = served.owner(&["collection", "put", "new", "--format", "json"]);
         assert_eq!(json_lines(&untouched).remove(0)["retention"], "until-deleted", "none applies by itself");
     }

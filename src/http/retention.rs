@@ -1,18 +1,19 @@
-//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when.
+//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when;
+//! `/v1/jobs/retention/runs`: destroying what is due.
 
 use axum::extract::State;
 use http::Uri;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
-use super::extract::headers;
 use super::extract::path::RawPath;
-use super::problem::Problem;
-use crate::domain::Timestamp;
+use super::extract::{Json, headers};
+use super::problem::{Code, Problem};
 use crate::domain::retention::explain::Explanation;
-use crate::vault::ops::RetentionView;
+use crate::domain::{Timestamp, limits};
+use crate::vault::ops::{Destroyed, RetentionView};
 
 /// Why a record is kept, until when, by which rule, and what is to happen then.
 #[derive(Serialize, ToSchema)]
@@ -82,4 +83,62 @@ pub(super) async fn explain(
     let path = RawPath::of(&uri);
     let view = api.vault().explain_retention(&caller, &path.tenant()?, &path.collection()?, &path.key()?).await?;
     Ok(axum::Json(view.into()))
+}
+
+/// A run to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRun {
+    /// Records to destroy at most; 1,000 by default.
+    #[serde(default)]
+    limit: Option<u64>,
+    /// Only what was due by then, RFC 3339; now by default, and at the latest.
+    #[serde(default)]
+    until: Option<String>,
+}
+
+/// What a run did.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RunDone {
+    /// Rows of the index that were read.
+    looked_at: u64,
+    /// Records that were destroyed: each is in its tenant's trail.
+    destroyed: u64,
+    /// Records that now end on another day.
+    moved: u64,
+    /// Rows of the index that led to nothing any more.
+    dropped: u64,
+    /// Records that could not be read, or not be destroyed by themselves; they are tried again.
+    failed: u64,
+    /// Whether there is more to do.
+    more: bool,
+}
+
+impl From<Destroyed> for RunDone {
+    fn from(done: Destroyed) -> Self {
+        let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
+        Self { looked_at, destroyed, moved, dropped, failed, more }
+    }
+}
+
+/// Destroy what is due, in all tenants. The server does so by itself, too; repeating a run destroys nothing twice.
+#[utoipa::path(post, path = "/v1/jobs/retention/runs", tag = "retention", request_body = NewRun, responses((status = 200, body = RunDone)))]
+pub(super) async fn run(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    Json(asked): Json<NewRun>,
+) -> Result<axum::Json<RunDone>, Problem> {
+    no_query(&uri)?;
+    let until = asked.until.map(|text| Timestamp::parse_rfc3339(&text).ok_or(())).transpose();
+    let until = until.map_err(|()| Problem::with(Code::InvalidBody, "`until` must be a time of RFC 3339"))?;
+    let limit = asked.limit.unwrap_or(1_000);
+    if limit == 0 {
+        return Err(Problem::with(Code::InvalidBody, "`limit` must be at least 1"));
+    }
+    if limit > limits::RETENTION_RUN.max {
+        return Err(Problem::limit(limits::RETENTION_RUN));
+    }
+    let done = api.vault().run_retention(&caller, until, limit).await?;
+    Ok(axum::Json(done.into()))
 }

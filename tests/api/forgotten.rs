@@ -239,6 +239,9 @@ impl<'a> Asker<'a> {
         self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
+        for token in [&operator, &owner] {
+            self.ask("POST", "/v1/jobs/retention/runs", "/v1/jobs/retention/runs", token, &[], Some(json!({}))).await;
+        }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lethe::domain::{Clock as _, TestClock, Timestamp};
+use lethe::http::endpoints;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -308,4 +309,79 @@ async fn an_explanation_is_for_who_may_know_of_the_record_and_is_recorded_as_a_r
     let gone = explained(&site, &owner, "eu/anna").await;
     assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
     assert_eq!(gone.json["certificate"], order.json["id"]);
+}
+
+const RUNS: &str = "/v1/jobs/retention/runs";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
+    let (site, clock) = site().await;
+    let owner = site.tenant("acme").await;
+    assert_eq!(site.send("PUT", CRM, &owner, Some(policy(&rules()))).await.status, 201);
+    for key in ["a", "b", "c"] {
+        assert_eq!(put(&site, &owner, key, &[("lethe-meta-category", "contact")], "canary-77ab").await.status, 201);
+    }
+    let job = site.token("system", &site.operator, json!({"role": "job"})).await;
+    let run = async |token: &str, body: Value| site.send("POST", RUNS, token, Some(body)).await;
+    let early = run(&job, json!({})).await;
+    let nothing = json!({"looked_at": 0, "destroyed": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false});
+    assert_eq!((early.status, &early.json), (200, &nothing));
+    // Midnight in California after 29 February is 8 o'clock in UTC; at 7:59 the day's rows are looked at, and stay.
+    for (at, limit, destroyed, more) in [
+        ("2024-03-01T07:59:59.999Z", 10, 0, false),
+        ("2024-03-01T08:00:00Z", 2, 2, true),
+        ("2024-03-01T08:00:00Z", 10, 1, false),
+        ("2024-03-01T08:00:00Z", 10, 0, false),
+    ] {
+        clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
+        // Until then: a run for a moment before destroys nothing, and one for the future is one for now.
+        let before = run(&job, json!({"until": "2024-03-01T07:59:59.999Z"})).await;
+        assert_eq!(before.json["destroyed"], 0, "{at}: {before:?}");
+        let done = run(&job, json!({"limit": limit, "until": "2999-01-01T00:00:00Z"})).await;
+        assert_eq!((&done.json["destroyed"], &done.json["more"]), (&json!(destroyed), &json!(more)), "{at}: {done:?}");
+    }
+    for key in ["a", "b", "c"] {
+        assert_eq!(site.get(&format!("{CRM}/records/{key}"), &owner).await.status, 404);
+    }
+    let trail = site.trail("acme", &owner).await;
+    let deleted: Vec<&Value> = trail.iter().filter(|entry| entry["action"] == "record.delete").collect();
+    assert!(deleted.len() == 3 && deleted.iter().all(|entry| entry["role"] == "job" && entry["outcome"] == "allowed"), "{deleted:?}");
+    let runs = site.trail("system", &site.operator).await;
+    let counts: Vec<&Value> =
+        runs.iter().filter(|entry| entry["action"] == "retention.run").map(|entry| &entry["target"]["count"]).collect();
+    assert_eq!(counts.iter().filter(|count| ***count == json!(2)).count(), 1, "{counts:?}");
+
+    for (body, code) in [
+        (json!({"limit": 0}), "invalid-body"),
+        (json!({"limit": 10_001}), "limit-exceeded"),
+        (json!({"until": "tomorrow"}), "invalid-body"),
+        (json!({"surprise": 1}), "invalid-body"),
+    ] {
+        assert_eq!(run(&job, body.clone()).await.code(), code, "{body}");
+    }
+    for (token, status) in [(&owner, 403), (&site.operator, 200), (&site.token("acme", &owner, json!({"role": "eraser"})).await, 403)] {
+        assert_eq!(run(token, json!({})).await.status, status);
+    }
+    // A job reads nothing, lists nothing, and changes nothing else.
+    assert_eq!(put(&site, &owner, "d", &[("lethe-meta-category", "contact")], "canary-77ab").await.status, 201);
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.access == lethe::http::Access::Credential && endpoint.path != RUNS) {
+        let path = endpoint
+            .path
+            .replace("{tenant}", "acme")
+            .replace("{collection}", "crm")
+            .replace("{*key}", "d")
+            .replace("{id}", &"0".repeat(32));
+        for path in [path.clone(), path.replace("/acme", "/system")] {
+            let body = matches!(endpoint.method, "POST" | "PUT").then(|| match endpoint.path {
+                "/v1/tenants" => json!({"tenant": "late"}),
+                "/v1/tenants/{tenant}/tokens" => json!({"role": "job"}),
+                "/v1/tenants/{tenant}/batch" => json!({"ops": [{"op": "delete", "collection": "crm", "key": "d"}]}),
+                "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
+                _ => json!({}),
+            });
+            let answer = site.send(endpoint.method, &path, &job, body).await;
+            assert!(matches!(answer.status, 403 | 404), "{} {path}: {answer:?}", endpoint.method);
+        }
+    }
+    assert_eq!(site.get(&format!("{CRM}/records/d"), &owner).await.text(), "canary-77ab");
 }

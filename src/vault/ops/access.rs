@@ -257,6 +257,7 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::RecordDelete => audit::Action::RecordDelete,
         ActionKind::RecordList => audit::Action::RecordList,
         ActionKind::RetentionRead => audit::Action::RetentionRead,
+        ActionKind::RetentionRun => audit::Action::RetentionRun,
         ActionKind::TokenCreate => audit::Action::TokenCreate,
         ActionKind::TokenList => audit::Action::TokenList,
         ActionKind::TokenRevoke => audit::Action::TokenRevoke,

@@ -132,10 +132,12 @@ pub enum Unprocessable {
     #[error("the system tenant cannot be shredded")]
     SystemTenant,
     /// A role that this tenant's tokens cannot have.
-    #[error("role \"operator\" belongs to the store, not to a tenant")]
+    #[error("roles \"operator\" and \"job\" belong to the store, not to a tenant")]
     RoleNotOfTenant,
     /// A token of the system tenant that is no operator's.
-    #[error("the tokens of \"system\" are the operator's: role \"operator\", and neither a kind, \"collections\" nor \"prefix\"")]
+    #[error(
+        "the tokens of \"system\" are the operator's and its jobs': role \"operator\" or \"job\", and neither a kind, \"collections\" nor \"prefix\""
+    )]
     OperatorsOnly,
     /// An end time that lies in the past.
     #[error("\"expires_at\" must lie in the future")]

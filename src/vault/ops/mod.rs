@@ -32,6 +32,7 @@ mod delete;
 mod deletions;
 mod directory;
 mod door;
+mod due;
 mod error;
 mod explain;
 mod get;
@@ -57,6 +58,7 @@ pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
+pub use due::Destroyed;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
@@ -141,6 +143,8 @@ struct Inner {
     reclaim: tokio::sync::Notify,
     /// Reads of the metrics that could not be recorded and that no entry tells of yet.
     metrics_unrecorded: std::sync::atomic::AtomicU32,
+    /// When something is due.
+    next_due: due::Next,
     /// Where deleted rows still lie in files.
     ranges: reclaim::Ranges,
     /// Of writers of the same record.
