@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "docs/decisions.md",
     "docs/errors.md",
@@ -16,6 +16,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/metrics.md",
     "docs/operations.md",
     "docs/requirements.md",
+    "docs/retention.md",
     "docs/threat-model.md",
 ];
 

@@ -25,5 +25,6 @@ mod api {
     mod races;
     mod records;
     mod refused;
+    mod retention;
     mod shredding;
 }

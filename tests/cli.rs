@@ -623,11 +623,56 @@ mod with_a_server {
         };
         let new = serde_json::json!(["subject", [], [], "until-deleted", "keep"]);
         assert_eq!(serde_json::json!(policy(&put(&[]))), new);
-        put(&["--shred-unit", "record", "--category", "contact", "--retention", "P7Y", "--secondary-subjects", "delete"]);
+        let rules =
+            serde_json::json!({"time_zone": "UTC", "rules": [{"name": "all", "from": "created", "maximum": "7y", "then": "shred"}]});
+        served.write("rules", &rules.to_string());
+        put(&["--shred-unit", "record", "--category", "contact", "--retention", "rules", "--secondary-subjects", "delete"]);
         let changed = put(&["--purpose", "billing"]);
-        assert_eq!(serde_json::json!(policy(&changed)), serde_json::json!(["record", ["contact"], ["billing"], "P7Y", "delete"]));
+        assert_eq!(serde_json::json!(policy(&changed)), serde_json::json!(["record", ["contact"], ["billing"], rules, "delete"]));
+        let listed = served.owner(&["collection", "ls"]);
+        assert!(listed.contains("rules: all"), "{listed}");
+        let again = put(&["--retention", "until-deleted"]);
+        assert_eq!(again["retention"], "until-deleted");
+        let refused = served.run("acme.token", &["collection", "put", "crm", "--retention", "no-such-file"]);
+        assert!(refused.status.code() == Some(1) && stderr(&refused).contains("no-such-file"), "{}", stderr(&refused));
+        served.write("wrong", &rules.to_string().replace("7y", "seven years"));
+        let refused = served.run("acme.token", &["collection", "put", "crm", "--retention", "wrong"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("a period of whole years"), "{}", stderr(&refused));
         served.write("policy", "{}");
         assert_eq!(serde_json::json!(policy(&put(&["--policy", "policy"]))), new, "a document is the whole policy");
+    }
+
+    #[test]
+    fn the_catalogue_of_legal_periods_is_printed_and_can_be_copied_into_a_rule() {
+        let served = Served::start();
+        let shown = served.owner(&["retention", "catalogue"]);
+        for said in ["CODE", "ccpa.request-record", "24m", "11 CCR 7101(a)", "Cal. Lab. Code 226(a)", "26 USC 6501(e)", "29 CFR 1602.14"] {
+            assert!(shown.contains(said), "{said}: {shown}");
+        }
+        let periods = json_lines(&served.owner(&["retention", "catalogue", "--format", "json"]));
+        for period in &periods {
+            let rule = serde_json::json!({"name": period["code"], "from": "created", "minimum": period["minimum"], "maximum": "10y", "then": "delete"});
+            served.write("rules", &serde_json::json!({"time_zone": "America/Los_Angeles", "rules": [rule]}).to_string());
+            served.owner(&["collection", "put", "crm", "--retention", "rules"]);
+        }
+        assert!(periods.len() >= 13);
+        served.owner(&["record", "put", "crm", "a/b", "--subject", "7", "rules"]);
+        let told = served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b"]);
+        assert!(told.starts_with("must be kept until ") && told.contains("by rule `us.audit-workpapers` (17 CFR 210.2-06(a))"), "{told}");
+        assert!(told.contains("MINIMUM UNTIL") && told.lines().count() == 3, "{told}");
+        let told = json_lines(&served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b", "--format", "json"])).remove(0);
+        assert_eq!((told["state"].as_str(), told["end"]["rule"].as_str()), (Some("kept"), Some("us.audit-workpapers")), "{told}");
+        let refused = served.run("acme.token", &["retention", "explain", "acme", "crm", "none"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        let job = ["token", "create", "--tenant", "system", "--role", "job", "--save-token", "job.token"];
+        served.ok("store/operator.token", &job);
+        let told = json_lines(&served.ok("job.token", &["retention", "run", "--limit", "5", "--format", "json"])).remove(0);
+        assert_eq!((told["destroyed"].as_u64(), told["more"].as_bool()), (Some(0), Some(false)), "{told}");
+        let told = served.ok("job.token", &["retention", "run", "--until", "2020-01-01T00:00:00Z"]);
+        assert!(told.starts_with("0 records destroyed"), "{told}");
+        assert_eq!(served.run("acme.token", &["retention", "run"]).status.code(), Some(2), "an owner is no job");
+        let untouched = served.owner(&["collection", "put", "new", "--format", "json"]);
+        assert_eq!(json_lines(&untouched).remove(0)["retention"], "until-deleted", "none applies by itself");
     }
 
     #[test]

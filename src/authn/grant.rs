@@ -19,11 +19,13 @@ pub enum Role {
     Auditor,
     /// Deletes and shreds, never reads.
     Eraser,
+    /// Destroys what is due in the whole store, and does nothing else.
+    Job,
 }
 
 impl Role {
     /// All roles, in the order of the golden policy.
-    pub const ALL: [Self; 6] = [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser];
+    pub const ALL: [Self; 7] = [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser, Self::Job];
 
     /// The name clients use.
     #[must_use]
@@ -35,6 +37,7 @@ impl Role {
             Self::Reader => "reader",
             Self::Auditor => "auditor",
             Self::Eraser => "eraser",
+            Self::Job => "job",
         }
     }
 
@@ -54,6 +57,7 @@ impl Role {
             Self::Reader => 4,
             Self::Auditor => 5,
             Self::Eraser => 6,
+            Self::Job => 7,
         }
     }
 

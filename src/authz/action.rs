@@ -62,6 +62,10 @@ actions! {
     RecordDelete = "record.delete";
     /// List a collection's records, by prefix or subject.
     RecordList = "record.list";
+    /// Explain how long a record is kept, from its metadata and the dates in it that rules count from.
+    RetentionRead = "retention.read";
+    /// Destroy what is due in the whole store.
+    RetentionRun = "retention.run";
     /// Create a token.
     TokenCreate = "token.create";
     /// List tokens, without their secrets.

@@ -1,7 +1,7 @@
 //! The policy: one table of who may do what to which kind of thing. What is not in it is refused.
 
 use super::{ActionKind as A, ResourceKind as On};
-use crate::authn::Role::{self, Auditor, Eraser, Operator, Owner, Reader, Writer};
+use crate::authn::Role::{self, Auditor, Eraser, Job, Operator, Owner, Reader, Writer};
 
 /// How much of the tenant a grant must still reach for a rule to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantList, On::Store, Reach::Whole, &[Operator]),
     rule(A::MetricsRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
+    // What is destroyed was decided by each tenant's own rules; the answer is a number.
+    rule(A::RetentionRun, On::Store, Reach::Whole, &[Operator, Job]),
     // The system tenant's state, trail and tokens: the operator's own, not a tenant's.
     rule(A::TenantRead, On::Store, Reach::Whole, &[Operator]),
     rule(A::AuditRead, On::Store, Reach::Whole, &[Operator]),
@@ -60,6 +62,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
+    // Times and rules, nothing of the value: who audits may ask why something is kept.
+    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
 ];
 

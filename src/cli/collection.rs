@@ -1,6 +1,6 @@
 //! `lethe collection`: put (create or change), get, list.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::{
     connection::{Client, Connection, TenantArg},
     failure::Failure,
-    output::Output,
+    output::{Format, Output},
 };
+use crate::domain::retention::rules::UNTIL_DELETED;
 
 /// What to do with collections.
 #[derive(clap::Subcommand)]
@@ -49,9 +50,10 @@ pub(crate) struct PolicyArgs {
     /// What the data is for; may be repeated, and replaces those that were there.
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<String>,
-    /// How long it is kept: until-deleted, or an ISO 8601 duration such as P7Y. A new collection's is until-deleted.
-    #[arg(long)]
-    retention: Option<String>,
+    /// How long records are kept: until-deleted, or a file with the JSON document of their rules ('-' for standard input); docs/retention.md
+    /// says what may be in it. A new collection's is until-deleted.
+    #[arg(long, value_name = "until-deleted|FILE")]
+    retention: Option<PathBuf>,
     /// What a person's shred does to records that name the person second. A new collection's is keep.
     #[arg(long, value_parser = ["keep", "delete"])]
     secondary_subjects: Option<String>,
@@ -64,9 +66,13 @@ impl PolicyArgs {
     /// The document to send: the one given, or the present one with what was given instead.
     async fn document(&self, client: &Client, collection: &[&str]) -> Result<Value, Failure> {
         if let Some(path) = &self.policy {
-            let text = super::record::read_all(path)?;
-            return serde_json::from_slice(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())));
+            return read_json(path);
         }
+        let retention = match self.retention.as_deref() {
+            Some(word) if word == Path::new(UNTIL_DELETED) => Some(json!(UNTIL_DELETED)),
+            Some(path) => Some(read_json(path)?),
+            None => None,
+        };
         let present = match client.json(client.request(Method::GET, collection)?).await {
             Err(Failure::Refused(problem)) if problem.status == 404 => Value::Null,
             other => other?,
@@ -77,13 +83,27 @@ impl PolicyArgs {
             ("shred_unit", text(&self.shred_unit)),
             ("categories", list(&self.categories)),
             ("purposes", list(&self.purposes)),
-            ("retention", text(&self.retention)),
+            ("retention", retention),
             ("secondary_subjects", text(&self.secondary_subjects)),
         ];
         // What neither says is the server's to choose.
         let said = given.into_iter().filter_map(|(name, given)| Some((name.to_owned(), given.or_else(|| present.get(name).cloned())?)));
         Ok(Value::Object(said.collect()))
     }
+}
+
+/// In a table, rules are shown by their names.
+fn name_the_rules(collection: &mut Value) {
+    let rules = collection.pointer("/retention/rules").and_then(Value::as_array);
+    let names = rules.map(|rules| rules.iter().filter_map(|rule| rule.get("name")?.as_str()).collect::<Vec<_>>().join(", "));
+    if let (Some(names), Some(retention)) = (names, collection.get_mut("retention")) {
+        *retention = Value::from(format!("rules: {names}"));
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value, Failure> {
+    let text = super::record::read_all(path)?;
+    serde_json::from_slice(&text).map_err(|error| Failure::local(format!("{}: {error}", path.display())))
 }
 
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
@@ -104,7 +124,10 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Ls { tenant } => {
             let tenant = tenant.name(&client).await?;
             let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &tenant, "collections"], &[("cursor", cursor)]);
-            let rows = client.pages(page, usize::MAX).await?;
+            let mut rows = client.pages(page, usize::MAX).await?;
+            if out.format() == Format::Human {
+                rows.iter_mut().for_each(name_the_rules);
+            }
             out.rows(&["collection", "shred_unit", "retention", "categories", "purposes"], &rows)
         }
     }

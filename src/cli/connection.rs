@@ -175,11 +175,16 @@ impl Client {
 
     /// A request about a record; the key's slashes stay slashes. What the server would not take as a name is refused here.
     pub(crate) fn record(&self, method: Method, tenant: &str, collection: &str, key: &str) -> Result<RequestBuilder, Failure> {
+        self.keyed(method, tenant, collection, "records", key)
+    }
+
+    /// The same for `what` else there is of a record.
+    pub(crate) fn keyed(&self, method: Method, tenant: &str, collection: &str, what: &str, key: &str) -> Result<RequestBuilder, Failure> {
         let refused = |what: &'static str| move |error: NameError| Failure::local(format!("the {what} {error}"));
         TenantName::parse(tenant).map_err(refused("tenant's name"))?;
         CollectionName::parse(collection).map_err(refused("collection's name"))?;
         RecordKey::parse(key).map_err(refused("key"))?;
-        let mut segments = vec!["v1", "tenants", tenant, "collections", collection, "records"];
+        let mut segments = vec!["v1", "tenants", tenant, "collections", collection, what];
         segments.extend(key.split('/'));
         self.request(method, &segments)
     }

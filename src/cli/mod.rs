@@ -26,6 +26,7 @@ mod log;
 mod output;
 mod record;
 mod recover;
+mod retention;
 mod rotate;
 mod serve;
 mod shred;
@@ -78,6 +79,9 @@ enum Command {
     /// Put, get, list and remove records.
     #[command(subcommand)]
     Record(record::Command),
+    /// Explain how long records are kept, and show the legal periods that rules can be made from.
+    #[command(subcommand)]
+    Retention(retention::Command),
     /// Import JSON Lines.
     Import(import::Args),
     /// Export a collection as JSON Lines.
@@ -148,6 +152,7 @@ impl Command {
             | Self::Collection(_)
             | Self::Token(_)
             | Self::Record(_)
+            | Self::Retention(_)
             | Self::Import(_)
             | Self::Export(_)
             | Self::Shred(_)
@@ -187,6 +192,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Collection(command) => collection::run(command, &connection, &mut out).await,
             Command::Token(command) => token::run(command, &connection, &mut out).await,
             Command::Record(command) => record::run(command, &connection, &mut out).await,
+            Command::Retention(command) => retention::run(command, &connection, &mut out).await,
             Command::Import(args) => import::run(args, &connection, &mut out).await,
             Command::Export(args) => export::run(args, &connection, &mut out).await,
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,

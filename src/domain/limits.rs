@@ -67,6 +67,12 @@ limits! {
     ITEM_LEN = 128, "bytes", "item_len";
     /// Changes of a collection's `secondary_subjects`: an order goes by the rule of its time, so each is kept.
     RULE_CHANGES = 256, "changes", "rule_changes";
+    /// The rules of a collection's retention, as JSON without spaces.
+    RETENTION_LEN = 32_768, "bytes", "retention_len";
+    /// The law that a retention rule's minimum cites.
+    BASIS_LEN = 512, "bytes", "basis_len";
+    /// Records that one run of retention destroys.
+    RETENTION_RUN = 10_000, "records", "retention_run";
     /// The longest `Prefer: wait`.
     WAIT_SECS = 60, "seconds", "wait_secs";
     /// Requests without a valid credential that are recorded one by one, from all clients: so many at once, and so many each minute.

@@ -1,4 +1,4 @@
-//! The words of the system as types: ids, names, record metadata, collection policies, limits, time.
+//! The words of the system as types: ids, names, record metadata, collection policies, retention, limits, time.
 //! No I/O, no cryptography, no clock but the one that is handed in. A value of one of these types has
 //! been checked once, where it was parsed; the rooms behind trust the type.
 
@@ -9,6 +9,7 @@ pub mod list;
 pub mod name;
 pub mod policy;
 pub mod record;
+pub mod retention;
 
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
 pub use id::{
@@ -18,3 +19,4 @@ pub use id::{
 pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};
 pub use policy::{CollectionPolicy, ShredUnit};
 pub use record::{CustomPairs, RecordMeta};
+pub use retention::Retention;

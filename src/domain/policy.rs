@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::{self, Limit};
 use super::list;
+use super::retention::{Retention, RetentionError};
 
 /// What one destroyable key protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -31,9 +32,9 @@ pub struct CollectionPolicy {
     /// What the data is for.
     #[serde(default, deserialize_with = "items")]
     pub purposes: Vec<String>,
-    /// How long it is kept: `until-deleted` or an ISO 8601 duration, for example `P7Y`.
-    #[serde(default = "until_deleted")]
-    pub retention: String,
+    /// How long it is kept: `until-deleted`, or rules.
+    #[serde(default)]
+    pub retention: Retention,
     /// Records that only name a shredded subject second: kept and listed, or deleted.
     #[serde(default)]
     pub secondary_subjects: SecondarySubjects,
@@ -54,17 +55,13 @@ fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
     list::list(deserializer, limits::ITEMS_PER_LIST)
 }
 
-fn until_deleted() -> String {
-    "until-deleted".into()
-}
-
 impl Default for CollectionPolicy {
     fn default() -> Self {
         Self {
             shred_unit: ShredUnit::Subject,
             categories: Vec::new(),
             purposes: Vec::new(),
-            retention: until_deleted(),
+            retention: Retention::UntilDeleted,
             secondary_subjects: SecondarySubjects::Keep,
         }
     }
@@ -73,9 +70,9 @@ impl Default for CollectionPolicy {
 /// What is wrong with a policy document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// `retention` is neither `until-deleted` nor a duration.
-    #[error("retention must be \"until-deleted\" or an ISO 8601 duration of years, months, weeks or days such as \"P7Y\"")]
-    Retention,
+    /// `retention` contradicts itself, or the rest of the policy.
+    #[error(transparent)]
+    Retention(RetentionError),
     /// A list has an empty item.
     #[error("{0} must not hold an empty item")]
     Empty(&'static str),
@@ -106,13 +103,11 @@ impl CollectionPolicy {
                 return Err(PolicyError::Empty(name));
             }
         }
-        if self.retention == "until-deleted" || is_calendar_duration(&self.retention) { Ok(()) } else { Err(PolicyError::Retention) }
+        match self.retention.validate(&self.categories, self.shred_unit) {
+            Err(RetentionError::Over(limit)) => Err(PolicyError::Over { field: "retention", limit }),
+            checked => checked.map_err(PolicyError::Retention),
+        }
     }
-}
-
-/// A non-negative duration of calendar units only: an hour's retention is not a schedule.
-fn is_calendar_duration(text: &str) -> bool {
-    text.starts_with('P') && !text.contains('T') && text.parse::<jiff::Span>().is_ok_and(|span| !span.is_negative())
 }
 
 #[cfg(test)]
@@ -120,20 +115,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retention_is_a_calendar_duration_or_until_deleted() {
-        for (text, accepted) in [
-            ("until-deleted", true),
-            ("P7Y", true),
-            ("P18M", true),
-            ("P2W", true),
-            ("PT1H", false),
-            ("-P1Y", false),
-            ("7 years", false),
-            ("", false),
+    fn retention_is_until_deleted_or_rules_that_fit_the_policy() {
+        let rules = r#"{"time_zone": "UTC", "rules": [{"name": "a", "from": "created", "maximum": "7y", "then": "shred"}]}"#;
+        for (retention, unit, accepted) in [
+            ("\"until-deleted\"", "subject", Ok(())),
+            (rules, "record", Ok(())),
+            (rules, "subject", Err(RetentionError::NotARecordUnit { at: 0 })),
+            ("\"P7Y\"", "subject", Err(RetentionError::Form)),
+            ("\"7 years\"", "subject", Err(RetentionError::Form)),
+            ("\"\"", "subject", Err(RetentionError::Form)),
         ] {
-            let policy = CollectionPolicy { retention: text.into(), ..CollectionPolicy::default() };
-            assert_eq!(policy.validate().is_ok(), accepted, "{text:?}");
+            let policy: CollectionPolicy =
+                serde_json::from_str(&format!(r#"{{"shred_unit": "{unit}", "retention": {retention}}}"#)).unwrap();
+            assert_eq!(policy.validate(), accepted.map_err(PolicyError::Retention), "{retention}");
         }
+        assert_eq!(serde_json::from_str::<CollectionPolicy>("{}").unwrap().retention, Retention::UntilDeleted);
     }
 
     #[test]

@@ -26,10 +26,60 @@ pub(super) struct PolicyDocument {
     categories: Option<Vec<String>>,
     /// What the data is for.
     purposes: Option<Vec<String>>,
-    /// `until-deleted` (the default) or an ISO 8601 duration such as `P7Y`.
-    retention: Option<String>,
+    /// How long its records are kept; `until-deleted` by default.
+    retention: Option<RetentionDocument>,
     /// `keep` (the default) or `delete`: records that only name a shredded subject second.
     secondary_subjects: Option<String>,
+}
+
+/// How long records are kept; its type for serde is the domain's.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the domain's type for OpenAPI, which the domain does not know")]
+pub(super) enum RetentionDocument {
+    /// `until-deleted`: until somebody deletes or shreds them.
+    UntilDeleted(String),
+    /// By rules.
+    Rules(ScheduleDocument),
+}
+
+/// Rules, and the time zone whose days they count.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ScheduleDocument {
+    /// As IANA spells it, for example `America/Los_Angeles`.
+    time_zone: String,
+    /// From 1 to 64.
+    rules: Vec<RuleDocument>,
+}
+
+/// A rule. Periods are whole years, months, weeks or days: `7y`, `18m`, `6w`, `30d`. A period is over at the end of its last day.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RuleDocument {
+    /// Its name in refusals and explanations.
+    name: String,
+    /// Which of the policy's categories it is for; all by default. A record says which it is of by its custom pair `category`; one
+    /// that says none is of all.
+    categories: Option<Vec<String>>,
+    /// `created`, `modified`, or `{"field": "/json/pointer"}`: a day or a time of RFC 3339 in the record's JSON value.
+    #[schema(value_type = Object)]
+    from: String,
+    /// How long the law asks for.
+    minimum: Option<MinimumDocument>,
+    /// How long the records may be kept for the collection's purposes.
+    maximum: String,
+    /// At the maximum: `delete`, `shred` (where `shred_unit` is `record`), or `{"restrict": PERIOD}`: kept for its legal purpose alone
+    /// until that period, from the same event, is over.
+    #[schema(value_type = Object)]
+    then: String,
+}
+
+/// A legal minimum.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MinimumDocument {
+    /// How long.
+    period: String,
+    /// The law that says so, cited.
+    basis: String,
 }
 
 /// A collection.

@@ -35,6 +35,7 @@ mod patience;
 pub mod problem;
 mod records;
 mod refusals;
+mod retention;
 mod routes;
 mod shreds;
 mod streams;

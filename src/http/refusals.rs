@@ -62,7 +62,7 @@ impl From<Conflict> for Problem {
 
 impl From<Unprocessable> for Problem {
     fn from(rule: Unprocessable) -> Self {
-        // Each rule's text is fixed words of ours, of names of fields and limits.
+        // Each rule's text is fixed words of ours, of names of fields and limits, and of what the collection's policy says.
         let text = rule.to_string();
         match rule {
             Unprocessable::SubjectMissing => Self::told(Code::SubjectRequired, text),
@@ -70,6 +70,7 @@ impl From<Unprocessable> for Problem {
             Unprocessable::PurposeUndeclared => Self::new(Code::PurposeUndeclared),
             Unprocessable::Name(name) => Self::name("name", name),
             Unprocessable::Policy(PolicyError::Over { field, limit }) => Self::over(field, limit),
+            Unprocessable::BeforeMinimum { .. } | Unprocessable::AfterEnd { .. } => Self::told(Code::OutsideRetention, text),
             Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant
@@ -80,6 +81,9 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::NothingNamed
             | Unprocessable::Metadata(_)
             | Unprocessable::EmptyBatch
+            | Unprocessable::CategoryUndeclared
+            | Unprocessable::NoDateForRule { .. }
+            | Unprocessable::TooLargeForRule { .. }
             | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
         }
     }

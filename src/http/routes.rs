@@ -3,7 +3,9 @@
 
 use axum::routing::{self, MethodRouter};
 
-use super::{Api, audit, batch, certificates, collections, health, lists, log, metrics, openapi, records, shreds, tenants, tokens};
+use super::{
+    Api, audit, batch, certificates, collections, health, lists, log, metrics, openapi, records, retention, shreds, tenants, tokens,
+};
 
 /// Who may use a route at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,9 @@ const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
 /// The record whose key is empty: refused as a name, not as a route.
 const NO_RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/";
+const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
+const NO_RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/";
+const RETENTION_RUNS: &str = "/v1/jobs/retention/runs";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
@@ -72,6 +77,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, RECORD, Credential, records::get),
         endpoint!("HEAD", head, RECORD, Credential, records::head),
         endpoint!("DELETE", delete, RECORD, Credential, records::delete),
+        endpoint!("GET", get, RETENTION, Credential, retention::explain),
+        endpoint!("POST", post, RETENTION_RUNS, Credential, retention::run),
         endpoint!("POST", post, BATCH, Credential, batch::batch),
         endpoint!("POST", post, SHREDS, Credential, shreds::order),
         endpoint!("GET", get, SHRED, Credential, shreds::read),
@@ -93,7 +100,7 @@ pub(super) fn is_public(path: &str) -> bool {
 
 /// Routes that only refuse, so that a malformed key is told apart from an unknown route.
 pub(super) fn refusals() -> Vec<(&'static str, MethodRouter<Api>)> {
-    vec![(NO_RECORD, routing::any(records::without_key))]
+    vec![(NO_RECORD, routing::any(records::without_key)), (NO_RETENTION, routing::any(records::without_key))]
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::vault::ops::{MintToken, TokenView};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
-    /// `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system` only `operator`.
+    /// `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system` only `operator` and `job`.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.
@@ -33,7 +33,7 @@ pub(super) struct NewToken {
     /// When it ends, RFC 3339: with the token that makes it at the latest, which it also does without this field.
     #[serde(default)]
     expires_at: Option<String>,
-    /// `service`, the default, or `user`; an operator's is of no other kind than its own.
+    /// `service`, the default, or `user`; an operator's or a job's is of no other kind than its own.
     #[serde(default)]
     kind: Option<String>,
 }
@@ -45,7 +45,10 @@ fn collections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
 impl NewToken {
     fn parse(self) -> Result<MintToken, Problem> {
         let role = Role::parse(&self.role).ok_or_else(|| {
-            Problem::with(Code::InvalidBody, "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system`, `operator`")
+            Problem::with(
+                Code::InvalidBody,
+                "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system`, `operator` or `job`",
+            )
         })?;
         let kind = match self.kind.as_deref() {
             None if role == Role::Operator => TokenKind::Operator,

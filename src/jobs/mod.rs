@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::Timestamp,
-    vault::ops::{Reclaimed, Vault, VaultError},
+    vault::ops::{Destroyed, Reclaimed, Vault, VaultError},
 };
 
 /// Frees the bytes of what was shredded.
@@ -26,6 +26,14 @@ pub struct Sweep {
     pub vault: Vault,
     /// Rows that are removed in one commit; a pass goes on until none is due.
     pub limit: usize,
+}
+
+/// Destroys the records whose time is over.
+pub struct Retention {
+    /// The room it works in.
+    pub vault: Vault,
+    /// Records in one pass; a run goes on until none is due.
+    pub limit: u64,
 }
 
 /// Puts the heads of the audit chains into the log.
@@ -62,6 +70,16 @@ impl Sweep {
     }
 }
 
+impl Retention {
+    /// One pass; it reads nothing while nothing is due.
+    ///
+    /// # Errors
+    /// Those of the store; what was done so far stays done.
+    pub async fn run_once(&self, now: Timestamp) -> Result<Destroyed, VaultError> {
+        self.vault.run_retention_if_due(now, self.limit).await
+    }
+}
+
 impl Checkpoint {
     /// One pass: how many heads were covered.
     ///
@@ -86,6 +104,7 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(10);
 /// otherwise take the disk from the next shred.
 const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+const RETENTION_EVERY: Duration = Duration::from_mins(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
@@ -122,6 +141,28 @@ pub fn start(vault: &Vault, tasks: &TaskTracker, stop: &CancellationToken) {
         while next(&mut ticks, &stopped).await {
             if let Err(error) = sweep.run_once(now(&sweep.vault)).await {
                 failed("sweep", &error);
+            }
+        }
+    });
+    let retention = Retention { vault: vault.clone(), limit: 1_000 };
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(RETENTION_EVERY);
+        while next(&mut ticks, &stopped).await {
+            let mut goes_on = true;
+            while goes_on && !stopped.is_cancelled() {
+                goes_on = match retention.run_once(now(&retention.vault)).await {
+                    Ok(done) => {
+                        if done.destroyed > 0 {
+                            tracing::info!(destroyed = done.destroyed, looked_at = done.looked_at, "records that were due are destroyed");
+                        }
+                        done.more
+                    }
+                    Err(error) => {
+                        failed("retention", &error);
+                        false
+                    }
+                };
             }
         }
     });

@@ -31,6 +31,8 @@ const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
 const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
 const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
+const RUNS: &str = "/v1/jobs/retention/runs";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 
@@ -38,9 +40,34 @@ fn none() -> Option<Value> {
     None
 }
 
+fn case(
+    method: &'static str,
+    route: &'static str,
+    path: &'static str,
+    body: fn() -> Option<Value>,
+    wrong_role: (&'static str, u16),
+    other_tenant: u16,
+    right: (&'static str, &'static str),
+) -> Case {
+    Case { method, route, path, body, wrong_role, other_tenant, right }
+}
+
+/// Those about how long data is kept; the record is deleted by the others.
+fn cases_of_retention() -> Vec<Case> {
+    let explain = "/v1/tenants/acme/collections/crm/retention/eu/anna";
+    vec![
+        case("GET", RETENTION, explain, none, ("eraser", 403), 404, ("auditor", "retention.read")),
+        case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
-    let case =
-        |method, route, path, body, wrong_role, other_tenant, right| Case { method, route, path, body, wrong_role, other_tenant, right };
+    let mut cases = cases_of_retention();
+    cases.extend(cases_of_the_rest());
+    cases
+}
+
+fn cases_of_the_rest() -> Vec<Case> {
     vec![
         case("POST", TENANTS, "/v1/tenants", || Some(json!({"tenant": "late"})), ("owner", 403), 403, ("operator", "tenant.create")),
         case("GET", TENANTS, "/v1/tenants", none, ("owner", 403), 403, ("operator", "tenant.list")),
@@ -87,7 +114,7 @@ fn cases() -> Vec<Case> {
             ("writer", "record.write"),
         ),
         case("GET", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("operator", 404), 404, ("reader", "record.read")),
-        case("HEAD", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("auditor", 404), 404, ("reader", "record.read")),
+        case("HEAD", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("auditor", 403), 404, ("reader", "record.read")),
         case("DELETE", RECORD, "/v1/tenants/acme/collections/crm/records/eu/anna", none, ("reader", 403), 404, ("eraser", "record.delete")),
         case(
             "POST",

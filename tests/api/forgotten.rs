@@ -131,6 +131,7 @@ impl<'a> Asker<'a> {
                 for key in [key, &bert] {
                     self.ask("GET", RECORD, &format!("{path}/records/{key}"), &token, &[], None).await;
                     self.ask("HEAD", RECORD, &format!("{path}/records/{key}"), &token, &[], None).await;
+                    self.ask("GET", RETENTION, &format!("{path}/retention/{key}"), &token, &[], None).await;
                     self.ask("GET", RECORD, &format!("{path}/records/{key}"), &token, &[("range", "bytes=0-1")], None).await;
                 }
             }
@@ -238,6 +239,9 @@ impl<'a> Asker<'a> {
         self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
+        for token in [&operator, &owner] {
+            self.ask("POST", "/v1/jobs/retention/runs", "/v1/jobs/retention/runs", token, &[], Some(json!({}))).await;
+        }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
     }
 
@@ -267,6 +271,7 @@ const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
 const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
 const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
+const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";

@@ -81,8 +81,31 @@ fn pairs(count: usize) -> Value {
     texts(count).into_iter().map(|name| (name, json!("x"))).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// Those of how long data is kept.
+fn cases_of_retention() -> Vec<(Limit, Way)> {
+    let rule = |name: &str, basis: usize| {
+        let minimum = json!({"period": "1d", "basis": "x".repeat(basis)});
+        json!({"name": name, "from": "created", "minimum": minimum, "maximum": "1y", "then": "delete"})
+    };
+    let rules = |rules: Vec<Value>| policy(json!({"retention": {"time_zone": "UTC", "rules": rules}}));
+    let longest = one_over(limits::BASIS_LEN) - 1;
+    let many = texts(one_over(limits::ITEMS_PER_LIST));
+    vec![
+        (limits::RETENTION_LEN, rules(many.iter().skip(1).map(|name| rule(name, longest)).collect())),
+        (limits::ITEMS_PER_LIST, rules(many.iter().map(|name| rule(name, 1)).collect())),
+        (limits::BASIS_LEN, rules(vec![rule("a", longest + 1)])),
+        (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
+    ]
+}
+
 /// Every way to exceed a limit that a refusal of its own stands for.
 fn cases() -> Vec<(Limit, Way)> {
+    let mut cases = cases_of_retention();
+    cases.extend(cases_of_the_rest());
+    cases
+}
+
+fn cases_of_the_rest() -> Vec<(Limit, Way)> {
     let text = |limit: Limit| "x".repeat(one_over(limit));
     let media_type = format!("text/{}", "x".repeat(one_over(limits::CONTENT_TYPE_LEN) - 5));
     let items = one_over(limits::ITEMS_PER_LIST);

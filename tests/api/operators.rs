@@ -56,6 +56,8 @@ async fn only_whole_operators_tokens_are_of_the_store() {
         json!({"role": "operator", "kind": "service"}),
         json!({"role": "operator", "collections": ["crm"]}),
         json!({"role": "operator", "prefix": "eu"}),
+        json!({"role": "job", "kind": "user"}),
+        json!({"role": "job", "prefix": "eu"}),
     ] {
         let refused = make(&site, &site.operator, body.clone()).await;
         assert_eq!((refused.status, refused.code()), (422, "unprocessable"), "{body}: {refused:?}");
@@ -71,6 +73,8 @@ async fn only_whole_operators_tokens_are_of_the_store() {
     }
     // And the other way round.
     let of_tenant = site.send("POST", "/v1/tenants/acme/tokens", &owner, Some(json!({"role": "operator"}))).await;
+    assert_eq!((of_tenant.status, of_tenant.code()), (422, "unprocessable"));
+    let of_tenant = site.send("POST", "/v1/tenants/acme/tokens", &owner, Some(json!({"role": "job"}))).await;
     assert_eq!((of_tenant.status, of_tenant.code()), (422, "unprocessable"));
     assert_eq!(site.send("POST", "/v1/tenants/acme/tokens", &site.operator, Some(json!({"role": "reader"}))).await.status, 403);
 }

@@ -278,9 +278,10 @@ async fn a_repeated_put_with_its_key_is_done_once() {
 async fn collections_and_tokens_are_made_listed_and_taken_away() {
     let site = Site::open().await;
     let owner = site.acme().await;
-    let policy = json!({"shred_unit": "subject", "categories": ["ccpa.pi.A"], "purposes": ["support"], "retention": "P7Y"});
+    let rules = json!({"time_zone": "UTC", "rules": [{"name": "all", "from": "modified", "maximum": "7y", "then": "delete"}]});
+    let policy = json!({"shred_unit": "subject", "categories": ["ccpa.pi.A"], "purposes": ["support"], "retention": rules});
     let replaced = site.send("PUT", CRM, &owner, Some(policy)).await;
-    assert_eq!((replaced.status, replaced.json["retention"].as_str()), (200, Some("P7Y")), "{replaced:?}");
+    assert_eq!((replaced.status, &replaced.json["retention"]), (200, &rules), "{replaced:?}");
     let read = site.get(CRM, &owner).await;
     assert_eq!((read.json["collection"].as_str(), read.json["shred_unit"].as_str()), (Some("crm"), Some("subject")));
     site.collection("acme", "logs", &owner, "collection").await;

@@ -15,6 +15,7 @@ mod promises;
 mod races;
 mod reclaiming;
 mod restore;
+mod retention;
 mod sizes;
 mod sweeping;
 mod tamper;

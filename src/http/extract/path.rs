@@ -34,7 +34,7 @@ impl<'a> RawPath<'a> {
         CollectionName::parse(text).map_err(|error| Problem::name("collection", error))
     }
 
-    /// `/v1/tenants/{tenant}/collections/{collection}/records/{key...}`
+    /// `/v1/tenants/{tenant}/collections/{collection}/records/{key...}`, and `retention` in the place of `records`
     pub(in crate::http) fn key(&self) -> Result<RecordKey, Problem> {
         RecordKey::parse_path(self.tail(6).unwrap_or_default()).map_err(|error| Problem::name("key", error))
     }

@@ -93,6 +93,10 @@ table! {
         Expire = 23, "expire";
         /// Rows of shredded units were removed.
         Reclaim = 24, "reclaim";
+        /// A record's retention was explained.
+        RetentionRead = 25, "retention.read";
+        /// What was due was destroyed.
+        RetentionRun = 26, "retention.run";
     }
 }
 
@@ -115,6 +119,8 @@ table! {
         Eraser = 6, "eraser";
         /// The store itself: a job, a start.
         System = 7, "system";
+        /// Destroys what is due.
+        Job = 8, "job";
     }
 }
 
@@ -163,7 +169,7 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!((Reason::from_code(reason.code()), Reason::from_name(reason.name())), (Some(*reason), Some(*reason)));
         }
-        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(8)), (None, None, None));
+        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(9)), (None, None, None));
     }
 
     #[test]

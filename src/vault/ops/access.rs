@@ -256,6 +256,8 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::RecordWrite => audit::Action::RecordWrite,
         ActionKind::RecordDelete => audit::Action::RecordDelete,
         ActionKind::RecordList => audit::Action::RecordList,
+        ActionKind::RetentionRead => audit::Action::RetentionRead,
+        ActionKind::RetentionRun => audit::Action::RetentionRun,
         ActionKind::TokenCreate => audit::Action::TokenCreate,
         ActionKind::TokenList => audit::Action::TokenList,
         ActionKind::TokenRevoke => audit::Action::TokenRevoke,

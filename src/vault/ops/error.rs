@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::{
-    domain::{NameError, ShredId, TokenId, limits::Limit, policy::PolicyError},
+    domain::{NameError, ShredId, Timestamp, TokenId, limits::Limit, policy::PolicyError, retention::RuleName},
     vault::{
         audit::{AuditError, tlog::LogError},
         keys::{KeysError, LendError},
@@ -132,10 +132,12 @@ pub enum Unprocessable {
     #[error("the system tenant cannot be shredded")]
     SystemTenant,
     /// A role that this tenant's tokens cannot have.
-    #[error("role \"operator\" belongs to the store, not to a tenant")]
+    #[error("roles \"operator\" and \"job\" belong to the store, not to a tenant")]
     RoleNotOfTenant,
     /// A token of the system tenant that is no operator's.
-    #[error("the tokens of \"system\" are the operator's: role \"operator\", and neither a kind, \"collections\" nor \"prefix\"")]
+    #[error(
+        "the tokens of \"system\" are the operator's and its jobs': role \"operator\" or \"job\", and neither a kind, \"collections\" nor \"prefix\""
+    )]
     OperatorsOnly,
     /// An end time that lies in the past.
     #[error("\"expires_at\" must lie in the future")]
@@ -161,6 +163,40 @@ pub enum Unprocessable {
     /// A purpose that the collection's policy does not declare.
     #[error("the collection's policy does not declare this purpose")]
     PurposeUndeclared,
+    /// A category that the collection's policy does not declare.
+    #[error("the record's category, its custom pair `category`, is none of those that the collection's policy declares")]
+    CategoryUndeclared,
+    /// A rule counts from a date that the value does not have.
+    #[error(
+        "retention rule `{}` counts from a field of the JSON value, which has neither a day such as \"2026-01-31\" nor a time of RFC 3339 there, of the years 1 to 9000",
+        rule.as_str()
+    )]
+    NoDateForRule {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// A rule counts from a date in a value that is not read whole.
+    #[error("retention rule `{}` counts from a field of the value, which may have 65536 bytes then (limit inline_value_len)", rule.as_str())]
+    TooLargeForRule {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// An own end before a legal minimum.
+    #[error("retention rule `{}` keeps the record until {}: its own end must not be earlier", rule.as_str(), until.to_rfc3339())]
+    BeforeMinimum {
+        /// The rule.
+        rule: RuleName,
+        /// The first moment at which the minimum is met.
+        until: Timestamp,
+    },
+    /// An own end after that of a rule.
+    #[error("retention rule `{}` ends the record at {}: its own end must not be later", rule.as_str(), end.to_rfc3339())]
+    AfterEnd {
+        /// The rule.
+        rule: RuleName,
+        /// The rule's end.
+        end: Timestamp,
+    },
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

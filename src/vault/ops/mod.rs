@@ -32,7 +32,9 @@ mod delete;
 mod deletions;
 mod directory;
 mod door;
+mod due;
 mod error;
+mod explain;
 mod foresee;
 mod get;
 mod list;
@@ -42,6 +44,7 @@ mod put;
 mod reclaim;
 mod refused;
 mod replies;
+mod retention;
 pub(in crate::vault) mod rows;
 mod sample;
 mod shred;
@@ -56,7 +59,9 @@ pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
+pub use due::Destroyed;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
@@ -139,6 +144,8 @@ struct Inner {
     reclaim: tokio::sync::Notify,
     /// Reads of the metrics that could not be recorded and that no entry tells of yet.
     metrics_unrecorded: std::sync::atomic::AtomicU32,
+    /// When something is due.
+    next_due: due::Next,
     /// Where deleted rows still lie in files.
     ranges: reclaim::Ranges,
     /// Of writers of the same record.

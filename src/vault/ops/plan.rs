@@ -42,6 +42,8 @@ pub(super) struct Plan {
     /// Subjects whose state is already checked.
     pub(super) subjects: HashSet<Token>,
     checked: HashSet<CollectionNo>,
+    /// When the first record ends of those that it stores, if one does.
+    pub(super) first_due: Option<Timestamp>,
 }
 
 /// What is written under a key.
@@ -88,6 +90,8 @@ pub(super) struct Live {
     pub(super) upload: Option<UploadId>,
     /// Whether its time is over: it lies there, and to whoever asks for it is gone.
     pub(super) expired: bool,
+    /// When it ends, by its own end and its collection's rules.
+    pub(super) ends_at: Option<Timestamp>,
 }
 
 impl Existing {
@@ -118,6 +122,11 @@ impl Plan {
     /// Removes a row.
     pub(super) fn delete(&mut self, space: Space, key: Bytes) {
         self.writes.push(Write::Delete { space, key });
+    }
+
+    /// Whether it writes that row.
+    pub(super) fn puts(&self, space: Space, key: &[u8]) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::Put { space: put, key: row, .. } if *put == space && row == key))
     }
 
     /// Adds the audit entry of a change.
@@ -248,6 +257,11 @@ impl Vault {
             value_len,
             custom: put.custom.clone(),
         };
+        super::retention::admit(&collection.policy, &meta, content)?;
+        let ends_at = match content {
+            Content::Inline(value) => super::due::end_of(&collection.policy, &meta, Some(value)),
+            Content::Manifest { .. } => super::due::end_of(&collection.policy, &meta, None),
+        };
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -277,6 +291,7 @@ impl Vault {
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
+        Self::plan_due(plan, (tenant.no, collection.no, &tokens), live.and_then(|live| live.ends_at), (version, ends_at));
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
@@ -308,6 +323,7 @@ impl Vault {
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
+        Self::plan_due(plan, (tenant.no, collection.no, tokens), live.ends_at, (existing.header.version, None));
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         let deleted = Target { purpose, ..target(tokens, &existing.header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
@@ -387,7 +403,9 @@ impl Vault {
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
                 let expired = opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now());
-                Some(Live { meta: opened.meta, upload, expired })
+                let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+                let ends_at = super::due::end_of(&collection.policy, &opened.meta, value);
+                Some(Live { meta: opened.meta, upload, expired, ends_at })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),
@@ -457,13 +475,18 @@ impl Vault {
     }
 
     async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
-        let Plan { checks, writes, entries, opened, returned, .. } = plan;
+        let Plan { checks, writes, entries, opened, returned, first_due, .. } = plan;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
-        if opened.is_empty() {
-            return self.commit_of(caller, Trail::Data, commit, entries).await;
+        let receipts = if opened.is_empty() {
+            self.commit_of(caller, Trail::Data, commit, entries).await?
+        } else {
+            let (checks, writes) = opened.into_iter().unzip();
+            self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await?
+        };
+        if let Some(at) = first_due {
+            self.inner.next_due.at(at);
         }
-        let (checks, writes) = opened.into_iter().unzip();
-        self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await
+        Ok(receipts)
     }
 
     /// Commits what the store does by itself, or goes on with, with audit entries made in the same commit.
@@ -618,6 +641,7 @@ fn audited_role(role: Role) -> audit::Role {
         Role::Reader => audit::Role::Reader,
         Role::Auditor => audit::Role::Auditor,
         Role::Eraser => audit::Role::Eraser,
+        Role::Job => audit::Role::Job,
     }
 }
 

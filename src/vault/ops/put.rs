@@ -111,9 +111,13 @@ impl Vault {
         key: RecordKey,
         put: PutRecord,
     ) -> Result<Put, VaultError> {
-        if let Permitted::There(target) = self.writable(caller, tenant, collection, &key).await? {
-            target.collection.in_use()?;
-        }
+        let reads_value = match self.writable(caller, tenant, collection, &key).await? {
+            Permitted::There(target) => {
+                target.collection.in_use()?;
+                super::retention::reads_value(&target.collection.policy, &put.custom)
+            }
+            Permitted::Missing(_) => None,
+        };
         let max = self.inner.options.value_len_bytes;
         if put.length.is_some_and(|length| length > max) {
             return Err(VaultError::Limit(limits::Limit { max, ..limits::VALUE_LEN }));
@@ -127,6 +131,9 @@ impl Vault {
                 self.to_the_end(async move { vault.put_inline(&caller, &tenant, &collection, fields, value, idempotency_key).await }).await
             }
             Read::Large { start, rest } => {
+                if let Some(rule) = reads_value {
+                    return Err(Unprocessable::TooLargeForRule { rule }.into());
+                }
                 // The body is the client's to end, so the upload itself is not detached; its last commit is.
                 let upload = super::blob::Upload { start, rest, length };
                 Box::pin(self.put_large(&caller, &tenant, &collection, fields, upload, idempotency_key)).await

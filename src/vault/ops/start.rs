@@ -140,6 +140,7 @@ impl Vault {
             directory,
             shredder,
             reclaim,
+            next_due: super::due::Next::default(),
             ranges: Ranges::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),

@@ -38,13 +38,14 @@ impl MintToken {
         Self { role: Role::Operator, kind: TokenKind::Operator, narrowing: Narrowing::default(), expires_at: None }
     }
 
-    /// The store's tokens are operators' and nothing else; no tenant has one.
+    /// The store's tokens are operators' and jobs', and nothing else; no tenant has one.
     fn fits(&self, tenant: TenantNo) -> Result<(), Unprocessable> {
-        let of_operator = self.role == Role::Operator;
+        let of_store = matches!(self.role, Role::Operator | Role::Job);
         if tenant != TenantNo::SYSTEM {
-            return if of_operator || self.kind == TokenKind::Operator { Err(Unprocessable::RoleNotOfTenant) } else { Ok(()) };
+            return if of_store || self.kind == TokenKind::Operator { Err(Unprocessable::RoleNotOfTenant) } else { Ok(()) };
         }
-        let whole = of_operator && self.kind == TokenKind::Operator && self.narrowing.is_whole();
+        let kind = if self.role == Role::Job { TokenKind::Service } else { TokenKind::Operator };
+        let whole = of_store && self.kind == kind && self.narrowing.is_whole();
         if whole { Ok(()) } else { Err(Unprocessable::OperatorsOnly) }
     }
 }

@@ -104,6 +104,8 @@ pub enum Table {
     TrailName = 139,
     /// shred id 16, collection be32: what an order has deleted there so far; under collection 0, how far it has come.
     ShredDeleted = 140,
+    /// day be32, tenant be64, collection be32, record tokens: a record of which a version ends on that day.
+    Due = 141,
 }
 
 /// Keys with `from <= key < to`.
@@ -537,6 +539,26 @@ pub fn idempotency_due(due: u64, tenant: TenantNo, token: &Token) -> Bytes {
 #[must_use]
 pub fn idempotency_due_before(due: u64) -> KeyRange {
     KeyRange { from: table(Table::IdempotencyDue).from, to: key(Table::IdempotencyDue, &[&due.to_be_bytes()]) }
+}
+
+/// [`Table::Due`]; `day` in UTC since 1970, `record` are the record's tokens.
+#[must_use]
+pub fn due(day: u32, tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::Due, &[&day.to_be_bytes(), &tenant.to_be_bytes(), &collection.to_be_bytes(), record.as_flattened()])
+}
+
+/// [`Table::Due`] of that day and all before.
+#[must_use]
+pub fn due_until(day: u32) -> KeyRange {
+    KeyRange { from: table(Table::Due).from, to: prefix(&key(Table::Due, &[&day.to_be_bytes()])).to }
+}
+
+/// Day, tenant, collection and record tokens of a [`Table::Due`] key; `None` if it is not one.
+#[must_use]
+pub fn due_parts(key: &[u8]) -> Option<(u32, TenantNo, CollectionNo, Vec<Token>)> {
+    let mut parts = Parts::of(Table::Due, key)?;
+    let (day, tenant, collection) = (parts.u32()?, parts.tenant()?, parts.collection()?);
+    Some((day, tenant, collection, parts.tokens()?))
 }
 
 /// [`Table::Made`].

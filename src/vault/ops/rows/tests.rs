@@ -143,3 +143,15 @@ fn the_state_that_seals_is_wiped_when_it_is_dropped() {
     is_wiped::<sha2::Sha256>();
     assert!(std::mem::needs_drop::<hmac::Hmac<sha2::Sha256>>());
 }
+
+#[test]
+fn a_policy_that_an_earlier_build_stored_is_read_as_it_was() {
+    for retention in ["until-deleted", "P7Y"] {
+        let stored = format!(
+            r#"{{"name":"crm","policy":{{"shred_unit":"subject","categories":["a"],"purposes":[],"retention":"{retention}","secondary_subjects":"keep"}},"past":{{"own_unit":false,"secondary_was":[]}}}}"#
+        );
+        let text: CollectionText = serde_json::from_str(&stored).unwrap();
+        assert_eq!(serde_json::to_string(&text).unwrap(), stored);
+        assert!(text.policy.retention.schedule().is_none(), "a duration without a rule destroys nothing");
+    }
+}

@@ -49,6 +49,21 @@ fn a_key_reads_back_as_it_was_made() {
 }
 
 #[test]
+fn a_day_holds_what_ends_on_it_and_before_and_nothing_later() {
+    let record = [[1; 16], [2; 16]];
+    let row = due(20_000, TenantNo(u64::MAX), CollectionNo(u32::MAX), &record);
+    assert_eq!(due_parts(&row), Some((20_000, TenantNo(u64::MAX), CollectionNo(u32::MAX), record.to_vec())));
+    for (day, holds) in [(0, false), (19_999, false), (20_000, true), (20_001, true), (u32::MAX, true)] {
+        let range = due_until(day);
+        assert_eq!(range.from <= row && row < range.to, holds, "{day}");
+    }
+    let (last, other) = (due(u32::MAX, TenantNo(u64::MAX), CollectionNo(u32::MAX), &record), due_until(u32::MAX));
+    assert!(last < other.to && other.to <= table(Table::Due).to);
+    assert_eq!(due_parts(&row[..row.len() - 1]), None);
+    assert_eq!(due_parts(&subject_record(TenantNo(7), &[1; 16], CollectionNo(3), &record)), None);
+}
+
+#[test]
 fn the_longest_key_of_a_record_is_within_the_limit() {
     let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);

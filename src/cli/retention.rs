@@ -1,0 +1,104 @@
+//! `lethe retention`: explain, run, catalogue.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    connection::Connection,
+    failure::Failure,
+    output::{Format, Output},
+};
+use crate::domain::retention::catalogue;
+
+/// What to do about how long data is kept.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Explain why a record is kept, until when, by which rule, and what is to happen then.
+    Explain {
+        /// Whose.
+        tenant: String,
+        /// Which collection.
+        collection: String,
+        /// Which record.
+        key: String,
+        /// What the explanation is wanted for; goes into the audit trail.
+        #[arg(long)]
+        purpose: Option<String>,
+    },
+    /// Destroy what is due, in all tenants, until nothing is: for an outside scheduler, with an operator's token or a job's. The server
+    /// does so by itself, too.
+    Run {
+        /// At most so many records.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Only what was due by then (RFC 3339); now, otherwise.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// List legal periods, with the laws that set them: to be checked, copied and edited. None applies by itself; not legal advice.
+    Catalogue,
+}
+
+pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Explain { tenant, collection, key, purpose } => {
+            let client = connection.client()?;
+            let mut request = client.keyed(Method::GET, &tenant, &collection, "retention", &key)?;
+            if let Some(purpose) = purpose {
+                request = request.header("lethe-purpose", super::record::header_list(std::slice::from_ref(&purpose)));
+            }
+            let answer = client.json(request).await?;
+            if out.format() == Format::Json {
+                return out.json(&answer);
+            }
+            out.say(answer.get("why").and_then(Value::as_str).unwrap_or_default(), &answer)?;
+            match answer.get("rules").and_then(Value::as_array) {
+                Some(rules) if !rules.is_empty() => {
+                    out.rows(&["rule", "from", "day", "minimum_until", "maximum_at", "then", "end_at"], rules)
+                }
+                Some(_) | None => Ok(()),
+            }
+        }
+        Command::Run { limit, until } => run_until_done(limit, until, connection, out).await,
+        Command::Catalogue => {
+            let documents: Vec<Value> = catalogue::shipped()
+                .into_iter()
+                .map(|period| {
+                    let (length, basis) = (period.minimum.period, &period.minimum.basis);
+                    let minimum = json!({"period": length, "basis": basis});
+                    json!({"code": period.code, "period": length, "basis": basis, "covers": period.covers, "from": period.from, "minimum": minimum})
+                })
+                .collect();
+            out.rows(&["code", "period", "basis", "covers", "from"], &documents)
+        }
+    }
+}
+
+/// The most that one request asks for.
+const PASS: u64 = 1_000;
+const COUNTS: [&str; 5] = ["destroyed", "moved", "dropped", "failed", "looked_at"];
+
+/// Repeats bounded passes until nothing is due, or as much as was asked for is destroyed.
+async fn run_until_done(limit: Option<u64>, until: Option<String>, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let client = connection.client()?;
+    let mut totals = [0_u64; COUNTS.len()];
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut more = true;
+    while more && left > 0 {
+        let mut body = json!({ "limit": left.min(PASS) });
+        if let (Some(until), Some(fields)) = (&until, body.as_object_mut()) {
+            fields.insert("until".to_owned(), json!(until));
+        }
+        let done = client.json(client.request(Method::POST, &["v1", "jobs", "retention", "runs"])?.json(&body)).await?;
+        let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or(0);
+        for (total, name) in totals.iter_mut().zip(COUNTS) {
+            *total = total.saturating_add(count(name));
+        }
+        left = left.saturating_sub(count("destroyed"));
+        more = done.get("more").and_then(Value::as_bool).unwrap_or(false);
+    }
+    let [destroyed, moved, dropped, failed, looked_at] = totals;
+    let told = json!({"destroyed": destroyed, "moved": moved, "dropped": dropped, "failed": failed, "looked_at": looked_at, "more": more});
+    let rest = if more { "; more is due" } else { "" };
+    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end on another day{rest}"), &told)
+}

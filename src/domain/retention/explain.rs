@@ -1,0 +1,243 @@
+//! What is told about one record's retention: why it is kept, until when, by which rule, and what is to happen then.
+
+use serde::Serialize;
+
+use super::{
+    Event, Facts, Retention, Rule, Schedule, Then,
+    evaluate::{Applied, Bound, End, Outlook, Standing},
+};
+use crate::domain::Timestamp;
+
+/// An explanation, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// In one sentence.
+    pub why: String,
+    /// `kept`, `restricted` (for its legal purpose alone) or `due` (its time is over).
+    pub state: &'static str,
+    /// `until-deleted` or `rules`.
+    pub retention: &'static str,
+    /// Whose days count; `None` without rules.
+    pub time_zone: Option<String>,
+    /// The legal minimum that ends last.
+    pub minimum: Option<TheMinimum>,
+    /// From when on it is for its legal purpose alone.
+    pub restricted: Option<TheBound>,
+    /// The end; `None` where there is none, or it is not known yet.
+    pub end: Option<TheEnd>,
+    /// The rules that are for this record.
+    pub rules: Vec<TheRule>,
+}
+
+/// A legal minimum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TheMinimum {
+    /// The first moment at which it is met.
+    pub until: Timestamp,
+    /// By which rule.
+    pub rule: String,
+    /// The law that it cites.
+    pub basis: String,
+}
+
+/// A moment and its rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TheBound {
+    /// When.
+    pub at: Timestamp,
+    /// By which rule.
+    pub rule: String,
+}
+
+/// An end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TheEnd {
+    /// From this moment on nothing may be left.
+    pub at: Timestamp,
+    /// By which rule; `None`: by the record's own end.
+    pub rule: Option<String>,
+    /// The rule whose minimum puts the end off.
+    pub put_off_by: Option<String>,
+    /// `delete`, or `shred`: its own key is destroyed.
+    pub then: &'static str,
+}
+
+/// One rule, applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TheRule {
+    /// Its name.
+    pub rule: String,
+    /// `created`, `modified` or the JSON pointer of a field.
+    pub from: String,
+    /// Day zero in the zone; `None` while it is not known.
+    pub day: Option<String>,
+    /// The first moment at which its minimum is met.
+    pub minimum_until: Option<Timestamp>,
+    /// The first moment after its maximum.
+    pub maximum_at: Option<Timestamp>,
+    /// The first moment at which nothing may be left.
+    pub end_at: Option<Timestamp>,
+    /// What is to happen at the maximum: `delete`, `shred` or `restrict`.
+    pub then: &'static str,
+}
+
+/// Explains a record with these facts under a policy's retention, as of `now`.
+#[must_use]
+pub fn explain(retention: &Retention, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    match retention {
+        Retention::Rules(schedule) => by_rules(schedule, facts, now),
+        Retention::UntilDeleted => without_rules("its collection has no rules", facts, now),
+        Retention::Stated(_) => {
+            without_rules("its collection states a duration from before there were rules, which has no effect", facts, now)
+        }
+    }
+}
+
+fn without_rules(because: &str, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    let end = facts.own_end.map(|at| TheEnd { at, rule: None, put_off_by: None, then: "delete" });
+    let (state, why) = match facts.own_end {
+        None => ("kept", format!("kept until somebody deletes or shreds it: {because}, and it has no end of its own")),
+        Some(at) if at > now => ("kept", format!("may be kept until {}, its own end; {because}", at.to_rfc3339())),
+        Some(at) => ("due", format!("its time is over since {}, its own end; {because}", at.to_rfc3339())),
+    };
+    let (restricted, minimum) = (None, None);
+    Explanation { why, state, retention: "until-deleted", time_zone: None, minimum, restricted, end, rules: Vec::new() }
+}
+
+fn by_rules(schedule: &Schedule, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    let outlook = schedule.outlook(facts);
+    let state = match outlook.standing(now) {
+        Standing::Kept => "kept",
+        Standing::Restricted => "restricted",
+        Standing::Due => "due",
+    };
+    Explanation {
+        why: sentence(&outlook, now),
+        state,
+        retention: "rules",
+        time_zone: Some(schedule.time_zone.name().to_owned()),
+        minimum: outlook.minimum.map(|bound| TheMinimum { until: bound.at, rule: name(bound.rule), basis: basis(bound.rule).to_owned() }),
+        restricted: outlook.restricted.map(|Bound { at, rule }| TheBound { at, rule: name(rule) }),
+        end: outlook.end.map(|end| TheEnd {
+            at: end.at,
+            rule: end.rule.map(name),
+            put_off_by: end.put_off_by.map(name),
+            then: if end.is_shred { "shred" } else { "delete" },
+        }),
+        rules: outlook.applied.iter().map(told).collect(),
+    }
+}
+
+fn sentence(outlook: &Outlook<'_>, now: Timestamp) -> String {
+    let by = |end: &End<'_>| end.put_off_by.or(end.rule).map_or("its own end".to_owned(), |rule| format!("by rule `{}`", name(rule)));
+    let until = |end: &End<'_>| format!("until {}, {}", end.at.to_rfc3339(), by(end));
+    let law = outlook.minimum.filter(|minimum| minimum.at > now);
+    let law = law.map(|Bound { at, rule }| format!("must be kept until {}, by rule `{}` ({})", at.to_rfc3339(), name(rule), basis(rule)));
+    match (outlook.standing(now), outlook.end, outlook.restricted, law) {
+        (Standing::Due, Some(end), ..) => format!("its time is over since {}, {}", end.at.to_rfc3339(), by(&end)),
+        (Standing::Restricted, Some(end), Some(since), law) => {
+            let law = law.map_or_else(String::new, |law| format!("; {law}"));
+            format!("kept for its legal purpose alone since {}, {}{law}", since.at.to_rfc3339(), until(&end))
+        }
+        (_, Some(end), _, Some(law)) if outlook.minimum.is_some_and(|minimum| minimum.at == end.at) => format!("{law}, and ends then"),
+        (_, Some(end), _, Some(law)) => format!("{law}; may be kept {}", until(&end)),
+        (_, Some(end), _, None) => format!("may be kept {}", until(&end)),
+        (_, None, ..) => match outlook.waiting() {
+            Some(rule) => format!("kept: rule `{}` waits for the date that it counts from", name(rule)),
+            None => "kept until somebody deletes or shreds it: no rule is for its category, and it has no end of its own".to_owned(),
+        },
+    }
+}
+
+fn name(rule: &Rule) -> String {
+    rule.name.as_str().to_owned()
+}
+
+fn basis(rule: &Rule) -> &str {
+    rule.minimum.as_ref().map_or("", |minimum| &minimum.basis)
+}
+
+fn told(applied: &Applied<'_>) -> TheRule {
+    TheRule {
+        rule: name(applied.rule),
+        from: match &applied.rule.from {
+            Event::Created => "created".to_owned(),
+            Event::Modified => "modified".to_owned(),
+            Event::Field(pointer) => pointer.as_str().to_owned(),
+        },
+        day: applied.from.map(|day| day.to_string()),
+        minimum_until: applied.minimum_until,
+        maximum_at: applied.maximum_at,
+        end_at: applied.end_at,
+        then: match applied.rule.then {
+            Then::Delete => "delete",
+            Then::Shred => "shred",
+            Then::Restrict(_) => "restrict",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        Timestamp::parse_rfc3339(text).unwrap()
+    }
+
+    fn facts(own_end: Option<&str>, value: Option<&'static str>) -> Facts<'static> {
+        let created_at = time("2020-05-05T12:00:00Z");
+        Facts { created_at, modified_at: created_at, own_end: own_end.map(time), category: None, value: value.map(str::as_bytes) }
+    }
+
+    #[test]
+    fn without_rules_only_a_records_own_end_ends_it() {
+        let now = time("2024-01-01T00:00:00Z");
+        let told = explain(&Retention::UntilDeleted, &facts(None, None), now);
+        assert_eq!((told.state, told.retention, told.end), ("kept", "until-deleted", None));
+        assert!(told.why.contains("until somebody deletes"), "{}", told.why);
+        let told = explain(&Retention::Stated("P7Y".into()), &facts(None, None), time("2999-01-01T00:00:00Z"));
+        assert!(told.state == "kept" && told.why.contains("no effect"), "{}", told.why);
+        for (end, state) in [("2024-01-01T00:00:00.001Z", "kept"), ("2024-01-01T00:00:00Z", "due")] {
+            let told = explain(&Retention::UntilDeleted, &facts(Some(end), None), now);
+            assert_eq!((told.state, told.end.unwrap().rule), (state, None), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_names_the_rule_its_law_and_the_moment_at_every_stage() {
+        let retention = json!({"time_zone": "America/New_York", "rules": [
+            {"name": "invoices", "from": {"field": "/date"}, "minimum": {"period": "4y", "basis": "law 1"}, "maximum": "2y",
+                "then": {"restrict": "7y"}},
+            {"name": "idle", "from": "modified", "maximum": "6y", "then": "delete"},
+        ]});
+        let retention: Retention = serde_json::from_value(retention).unwrap();
+        let dated = facts(None, Some(r#"{"date": "2020-02-29"}"#));
+        let why = |now: &str, facts: &Facts<'_>| {
+            let told = explain(&retention, facts, time(now));
+            (told.state, told.why)
+        };
+        let law = "must be kept until 2024-03-01T05:00:00.000Z, by rule `invoices` (law 1)";
+        let end = "until 2026-05-06T04:00:00.000Z, by rule `idle`";
+        assert_eq!(why("2021-01-01T00:00:00Z", &dated), ("kept", format!("{law}; may be kept {end}")));
+        let since = format!("kept for its legal purpose alone since 2022-03-01T05:00:00.000Z, {end}");
+        assert_eq!(why("2022-03-01T05:00:00Z", &dated), ("restricted", format!("{since}; {law}")));
+        assert_eq!(why("2024-03-01T05:00:00Z", &dated), ("restricted", since));
+        assert_eq!(why("2026-05-06T04:00:00Z", &dated), ("due", "its time is over since 2026-05-06T04:00:00.000Z, by rule `idle`".into()));
+        // The record's own end, put off by the law.
+        let own = Facts { own_end: Some(time("2023-01-01T00:00:00Z")), ..dated };
+        assert_eq!(why("2021-01-01T00:00:00Z", &own), ("kept", format!("{law}, and ends then")));
+        let told = explain(&retention, &own, time("2021-01-01T00:00:00Z"));
+        let end = told.end.unwrap();
+        assert_eq!((end.rule, end.put_off_by.as_deref(), end.then), (None, Some("invoices"), "delete"));
+        assert_eq!(told.minimum.unwrap().basis, "law 1");
+        // A date that is not there.
+        let (state, waits) = why("2999-01-01T00:00:00Z", &facts(None, Some("{}")));
+        assert_eq!((state, waits.as_str()), ("kept", "kept: rule `invoices` waits for the date that it counts from"));
+        let told = explain(&retention, &facts(None, None), time("2021-01-01T00:00:00Z"));
+        assert_eq!((told.rules[0].day.as_deref(), told.rules[1].day.as_deref()), (None, Some("2020-05-05")));
+        assert_eq!((told.rules[0].from.as_str(), told.rules[0].then, told.rules[0].end_at), ("/date", "restrict", None));
+    }
+}

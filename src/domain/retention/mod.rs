@@ -1,0 +1,18 @@
+//! How long data is kept: periods of the calendar, the rules of a collection, and what they say of one record. Pure: times, rules
+//! and "now" go in, an answer comes out; nothing here destroys anything.
+//!
+//! Read [`period`] for what "seven years from" means to the day, [`rules`] for what an owner may write, [`evaluate`] for what
+//! follows from it, [`explain`] for how that is told, [`catalogue`] for legal periods to begin with.
+
+pub mod catalogue;
+pub mod evaluate;
+pub mod explain;
+pub mod period;
+pub mod pointer;
+pub mod rules;
+pub mod zone;
+
+pub use evaluate::{Facts, Outlook};
+pub use period::Period;
+pub use rules::{Event, Retention, RetentionError, Rule, RuleName, Schedule, Then};
+pub use zone::Zone;

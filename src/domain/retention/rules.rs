@@ -1,0 +1,494 @@
+//! What an owner writes about how long a collection's records are kept: `"until-deleted"`, or rules.
+//!
+//! A rule counts from an event, in a named time zone. It may have a minimum, which a law demands and which names it, and it has
+//! an end, always: its maximum, or what follows a time in the restricted state.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Period, Zone, pointer::Pointer};
+use crate::domain::{
+    ShredUnit,
+    limits::{self, Limit},
+    list,
+};
+
+/// How long a collection's records are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Retention {
+    /// Until somebody deletes or shreds them: the criterion where there is no period.
+    #[default]
+    UntilDeleted,
+    /// By rules.
+    Rules(Schedule),
+    /// A duration that an earlier build stored and that was given no effect. It is shown as it was, counts as
+    /// [`Retention::UntilDeleted`], and is refused in a new policy.
+    Stated(String),
+}
+
+/// The rules of a collection, and the time zone whose days they count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Where days begin and end.
+    pub time_zone: Zone,
+    /// At least one.
+    #[serde(deserialize_with = "items")]
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its name in refusals and explanations; unlike the others'.
+    pub name: RuleName,
+    /// The categories it is for, of those that the policy declares; all where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "items")]
+    pub categories: Vec<String>,
+    /// What its periods count from.
+    pub from: Event,
+    /// How long the records must be kept, if a law says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Minimum>,
+    /// How long they may be kept for the purposes of the collection.
+    pub maximum: Period,
+    /// What happens at the maximum.
+    pub then: Then,
+}
+
+/// A legal minimum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Minimum {
+    /// How long.
+    pub period: Period,
+    /// The law that says so, cited.
+    pub basis: String,
+}
+
+/// What a rule counts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// The record's first write since its key was last free.
+    Created,
+    /// The record's last write.
+    Modified,
+    /// A day or time in the record's JSON value.
+    Field(Pointer),
+}
+
+/// What happens at the end of the maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Then {
+    /// The record is deleted.
+    Delete,
+    /// The record's own key is destroyed: only where the shred unit is the record.
+    Shred,
+    /// It is kept for its legal purpose alone until this period, from the same event, is over; then it is deleted.
+    Restrict(Period),
+}
+
+impl Rule {
+    /// The period after which nothing is left.
+    #[must_use]
+    pub const fn end(&self) -> Period {
+        match self.then {
+            Then::Restrict(until) => until,
+            Then::Delete | Then::Shred => self.maximum,
+        }
+    }
+
+    /// Whether it is for records of a category; one that names none is of all.
+    #[must_use]
+    pub fn is_for(&self, category: Option<&str>) -> bool {
+        self.categories.is_empty() || category.is_none_or(|category| self.categories.iter().any(|own| own == category))
+    }
+}
+
+impl Schedule {
+    /// Whether some rule looks into values.
+    #[must_use]
+    pub fn reads_values(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.from, Event::Field(_)))
+    }
+
+    /// Whether rules differ by category.
+    #[must_use]
+    pub fn has_categories(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.categories.is_empty())
+    }
+}
+
+impl Retention {
+    /// The rules, if there are any.
+    #[must_use]
+    pub const fn schedule(&self) -> Option<&Schedule> {
+        match self {
+            Self::Rules(schedule) => Some(schedule),
+            Self::UntilDeleted | Self::Stated(_) => None,
+        }
+    }
+
+    /// Checks what the shape alone cannot say, for a policy with these categories and this shred unit.
+    ///
+    /// # Errors
+    /// [`RetentionError`] names the rule by its place.
+    pub fn validate(&self, categories: &[String], unit: ShredUnit) -> Result<(), RetentionError> {
+        let schedule = match self {
+            Self::UntilDeleted => return Ok(()),
+            Self::Stated(_) => return Err(RetentionError::Form),
+            Self::Rules(schedule) => schedule,
+        };
+        if schedule.rules.is_empty() {
+            return Err(RetentionError::NoRules);
+        }
+        for (at, rule) in schedule.rules.iter().enumerate() {
+            rule.validate(at, categories, unit)?;
+            for (other_at, other) in schedule.rules.iter().enumerate() {
+                if other_at < at && other.name == rule.name {
+                    return Err(RetentionError::NameTwice { first: other_at, second: at });
+                }
+                let met = rule.minimum.as_ref().is_none_or(|minimum| minimum.period.never_outlasts(other.end()));
+                if !met && rule.from == other.from && rule.shares_records_with(other) {
+                    return Err(RetentionError::MinimumOverEnd { minimum: at, end: other_at });
+                }
+            }
+        }
+        if let Some(at) = categories.iter().position(|category| !schedule.rules.iter().any(|rule| rule.is_for(Some(category)))) {
+            return Err(RetentionError::CategoryWithout { at });
+        }
+        let len = serde_json::to_vec(schedule).map_or(u64::MAX, |json| json.len() as u64);
+        if len > limits::RETENTION_LEN.max { Err(RetentionError::Over(limits::RETENTION_LEN)) } else { Ok(()) }
+    }
+}
+
+impl Rule {
+    fn validate(&self, at: usize, categories: &[String], unit: ShredUnit) -> Result<(), RetentionError> {
+        if let Some(minimum) = &self.minimum {
+            let len = minimum.basis.len() as u64;
+            if len > limits::BASIS_LEN.max {
+                return Err(RetentionError::Over(limits::BASIS_LEN));
+            }
+            if minimum.basis.trim().is_empty() {
+                return Err(RetentionError::BasisMissing { at });
+            }
+        }
+        if self.categories.iter().any(|own| !categories.contains(own)) {
+            return Err(RetentionError::CategoryUndeclared { at });
+        }
+        match self.then {
+            Then::Delete => Ok(()),
+            Then::Shred if unit == ShredUnit::Record => Ok(()),
+            Then::Shred => Err(RetentionError::NotARecordUnit { at }),
+            // Restricted for no time at all on some days would be a rule that says two things.
+            Then::Restrict(until) if until.never_outlasts(self.maximum) || !self.maximum.never_outlasts(until) => {
+                Err(RetentionError::RestrictedTooShort { at })
+            }
+            Then::Restrict(_) => Ok(()),
+        }
+    }
+
+    fn shares_records_with(&self, other: &Self) -> bool {
+        // A record that names no category is of all of them: any two rules may be for the same one.
+        self.categories.is_empty() || other.categories.is_empty() || self.categories.iter().any(|own| other.categories.contains(own))
+    }
+}
+
+/// What is wrong with rules that have the right shape. Rules are named by their place in the list, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RetentionError {
+    /// Neither `until-deleted` nor rules.
+    #[error("`retention` must be \"until-deleted\", or an object of `time_zone` and `rules`")]
+    Form,
+    /// An empty list.
+    #[error("`retention.rules` must hold a rule; without one, `retention` is \"until-deleted\"")]
+    NoRules,
+    /// Two rules of one name.
+    #[error("`retention.rules[{second}].name` is that of `retention.rules[{first}]`")]
+    NameTwice {
+        /// The first.
+        first: usize,
+        /// The second.
+        second: usize,
+    },
+    /// A minimum that may outlast an end.
+    #[error(
+        "the minimum of `retention.rules[{minimum}]` may end after the end of `retention.rules[{end}]`, which counts from the same event: lengthen the `maximum`, or the period of `restrict`"
+    )]
+    MinimumOverEnd {
+        /// The rule with the minimum.
+        minimum: usize,
+        /// The rule with the end, the same or another.
+        end: usize,
+    },
+    /// A minimum without its law.
+    #[error("`retention.rules[{at}].minimum.basis` must cite the law that asks for it")]
+    BasisMissing {
+        /// The rule.
+        at: usize,
+    },
+    /// A restricted state that ends before it begins.
+    #[error("`retention.rules[{at}].then.restrict` must be longer than its `maximum`: both count from the same event")]
+    RestrictedTooShort {
+        /// The rule.
+        at: usize,
+    },
+    /// A shred where the key is not the record's.
+    #[error("`retention.rules[{at}].then` can be \"shred\" only where `shred_unit` is \"record\"; elsewhere use \"delete\"")]
+    NotARecordUnit {
+        /// The rule.
+        at: usize,
+    },
+    /// A category that the policy does not have.
+    #[error("`retention.rules[{at}].categories` must be of the policy's `categories`")]
+    CategoryUndeclared {
+        /// The rule.
+        at: usize,
+    },
+    /// A category without a rule.
+    #[error("`categories[{at}]` has no rule in `retention.rules`: each category needs a period")]
+    CategoryWithout {
+        /// The category's place in the policy.
+        at: usize,
+    },
+    /// Too long.
+    #[error("`retention` is over the limit {}", .0.name)]
+    Over(Limit),
+}
+
+/// The name of a rule: as a collection's, lower-case letters, digits, `-`, `_` and `.`, at most 64 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RuleName(Box<str>);
+
+impl RuleName {
+    /// Parses a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        crate::domain::CollectionName::parse(text).ok().map(|name| Self(name.as_str().into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! serde_as_text {
+    ($($name:ident, $form:literal;)*) => {
+        $(
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.serialize_str(self.as_str())
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let text = String::deserialize(deserializer)?;
+                    Self::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &$form))
+                }
+            }
+        )*
+    };
+}
+
+serde_as_text! {
+    RuleName, "a name of a-z, 0-9, '-', '_' and '.', at most 64 bytes";
+    Pointer, "a JSON pointer such as \"/invoice/date\", at most 128 bytes";
+}
+
+fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    list::list(deserializer, limits::ITEMS_PER_LIST)
+}
+
+/// The word for [`Retention::UntilDeleted`].
+pub const UNTIL_DELETED: &str = "until-deleted";
+
+impl Serialize for Retention {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::UntilDeleted => serializer.serialize_str(UNTIL_DELETED),
+            Self::Rules(schedule) => schedule.serialize(serializer),
+            Self::Stated(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> de::Visitor<'de> for Form {
+            type Value = Retention;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"until-deleted\", or an object of `time_zone` and `rules`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Retention, E> {
+                Ok(if text == UNTIL_DELETED { Retention::UntilDeleted } else { Retention::Stated(text.to_owned()) })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Retention, A::Error> {
+                Schedule::deserialize(de::value::MapAccessDeserializer::new(map)).map(Retention::Rules)
+            }
+        }
+
+        deserializer.deserialize_any(Form)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn retention(rules: &Value) -> Retention {
+        serde_json::from_value(json!({"time_zone": "America/Los_Angeles", "rules": rules})).unwrap()
+    }
+
+    fn checked(rules: &Value) -> Result<(), RetentionError> {
+        retention(rules).validate(&["tax".into(), "contact".into()], ShredUnit::Subject)
+    }
+
+    #[test]
+    fn rules_are_stored_as_they_are_written() {
+        let rules = json!({"time_zone": "America/Los_Angeles", "rules": [
+            {"name": "invoices", "categories": ["tax"], "from": {"field": "/invoice/date"},
+                "minimum": {"period": "4y", "basis": "Cal. Rev. & Tax. Code 19057(a)"}, "maximum": "4y", "then": {"restrict": "7y"}},
+            {"name": "rest", "from": "modified", "maximum": "18m", "then": "delete"},
+        ]});
+        let read: Retention = serde_json::from_value(rules.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), rules);
+        assert_eq!(read.validate(&["tax".into()], ShredUnit::Subject), Ok(()));
+        for text in ["until-deleted", "P7Y"] {
+            let read: Retention = serde_json::from_value(json!(text)).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), json!(text), "what was stored before is read as it was");
+            assert_eq!(read.validate(&[], ShredUnit::Subject).is_ok(), text == "until-deleted", "{text}");
+        }
+    }
+
+    /// RET-3: a floor over a ceiling is refused.
+    #[test]
+    fn a_minimum_over_a_maximum_is_refused_by_the_places_of_its_rules() {
+        let rule = |name: &str, from: &str, minimum: &str, maximum: &str, then: Value| json!({"name": name, "from": from, "minimum": {"period": minimum, "basis": "law"}, "maximum": maximum, "then": then});
+        let over = |minimum, end| Err(RetentionError::MinimumOverEnd { minimum, end });
+        assert_eq!(checked(&json!([rule("a", "created", "7y", "6y", json!("delete"))])), over(0, 0));
+        assert_eq!(checked(&json!([rule("a", "created", "7y", "7y", json!("delete"))])), Ok(()));
+        // A year may have 366 days, a month 28.
+        assert_eq!(checked(&json!([rule("a", "created", "1y", "365d", json!("delete"))])), over(0, 0));
+        assert_eq!(checked(&json!([rule("a", "created", "30d", "1m", json!("delete"))])), over(0, 0));
+        // What is kept restricted is kept.
+        assert_eq!(checked(&json!([rule("a", "created", "7y", "2y", json!({"restrict": "7y"}))])), Ok(()));
+        assert_eq!(checked(&json!([rule("a", "created", "7y", "2y", json!({"restrict": "6y"}))])), over(0, 0));
+        // One rule's minimum, another's end.
+        let first = rule("a", "created", "1m", "2y", json!("delete"));
+        assert_eq!(checked(&json!([first, rule("b", "created", "3y", "4y", json!("delete"))])), over(1, 0));
+        assert_eq!(checked(&json!([first, rule("b", "modified", "3y", "4y", json!("delete"))])), Ok(()), "they begin apart");
+        let of = |mut rule: Value, categories: Value| {
+            rule["categories"] = categories;
+            rule
+        };
+        let long = rule("b", "created", "3y", "4y", json!("delete"));
+        assert_eq!(checked(&json!([of(first.clone(), json!(["contact"])), of(long.clone(), json!(["tax"]))])), Ok(()));
+        assert_eq!(checked(&json!([of(first, json!(["contact", "tax"])), of(long, json!(["tax"]))])), over(1, 0));
+    }
+
+    #[test]
+    fn rules_that_say_too_little_or_too_much_are_refused_by_place() {
+        let good = json!({"name": "a", "from": "created", "maximum": "1y", "then": "delete"});
+        let with = |field: &str, value: Value| {
+            let mut rule = good.clone();
+            rule[field] = value;
+            rule
+        };
+        assert_eq!(checked(&json!([good])), Ok(()));
+        for (rules, error) in [
+            (json!([]), RetentionError::NoRules),
+            (json!([good, with("name", json!("b")), good]), RetentionError::NameTwice { first: 0, second: 2 }),
+            (json!([with("then", json!("shred"))]), RetentionError::NotARecordUnit { at: 0 }),
+            (json!([with("then", json!({"restrict": "1y"}))]), RetentionError::RestrictedTooShort { at: 0 }),
+            (json!([with("then", json!({"restrict": "12m"}))]), RetentionError::RestrictedTooShort { at: 0 }),
+            (json!([with("then", json!({"restrict": "365d"}))]), RetentionError::RestrictedTooShort { at: 0 }),
+            (json!([with("categories", json!(["health"]))]), RetentionError::CategoryUndeclared { at: 0 }),
+            (json!([with("categories", json!(["tax"]))]), RetentionError::CategoryWithout { at: 1 }),
+            (json!([with("minimum", json!({"period": "1m", "basis": " "}))]), RetentionError::BasisMissing { at: 0 }),
+            (json!([with("minimum", json!({"period": "1m", "basis": "x".repeat(513)}))]), RetentionError::Over(limits::BASIS_LEN)),
+        ] {
+            assert_eq!(checked(&rules), Err(error), "{rules}");
+        }
+        let many: Vec<Value> = (0..64).map(|number| with("name", json!(format!("{number}{}", "n".repeat(60))))).collect();
+        assert_eq!(checked(&json!(many)), Ok(()));
+        let long = |rule: &Value| {
+            let mut rule = rule.clone();
+            rule["minimum"] = json!({"period": "1m", "basis": "x".repeat(512)});
+            rule
+        };
+        let long: Vec<Value> = many.iter().map(long).collect();
+        assert_eq!(checked(&json!(long)), Err(RetentionError::Over(limits::RETENTION_LEN)), "a row has 100,000 bytes");
+        assert_eq!(retention(&json!([with("then", json!("shred"))])).validate(&[], ShredUnit::Record), Ok(()));
+    }
+
+    #[test]
+    fn what_has_not_the_shape_of_rules_is_not_read() {
+        let good = json!({"name": "a", "from": "created", "maximum": "1y", "then": "delete"});
+        let read = |rule: Value| serde_json::from_value::<Retention>(json!({"time_zone": "UTC", "rules": [rule]}));
+        assert!(read(good.clone()).is_ok());
+        for (field, value) in [
+            ("name", json!("")),
+            ("name", json!("Ann")),
+            ("from", json!("birth")),
+            ("from", json!({"field": "date"})),
+            ("from", json!({"field": ""})),
+            ("from", json!({"field": "/a~2"})),
+            ("from", json!({"field": format!("/{}", "a".repeat(128))})),
+            ("maximum", json!("P7Y")),
+            ("maximum", json!("0d")),
+            ("maximum", json!(7)),
+            ("maximum", Value::Null),
+            ("then", json!("burn")),
+            ("then", json!({"restrict": "for ever"})),
+            ("then", json!("restrict")),
+            ("minimum", json!({"period": "1y"})),
+            ("minimum", json!("1y")),
+            ("minimum", json!({"period": "1y", "basis": "x", "surprise": 1})),
+            ("surprise", json!(1)),
+        ] {
+            let mut rule = good.clone();
+            rule[field] = value.clone();
+            assert!(read(rule).is_err(), "{field}: {value}");
+        }
+        for field in ["name", "from", "maximum", "then"] {
+            let mut rule = good.clone();
+            rule.as_object_mut().unwrap().remove(field);
+            let refused = read(rule).unwrap_err().to_string();
+            assert!(refused.contains(&format!("missing field `{field}`")), "a rule without an end is none: {refused}");
+        }
+        for schedule in [
+            json!({"rules": [good]}),
+            json!({"time_zone": "Europe/Atlantis", "rules": [good]}),
+            json!({"time_zone": "UTC"}),
+            json!({"time_zone": "UTC", "rules": [good], "surprise": 1}),
+            json!(["until-deleted"]),
+            json!(7),
+            Value::Null,
+        ] {
+            assert!(serde_json::from_value::<Retention>(schedule.clone()).is_err(), "{schedule}");
+        }
+        let many: Vec<&Value> = vec![&good; 65];
+        let over = serde_json::from_value::<Retention>(json!({"time_zone": "UTC", "rules": many})).unwrap_err();
+        assert_eq!(list::limit_in(&over.to_string()), Some(limits::ITEMS_PER_LIST));
+    }
+}

@@ -1,0 +1,144 @@
+//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when;
+//! `/v1/jobs/retention/runs`: destroying what is due.
+
+use axum::extract::State;
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::caller::{Authenticated, no_query};
+use super::extract::path::RawPath;
+use super::extract::{Json, headers};
+use super::problem::{Code, Problem};
+use crate::domain::retention::explain::Explanation;
+use crate::domain::{Timestamp, limits};
+use crate::vault::ops::{Destroyed, RetentionView};
+
+/// Why a record is kept, until when, by which rule, and what is to happen then.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RetentionExplained {
+    /// The record's, as of this answer.
+    etag: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    modified_at: Timestamp,
+    /// The record's own end, `Lethe-Expires-At`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// The category that the record names by its custom pair `category`.
+    category: Option<String>,
+    #[serde(flatten)]
+    #[schema(value_type = ExplanationDocument)]
+    explanation: Explanation,
+}
+
+/// An explanation; its type for serde is the domain's.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the domain's type for OpenAPI, which the domain does not know")]
+pub(super) struct ExplanationDocument {
+    /// In one sentence, for people.
+    why: String,
+    /// `kept`, `restricted` (for its legal purpose alone) or `due` (its time is over).
+    state: String,
+    /// `until-deleted` or `rules`.
+    retention: String,
+    /// Whose days count; null without rules.
+    time_zone: Option<String>,
+    /// The legal minimum that ends last: `until`, `rule`, `basis`.
+    #[schema(value_type = Option<Object>)]
+    minimum: Option<String>,
+    /// From when on it is for its legal purpose alone: `at`, `rule`.
+    #[schema(value_type = Option<Object>)]
+    restricted: Option<String>,
+    /// The end: `at`; `rule`, null for the record's own; `put_off_by`, the rule whose minimum puts it off; `then`, `delete` or
+    /// `shred`. Null where there is none, or it is not known yet.
+    #[schema(value_type = Option<Object>)]
+    end: Option<String>,
+    /// The rules that are for this record: `rule`, `from`, `day` (day zero; null while it is not known), `minimum_until`,
+    /// `maximum_at`, `end_at`, `then`.
+    #[schema(value_type = Vec<Object>)]
+    rules: Vec<String>,
+}
+
+impl From<RetentionView> for RetentionExplained {
+    fn from(view: RetentionView) -> Self {
+        let RetentionView { version, created_at, modified_at, expires_at, category, explanation } = view;
+        Self { etag: headers::etag(version), created_at, modified_at, expires_at, category, explanation }
+    }
+}
+
+/// Explain how long a record is kept, and why.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/collections/{collection}/retention/{key}", tag = "retention",
+    params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path, description = "Segments separated by `/`"),
+        ("Lethe-Purpose" = Option<String>, Header)),
+    responses((status = 200, body = RetentionExplained)))]
+pub(super) async fn explain(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<RetentionExplained>, Problem> {
+    no_query(&uri)?;
+    let path = RawPath::of(&uri);
+    let view = api.vault().explain_retention(&caller, &path.tenant()?, &path.collection()?, &path.key()?).await?;
+    Ok(axum::Json(view.into()))
+}
+
+/// A run to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRun {
+    /// Records to destroy at most; 1,000 by default.
+    #[serde(default)]
+    limit: Option<u64>,
+    /// Only what was due by then, RFC 3339; now by default, and at the latest.
+    #[serde(default)]
+    until: Option<String>,
+}
+
+/// What a run did.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RunDone {
+    /// Rows of the index that were read.
+    looked_at: u64,
+    /// Records that were destroyed: each is in its tenant's trail.
+    destroyed: u64,
+    /// Records that now end on another day.
+    moved: u64,
+    /// Rows of the index that led to nothing any more.
+    dropped: u64,
+    /// Records that could not be read, or not be destroyed by themselves; they are tried again.
+    failed: u64,
+    /// Whether there is more to do.
+    more: bool,
+}
+
+impl From<Destroyed> for RunDone {
+    fn from(done: Destroyed) -> Self {
+        let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
+        Self { looked_at, destroyed, moved, dropped, failed, more }
+    }
+}
+
+/// Destroy what is due, in all tenants. The server does so by itself, too; repeating a run destroys nothing twice.
+#[utoipa::path(post, path = "/v1/jobs/retention/runs", tag = "retention", request_body = NewRun, responses((status = 200, body = RunDone)))]
+pub(super) async fn run(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    Json(asked): Json<NewRun>,
+) -> Result<axum::Json<RunDone>, Problem> {
+    no_query(&uri)?;
+    let until = asked.until.map(|text| Timestamp::parse_rfc3339(&text).ok_or(())).transpose();
+    let until = until.map_err(|()| Problem::with(Code::InvalidBody, "`until` must be a time of RFC 3339"))?;
+    let limit = asked.limit.unwrap_or(1_000);
+    if limit == 0 {
+        return Err(Problem::with(Code::InvalidBody, "`limit` must be at least 1"));
+    }
+    if limit > limits::RETENTION_RUN.max {
+        return Err(Problem::limit(limits::RETENTION_RUN));
+    }
+    let done = api.vault().run_retention(&caller, until, limit).await?;
+    Ok(axum::Json(done.into()))
+}

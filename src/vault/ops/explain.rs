@@ -1,0 +1,131 @@
+//! Explaining how long a record is kept: the rules of its collection, held against its times and, where they count from it, a date
+//! in its value. A read as any other, but that nothing of the value leaves.
+
+use super::{
+    Caller, Missing, Vault, VaultError,
+    access::InCollection,
+    directory::damaged,
+    plan::{entry, record_row, target, unit_of},
+    refused::Place,
+    retention,
+};
+use crate::{
+    authz::RetentionRead,
+    domain::{
+        CollectionName, RecordKey, TenantName, Timestamp, Version,
+        retention::explain::{Explanation, explain},
+    },
+    vault::{
+        audit::{Action, Entry, Target},
+        crypto::{Context, Record, RecordHeader, Sealed},
+        store::Space,
+    },
+};
+
+/// How long one record is kept, and why.
+#[derive(Debug, Clone)]
+pub struct RetentionView {
+    /// Its version.
+    pub version: Version,
+    /// First write of its key since it was last free.
+    pub created_at: Timestamp,
+    /// Last write.
+    pub modified_at: Timestamp,
+    /// The end that it was given itself.
+    pub expires_at: Option<Timestamp>,
+    /// The category that it names.
+    pub category: Option<String>,
+    /// What the rules say of it.
+    pub explanation: Explanation,
+}
+
+impl Vault {
+    /// Explains a record's retention as of now, also of one whose time is over and whose bytes are still there. The audit entry is
+    /// in the store before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`].
+    pub async fn explain_retention(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: &RecordKey,
+    ) -> Result<RetentionView, VaultError> {
+        let caller = &caller.begin();
+        let explained = self.explain_record(caller, tenant, collection, key);
+        self.on_record(caller, Place::collection(tenant, collection), Action::RetentionRead, explained).await
+    }
+
+    async fn explain_record(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        key: &RecordKey,
+    ) -> Result<RetentionView, VaultError> {
+        // Gather: only sealed bytes.
+        let found = self.in_collection::<RetentionRead>(caller, tenant, collection, Some(key)).await?;
+        let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
+        let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+        let nothing = Target { record: tokens.last().copied(), purpose, ..Target::default() };
+        let stored = match found.collection.in_use() {
+            Ok(()) => self.inner.store.get(Space::Records, &record_row(&found.tenant, found.collection.no, &tokens)).await?,
+            Err(error) => return Err(self.not_explained(caller, &found, nothing, error).await?),
+        };
+        let Some(stored) = stored else {
+            return Err(self.not_explained(caller, &found, nothing, VaultError::NotFound(Missing::Record)).await?);
+        };
+        let header = RecordHeader::parse(&stored).map_err(damaged)?;
+        let read = Target { purpose, ..target(&tokens, &header) };
+        if header.is_tombstone() {
+            let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
+            return Err(self.not_explained(caller, &found, read, shredded).await?);
+        }
+
+        // Open: the value is looked at inside the vault, for the dates of rules alone, and wiped.
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let context = Context::<Record>::record(&self.inner.store_id, found.tenant.no, found.collection.no, &tokens, &header);
+        let unit = unit_of(&header, found.tenant.no);
+        let opened = self.with_data(found.collection.unit, unit, found.collection.no, |key| key.open_record(&context, &sealed)).await;
+        let opened = match opened {
+            Ok(opened) => opened.map_err(damaged)?,
+            Err(VaultError::Shredded { .. }) => {
+                let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
+                return Err(self.not_explained(caller, &found, read, shredded).await?);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+            return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+        }
+        let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
+        let explanation = explain(&found.collection.policy.retention, &retention::facts(meta, value), self.inner.clock.now());
+
+        // Record.
+        let read = entry(caller, &found.tenant, Action::RetentionRead, found.collection.no, read);
+        self.read_receipt(&found.tenant, read).await?;
+        Ok(RetentionView {
+            version: header.version,
+            created_at: meta.created_at,
+            modified_at: meta.modified_at,
+            expires_at: meta.expires_at,
+            category: retention::category(meta).map(str::to_owned),
+            explanation,
+        })
+    }
+
+    /// Records that there was nothing to explain, and hands the error on.
+    async fn not_explained(
+        &self,
+        caller: &Caller,
+        found: &InCollection<RetentionRead>,
+        target: Target,
+        error: VaultError,
+    ) -> Result<VaultError, VaultError> {
+        let Some(outcome) = error.outcome() else { return Ok(error) };
+        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RetentionRead, found.collection.no, target) };
+        self.refuse(caller, &found.tenant, missed).await?;
+        Ok(error)
+    }
+}
