@@ -37,6 +37,8 @@ const SHRED: &str = "POST /v1/tenants/{tenant}/shreds";
 const SHRED_STATE: &str = "GET /v1/tenants/{tenant}/shreds/{id}";
 const CERTIFICATE: &str = "GET /v1/certificates/{id}";
 const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
+const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retention/{key}";
+const RUN: &str = "POST /v1/jobs/retention/runs";
 
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
@@ -109,6 +111,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     refused_records(p, &store).await;
     lists(p, &store).await;
     batches(p, &store).await;
+    retention(p, &store).await;
     evidence(p, &store).await;
     everywhere(p, &store).await;
     store
@@ -284,6 +287,26 @@ async fn records(p: &Prober, store: &Store) {
         p.ask(Ask { route: DELETE, path: path.clone(), token: &store.owner, headers: wrong, status: 412, ..Ask::default() }).await;
         get(p, DELETE, path, &store.owner, 204).await;
     }
+}
+
+async fn retention(p: &Prober, store: &Store) {
+    let explained = |key: &str| store.at(&format!("/collections/{}/retention/{key}", store.people));
+    get(p, EXPLAIN, explained(&store.key), &store.owner, 200).await;
+    get(p, EXPLAIN, explained(&p.canary("a key that is not there")), &store.owner, 404).await;
+    let made = send(p, MAKE_TOKEN, "/v1/tenants/system/tokens".into(), &p.operator, json!({"role": "job"}), 201).await.json();
+    let token = made["token"].as_str().unwrap();
+    p.adopt_token("a job's token", token);
+    let path = || "/v1/jobs/retention/runs".to_owned();
+    // Nothing is due: canaries stay.
+    send(p, RUN, path(), token, json!({}), 200).await;
+    for (body, status) in [
+        (json!({"until": p.canary("a time")}), 422),
+        (json!({"limit": p.canary("a limit")}), 422),
+        (json!({p.canary("a field"): p.canary("its value")}), 422),
+    ] {
+        send(p, RUN, path(), token, body, status).await;
+    }
+    send(p, RUN, path(), &store.owner, json!({}), 403).await;
 }
 
 async fn refused_records(p: &Prober, store: &Store) {
