@@ -7,6 +7,8 @@ use std::sync::{
 
 use tokio::sync::oneshot;
 
+use crate::domain::Clock;
+
 use super::{
     super::StoreError,
     core::{Core, Desk, Shared, TICK},
@@ -23,13 +25,14 @@ pub(super) enum Request {
 pub(super) struct Committer {
     shared: Arc<Shared>,
     desk: Arc<Desk>,
+    clock: Arc<dyn Clock>,
     queue: Receiver<Request>,
     held: Option<Request>,
 }
 
 impl Committer {
-    pub(super) const fn new(shared: Arc<Shared>, desk: Arc<Desk>, queue: Receiver<Request>) -> Self {
-        Self { shared, desk, queue, held: None }
+    pub(super) fn new(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>, queue: Receiver<Request>) -> Self {
+        Self { shared, desk, clock, queue, held: None }
     }
 
     /// Works until told to stop.
@@ -45,18 +48,36 @@ impl Committer {
                     let synced = self.desk.wait().as_mut().map_or(Err(StoreError::Closed), Core::sync_mirror);
                     drop(answer.send(synced));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(core) = self.desk.wait().as_mut() {
-                        core.tick();
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Some(mut core) = self.desk.wait().take() {
-            core.sync_written();
+        // Nobody writes any more.
+        let core = self.desk.wait().take();
+        if let Some(mut core) = core {
+            if core.tick() {
+                core.synced(self.sync());
+            }
             core.close();
         }
+    }
+
+    /// Syncs what was only handed to the operating system, without holding the core: entries go on meanwhile.
+    fn tick(&self) {
+        let is_due = self.desk.wait().as_mut().is_some_and(Core::tick);
+        if is_due {
+            let synced = self.sync();
+            if let Some(core) = self.desk.wait().as_mut() {
+                core.synced(synced);
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let started = self.clock.monotonic();
+        let synced = self.shared.with(|pair| pair.data.sync());
+        self.shared.counters.synced("data", self.clock.monotonic().saturating_sub(started));
+        synced
     }
 
     fn group(&mut self, first: Submission) {

@@ -408,26 +408,24 @@ impl Core {
         }
     }
 
-    pub(super) fn tick(&mut self) {
+    /// Looks at the disk, and opens the databases anew where a full one has room again. Whether something waits for a sync: it is taken
+    /// for done, and [`Core::synced`] tells how it went.
+    pub(super) fn tick(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         if let Some(pair) = shared.pair.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             self.look(pair);
         }
-        self.sync_written();
+        let syncs = self.condition == Condition::Running && !self.options.danger_skip_sync && self.unsynced_since.take().is_some();
         if self.condition == Condition::Stalled && matches!(self.reserve.health(), Health::Ok | Health::EssentialOnly) {
             self.reopen();
         }
+        syncs
     }
 
-    /// Syncs what was only handed to the operating system.
-    pub(super) fn sync_written(&mut self) {
-        if self.unsynced_since.is_none() || self.condition != Condition::Running || self.options.danger_skip_sync {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        match self.timed("data", || shared.with(|pair| pair.data.sync())) {
-            Ok(()) => self.unsynced_since = None,
-            Err(error) => self.failed(&error),
+    /// What became of a sync of the data store.
+    pub(super) fn synced(&mut self, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            self.failed(&error);
         }
     }
 

@@ -115,8 +115,8 @@ impl Embedded {
             let compactor = Pool::start("lethe-compact", 1, COMPACTIONS_WAITING)?;
             let start =
                 Start { shared: Arc::clone(&shared), options, cache, clock, mirror, reserve, control: states.control, data: states.data };
-            let desk = Arc::new(Desk::new(start));
-            let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), requests);
+            let (clock, desk) = (Arc::clone(&start.clock), Arc::new(Desk::new(start)));
+            let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), clock, requests);
             let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || work.run())?;
             Ok((readers, compactor, committer, desk))
         };
