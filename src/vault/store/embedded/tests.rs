@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use futures_util::FutureExt as _;
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 use super::super::{
@@ -241,6 +242,47 @@ async fn reads_come_from_memory_until_they_cannot() {
     for expected in [(1, 2), (2, 2)] {
         assert_eq!(store.scan(Space::Records, &[100], &[200], 30).await.unwrap().len(), 30);
         assert_eq!((store.stats().cached_reads, store.stats().pool_reads), expected);
+    }
+}
+
+#[tokio::test]
+async fn many_rows_at_once_are_what_each_is_by_itself_wherever_they_lie() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    // Every third in a file, every third in memory, every third nowhere; some hold nothing.
+    let rows = |third: usize| {
+        let of = |n: u16| put(Space::Records, n.to_be_bytes().to_vec(), vec![7; usize::from(n % 5) * 500]);
+        (0..3_000).filter(move |n| usize::from(*n) % 3 == third).map(of).collect::<Vec<_>>()
+    };
+    store.commit(commit(vec![], rows(0))).await.unwrap();
+    // Behind a compaction neither the file's rows nor its index are in memory.
+    store.compact(Space::Records, &[0], &[255]).await.unwrap();
+    store.close();
+    let store = fixture.open();
+    store.commit(commit(vec![], rows(1))).await.unwrap();
+    // First those that are nowhere, of whose neighbours in the file no block is in memory yet.
+    let (nowhere, somewhere) = (0..3_000_u16).partition::<Vec<_>, _>(|n| n % 3 == 2);
+    for numbers in nowhere.chunks(60).chain(somewhere.chunks(60)) {
+        let keys: Vec<Bytes> = numbers.iter().map(|n| n.to_be_bytes().to_vec().into()).collect();
+        let values = store.get_many(Space::Records, &keys).await.unwrap();
+        for (n, value) in numbers.iter().zip(values) {
+            let expected = (n % 3 < 2).then(|| usize::from(n % 5) * 500);
+            assert_eq!(value.map(|value| value.len()), expected, "{n}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_nowhere_are_not_found_while_files_are_written() {
+    let fixture = Fixture::new();
+    let store = fixture.open_with(|options| options.memtable_bytes = 1024 * 1024);
+    let key = |n: u32| Bytes::from(sha2::Sha256::digest(n.to_be_bytes()).to_vec());
+    for batch in 0..400_u32 {
+        let numbers = batch * 64..batch * 64 + 64;
+        let keys: Vec<Bytes> = numbers.map(key).collect();
+        let before = store.get_many(Space::Records, &keys).await.unwrap();
+        assert!(before.iter().all(Option::is_none), "batch {batch}: {:?}", before.iter().flatten().map(Bytes::len).collect::<Vec<_>>());
+        store.commit(commit(vec![], keys.iter().map(|key| put(Space::Records, key.to_vec(), vec![7; 500])).collect())).await.unwrap();
     }
 }
 
