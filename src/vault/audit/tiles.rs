@@ -153,11 +153,35 @@ impl Nodes for TileTree<'_> {
         let width = if number < edge_index { WIDTH } else { edge_width };
         let tile = Tile { level: Some(tile_level), index: number, width: u16::try_from(width).unwrap_or(0) };
         let bytes = self.files.tile(tile)?.ok_or_else(|| LogError::Shorter(tile.path()))?;
-        let hashes = tile_hashes(&bytes);
-        let start = usize::try_from(first & 0xff).unwrap_or(usize::MAX);
-        let wanted = hashes.get(start..).and_then(|rest| rest.get(..1 << inner)).ok_or_else(|| LogError::Shorter(tile.path()))?;
-        merkle::root(&merkle::Leaves(wanted), 1 << inner).map_err(|_| LogError::Damaged(tile.path()))
+        subtree_of(&bytes, first, inner).ok_or_else(|| LogError::Shorter(tile.path()))
     }
+}
+
+/// The right edge of a tree of a given size, in memory: the root needs nothing else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edges<'a> {
+    pub(super) edges: &'a [Vec<u8>],
+    pub(super) size: u64,
+}
+
+impl Nodes for Edges<'_> {
+    type Error = LogError;
+
+    fn node(&self, level: u8, index: u64) -> Result<Hash, LogError> {
+        let (tile_level, inner) = (level >> 3, level & 7);
+        let outside = || LogError::Damaged("tree".into());
+        let first =
+            index.checked_shl(u32::from(inner)).filter(|first| first >> 8 == edge(Some(tile_level), self.size).0).ok_or_else(outside)?;
+        let edge = self.edges.get(usize::from(tile_level)).ok_or_else(outside)?;
+        subtree_of(edge, first, inner).ok_or_else(outside)
+    }
+}
+
+/// The hash over `1 << inner` hashes of a tile.
+fn subtree_of(tile: &[u8], first: u64, inner: u8) -> Option<Hash> {
+    let start = usize::try_from(first & 0xff).ok()?;
+    let wanted = tile.as_chunks::<32>().0.get(start..)?.get(..1 << inner)?;
+    merkle::root(&merkle::Leaves(wanted), 1 << inner).ok()
 }
 
 /// A tile's hashes; a torn last one is left out.

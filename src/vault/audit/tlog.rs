@@ -20,7 +20,7 @@ use super::{
     journal::{self, Journal},
     merkle::{self, Hash},
     note::{NoteError, Signer, Verifier},
-    tiles::{self, LEVELS, Resource, Tile, TileFiles, TileTree, WIDTH},
+    tiles::{self, Edges, LEVELS, Resource, Tile, TileFiles, TileTree, WIDTH},
 };
 
 /// Longest leaf: a bundle gives each entry a 16-bit length.
@@ -336,7 +336,7 @@ impl Log {
     /// Writes bundles, tiles and checkpoint of a tree with these leaves more.
     fn write(&mut self, leaves: &[&[u8]]) -> Result<(Checkpoint, String), LogError> {
         let size = self.write_leaves(leaves)?;
-        let root = merkle::root(&TileTree { files: &self.files, size }, size)?;
+        let root = merkle::root(&Edges { edges: &self.edges, size }, size)?;
         let head = Checkpoint { origin: self.head.origin.clone(), size, root };
         let note = head.sign(&self.signer)?;
         self.write_file(&self.files.0.join("checkpoint"), note.as_bytes())?;

@@ -1,6 +1,9 @@
 //! Certificates: issued after the keys are gone and that was checked, kept in the control store, logged once.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -59,7 +62,7 @@ impl Vault {
     }
 
     /// The certificate of an order whose keys are gone: the one that was committed before, or a new one.
-    pub(super) async fn certify(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Issued, VaultError> {
+    pub(super) async fn certify(&self, id: ShredId, row: &ShredRow, reports: &[Arc<EpochReport>]) -> Result<Issued, VaultError> {
         let before = self.inner.store.get(Space::Control, &schema::certificate(id)).await?;
         // One of before a crash or a failure may be in the log or not.
         let is_fresh = before.is_none();
@@ -76,7 +79,7 @@ impl Vault {
         Ok(Issued { id, note, is_fresh, ordered_at: row.ordered_at })
     }
 
-    async fn issue(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Bytes, VaultError> {
+    async fn issue(&self, id: ShredId, row: &ShredRow, reports: &[Arc<EpochReport>]) -> Result<Bytes, VaultError> {
         let reports = self.all_reports(id, row, reports).await?;
         let slots = self.slots_of(id).await?;
         let touched = self.touched(id, row, &slots).await?;
@@ -85,7 +88,7 @@ impl Vault {
         let (unreadable_before, sample) = split_sample(&row.sample);
         let readable_after = self.readable(TenantNo(row.tenant), sample).await?;
         let committed: Committed = serde_json::from_slice(&row.committed).map_err(|_| VaultError::Internal("commitments".into()))?;
-        let receipts: Vec<CustodyReceipt> = reports.iter().flat_map(custody_receipts).collect();
+        let receipts: Vec<CustodyReceipt> = reports.iter().flat_map(|report| custody_receipts(report)).collect();
         let now = self.inner.clock.now();
         let sum = touched.values().fold(super::rows::Totals::default(), |sum, more| sum.plus(*more));
         let certificate = Certificate {
@@ -196,7 +199,7 @@ impl Vault {
     }
 
     /// The reports of all of an order's epochs; those of before a restart are read back.
-    async fn all_reports(&self, id: ShredId, row: &ShredRow, reports: &[EpochReport]) -> Result<Vec<EpochReport>, VaultError> {
+    async fn all_reports(&self, id: ShredId, row: &ShredRow, reports: &[Arc<EpochReport>]) -> Result<Vec<Arc<EpochReport>>, VaultError> {
         let mut epochs: BTreeSet<u64> = row.epochs.iter().map(|(_, new)| *new).collect();
         if row.epochs.len() >= EPOCHS_MAX {
             let range = schema::slots_of_shred(id);
@@ -208,7 +211,13 @@ impl Vault {
             let known = reports.iter().find(|report| report.record.new_epoch.0 == new).cloned();
             let report = match known {
                 Some(report) => report,
-                None => self.inner.forest.report(Epoch(new)).await?.ok_or_else(|| VaultError::Internal("no record of an epoch".into()))?,
+                None => self
+                    .inner
+                    .forest
+                    .report(Epoch(new))
+                    .await?
+                    .map(Arc::new)
+                    .ok_or_else(|| VaultError::Internal("no record of an epoch".into()))?,
             };
             all.push(report);
         }
@@ -224,7 +233,7 @@ impl Vault {
 }
 
 /// Each key that was destroyed, as the commitments take it: by epoch, then by slot.
-fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[EpochReport]) -> Vec<Vec<u8>> {
+fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -> Vec<Vec<u8>> {
     let id = |done: &ShredDone| {
         // The row tells the generation of what took its place.
         let destroyed = done.generation.map(|generation| Gen(generation.0.saturating_sub(1)));

@@ -1,6 +1,6 @@
 //! Records read before a shred and tried again after (CE-11): drawn by a seed that the certificate states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Vault, VaultError,
@@ -14,7 +14,7 @@ use crate::{
         crypto::{Context, OpenError, Record, RecordHeader, Sealed, Token, hash::sha256},
         keys::KeysError,
         store::{
-            Space,
+            Row, Space,
             schema::{self, KeyRange},
         },
     },
@@ -29,14 +29,18 @@ const DRAWS: u32 = 64;
 /// many rows were met that did not open, be32.
 pub(super) type Sampled = (Vec<u8>, Vec<u8>);
 
+/// The index of each subject that was drawn: it is read once, and drawn from often.
+type Indexed = BTreeMap<Token, Vec<Row>>;
+
 impl Vault {
     /// Records of an order's scope that open now, drawn by `seed`: draw n begins at SHA-256(seed | be32(n)).
     pub(super) async fn sample(&self, tenant: &Tenant, scope: &Scope, seed: &[u8; 16]) -> Result<Vec<Sampled>, VaultError> {
         let mut sample: Vec<Sampled> = Vec::new();
         let mut unreadable = BTreeSet::new();
+        let mut indexed = Indexed::new();
         for draw in 0..DRAWS {
             let dice = sha256(&[seed, &draw.to_be_bytes()]);
-            let Some((row, subject)) = self.draw(tenant.no, scope, &dice).await? else { break };
+            let Some((row, subject)) = self.draw(tenant.no, scope, &dice, &mut indexed).await? else { break };
             if sample.iter().any(|(known, _)| *known == row) || unreadable.contains(&row) {
                 continue;
             }
@@ -68,7 +72,13 @@ impl Vault {
     }
 
     /// The row that a draw meets, and the subject it was found by; `None` where there is nothing to draw from.
-    async fn draw(&self, tenant: TenantNo, scope: &Scope, dice: &[u8; 32]) -> Result<Option<(Vec<u8>, Option<Token>)>, VaultError> {
+    async fn draw(
+        &self,
+        tenant: TenantNo,
+        scope: &Scope,
+        dice: &[u8; 32],
+        indexed: &mut Indexed,
+    ) -> Result<Option<(Vec<u8>, Option<Token>)>, VaultError> {
         let (first, token) = dice.split_at(16);
         let token: Token = token.try_into().unwrap_or_default();
         let number = first.first_chunk().map_or(0, |bytes| usize::try_from(u64::from_be_bytes(*bytes)).unwrap_or(usize::MAX));
@@ -91,8 +101,13 @@ impl Vault {
             }
             Scope::Subjects(tokens) => {
                 let Some(subject) = number.checked_rem(tokens.len()).and_then(|at| tokens.get(at)) else { return Ok(None) };
-                let range = schema::records_of_subject(tenant, subject);
-                let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, DRAWS as usize).await?;
+                let rows = match indexed.entry(*subject) {
+                    Entry::Occupied(rows) => rows.into_mut(),
+                    Entry::Vacant(none) => {
+                        let range = schema::records_of_subject(tenant, subject);
+                        none.insert(self.inner.store.scan(Space::Index, &range.from, &range.to, DRAWS as usize).await?)
+                    }
+                };
                 let [high, low, ..] = token;
                 let at = usize::from(u16::from_be_bytes([high, low])).checked_rem(rows.len());
                 let parts = at.and_then(|at| rows.get(at)).and_then(|row| schema::subject_record_parts(&row.key));

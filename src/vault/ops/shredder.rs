@@ -198,7 +198,7 @@ struct Job {
     id: ShredId,
     row: ShredRow,
     targets: Vec<ShredTarget>,
-    reports: Vec<EpochReport>,
+    reports: Vec<Arc<EpochReport>>,
     /// Comes after an order whose keys are still there: its own go, and nothing more.
     waits: bool,
 }
@@ -622,10 +622,11 @@ impl Vault {
                 self.inner.forest.fence().reopen_unit(*tenant, *slot);
             }
         }
+        let report = Arc::new(report);
         for (number, change) in here.keys().zip(changes) {
             if let Some(job) = jobs.get_mut(*number) {
                 job.row = change.row;
-                job.reports.push(report.clone());
+                job.reports.push(Arc::clone(&report));
             }
         }
         Ok(())

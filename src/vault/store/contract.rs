@@ -196,6 +196,12 @@ pub(crate) async fn scans_keep_to_order_bounds_and_limit(store: Engine) {
     assert_eq!(keys(store.scan(space, &[10], &[20], 3).await.unwrap()), [10, 11, 12]);
     assert_eq!(keys(store.scan(space, &[10, 0], &[12], 100).await.unwrap()), [11]);
     assert_eq!(keys(store.scan(space, &[48], &[255], 1_000).await.unwrap()), [48, 49]);
+    for len in 0..=40 {
+        for limit in [33, 257, usize::MAX] {
+            let found = keys(store.scan(space, &[3], &[3 + len], limit).await.unwrap());
+            assert_eq!(found, (3..3 + len).take(limit).collect::<Vec<_>>(), "{len} rows, at most {limit}");
+        }
+    }
     assert!(store.scan(space, &[20], &[20], 10).await.unwrap().is_empty());
     assert!(store.scan(space, &[20], &[10], 10).await.unwrap().is_empty());
     assert!(store.scan(space, &[0], &[10], 0).await.unwrap().is_empty());

@@ -1,6 +1,6 @@
 //! What lies under a custody file, as far as the kernel tells: it decides what overwriting is worth.
 
-use std::{fs, os::fd::AsFd, path::Path};
+use std::{fs, io::Read, os::fd::AsFd, path::Path};
 
 use super::Level;
 
@@ -82,8 +82,14 @@ fn rotational(major: u32, minor: u32) -> Option<bool> {
 /// Whether the file system writes file contents to its journal too.
 fn journals_data(major: u32, minor: u32) -> bool {
     let device = format!("{major}:{minor}");
-    fs::read_to_string("/proc/self/mountinfo")
-        .is_ok_and(|table| table.lines().any(|line| line.split(' ').nth(2) == Some(device.as_str()) && line.contains("data=journal")))
+    mounts().is_ok_and(|table| table.lines().any(|line| line.split(' ').nth(2) == Some(device.as_str()) && line.contains("data=journal")))
+}
+
+/// The table of mounts. The kernel tells no length of it: room for most of them saves reading it in ever longer pieces.
+fn mounts() -> std::io::Result<String> {
+    let mut table = String::with_capacity(16 * 1024);
+    fs::File::open("/proc/self/mountinfo")?.read_to_string(&mut table)?;
+    Ok(table)
 }
 
 #[cfg(test)]

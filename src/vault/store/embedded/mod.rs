@@ -61,6 +61,8 @@ pub use self::{
 
 /// A scan of at most so many rows is tried inline.
 const INLINE_SCAN_ROWS: usize = 256;
+/// Rows of a longer scan that are looked for in memory first.
+const PROBE_ROWS: usize = 32;
 const COMPACTIONS_WAITING: usize = 64;
 
 /// A store that no other process can open.
@@ -269,12 +271,14 @@ impl Store for Embedded {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        if limit <= INLINE_SCAN_ROWS {
-            let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_cached(space, from, to, limit))?;
-            self.shared.counters.read(matches!(cached, Some(Cached::Hit(_))));
-            if let Some(Cached::Hit(rows)) = cached {
-                return Ok(rows);
-            }
+        // Most ranges are short, whatever their limit is: where the probe meets the end, nothing else need be read.
+        let probe = if limit <= INLINE_SCAN_ROWS { limit } else { PROBE_ROWS };
+        let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_cached(space, from, to, probe))?;
+        let whole = |rows: &Vec<Row>| probe == limit || rows.len() < probe;
+        let cached = cached.and_then(|cached| if let Cached::Hit(rows) = cached { Some(rows).filter(whole) } else { None });
+        self.shared.counters.read(cached.is_some());
+        if let Some(rows) = cached {
+            return Ok(rows);
         }
         let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
         self.readers.run(move || shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))).await
