@@ -184,7 +184,23 @@ impl Audit {
     }
 
     pub(super) async fn tell_filed(&self, (size, root): (u64, Hash)) -> Result<(), AuditError> {
-        self.write(vec![put(Space::Control, schema::setting(LOG_FILED), [size.to_be_bytes().as_slice(), &root].concat())]).await
+        self.write(vec![put(Space::Control, schema::setting(LOG_FILED), [size.to_be_bytes().as_slice(), &root].concat())]).await?;
+        self.0.log.told((size, root));
+        Ok(())
+    }
+
+    /// The hashes of the leaves that control keeps for the log.
+    pub(super) async fn kept_for_log(store: &dyn Store) -> Result<HashSet<Hash>, AuditError> {
+        let mut range = schema::table(schema::Table::LogOutbox);
+        let mut kept = HashSet::new();
+        loop {
+            let rows = store.scan(Space::Control, &range.from, &range.to, OUTBOX_LEN).await?;
+            kept.extend(rows.iter().filter_map(|row| row.key.last_chunk::<32>().copied()));
+            match rows.last() {
+                Some(last) if rows.len() == OUTBOX_LEN => range = range.after(&last.key),
+                Some(_) | None => return Ok(kept),
+            }
+        }
     }
 
     /// Whether what was brought to the log last is in it.

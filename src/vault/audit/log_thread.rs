@@ -42,6 +42,7 @@ enum Job {
     Append(Vec<Vec<u8>>, oneshot::Sender<Result<Appended, LogError>>),
     AppendMissing(Vec<Vec<u8>>, oneshot::Sender<Result<Vec<u64>, LogError>>),
     File(oneshot::Sender<Result<Option<(u64, Hash)>, LogError>>),
+    Told((u64, Hash)),
     Read(Reading),
 }
 
@@ -93,11 +94,16 @@ impl LogThread {
         answered.await.map_err(|_| LogError::Closed)?
     }
 
-    /// Syncs the log's files where that was left for later; the head they have then, `None` if nothing was left.
+    /// Syncs the log's files where that was left for later; the head they have then, `None` if control knows of it.
     pub(super) async fn file(&self) -> Result<Option<(u64, Hash)>, LogError> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::File(answer))?;
         answered.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Control knows of a filing. Where this cannot be said now, the next filing is told again.
+    pub(super) fn told(&self, head: (u64, Hash)) {
+        drop(self.send(Job::Told(head)));
     }
 
     /// Reads the log between two appends.
@@ -138,6 +144,7 @@ impl Keeper {
         while let Some(job) = waiting.take().or_else(|| jobs.recv().ok()) {
             match job {
                 Job::Read(read) => read(&self.log),
+                Job::Told(head) => self.log.told(head),
                 Job::File(answer) => drop(answer.send(self.work(Log::file))),
                 Job::AppendMissing(leaves, answer) => {
                     let leaves: Vec<&[u8]> = leaves.iter().map(Vec::as_slice).collect();

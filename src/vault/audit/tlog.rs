@@ -1,9 +1,7 @@
 //! The transparency log: an append-only Merkle tree of leaves in tiles on disk, with a signed checkpoint.
 //!
 //! An append writes bundles and tiles, syncs them, then replaces the checkpoint; what a crash left beyond the
-//! checkpoint is dropped at the next start. A log that is *filed later* ([`Log::open_filed_later`]) syncs its journal instead, before
-//! anything else, and its files by [`Log::file`]; until then the files of the last filing stay, and what a power cut has torn is
-//! made again from the journal. The log never signs two trees that contradict each other: it does not open
+//! checkpoint is dropped at the next start; one that is *filed later* syncs its journal alone ([`filing`]). The log never signs two trees that contradict each other: it does not open
 //! if it is shorter than, or other than, its checkpoint or the head that the control store knows. The caller keeps
 //! leaves in the control store until they are in here ([`Log::append_missing`]). An append that failed leaves the log as it
 //! was, for reading; before the next one it is opened anew ([`Log::reopen`]). Blocking: runs on the log's own thread.
@@ -17,11 +15,16 @@ use std::{
 
 use super::{
     checkpoint::{Checkpoint, LogProof, ProofError},
-    journal::{self, Journal},
+    journal::Journal,
     merkle::{self, Hash},
     note::{NoteError, Signer, Verifier},
     tiles::{self, Edges, LEVELS, Resource, Tile, TileFiles, TileTree, WIDTH},
 };
+
+mod filing;
+
+pub use filing::ControlKnows;
+use filing::Filed;
 
 /// Longest leaf: a bundle gives each entry a 16-bit length.
 pub const MAX_LEAF_LEN_BYTES: usize = 65_535;
@@ -82,25 +85,17 @@ pub struct Log {
     failed: bool,
 }
 
-/// What of a log that is filed later is synced.
-#[derive(Debug)]
-struct Filed {
-    head: (u64, Hash),
-    /// Where the leaves behind it begin in the journal.
-    journal_len: u64,
-}
-
 impl Log {
     /// Makes an empty log, or opens one that is there. `known` is the head that the control store knows.
     ///
     /// # Errors
     /// [`LogError::Shorter`], [`LogError::Forked`], [`LogError::Damaged`], [`LogError::Checkpoint`]: the log does not open.
     pub fn open(dir: &Path, signer: impl Into<Arc<Signer>>, known: Option<(u64, Hash)>) -> Result<Self, LogError> {
-        Self::open_beside(dir, signer.into(), known, None)
+        Self::open_beside(dir, signer.into(), known, &[])
     }
 
-    /// [`Log::open`], which leaves the files of the last filing.
-    fn open_beside(dir: &Path, signer: Arc<Signer>, known: Option<(u64, Hash)>, filed: Option<u64>) -> Result<Self, LogError> {
+    /// [`Log::open`], which leaves the files of trees of these sizes.
+    fn open_beside(dir: &Path, signer: Arc<Signer>, known: Option<(u64, Hash)>, kept: &[u64]) -> Result<Self, LogError> {
         let files = TileFiles(dir.to_owned());
         let (head, note) = match files.checkpoint()? {
             Some(note) => (Checkpoint::open(&note, &signer.verifier())?, note),
@@ -108,95 +103,17 @@ impl Log {
             None => return Err(LogError::Shorter("checkpoint".into())),
         };
         check_known(&files, &head, known)?;
-        Self::of_files(files, signer, head, note, filed)
+        Self::of_files(files, signer, head, note, kept)
     }
 
     /// The log as its files are, up to a head that they were held against.
-    fn of_files(files: TileFiles, signer: Arc<Signer>, head: Checkpoint, note: String, filed: Option<u64>) -> Result<Self, LogError> {
+    fn of_files(files: TileFiles, signer: Arc<Signer>, head: Checkpoint, note: String, kept: &[u64]) -> Result<Self, LogError> {
         let (bundle, edges) = (Vec::new(), Vec::new());
         let mut log = Self { files, signer, head, note, bundle, edges, journal: None, filed: None, failed: false };
         log.check_present()?;
         log.load_edges()?;
-        log.drop_beyond(filed)?;
+        log.drop_beyond(kept)?;
         Ok(log)
-    }
-
-    /// The log as it was filed last, whatever became of its checkpoint and of files beyond.
-    fn open_filed(dir: &Path, signer: Arc<Signer>, (size, root): (u64, Hash)) -> Result<Self, LogError> {
-        let files = TileFiles(dir.to_owned());
-        let head = Checkpoint { origin: signer.name().to_owned(), size, root };
-        check_known(&files, &head, None)?;
-        let note = head.sign(&signer)?;
-        Self::of_files(files, signer, head, note, None)
-    }
-
-    /// [`Log::open_with_journal`] of a log whose appends sync the journal alone. `filed` is the head that its files are known to
-    /// have on the disk: a shorter log is an old copy. Leaves that the journal has beyond the files are taken into them.
-    ///
-    /// # Errors
-    /// As [`Log::open_with_journal`].
-    pub fn open_filed_later(
-        dir: &Path,
-        journal: &Path,
-        signer: impl Into<Arc<Signer>>,
-        known: Option<(u64, Hash)>,
-        filed: Option<(u64, Hash)>,
-    ) -> Result<Self, LogError> {
-        let signer = signer.into();
-        // All that control knew of was synced before anything was filed later.
-        let held = filed.or(known);
-        let last = held.unwrap_or_else(|| (0, merkle::empty_root()));
-        let mut log = match Self::open_beside(dir, Arc::clone(&signer), held, Some(last.0)) {
-            // A power cut may have left anything of what was not filed.
-            Err(error) if journal::count(journal)? > last.0 => Self::open_filed(dir, signer, last).map_err(|_| error)?,
-            opened => opened?,
-        };
-        let (journal, ahead) = Journal::open_ahead(journal, log.head.size, log.leaves())?;
-        log.journal = Some(journal);
-        log.filed = Some(Filed { head: last, journal_len: 0 });
-        log.take_in(&ahead.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-        check_known(&log.files, &log.head, known)?;
-        log.file()?;
-        // Whether that had anything to do or not: all of the journal is in the files now.
-        let (head, journal_len) = ((log.head.size, log.head.root), log.journal.as_ref().map_or(0, Journal::len));
-        log.filed = Some(Filed { head, journal_len });
-        Ok(log)
-    }
-
-    /// The head that the files have on the disk; `None` where they are synced with each append.
-    #[must_use]
-    pub fn filed(&self) -> Option<(u64, Hash)> {
-        self.filed.as_ref().map(|filed| filed.head)
-    }
-
-    /// Syncs the files of a log that is filed later; the head they have then, `None` if it has not changed.
-    ///
-    /// # Errors
-    /// [`LogError::Io`]: the log must be opened anew.
-    pub fn file(&mut self) -> Result<Option<(u64, Hash)>, LogError> {
-        if self.failed {
-            return Err(LogError::Closed);
-        }
-        let head = (self.head.size, self.head.root);
-        let Some((old, _)) = self.filed.as_ref().map(|filed| filed.head).filter(|filed| *filed != head) else { return Ok(None) };
-        self.failed = true;
-        let mut dirs = std::collections::BTreeSet::new();
-        for level in (0..LEVELS).map(Some).chain([None]) {
-            let (index, width) = tiles::edge(level, self.head.size);
-            if width > 0 && tiles::edge(level, old) != (index, width) {
-                let path = self.files.0.join(Tile { level, index, width: u16::try_from(width).unwrap_or(256) }.path());
-                fs::File::open(&path)?.sync_all()?;
-                dirs.extend(path.parent().map(Path::to_owned));
-            }
-        }
-        dirs.iter().try_for_each(|dir| sync_dir(dir))?;
-        fs::File::open(self.files.0.join("checkpoint"))?.sync_all()?;
-        sync_dir(&self.files.0)?;
-        let journal_len = self.journal.as_ref().map_or(0, Journal::len);
-        self.filed = Some(Filed { head, journal_len });
-        self.failed = false;
-        self.drop_narrower(old);
-        Ok(Some(head))
     }
 
     /// [`Log::open`], with every leaf in a journal besides, from which [`rebuild`](super::journal::rebuild) makes a lost log anew.
@@ -220,16 +137,8 @@ impl Log {
     /// # Errors
     /// As [`Log::open_with_journal`]; the log stays as it is.
     pub fn reopen(&mut self) -> Result<(), LogError> {
-        if let Some(filed) = &self.filed {
-            // Everything behind that is written again: a sync that failed may have lost any of it.
-            let mut fresh = Self::open_filed(&self.files.0, Arc::clone(&self.signer), filed.head)?;
-            let ahead = self.journal.as_ref().map_or(Ok(Vec::new()), |journal| journal.leaves_from(filed.journal_len))?;
-            fresh.filed = Some(Filed { head: filed.head, journal_len: filed.journal_len });
-            fresh.take_in(&ahead.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-            check_known(&fresh.files, &fresh.head, Some((self.head.size, self.head.root)))?;
-            fresh.journal = self.journal.take();
-            *self = fresh;
-            return Ok(());
+        if let Some(filed) = self.filed {
+            return self.reopen_filed(filed);
         }
         let mut fresh = Self::open(&self.files.0, Arc::clone(&self.signer), Some((self.head.size, self.head.root)))?;
         // If syncing its rename is what failed, only another one puts it on the disk.
@@ -465,14 +374,15 @@ impl Log {
         Ok(())
     }
 
-    /// Removes what an append that did not reach its checkpoint left behind, but for the right edge of a tree of `filed` leaves.
-    fn drop_beyond(&self, filed: Option<u64>) -> Result<(), LogError> {
+    /// Removes what an append that did not reach its checkpoint left behind, but for the files of trees of the sizes `kept`.
+    fn drop_beyond(&self, kept: &[u64]) -> Result<(), LogError> {
         for level in (0..LEVELS).map(Some).chain([None]) {
             let (index, width) = tiles::edge(level, self.head.size);
+            let edges: Vec<(u64, u64)> = kept.iter().map(|size| tiles::edge(level, *size)).collect();
             for (index, width) in (index..).zip(std::iter::once(width).chain(std::iter::repeat(0))) {
                 let full = self.files.0.join(Tile { level, index, width: 256 }.full_path());
                 let partial = tiles::partial_dir(&full);
-                let is_kept = |stray: u64| stray == width || filed.is_some_and(|filed| tiles::edge(level, filed) == (index, stray));
+                let is_kept = |stray: u64| stray == width || edges.contains(&(index, stray));
                 let strays: Vec<u16> = tiles::partial_widths(&partial)?.into_iter().filter(|stray| !is_kept(u64::from(*stray))).collect();
                 if width == 0 && strays.is_empty() && !full.exists() {
                     break;
@@ -481,7 +391,7 @@ impl Log {
                     fs::remove_file(partial.join(stray.to_string()))?;
                     sync_dir(&partial)?;
                 }
-                if full.exists() {
+                if full.exists() && edges.iter().all(|edge| edge.0 <= index) {
                     fs::remove_file(&full)?;
                     full.parent().map_or(Ok(()), sync_dir)?;
                 }
@@ -544,9 +454,9 @@ impl Log {
     fn drop_narrower(&self, old: u64) {
         for level in (0..LEVELS).map(Some).chain([None]) {
             let (was, is) = (tiles::edge(level, old), tiles::edge(level, self.head.size));
-            // Those of the last filing are what is on the disk for certain.
-            let is_filed = self.filed.as_ref().is_some_and(|filed| tiles::edge(level, filed.head.0) == was);
-            if was != is && was.1 > 0 && !is_filed {
+            // Those of the last filing, and of the one that control knows of, are what is on the disk for certain.
+            let is_kept = self.filed.is_some_and(|filed| filed.sizes().iter().any(|size| tiles::edge(level, *size) == was));
+            if was != is && was.1 > 0 && !is_kept {
                 let stale = Tile { level, index: was.0, width: u16::try_from(was.1).unwrap_or(256) };
                 let _left = fs::remove_file(self.files.0.join(stale.path()));
                 let _left = fs::remove_dir(tiles::partial_dir(&self.files.0.join(stale.full_path())));

@@ -20,7 +20,7 @@ use super::{
     note::Signer,
     runs::{Added, Answer, Line, NotAdded, Queues, RunTail},
     tails::{self, Left, LostTail},
-    tlog::Log,
+    tlog::{ControlKnows, Log},
 };
 use crate::{
     domain::{Clock, CollectionNo, StoreId, TenantNo, Timestamp, WriterId},
@@ -162,7 +162,10 @@ impl Audit {
         let known = checkpoints::known_log_head(store.get(Space::Control, &checkpoints::log_head_key()).await?.as_ref())?;
         let filed = checkpoints::known_log_head(store.get(Space::Control, &schema::setting(checkpoints::LOG_FILED)).await?.as_ref())?;
         let log = match log.into() {
-            LogPlace { dir, journal: Some(journal) } => Log::open_filed_later(dir, journal, signer, known, filed)?,
+            LogPlace { dir, journal: Some(journal) } => {
+                let kept = Self::kept_for_log(store.as_ref()).await?;
+                Log::open_filed_later(dir, journal, signer, ControlKnows { known, filed, keeps: &|hash| kept.contains(hash) })?
+            }
             LogPlace { dir, journal: None } => Log::open(dir, signer, known)?,
         };
         let now_filed = log.filed();
@@ -197,10 +200,11 @@ impl Audit {
         };
         let audit = Self(Arc::new(inner));
         audit.hold_control_against_log(known).await?;
-        audit.drain_outbox().await?;
+        // Before anything is appended: what a power cut leaves of that is made again from the filing that control knows of.
         if let Some(now_filed) = now_filed.filter(|head| Some(*head) != filed) {
             audit.tell_filed(now_filed).await?;
         }
+        audit.drain_outbox().await?;
         Ok((audit, lost))
     }
 

@@ -268,7 +268,7 @@ fn an_append_that_failed_at_any_file_is_there_once_after_it_is_tried_again() {
 
 #[test]
 fn so_is_one_of_a_log_that_is_filed_later() {
-    fails_at_any_file(|path, journal| Log::open_filed_later(path, journal, signer(), None, None).unwrap());
+    fails_at_any_file(|path, journal| filed_later(path, journal, None, None).unwrap());
 }
 
 fn fails_at_any_file(open: impl Fn(&Path, &Path) -> Log) {
@@ -308,6 +308,11 @@ fn fails_at_any_file(open: impl Fn(&Path, &Path) -> Log) {
     }
 }
 
+/// Of a control store that keeps no leaf for the log unless it was never told of any.
+fn filed_later(path: &Path, journal: &Path, known: Option<(u64, Hash)>, filed: Option<(u64, Hash)>) -> Result<Log, LogError> {
+    Log::open_filed_later(path, journal, signer(), ControlKnows { known, filed, keeps: &|_| known.is_none() })
+}
+
 /// A log that is filed later, filed at `filed` leaves and grown to `size` since.
 struct Unfiled {
     dir: TempDir,
@@ -319,7 +324,7 @@ struct Unfiled {
 impl Unfiled {
     fn new(filed: u64, size: u64) -> Self {
         let dir = TempDir::new().unwrap();
-        let mut log = Log::open_filed_later(&dir.path().join("log"), &dir.path().join("journal"), signer(), None, None).unwrap();
+        let mut log = filed_later(&dir.path().join("log"), &dir.path().join("journal"), None, None).unwrap();
         let leaves: Vec<Vec<u8>> = (0..filed).map(leaf).collect();
         log.append(&leaves.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
         log.file().unwrap();
@@ -341,7 +346,7 @@ impl Unfiled {
     }
 
     fn open(&self, known: (u64, Hash)) -> Result<Log, LogError> {
-        Log::open_filed_later(&self.path(), &self.dir.path().join("journal"), signer(), Some(known), Some(self.filed))
+        filed_later(&self.path(), &self.dir.path().join("journal"), Some(known), Some(self.filed))
     }
 }
 
@@ -391,7 +396,7 @@ fn an_old_copy_of_a_log_that_is_filed_later_is_refused() {
         if copy == "old" {
             fs::rename(dir.join("old"), &path).unwrap();
         }
-        let refused = Log::open_filed_later(&path, &dir.join("journal"), signer(), filed, filed).unwrap_err();
+        let refused = filed_later(&path, &dir.join("journal"), filed, filed).unwrap_err();
         assert!(matches!(refused, LogError::Shorter(_)), "{copy}: {refused}");
         fs::create_dir_all(&path).unwrap();
     }
@@ -410,4 +415,74 @@ fn a_log_that_was_filed_needs_no_journal_and_one_that_was_not_says_what_is_missi
         fs::write(file, b"").unwrap();
     }
     assert!(torn.open((30, root_of(30))).is_err());
+}
+
+#[test]
+fn a_filing_that_control_was_not_told_of_leaves_the_one_before() {
+    for (told, filed, size) in [(3, 5, 7), (250, 254, 258), (254, 257, 259), (0, 3, 4)] {
+        let log = Unfiled::new(told, filed);
+        let mut open = log.open((filed, root_of(filed))).unwrap();
+        assert_eq!(open.file().unwrap(), Some((filed, root_of(filed))), "until control knows of it");
+        grow(&mut open, size);
+        drop(open);
+        for file in files(&log.path()) {
+            let width = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
+            let is_partial = file.parent().is_some_and(|dir| dir.extension().is_some());
+            let of_size = |level| tiles::edge(level, size).1;
+            if is_partial && [Some(0), Some(1), None].into_iter().any(|level| Some(of_size(level)) == width) {
+                fs::write(&file, b"").unwrap();
+            }
+        }
+        fs::write(log.path().join("checkpoint"), b"").unwrap();
+        let open = log.open((size, root_of(size))).unwrap_or_else(|error| panic!("{told} {filed} {size}: {error}"));
+        assert_eq!((open.head().size, open.head().root), (size, root_of(size)));
+    }
+}
+
+#[test]
+fn once_control_knows_of_a_filing_the_files_of_the_one_before_go() {
+    let log = Unfiled::new(3, 5);
+    let mut open = log.open((5, root_of(5))).unwrap();
+    let old = log.path().join("tile/0/000.p/3");
+    assert!(old.exists());
+    open.told(open.filed().unwrap());
+    assert!(!old.exists());
+    assert_eq!(open.file().unwrap(), None, "nothing is left to tell");
+}
+
+#[test]
+fn a_leaf_that_control_knows_nothing_of_is_not_signed() {
+    for size in [20, 30] {
+        let log = Unfiled::new(20, size);
+        let path = log.dir.path().join("journal");
+        let whole = fs::read(&path).unwrap();
+        let before = fs::read(log.path().join("checkpoint")).unwrap();
+        let mut forged = whole.clone();
+        forged.extend_from_slice(&4_u32.to_be_bytes());
+        forged.extend_from_slice(b"leaf");
+        forged.extend_from_slice(&merkle::leaf_hash(b"leaf"));
+        fs::write(&path, &forged).unwrap();
+        let refused = log.open((size, root_of(size))).unwrap_err();
+        assert!(matches!(refused, LogError::ControlBehind { .. }), "{refused}");
+        assert_eq!(fs::read(log.path().join("checkpoint")).unwrap(), before, "nothing was signed");
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(log.open((size, root_of(size))).unwrap().head().size, size);
+    }
+    let log = Unfiled::new(20, 30);
+    fs::write(log.path().join("checkpoint"), b"").unwrap();
+    assert!(matches!(log.open((25, root_of(24))).unwrap_err(), LogError::Forked));
+}
+
+#[test]
+fn what_is_shown_stays_while_a_failed_log_cannot_be_opened_anew() {
+    let log = Unfiled::new(3, 5);
+    let mut open = log.open((5, root_of(5))).unwrap();
+    grow(&mut open, 7);
+    let obstacle = obstruct(&log.path(), 7, "checkpoint").unwrap();
+    assert!(matches!(open.append(&[&leaf(7)]), Err(LogError::Io(_))));
+    assert!(open.reopen().is_err());
+    assert!(open.resource("tile/0/000.p/7").unwrap().is_some() && open.proof(6).unwrap().is_some());
+    fs::remove_dir_all(obstacle).unwrap();
+    open.reopen().unwrap();
+    assert_eq!(open.append_missing(&[&leaf(7)]).unwrap(), [7]);
 }
