@@ -478,7 +478,7 @@ fn what_is_shown_stays_while_a_failed_log_cannot_be_opened_anew() {
     let log = Unfiled::new(3, 5);
     let mut open = log.open((5, root_of(5))).unwrap();
     grow(&mut open, 7);
-    let obstacle = obstruct(&log.path(), 7, "checkpoint").unwrap();
+    let obstacle = obstruct(&log.path(), 7, "entries").unwrap();
     assert!(matches!(open.append(&[&leaf(7)]), Err(LogError::Io(_))));
     assert!(open.reopen().is_err());
     assert!(open.resource("tile/0/000.p/7").unwrap().is_some() && open.proof(6).unwrap().is_some());
