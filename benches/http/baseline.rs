@@ -77,14 +77,14 @@ fn record(body: Body, len: usize) -> Response {
 }
 
 async fn get_record(State(shelf): State<Arc<Shelf>>, uri: Uri) -> Response {
-    match shelf.get(uri.path()).await {
+    match shelf.get(uri.path(), false).await {
         None => with_lines(StatusCode::NOT_FOUND.into_response()),
         Some(row) if row.first() == Some(&MANIFEST) => {
             let (number, len) = manifest(&row);
             let rows = (0..len.div_ceil(ROW_LEN)).collect::<Vec<_>>();
             let body = stream::iter(rows).then(move |at| {
                 let shelf = Arc::clone(&shelf);
-                async move { shelf.get(&row_key(number, at)).await.ok_or_else(|| std::io::Error::other("a row is missing")) }
+                async move { shelf.get(&row_key(number, at), true).await.ok_or_else(|| std::io::Error::other("a row is missing")) }
             });
             record(Body::from_stream(body), len)
         }

@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
             self.own("resident memory, idle".into(), "MiB", vec![idle], Goal::AtMost(64.0));
             self.own(format!("the same with {records} units and records"), "MiB", vec![loaded], Goal::AtMost(400.0));
             self.own("the same at the end of all of this".into(), "MiB", vec![three.lethe.resident()], Goal::Stated);
-            let starts = (0..self.scale.rounds).map(|_| three.lethe.kill_and_start()).collect();
+            let starts: Vec<f64> = (0..self.scale.rounds).map(|_| three.lethe.kill_and_start()).collect();
             self.own("start after kill -9".into(), "s", starts, Goal::AtMost(2.0));
             assert_eq!(errors(&bench(&three.lethe, &["get", "--records", &records.to_string(), "--operations", "100"])), 0);
         }
@@ -157,12 +157,15 @@ impl<'a> Session<'a> {
         load(server, self.scale.records);
     }
 
-    fn own(&mut self, what: String, unit: &'static str, lethe: Vec<f64>, goal: Goal) {
-        self.rows.push(Row { what, unit, memory: Vec::new(), base: Vec::new(), lethe, goal, errors: 0 });
+    fn own(&mut self, what: String, unit: &'static str, lethe: impl Into<Figures>, goal: Goal) {
+        let Figures { values: lethe, errors } = lethe.into();
+        self.rows.push(Row { what, unit, memory: Vec::new(), base: Vec::new(), lethe, goal, errors });
     }
 
-    fn against(&mut self, what: String, unit: &'static str, base: Vec<f64>, lethe: Vec<f64>, goal: Goal) {
-        self.rows.push(Row { what, unit, memory: Vec::new(), base, lethe, goal, errors: 0 });
+    fn against(&mut self, what: String, unit: &'static str, base: impl Into<Figures>, lethe: impl Into<Figures>, goal: Goal) {
+        let (base, lethe) = (base.into(), lethe.into());
+        let errors = base.errors + lethe.errors;
+        self.rows.push(Row { what, unit, memory: Vec::new(), base: base.values, lethe: lethe.values, goal, errors });
     }
 
     /// Several rounds of one workload, the servers by turns; gives Lethe's median.
@@ -216,8 +219,10 @@ impl<'a> Session<'a> {
             self.own("write-ahead log of each read, with its audit entry".into(), "bytes", vec![each], Goal::AtMost(200.0));
         }
         let durable = servers::lethe(&self.top.join("durable"), "[audit]\nreads = \"durable\"\n", false);
+        let rocks = servers::baseline("rocks", &self.top.join("durable-rocks"));
         load(&durable, self.scale.aside);
-        let turn = Turn { lethe: &durable, ..three.two() };
+        load(&rocks, self.scale.aside);
+        let turn = Turn { memory: None, base: &rocks, lethe: &durable };
         let records = self.scale.aside.to_string();
         let reads = ["get", "--records", &records];
         self.turns("GET 1 KiB, 32 connections, audit.reads = durable", "1/s", turn, &reads, throughput, Goal::RatioAtLeast(0.25));
@@ -244,7 +249,7 @@ impl<'a> Session<'a> {
         let records = self.scale.records.clamp(1_000, 20_000).to_string();
         let secs = self.scale.secs.to_string();
         for by in ["prefix", "subject"] {
-            let (mut base, mut lethe) = (Vec::new(), Vec::new());
+            let (mut base, mut lethe) = (Figures::default(), Figures::default());
             for _ in 0..self.scale.rounds {
                 for (server, cpu) in [(&three.rocks, &mut base), (&three.lethe, &mut lethe)] {
                     if by == "subject" && std::ptr::eq(server, &raw const three.rocks) {
@@ -254,7 +259,8 @@ impl<'a> Session<'a> {
                     let before = server.cpu();
                     let arguments = ["list", "--by", by, "--records", &records, "--load", "never", "--warmup", "0", "--duration", &secs];
                     let report = bench(server, &arguments);
-                    cpu.push((server.cpu() - before) * 1_000.0 / report["operations"].as_f64().unwrap_or(1.0).max(1.0));
+                    let spent = (server.cpu() - before) * 1_000.0;
+                    cpu.add(&report, |report| spent / report["operations"].as_f64().unwrap_or(1.0).max(1.0));
                 }
             }
             self.against(format!("list of 1,000 names by {by}: server CPU"), "ms", base, lethe, Goal::AtMost(12.0));
@@ -307,12 +313,13 @@ impl<'a> Session<'a> {
         let few = (self.scale.shreds / 4).max(2).to_string();
         let one = ["shred-subject", "--load", "never", "--operations", &shreds];
         let large = ["shred-subject", "--load", "never", "--operations", &few, "--per-subject", &many];
-        let (mut syncs, mut full, mut among_few, mut of_many) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut syncs = Vec::new();
+        let [mut full, mut among_few, mut of_many] = [Figures::default(), Figures::default(), Figures::default()];
         for _ in 0..self.scale.rounds {
             syncs.push(three_syncs(self.top));
-            full.push(p50_millis(&bench(lethe, &one)));
-            among_few.push(p50_millis(&bench_as(lethe, "small", Some(&small), &one)));
-            of_many.push(p50_millis(&bench(lethe, &large)));
+            full.add(&bench(lethe, &one), p50_millis);
+            among_few.add(&bench_as(lethe, "small", Some(&small), &one), p50_millis);
+            of_many.add(&bench(lethe, &large), p50_millis);
         }
         let among = format!("shred of a subject among {} units", self.scale.records);
         self.against(format!("{among}, p50, beside three syncs"), "ms", syncs, full.clone(), Goal::RatioAtMost(3.0));
@@ -327,41 +334,38 @@ impl<'a> Session<'a> {
         let (subjects, orders) = (self.scale.subjects_at_once.to_string(), self.scale.orders_at_once.to_string());
         let order = ["shred-subject", "--load", "never", "--operations", "2", "--subjects-per-order", &subjects];
         let together = ["shred-subject", "--load", "never", "--together", "--connections", &orders, "--operations", &orders];
-        let (mut single, mut in_one, mut at_once, mut epochs, mut wrong) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+        // All begin at the same moment: the slowest one's time is that of all.
+        let slowest = |report: &Value| report["latency_us"]["max"].as_f64().unwrap_or(0.0) / 1_000.0;
+        let [mut single, mut in_one, mut at_once, mut epochs] = std::array::from_fn(|_| Figures::default());
         for _ in 0..self.scale.rounds {
-            single.push(p50_millis(&bench(lethe, &one)));
-            let report = bench(lethe, &order);
-            in_one.push(p50_millis(&report));
-            wrong += errors(&report);
+            single.add(&bench(lethe, &one), p50_millis);
+            in_one.add(&bench(lethe, &order), p50_millis);
             let report = bench(lethe, &together);
-            // All begin at the same moment: the slowest one's time is that of all.
-            at_once.push(report["latency_us"]["max"].as_f64().unwrap_or(0.0) / 1_000.0);
-            epochs.push(report["epochs"].as_f64().unwrap_or(0.0));
-            wrong += errors(&report);
+            at_once.add(&report, slowest);
+            epochs.add(&report, |report| report["epochs"].as_f64().unwrap_or(0.0));
         }
         let what = format!("{subjects} subjects in one order beside one");
-        let (memory, goal) = (Vec::new(), Goal::RatioAtMost(20.0));
-        self.rows.push(Row { what, unit: "ms", memory, base: single.clone(), lethe: in_one, goal, errors: wrong });
+        self.against(what, "ms", single.clone(), in_one, Goal::RatioAtMost(20.0));
         self.against(format!("{orders} orders at one moment beside one"), "ms", single, at_once, Goal::RatioAtMost(60.0));
         self.own("the epochs they took".into(), "epochs", epochs, Goal::AtMost(10.0));
     }
 
     /// Reads of records whose unit's key is not in the cache beside those whose is, one at a time.
-    fn cold(&mut self, three: &Three) {
-        // A page of keys for 64 units: the cache has room for those of the pages, and next to none for units.
-        let room = (self.scale.records / 64 * 5 / 4).max(40);
-        let cold = servers::lethe(&self.top.join("cold"), &format!("[cache]\nkeys_max = {room}\n"), false);
-        self.load(&cold);
-        let turn = Turn { memory: None, base: &three.lethe, lethe: &cold };
-        let reads = ["get", "--connections", "1"];
-        self.turns(
-            "GET of a record whose unit is not in the cache beside one whose is, p50",
-            "ms",
-            turn,
-            &reads,
-            p50_millis,
-            Goal::RatioAtMost(2.0),
-        );
+    fn cold(&mut self, _: &Three) {
+        let records = self.scale.aside;
+        // A page of keys for 64 units: the cache has room for those of the pages and next to none for units, or for all of them.
+        let [cold, warm] = [("cold", (records / 64 * 5 / 4).max(40)), ("warm", records * 4)].map(|(name, room)| {
+            let server = servers::lethe(&self.top.join(name), &format!("[cache]\nkeys_max = {room}\n"), false);
+            load(&server, records);
+            server
+        });
+        let number = records.to_string();
+        let all = (records * 3).to_string();
+        bench(&warm, &["get", "--load", "never", "--records", &number, "--warmup", "0", "--operations", &all]);
+        let turn = Turn { memory: None, base: &warm, lethe: &cold };
+        let reads = ["get", "--connections", "1", "--records", &number];
+        let what = "GET of a record whose unit is not in the cache beside one whose is, p50";
+        self.turns(what, "ms", turn, &reads, p50_millis, Goal::RatioAtMost(2.0));
     }
 
     fn shred_tenant(&mut self, three: &Three) {
@@ -369,10 +373,12 @@ impl<'a> Session<'a> {
         let operator = lethe.operator.as_deref();
         let records = self.scale.tenant.to_string();
         let once = ["--operations", if self.scale.tenant > 100_000 { "1" } else { "3" }];
-        let (mut base, mut full) = (Vec::new(), Vec::new());
+        let (mut base, mut full) = (Figures::default(), Figures::default());
         for _ in 0..self.scale.rounds.min(3) {
-            base.push(p50_millis(&bench_as(lethe, "none", operator, &[&["shred-tenant", "--records", "1"], &once[..]].concat())));
-            full.push(p50_millis(&bench_as(lethe, "none", operator, &[&["shred-tenant", "--records", &records], &once[..]].concat())));
+            for (records, figures) in [("1", &mut base), (&records, &mut full)] {
+                let arguments = [&["shred-tenant", "--records", records], &once[..]].concat();
+                figures.add(&bench_as(lethe, "none", operator, &arguments), p50_millis);
+            }
         }
         self.against(format!("shred of a tenant with {records} records beside one with 1"), "ms", base, full, Goal::RatioAtMost(2.0));
         self.reads_meanwhile(lethe, &records);
@@ -385,23 +391,25 @@ impl<'a> Session<'a> {
         // The reclaiming begins a second behind the shred.
         let (half, secs) = ((peak / 2.0).max(1.0).to_string(), (self.scale.secs * 2.0 + 2.0).to_string());
         let reads = ["get", "--load", "never", "--records", &all, "--rate", &half, "--duration", &secs];
-        let (mut rest, mut meanwhile) = (Vec::new(), Vec::new());
+        let (mut rest, mut meanwhile) = (Figures::default(), Figures::default());
         for round in 0..self.scale.rounds.min(3) {
             let (name, token) = (format!("victim-{round}"), lethe.dir.join(format!("victim-{round}.token")));
             run(lethe.client(lethe.operator.as_deref()).args(["tenant", "create", &name, "--save-token"]).arg(&token));
             bench_as(lethe, &name, Some(&token), &["get", "--load", "only", "--records", records]);
-            rest.push(p99_millis(&bench(lethe, &reads)));
+            rest.add(&bench(lethe, &reads), p99_millis);
             let reader = begin(lethe, "bench", lethe.token.as_deref(), &reads);
             run(lethe.client(Some(&token)).args(["shred", "tenant", &name, "--yes", "--wait"]));
-            meanwhile.push(p99_millis(&finish(&reader.wait_with_output().expect("it ends"), &reads)));
+            meanwhile.add(&finish(&reader.wait_with_output().expect("it ends"), &reads), p99_millis);
         }
         self.against("GET of another tenant meanwhile, p99, beside at rest".into(), "ms", rest, meanwhile, Goal::RatioAtMost(2.0));
     }
 
-    fn tls(&mut self, three: &Three) {
+    fn tls(&mut self, _: &Three) {
         let tls = servers::lethe(&self.top.join("tls"), "", true);
+        let plain = servers::lethe(&self.top.join("plain"), "", false);
         load(&tls, self.scale.aside);
-        let turn = Turn { memory: None, base: &three.lethe, lethe: &tls };
+        load(&plain, self.scale.aside);
+        let turn = Turn { memory: None, base: &plain, lethe: &tls };
         let records = self.scale.aside.to_string();
         let reads = ["get", "--records", &records];
         self.turns("GET 1 KiB over TLS 1.3 beside plain HTTP", "1/s", turn, &reads, throughput, Goal::RatioAtLeast(0.85));
@@ -457,6 +465,28 @@ impl<'a> Session<'a> {
 /// Values of the three servers.
 #[derive(Default)]
 struct Row3([Vec<f64>; 3]);
+
+/// A figure of each round, and the errors of the runs that gave them.
+#[derive(Default, Clone)]
+struct Figures {
+    values: Vec<f64>,
+    errors: u64,
+}
+
+impl Figures {
+    /// A run's figure; one that was not measured is an error.
+    fn add(&mut self, report: &Value, measure: impl Fn(&Value) -> f64) {
+        let value = measure(report);
+        self.errors += errors(report) + u64::from(value <= 0.0);
+        self.values.push(value);
+    }
+}
+
+impl From<Vec<f64>> for Figures {
+    fn from(values: Vec<f64>) -> Self {
+        Self { values, errors: 0 }
+    }
+}
 
 /// Does `work` and looks at a process's resident memory all the while; gives the highest, in MiB.
 fn highest_resident<T>(id: u32, work: impl FnOnce() -> T) -> (T, f64) {

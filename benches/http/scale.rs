@@ -29,7 +29,7 @@ pub(crate) struct Scale {
     pub(crate) shreds: u64,
     /// Records before and after a store has grown.
     pub(crate) grown: [u64; 2],
-    /// Records of the store that reads with `audit.reads = "durable"`, and of that behind TLS.
+    /// Records of each store that one row alone needs, and of the one it stands beside: durable entries, TLS, cold keys.
     pub(crate) aside: u64,
     /// Subjects of one order.
     pub(crate) subjects_at_once: u64,

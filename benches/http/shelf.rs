@@ -28,7 +28,15 @@ const BLOCK_CACHE_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) enum Shelf {
     Memory(Arc<RwLock<BTreeMap<String, Bytes>>>),
-    Rocks(Arc<DB>, mpsc::SyncSender<Commit>),
+    Rocks(Arc<Rocks>),
+}
+
+/// The database, and the way to its committer.
+pub(crate) struct Rocks {
+    db: Arc<DB>,
+    queue: mpsc::SyncSender<Commit>,
+    /// For reads from memory alone; made once.
+    memory: ReadOptions,
 }
 
 /// Rows on their way to the committer.
@@ -48,27 +56,27 @@ impl Shelf {
         let (queue, waiting) = mpsc::sync_channel(QUEUE_LEN);
         let committed = Arc::clone(&db);
         drop(std::thread::spawn(move || commit_all(&committed, &waiting)));
-        Self::Rocks(db, queue)
+        let mut memory = ReadOptions::default();
+        memory.set_read_tier(ReadTier::BlockCache);
+        Self::Rocks(Arc::new(Rocks { db, queue, memory }))
     }
 
-    /// From the block cache at once, else from a thread that may wait for the disk.
-    pub(crate) async fn get(&self, key: &str) -> Option<Bytes> {
+    /// From the block cache at once, else from a thread that may wait for the disk; parts of large values do not stay in the cache.
+    pub(crate) async fn get(&self, key: &str, is_part: bool) -> Option<Bytes> {
         match self {
             Self::Memory(rows) => rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned(),
-            Self::Rocks(db, _) => {
-                let mut read = ReadOptions::default();
-                read.set_read_tier(ReadTier::BlockCache);
-                match db.get_pinned_opt(key, &read) {
-                    Ok(value) => value.map(|value| Bytes::copy_from_slice(&value)),
-                    Err(error) if error.kind() == ErrorKind::Incomplete => {
-                        let (db, key) = (Arc::clone(db), key.to_owned());
-                        #[expect(clippy::disallowed_methods, reason = "a baseline needs no queue of its own")]
-                        let read = tokio::task::spawn_blocking(move || db.get(key));
-                        read.await.expect("a read does not panic").expect("readable").map(Bytes::from)
-                    }
-                    Err(error) => panic!("a read failed: {error}"),
+            Self::Rocks(rocks) => match rocks.db.get_pinned_opt(key, &rocks.memory) {
+                Ok(value) => value.map(|value| Bytes::copy_from_slice(&value)),
+                Err(error) if error.kind() == ErrorKind::Incomplete => {
+                    let (db, key) = (Arc::clone(&rocks.db), key.to_owned());
+                    let mut how = ReadOptions::default();
+                    how.fill_cache(!is_part);
+                    #[expect(clippy::disallowed_methods, reason = "a baseline needs no queue of its own")]
+                    let read = tokio::task::spawn_blocking(move || db.get_opt(key, &how));
+                    read.await.expect("a read does not panic").expect("readable").map(Bytes::from)
                 }
-            }
+                Err(error) => panic!("a read failed: {error}"),
+            },
         }
     }
 
@@ -79,9 +87,9 @@ impl Shelf {
                 stored.write().unwrap_or_else(PoisonError::into_inner).extend(rows);
                 true
             }
-            Self::Rocks(_, queue) => {
+            Self::Rocks(rocks) => {
                 let (done, wait) = oneshot::channel();
-                queue.try_send(Commit { rows, sync, done }).is_ok() && wait.await.is_ok()
+                rocks.queue.try_send(Commit { rows, sync, done }).is_ok() && wait.await.is_ok()
             }
         }
     }
@@ -94,8 +102,8 @@ impl Shelf {
                 let from = rows.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
                 from.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect()
             }
-            Self::Rocks(db, _) => {
-                let rows = db.iterator(rocksdb::IteratorMode::From(prefix.as_bytes(), rocksdb::Direction::Forward));
+            Self::Rocks(rocks) => {
+                let rows = rocks.db.iterator(rocksdb::IteratorMode::From(prefix.as_bytes(), rocksdb::Direction::Forward));
                 let rows = rows.map_while(Result::ok).take_while(|(key, _)| key.starts_with(prefix.as_bytes())).take(limit);
                 rows.map(|(key, value)| (String::from_utf8_lossy(&key).into_owned(), Bytes::from(value.into_vec()))).collect()
             }
@@ -154,5 +162,7 @@ fn options() -> Options {
     db.set_compression_type(DBCompressionType::None);
     db.set_bottommost_compression_type(DBCompressionType::None);
     db.set_level_compaction_dynamic_level_bytes(true);
+    db.set_memtable_prefix_bloom_ratio(0.015);
+    db.set_memtable_whole_key_filtering(true);
     db
 }

@@ -37,10 +37,14 @@ impl Committer {
 
     /// Works until told to stop.
     pub(super) fn run(mut self) {
+        let mut next_tick = self.clock.monotonic().saturating_add(TICK);
         loop {
-            let request = match self.held.take() {
-                Some(request) => Ok(request),
-                None => self.queue.recv_timeout(TICK),
+            let left = next_tick.saturating_sub(self.clock.monotonic());
+            // However busy the queue is: what is written at once goes by it, and waits for its sync all the same.
+            let request = if left.is_zero() {
+                Err(RecvTimeoutError::Timeout)
+            } else {
+                self.held.take().map_or_else(|| self.queue.recv_timeout(left), Ok)
             };
             match request {
                 Ok(Request::Commit(first)) => self.group(first),
@@ -48,7 +52,10 @@ impl Committer {
                     let synced = self.desk.wait().as_mut().map_or(Err(StoreError::Closed), Core::sync_mirror);
                     drop(answer.send(synced));
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.tick();
+                    next_tick = self.clock.monotonic().saturating_add(TICK);
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -32,7 +32,7 @@ use super::{
     stats::{Counters, Outcome},
 };
 
-/// How often an idle committer looks at the disk; and the longest that a written commit stays unsynced.
+/// How often the committer looks at the disk, and syncs what was only written.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// What is written at once relies on what was last read of the disk's free space for so long, and for so many bytes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -167,10 +167,9 @@ impl Core {
         let shared = Arc::clone(&self.shared);
         let lent = shared.pair.try_read().ok()?;
         let pair = lent.as_ref()?;
-        if self.condition != Condition::Running {
+        if self.condition != Condition::Running || !self.has_looked() {
             return None;
         }
-        self.look_if_due(pair);
         let refused = |core: &Self, tail: &mut dyn Tail, error: StoreError| {
             tail.refused(&error);
             Some(core.counted(Err(error)))
@@ -217,12 +216,10 @@ impl Core {
         Ok(true)
     }
 
-    fn look_if_due(&mut self, pair: &Pair) {
+    /// Whether what is known of the disk's free space still holds. Looking is not for who serves: it may take space, or give it back.
+    fn has_looked(&self) -> bool {
         let now = self.clock.monotonic();
-        let is_fresh = self.looked_at.is_some_and(|at| now.saturating_sub(at) < LOOK_EVERY);
-        if !is_fresh || self.since_look >= LOOK_BYTES {
-            self.look(pair);
-        }
+        self.since_look < LOOK_BYTES && self.looked_at.is_some_and(|at| now.saturating_sub(at) < LOOK_EVERY)
     }
 
     /// What is known of control rows, for the next group, which gives it back when it is written.

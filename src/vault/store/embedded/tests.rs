@@ -1,6 +1,6 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use futures_util::FutureExt as _;
 use sha2::Digest as _;
@@ -11,7 +11,7 @@ use super::super::{
     contract::{self, check, commit, put},
 };
 use super::*;
-use crate::domain::SystemClock;
+use crate::domain::{SystemClock, TestClock, Timestamp};
 
 mod damage;
 mod opening;
@@ -50,6 +50,12 @@ impl Fixture {
 
     fn open(&self) -> Arc<Embedded> {
         self.open_with(|_| ())
+    }
+
+    /// A store whose clock stands still until it is told otherwise.
+    fn open_at_a_moment(&self, danger_skip_sync: bool) -> (Arc<Embedded>, TestClock) {
+        let clock = TestClock::at(Timestamp(0));
+        (Embedded::open(EmbeddedOptions { danger_skip_sync, ..self.options() }, Arc::new(clock.clone())).unwrap(), clock)
     }
 }
 
@@ -136,6 +142,14 @@ impl Tail for Alone {
     }
 }
 
+/// The committer has looked at the disk, and is idle: what may be written at once is.
+async fn looked(store: &Embedded) {
+    store.commit(commit(vec![], vec![])).await.unwrap();
+    while store.desk.try_take().is_none() {
+        std::thread::yield_now();
+    }
+}
+
 fn alone(tail: &Alone) -> Commit {
     Commit { tail: Some(Box::new(tail.clone())), durability: Durability::Written, ..commit(vec![], vec![]) }
 }
@@ -143,8 +157,9 @@ fn alone(tail: &Alone) -> Commit {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work() {
     let fixture = Fixture::new();
-    let store = fixture.open();
+    let (store, clock) = fixture.open_at_a_moment(true);
     let tail = Alone::default();
+    looked(&store).await;
     assert!(store.commit(alone(&tail)).now_or_never().is_some_and(|done| done.is_ok()), "no thread was waited for");
     assert_eq!(store.get(Space::DataAudit, b"entry").await.unwrap().unwrap(), "x");
 
@@ -157,7 +172,11 @@ async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work()
     open.send(()).unwrap();
     assert!(held.await.is_ok() && queued.await.is_ok());
     assert_eq!(*tail.told.lock().unwrap(), [true, true]);
-    assert_eq!(store.stats().committed, 3);
+    assert_eq!(store.stats().committed, 4);
+    clock.advance(Duration::from_millis(10));
+    let mut late = store.commit(alone(&tail));
+    assert!(futures_util::poll!(&mut late).is_pending(), "who serves does not look at the disk");
+    late.await.unwrap();
     store.close();
     assert_eq!(store.commit(alone(&tail)).await, Err(StoreError::Closed));
     drop(store);
@@ -167,7 +186,8 @@ async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work()
 #[tokio::test]
 async fn an_entry_that_cannot_be_written_at_once_is_put_back_and_queues() {
     let fixture = Fixture::new();
-    let store = fixture.open();
+    let (store, _) = fixture.open_at_a_moment(true);
+    looked(&store).await;
     // Of the control store, whose rows go to the mirror too.
     let tail = Alone { space: Some(Space::ControlAudit), ..Alone::default() };
     assert!(store.commit(alone(&tail)).await.is_ok());
@@ -180,7 +200,8 @@ async fn an_entry_that_cannot_be_written_at_once_is_put_back_and_queues() {
 #[tokio::test]
 async fn after_who_writes_has_died_nothing_is_written() {
     let fixture = Fixture::new();
-    let store = fixture.open();
+    let (store, _) = fixture.open_at_a_moment(true);
+    looked(&store).await;
     let dying = alone(&Alone { dies: true, ..Alone::default() });
     let died = std::panic::AssertUnwindSafe(store.commit(dying)).catch_unwind().await;
     assert!(died.is_err());

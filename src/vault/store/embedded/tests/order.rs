@@ -63,6 +63,23 @@ async fn a_control_commit_that_rests_on_unsynced_data_syncs_it_first() {
     assert_eq!(store.stats().syncs - before, plain + 1, "one more sync: that of the data it rests on");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_alone_is_synced_within_a_second_however_busy_control_is() {
+    let fixture = Fixture::new();
+    let (store, clock) = fixture.open_at_a_moment(false);
+    store.commit(control("first", vec![])).await.unwrap();
+    let before = store.stats().syncs;
+    store.commit(control("second", vec![])).await.unwrap();
+    let plain = store.stats().syncs - before;
+    let written = Commit { tail: Some(Box::new(Alone::default())), durability: Durability::Written, ..commit(vec![], vec![]) };
+    let before = store.stats().syncs;
+    store.commit(written).await.unwrap();
+    clock.advance(super::super::core::TICK);
+    store.commit(control("third", vec![])).await.unwrap();
+    store.commit(control("fourth", vec![])).await.unwrap();
+    assert_eq!(store.stats().syncs - before, 2 * plain + 1, "and one of data");
+}
+
 /// At the moment a data commit's tail runs, the group is not written. So this looks afterwards: of every group, data names
 /// the control sequence that it was written behind, and without that control the store is refused.
 #[tokio::test(flavor = "multi_thread")]
