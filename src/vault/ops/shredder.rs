@@ -335,11 +335,10 @@ impl Vault {
             let mut alone = Vec::new();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.file_log().await,
+                () = stop.cancelled() => return,
                 _ = again.tick() => {
                     self.heal().await;
                     self.thaw_left().await;
-                    self.file_log().await;
                     now.append(&mut later);
                     alone = aside.due(self.inner.clock.monotonic());
                 }
@@ -367,12 +366,6 @@ impl Vault {
                 tracing::warn!(%error, "the units of deleted records are shredded later");
                 self.inner.shredder.deferred.store(true, Ordering::Release);
             }
-        }
-    }
-
-    async fn file_log(&self) {
-        if let Err(error) = self.inner.audit.file_log().await {
-            tracing::warn!(%error, "the log's files are synced later");
         }
     }
 

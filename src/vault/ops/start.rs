@@ -1,6 +1,6 @@
 //! Making and opening a vault: what must have happened before the first request is served.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc::Receiver;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -53,6 +53,8 @@ pub struct VaultParts {
     pub stop: CancellationToken,
 }
 
+/// How often the files of the log are synced: what came into it since is in its journal alone.
+const FILED_EVERY: Duration = Duration::from_secs(1);
 /// The name of the system tenant: its trail is the operator's.
 const SYSTEM: &str = "system";
 
@@ -110,9 +112,28 @@ impl Vault {
             left = vault.carry_out(&unfinished).await;
         }
         vault.inner.shredder.deferred.store(true, std::sync::atomic::Ordering::Release);
-        let runner = vault.clone();
+        let (runner, until) = (vault.clone(), stop.clone());
         vault.inner.tasks.spawn(async move { runner.run_shredder(orders, left, stop).await });
+        let runner = vault.clone();
+        vault.inner.tasks.spawn(async move { runner.run_filing(until).await });
         Ok(vault)
+    }
+
+    /// Syncs the files of the log each second, whatever the shredder is at, and once more when it is cancelled.
+    async fn run_filing(&self, stop: CancellationToken) {
+        let mut next = tokio::time::interval(FILED_EVERY);
+        next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_last = false;
+        while !is_last {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => is_last = true,
+                _ = next.tick() => {}
+            }
+            if let Err(error) = self.inner.audit.file_log().await {
+                tracing::warn!(%error, "the log's files are synced later");
+            }
+        }
     }
 
     async fn assemble(parts: VaultParts) -> Result<(Self, Receiver<ShredId>, Vec<LostTail>), VaultError> {

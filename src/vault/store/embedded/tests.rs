@@ -127,12 +127,15 @@ impl Tail for Dies {
 #[derive(Clone, Default)]
 struct Alone {
     told: Arc<Mutex<Vec<bool>>>,
+    /// Whether the committer's thread asked for it, each time.
+    by_committer: Arc<Mutex<Vec<bool>>>,
     space: Option<Space>,
     dies: bool,
 }
 
 impl Tail for Alone {
     fn rows(&mut self) -> Result<Vec<Write>, StoreError> {
+        self.by_committer.lock().unwrap().push(std::thread::current().name() == Some("lethe-commit"));
         Ok(vec![put(self.space.unwrap_or(Space::DataAudit), "entry", "x")])
     }
 
@@ -160,7 +163,8 @@ async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work()
     let (store, clock) = fixture.open_at_a_moment(true);
     let tail = Alone::default();
     looked(&store).await;
-    assert!(store.commit(alone(&tail)).now_or_never().is_some_and(|done| done.is_ok()), "no thread was waited for");
+    store.commit(alone(&tail)).await.unwrap();
+    assert_eq!(*tail.by_committer.lock().unwrap(), [false], "no thread was waited for");
     assert_eq!(store.get(Space::DataAudit, b"entry").await.unwrap().unwrap(), "x");
 
     let (entered, open, gate) = gated();
@@ -174,9 +178,8 @@ async fn an_entry_alone_is_written_by_who_asks_unless_the_committer_is_at_work()
     assert_eq!(*tail.told.lock().unwrap(), [true, true]);
     assert_eq!(store.stats().committed, 4);
     clock.advance(Duration::from_millis(10));
-    let mut late = store.commit(alone(&tail));
-    assert!(futures_util::poll!(&mut late).is_pending(), "who serves does not look at the disk");
-    late.await.unwrap();
+    store.commit(alone(&tail)).await.unwrap();
+    assert_eq!(*tail.by_committer.lock().unwrap(), [false, true, true], "who serves does not look at the disk");
     store.close();
     assert_eq!(store.commit(alone(&tail)).await, Err(StoreError::Closed));
     drop(store);

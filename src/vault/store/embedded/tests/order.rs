@@ -80,29 +80,59 @@ async fn what_was_written_alone_is_synced_within_a_second_however_busy_control_i
     assert_eq!(store.stats().syncs - before, 2 * plain + 1, "and one of data");
 }
 
+/// A store of one control commit, and a copy of its control side, to be put back once more was done.
+struct Older {
+    fixture: Fixture,
+    kept: [(std::path::PathBuf, std::path::PathBuf); 2],
+}
+
+impl Older {
+    async fn new() -> Self {
+        let fixture = Fixture::new();
+        let options = fixture.options();
+        let store = fixture.open();
+        store.commit(control("first", vec![])).await.unwrap();
+        store.close();
+        let dir = fixture.dir.path();
+        let kept = [(dir.join("older"), options.control_dir()), (dir.join("older-mirror"), options.mirror_dir)];
+        kept.iter().for_each(|(kept, of)| copy(of, kept));
+        Self { fixture, kept }
+    }
+
+    /// How the store is refused with the older control side; the mirror as it was must have come so far.
+    fn refused(&self, mirrored: u64) -> OpenError {
+        assert_eq!(mirror::restore(&self.fixture.options().mirror_dir).unwrap().seq, mirrored, "the mirror has it too");
+        for (kept, of) in &self.kept {
+            fs::remove_dir_all(of).unwrap();
+            copy(kept, of);
+        }
+        Embedded::open(self.fixture.options(), Arc::new(SystemClock)).unwrap_err()
+    }
+}
+
 /// At the moment a data commit's tail runs, the group is not written. So this looks afterwards: of every group, data names
 /// the control sequence that it was written behind, and without that control the store is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_names_the_control_sequence_it_rests_on_and_is_refused_without_it() {
-    let fixture = Fixture::new();
-    let options = fixture.options();
-    let store = fixture.open();
-    store.commit(control("first", vec![])).await.unwrap();
-    store.close();
-    let (control_dir, mirror_dir) = (fixture.dir.path().join("older"), fixture.dir.path().join("older-mirror"));
-    copy(&options.control_dir(), &control_dir);
-    copy(&options.mirror_dir, &mirror_dir);
-    let store = fixture.open();
+    let older = Older::new().await;
+    let store = older.fixture.open();
     // In one group: the data commit may only go if the control row before it does.
     let rests = vec![check(Space::Control, "unit", Expect::Present)];
     let (answers, groups) = together(&store, vec![control("unit", vec![]), data("record", Durability::Synced, rests)]).await;
     assert_eq!((answers[1].clone().unwrap().control_seq, groups), (2, 1));
     store.close();
-    assert_eq!(mirror::restore(&options.mirror_dir).unwrap().seq, 2, "the mirror has it too");
-    for (from, to) in [(&control_dir, options.control_dir()), (&mirror_dir, options.mirror_dir.clone())] {
-        fs::remove_dir_all(&to).unwrap();
-        copy(from, &to);
-    }
-    let refused = Embedded::open(fixture.options(), Arc::new(SystemClock)).unwrap_err();
+    let refused = older.refused(2);
+    assert_eq!(refused.name(), "control-behind-data", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_behind_rows_of_control_is_written_behind_them() {
+    let older = Older::new().await;
+    let store = older.fixture.open();
+    let before = Before { checks: Vec::new(), writes: vec![put(Space::Control, "unit", "v")], tail: None };
+    let done = store.commit_behind(before, data("record", Durability::Synced, vec![])).await.unwrap();
+    assert_eq!((done.control_seq, store.stats().groups), (2, 1), "both in one group");
+    store.close();
+    let refused = older.refused(2);
     assert_eq!(refused.name(), "control-behind-data", "{refused}");
 }
