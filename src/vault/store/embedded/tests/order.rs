@@ -95,7 +95,9 @@ impl Older {
         store.close();
         let dir = fixture.dir.path();
         let kept = [(dir.join("older"), options.control_dir()), (dir.join("older-mirror"), options.mirror_dir)];
-        kept.iter().for_each(|(kept, of)| copy(of, kept));
+        for (kept, of) in &kept {
+            copy(of, kept);
+        }
         Self { fixture, kept }
     }
 
