@@ -492,7 +492,7 @@ impl Default for Limits {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { keys_max: 100_000, keys_ttl_secs: 300, blocks_len_bytes: 256 * 1024 * 1024 }
+        Self { keys_max: 100_000, keys_ttl_secs: 300, blocks_len_bytes: 128 * 1024 * 1024 }
     }
 }
 

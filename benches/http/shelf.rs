@@ -22,7 +22,7 @@ const GROUP_COMMITS: usize = 1_024;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 const QUEUE_LEN: usize = 4_096;
 const MEMTABLE_BYTES: usize = 32 * 1024 * 1024;
-const BLOCK_CACHE_BYTES: usize = 256 * 1024 * 1024;
+const BLOCK_CACHE_BYTES: usize = 128 * 1024 * 1024;
 
 /// A store of rows.
 #[derive(Clone)]

@@ -31,7 +31,7 @@ struct Entry {
 pub(super) struct Cache {
     slab: Slab,
     ttl: Duration,
-    // By the number of the place in the slab; the hand goes round it.
+    // By the number of the place in the slab, as far as it was ever used; the hand goes round it.
     entries: Vec<Option<Entry>>,
     index: HashMap<Id, usize>,
     hand: usize,
@@ -41,13 +41,7 @@ impl Cache {
     /// Room for `capacity` keys (at least 16), each for `ttl` after it was loaded.
     pub(super) fn new(capacity: usize, ttl: Duration) -> Self {
         let capacity = capacity.max(16);
-        Self {
-            slab: Slab::new(capacity),
-            ttl,
-            entries: (0..capacity).map(|_| None).collect(),
-            index: HashMap::with_capacity(capacity),
-            hand: 0,
-        }
+        Self { slab: Slab::new(capacity), ttl, entries: Vec::new(), index: HashMap::new(), hand: 0 }
     }
 
     pub(super) const fn is_locked(&self) -> bool {
@@ -147,9 +141,13 @@ impl Cache {
                 None => return,
             },
         };
-        if let Some(entry) = self.entries.get_mut(place.number()) {
+        let at = place.number();
+        if at >= self.entries.len() {
+            self.entries.resize_with(at.saturating_add(1), || None);
+        }
+        if let Some(entry) = self.entries.get_mut(at) {
             *entry = Some(Entry { id, generation, loaded: now, used: false, place });
-            self.index.insert(id, place.number());
+            self.index.insert(id, at);
         }
     }
 

@@ -42,7 +42,7 @@ impl EmbeddedOptions {
         Self {
             dir: dir.into(),
             mirror_dir: mirror_dir.into(),
-            block_cache_bytes: 256 * 1024 * 1024,
+            block_cache_bytes: 128 * 1024 * 1024,
             memtable_bytes: 32 * 1024 * 1024,
             reserve_bytes: 64 * MIB,
             headroom_bytes: 32 * MIB,

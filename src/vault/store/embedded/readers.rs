@@ -2,12 +2,11 @@
 
 use std::{
     io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    },
+    sync::{Mutex, PoisonError},
     thread::JoinHandle,
 };
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::super::StoreError;
 
@@ -15,17 +14,16 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A fixed pool of threads.
 pub(super) struct Pool {
-    jobs: Mutex<Option<SyncSender<Job>>>,
+    jobs: Mutex<Option<Sender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pool {
     pub(super) fn start(name: &str, threads: usize, queue_len: usize) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(queue_len);
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = bounded::<Job>(queue_len);
         let threads = (0..threads.max(1))
             .map(|_| {
-                let queue = Arc::clone(&queue);
+                let queue = queue.clone();
                 std::thread::Builder::new().name(name.into()).spawn(move || work(&queue))
             })
             .collect::<io::Result<_>>()?;
@@ -67,12 +65,6 @@ impl Pool {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match job {
-            Ok(job) => job(),
-            Err(_) => return,
-        }
-    }
+fn work(queue: &Receiver<Job>) {
+    queue.iter().for_each(|job| job());
 }
