@@ -5,16 +5,22 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lethe::{
-    domain::{Clock as _, CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, TestClock, Timestamp, retention::Facts},
+    domain::{Clock as _, CollectionNo, CollectionPolicy, Epoch, ShredUnit, TenantName, TenantNo, TestClock, Timestamp, retention::Facts},
     jobs::Retention,
     vault::{
         ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError, VaultOptions},
-        store::{Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{
+            Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
+            schema::{self, Table},
+        },
     },
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, put_of},
+    meddling::sets,
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -44,7 +50,7 @@ async fn set(open: &Open, owner: &Caller, acme: &TenantName, policy: CollectionP
 }
 
 async fn due_rows(open: &Open) -> Vec<Row> {
-    let range = schema::table(schema::Table::Due);
+    let range = schema::table(Table::Due);
     open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap()
 }
 
@@ -54,6 +60,16 @@ async fn run(open: &Open, clock: &TestClock) -> Destroyed {
 
 async fn is_there(open: &Open, owner: &Caller, acme: &TenantName, name: &str) -> bool {
     open.get(owner, acme, ("c", name)).await.is_ok()
+}
+
+/// Whether an epoch ends within half a minute.
+async fn ends_soon(open: &Open, epoch: Epoch) -> bool {
+    let ended = async {
+        while open.forest.epoch() == epoch {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.is_ok()
 }
 
 /// RET-2, over decades: at its end, in the zone of its rules, and not a millisecond before.
@@ -296,9 +312,37 @@ async fn a_record_with_a_key_of_its_own_is_shredded_when_it_is_due() {
     let epoch = open.forest.epoch();
     clock.advance(DAY * 368);
     assert_eq!(run(&open, &clock).await.destroyed, 1);
-    while open.forest.epoch() == epoch {
-        tokio::task::yield_now().await;
+    assert!(ends_soon(&open, epoch).await);
+    open.close().await;
+}
+
+/// The shredder looks for what was put off between the planning of a destruction and its commit: it is told again, behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_destroyed_although_the_shredder_looked_while_its_record_was_being_destroyed() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let rules = json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "shred"}]);
+    set(&open, &owner, &acme, policy(ShredUnit::Record, "UTC", &rules)).await;
+    open.collection(&owner, &acme, "others", ShredUnit::Subject).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
+    for subject in ["8", "9"] {
+        open.put(&owner, &acme, ("others", subject), Some(subject), b"v").await.unwrap();
     }
+    clock.advance(DAY * 368);
+    let held = place.meddler.hold_commit(|commit| sets(commit, Table::Reclaim, |_, _| true));
+    let (vault, now) = (open.vault.clone(), clock.now());
+    let tasks = tokio_util::task::TaskTracker::new();
+    let run = tasks.spawn(async move { Retention { vault, limit: 1_000 }.run_once(now).await });
+    held.has_read().await;
+    // The shredder has looked behind the first of them when the second is done.
+    for subject in ["8", "9"] {
+        open.shred_subject(&owner, &acme, subject).await;
+    }
+    let epoch = open.forest.epoch();
+    held.let_go();
+    assert_eq!(run.await.unwrap().unwrap().destroyed, 1);
+    assert!(ends_soon(&open, epoch).await, "the key of a destroyed record is still there");
     open.close().await;
 }
 

@@ -11,7 +11,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -294,9 +294,7 @@ impl Vault {
                 plan.check(Space::Records, record_row(walk.tenant, collection.no, tokens), unchanged(&header));
                 match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &Precondition::None, None).await {
                     Ok(deferred) => {
-                        if deferred.is_some() {
-                            self.inner.shredder.deferred.store(true, Ordering::Release);
-                        }
+                        plan.defers |= deferred.is_some();
                         Ok(Planned::Deleted)
                     }
                     Err(VaultError::NotFound(_)) => Ok(Planned::Nothing),

@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -296,9 +296,7 @@ impl Vault {
             Some(end) if end <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
                 let deleted = self.plan_delete(plan, actor, tenant, &collection, tokens, &Precondition::None, None).await?;
-                if deleted.is_some() {
-                    self.inner.shredder.deferred.store(true, Ordering::Release);
-                }
+                plan.defers |= deleted.is_some();
                 Ok(Fate::Destroyed)
             }
             Some(end) if day_of(end) <= day_of(until) => Ok(Fate::Waits(Some(end))),

@@ -1,7 +1,10 @@
 //! A write in the making: the preconditions and rows of one data commit. Put, delete, batch and import go
 //! through here, so the rules of units, shredded names and returning subjects hold on every path.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+};
 
 use bytes::Bytes;
 
@@ -44,6 +47,8 @@ pub(super) struct Plan {
     checked: HashSet<CollectionNo>,
     /// When the first record ends of those that it stores, if one does.
     pub(super) first_due: Option<Timestamp>,
+    /// Whether it writes down shreds that nobody orders behind it: the shredder is told, once they stand there.
+    pub(super) defers: bool,
 }
 
 /// What is written under a key.
@@ -475,18 +480,22 @@ impl Vault {
     }
 
     async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
-        let Plan { checks, writes, entries, opened, returned, first_due, .. } = plan;
+        let Plan { checks, writes, entries, opened, returned, first_due, defers, .. } = plan;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
         let receipts = if opened.is_empty() {
-            self.commit_of(caller, Trail::Data, commit, entries).await?
+            self.commit_of(caller, Trail::Data, commit, entries).await
         } else {
             let (checks, writes) = opened.into_iter().unzip();
-            self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await?
+            self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await
         };
+        // Behind the commit, whatever is known of it: who looks before the rows are there finds nothing, and is not told again.
+        if defers {
+            self.inner.shredder.deferred.store(true, Ordering::Release);
+        }
         if let Some(at) = first_due {
             self.inner.next_due.at(at);
         }
-        Ok(receipts)
+        receipts
     }
 
     /// Commits what the store does by itself, or goes on with, with audit entries made in the same commit.
