@@ -83,22 +83,24 @@ async fn run_until_done(limit: Option<u64>, until: Option<String>, connection: &
     let client = connection.client()?;
     let mut totals = [0_u64; COUNTS.len()];
     let mut left = limit.unwrap_or(u64::MAX);
+    let mut cursor = Value::Null;
     let mut more = true;
     while more && left > 0 {
-        let mut body = json!({ "limit": left.min(PASS) });
+        let mut body = json!({ "limit": left.min(PASS), "cursor": cursor });
         if let (Some(until), Some(fields)) = (&until, body.as_object_mut()) {
             fields.insert("until".to_owned(), json!(until));
         }
-        let done = client.json(client.request(Method::POST, &["v1", "jobs", "retention", "runs"])?.json(&body)).await?;
+        let mut done = client.json(client.request(Method::POST, &["v1", "jobs", "retention", "runs"])?.json(&body)).await?;
         let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or(0);
         for (total, name) in totals.iter_mut().zip(COUNTS) {
             *total = total.saturating_add(count(name));
         }
         left = left.saturating_sub(count("destroyed"));
         more = done.get("more").and_then(Value::as_bool).unwrap_or(false);
+        cursor = done.get_mut("next_cursor").map(Value::take).unwrap_or_default();
     }
     let [destroyed, moved, dropped, failed, looked_at] = totals;
     let told = json!({"destroyed": destroyed, "moved": moved, "dropped": dropped, "failed": failed, "looked_at": looked_at, "more": more});
     let rest = if more { "; more is due" } else { "" };
-    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end on another day{rest}"), &told)
+    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end later{rest}"), &told)
 }

@@ -89,12 +89,16 @@ pub(super) async fn explain(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
-    /// Records to destroy at most; 1,000 by default.
+    /// Records to deal with at most: to destroy, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
+    /// at most.
     #[serde(default)]
     limit: Option<u64>,
     /// Only what was due by then, RFC 3339; now by default, and at the latest.
     #[serde(default)]
     until: Option<String>,
+    /// `next_cursor` of the run before, to go on behind it.
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 /// What a run did.
@@ -104,21 +108,16 @@ pub(super) struct RunDone {
     looked_at: u64,
     /// Records that were destroyed: each is in its tenant's trail.
     destroyed: u64,
-    /// Records that now end on another day.
+    /// Records that now end later, or have no end and are looked for again.
     moved: u64,
     /// Rows of the index that led to nothing any more.
     dropped: u64,
-    /// Records that could not be read, or not be destroyed by themselves; they are tried again.
+    /// Records that could not be read, or that others were writing all the time; they are tried again.
     failed: u64,
     /// Whether there is more to do.
     more: bool,
-}
-
-impl From<Destroyed> for RunDone {
-    fn from(done: Destroyed) -> Self {
-        let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
-        Self { looked_at, destroyed, moved, dropped, failed, more }
-    }
+    /// To be sent as `cursor` then, so that the next run goes on behind this one; null at the end.
+    next_cursor: Option<String>,
 }
 
 /// Destroy what is due, in all tenants. The server does so by itself, too; repeating a run destroys nothing twice.
@@ -139,6 +138,7 @@ pub(super) async fn run(
     if limit > limits::RETENTION_RUN.max {
         return Err(Problem::limit(limits::RETENTION_RUN));
     }
-    let done = api.vault().run_retention(&caller, until, limit).await?;
-    Ok(axum::Json(done.into()))
+    let (done, next_cursor) = api.vault().run_retention(&caller, until, limit, asked.cursor).await?;
+    let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
+    Ok(axum::Json(RunDone { looked_at, destroyed, moved, dropped, failed, more, next_cursor }))
 }

@@ -4,6 +4,7 @@
 mod check;
 mod cut_short;
 mod damage;
+mod due;
 mod epochs;
 mod evidence;
 mod harness;

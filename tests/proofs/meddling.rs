@@ -23,6 +23,8 @@ struct Orders {
     hold_reader: Option<(Space, Bytes, Arc<Held>)>,
     /// The first such commit waits before it is made.
     hold_commit: Option<(Which, Arc<Held>)>,
+    /// Rows of records that were read one by one.
+    records_read: usize,
 }
 
 /// A reader that has read, and does not come back with it yet, or who is about to commit.
@@ -92,6 +94,11 @@ impl Meddler {
         held
     }
 
+    /// Rows of records that were read one by one since this was asked last.
+    pub(crate) fn take_records_read(&self) -> usize {
+        std::mem::take(&mut self.lock().records_read)
+    }
+
     /// Holds up the next such commit, before it is made.
     pub(crate) fn hold_commit(&self, which: impl Fn(&Commit) -> bool + Send + 'static) -> Arc<Held> {
         let held = Held::new();
@@ -141,6 +148,9 @@ struct Meddled {
 #[async_trait]
 impl Store for Meddled {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if space == Space::Records {
+            self.meddler.lock().records_read += 1;
+        }
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {

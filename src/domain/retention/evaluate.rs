@@ -184,6 +184,12 @@ impl Outlook<'_> {
         }
     }
 
+    /// Whether one of the rules counts from a date in the value.
+    #[must_use]
+    pub fn reads_value(&self) -> bool {
+        self.applied.iter().any(|one| matches!(one.rule.from, Event::Field(_)))
+    }
+
     /// The first rule that waits for what it counts from.
     #[must_use]
     pub fn waiting(&self) -> Option<&Rule> {

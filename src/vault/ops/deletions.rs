@@ -313,6 +313,7 @@ impl Vault {
                 plan.delete(Space::Records, row);
                 plan.delete(Space::Index, schema::subject_record(walk.tenant.no, subject, collection.no, tokens));
                 plan.delete(Space::Index, schema::secondary_record(walk.tenant.no, subject, collection.no, tokens));
+                self.plan_due(plan, (walk.tenant.no, collection.no, tokens), false, (Version(0), None)).await?;
                 let target = tokens.last().map(|token| named(*token)).unwrap_or_default();
                 plan.entry(walk.tenant.audit, entry(walk.actor, walk.tenant, Action::RecordDelete, collection.no, target));
                 Ok(Planned::Deleted)

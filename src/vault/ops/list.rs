@@ -291,7 +291,7 @@ impl Vault {
     }
 
     /// Sealed for the list it belongs to: a collection's number, or the list's name.
-    async fn seal_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
+    pub(super) async fn seal_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
         let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let plain = Plaintext::<Cursor>::new(last.to_vec());
         let suite = self.inner.options.suite;
@@ -299,7 +299,7 @@ impl Vault {
         Ok(encode(&sealed.into_row()))
     }
 
-    async fn open_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
+    pub(super) async fn open_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
         let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let refused = || VaultError::from(Unprocessable::Cursor);
         let row = decode(cursor).ok_or_else(refused)?;

@@ -12,6 +12,7 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
+    due::Moments,
     foresee::{Foreseen, Wanted},
     names::NameRow,
     rows::{ControlRow, Scope, Seals, State},
@@ -45,8 +46,8 @@ pub(super) struct Plan {
     /// Subjects whose state is already checked.
     pub(super) subjects: HashSet<Token>,
     checked: HashSet<CollectionNo>,
-    /// When the first record ends of those that it stores, if one does.
-    pub(super) first_due: Option<Timestamp>,
+    /// When the first record ends of those that it stores.
+    pub(super) first_due: Moments,
     /// Whether it writes down shreds that nobody orders behind it: the shredder is told, once they stand there.
     pub(super) defers: bool,
 }
@@ -95,8 +96,6 @@ pub(super) struct Live {
     pub(super) upload: Option<UploadId>,
     /// Whether its time is over: it lies there, and to whoever asks for it is gone.
     pub(super) expired: bool,
-    /// When it ends, by its own end and its collection's rules.
-    pub(super) ends_at: Option<Timestamp>,
 }
 
 impl Existing {
@@ -263,7 +262,7 @@ impl Vault {
             custom: put.custom.clone(),
         };
         super::retention::admit(&collection.policy, &meta, content)?;
-        let ends_at = match content {
+        let end = match content {
             Content::Inline(value) => super::due::end_of(&collection.policy, &meta, Some(value)),
             Content::Manifest { .. } => super::due::end_of(&collection.policy, &meta, None),
         };
@@ -296,7 +295,12 @@ impl Vault {
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
-        Self::plan_due(plan, (tenant.no, collection.no, &tokens), live.and_then(|live| live.ends_at), (version, ends_at));
+        // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
+        let may_end =
+            end.is_some() || collection.policy.retention.schedule().is_some() || live.is_some_and(|live| live.meta.expires_at.is_some());
+        if may_end {
+            self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
+        }
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
@@ -328,7 +332,7 @@ impl Vault {
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
-        Self::plan_due(plan, (tenant.no, collection.no, tokens), live.ends_at, (existing.header.version, None));
+        self.plan_due(plan, (tenant.no, collection.no, tokens), false, (existing.header.version, None)).await?;
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         let deleted = Target { purpose, ..target(tokens, &existing.header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
@@ -408,9 +412,7 @@ impl Vault {
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
                 let expired = opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now());
-                let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-                let ends_at = super::due::end_of(&collection.policy, &opened.meta, value);
-                Some(Live { meta: opened.meta, upload, expired, ends_at })
+                Some(Live { meta: opened.meta, upload, expired })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),
@@ -492,9 +494,7 @@ impl Vault {
         if defers {
             self.inner.shredder.deferred.store(true, Ordering::Release);
         }
-        if let Some(at) = first_due {
-            self.inner.next_due.at(at);
-        }
+        self.inner.next_due.at(&first_due);
         receipts
     }
 
