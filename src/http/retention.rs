@@ -56,6 +56,10 @@ pub(super) struct ExplanationDocument {
     /// `shred`. Null where there is none, or it is not known yet.
     #[schema(value_type = Option<Object>)]
     end: Option<String>,
+    /// When the store is to carry out the end, as it was written down when the record was stored, or to look again for one; null
+    /// where nothing is written down, and nothing will happen by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    scheduled_at: Option<Timestamp>,
     /// The rules that are for this record: `rule`, `from`, `day` (day zero; null while it is not known), `minimum_until`,
     /// `maximum_at`, `end_at`, `then`.
     #[schema(value_type = Vec<Object>)]

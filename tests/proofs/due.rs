@@ -149,6 +149,7 @@ async fn a_record_that_rules_gave_no_end_for_a_moment_is_destroyed_when_they_do_
         ("taken away", &plain, &without, None, false),
         ("no date", &plain, &dated, None, false),
         ("no date, an own end", &plain, &dated, None, true),
+        ("a category is renamed", &categories(&["old"]), &categories(&["new"]), Some("old"), false),
     ] {
         let (place, clock) = place().await;
         let open = place.open().await;
@@ -195,6 +196,84 @@ async fn what_has_had_no_end_for_long_is_looked_for_ever_more_rarely() {
     open.close().await;
 }
 
+/// A law asks for what somebody gave an end of its own: nobody is told that it is gone, and nobody writes over it unknowingly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_a_longer_minimum_keeps_beyond_its_own_end_is_there_for_all() {
+    let law = |from: &serde_json::Value, period: &str| {
+        let rules =
+            json!([{"name": "law", "from": from, "minimum": {"period": period, "basis": "law"}, "maximum": "1y", "then": "delete"}]);
+        policy(ShredUnit::Subject, "UTC", &rules)
+    };
+    for from in [json!("created"), json!({"field": "/date"})] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        set(&open, &owner, &acme, law(&from, "10d")).await;
+        let put = |at: Timestamp| PutRecord { expires_at: Some(at), ..put_of(Some("7"), br#"{"date": "2000-01-31"}"#) };
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put(clock.now().plus(DAY * 20))).await.unwrap();
+        set(&open, &owner, &acme, law(&from, "100d")).await;
+        clock.advance(DAY * 30);
+        assert_eq!(run(&open, &clock).await.destroyed, 0);
+        assert!(is_there(&open, &owner, &acme, "k").await, "{from}");
+        let listed = open.vault.list(&owner, &acme, &coll("c"), ListQuery { limit: 10, ..ListQuery::default() }).await.unwrap();
+        assert_eq!(listed.items.len(), 1, "{from}");
+        let over = PutRecord { precondition: Precondition::Absent, ..put_of(Some("7"), br#"{"date": "2000-01-31"}"#) };
+        let refused = open.vault.put_record(&owner, &acme, &coll("c"), key("k"), over).await;
+        assert!(matches!(refused, Err(VaultError::PreconditionFailed)), "{refused:?}");
+        clock.advance(time("2000-05-11T00:00:00Z").since(clock.now()));
+        assert_eq!(run(&open, &clock).await.destroyed, 1, "{from}");
+        assert!(!is_there(&open, &owner, &acme, "k").await);
+        open.close().await;
+    }
+}
+
+/// A run has looked at a record and is about to destroy it: what is done to it meanwhile counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_to_a_record_while_a_run_is_about_to_destroy_it_counts() {
+    for case in ["written again", "deleted", "a longer rule", "the rules are gone"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let rule = |maximum| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("modified"), maximum));
+        set(&open, &owner, &acme, rule("1d")).await;
+        for name in ["k", "other"] {
+            open.put(&owner, &acme, ("c", name), Some("7"), b"old").await.unwrap();
+        }
+        clock.advance(DAY * 2);
+        let held = place
+            .meddler
+            .hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. })));
+        let (vault, now) = (open.vault.clone(), clock.now());
+        let tasks = tokio_util::task::TaskTracker::new();
+        let at_work = tasks.spawn(async move { Retention { vault, limit: 1_000 }.run_once(now).await });
+        held.has_read().await;
+        match case {
+            "written again" => drop(open.put(&owner, &acme, ("c", "k"), Some("7"), b"new").await.unwrap()),
+            "deleted" => open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap(),
+            "a longer rule" => set(&open, &owner, &acme, rule("9d")).await,
+            _ => open.collection(&owner, &acme, "c", ShredUnit::Subject).await,
+        }
+        held.let_go();
+        let done = at_work.await.unwrap().unwrap();
+        let (destroyed, there) = match case {
+            "written again" => (1, &["k"][..]),
+            "deleted" => (1, &[][..]),
+            _ => (0, &["k", "other"][..]),
+        };
+        assert_eq!(done.destroyed, destroyed, "{case}: {done:?}");
+        for name in ["k", "other"] {
+            assert_eq!(is_there(&open, &owner, &acme, name).await, there.contains(&name), "{case}: {name}");
+        }
+        assert_eq!(due_rows(&open).await.len(), there.len(), "{case}");
+        if case == "written again" {
+            assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"new");
+            clock.advance(DAY * 2);
+            assert_eq!(run(&open, &clock).await.destroyed, 1, "by its new end");
+        }
+        open.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_read_is_tried_again_with_the_next_run() {
     let (place, clock) = place().await;
@@ -209,6 +288,49 @@ async fn what_could_not_be_read_is_tried_again_with_the_next_run() {
     write(&open, vec![Write::Put { space: Space::Records, key: row.key, value: row.value }]).await;
     clock.advance(MINUTE);
     assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+}
+
+/// What a run destroyed is in the operator's trail, whoever asked for it and however it ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_run_that_destroyed_something_is_on_record_with_its_count() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
+    let fill = async |count: usize| {
+        for number in 0..count {
+            open.put(&owner, &acme, ("c", &format!("k{number}")), Some("7"), b"v").await.unwrap();
+        }
+        clock.advance(DAY * 2);
+    };
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    assert_eq!(runs_on_record(&open, &place).await, [] as [u32; 0], "one of the store's own that did nothing leaves none");
+    fill(5).await;
+    assert_eq!(run(&open, &clock).await.destroyed, 5);
+    assert_eq!(runs_on_record(&open, &place).await, [5]);
+    // Those that end midway: by request, and of the store's own.
+    for asked in [true, false] {
+        fill(200).await;
+        let commits = std::sync::atomic::AtomicUsize::new(0);
+        place.meddler.refuse(move |commit| {
+            let is_one = commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
+            (is_one && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1).then_some(StoreError::DiskFull)
+        });
+        let before = record_rows(&open, TenantNo(1)).await.len();
+        let cut = if asked {
+            let operator = open.caller(&place.operator).await;
+            open.vault.run_retention(&operator, None, 1_000, None).await.map(drop)
+        } else {
+            Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await.map(drop)
+        };
+        assert!(matches!(cut, Err(VaultError::DiskFull)), "{cut:?}");
+        place.meddler.refuse_nothing();
+        let gone = u32::try_from(before - record_rows(&open, TenantNo(1)).await.len()).unwrap();
+        assert!(gone > 0 && gone < 200, "{gone}");
+        assert_eq!(runs_on_record(&open, &place).await.iter().filter(|count| **count == gone).count(), if asked { 1 } else { 2 });
+        assert_eq!(u64::from(gone) + run(&open, &clock).await.destroyed, 200);
+    }
     open.close().await;
 }
 

@@ -261,11 +261,7 @@ impl Vault {
             value_len,
             custom: put.custom.clone(),
         };
-        super::retention::admit(&collection.policy, &meta, content)?;
-        let end = match content {
-            Content::Inline(value) => super::due::end_of(&collection.policy, &meta, Some(value)),
-            Content::Manifest { .. } => super::due::end_of(&collection.policy, &meta, None),
-        };
+        let end = super::retention::admit(&collection.policy, &meta, content, now)?;
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -411,7 +407,8 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
-                let expired = opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now());
+                let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+                let expired = super::due::is_over(&collection.policy, &opened.meta, value, self.inner.clock.now());
                 Some(Live { meta: opened.meta, upload, expired })
             }
             Err(VaultError::Shredded { .. }) => None,

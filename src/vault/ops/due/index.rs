@@ -12,7 +12,7 @@ use crate::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{Vault, VaultError, plan::Plan, retention},
         store::{
-            Durability, Expect, Space, StoreError, Write,
+            Durability, Expect, Row, Space, StoreError, Write,
             schema::{self, Due, Fineness, KeyRange, Parts},
         },
     },
@@ -44,10 +44,16 @@ pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta
     match policy.retention.schedule() {
         None => meta.expires_at.map(|at| End { at, by_field: false }),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts(meta, value));
+            let outlook = schedule.outlook(&retention::facts(policy, meta, value));
             outlook.end.map(|end| End { at: end.at, by_field: outlook.reads_value() })
         }
     }
+}
+
+/// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
+/// there until a run destroys it, which may be later where the rule was shortened.
+pub(in crate::vault::ops) fn is_over(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
+    meta.expires_at.is_some_and(|own| own <= now) && end_of(policy, meta, value).is_some_and(|end| end.at <= now)
 }
 
 /// The hour of the index, since 1970, that a moment lies in.
@@ -203,6 +209,13 @@ impl Vault {
             self.data(writes, Vec::new(), Durability::Written).await?;
         }
         Ok(())
+    }
+
+    /// Whether what is sealed in a row opens.
+    pub(in crate::vault::ops) async fn tells_when(&self, tenant: TenantNo, row: &Row) -> Result<bool, VaultError> {
+        let store = self.inner.store_id;
+        let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &row.key, &row.value)).await?;
+        Ok(stood.is_some_and(|stood| stood.when.is_some()))
     }
 
     /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one.
