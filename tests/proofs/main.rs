@@ -17,6 +17,7 @@ mod races;
 mod reclaiming;
 mod restore;
 mod retention;
+mod retention_model;
 mod sizes;
 mod sweeping;
 mod tamper;

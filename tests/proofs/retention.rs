@@ -8,7 +8,7 @@ use lethe::{
     domain::{Clock as _, CollectionNo, CollectionPolicy, Epoch, ShredUnit, TenantName, TenantNo, TestClock, Timestamp, retention::Facts},
     jobs::Retention,
     vault::{
-        ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{Caller, Destroyed, PutRecord, ShredOrder, Unprocessable, VaultError, VaultOptions},
         store::{
             Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Due, Fineness, Table},
@@ -346,91 +346,4 @@ async fn a_key_is_destroyed_although_the_shredder_looked_while_its_record_was_be
     assert_eq!(run.await.unwrap().unwrap().destroyed, 1);
     assert!(ends_soon(&open, epoch).await, "the key of a destroyed record is still there");
     open.close().await;
-}
-
-/// In any order of writes, changes of rules, steps of the clock and restarts, held against the rules themselves: none goes before
-/// its minimum or its end, and none is there after the first run behind both the end it was written with and that of today.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
-    for seed in 0..6_u64 {
-        let (place, clock) = place().await;
-        let mut open = place.open().await;
-        let (acme, mut owner, token) = open.tenant(&place, "acme").await;
-        let mut random = seed;
-        let mut draw = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
-        let drawn = |draw: &mut dyn FnMut(u64) -> u64| {
-            let least = draw(20) + 1;
-            let most = least + draw(60) + 1;
-            let zone = ["UTC", "America/Los_Angeles", "America/St_Johns", "Pacific/Apia"][usize::try_from(draw(4)).unwrap()];
-            let from = ["created", "modified"][usize::try_from(draw(2)).unwrap()];
-            policy(
-                ShredUnit::Subject,
-                zone,
-                &json!([{"name": "rule", "from": from, "minimum": {"period": format!("{least}d"), "basis": "law"},
-                "maximum": format!("{most}d"), "then": "delete"}]),
-            )
-        };
-        let mut today = drawn(&mut draw);
-        set(&open, &owner, &acme, today.clone()).await;
-        // Created, modified, and the end that it was written with.
-        let mut model: BTreeMap<String, (Timestamp, Timestamp, Timestamp)> = BTreeMap::new();
-        let outlook = |policy: &CollectionPolicy, created_at: Timestamp, modified_at: Timestamp| {
-            let facts = Facts { created_at, modified_at, own_end: None, category: None, value: None };
-            let outlook = policy.retention.schedule().unwrap().outlook(&facts);
-            (outlook.minimum.unwrap().at, outlook.end.unwrap().at)
-        };
-        for step in 0..120 {
-            match draw(10) {
-                0..4 => {
-                    let name = format!("k{}", draw(12));
-                    open.put(&owner, &acme, ("c", &name), Some(&draw(3).to_string()), b"v").await.unwrap();
-                    let now = clock.now();
-                    let created = model.get(&name).map_or(now, |(created, ..)| *created);
-                    model.insert(name, (created, now, outlook(&today, created, now).1));
-                }
-                4 => {
-                    today = drawn(&mut draw);
-                    set(&open, &owner, &acme, today.clone()).await;
-                }
-                5 if step % 3 == 0 => {
-                    open.close().await;
-                    open = place.open().await;
-                    owner = open.caller(&token).await;
-                }
-                _ => {
-                    clock.advance(Duration::from_millis(draw(3 * 86_400_000)));
-                    run(&open, &clock).await;
-                    let now = clock.now();
-                    let mut gone = Vec::new();
-                    for (name, (created, modified, written)) in &mut model {
-                        let (minimum, end) = outlook(&today, *created, *modified);
-                        if is_there(&open, &owner, &acme, name).await {
-                            assert!(end > now || *written > now, "seed {seed}, step {step}: {name} outlives its end");
-                            // A longer rule is written down when the moment of the first one comes.
-                            if *written <= now && end.0 / 3_600_000 > now.0 / 3_600_000 {
-                                *written = end;
-                            }
-                        } else {
-                            assert!(end <= now && minimum <= now, "seed {seed}, step {step}: {name} died early");
-                            assert!(*written <= now, "seed {seed}, step {step}: {name} died by a shortened rule");
-                            gone.push(name.clone());
-                        }
-                    }
-                    for name in gone {
-                        model.remove(&name);
-                    }
-                }
-            }
-        }
-        clock.advance(DAY * 400);
-        run(&open, &clock).await;
-        assert!(due_rows(&open).await.is_empty(), "seed {seed}");
-        for name in model.keys() {
-            assert!(!is_there(&open, &owner, &acme, name).await, "seed {seed}: {name}");
-        }
-        open.close().await;
-    }
 }
