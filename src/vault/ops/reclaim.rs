@@ -414,6 +414,7 @@ impl Vault {
                         }
                         metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
                         writes.push(Write::Delete { space: Space::Records, key: record.clone() });
+                        writes.extend(self.due_removal(&record).await?);
                         Expect::Equals(stored)
                     }
                 };
@@ -442,7 +443,9 @@ impl Vault {
         metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
         let key = Bytes::copy_from_slice(row);
         let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-        self.data(vec![Write::Delete { space: Space::Records, key }], vec![unmoved], Durability::Written).await.map(drop)
+        let mut writes = self.due_removal(row).await?;
+        writes.push(Write::Delete { space: Space::Records, key });
+        self.data(writes, vec![unmoved], Durability::Written).await.map(drop)
     }
 
     /// Leaves only a record's header, if one of these slots sealed it.

@@ -615,6 +615,14 @@ pub fn due_of_collection(tenant: TenantNo, collection: CollectionNo) -> KeyRange
     prefix(&due_of(tenant, collection, &[]))
 }
 
+/// Whose row of [`Table::DueOf`] it is; `None` if it is none.
+#[must_use]
+pub fn due_of_parts(key: &[u8]) -> Option<TenantNo> {
+    let mut parts = Parts::of(Table::DueOf, key)?;
+    let (tenant, _) = (parts.tenant()?, parts.collection()?);
+    parts.tokens().map(|_| tenant)
+}
+
 /// The value of a [`Table::DueOf`] row that leads to this key.
 #[must_use]
 pub fn due_lead(due: &[u8]) -> Bytes {
