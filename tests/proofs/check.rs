@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lethe::{
-    domain::{Clock as _, ShredUnit, SubjectId, TenantNo},
+    domain::{ShredUnit, SubjectId, TenantNo},
     vault::{
         ops::PutRecord,
         store::{

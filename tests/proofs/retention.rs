@@ -1,14 +1,14 @@
 //! Retention, driven by the clock: what is due goes, within one run, once; what is not stays. The rows of privacy.md that this
 //! proves are named at the tests.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lethe::{
-    domain::{Clock as _, CollectionNo, CollectionPolicy, Epoch, ShredUnit, TenantName, TenantNo, TestClock, Timestamp, retention::Facts},
+    domain::{Clock as _, CollectionNo, CollectionPolicy, Epoch, ShredUnit, TenantName, TenantNo, TestClock, Timestamp},
     jobs::Retention,
     vault::{
-        ops::{Caller, Destroyed, PutRecord, ShredOrder, Unprocessable, VaultError, VaultOptions},
+        ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
             Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Due, Fineness, Table},

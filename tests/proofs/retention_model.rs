@@ -123,7 +123,7 @@ impl Draw {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
     let (mut stored, mut destroyed, mut endless) = (0, 0, 0);
-    for seed in 0..10_u64 {
+    for seed in 0..20_u64 {
         let (place, clock) = place().await;
         let mut open = place.open().await;
         let (acme, mut owner, token) = open.tenant(&place, "acme").await;

@@ -108,17 +108,14 @@ impl Explanation {
     #[must_use]
     pub fn carried_out(mut self, at: Option<Timestamp>) -> Self {
         self.scheduled_at = at;
-        match (&self.end, at) {
+        let more = match (&self.end, at) {
             (Some(_), None) => {
-                self.why.push_str(
-                    "; nothing is scheduled, for the record was stored before these rules: it ends by them once it is written again",
-                );
+                "; nothing is scheduled, for the record was stored before these rules: it ends by them once it is written again".to_owned()
             }
-            (Some(end), Some(at)) if at > end.at => {
-                self.why.push_str(&format!("; carried out at {}, as was written down when it was stored", at.to_rfc3339()));
-            }
-            (Some(_) | None, _) => {}
-        }
+            (Some(end), Some(at)) if at > end.at => format!("; carried out at {}, as was written down when it was stored", at.to_rfc3339()),
+            (Some(_) | None, _) => return self,
+        };
+        self.why.push_str(&more);
         self
     }
 }

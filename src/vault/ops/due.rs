@@ -75,6 +75,7 @@ pub struct Destroyed {
 }
 
 /// What becomes of a row of the index.
+#[derive(Clone, Copy)]
 enum Fate {
     /// It stays: its moment has not come, or its record is about to be shredded, or was just written again.
     Waits(Option<Timestamp>),
