@@ -1,4 +1,4 @@
-//! `lethe retention`: explain, run, catalogue.
+//! `lethe retention`: explain, simulate, run, catalogue.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,6 +9,9 @@ use super::{
     output::{Format, Output},
 };
 use crate::domain::retention::catalogue;
+
+mod chart;
+mod simulate;
 
 /// What to do about how long data is kept.
 #[derive(clap::Subcommand)]
@@ -25,6 +28,9 @@ pub(crate) enum Command {
         #[arg(long)]
         purpose: Option<String>,
     },
+    /// Show on which days a draft of a policy would end what is in a collection, by months. Changes nothing; what is not given is as in
+    /// the present policy.
+    Simulate(simulate::SimulateArgs),
     /// Destroy what is due, in all tenants, until nothing is: for an outside scheduler, with an operator's token or a job's. The server
     /// does so by itself, too.
     Run {
@@ -59,6 +65,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 Some(_) | None => Ok(()),
             }
         }
+        Command::Simulate(args) => simulate::run(args, &connection.client()?, out).await,
         Command::Run { limit, until } => run_until_done(limit, until, connection, out).await,
         Command::Catalogue => {
             let documents: Vec<Value> = catalogue::shipped()

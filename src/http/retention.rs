@@ -1,5 +1,5 @@
-//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when;
-//! `/v1/jobs/retention/runs`: destroying what is due.
+//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when; `.../simulations`: when a
+//! draft of its policy would end what is in a collection; `/v1/jobs/retention/runs`: destroying what is due.
 
 use axum::extract::State;
 use http::Uri;
@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
+use super::collections::PolicyDocument;
 use super::extract::path::RawPath;
 use super::extract::{Json, headers};
 use super::problem::{Code, Problem};
 use crate::domain::retention::explain::Explanation;
-use crate::domain::{Timestamp, limits};
-use crate::vault::ops::{Destroyed, RetentionView};
+use crate::domain::{CollectionPolicy, Timestamp, limits};
+use crate::vault::ops::{Destroyed, Ending, RetentionView, Simulated};
 
 /// Why a record is kept, until when, by which rule, and what is to happen then.
 #[derive(Serialize, ToSchema)]
@@ -87,6 +88,74 @@ pub(super) async fn explain(
     let path = RawPath::of(&uri);
     let view = api.vault().explain_retention(&caller, &path.tenant()?, &path.collection()?, &path.key()?).await?;
     Ok(axum::Json(view.into()))
+}
+
+/// A draft of a policy.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Draft {
+    /// As it would be sent to change the collection.
+    #[schema(value_type = PolicyDocument)]
+    policy: CollectionPolicy,
+    /// `next_cursor` of the answer before, to go on behind it.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// What one pass of a simulation found, of 2,000 records at most: counts of several passes add up.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SimulationPass {
+    /// Records that were looked at.
+    looked_at: u64,
+    /// Those that would end, by day, then by rule.
+    ends: Vec<EndingDocument>,
+    /// Records that nothing would end, or that lack the date that a rule with a minimum counts from.
+    endless: u64,
+    /// Records that do not open.
+    unreadable: u64,
+    /// To be sent as `cursor` for the next pass; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Records that end on the same day by the same rule.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EndingDocument {
+    /// In the draft's time zone, or UTC where it has no rules.
+    day: String,
+    /// By which rule, or by which rule's minimum it is put off; null for the records' own end.
+    rule: Option<String>,
+    /// How many.
+    records: u64,
+    /// Those of them that are not destroyed then: they were stored with a later end, or with none, and keep that until they are
+    /// written again.
+    later: u64,
+}
+
+impl From<Ending> for EndingDocument {
+    fn from(ending: Ending) -> Self {
+        let Ending { day, rule, records, later } = ending;
+        Self { day: day.to_string(), rule: rule.map(|rule| rule.as_str().to_owned()), records, later }
+    }
+}
+
+/// Simulate a draft of a policy: on which day it would end how many of the collection's records. Changes nothing.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/collections/{collection}/simulations", tag = "retention",
+    params(("tenant" = String, Path), ("collection" = String, Path), ("Lethe-Purpose" = Option<String>, Header)),
+    request_body = Draft, responses((status = 200, body = SimulationPass)))]
+pub(super) async fn simulate(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    Json(draft): Json<Draft>,
+) -> Result<axum::Json<SimulationPass>, Problem> {
+    no_query(&uri)?;
+    let path = RawPath::of(&uri);
+    let (tenant, collection) = (path.tenant()?, path.collection()?);
+    let Draft { policy, cursor } = draft;
+    let (simulated, next_cursor) = Box::pin(api.vault().simulate_retention(&caller, &tenant, &collection, policy, cursor)).await?;
+    let Simulated { looked_at, ends, endless, unreadable } = simulated;
+    let ends = ends.into_iter().map(EndingDocument::from).collect();
+    Ok(axum::Json(SimulationPass { looked_at, ends, endless, unreadable, next_cursor }))
 }
 
 /// A run to make.
