@@ -20,6 +20,8 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// Records that end one by one.
+const COUNT: u32 = 300;
 
 async fn record_rows(open: &Open, tenant: TenantNo) -> Vec<Row> {
     let range = schema::records_of_tenant(tenant);
@@ -80,7 +82,6 @@ async fn what_is_due_later_on_the_same_day_is_not_opened_again_and_again() {
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
-    const COUNT: u32 = 300;
     for number in 1..=COUNT {
         let put = PutRecord { expires_at: Some(clock.now().plus(MINUTE * number)), ..put_of(Some("7"), b"v") };
         open.vault.put_record(&owner, &acme, &coll("c"), key(&format!("k{number}")), put).await.unwrap();

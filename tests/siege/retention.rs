@@ -25,7 +25,7 @@ async fn fill(client: &Client, owner: &str, end: Timestamp) {
         client.json(Method::PUT, &path, owner, &[], &json!({ "shred_unit": unit })).await.unwrap().expect(201, &path);
         let put = |number: usize| {
             let mut put = json!({"op": "put", "collection": collection, "key": format!("k{number}"), "value": "v", "subjects": [format!("s{}", number % 40)]});
-            if number % 3 > 0 {
+            if !number.is_multiple_of(3) {
                 put["expires_at"] = json!(end.to_rfc3339());
             }
             put

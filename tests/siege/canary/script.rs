@@ -300,7 +300,7 @@ async fn retention(p: &Prober, store: &Store) {
     for (body, status) in [
         (json!({"policy": {"retention": rules}}), 200),
         (json!({"policy": {"retention": p.canary("a draft")}}), 422),
-        (json!({"policy": {}, "cursor": p.canary("a cursor")}), 422),
+        (json!({"policy": {}, "cursor": p.canary("a cursor")}), 400),
         (json!({"policy": {}, p.canary("a field"): 1}), 422),
     ] {
         send(p, SIMULATE, simulations.clone(), &store.owner, body, status).await;
