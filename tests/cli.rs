@@ -662,6 +662,13 @@ mod with_a_server {
         assert!(told.contains("MINIMUM UNTIL") && told.lines().count() == 3, "{told}");
         let told = json_lines(&served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b", "--format", "json"])).remove(0);
         assert_eq!((told["state"].as_str(), told["end"]["rule"].as_str()), (Some("kept"), Some("us.audit-workpapers")), "{told}");
+        let simulate = ["retention", "simulate", "acme", "crm", "--retention", "rules", "--chart", "chart.svg"];
+        let told = served.ok("acme.token", &simulate);
+        assert!(told.starts_with("1 records looked at: 1 would end, 0 would not") && told.contains("us.audit-workpapers"), "{told}");
+        assert!(fs::read_to_string(served.path("chart.svg")).unwrap().contains("us.audit-workpapers"));
+        let told = json_lines(&served.ok("acme.token", &[&simulate[..4], &["--retention", "until-deleted", "--format", "json"]].concat()))
+            .remove(0);
+        assert_eq!((told["endless"].as_u64(), told["ends"].as_array().map(Vec::len)), (Some(1), Some(0)), "{told}");
         let refused = served.run("acme.token", &["retention", "explain", "acme", "crm", "none"]);
         assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
         let job = ["token", "create", "--tenant", "system", "--role", "job", "--save-token", "job.token"];

@@ -62,7 +62,7 @@ actions! {
     RecordDelete = "record.delete";
     /// List a collection's records, by prefix or subject.
     RecordList = "record.list";
-    /// Explain how long a record is kept, from its metadata and the dates in it that rules count from.
+    /// Explain how long a record is kept, from its metadata and the dates in it that rules count from, or simulate for a collection.
     RetentionRead = "retention.read";
     /// Destroy what is due in the whole store.
     RetentionRun = "retention.run";

@@ -57,6 +57,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
+    // A simulation: counts by day and rule, over the whole collection.
+    rule(A::RetentionRead, On::Collection, Reach::WholeCollection, &[Owner, Auditor]),
     // A page of a list shows names, subjects and sizes: an eraser, who may not read, sees none.
     rule(A::RecordList, On::Keys, Reach::Part, &[Owner, Writer, Reader]),
     rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),

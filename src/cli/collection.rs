@@ -64,7 +64,7 @@ pub(crate) struct PolicyArgs {
 
 impl PolicyArgs {
     /// The document to send: the one given, or the present one with what was given instead.
-    async fn document(&self, client: &Client, collection: &[&str]) -> Result<Value, Failure> {
+    pub(super) async fn document(&self, client: &Client, collection: &[&str]) -> Result<Value, Failure> {
         if let Some(path) = &self.policy {
             return read_json(path);
         }

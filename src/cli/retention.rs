@@ -1,4 +1,4 @@
-//! `lethe retention`: explain, run, catalogue.
+//! `lethe retention`: explain, simulate, run, catalogue.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,6 +9,9 @@ use super::{
     output::{Format, Output},
 };
 use crate::domain::retention::catalogue;
+
+mod chart;
+mod simulate;
 
 /// What to do about how long data is kept.
 #[derive(clap::Subcommand)]
@@ -25,6 +28,9 @@ pub(crate) enum Command {
         #[arg(long)]
         purpose: Option<String>,
     },
+    /// Show on which days a draft of a policy would end what is in a collection, by months. Changes nothing; what is not given is as in
+    /// the present policy.
+    Simulate(simulate::SimulateArgs),
     /// Destroy what is due, in all tenants, until nothing is: for an outside scheduler, with an operator's token or a job's. The server
     /// does so by itself, too.
     Run {
@@ -59,6 +65,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                 Some(_) | None => Ok(()),
             }
         }
+        Command::Simulate(args) => simulate::run(args, &connection.client()?, out).await,
         Command::Run { limit, until } => run_until_done(limit, until, connection, out).await,
         Command::Catalogue => {
             let documents: Vec<Value> = catalogue::shipped()
@@ -83,22 +90,24 @@ async fn run_until_done(limit: Option<u64>, until: Option<String>, connection: &
     let client = connection.client()?;
     let mut totals = [0_u64; COUNTS.len()];
     let mut left = limit.unwrap_or(u64::MAX);
+    let mut cursor = Value::Null;
     let mut more = true;
     while more && left > 0 {
-        let mut body = json!({ "limit": left.min(PASS) });
+        let mut body = json!({ "limit": left.min(PASS), "cursor": cursor });
         if let (Some(until), Some(fields)) = (&until, body.as_object_mut()) {
             fields.insert("until".to_owned(), json!(until));
         }
-        let done = client.json(client.request(Method::POST, &["v1", "jobs", "retention", "runs"])?.json(&body)).await?;
+        let mut done = client.json(client.request(Method::POST, &["v1", "jobs", "retention", "runs"])?.json(&body)).await?;
         let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or(0);
         for (total, name) in totals.iter_mut().zip(COUNTS) {
             *total = total.saturating_add(count(name));
         }
         left = left.saturating_sub(count("destroyed"));
         more = done.get("more").and_then(Value::as_bool).unwrap_or(false);
+        cursor = done.get_mut("next_cursor").map(Value::take).unwrap_or_default();
     }
     let [destroyed, moved, dropped, failed, looked_at] = totals;
     let told = json!({"destroyed": destroyed, "moved": moved, "dropped": dropped, "failed": failed, "looked_at": looked_at, "more": more});
     let rest = if more { "; more is due" } else { "" };
-    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end on another day{rest}"), &told)
+    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end later{rest}"), &told)
 }

@@ -83,6 +83,11 @@ impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
+
+    /// Moves the clock back, as that of a machine is now and then.
+    pub fn go_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {

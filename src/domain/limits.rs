@@ -71,7 +71,7 @@ limits! {
     RETENTION_LEN = 32_768, "bytes", "retention_len";
     /// The law that a retention rule's minimum cites.
     BASIS_LEN = 512, "bytes", "basis_len";
-    /// Records that one run of retention destroys.
+    /// Records that one pass of a run of retention deals with.
     RETENTION_RUN = 10_000, "records", "retention_run";
     /// The longest `Prefer: wait`.
     WAIT_SECS = 60, "seconds", "wait_secs";

@@ -78,7 +78,7 @@ codes! {
     Unprocessable = 422, "unprocessable", "The request is well-formed and cannot be carried out", "The detail says why.";
     SubjectRequired = 422, "subject-required", "The collection asks for a subject", "Name the person the record is about in `Lethe-Subject` or `subjects`.";
     PurposeUndeclared = 422, "purpose-undeclared", "The collection does not declare this purpose", "`Lethe-Purpose` must be one of the `purposes` of the collection's policy; it is recorded in the audit trail.";
-    OutsideRetention = 422, "outside-retention", "The record's own end lies outside the collection's retention", "The detail names the rule and its moment; `lethe collection get` shows the rules.";
+    OutsideRetention = 422, "outside-retention", "The record's end does not fit the collection's retention", "The detail names the rule and its moment; `lethe collection get` shows the rules.";
     IdempotencyMismatch = 422, "idempotency-mismatch", "The idempotency key was used for another request", "Use a fresh key for each request.";
     TooManyRequests = 429, "too-many-requests", "Too many requests without a valid credential", "Repeat it after `Retry-After` seconds, or with a valid token: those are never held up.";
     Internal = 500, "internal", "The server failed", "The log has the reason under the request's id; a repeat with an idempotency key is safe.";

@@ -70,7 +70,9 @@ impl From<Unprocessable> for Problem {
             Unprocessable::PurposeUndeclared => Self::new(Code::PurposeUndeclared),
             Unprocessable::Name(name) => Self::name("name", name),
             Unprocessable::Policy(PolicyError::Over { field, limit }) => Self::over(field, limit),
-            Unprocessable::BeforeMinimum { .. } | Unprocessable::AfterEnd { .. } => Self::told(Code::OutsideRetention, text),
+            Unprocessable::BeforeMinimum { .. } | Unprocessable::AfterEnd { .. } | Unprocessable::AlreadyOver { .. } => {
+                Self::told(Code::OutsideRetention, text)
+            }
             Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant

@@ -1,5 +1,5 @@
-//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when;
-//! `/v1/jobs/retention/runs`: destroying what is due.
+//! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when; `.../simulations`: when a
+//! draft of its policy would end what is in a collection; `/v1/jobs/retention/runs`: destroying what is due.
 
 use axum::extract::State;
 use http::Uri;
@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::{Authenticated, no_query};
+use super::collections::PolicyDocument;
 use super::extract::path::RawPath;
 use super::extract::{Json, headers};
 use super::problem::{Code, Problem};
 use crate::domain::retention::explain::Explanation;
-use crate::domain::{Timestamp, limits};
-use crate::vault::ops::{Destroyed, RetentionView};
+use crate::domain::{CollectionPolicy, Timestamp, limits};
+use crate::vault::ops::{Destroyed, Ending, RetentionView, Simulated};
 
 /// Why a record is kept, until when, by which rule, and what is to happen then.
 #[derive(Serialize, ToSchema)]
@@ -56,6 +57,10 @@ pub(super) struct ExplanationDocument {
     /// `shred`. Null where there is none, or it is not known yet.
     #[schema(value_type = Option<Object>)]
     end: Option<String>,
+    /// When the store is to carry out the end, as it was written down when the record was stored, or to look again for one; null
+    /// where nothing is written down, and nothing will happen by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    scheduled_at: Option<Timestamp>,
     /// The rules that are for this record: `rule`, `from`, `day` (day zero; null while it is not known), `minimum_until`,
     /// `maximum_at`, `end_at`, `then`.
     #[schema(value_type = Vec<Object>)]
@@ -85,16 +90,88 @@ pub(super) async fn explain(
     Ok(axum::Json(view.into()))
 }
 
+/// A draft of a policy.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Draft {
+    /// As it would be sent to change the collection.
+    #[schema(value_type = PolicyDocument)]
+    policy: CollectionPolicy,
+    /// `next_cursor` of the answer before, to go on behind it.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// What one pass of a simulation found, of 2,000 records at most: counts of several passes add up.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SimulationPass {
+    /// Records that were looked at.
+    looked_at: u64,
+    /// Those that would end, by day, then by rule.
+    ends: Vec<EndingDocument>,
+    /// Records that nothing would end, or that lack the date that a rule with a minimum counts from.
+    endless: u64,
+    /// Records that do not open.
+    unreadable: u64,
+    /// To be sent as `cursor` for the next pass; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Records that end on the same day by the same rule.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EndingDocument {
+    /// In the draft's time zone, or UTC where it has no rules.
+    day: String,
+    /// By which rule, or by which rule's minimum it is put off; null for the records' own end.
+    rule: Option<String>,
+    /// How many.
+    records: u64,
+    /// Those of them that are not destroyed then: they were stored with a later end, or with none, and keep that until they are
+    /// written again.
+    later: u64,
+}
+
+impl From<Ending> for EndingDocument {
+    fn from(ending: Ending) -> Self {
+        let Ending { day, rule, records, later } = ending;
+        Self { day: day.to_string(), rule: rule.map(|rule| rule.as_str().to_owned()), records, later }
+    }
+}
+
+/// Simulate a draft of a policy: on which day it would end how many of the collection's records. Changes nothing.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/collections/{collection}/simulations", tag = "retention",
+    params(("tenant" = String, Path), ("collection" = String, Path), ("Lethe-Purpose" = Option<String>, Header)),
+    request_body = Draft, responses((status = 200, body = SimulationPass)))]
+pub(super) async fn simulate(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    Json(draft): Json<Draft>,
+) -> Result<axum::Json<SimulationPass>, Problem> {
+    no_query(&uri)?;
+    let path = RawPath::of(&uri);
+    let (tenant, collection) = (path.tenant()?, path.collection()?);
+    let Draft { policy, cursor } = draft;
+    let (simulated, next_cursor) = Box::pin(api.vault().simulate_retention(&caller, &tenant, &collection, policy, cursor)).await?;
+    let Simulated { looked_at, ends, endless, unreadable } = simulated;
+    let ends = ends.into_iter().map(EndingDocument::from).collect();
+    Ok(axum::Json(SimulationPass { looked_at, ends, endless, unreadable, next_cursor }))
+}
+
 /// A run to make.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
-    /// Records to destroy at most; 1,000 by default.
+    /// Records to deal with at most: to destroy, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
+    /// at most.
     #[serde(default)]
     limit: Option<u64>,
     /// Only what was due by then, RFC 3339; now by default, and at the latest.
     #[serde(default)]
     until: Option<String>,
+    /// `next_cursor` of the run before, to go on behind it.
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 /// What a run did.
@@ -104,21 +181,16 @@ pub(super) struct RunDone {
     looked_at: u64,
     /// Records that were destroyed: each is in its tenant's trail.
     destroyed: u64,
-    /// Records that now end on another day.
+    /// Records that now end later, or have no end and are looked for again.
     moved: u64,
     /// Rows of the index that led to nothing any more.
     dropped: u64,
-    /// Records that could not be read, or not be destroyed by themselves; they are tried again.
+    /// Records that could not be read, or that others were writing all the time; they are tried again.
     failed: u64,
     /// Whether there is more to do.
     more: bool,
-}
-
-impl From<Destroyed> for RunDone {
-    fn from(done: Destroyed) -> Self {
-        let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
-        Self { looked_at, destroyed, moved, dropped, failed, more }
-    }
+    /// To be sent as `cursor` then, so that the next run goes on behind this one; null at the end.
+    next_cursor: Option<String>,
 }
 
 /// Destroy what is due, in all tenants. The server does so by itself, too; repeating a run destroys nothing twice.
@@ -139,6 +211,7 @@ pub(super) async fn run(
     if limit > limits::RETENTION_RUN.max {
         return Err(Problem::limit(limits::RETENTION_RUN));
     }
-    let done = api.vault().run_retention(&caller, until, limit).await?;
-    Ok(axum::Json(done.into()))
+    let (done, next_cursor) = api.vault().run_retention(&caller, until, limit, asked.cursor).await?;
+    let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
+    Ok(axum::Json(RunDone { looked_at, destroyed, moved, dropped, failed, more, next_cursor }))
 }

@@ -47,6 +47,7 @@ const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*ke
 const NO_RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/";
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const NO_RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/";
+const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RETENTION_RUNS: &str = "/v1/jobs/retention/runs";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
@@ -78,6 +79,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("HEAD", head, RECORD, Credential, records::head),
         endpoint!("DELETE", delete, RECORD, Credential, records::delete),
         endpoint!("GET", get, RETENTION, Credential, retention::explain),
+        endpoint!("POST", post, SIMULATIONS, Credential, retention::simulate),
         endpoint!("POST", post, RETENTION_RUNS, Credential, retention::run),
         endpoint!("POST", post, BATCH, Credential, batch::batch),
         endpoint!("POST", post, SHREDS, Credential, shreds::order),

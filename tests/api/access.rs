@@ -32,6 +32,7 @@ const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
 const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
+const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUNS: &str = "/v1/jobs/retention/runs";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
@@ -57,6 +58,15 @@ fn cases_of_retention() -> Vec<Case> {
     let explain = "/v1/tenants/acme/collections/crm/retention/eu/anna";
     vec![
         case("GET", RETENTION, explain, none, ("eraser", 403), 404, ("auditor", "retention.read")),
+        case(
+            "POST",
+            SIMULATIONS,
+            "/v1/tenants/acme/collections/crm/simulations",
+            || Some(json!({"policy": {}})),
+            ("reader", 403),
+            404,
+            ("auditor", "retention.read"),
+        ),
         case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
     ]
 }

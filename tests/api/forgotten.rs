@@ -127,6 +127,9 @@ impl<'a> Asker<'a> {
         for (collection, key) in KEYS {
             let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
+            for token in [&owner, &auditor, &operator] {
+                self.ask("POST", SIMULATIONS, &format!("{path}/simulations"), token, &[], Some(json!({"policy": {}}))).await;
+            }
             for token in [owner.clone(), self.eraser.clone(), operator.clone()] {
                 for key in [key, &bert] {
                     self.ask("GET", RECORD, &format!("{path}/records/{key}"), &token, &[], None).await;
@@ -272,6 +275,7 @@ const COLLECTION: &str = "/v1/tenants/{tenant}/collections/{collection}";
 const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
+const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";

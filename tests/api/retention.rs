@@ -78,6 +78,7 @@ async fn rules_that_cannot_hold_are_refused_by_their_place() {
         (with("categories", json!(["canary-5f1e"])), "unprocessable", "must be of the policy's `categories`"),
         // RET-1: a category without a period is refused.
         (with("categories", json!(["tax"])), "unprocessable", "`categories[1]` has no rule"),
+        (with("categories", json!([])), "invalid-body", "at least one category"),
         (json!([]), "unprocessable", "must hold a rule"),
         (json!([good, good]), "unprocessable", "`retention.rules[1].name` is that of `retention.rules[0]`"),
         (without("maximum"), "invalid-body", "missing field `maximum`"),
@@ -257,6 +258,72 @@ async fn an_explanation_tells_why_until_when_and_by_which_rule_at_every_stage() 
     assert_eq!(site.get(&format!("{free}/records/b"), &owner).await.status, 404);
 }
 
+/// What is stored with an end that has passed would be gone a minute later: it is refused, by its field, or as it was made too long
+/// ago for a rule that was shortened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_time_is_over_already_is_not_stored() {
+    let (site, clock) = site().await;
+    let owner = site.tenant("acme").await;
+    let from = |from: Value, maximum: &str| policy_of(&json!([{"name": "rule", "from": from, "maximum": maximum, "then": "delete"}]));
+    assert_eq!(site.send("PUT", CRM, &owner, Some(from(json!({"field": "/date"}), "1y"))).await.status, 201);
+    for (date, status) in [("2023-01-31", 201), ("2023-01-30", 422), ("1970-01-01", 422), ("2023-02-01", 204)] {
+        let answer = put(&site, &owner, "k", &[], &json!({"date": date}).to_string()).await;
+        assert_eq!(answer.status, status, "{date}: {answer:?}");
+        assert!(status != 422 || (answer.code() == "outside-retention" && answer.text().contains("rule `rule` ended")), "{answer:?}");
+    }
+    assert_eq!(site.send("PUT", CRM, &owner, Some(from(json!("created"), "90d"))).await.status, 200);
+    assert_eq!(put(&site, &owner, "old", &[], "{}").await.status, 201);
+    clock.advance(std::time::Duration::from_hours(24 * 20));
+    assert_eq!(site.send("PUT", CRM, &owner, Some(from(json!("created"), "10d"))).await.status, 200);
+    assert_eq!(put(&site, &owner, "old", &[], "{}").await.code(), "outside-retention");
+    assert_eq!(site.get(&format!("{CRM}/records/old"), &owner).await.status, 200, "what is there stays");
+}
+
+fn policy_of(rules: &Value) -> Value {
+    json!({"retention": {"time_zone": "America/Los_Angeles", "rules": rules}})
+}
+
+/// The rules say one thing, and what is written down may be another: an explanation tells both.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_tells_what_is_carried_out_and_how() {
+    let (site, _) = site().await;
+    let owner = site.tenant("acme").await;
+    let rule = |maximum: &str| policy_of(&json!([{"name": "rule", "from": "created", "maximum": maximum, "then": "delete"}]));
+    assert_eq!(site.send("PUT", CRM, &owner, Some(json!({}))).await.status, 201);
+    assert_eq!(put(&site, &owner, "k", &[], "{}").await.status, 201);
+    let told = async || {
+        let told = explained(&site, &owner, "k").await.json;
+        (told["end"]["at"].clone(), told["scheduled_at"].clone(), told["why"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told().await.1, Value::Null);
+    // Stored before there were rules: they say an end, and nothing comes of it.
+    assert_eq!(site.send("PUT", CRM, &owner, Some(rule("90d"))).await.status, 200);
+    let (end, scheduled, why) = told().await;
+    assert_eq!((&end, &scheduled), (&json!("2024-05-01T07:00:00.000Z"), &Value::Null));
+    assert!(
+        why.ends_with("nothing is scheduled, for the record was stored before these rules: it ends by them once it is written again"),
+        "{why}"
+    );
+    assert_eq!(put(&site, &owner, "k", &[], "{}").await.status, 204);
+    let (end, scheduled, why) = told().await;
+    assert!(end == scheduled && why.ends_with("by rule `rule`"), "{end} {scheduled} {why}");
+    assert_eq!(site.send("PUT", CRM, &owner, Some(rule("10d"))).await.status, 200);
+    let (end, scheduled, why) = told().await;
+    assert_eq!((end, scheduled), (json!("2024-02-11T08:00:00.000Z"), json!("2024-05-01T07:00:00.000Z")));
+    assert!(why.ends_with("; carried out at 2024-05-01T07:00:00.000Z, as was written down when it was stored"), "{why}");
+    // A record with a key of its own is shredded, whatever the rule calls it, and by its own end too.
+    let own = "/v1/tenants/acme/collections/own";
+    let mut by_record = rule("10d");
+    by_record["shred_unit"] = json!("record");
+    for (unit, then) in [(by_record, "shred"), (json!({"shred_unit": "record"}), "shred"), (json!({}), "delete")] {
+        let place = format!("{own}-{}-{then}", unit["retention"].is_object());
+        assert_eq!(site.send("PUT", &place, &owner, Some(unit)).await.status, 201);
+        let request = site.request(Method::PUT, &format!("{place}/records/k"), &owner).header("lethe-subject", "7");
+        assert_eq!(request.header("lethe-expires-at", "2024-02-05T00:00:00Z").body("{}").send().await.unwrap().status().as_u16(), 201);
+        assert_eq!(site.get(&format!("{place}/retention/k"), &owner).await.json["end"]["then"], then, "{place}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_explanation_is_for_who_may_know_of_the_record_and_is_recorded_as_a_read() {
     let (site, _) = site().await;
@@ -311,6 +378,92 @@ async fn an_explanation_is_for_who_may_know_of_the_record_and_is_recorded_as_a_r
     assert_eq!(gone.json["certificate"], order.json["id"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_nothing() {
+    let (site, clock) = site().await;
+    let owner = site.tenant("acme").await;
+    let present = policy_of(&json!([{"name": "idle", "from": "modified", "maximum": "60d", "then": "delete"}]));
+    assert_eq!(site.send("PUT", CRM, &owner, Some(json!({}))).await.status, 201);
+    assert_eq!(put(&site, &owner, "before-rules", &[], r#"{"date": "2024-01-15"}"#).await.status, 201);
+    assert_eq!(site.send("PUT", CRM, &owner, Some(present.clone())).await.status, 200);
+    for (key, date) in [("a", "2024-01-15"), ("b", "2024-01-15"), ("c", "2024-01-16"), ("d", "1999-01-01"), ("e", "never")] {
+        assert_eq!(put(&site, &owner, key, &[], &json!({"date": date, "secret": "canary-77ab"}).to_string()).await.status, 201);
+    }
+    assert_eq!(put(&site, &owner, "own", &[("lethe-expires-at", "2024-02-20T00:00:00Z")], "{}").await.status, 201);
+    let shredded = site.request(Method::PUT, &format!("{CRM}/records/shredded"), &owner).header("lethe-subject", "8");
+    assert_eq!(shredded.body("{}").send().await.unwrap().status().as_u16(), 201);
+    let order = json!({"scope": "subject", "subject": "8"});
+    let shreds = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30");
+    assert_eq!(shreds.json(&order).send().await.unwrap().status().as_u16(), 200);
+    let draft = policy_of(&json!([{"name": "dated", "from": {"field": "/date"}, "maximum": "80d", "then": "delete"}]));
+    let simulations = format!("{CRM}/simulations");
+    let simulate = async |token: &str, policy: &Value| site.send("POST", &simulations, token, Some(json!({ "policy": policy }))).await;
+    let told = simulate(&owner, &draft).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let end = |day: &str, rule: Value, records: u64, later: u64| json!({"day": day, "rule": rule, "records": records, "later": later});
+    // 80 days from 15 January end with 4 April, the record stored before there were rules ends by none, that of 1999 would have
+    // long been over but is to stay until 31 March, and the own end stands.
+    let ends = json!([
+        end("1999-03-23", json!("dated"), 1, 1),
+        end("2024-02-19", Value::Null, 1, 0),
+        end("2024-04-05", json!("dated"), 3, 1),
+        end("2024-04-06", json!("dated"), 1, 0),
+    ]);
+    assert_eq!(told.json, json!({"looked_at": 7, "ends": ends, "endless": 1, "unreadable": 0, "next_cursor": null}));
+    assert!(!told.text().contains("canary"));
+    let auditor = site.token("acme", &owner, json!({"role": "auditor"})).await;
+    assert_eq!(simulate(&auditor, &draft).await.json["ends"], ends);
+    // Under no rules only the own end ends something.
+    let none = simulate(&owner, &json!({})).await.json;
+    assert_eq!((&none["endless"], &none["ends"]), (&json!(6), &json!([end("2024-02-20", Value::Null, 1, 0)])));
+    let wrong = policy_of(&json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "shred"}]));
+    assert_eq!(simulate(&owner, &wrong).await.code(), "unprocessable");
+    for (role, status) in [("reader", 403), ("writer", 403), ("eraser", 403)] {
+        let token = site.token("acme", &owner, json!({ "role": role })).await;
+        assert_eq!(simulate(&token, &draft).await.status, status, "{role}");
+    }
+    let narrowed = site.token("acme", &owner, json!({"role": "owner", "collections": ["crm"], "prefix": "a"})).await;
+    assert_eq!(simulate(&narrowed, &draft).await.status, 403, "counts of the whole collection");
+    // On the record, and nothing was changed by it.
+    let trail = site.trail("acme", &owner).await;
+    let counts: Vec<&Value> = trail
+        .iter()
+        .filter(|entry| entry["action"] == "retention.read" && entry["outcome"] == "allowed")
+        .map(|entry| &entry["target"]["count"])
+        .collect();
+    assert_eq!(counts, [&json!(7), &json!(7), &json!(7)]);
+    assert_eq!(site.get(CRM, &owner).await.json["retention"], present["retention"]);
+    clock.advance(Timestamp::parse_rfc3339("2024-03-31T08:00:00Z").unwrap().since(clock.now()));
+    assert_eq!(site.get(&format!("{CRM}/records/d"), &owner).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_of_many_records_goes_on_behind_its_cursor() {
+    let (site, _) = site().await;
+    let owner = site.tenant("acme").await;
+    assert_eq!(site.send("PUT", CRM, &owner, Some(json!({}))).await.status, 201);
+    for first in (0..2_500).step_by(500) {
+        let put = |at| json!({"op": "put", "collection": "crm", "key": format!("k{at}"), "value": "v", "subjects": ["7"]});
+        let ops: Vec<Value> = (first..first + 500).map(put).collect();
+        assert_eq!(site.send("POST", "/v1/tenants/acme/batch", &owner, Some(json!({ "ops": ops }))).await.status, 200);
+    }
+    let draft = policy_of(&json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "delete"}]));
+    let (mut counted, mut passes, mut cursor) = (0, 0, Value::Null);
+    loop {
+        let told = site.send("POST", &format!("{CRM}/simulations"), &owner, Some(json!({"policy": draft, "cursor": cursor}))).await.json;
+        let records = told["ends"][0]["records"].as_u64().unwrap();
+        assert!(records <= 2_100 && told["looked_at"] == records, "{told}");
+        (counted, passes) = (counted + records, passes + 1);
+        cursor = told["next_cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!((counted, passes), (2_500, 2));
+    let wrong = site.send("POST", &format!("{CRM}/simulations"), &owner, Some(json!({"policy": draft, "cursor": "AAAA"}))).await;
+    assert_eq!(wrong.code(), "malformed-cursor");
+}
+
 const RUNS: &str = "/v1/jobs/retention/runs";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +477,7 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
     let job = site.token("system", &site.operator, json!({"role": "job"})).await;
     let run = async |token: &str, body: Value| site.send("POST", RUNS, token, Some(body)).await;
     let early = run(&job, json!({})).await;
-    let nothing = json!({"looked_at": 0, "destroyed": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false});
+    let nothing = json!({"looked_at": 0, "destroyed": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false, "next_cursor": null});
     assert_eq!((early.status, &early.json), (200, &nothing));
     // Midnight in California after 29 February is 8 o'clock in UTC; at 7:59 the day's rows are looked at, and stay.
     for (at, limit, destroyed, more) in [
@@ -377,6 +530,7 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 "/v1/tenants/{tenant}/tokens" => json!({"role": "job"}),
                 "/v1/tenants/{tenant}/batch" => json!({"ops": [{"op": "delete", "collection": "crm", "key": "d"}]}),
                 "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
+                "/v1/tenants/{tenant}/collections/{collection}/simulations" => json!({"policy": {}}),
                 _ => json!({}),
             });
             let answer = site.send(endpoint.method, &path, &job, body).await;

@@ -249,3 +249,49 @@ async fn a_names_row_a_certificate_and_an_entry_of_the_shred_log_are_read() {
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_what_is_due_that_are_lost_bent_or_planted_are_found() {
+    let place = Place::make().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    let end = place.clock.now().plus(std::time::Duration::from_hours(240));
+    for name in ["a", "b"] {
+        let put = PutRecord { expires_at: Some(end), ..put_of(Some(name), b"v") };
+        open.vault.put_record(&owner, &acme, &coll("c"), key(name), put).await.unwrap();
+    }
+    open.put(&owner, &acme, ("c", "free"), Some("a"), b"v").await.unwrap();
+    let report = open.vault.check().await.unwrap();
+    assert_eq!((report.findings, report.due_rows), (Vec::new(), 2));
+    let of = async |table: Table| {
+        let range = schema::table(table);
+        open.store.scan(Space::Index, &range.from, &range.to, 10).await.unwrap().remove(0)
+    };
+    let (due, leads) = (of(Table::Due).await, of(Table::DueOf).await);
+    let told = async |key: &Bytes, value: Option<Bytes>| {
+        let stood = open.store.get(Space::Index, key).await.unwrap();
+        set(&open, Space::Index, key, value).await;
+        let told = open.vault.check().await.unwrap().findings.join("; ");
+        set(&open, Space::Index, key, stood).await;
+        told
+    };
+    let missing = "has an end of its own, and is missing in the index of what is due";
+    assert!(told(&due.key, None).await.contains("leads to no row"));
+    assert!(told(&due.key, None).await.contains(missing));
+    let lost = told(&leads.key, None).await;
+    assert!(lost.contains("is not the one that its record leads to") && lost.contains(missing), "{lost}");
+    let mut bent = due.value.to_vec();
+    *bent.last_mut().unwrap() ^= 1;
+    assert!(told(&due.key, Some(bent.into())).await.contains("does not open"));
+    assert!(told(&leads.key, Some(Bytes::from_static(b"x"))).await.contains("names no row"));
+    // Somewhere else: it opens in its own place alone.
+    let parts = schema::due_parts(&due.key).unwrap();
+    let elsewhere = schema::due(parts.fineness, parts.hour + 1, parts.tenant, parts.collection, &parts.record);
+    assert!(told(&elsewhere, Some(due.value.clone())).await.contains("does not open"));
+    assert!(told(&due.key.slice(..20), Some(due.value.clone())).await.contains("has a malformed key"));
+    let nobody = schema::due_of(parts.tenant, parts.collection, &[[9; 16]]);
+    assert!(told(&nobody, Some(leads.value.clone())).await.contains("leads to no row"));
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}

@@ -4,6 +4,7 @@
 mod check;
 mod cut_short;
 mod damage;
+mod due;
 mod epochs;
 mod evidence;
 mod harness;
@@ -16,6 +17,7 @@ mod races;
 mod reclaiming;
 mod restore;
 mod retention;
+mod retention_model;
 mod sizes;
 mod sweeping;
 mod tamper;

@@ -8,6 +8,7 @@ use lethe::vault::store::{Commit, Committed, Row, Space, Store, StoreError, Writ
 use tokio::sync::Semaphore;
 
 type Refusal = Box<dyn Fn(&Commit) -> Option<StoreError> + Send>;
+type Which = Box<dyn Fn(&Commit) -> bool + Send>;
 
 /// What the test says. Cheap to clone.
 #[derive(Clone, Default)]
@@ -20,17 +21,31 @@ struct Orders {
     hold: Option<(Space, Bytes, Arc<Semaphore>)>,
     /// Who reads this row first waits with it.
     hold_reader: Option<(Space, Bytes, Arc<Held>)>,
+    /// The first such commit waits before it is made.
+    hold_commit: Option<(Which, Arc<Held>)>,
+    /// Rows of records that were read one by one.
+    records_read: usize,
 }
 
-/// A reader that has read, and does not come back with it yet.
+/// A reader that has read, and does not come back with it yet, or who is about to commit.
 pub(crate) struct Held {
     has_read: Semaphore,
     may_go: Semaphore,
 }
 
 impl Held {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { has_read: Semaphore::new(0), may_go: Semaphore::new(0) })
+    }
+
+    /// Waits until somebody is held.
     pub(crate) async fn has_read(&self) {
         self.has_read.acquire().await.unwrap().forget();
+    }
+
+    async fn hold(&self) {
+        self.has_read.add_permits(1);
+        self.may_go.acquire().await.unwrap().forget();
     }
 
     pub(crate) fn let_go(&self) {
@@ -74,9 +89,25 @@ impl Meddler {
 
     /// Holds up whoever reads a row next, behind the read.
     pub(crate) fn hold_reader(&self, space: Space, key: Bytes) -> Arc<Held> {
-        let held = Arc::new(Held { has_read: Semaphore::new(0), may_go: Semaphore::new(0) });
+        let held = Held::new();
         self.lock().hold_reader = Some((space, key, held.clone()));
         held
+    }
+
+    /// Rows of records that were read one by one since this was asked last.
+    pub(crate) fn take_records_read(&self) -> usize {
+        std::mem::take(&mut self.lock().records_read)
+    }
+
+    /// Holds up the next such commit, before it is made.
+    pub(crate) fn hold_commit(&self, which: impl Fn(&Commit) -> bool + Send + 'static) -> Arc<Held> {
+        let held = Held::new();
+        self.lock().hold_commit = Some((Box::new(which), held.clone()));
+        held
+    }
+
+    fn held_commit(&self, commit: &Commit) -> Option<Arc<Held>> {
+        Some(self.lock().hold_commit.take_if(|(which, _)| which(commit))?.1)
     }
 
     fn held_reader(&self, space: Space, key: &[u8]) -> Option<Arc<Held>> {
@@ -117,11 +148,13 @@ struct Meddled {
 #[async_trait]
 impl Store for Meddled {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if space == Space::Records {
+            self.meddler.lock().records_read += 1;
+        }
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {
-            held.has_read.add_permits(1);
-            held.may_go.acquire().await.unwrap().forget();
+            held.hold().await;
         }
         row
     }
@@ -136,6 +169,9 @@ impl Store for Meddled {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        if let Some(held) = self.meddler.held_commit(&commit) {
+            held.hold().await;
+        }
         let refused = self.meddler.lock().refuse.as_ref().and_then(|refuse| refuse(&commit));
         match refused {
             Some(error) => Err(error),

@@ -11,6 +11,7 @@ mod memory;
 #[path = "../shared/privilege.rs"]
 mod privilege;
 mod random;
+mod retention;
 mod scan;
 mod signals;
 mod site;

@@ -6,7 +6,7 @@ use super::{
     Event, Facts, Retention, Rule, Schedule, Then,
     evaluate::{Applied, Bound, End, Outlook, Standing},
 };
-use crate::domain::Timestamp;
+use crate::domain::{ShredUnit, Timestamp};
 
 /// An explanation, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +25,8 @@ pub struct Explanation {
     pub restricted: Option<TheBound>,
     /// The end; `None` where there is none, or it is not known yet.
     pub end: Option<TheEnd>,
+    /// When the store is to carry out the end, or to look again for one; `None` where nothing is written down.
+    pub scheduled_at: Option<Timestamp>,
     /// The rules that are for this record.
     pub rules: Vec<TheRule>,
 }
@@ -58,7 +60,7 @@ pub struct TheEnd {
     pub rule: Option<String>,
     /// The rule whose minimum puts the end off.
     pub put_off_by: Option<String>,
-    /// `delete`, or `shred`: its own key is destroyed.
+    /// `delete`, or `shred`: it has a key of its own, which is destroyed.
     pub then: &'static str,
 }
 
@@ -83,28 +85,54 @@ pub struct TheRule {
 
 /// Explains a record with these facts under a policy's retention, as of `now`.
 #[must_use]
-pub fn explain(retention: &Retention, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+pub fn explain(retention: &Retention, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
     match retention {
-        Retention::Rules(schedule) => by_rules(schedule, facts, now),
-        Retention::UntilDeleted => without_rules("its collection has no rules", facts, now),
+        Retention::Rules(schedule) => by_rules(schedule, unit, facts, now),
+        Retention::UntilDeleted => without_rules("its collection has no rules", unit, facts, now),
         Retention::Stated(_) => {
-            without_rules("its collection states a duration from before there were rules, which has no effect", facts, now)
+            without_rules("its collection states a duration from before there were rules, which has no effect", unit, facts, now)
         }
     }
 }
 
-fn without_rules(because: &str, facts: &Facts<'_>, now: Timestamp) -> Explanation {
-    let end = facts.own_end.map(|at| TheEnd { at, rule: None, put_off_by: None, then: "delete" });
+/// What a deletion comes to: where a record has a key of its own, that is destroyed.
+const fn destruction(unit: ShredUnit) -> &'static str {
+    match unit {
+        ShredUnit::Record => "shred",
+        ShredUnit::Collection | ShredUnit::Subject => "delete",
+    }
+}
+
+impl Explanation {
+    /// Adds when the store is to carry it out, `None` where it is not going to: it is written down when the record is.
+    #[must_use]
+    pub fn carried_out(mut self, at: Option<Timestamp>) -> Self {
+        self.scheduled_at = at;
+        let more = match (&self.end, at) {
+            (Some(_), None) => {
+                "; nothing is scheduled, for the record was stored before these rules: it ends by them once it is written again".to_owned()
+            }
+            (Some(end), Some(at)) if at > end.at => format!("; carried out at {}, as was written down when it was stored", at.to_rfc3339()),
+            (Some(_) | None, _) => return self,
+        };
+        self.why.push_str(&more);
+        self
+    }
+}
+
+fn without_rules(because: &str, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    let end = facts.own_end.map(|at| TheEnd { at, rule: None, put_off_by: None, then: destruction(unit) });
     let (state, why) = match facts.own_end {
         None => ("kept", format!("kept until somebody deletes or shreds it: {because}, and it has no end of its own")),
         Some(at) if at > now => ("kept", format!("may be kept until {}, its own end; {because}", at.to_rfc3339())),
         Some(at) => ("due", format!("its time is over since {}, its own end; {because}", at.to_rfc3339())),
     };
     let (restricted, minimum) = (None, None);
-    Explanation { why, state, retention: "until-deleted", time_zone: None, minimum, restricted, end, rules: Vec::new() }
+    let rules = Vec::new();
+    Explanation { why, state, retention: "until-deleted", time_zone: None, minimum, restricted, end, scheduled_at: None, rules }
 }
 
-fn by_rules(schedule: &Schedule, facts: &Facts<'_>, now: Timestamp) -> Explanation {
+fn by_rules(schedule: &Schedule, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let outlook = schedule.outlook(facts);
     let state = match outlook.standing(now) {
         Standing::Kept => "kept",
@@ -122,8 +150,9 @@ fn by_rules(schedule: &Schedule, facts: &Facts<'_>, now: Timestamp) -> Explanati
             at: end.at,
             rule: end.rule.map(name),
             put_off_by: end.put_off_by.map(name),
-            then: if end.is_shred { "shred" } else { "delete" },
+            then: destruction(unit),
         }),
+        scheduled_at: None,
         rules: outlook.applied.iter().map(told).collect(),
     }
 }
@@ -195,13 +224,13 @@ mod tests {
     #[test]
     fn without_rules_only_a_records_own_end_ends_it() {
         let now = time("2024-01-01T00:00:00Z");
-        let told = explain(&Retention::UntilDeleted, &facts(None, None), now);
+        let told = explain(&Retention::UntilDeleted, ShredUnit::Subject, &facts(None, None), now);
         assert_eq!((told.state, told.retention, told.end), ("kept", "until-deleted", None));
         assert!(told.why.contains("until somebody deletes"), "{}", told.why);
-        let told = explain(&Retention::Stated("P7Y".into()), &facts(None, None), time("2999-01-01T00:00:00Z"));
+        let told = explain(&Retention::Stated("P7Y".into()), ShredUnit::Subject, &facts(None, None), time("2999-01-01T00:00:00Z"));
         assert!(told.state == "kept" && told.why.contains("no effect"), "{}", told.why);
         for (end, state) in [("2024-01-01T00:00:00.001Z", "kept"), ("2024-01-01T00:00:00Z", "due")] {
-            let told = explain(&Retention::UntilDeleted, &facts(Some(end), None), now);
+            let told = explain(&Retention::UntilDeleted, ShredUnit::Subject, &facts(Some(end), None), now);
             assert_eq!((told.state, told.end.unwrap().rule), (state, None), "{end}");
         }
     }
@@ -216,7 +245,7 @@ mod tests {
         let retention: Retention = serde_json::from_value(retention).unwrap();
         let dated = facts(None, Some(r#"{"date": "2020-02-29"}"#));
         let why = |now: &str, facts: &Facts<'_>| {
-            let told = explain(&retention, facts, time(now));
+            let told = explain(&retention, ShredUnit::Subject, facts, time(now));
             (told.state, told.why)
         };
         let law = "must be kept until 2024-03-01T05:00:00.000Z, by rule `invoices` (law 1)";
@@ -229,14 +258,14 @@ mod tests {
         // The record's own end, put off by the law.
         let own = Facts { own_end: Some(time("2023-01-01T00:00:00Z")), ..dated };
         assert_eq!(why("2021-01-01T00:00:00Z", &own), ("kept", format!("{law}, and ends then")));
-        let told = explain(&retention, &own, time("2021-01-01T00:00:00Z"));
+        let told = explain(&retention, ShredUnit::Subject, &own, time("2021-01-01T00:00:00Z"));
         let end = told.end.unwrap();
         assert_eq!((end.rule, end.put_off_by.as_deref(), end.then), (None, Some("invoices"), "delete"));
         assert_eq!(told.minimum.unwrap().basis, "law 1");
         // A date that is not there.
         let (state, waits) = why("2999-01-01T00:00:00Z", &facts(None, Some("{}")));
         assert_eq!((state, waits.as_str()), ("kept", "kept: rule `invoices` waits for the date that it counts from"));
-        let told = explain(&retention, &facts(None, None), time("2021-01-01T00:00:00Z"));
+        let told = explain(&retention, ShredUnit::Subject, &facts(None, None), time("2021-01-01T00:00:00Z"));
         assert_eq!((told.rules[0].day.as_deref(), told.rules[1].day.as_deref()), (None, Some("2020-05-05")));
         assert_eq!((told.rules[0].from.as_str(), told.rules[0].then, told.rules[0].end_at), ("/date", "restrict", None));
     }

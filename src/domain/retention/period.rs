@@ -1,6 +1,6 @@
 //! Periods in units of the calendar. They are added to days, not to instants: a day has 23 or 25 hours twice a year.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 const YEARS_MAX: u16 = 200;
 
 /// What a period counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Unit {
     Years,
     Months,
@@ -18,7 +18,7 @@ enum Unit {
 }
 
 /// So many years, months, weeks or days: `7y`, `18m`, `6w`, `30d`. At least one, at most 200 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Period {
     count: u32,
     unit: Unit,
@@ -105,12 +105,28 @@ impl Period {
     /// Whether it ends no later than `other`, whatever the day on which both begin.
     #[must_use]
     pub fn never_outlasts(self, other: Self) -> bool {
+        self.never_outlasts_by(other, &mut Lengths::default())
+    }
+
+    /// The same, for who asks of many: to measure a period takes a walk over 400 years.
+    #[must_use]
+    pub fn never_outlasts_by(self, other: Self, lengths: &mut Lengths) -> bool {
         let ((months, days), (other_months, other_days)) = (self.months_and_days(), other.months_and_days());
         match (months > 0, other_months > 0) {
             (true, true) => months <= other_months,
             (false, false) => days <= other_days,
-            (true, false) | (false, true) => self.days().1 <= other.days().0,
+            (true, false) | (false, true) => lengths.of(self).1 <= lengths.of(other).0,
         }
+    }
+}
+
+/// Periods that were measured: the fewest and the most days of each.
+#[derive(Debug, Default)]
+pub struct Lengths(HashMap<Period, (u32, u32)>);
+
+impl Lengths {
+    fn of(&mut self, period: Period) -> (u32, u32) {
+        *self.0.entry(period).or_insert_with(|| period.days())
     }
 }
 

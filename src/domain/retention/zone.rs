@@ -35,6 +35,12 @@ impl Zone {
         (zone.iana_name() == Some(name)).then(|| Self { name: name.into(), zone })
     }
 
+    /// UTC.
+    #[must_use]
+    pub fn utc() -> Self {
+        Self { name: "UTC".into(), zone: TimeZone::UTC }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

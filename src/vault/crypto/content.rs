@@ -55,6 +55,8 @@ kinds! {
     TokenMeta = TOKEN_META, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;
+    /// When a record ends.
+    DueEnd = DUE_END, 1;
     /// The salt of a certificate's commitments, until it is issued.
     ShredAnswer = SHRED_ANSWER, 1;
 }

@@ -49,6 +49,8 @@ labels! {
     TOKEN_META = "token-meta";
     /// Content: a list's cursor.
     CURSOR = "cursor";
+    /// Content: when a record ends.
+    DUE_END = "due-end";
     /// Content: the salt of a certificate's commitments.
     SHRED_ANSWER = "shred-answer";
 

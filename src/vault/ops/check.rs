@@ -21,6 +21,7 @@ use crate::{
     },
 };
 
+mod due;
 mod orders;
 mod trails;
 mod values;
@@ -58,6 +59,8 @@ pub struct CheckReport {
     pub shredded: u64,
     /// Rows of the index of subjects.
     pub index_rows: u64,
+    /// Rows of the index of what is due.
+    pub due_rows: u64,
     /// Rows of what the trail's tokens stand for.
     pub names: u64,
     /// Orders to shred.
@@ -103,6 +106,7 @@ impl Vault {
             }
         }
         self.check_tokens(&mut report).await?;
+        self.check_due(&mut report).await?;
         self.check_orders(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
@@ -251,6 +255,10 @@ impl Vault {
             }
         }
         self.check_unit(tenant, collection, &header, &tokens, subjects.first()).await?;
+        // One that only rules end may have been stored before them.
+        if opened.meta.expires_at.is_some() && self.scheduled((tenant.no, collection.no, &tokens), header.version).await?.is_none() {
+            return Err(VaultError::Internal("has an end of its own, and is missing in the index of what is due".into()));
+        }
         Ok(true)
     }
 

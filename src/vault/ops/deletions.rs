@@ -11,7 +11,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -294,9 +294,7 @@ impl Vault {
                 plan.check(Space::Records, record_row(walk.tenant, collection.no, tokens), unchanged(&header));
                 match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &Precondition::None, None).await {
                     Ok(deferred) => {
-                        if deferred.is_some() {
-                            self.inner.shredder.deferred.store(true, Ordering::Release);
-                        }
+                        plan.defers |= deferred.is_some();
                         Ok(Planned::Deleted)
                     }
                     Err(VaultError::NotFound(_)) => Ok(Planned::Nothing),
@@ -315,6 +313,7 @@ impl Vault {
                 plan.delete(Space::Records, row);
                 plan.delete(Space::Index, schema::subject_record(walk.tenant.no, subject, collection.no, tokens));
                 plan.delete(Space::Index, schema::secondary_record(walk.tenant.no, subject, collection.no, tokens));
+                self.plan_due(plan, (walk.tenant.no, collection.no, tokens), false, (Version(0), None)).await?;
                 let target = tokens.last().map(|token| named(*token)).unwrap_or_default();
                 plan.entry(walk.tenant.audit, entry(walk.actor, walk.tenant, Action::RecordDelete, collection.no, target));
                 Ok(Planned::Deleted)

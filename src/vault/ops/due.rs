@@ -1,41 +1,60 @@
-//! Destroying what is due. A record that ends some day has a row in the index under that day, written and removed in the commits of
-//! the record itself; a run reads the rows of the days that have begun and nothing else.
+//! Destroying what is due. A record that ends some day has a row in the index ([`index`]), written and removed in the commits of the
+//! record itself; a run reads the rows of the hours that have begun, opens the records of those whose moment has come, and nothing else.
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today. So an end
-//! that a shortened rule would bring forward comes on the day that was written down, one that a longer rule puts off is written down
-//! anew when its day comes, and a row that somebody planted destroys nothing. It names the record's version: that of an earlier one
-//! leads to nothing.
+//! that a shortened rule would bring forward comes at the moment that was written down, one that a longer rule puts off is written
+//! down anew when its moment comes, and a row that somebody planted destroys nothing. It names the record's version: that of an
+//! earlier one leads to nothing. What the rules give no end is not forgotten, for they may be others tomorrow: it is looked for again.
 
 use std::{
-    collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 
+use self::{
+    index::{Stood, When, begin_of, hour_of, named_hour, next_hour, stood},
+    next::Walk,
+};
 use super::{
     Caller, Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
-    retention,
     rows::State,
     shredder::is_its_own,
 };
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, CollectionPolicy, PrincipalId, RecordMeta, TenantNo, Timestamp, Version, limits},
+    domain::{CollectionNo, PrincipalId, TenantNo, Timestamp, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
-        store::{Expect, Row, Space, Urgency, schema},
+        store::{
+            Expect, Row, Space, Urgency,
+            schema::{self, Due, Fineness, KeyRange, Table},
+        },
     },
 };
 
-/// Rows of one commit.
+mod index;
+mod next;
+
+pub(super) use index::{End, end_of, is_over};
+pub(super) use next::{Moments, Next};
+
+/// Records of one commit.
 const BATCH: usize = 64;
-const DAY_MS: i64 = 86_400_000;
+/// Rows of one read.
+const ROWS: usize = 512;
+/// Rows that one pass looks at.
+const LOOKS: u64 = 10_000;
+/// How soon, and at the latest, what has no end is looked for again: after as long as it has had none.
+const ENDLESS_LEAST: Duration = Duration::from_hours(24);
+const ENDLESS_MOST: Duration = Duration::from_hours(24 * 32);
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,98 +63,63 @@ pub struct Destroyed {
     pub looked_at: u64,
     /// Records whose time was over.
     pub destroyed: u64,
-    /// Records that now end on another day.
+    /// Records that now end later, or have no end and are looked for again.
     pub moved: u64,
     /// Rows that led to nothing any more.
     pub dropped: u64,
-    /// Records that could not be read, or not be destroyed by themselves; they are tried again.
+    /// Records that could not be read, or not be destroyed by themselves, or that others were writing all the time; they are tried
+    /// again.
     pub failed: u64,
-    /// Whether the run ended at its limit with more to do.
+    /// Whether the pass ended at its limit with more to do.
     pub more: bool,
 }
 
-/// When the next run of the store's own has something to do. What is due at once when it is written is told after its commit, so a
-/// run that began before does not miss it.
-pub(super) struct Next(Mutex<Timestamp>);
-
-impl Default for Next {
-    fn default() -> Self {
-        Self(Mutex::new(Timestamp(i64::MIN)))
-    }
-}
-
-impl Next {
-    fn lock(&self) -> MutexGuard<'_, Timestamp> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// There is something at `at`, at the latest.
-    pub(super) fn at(&self, at: Timestamp) {
-        let mut next = self.lock();
-        *next = (*next).min(at);
-    }
-
-    /// Whether it is time; if so, whatever is not told again from here on is looked after by the caller.
-    fn take(&self, now: Timestamp) -> bool {
-        let mut next = self.lock();
-        let is_time = *next <= now;
-        if is_time {
-            *next = Timestamp(i64::MAX);
-        }
-        is_time
-    }
-}
-
-/// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
-pub(super) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Timestamp> {
-    match policy.retention.schedule() {
-        None => meta.expires_at,
-        Some(schedule) => schedule.outlook(&retention::facts(meta, value)).end.map(|end| end.at),
-    }
-}
-
-/// The day of the index, in UTC since 1970, that a moment lies in.
-fn day_of(at: Timestamp) -> u32 {
-    u32::try_from(at.0.max(0).checked_div(DAY_MS).unwrap_or(0)).unwrap_or(u32::MAX)
-}
-
 /// What becomes of a row of the index.
+#[derive(Clone, Copy)]
 enum Fate {
-    /// It stays: not yet, or its record is about to be shredded.
+    /// It stays: its moment has not come, or its record is about to be shredded, or was just written again.
     Waits(Option<Timestamp>),
     /// It led to nothing.
     Dropped,
-    /// Its record ends on another day.
+    /// Its record ends later.
     Moved,
     /// Its record is destroyed.
     Destroyed,
 }
 
-impl Vault {
-    /// Writes down on which day a version of a record ends, in the commit of the record, and takes back what the rules of today would
-    /// have written before. What other rules have written stays, and is told by its version.
-    pub(super) fn plan_due(
-        plan: &mut Plan,
-        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
-        before: Option<Timestamp>,
-        (version, after): (Version, Option<Timestamp>),
-    ) {
-        let row = |end| schema::due(day_of(end), tenant, collection, tokens);
-        let (before, after_row) = (before.map(row), after.map(row));
-        if let Some(row) = before.filter(|row| after_row.as_ref() != Some(row)) {
-            plan.delete(Space::Index, row);
-        }
-        if let Some(row) = after_row {
-            plan.put(Space::Index, row, version.to_be_bytes().to_vec().into());
-        }
-        plan.first_due = [plan.first_due, after].into_iter().flatten().min();
-    }
+/// One pass.
+struct Pass {
+    actor: Actor,
+    /// Destroys what was due by then.
+    until: Timestamp,
+    /// What it may deal with: destroy, move, drop, or fail at.
+    limit: u64,
+    walk: Walk,
+    done: Destroyed,
+}
 
-    /// Destroys what was due by `until`, at most `limit` records, for who may: the operator, or a job of the store.
+/// What the rows of one commit have in common.
+struct Batch<'a> {
+    actor: Actor,
+    tenant: &'a Tenant,
+    collections: HashMap<CollectionNo, Option<Arc<Collection>>>,
+    until: Timestamp,
+}
+
+impl Vault {
+    /// Destroys what was due by `until`, at most `limit` records in one pass, for who may: the operator, or a job of the store. The
+    /// cursor is that of the pass before; with what is returned the next goes on, `None` at the end.
     ///
     /// # Errors
-    /// [`VaultError::Forbidden`]; [`VaultError::Limit`]; those of the store: what was done so far stays done.
-    pub async fn run_retention(&self, caller: &Caller, until: Option<Timestamp>, limit: u64) -> Result<Destroyed, VaultError> {
+    /// [`VaultError::Forbidden`]; [`VaultError::Limit`]; [`super::Unprocessable::Cursor`]; those of the store: what was done so far
+    /// stays done.
+    pub async fn run_retention(
+        &self,
+        caller: &Caller,
+        until: Option<Timestamp>,
+        limit: u64,
+        cursor: Option<String>,
+    ) -> Result<(Destroyed, Option<String>), VaultError> {
         let caller = &caller.begin();
         let (vault, asker) = (self.clone(), caller.clone());
         let run = self.to_the_end(async move {
@@ -143,80 +127,75 @@ impl Vault {
             if limit > limits::RETENTION_RUN.max {
                 return Err(VaultError::Limit(limits::RETENTION_RUN));
             }
+            let range = rows_of_all();
+            let after = match cursor {
+                Some(cursor) => vault.open_cursor(TenantNo::SYSTEM, CURSOR, &range, &cursor).await?,
+                None => Bytes::new(),
+            };
             let now = vault.inner.clock.now();
+            let until = until.map_or(now, |until| until.min(now));
             let actor = Actor { role: Role::Job, ..Actor::from(&asker) };
-            let done = vault.destroy_due(actor, until.map_or(now, |until| until.min(now)), limit).await?;
-            let target = Target { count: Some(u32::try_from(done.destroyed).unwrap_or(u32::MAX)), ..Target::default() };
-            vault.read_receipt(&system, entry(&asker, &system, Action::RetentionRun, CollectionNo::TENANT, target)).await?;
-            Ok(done)
+            let mut pass = Pass { actor, until, limit, walk: Walk { after, ..Walk::whole() }, done: Destroyed::default() };
+            let ended = vault.destroy_due(&mut pass).await;
+            let Pass { walk, done, .. } = pass;
+            // Also of one that ended midway: what it destroyed is destroyed.
+            let recorded = vault.record_run(&system, Actor::from(&asker), done).await;
+            ended.and(recorded)?;
+            if done.more {
+                return Ok((done, Some(vault.seal_cursor(TenantNo::SYSTEM, CURSOR, &range, &walk.after).await?)));
+            }
+            vault.inner.next_due.at(&walk.next);
+            Ok((done, None))
         });
         self.on_record(caller, Place::STORE, Action::RetentionRun, run).await
     }
 
-    /// The same for the store itself, which looks only when something may be due.
+    /// One pass of the store itself, which looks only when something may be due, and goes on where the last one ended.
     ///
     /// # Errors
-    /// Those of the store; what was done so far stays done, and the next run goes on.
+    /// Those of the store; what was done so far stays done, and the next pass goes on.
     pub async fn run_retention_if_due(&self, now: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
-        if !self.inner.next_due.take(now) {
-            return Ok(Destroyed::default());
-        }
+        let Some(walk) = self.inner.next_due.take(now) else { return Ok(Destroyed::default()) };
         let actor = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: Self::make_request_id() };
-        let done = self.destroy_due(actor, now, limit).await;
-        if !done.as_ref().is_ok_and(|done| !done.more) {
-            self.inner.next_due.at(now);
+        let mut pass = Pass { actor, until: now, limit, walk, done: Destroyed::default() };
+        let ended = self.destroy_due(&mut pass).await;
+        if ended.is_err() || pass.done.more {
+            self.inner.next_due.put_back(pass.walk);
+        } else {
+            self.inner.next_due.at(&pass.walk.next);
         }
-        done
+        let recorded = match pass.done.destroyed {
+            // It looks each minute: a trail of runs that did nothing would hide the others.
+            0 => Ok(()),
+            _ => match self.tenant_by_number(TenantNo::SYSTEM).await {
+                Ok(system) => self.record_run(&system, actor, pass.done).await,
+                Err(error) => Err(error),
+            },
+        };
+        ended.and(recorded).map(|()| pass.done)
     }
 
-    async fn destroy_due(&self, actor: Actor, until: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
-        let mut done = Destroyed::default();
-        let today = day_of(until);
-        let mut range = schema::due_until(today);
-        // Of what is due later today, and at the latest when the day is over.
-        let mut next = Timestamp(i64::from(today).saturating_add(1).saturating_mul(DAY_MS));
-        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, BATCH).await? {
-            for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
-                let mut rest = rows;
-                while !rest.is_empty() {
-                    let left = usize::try_from(limit.saturating_sub(done.destroyed)).unwrap_or(usize::MAX);
-                    if left == 0 {
-                        done.more = true;
-                        return Ok(done);
-                    }
-                    let (some, others) = rest.split_at(left.min(rest.len()));
-                    self.destroy_some(actor, some, until, &mut done, &mut next).await?;
-                    rest = others;
-                }
+    /// The entry of a run in the operator's trail, with the count of what it destroyed.
+    async fn record_run(&self, system: &Tenant, actor: Actor, done: Destroyed) -> Result<(), VaultError> {
+        let target = Target { count: Some(u32::try_from(done.destroyed).unwrap_or(u32::MAX)), ..Target::default() };
+        self.read_receipt(system, entry(actor, system, Action::RetentionRun, CollectionNo::TENANT, target)).await.map(drop)
+    }
+
+    async fn destroy_due(&self, pass: &mut Pass) -> Result<(), VaultError> {
+        for kind in pass.walk.kinds.clone() {
+            let named = named_hour(kind, pass.until);
+            let mut range = schema::due_until(kind, named);
+            // Of what is due in these hours, and at the latest when they are over.
+            pass.walk.next.at(kind, begin_of(next_hour(kind, named)));
+            if pass.walk.after >= range.to {
+                continue;
             }
-        }
-        self.inner.next_due.at(next);
-        Ok(done)
-    }
-
-    /// Rows of one tenant in one commit; where one of them fails by itself, each in its own.
-    async fn destroy_some(
-        &self,
-        actor: Actor,
-        rows: &[Row],
-        until: Timestamp,
-        done: &mut Destroyed,
-        next: &mut Timestamp,
-    ) -> Result<(), VaultError> {
-        done.looked_at = done.looked_at.saturating_add(rows.len() as u64);
-        match retrying(|| self.destroy_once(actor, rows, until)).await {
-            Ok(fates) => fates.into_iter().for_each(|fate| fate.count(done, next)),
-            Err(error) if !is_its_own(&error) => return Err(error),
-            Err(_) => {
-                for row in rows {
-                    match retrying(|| self.destroy_once(actor, std::slice::from_ref(row), until)).await {
-                        Ok(fates) => fates.into_iter().for_each(|fate| fate.count(done, next)),
-                        Err(error) if is_its_own(&error) => {
-                            done.failed = done.failed.saturating_add(1);
-                            metrics::counter!("lethe_retention_failures_total").increment(1);
-                            tracing::error!(%error, "a record that is due, or its index row, cannot be read; it stays for now");
-                        }
-                        Err(error) => return Err(error),
+            range.from = range.from.max(schema::successor(&pass.walk.after));
+            while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
+                for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
+                    self.destroy_of_tenant(pass, kind, rows).await?;
+                    if pass.done.more {
+                        return Ok(());
                     }
                 }
             }
@@ -224,32 +203,106 @@ impl Vault {
         Ok(())
     }
 
-    async fn destroy_once(&self, actor: Actor, rows: &[Row], until: Timestamp) -> Result<Vec<Fate>, VaultError> {
+    /// Goes through rows of one tenant, as far as the pass may; what is not due is passed over.
+    async fn destroy_of_tenant(&self, pass: &mut Pass, kind: Fineness, rows: &[Row]) -> Result<(), VaultError> {
+        let whens = self.whens(rows).await?;
+        let mut due: Vec<Row> = Vec::with_capacity(BATCH.min(rows.len()));
+        let mut seen = None;
+        for (row, when) in rows.iter().zip(whens) {
+            if pass.done.looked_at >= LOOKS || pass.left() <= due.len() as u64 {
+                pass.done.more = true;
+                break;
+            }
+            pass.done.looked_at = pass.done.looked_at.saturating_add(1);
+            match when {
+                Some(When::Ends(at)) if at > pass.until => pass.walk.next.at(kind, at),
+                Some(When::Ends(_) | When::Endless(_)) | None => due.push(row.clone()),
+            }
+            if due.len() >= BATCH {
+                self.destroy_some(pass, kind, &due).await?;
+                due.clear();
+                pass.walk.after = row.key.clone();
+            }
+            seen = Some(row);
+        }
+        if !due.is_empty() {
+            self.destroy_some(pass, kind, &due).await?;
+        }
+        if let Some(seen) = seen {
+            pass.walk.after = seen.key.clone();
+        }
+        Ok(())
+    }
+
+    /// What is sealed in rows of one tenant; `None` where that does not open, for then the record is asked.
+    async fn whens(&self, rows: &[Row]) -> Result<Vec<Option<When>>, VaultError> {
+        let closed = || rows.iter().map(|_| None).collect();
+        let Some(tenant) = rows.first().and_then(tenant_of) else { return Ok(closed()) };
+        let store = self.inner.store_id;
+        let open = |secret: &_| rows.iter().map(|row| stood(&store, secret, tenant, &row.key, &row.value)?.when).collect();
+        match self.with_tenant(tenant, open).await {
+            Ok(whens) => Ok(whens),
+            Err(error) if is_its_own(&error) => Ok(closed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Rows of one tenant in one commit; where that fails, each in its own, and one that fails by itself, or that others keep
+    /// writing, is passed over.
+    async fn destroy_some(&self, pass: &mut Pass, kind: Fineness, rows: &[Row]) -> Result<(), VaultError> {
+        match retrying(|| self.destroy_once(pass, rows)).await {
+            Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+            Err(error) if stops_all(&error) => return Err(error),
+            Err(_) => {
+                for row in rows {
+                    match retrying(|| self.destroy_once(pass, std::slice::from_ref(row))).await {
+                        Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+                        Err(error) if stops_all(&error) => return Err(error),
+                        Err(error) => pass.failed(kind, row, &error),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn destroy_once(&self, pass: &Pass, rows: &[Row]) -> Result<Vec<Fate>, VaultError> {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
         let tenant = self.tenant_by_number(no).await?;
+        let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until };
         let mut plan = Plan::default();
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {
-            let (_, _, collection, tokens) = schema::due_parts(&row.key).ok_or_else(|| VaultError::Internal("due row".into()))?;
-            // As it is now: a writer may have written the same day down for a newer version.
+            let due = schema::due_parts(&row.key).ok_or_else(|| VaultError::Internal("due row".into()))?;
+            // As it is now: a writer may have written the same hour down for a newer version.
             let Some(value) = self.inner.store.get(Space::Index, &row.key).await? else {
                 fates.push(Fate::Waits(None));
                 continue;
             };
-            let version = Version(value[..].try_into().map(u64::from_be_bytes).map_err(|_| VaultError::Internal("due row".into()))?);
             let fate = match tenant.state {
                 State::Shredded(_) => Fate::Dropped,
-                State::Pending(_) | State::Frozen => Fate::Waits(None),
-                // Planted, or from before a row was moved: it is destroyed once.
-                State::Active if !met.insert((collection, tokens.clone(), version)) => Fate::Dropped,
-                State::Active => self.plan_fate(&mut plan, actor, &tenant, (collection, &tokens, version), until).await?,
+                State::Pending(_) | State::Frozen => Fate::Waits(Some(pass.until)),
+                State::Active => {
+                    let store = self.inner.store_id;
+                    let stood = self.with_tenant(no, |secret| stood(&store, secret, no, &row.key, &value)).await?;
+                    let stood = stood.ok_or_else(|| VaultError::Internal("due row".into()))?;
+                    // Planted, or from before a row was moved: it is destroyed once.
+                    if met.insert((due.collection, due.record.clone(), stood.version)) {
+                        self.plan_fate(&mut plan, &mut batch, &due, &stood).await?
+                    } else {
+                        Fate::Dropped
+                    }
+                }
             };
             if !matches!(fate, Fate::Waits(_)) {
                 plan.check(Space::Index, row.key.clone(), Expect::Equals(value));
                 if !plan.puts(Space::Index, &row.key) {
                     plan.delete(Space::Index, row.key.clone());
                 }
+            }
+            if matches!(fate, Fate::Dropped) {
+                self.plan_dropped(&mut plan, &row.key, &due).await?;
             }
             fates.push(fate);
         }
@@ -263,52 +316,64 @@ impl Vault {
     }
 
     /// What becomes of a record that is said to be due, by what it says itself.
-    async fn plan_fate(
-        &self,
-        plan: &mut Plan,
-        actor: Actor,
-        tenant: &Tenant,
-        (no, tokens, version): (CollectionNo, &[Token], Version),
-        until: Timestamp,
-    ) -> Result<Fate, VaultError> {
-        let collection = match self.collection_by_number(tenant.no, no).await {
-            Ok(collection) => match collection.state {
-                State::Active => collection,
-                State::Shredded(_) => return Ok(Fate::Dropped),
-                State::Pending(_) | State::Frozen => return Ok(Fate::Waits(None)),
-            },
-            Err(VaultError::Shredded { .. }) => return Ok(Fate::Waits(None)),
-            Err(error) => return Err(error),
-        };
-        let row = record_row(tenant, no, tokens);
+    async fn plan_fate(&self, plan: &mut Plan, batch: &mut Batch<'_>, due: &Due, stood: &Stood) -> Result<Fate, VaultError> {
+        let (tenant, until, tokens) = (batch.tenant, batch.until, due.record.as_slice());
+        let Some(collection) = self.collection_of(batch, due.collection).await? else { return Ok(Fate::Waits(Some(until))) };
+        match collection.state {
+            State::Active => {}
+            State::Shredded(_) => return Ok(Fate::Dropped),
+            State::Pending(_) | State::Frozen => return Ok(Fate::Waits(Some(until))),
+        }
+        let row = record_row(tenant, due.collection, tokens);
         let Some(stored) = self.inner.store.get(Space::Records, &row).await? else {
             plan.check(Space::Records, row, Expect::Absent);
             return Ok(Fate::Dropped);
         };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
-        if header.is_tombstone() || header.version != version {
+        if header.is_tombstone() || header.version != stood.version {
             // Shredded, or written again since, with a row of its own.
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let Some(end) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else { return Ok(Fate::Waits(None)) };
+        let Some(end) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else {
+            return Ok(Fate::Waits(Some(until)));
+        };
         match end {
-            Some(end) if end <= until => {
+            Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
-                let deleted = self.plan_delete(plan, actor, tenant, &collection, tokens, &Precondition::None, None).await?;
-                if deleted.is_some() {
-                    self.inner.shredder.deferred.store(true, Ordering::Release);
-                }
+                let deleted = self.plan_delete(plan, batch.actor, tenant, &collection, tokens, &Precondition::None, None).await?;
+                plan.defers |= deleted.is_some();
                 Ok(Fate::Destroyed)
             }
-            Some(end) if day_of(end) <= day_of(until) => Ok(Fate::Waits(Some(end))),
-            moved => {
+            Some(end) if hour_of(end.at) <= hour_of(until) => Ok(Fate::Waits(Some(end.at))),
+            later => {
                 plan.hold(tenant, &collection)?;
                 plan.check(Space::Records, row, unchanged(&header));
-                Self::plan_due(plan, (tenant.no, no, tokens), None, (version, moved));
-                Ok(if moved.is_some() { Fate::Moved } else { Fate::Dropped })
+                let of = (tenant.no, due.collection, tokens);
+                if later.is_some() {
+                    self.plan_due(plan, of, false, (stood.version, later)).await?;
+                } else {
+                    let now = self.inner.clock.now();
+                    let since = if let Some(When::Endless(since)) = stood.when { since } else { now };
+                    let pause = now.since(since).clamp(ENDLESS_LEAST, ENDLESS_MOST);
+                    self.plan_endless(plan, of, stood.version, (since, now.plus(pause))).await?;
+                }
+                Ok(Fate::Moved)
             }
         }
+    }
+
+    /// A collection, read once for a batch; `None` while its key is being destroyed.
+    async fn collection_of(&self, batch: &mut Batch<'_>, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
+        if let Some(known) = batch.collections.get(&no) {
+            return Ok(known.clone());
+        }
+        let read = match self.collection_by_number(batch.tenant.no, no).await {
+            Ok(collection) => Some(Arc::new(collection)),
+            Err(VaultError::Shredded { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(batch.collections.entry(no).or_insert(read).clone())
     }
 
     /// When a record ends, by what it says itself; `None` where a shred is to take it, or has taken its key.
@@ -319,7 +384,7 @@ impl Vault {
         tokens: &[Token],
         header: &RecordHeader,
         stored: Bytes,
-    ) -> Result<Option<Option<Timestamp>>, VaultError> {
+    ) -> Result<Option<Option<End>>, VaultError> {
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
         let unit = unit_of(header, tenant.no);
@@ -336,21 +401,53 @@ impl Vault {
     }
 }
 
-impl Fate {
-    fn count(self, done: &mut Destroyed, next: &mut Timestamp) {
-        let counter = match self {
-            Self::Waits(at) => {
-                *next = (*next).min(at.unwrap_or(*next));
-                return;
-            }
-            Self::Dropped => &mut done.dropped,
-            Self::Moved => &mut done.moved,
-            Self::Destroyed => &mut done.destroyed,
+/// The list that a cursor of runs belongs to.
+const CURSOR: &[u8] = b"retention-runs";
+
+/// All rows of the index.
+fn rows_of_all() -> KeyRange {
+    KeyRange { from: schema::table(Table::Due).from, to: schema::table(Table::DueMonth).to }
+}
+
+/// Whether an error is that of the whole store, and the pass ends. What is busy is one record that others keep writing, as far as
+/// anyone can tell.
+const fn stops_all(error: &VaultError) -> bool {
+    matches!(error, VaultError::DiskFull | VaultError::Unavailable(_))
+}
+
+impl Pass {
+    /// What it may still deal with.
+    fn left(&self) -> u64 {
+        let Destroyed { destroyed, moved, dropped, failed, .. } = self.done;
+        [destroyed, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
+    }
+
+    fn count(&mut self, kind: Fineness, fate: Fate) {
+        let counter = match fate {
+            Fate::Waits(None) => return,
+            Fate::Waits(Some(at)) => return self.walk.next.at(kind, at),
+            Fate::Dropped => &mut self.done.dropped,
+            Fate::Moved => &mut self.done.moved,
+            Fate::Destroyed => &mut self.done.destroyed,
         };
         *counter = counter.saturating_add(1);
+    }
+
+    /// A row that was passed over: the next run tries again.
+    fn failed(&mut self, kind: Fineness, row: &Row, error: &VaultError) {
+        self.done.failed = self.done.failed.saturating_add(1);
+        self.walk.next.at(kind, self.until);
+        let due = schema::due_parts(&row.key);
+        let (tenant, collection) = due.map_or((None, None), |due| (Some(due.tenant.0), Some(due.collection.0)));
+        if matches!(error, VaultError::Busy) {
+            tracing::warn!(tenant, collection, "a record that is due is being written all the time; the next run tries again");
+        } else {
+            metrics::counter!("lethe_retention_failures_total").increment(1);
+            tracing::error!(tenant, collection, %error, "a record that is due, or its index row, cannot be read; it stays for now");
+        }
     }
 }
 
 fn tenant_of(row: &Row) -> Option<TenantNo> {
-    schema::due_parts(&row.key).map(|(_, tenant, ..)| tenant)
+    schema::due_parts(&row.key).map(|due| due.tenant)
 }

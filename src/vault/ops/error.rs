@@ -189,6 +189,14 @@ pub enum Unprocessable {
         /// The first moment at which the minimum is met.
         until: Timestamp,
     },
+    /// An end that has passed: the next run would destroy what is stored.
+    #[error("retention rule `{}` ended the record at {}: it would be destroyed at once", rule.as_str(), end.to_rfc3339())]
+    AlreadyOver {
+        /// The rule.
+        rule: RuleName,
+        /// The first moment at which nothing may be left.
+        end: Timestamp,
+    },
     /// An own end after that of a rule.
     #[error("retention rule `{}` ends the record at {}: its own end must not be later", rule.as_str(), end.to_rfc3339())]
     AfterEnd {

@@ -100,7 +100,10 @@ impl Vault {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
-        let explanation = explain(&found.collection.policy.retention, &retention::facts(meta, value), self.inner.clock.now());
+        let policy = &found.collection.policy;
+        let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), self.inner.clock.now());
+        let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
+        let explanation = explanation.carried_out(scheduled);
 
         // Record.
         let read = entry(caller, &found.tenant, Action::RetentionRead, found.collection.no, read);

@@ -148,7 +148,8 @@ impl Vault {
         if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
-        if opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
+        let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, self.inner.clock.now()) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let unchanged = match get.precondition.holds(Some(header.version)) {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, pseudonym},
+    due::is_over,
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
     rows::SubjectRow,
@@ -187,30 +188,41 @@ impl Vault {
             let tokens = schema::record_tokens(&row.key).ok_or_else(|| VaultError::Internal("record row".into()))?;
             let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
             units.push(unit_of(&header, tenant.no));
-            closed.push((at.unwrap_or(row.key), header.version, context, sealed));
+            closed.push((at.unwrap_or(row.key), header, context, sealed));
         }
+        let now = self.inner.clock.now();
         let open = |place: usize, key: &Key<Data>| {
-            closed.get(place).map(|(_, _, context, sealed)| {
+            closed.get(place).map(|(_, header, context, sealed)| {
+                let meta = key.open_meta(context, sealed)?;
+                if meta.expires_at.is_some_and(|end| end <= now) {
+                    // A minimum may put that off, and may count from a date in the value.
+                    let record = key.open_record(context, sealed)?;
+                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                    if is_over(&collection.policy, &meta, value, now) {
+                        return Ok(None);
+                    }
+                }
                 // Of the custom pairs no list gives any, and they can be most of it.
-                key.open_meta(context, sealed).map(|meta| RecordMeta { custom: Vec::new(), ..meta })
+                Ok(Some(RecordMeta { custom: Vec::new(), ..meta }))
             })
         };
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         let mut items = Vec::with_capacity(closed.len());
-        for ((at, version, ..), opened) in closed.into_iter().zip(opened) {
+        for ((at, header, ..), opened) in closed.into_iter().zip(opened) {
             let meta = match opened {
                 Ok(Some(meta)) => meta.map_err(damaged)?,
                 Ok(None) | Err(VaultError::Shredded { .. }) => continue,
                 Err(other) => return Err(other),
             };
+            let Some(meta) = meta else { continue };
             if let Some(meta) = self.listed(tenant, collection, meta, of).await? {
-                items.push((at, ListItem { meta, version }));
+                items.push((at, ListItem { meta, version: header.version }));
             }
         }
         Ok(items)
     }
 
-    /// A record's metadata as a list gives it; `None` if it is expired, on its way out, or not about `of`.
+    /// A record's metadata as a list gives it; `None` if it is on its way out, or not about `of`.
     async fn listed(
         &self,
         tenant: &Tenant,
@@ -218,9 +230,6 @@ impl Vault {
         meta: RecordMeta,
         of: Option<&SubjectId>,
     ) -> Result<Option<RecordMeta>, VaultError> {
-        if meta.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
-            return Ok(None);
-        }
         if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
             return Ok(None);
         }
@@ -291,7 +300,7 @@ impl Vault {
     }
 
     /// Sealed for the list it belongs to: a collection's number, or the list's name.
-    async fn seal_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
+    pub(super) async fn seal_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, last: &[u8]) -> Result<String, VaultError> {
         let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let plain = Plaintext::<Cursor>::new(last.to_vec());
         let suite = self.inner.options.suite;
@@ -299,7 +308,7 @@ impl Vault {
         Ok(encode(&sealed.into_row()))
     }
 
-    async fn open_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
+    pub(super) async fn open_cursor(&self, tenant: TenantNo, list: &[u8], range: &KeyRange, cursor: &str) -> Result<Bytes, VaultError> {
         let context = Context::<Cursor>::of(&self.inner.store_id, tenant, &[list, &range.from, &range.to]);
         let refused = || VaultError::from(Unprocessable::Cursor);
         let row = decode(cursor).ok_or_else(refused)?;

@@ -1,7 +1,10 @@
 //! A write in the making: the preconditions and rows of one data commit. Put, delete, batch and import go
 //! through here, so the rules of units, shredded names and returning subjects hold on every path.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+};
 
 use bytes::Bytes;
 
@@ -9,6 +12,7 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
+    due::Moments,
     foresee::{Foreseen, Wanted},
     names::NameRow,
     rows::{ControlRow, Scope, Seals, State},
@@ -42,8 +46,10 @@ pub(super) struct Plan {
     /// Subjects whose state is already checked.
     pub(super) subjects: HashSet<Token>,
     checked: HashSet<CollectionNo>,
-    /// When the first record ends of those that it stores, if one does.
-    pub(super) first_due: Option<Timestamp>,
+    /// When the first record ends of those that it stores.
+    pub(super) first_due: Moments,
+    /// Whether it writes down shreds that nobody orders behind it: the shredder is told, once they stand there.
+    pub(super) defers: bool,
 }
 
 /// What is written under a key.
@@ -90,8 +96,6 @@ pub(super) struct Live {
     pub(super) upload: Option<UploadId>,
     /// Whether its time is over: it lies there, and to whoever asks for it is gone.
     pub(super) expired: bool,
-    /// When it ends, by its own end and its collection's rules.
-    pub(super) ends_at: Option<Timestamp>,
 }
 
 impl Existing {
@@ -257,11 +261,7 @@ impl Vault {
             value_len,
             custom: put.custom.clone(),
         };
-        super::retention::admit(&collection.policy, &meta, content)?;
-        let ends_at = match content {
-            Content::Inline(value) => super::due::end_of(&collection.policy, &meta, Some(value)),
-            Content::Manifest { .. } => super::due::end_of(&collection.policy, &meta, None),
-        };
+        let end = super::retention::admit(&collection.policy, &meta, content, now)?;
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -291,7 +291,12 @@ impl Vault {
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
-        Self::plan_due(plan, (tenant.no, collection.no, &tokens), live.and_then(|live| live.ends_at), (version, ends_at));
+        // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
+        let may_end =
+            end.is_some() || collection.policy.retention.schedule().is_some() || live.is_some_and(|live| live.meta.expires_at.is_some());
+        if may_end {
+            self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
+        }
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
@@ -323,7 +328,7 @@ impl Vault {
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
-        Self::plan_due(plan, (tenant.no, collection.no, tokens), live.ends_at, (existing.header.version, None));
+        self.plan_due(plan, (tenant.no, collection.no, tokens), false, (existing.header.version, None)).await?;
         self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
         let deleted = Target { purpose, ..target(tokens, &existing.header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
@@ -402,10 +407,9 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
-                let expired = opened.meta.expires_at.is_some_and(|end| end <= self.inner.clock.now());
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-                let ends_at = super::due::end_of(&collection.policy, &opened.meta, value);
-                Some(Live { meta: opened.meta, upload, expired, ends_at })
+                let expired = super::due::is_over(&collection.policy, &opened.meta, value, self.inner.clock.now());
+                Some(Live { meta: opened.meta, upload, expired })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),
@@ -475,18 +479,20 @@ impl Vault {
     }
 
     async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
-        let Plan { checks, writes, entries, opened, returned, first_due, .. } = plan;
+        let Plan { checks, writes, entries, opened, returned, first_due, defers, .. } = plan;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
         let receipts = if opened.is_empty() {
-            self.commit_of(caller, Trail::Data, commit, entries).await?
+            self.commit_of(caller, Trail::Data, commit, entries).await
         } else {
             let (checks, writes) = opened.into_iter().unzip();
-            self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await?
+            self.commit_any(caller, Some((Before { checks, writes, tail: None }, returned)), Trail::Data, commit, entries).await
         };
-        if let Some(at) = first_due {
-            self.inner.next_due.at(at);
+        // Behind the commit, whatever is known of it: who looks before the rows are there finds nothing, and is not told again.
+        if defers {
+            self.inner.shredder.deferred.store(true, Ordering::Release);
         }
-        Ok(receipts)
+        self.inner.next_due.at(&first_due);
+        receipts
     }
 
     /// Commits what the store does by itself, or goes on with, with audit entries made in the same commit.

@@ -223,6 +223,7 @@ impl Vault {
         match &entry.scope {
             Scope::Tenant => {
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, done).await?;
+                self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
@@ -234,6 +235,7 @@ impl Vault {
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
+                self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
                 self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
@@ -412,6 +414,7 @@ impl Vault {
                         }
                         metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
                         writes.push(Write::Delete { space: Space::Records, key: record.clone() });
+                        writes.extend(self.due_removal(&record).await?);
                         Expect::Equals(stored)
                     }
                 };
@@ -440,7 +443,9 @@ impl Vault {
         metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
         let key = Bytes::copy_from_slice(row);
         let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-        self.data(vec![Write::Delete { space: Space::Records, key }], vec![unmoved], Durability::Written).await.map(drop)
+        let mut writes = self.due_removal(row).await?;
+        writes.push(Write::Delete { space: Space::Records, key });
+        self.data(writes, vec![unmoved], Durability::Written).await.map(drop)
     }
 
     /// Leaves only a record's header, if one of these slots sealed it.
@@ -456,8 +461,10 @@ impl Vault {
         }
         let (key, buried) = (Bytes::copy_from_slice(row), Bytes::copy_from_slice(&header.to_tombstone().to_bytes()));
         let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-        let write = Write::Put { space: Space::Records, key, value: buried.clone() };
-        if !self.data(vec![write], vec![unmoved], Durability::Written).await? {
+        let mut writes = vec![Write::Put { space: Space::Records, key, value: buried.clone() }];
+        // When it would have ended is told by its value, it may be.
+        writes.extend(self.due_removal(row).await?);
+        if !self.data(writes, vec![unmoved], Durability::Written).await? {
             return Ok(Buried::Another);
         }
         done.records = done.records.saturating_add(1);

@@ -1,8 +1,8 @@
 //! A collection's retention, held against the records that are stored in it. Collections without rules cost nothing here.
 
-use super::{Unprocessable, VaultError, plan::Content};
+use super::{Unprocessable, VaultError, due::End, plan::Content};
 use crate::domain::{
-    CollectionPolicy, RecordMeta,
+    CollectionPolicy, RecordMeta, Timestamp,
     retention::{Event, Facts, RuleName, evaluate::Outside},
 };
 
@@ -14,19 +14,23 @@ pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
     meta.custom.iter().find(|(name, _)| name == CATEGORY).map(|(_, category)| category.as_str())
 }
 
-/// The facts that rules look at.
-pub(super) fn facts<'a>(meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
-    Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category: category(meta), value }
+/// The facts that rules look at. A category that the policy does not declare any more is like none: all rules are for the record,
+/// where otherwise none would be, and nothing would ever end it.
+pub(super) fn facts<'a>(policy: &CollectionPolicy, meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
+    let category = category(meta).filter(|named| policy.categories.iter().any(|known| known == named));
+    Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value }
 }
 
-/// Whether a record may be stored under the policy: its category is declared, each rule that is for it can tell when it begins,
-/// and its own end lies within them.
+/// Whether a record may be stored under the policy, and when it ends: its category is declared, each rule that is for it can tell
+/// when it begins, its own end lies within them, and its time is not over already.
 ///
 /// # Errors
 /// [`Unprocessable::CategoryUndeclared`], [`Unprocessable::NoDateForRule`], [`Unprocessable::TooLargeForRule`],
-/// [`Unprocessable::BeforeMinimum`], [`Unprocessable::AfterEnd`].
-pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Content) -> Result<(), VaultError> {
-    let Some(schedule) = policy.retention.schedule() else { return Ok(()) };
+/// [`Unprocessable::BeforeMinimum`], [`Unprocessable::AfterEnd`], [`Unprocessable::AlreadyOver`].
+pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Content, now: Timestamp) -> Result<Option<End>, VaultError> {
+    let Some(schedule) = policy.retention.schedule() else {
+        return Ok(meta.expires_at.map(|at| End { at, by_field: false }));
+    };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
         return Err(Unprocessable::CategoryUndeclared.into());
     }
@@ -34,8 +38,8 @@ pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Cont
         Content::Inline(bytes) => Some(&bytes[..]),
         Content::Manifest { .. } => None,
     };
-    let facts = facts(meta, value);
-    if let Some(rule) = schedule.outlook(&facts).waiting() {
+    let outlook = schedule.outlook(&Facts { own_end: None, ..facts(policy, meta, value) });
+    if let Some(rule) = outlook.waiting() {
         let rule = rule.name.clone();
         return Err(match content {
             Content::Inline(_) => Unprocessable::NoDateForRule { rule },
@@ -43,13 +47,15 @@ pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Cont
         }
         .into());
     }
-    schedule.admits(&facts).map_err(|outside| {
-        match outside {
-            Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
-            Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
-        }
-        .into()
-    })
+    outlook.admits(meta.expires_at).map_err(|outside| match outside {
+        Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
+        Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
+    })?;
+    let Some(end) = outlook.end_with(meta.expires_at) else { return Ok(None) };
+    match end.put_off_by.or(end.rule) {
+        Some(rule) if end.at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: end.at }.into()),
+        Some(_) | None => Ok(Some(End { at: end.at, by_field: outlook.reads_value() })),
+    }
 }
 
 /// A rule that looks into the value of a record of this category: such a value must fit into one row.

@@ -104,8 +104,12 @@ pub enum Table {
     TrailName = 139,
     /// shred id 16, collection be32: what an order has deleted there so far; under collection 0, how far it has come.
     ShredDeleted = 140,
-    /// day be32, tenant be64, collection be32, record tokens: a record of which a version ends on that day.
+    /// hour be32, tenant be64, collection be32, record tokens: a record of which a version ends within that hour.
     Due = 141,
+    /// The same of one whose end a date in its value decides: within the 32 days that begin with that hour.
+    DueMonth = 142,
+    /// tenant be64, collection be32, record tokens: the table and the hour of a record's row in one of those.
+    DueOf = 143,
 }
 
 /// Keys with `from <= key < to`.
@@ -541,24 +545,96 @@ pub fn idempotency_due_before(due: u64) -> KeyRange {
     KeyRange { from: table(Table::IdempotencyDue).from, to: key(Table::IdempotencyDue, &[&due.to_be_bytes()]) }
 }
 
-/// [`Table::Due`]; `day` in UTC since 1970, `record` are the record's tokens.
-#[must_use]
-pub fn due(day: u32, tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
-    key(Table::Due, &[&day.to_be_bytes(), &tenant.to_be_bytes(), &collection.to_be_bytes(), record.as_flattened()])
+/// How exactly the key of a row tells when a record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fineness {
+    /// [`Table::Due`]: its hour.
+    Hour,
+    /// [`Table::DueMonth`]: its 32 days.
+    Month,
 }
 
-/// [`Table::Due`] of that day and all before.
-#[must_use]
-pub fn due_until(day: u32) -> KeyRange {
-    KeyRange { from: table(Table::Due).from, to: prefix(&key(Table::Due, &[&day.to_be_bytes()])).to }
+impl Fineness {
+    /// Both, in the order of their tables.
+    pub const ALL: [Self; 2] = [Self::Hour, Self::Month];
+
+    const fn table(self) -> Table {
+        match self {
+            Self::Hour => Table::Due,
+            Self::Month => Table::DueMonth,
+        }
+    }
 }
 
-/// Day, tenant, collection and record tokens of a [`Table::Due`] key; `None` if it is not one.
+/// What a key of [`Table::Due`] or [`Table::DueMonth`] names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which of them.
+    pub fineness: Fineness,
+    /// The hour since 1970, UTC, or the first of so many.
+    pub hour: u32,
+    /// Whose record.
+    pub tenant: TenantNo,
+    /// Of which collection.
+    pub collection: CollectionNo,
+    /// The record's tokens.
+    pub record: Vec<Token>,
+}
+
+/// [`Table::Due`] or [`Table::DueMonth`]; `hour` since 1970, `record` are the record's tokens.
 #[must_use]
-pub fn due_parts(key: &[u8]) -> Option<(u32, TenantNo, CollectionNo, Vec<Token>)> {
-    let mut parts = Parts::of(Table::Due, key)?;
-    let (day, tenant, collection) = (parts.u32()?, parts.tenant()?, parts.collection()?);
-    Some((day, tenant, collection, parts.tokens()?))
+pub fn due(fineness: Fineness, hour: u32, tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(fineness.table(), &[&hour.to_be_bytes(), &tenant.to_be_bytes(), &collection.to_be_bytes(), record.as_flattened()])
+}
+
+/// The same of that hour and all before.
+#[must_use]
+pub fn due_until(fineness: Fineness, hour: u32) -> KeyRange {
+    let table = fineness.table();
+    KeyRange { from: self::table(table).from, to: prefix(&key(table, &[&hour.to_be_bytes()])).to }
+}
+
+/// What such a key names; `None` if it is not one.
+#[must_use]
+pub fn due_parts(key: &[u8]) -> Option<Due> {
+    let fineness = Fineness::ALL.into_iter().find(|fineness| key.first() == Some(&(fineness.table() as u8)))?;
+    let mut parts = Parts::of(fineness.table(), key)?;
+    let (hour, tenant, collection) = (parts.u32()?, parts.tenant()?, parts.collection()?);
+    Some(Due { fineness, hour, tenant, collection, record: parts.tokens()? })
+}
+
+/// [`Table::DueOf`].
+#[must_use]
+pub fn due_of(tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::DueOf, &[&tenant.to_be_bytes(), &collection.to_be_bytes(), record.as_flattened()])
+}
+
+/// [`Table::DueOf`] of a collection.
+#[must_use]
+pub fn due_of_collection(tenant: TenantNo, collection: CollectionNo) -> KeyRange {
+    prefix(&due_of(tenant, collection, &[]))
+}
+
+/// Whose row of [`Table::DueOf`] it is; `None` if it is none.
+#[must_use]
+pub fn due_of_parts(key: &[u8]) -> Option<TenantNo> {
+    let mut parts = Parts::of(Table::DueOf, key)?;
+    let (tenant, _) = (parts.tenant()?, parts.collection()?);
+    parts.tokens().map(|_| tenant)
+}
+
+/// The value of a [`Table::DueOf`] row that leads to this key.
+#[must_use]
+pub fn due_lead(due: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(due.get(..5).unwrap_or_default())
+}
+
+/// The key that a [`Table::DueOf`] row leads to; `None` if the row is broken.
+#[must_use]
+pub fn due_led_to(row: &[u8], value: &[u8]) -> Option<Bytes> {
+    let record = Parts::of(Table::DueOf, row)?.rest();
+    let led_to = join(&[value.first_chunk::<5>().filter(|_| value.len() == 5)?, record]);
+    due_parts(&led_to).map(|_| led_to)
 }
 
 /// [`Table::Made`].

@@ -38,6 +38,7 @@ const SHRED_STATE: &str = "GET /v1/tenants/{tenant}/shreds/{id}";
 const CERTIFICATE: &str = "GET /v1/certificates/{id}";
 const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
 const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retention/{key}";
+const SIMULATE: &str = "POST /v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUN: &str = "POST /v1/jobs/retention/runs";
 
 /// What was put in, to be read and shredded later.
@@ -293,6 +294,17 @@ async fn retention(p: &Prober, store: &Store) {
     let explained = |key: &str| store.at(&format!("/collections/{}/retention/{key}", store.people));
     get(p, EXPLAIN, explained(&store.key), &store.owner, 200).await;
     get(p, EXPLAIN, explained(&p.canary("a key that is not there")), &store.owner, 404).await;
+    let simulations = store.at(&format!("/collections/{}/simulations", store.people));
+    let rules = json!({"time_zone": "UTC", "rules": [{"name": "rule", "from": {"field": format!("/{}", p.canary("a field's name"))},
+        "maximum": "1y", "then": "delete"}]});
+    for (body, status) in [
+        (json!({"policy": {"retention": rules}}), 200),
+        (json!({"policy": {"retention": p.canary("a draft")}}), 422),
+        (json!({"policy": {}, "cursor": p.canary("a cursor")}), 400),
+        (json!({"policy": {}, p.canary("a field"): 1}), 422),
+    ] {
+        send(p, SIMULATE, simulations.clone(), &store.owner, body, status).await;
+    }
     let made = send(p, MAKE_TOKEN, "/v1/tenants/system/tokens".into(), &p.operator, json!({"role": "job"}), 201).await.json();
     let token = made["token"].as_str().unwrap();
     p.adopt_token("a job's token", token);

@@ -49,17 +49,29 @@ fn a_key_reads_back_as_it_was_made() {
 }
 
 #[test]
-fn a_day_holds_what_ends_on_it_and_before_and_nothing_later() {
+fn an_hour_holds_what_ends_in_it_and_before_and_nothing_later() {
     let record = [[1; 16], [2; 16]];
-    let row = due(20_000, TenantNo(u64::MAX), CollectionNo(u32::MAX), &record);
-    assert_eq!(due_parts(&row), Some((20_000, TenantNo(u64::MAX), CollectionNo(u32::MAX), record.to_vec())));
-    for (day, holds) in [(0, false), (19_999, false), (20_000, true), (20_001, true), (u32::MAX, true)] {
-        let range = due_until(day);
-        assert_eq!(range.from <= row && row < range.to, holds, "{day}");
+    for fineness in Fineness::ALL {
+        let (tenant, collection) = (TenantNo(u64::MAX), CollectionNo(u32::MAX));
+        let row = due(fineness, 20_000, tenant, collection, &record);
+        assert_eq!(due_parts(&row), Some(Due { fineness, hour: 20_000, tenant, collection, record: record.to_vec() }));
+        for (hour, holds) in [(0, false), (19_999, false), (20_000, true), (20_001, true), (u32::MAX, true)] {
+            let range = due_until(fineness, hour);
+            assert_eq!(range.from <= row && row < range.to, holds, "{hour}");
+        }
+        let (last, other) = (due(fineness, u32::MAX, tenant, collection, &record), due_until(fineness, u32::MAX));
+        assert!(last < other.to && other.to <= table(fineness.table()).to);
+        assert_eq!(due_parts(&row[..row.len() - 1]), None);
+        // From the record to its row.
+        let leads = due_of(tenant, collection, &record);
+        assert_eq!(due_led_to(&leads, &due_lead(&row)).as_deref(), Some(&row[..]));
+        for broken in [&row[..4], &row[..6], &leads[..5], b""] {
+            assert_eq!(due_led_to(&leads, broken), None, "{broken:?}");
+        }
+        assert_eq!(due_led_to(&row, &due_lead(&row)), None);
+        let range = due_of_collection(tenant, collection);
+        assert!(range.from <= leads && leads < range.to);
     }
-    let (last, other) = (due(u32::MAX, TenantNo(u64::MAX), CollectionNo(u32::MAX), &record), due_until(u32::MAX));
-    assert!(last < other.to && other.to <= table(Table::Due).to);
-    assert_eq!(due_parts(&row[..row.len() - 1]), None);
     assert_eq!(due_parts(&subject_record(TenantNo(7), &[1; 16], CollectionNo(3), &record)), None);
 }
 

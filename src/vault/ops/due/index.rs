@@ -1,0 +1,240 @@
+//! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
+//!
+//! The key tells the hour that an end lies in; of an end that a date in the value decides, only the [`MONTH_HOURS`] that it lies in,
+//! for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
+//! A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{CollectionNo, CollectionPolicy, RecordMeta, TenantNo, Timestamp, Version},
+    vault::{
+        crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
+        ops::{Vault, VaultError, plan::Plan, retention},
+        store::{
+            Durability, Expect, Row, Space, StoreError, Write,
+            schema::{self, Due, Fineness, KeyRange, Parts},
+        },
+    },
+};
+
+const HOUR_MS: i64 = 3_600_000;
+/// Hours of which the key of a coarse row tells the first: 32 days.
+pub(super) const MONTH_HOURS: u32 = 768;
+
+/// When a record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault::ops) struct End {
+    pub(in crate::vault::ops) at: Timestamp,
+    /// Whether a date in its value has a part in it.
+    pub(in crate::vault::ops) by_field: bool,
+}
+
+/// What stands in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// The record ends then.
+    Ends(Timestamp),
+    /// The rules have given it no end since then; it is looked for again in the row's hour.
+    Endless(Timestamp),
+}
+
+/// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
+pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    match policy.retention.schedule() {
+        None => meta.expires_at.map(|at| End { at, by_field: false }),
+        Some(schedule) => {
+            let outlook = schedule.outlook(&retention::facts(policy, meta, value));
+            outlook.end.map(|end| End { at: end.at, by_field: outlook.reads_value() })
+        }
+    }
+}
+
+/// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
+/// there until a run destroys it, which may be later where the rule was shortened.
+pub(in crate::vault::ops) fn is_over(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
+    meta.expires_at.is_some_and(|own| own <= now) && end_of(policy, meta, value).is_some_and(|end| end.at <= now)
+}
+
+/// The hour of the index, since 1970, that a moment lies in.
+pub(super) fn hour_of(at: Timestamp) -> u32 {
+    u32::try_from(at.0.max(0).checked_div(HOUR_MS).unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
+/// The first moment of an hour of the index.
+pub(super) fn begin_of(hour: u32) -> Timestamp {
+    Timestamp(i64::from(hour).saturating_mul(HOUR_MS))
+}
+
+/// The hour that a row of such a key names for a moment.
+pub(super) fn named_hour(fineness: Fineness, at: Timestamp) -> u32 {
+    let hour = hour_of(at);
+    match fineness {
+        Fineness::Hour => hour,
+        Fineness::Month => hour.saturating_sub(hour.checked_rem(MONTH_HOURS).unwrap_or(0)),
+    }
+}
+
+/// The first hour behind that which a row names.
+pub(super) fn next_hour(fineness: Fineness, named: u32) -> u32 {
+    named.saturating_add(match fineness {
+        Fineness::Hour => 1,
+        Fineness::Month => MONTH_HOURS,
+    })
+}
+
+/// What a row holds: the version that it was written for, and what is sealed behind it, where that opens.
+pub(super) struct Stood {
+    pub(super) version: Version,
+    pub(super) when: Option<When>,
+}
+
+/// Opens what stands in rows of one tenant.
+pub(super) fn stood(
+    store: &crate::domain::StoreId,
+    secret: &Key<TenantSecret>,
+    tenant: TenantNo,
+    key: &[u8],
+    value: &Bytes,
+) -> Option<Stood> {
+    let version = Version(value.first_chunk().copied().map(u64::from_be_bytes)?);
+    let when = Sealed::<DueEnd>::from_row(value.slice(8..)).ok().and_then(|sealed| {
+        let opened = secret.derive_meta().open(&Context::of(store, tenant, &[key]), &sealed).ok()?;
+        let (kind, at) = opened.expose().split_first()?;
+        let at = Timestamp(at.try_into().map(i64::from_be_bytes).ok()?);
+        match kind {
+            0 => Some(When::Ends(at)),
+            1 => Some(When::Endless(at)),
+            _ => None,
+        }
+    });
+    Some(Stood { version, when })
+}
+
+fn removal(leads: Bytes, known: &[u8]) -> impl Iterator<Item = Write> + use<> {
+    let row = schema::due_led_to(&leads, known);
+    row.into_iter().chain([leads]).map(|key| Write::Delete { space: Space::Index, key })
+}
+
+impl Vault {
+    /// Writes down when a version of a record ends, in the commit of the record, in the place of what was written down before.
+    /// `is_new`: nothing stood under the key, or nothing that could have an end.
+    pub(in crate::vault::ops) async fn plan_due(
+        &self,
+        plan: &mut Plan,
+        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        is_new: bool,
+        (version, end): (Version, Option<End>),
+    ) -> Result<(), VaultError> {
+        let fineness = |end: End| if end.by_field { Fineness::Month } else { Fineness::Hour };
+        let row = end.map(|end| (fineness(end), named_hour(fineness(end), end.at), When::Ends(end.at)));
+        if let Some(end) = end {
+            plan.first_due.at(fineness(end), end.at);
+        }
+        self.plan_row(plan, (tenant, collection, tokens), is_new, row.map(|row| (version, row))).await
+    }
+
+    /// The same for one that has had no end since `since`: it is looked for again at `at`.
+    pub(super) async fn plan_endless(
+        &self,
+        plan: &mut Plan,
+        of: (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+        (since, at): (Timestamp, Timestamp),
+    ) -> Result<(), VaultError> {
+        self.plan_row(plan, of, false, Some((version, (Fineness::Hour, hour_of(at), When::Endless(since))))).await
+    }
+
+    async fn plan_row(
+        &self,
+        plan: &mut Plan,
+        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        is_new: bool,
+        row: Option<(Version, (Fineness, u32, When))>,
+    ) -> Result<(), VaultError> {
+        let leads = schema::due_of(tenant, collection, tokens);
+        let key = row.map(|(_, (fineness, hour, _))| schema::due(fineness, hour, tenant, collection, tokens));
+        if !is_new {
+            let known = self.inner.store.get(Space::Index, &leads).await?;
+            plan.check(Space::Index, leads.clone(), known.clone().map_or(Expect::Absent, Expect::Equals));
+            let before = known.and_then(|known| schema::due_led_to(&leads, &known)).filter(|before| key.as_ref() != Some(before));
+            if let Some(before) = before {
+                plan.delete(Space::Index, before);
+            }
+            if key.is_none() {
+                plan.delete(Space::Index, leads.clone());
+            }
+        }
+        if let (Some(key), Some((version, (.., when)))) = (key, row) {
+            let (kind, Timestamp(at)) = match when {
+                When::Ends(at) => (0, at),
+                When::Endless(since) => (1, since),
+            };
+            let plain = Plaintext::<DueEnd>::new([&[kind][..], &at.to_be_bytes()].concat());
+            let (store, suite) = (self.inner.store_id, self.inner.options.suite);
+            let sealed =
+                self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &Context::of(&store, tenant, &[&key]), &plain)).await?;
+            let value = [&version.to_be_bytes()[..], &sealed.into_row()].concat();
+            plan.put(Space::Index, leads, schema::due_lead(&key));
+            plan.put(Space::Index, key, value.into());
+        }
+        Ok(())
+    }
+
+    /// Removes a row that leads to nothing, and what leads to it.
+    pub(super) async fn plan_dropped(&self, plan: &mut Plan, row: &[u8], due: &Due) -> Result<(), VaultError> {
+        let leads = schema::due_of(due.tenant, due.collection, &due.record);
+        let Some(known) = self.inner.store.get(Space::Index, &leads).await? else { return Ok(()) };
+        if schema::due_led_to(&leads, &known).is_some_and(|led_to| led_to == row) {
+            plan.check(Space::Index, leads.clone(), Expect::Equals(known));
+            plan.delete(Space::Index, leads);
+        }
+        Ok(())
+    }
+
+    /// What removes a record's row, and what leads to it, where nobody can say any more when the record would have ended.
+    pub(in crate::vault::ops) async fn due_removal(&self, record: &[u8]) -> Result<Vec<Write>, VaultError> {
+        let mut parts = Parts::new(record);
+        let (Some(tenant), Some(collection)) = (parts.tenant(), parts.collection()) else { return Ok(Vec::new()) };
+        let Some(tokens) = parts.tokens() else { return Ok(Vec::new()) };
+        let leads = schema::due_of(tenant, collection, &tokens);
+        let Some(known) = self.inner.store.get(Space::Index, &leads).await? else { return Ok(Vec::new()) };
+        Ok(removal(leads, &known).collect())
+    }
+
+    /// Removes the rows of all records that rows of this range lead from.
+    pub(in crate::vault::ops) async fn drop_dues(&self, mut range: KeyRange) -> Result<(), VaultError> {
+        while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
+            let writes = rows.into_iter().flat_map(|row| removal(row.key, &row.value)).collect();
+            self.data(writes, Vec::new(), Durability::Written).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether what is sealed in a row opens.
+    pub(in crate::vault::ops) async fn tells_when(&self, tenant: TenantNo, row: &Row) -> Result<bool, VaultError> {
+        let store = self.inner.store_id;
+        let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &row.key, &row.value)).await?;
+        Ok(stood.is_some_and(|stood| stood.when.is_some()))
+    }
+
+    /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one.
+    pub(in crate::vault::ops) async fn scheduled(
+        &self,
+        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+    ) -> Result<Option<Timestamp>, VaultError> {
+        let leads = schema::due_of(tenant, collection, tokens);
+        let Some(key) = self.inner.store.get(Space::Index, &leads).await?.and_then(|known| schema::due_led_to(&leads, &known)) else {
+            return Ok(None);
+        };
+        let Some(value) = self.inner.store.get(Space::Index, &key).await? else { return Ok(None) };
+        let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
+        let store = self.inner.store_id;
+        let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
+        Ok(stood.filter(|stood| stood.version == version).map(|stood| match stood.when {
+            Some(When::Ends(at)) => at,
+            Some(When::Endless(_)) | None => begin_of(due.hour),
+        }))
+    }
+}

@@ -1,0 +1,203 @@
+//! Simulating retention: on which day a draft of a policy would end what is stored now. A read of a whole collection, in passes:
+//! nothing of a value leaves but counts by day and rule.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+use super::{
+    Caller, Unprocessable, Vault, VaultError,
+    access::InCollection,
+    directory::damaged,
+    plan::{entry, unit_of},
+    refused::Place,
+    retention,
+};
+use crate::{
+    authz::RetentionRead,
+    domain::{
+        CollectionName, CollectionPolicy, TenantName,
+        retention::{RuleName, Zone},
+    },
+    vault::{
+        audit::{Action, Target},
+        crypto::{Context, Data, Key, OpenedRecord, Record, RecordHeader, Sealed, Token},
+        store::{Row, Space, schema},
+    },
+};
+
+/// Records of one pass.
+const LOOKS: usize = 2_000;
+/// Records that are read and opened at once: each has up to 100 kB.
+const AT_ONCE: usize = 64;
+
+/// Records that end on the same day, by the same rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The day that the end lies in, in the draft's time zone; in UTC where the draft has no rules.
+    pub day: Date,
+    /// By which rule, or which rule's minimum puts it off; `None` for their own end.
+    pub rule: Option<RuleName>,
+    /// How many.
+    pub records: u64,
+    /// Those of them that are not destroyed on that day: what was written down when they were stored is later, or nothing was, and
+    /// they end so only once they are written again.
+    pub later: u64,
+}
+
+/// What one pass found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Simulated {
+    /// Records that were looked at.
+    pub looked_at: u64,
+    /// By day, then by rule.
+    pub ends: Vec<Ending>,
+    /// Records that nothing would end, or that lack the date that a rule with a minimum counts from.
+    pub endless: u64,
+    /// Records that do not open.
+    pub unreadable: u64,
+}
+
+/// Counts by day and by rule: all, and those that end later.
+type Counts = BTreeMap<(Date, Option<String>), (Option<RuleName>, u64, u64)>;
+
+impl Vault {
+    /// Holds a draft of a collection's policy against its records, from where the cursor says; with what is returned the next pass
+    /// goes on, `None` at the end. The audit entry is in the store before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Shredded`], [`Unprocessable::Cursor`]; [`Unprocessable::Policy`] for a draft that
+    /// could not be stored.
+    pub async fn simulate_retention(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        draft: CollectionPolicy,
+        cursor: Option<String>,
+    ) -> Result<(Simulated, Option<String>), VaultError> {
+        let caller = &caller.begin();
+        let simulated = self.simulate_pass(caller, tenant, collection, draft, cursor);
+        self.on_record(caller, Place::collection(tenant, collection), Action::RetentionRead, simulated).await
+    }
+
+    async fn simulate_pass(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        draft: CollectionPolicy,
+        cursor: Option<String>,
+    ) -> Result<(Simulated, Option<String>), VaultError> {
+        let found = self.in_collection::<RetentionRead>(caller, tenant, collection, None).await?;
+        found.collection.in_use()?;
+        draft.validate().map_err(Unprocessable::from)?;
+        let (no, list) = (found.collection.no, found.collection.no.to_be_bytes());
+        let whole = schema::records_under(found.tenant.no, no, &[]);
+        let mut range = whole.clone();
+        if let Some(cursor) = cursor {
+            range = range.after(&self.open_cursor(found.tenant.no, &list, &whole, &cursor).await?);
+        }
+        let (mut done, mut counts) = (Simulated::default(), Counts::new());
+        let mut last = None;
+        let mut looks = 0;
+        while looks < LOOKS {
+            let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? else {
+                last = None;
+                break;
+            };
+            last = rows.last().map(|row| row.key.clone());
+            looks = looks.saturating_add(rows.len());
+            self.simulate_rows(&found, &draft, rows, &mut done, &mut counts).await?;
+        }
+        done.ends = counts.into_iter().map(|((day, _), (rule, records, later))| Ending { day, rule, records, later }).collect();
+        let next = match last {
+            Some(last) => Some(self.seal_cursor(found.tenant.no, &list, &whole, &last).await?),
+            None => None,
+        };
+        let purpose = self.purpose_token(caller, found.tenant.no, no).await?;
+        let count = Some(u32::try_from(done.looked_at).unwrap_or(u32::MAX));
+        let read = entry(caller, &found.tenant, Action::RetentionRead, no, Target { count, purpose, ..Target::default() });
+        self.read_receipt(&found.tenant, read).await?;
+        Ok((done, next))
+    }
+
+    async fn simulate_rows(
+        &self,
+        found: &InCollection<RetentionRead>,
+        draft: &CollectionPolicy,
+        rows: Vec<Row>,
+        done: &mut Simulated,
+        counts: &mut Counts,
+    ) -> Result<(), VaultError> {
+        let (tenant, collection) = (&found.tenant, &found.collection);
+        let mut closed = Vec::with_capacity(rows.len());
+        let mut units = Vec::with_capacity(rows.len());
+        for row in rows {
+            let read = || {
+                let header = RecordHeader::parse(&row.value).ok()?;
+                let tokens = schema::record_tokens(&row.key)?;
+                Some((header, tokens, (!header.is_tombstone()).then(|| Sealed::<Record>::from_row(row.value.clone()))))
+            };
+            match read() {
+                // Shredded: only the header is left.
+                Some((_, _, None)) => {}
+                Some((header, tokens, Some(Ok(sealed)))) => {
+                    let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
+                    units.push(unit_of(&header, tenant.no));
+                    closed.push((header, tokens, context, sealed));
+                }
+                Some((_, _, Some(Err(_)))) | None => done.unreadable = done.unreadable.saturating_add(1),
+            }
+        }
+        let open = |place: usize, key: &Key<Data>| closed.get(place).map(|(_, _, context, sealed)| key.open_record(context, sealed));
+        let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        for ((header, tokens, ..), opened) in closed.iter().zip(opened) {
+            match opened {
+                Ok(Some(Ok(record))) => self.simulate_one(found, draft, (header, tokens, &record), done, counts).await?,
+                Ok(Some(Err(error))) => {
+                    let _ = damaged(error);
+                    done.unreadable = done.unreadable.saturating_add(1);
+                }
+                Ok(None) | Err(VaultError::Shredded { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn simulate_one(
+        &self,
+        found: &InCollection<RetentionRead>,
+        draft: &CollectionPolicy,
+        (header, tokens, record): (&RecordHeader, &[Token], &OpenedRecord),
+        done: &mut Simulated,
+        counts: &mut Counts,
+    ) -> Result<(), VaultError> {
+        let (tenant, collection) = (&found.tenant, &found.collection);
+        if self.leaving(tenant, collection, &record.meta.subjects).await?.is_some() {
+            return Ok(());
+        }
+        done.looked_at = done.looked_at.saturating_add(1);
+        let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+        let facts = retention::facts(draft, &record.meta, value);
+        let ended = match draft.retention.schedule() {
+            Some(schedule) => schedule.outlook(&facts).end.map(|end| {
+                let rule = end.put_off_by.or(end.rule).map(|rule| rule.name.clone());
+                (end.at, schedule.time_zone.day_of(end.at), rule)
+            }),
+            None => record.meta.expires_at.map(|at| (at, Zone::utc().day_of(at), None)),
+        };
+        let Some((at, day, rule)) = ended else {
+            done.endless = done.endless.saturating_add(1);
+            return Ok(());
+        };
+        let scheduled = self.scheduled((tenant.no, collection.no, tokens), header.version).await?;
+        let is_later = scheduled.is_none_or(|scheduled| scheduled > at);
+        let named = rule.as_ref().map(|rule| rule.as_str().to_owned());
+        let (_, records, later) = counts.entry((day, named)).or_insert((rule, 0, 0));
+        *records = records.saturating_add(1);
+        *later = later.saturating_add(u64::from(is_later));
+        Ok(())
+    }
+}

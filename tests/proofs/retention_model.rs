@@ -1,0 +1,221 @@
+//! Retention in any order of writes, deletions, changes of rules, steps of the clock, also back, and restarts, held against the rules
+//! themselves: none goes before its minimum or its end, and none is there after the first run behind both the end that was written
+//! down and that of today.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lethe::{
+    domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, retention::Facts},
+    vault::ops::{Precondition, PutRecord, VaultError},
+};
+use serde_json::json;
+
+use crate::{
+    harness::{coll, key, put_of},
+    retention::{DAY, due_rows, one_rule, place, policy, run, set},
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// When a record is looked for, as it was written down.
+#[derive(Debug, Clone, Copy)]
+enum Written {
+    Nothing,
+    End(Timestamp),
+    /// The rules gave it no end since then.
+    Endless {
+        since: Timestamp,
+        at: Timestamp,
+    },
+}
+
+#[derive(Debug)]
+struct Known {
+    created: Timestamp,
+    modified: Timestamp,
+    own: Option<Timestamp>,
+    category: Option<&'static str>,
+    value: String,
+    written: Written,
+}
+
+const fn hour(at: Timestamp) -> i64 {
+    at.0 / HOUR_MS
+}
+
+impl Known {
+    /// Its latest minimum and its end, by these rules.
+    fn under(&self, policy: &CollectionPolicy) -> (Option<Timestamp>, Option<Timestamp>) {
+        let Some(schedule) = policy.retention.schedule() else { return (None, self.own) };
+        let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
+        let value = Some(self.value.as_bytes());
+        let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
+        let outlook = schedule.outlook(&facts);
+        (outlook.minimum.map(|bound| bound.at), outlook.end.map(|end| end.at))
+    }
+
+    fn is_looked_for(&self, now: Timestamp) -> bool {
+        match self.written {
+            Written::Nothing => false,
+            Written::End(at) => at <= now,
+            Written::Endless { at, .. } => hour(at) <= hour(now),
+        }
+    }
+
+    /// What a run writes down that looked for it and found that it has not ended.
+    fn looked_for(&mut self, end: Option<Timestamp>, now: Timestamp) {
+        self.written = match end {
+            Some(end) if hour(end) > hour(now) => Written::End(end),
+            Some(_) => self.written,
+            None => {
+                let since = if let Written::Endless { since, .. } = self.written { since } else { now };
+                Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) }
+            }
+        };
+    }
+}
+
+/// Draws below a bound, always the same for a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn of<T: Copy>(&mut self, among: &[T]) -> T {
+        among[usize::try_from(self.below(among.len() as u64)).unwrap()]
+    }
+
+    fn policy(&mut self) -> CollectionPolicy {
+        loop {
+            if self.below(6) == 0 {
+                return CollectionPolicy::default();
+            }
+            let categories = self.of(&[&[][..], &["x"], &["x", "y"]]);
+            let count = 1 + self.below(3);
+            let rules: Vec<_> = (0..count.max(categories.len() as u64))
+                .map(|at| {
+                    let least = self.below(20) + 1;
+                    let from = self.of(&["created", "modified", "field"]);
+                    let from = if from == "field" { json!({"field": "/date"}) } else { json!(from) };
+                    let mut rule = json!({"name": format!("r{at}"), "from": from, "maximum": format!("{}d", least + self.below(60) + 1), "then": "delete"});
+                    if self.below(2) == 0 {
+                        rule["minimum"] = json!({"period": format!("{least}d"), "basis": "law"});
+                    }
+                    if let Some(category) = categories.get(usize::try_from(at).unwrap()) {
+                        rule["categories"] = json!([category]);
+                    }
+                    rule
+                })
+                .collect();
+            let zone = self.of(&["UTC", "America/Los_Angeles", "America/St_Johns", "Pacific/Apia"]);
+            let drawn = policy(ShredUnit::Subject, zone, &json!(rules));
+            let drawn = CollectionPolicy { categories: categories.iter().map(|name| (*name).to_owned()).collect(), ..drawn };
+            if drawn.validate().is_ok() {
+                return drawn;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
+    let (mut stored, mut destroyed, mut endless) = (0, 0, 0);
+    for seed in 0..20_u64 {
+        let (place, clock) = place().await;
+        let mut open = place.open().await;
+        let (acme, mut owner, token) = open.tenant(&place, "acme").await;
+        let mut draw = Draw(seed);
+        let mut today = draw.policy();
+        set(&open, &owner, &acme, today.clone()).await;
+        let mut model: BTreeMap<String, Known> = BTreeMap::new();
+        for step in 0..160 {
+            let name = format!("k{}", draw.below(12));
+            match draw.below(12) {
+                0..5 => {
+                    let now = clock.now();
+                    let date = Timestamp(now.0 + i64::try_from(draw.below(40)).unwrap() * 86_400_000 - 20 * 86_400_000).to_rfc3339();
+                    let value = if draw.below(3) == 0 { "{}".to_owned() } else { json!({"date": date[..10]}).to_string() };
+                    let own = (draw.below(3) == 0).then(|| now.plus(Duration::from_millis(1 + draw.below(40 * 86_400_000))));
+                    let category = draw.of(&[None, None, Some("x"), Some("y")]);
+                    let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
+                    let subject = draw.below(3).to_string();
+                    let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject), value.as_bytes()) };
+                    let put = open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await;
+                    let there = model.get(&name).filter(|known| {
+                        let is_over = known.own.is_some_and(|own| own <= now) && known.under(&today).1.is_some_and(|end| end <= now);
+                        !is_over
+                    });
+                    let created = there.map_or(now, |known| known.created);
+                    let mut known = Known { created, modified: now, own, category, value, written: Written::Nothing };
+                    match put {
+                        Ok(_) => {
+                            let end = known.under(&today).1;
+                            assert!(end.is_none_or(|end| end > now), "seed {seed}, step {step}: stored, and over already");
+                            known.written = end.map_or(Written::Nothing, Written::End);
+                            model.insert(name, known);
+                            stored += 1;
+                        }
+                        Err(VaultError::Unprocessable(_)) => {}
+                        Err(error) => panic!("seed {seed}, step {step}: {error:?}"),
+                    }
+                }
+                5 => {
+                    today = draw.policy();
+                    set(&open, &owner, &acme, today.clone()).await;
+                }
+                6 if step % 3 == 0 => {
+                    open.close().await;
+                    open = place.open().await;
+                    owner = open.caller(&token).await;
+                }
+                7 => {
+                    let deleted = open.vault.delete_record(&owner, &acme, &coll("c"), key(&name), Precondition::None, None).await;
+                    assert_eq!(deleted.is_ok(), model.remove(&name).is_some(), "seed {seed}, step {step}: {deleted:?}");
+                }
+                8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
+                _ => {
+                    clock.advance(Duration::from_millis(draw.below(3 * 86_400_000)));
+                    run(&open, &clock).await;
+                    let now = clock.now();
+                    let mut gone = Vec::new();
+                    for (name, known) in &mut model {
+                        let (minimum, end) = known.under(&today);
+                        let is_due = known.is_looked_for(now) && end.is_some_and(|end| end <= now);
+                        let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
+                        if is_there {
+                            assert!(!is_due, "seed {seed}, step {step}: {name} outlives its end: {known:?}");
+                            if known.is_looked_for(now) {
+                                known.looked_for(end, now);
+                                endless += usize::from(end.is_none());
+                            }
+                        } else {
+                            assert!(
+                                is_due && minimum.is_none_or(|minimum| minimum <= now),
+                                "seed {seed}, step {step}: {name} died early: {known:?}"
+                            );
+                            gone.push(name.clone());
+                        }
+                    }
+                    destroyed += gone.len();
+                    model.retain(|name, _| !gone.contains(name));
+                }
+            }
+        }
+        // Under a rule that ends everything, what was ever written down goes.
+        set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
+        for _ in 0..20 {
+            clock.advance(DAY * 20);
+            run(&open, &clock).await;
+        }
+        assert!(due_rows(&open).await.is_empty(), "seed {seed}");
+        for (name, known) in &model {
+            let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
+            assert_eq!(is_there, matches!(known.written, Written::Nothing), "seed {seed}: {name}: {known:?}");
+        }
+        open.close().await;
+    }
+    assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");
+}
