@@ -25,7 +25,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, CollectionPolicy, PrincipalId, RecordMeta, TenantNo, Timestamp, Version, limits},
+    domain::{CollectionNo, CollectionPolicy, PrincipalId, RecordMeta, SubjectId, TenantNo, Timestamp, Version, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -44,6 +44,8 @@ pub struct Destroyed {
     pub looked_at: u64,
     /// Records whose time was over.
     pub destroyed: u64,
+    /// Records whose time is over and that a legal hold keeps: they wait until it ends.
+    pub held: u64,
     /// Records that now end on another day.
     pub moved: u64,
     /// Rows that led to nothing any more.
@@ -109,6 +111,8 @@ enum Fate {
     Moved,
     /// Its record is destroyed.
     Destroyed,
+    /// A legal hold keeps its record.
+    Held,
 }
 
 impl Vault {
@@ -175,6 +179,9 @@ impl Vault {
         let mut range = schema::due_until(today);
         // Of what is due later today, and at the latest when the day is over.
         let mut next = Timestamp(i64::from(today).saturating_add(1).saturating_mul(DAY_MS));
+        if let Some(lapse) = self.look_after_holds(actor).await? {
+            next = next.min(lapse);
+        }
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, BATCH).await? {
             for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
                 let mut rest = rows;
@@ -243,7 +250,7 @@ impl Vault {
                 State::Pending(_) | State::Frozen => Fate::Waits(None),
                 // Planted, or from before a row was moved: it is destroyed once.
                 State::Active if !met.insert((collection, tokens.clone(), version)) => Fate::Dropped,
-                State::Active => self.plan_fate(&mut plan, actor, &tenant, (collection, &tokens, version), until).await?,
+                State::Active => self.plan_fate(&mut plan, actor, &tenant, (&row.key, collection, &tokens, version), until).await?,
             };
             if !matches!(fate, Fate::Waits(_)) {
                 plan.check(Space::Index, row.key.clone(), Expect::Equals(value));
@@ -268,7 +275,7 @@ impl Vault {
         plan: &mut Plan,
         actor: Actor,
         tenant: &Tenant,
-        (no, tokens, version): (CollectionNo, &[Token], Version),
+        (due, no, tokens, version): (&[u8], CollectionNo, &[Token], Version),
         until: Timestamp,
     ) -> Result<Fate, VaultError> {
         let collection = match self.collection_by_number(tenant.no, no).await {
@@ -291,10 +298,16 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let Some(end) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else { return Ok(Fate::Waits(None)) };
+        let Some((end, subjects)) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else {
+            return Ok(Fate::Waits(None));
+        };
         match end {
             Some(end) if end <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
+                if let Some(standing) = self.plan_holds(plan, tenant, (no, tokens), &subjects).await?.first() {
+                    plan.put(Space::Index, schema::held_due(standing.hold, due), version.to_be_bytes().to_vec().into());
+                    return Ok(Fate::Held);
+                }
                 let deleted = self.plan_delete(plan, actor, tenant, &collection, tokens, &Precondition::None, None).await?;
                 if deleted.is_some() {
                     self.inner.shredder.deferred.store(true, Ordering::Release);
@@ -311,7 +324,7 @@ impl Vault {
         }
     }
 
-    /// When a record ends, by what it says itself; `None` where a shred is to take it, or has taken its key.
+    /// When a record ends, and whom it is about, by what it says itself; `None` where a shred is to take it, or has taken its key.
     async fn opened_end(
         &self,
         tenant: &Tenant,
@@ -319,7 +332,7 @@ impl Vault {
         tokens: &[Token],
         header: &RecordHeader,
         stored: Bytes,
-    ) -> Result<Option<Option<Timestamp>>, VaultError> {
+    ) -> Result<Option<(Option<Timestamp>, Vec<SubjectId>)>, VaultError> {
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
         let unit = unit_of(header, tenant.no);
@@ -332,7 +345,8 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        Ok(Some(end_of(&collection.policy, &opened.meta, value)))
+        let end = end_of(&collection.policy, &opened.meta, value);
+        Ok(Some((end, opened.meta.subjects.clone())))
     }
 }
 
@@ -346,6 +360,7 @@ impl Fate {
             Self::Dropped => &mut done.dropped,
             Self::Moved => &mut done.moved,
             Self::Destroyed => &mut done.destroyed,
+            Self::Held => &mut done.held,
         };
         *counter = counter.saturating_add(1);
     }

@@ -54,7 +54,7 @@ pub struct VaultParts {
 }
 
 /// The name of the system tenant: its trail is the operator's.
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 impl Vault {
     /// Makes the system tenant of a new store and the operator's token, which is shown once.
@@ -142,6 +142,7 @@ impl Vault {
             reclaim,
             next_due: super::due::Next::default(),
             ranges: Ranges::default(),
+            placing: super::holds::Placing::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,
