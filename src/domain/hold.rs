@@ -149,10 +149,11 @@ mod tests {
         NewHold { text, scope: HoldScope::Tenant, disclosed: false, law_enforcement: false }
     }
 
+    type Set = fn(&mut HoldText, String);
+
     #[test]
     fn each_text_must_be_there_in_one_line_of_bounded_length() {
         assert_eq!(hold().validate(), Ok(()));
-        type Set = fn(&mut HoldText, String);
         let fields: [(&str, Set); 3] = [
             ("matter", |text, value| text.matter = value),
             ("reason", |text, value| text.reason = value),

@@ -15,7 +15,7 @@ use super::extract::query::{Query, page};
 use super::problem::{Code, Problem};
 use crate::domain::hold::{HoldScope, HoldText, NewHold};
 use crate::domain::{CollectionName, RecordKey, SubjectId, Timestamp, limits, list};
-use crate::vault::ops::{HoldView, ShownScope};
+use crate::vault::ops::{HoldView, ShownScope, Unprocessable, VaultError};
 
 /// What a hold is on.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -126,7 +126,9 @@ impl PlaceHold {
             }
         };
         let text = HoldText { matter, reason, custodian, case_number, renewal_reason: None, release_reason: None };
-        Ok(NewHold { text, scope, disclosed, law_enforcement })
+        let hold = NewHold { text, scope, disclosed, law_enforcement };
+        hold.validate().map_err(|error| Problem::from(VaultError::from(Unprocessable::from(error))))?;
+        Ok(hold)
     }
 }
 

@@ -21,8 +21,9 @@ use crate::vault::ops::{MintToken, TokenView};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
-    /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by the
-    /// operator or a counsel, and by an owner while no legal hold stands.
+    /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by a
+    /// counsel, by an owner while no legal hold stands, and by the operator where
+    /// holds stand and no counsel is left.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.

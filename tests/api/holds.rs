@@ -347,7 +347,7 @@ async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days()
 /// who could.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_does() {
-    let (site, _) = site().await;
+    let (site, clock) = site().await;
     let acme = Tenant::make(&site, "acme").await;
     let auditor = site.token("acme", &acme.owner, json!({"role": "auditor"})).await;
     for (token, status) in [(&acme.owner, 403), (&auditor, 403), (&site.operator, 403)] {
@@ -363,7 +363,10 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
         let refused = site.send("POST", &acme.path("holds"), &acme.counsel, Some(body)).await;
         assert_eq!((refused.status, refused.code()), (422, "unprocessable"), "{missing}: {refused:?}");
     }
-    // While no hold stands, an owner appoints and dismisses.
+    // While no hold stands, an owner appoints and dismisses, and the operator does neither.
+    let empty = site.tenant("empty").await;
+    let appoint = site.send("POST", "/v1/tenants/empty/tokens", &site.operator, Some(json!({"role": "counsel"}))).await;
+    assert_eq!((appoint.status, site.get("/v1/tenants/empty/holds", &empty).await.status), (403, 200), "{appoint:?}");
     let spare = site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await;
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", id(&spare.json))), &acme.owner, None).await.status, 204);
     let placed = acme.place(json!({"scope": "tenant"})).await;
@@ -372,18 +375,21 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     assert_eq!(acme.change(&acme.owner, &placed, "release").await.status, 403);
     assert_eq!(site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await.status, 403);
     assert_eq!(site.send("DELETE", &counsel, &acme.owner, None).await.status, 403);
-    // A counsel makes counsels and nobody else; so does the operator, who releases nothing.
-    let second = site.token("acme", &acme.counsel, json!({"role": "counsel"})).await;
+    // A counsel makes counsels and nobody else; the operator does where none is left, and releases nothing.
+    let second = site.token("acme", &acme.counsel, json!({"role": "counsel", "expires_at": "2024-02-10T00:00:00Z"})).await;
     for role in ["owner", "reader", "eraser"] {
         assert_eq!(site.send("POST", &acme.path("tokens"), &acme.counsel, Some(json!({ "role": role }))).await.status, 403);
         assert_eq!(site.send("POST", &acme.path("tokens"), &site.operator, Some(json!({ "role": role }))).await.status, 403);
     }
-    let third = site.token("acme", &site.operator, json!({"role": "counsel"})).await;
+    assert_eq!(site.send("POST", &acme.path("tokens"), &site.operator, Some(json!({"role": "counsel"}))).await.status, 403);
+    assert_eq!(site.send("DELETE", &counsel, &site.operator, None).await.status, 403);
     assert_eq!(acme.change(&site.operator, &placed, "release").await.status, 403);
-    for gone in [&second, &acme.counsel] {
-        let dismissed = site.send("DELETE", &acme.path(&format!("tokens/{}", token(gone))), &third, None).await;
-        assert_eq!(dismissed.status, 204, "{dismissed:?}");
-    }
+    let dismissed = site.send("DELETE", &counsel, &second, None).await;
+    assert_eq!(dismissed.status, 204, "{dismissed:?}");
+    clock.advance(DAY * 30);
+    let third = site.token("acme", &site.operator, json!({"role": "counsel"})).await;
+    let over = site.send("DELETE", &acme.path(&format!("tokens/{}", token(&second))), &third, None).await;
+    assert_eq!(over.status, 204, "{over:?}");
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&auditor))), &third, None).await.status, 403);
     let listed = site.get(&acme.path("tokens"), &third).await;
     assert_eq!(listed.json["data"].as_array().unwrap().iter().filter(|token| token["role"] == "counsel").count(), 1, "{listed:?}");

@@ -7,6 +7,7 @@ mod damage;
 mod epochs;
 mod evidence;
 mod harness;
+mod holds;
 mod meddling;
 mod model;
 mod orders;

@@ -21,6 +21,7 @@ use crate::{
     },
 };
 
+mod holds;
 mod orders;
 mod trails;
 mod values;
@@ -62,6 +63,8 @@ pub struct CheckReport {
     pub names: u64,
     /// Orders to shred.
     pub orders: u64,
+    /// Legal holds, those that have ended included.
+    pub holds: u64,
     /// Certificates that verify.
     pub certificates: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
@@ -104,6 +107,7 @@ impl Vault {
         }
         self.check_tokens(&mut report).await?;
         self.check_orders(&mut report).await?;
+        self.check_holds(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

@@ -268,12 +268,15 @@ impl Vault {
     /// An order that was given before under the same idempotency key.
     ///
     /// # Errors
-    /// [`VaultError::LegalHold`] if it is held.
+    /// [`VaultError::LegalHold`] if a hold still stands over it.
     async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<ShredId, VaultError> {
-        match self.shred_row(id).await? {
-            Some(row) if row.progress == Progress::Held => Err(self.held(caller, id, &row).await?),
-            Some(_) | None => Ok(id),
+        if let Some(row) = self.shred_row(id).await?.filter(|row| row.progress == Progress::Held) {
+            if !self.weigh(TenantNo(row.tenant), &row.scope).await?.is_empty() {
+                return Err(self.held(caller, id, &row).await?);
+            }
+            self.give_held_again().await?;
         }
+        Ok(id)
     }
 
     /// Whether this token gave this order before, under this key. Asked before anything else: what it names answers 410 since.
@@ -327,7 +330,7 @@ impl Vault {
         if state.is_some() {
             let holds = self.weigh(tenant.no, &scope).await?;
             if !holds.is_empty() {
-                return Err(self.keep_back(caller, actor, tenant, (scope, named), keeping, &holds).await?);
+                return Err(self.keep_back(caller, actor, tenant, (scope, named), keeping, (&holds, unmoved)).await?);
             }
         }
         let place = self.inner.shredder.reserve()?;
@@ -443,8 +446,11 @@ impl Vault {
             pause.tick().await;
             match self.close_fence(&queued.row).await {
                 Err(VaultError::Busy) => {}
-                Ok(()) => return self.reopen_if_held(queued).await,
                 Err(error) => return Err(error),
+                Ok(()) => match self.reopen_if_held(queued).await {
+                    Err(VaultError::Busy) => {}
+                    other => return other,
+                },
             }
         }
         Err(VaultError::Busy)
@@ -524,7 +530,7 @@ impl Vault {
     ///
     /// # Errors
     /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
-    async fn units_of(&self, order: &ShredRow, mut show: impl FnMut(CollectionNo, UnitRef)) -> Result<(), VaultError> {
+    pub(super) async fn units_of(&self, order: &ShredRow, mut show: impl FnMut(CollectionNo, UnitRef)) -> Result<(), VaultError> {
         let tenant = TenantNo(order.tenant);
         let mut bent = None;
         match &order.scope {
@@ -581,7 +587,7 @@ impl Vault {
     }
 
     /// Opens again what an order had closed.
-    pub(super) async fn reopen_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
+    async fn reopen_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
         let tenant = TenantNo(row.tenant);
         let fence = self.inner.forest.fence();
         self.units_of(row, |_, unit| fence.reopen_unit(tenant, unit.slot)).await

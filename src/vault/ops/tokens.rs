@@ -180,11 +180,31 @@ impl Vault {
     }
 
     /// A permit to make a counsel's token, and what must still hold then: an owner's only while no hold stands, or a hold would end
-    /// as soon as the owner liked.
+    /// as soon as the owner liked; the operator's only where holds stand and no counsel is left.
     async fn appointing(&self, caller: &Caller, tenant: &TenantName) -> Result<(Arc<Tenant>, Option<Check>), VaultError> {
         let found = self.in_tenant::<CounselAppoint>(caller, tenant).await?.tenant;
+        if caller.principal.role() == Role::Operator {
+            let is_stuck = self.hold_state(found.no).await?.0.is_some() && !self.has_counsel(found.no).await?;
+            if !is_stuck {
+                return Err(VaultError::Forbidden);
+            }
+        }
         let unheld = self.unheld_for_owner(caller, &found).await?;
         Ok((found, unheld))
+    }
+
+    /// Whether a tenant has a counsel whose token holds.
+    async fn has_counsel(&self, tenant: TenantNo) -> Result<bool, VaultError> {
+        let now = self.inner.clock.now();
+        for id in self.tokens_of(tenant).await? {
+            // One that cannot be read lets nobody in.
+            let row = unless_damaged(self.token_row(id).await)?.flatten();
+            let holds = |row: &TokenRow| row.tenant == tenant.0 && row.expires_at.is_none_or(|end| now < Timestamp(end));
+            if row.is_some_and(|row| row.role == Role::Counsel.code() && holds(&row)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// # Errors

@@ -824,6 +824,12 @@ impl<'a> Parts<'a> {
         self.bytes()
     }
 
+    /// The collection of a row of `Records`, whose key is read from its beginning.
+    pub fn collection_of_record(&mut self) -> Option<CollectionNo> {
+        self.tenant()?;
+        self.collection()
+    }
+
     /// All that is left, as tokens; `None` if it does not come out even.
     #[must_use]
     pub fn tokens(self) -> Option<Vec<Token>> {

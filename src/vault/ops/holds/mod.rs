@@ -8,6 +8,8 @@
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -48,10 +50,23 @@ pub use view::{HoldView, ShownScope};
 pub(super) struct Placing(tokio::sync::Mutex<()>);
 
 impl Placing {
+    /// Waits for the others, however long.
     pub(super) async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.lock().await
     }
+
+    /// The same, as long as somebody waits for an answer.
+    ///
+    /// # Errors
+    /// [`VaultError::Unavailable`] where keys are being destroyed for longer, which is custody's doing.
+    async fn wait_patiently(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
+        let waited = tokio::time::timeout(PATIENCE, self.0.lock()).await;
+        waited.map_err(|_| VaultError::Unavailable("an epoch takes too long: custody does not answer".into()))
+    }
 }
+
+/// How long who places a hold waits for an epoch.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A hold as it was read.
 struct Stored {
@@ -117,7 +132,7 @@ impl Vault {
         let placed = hold_entry(caller, &tenant, Action::HoldPlace, id, row.disclosed);
         let too_late = {
             // Keys that are being destroyed at this moment are gone before, or there as long as the hold is.
-            let _alone = self.inner.placing.wait().await;
+            let _alone = self.inner.placing.wait_patiently().await?;
             let too_late = self.orders_over(&tenant, &row).await?;
             self.commit_for(caller, Trail::Control, commit, vec![(tenant.audit, placed)])
                 .await
@@ -159,10 +174,7 @@ impl Vault {
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let keeping = match made {
-            Ok(_) => return self.hold_view(&tenant, id, &stored.row, Vec::new()).await,
-            Err(keeping) => keeping,
-        };
+        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
         let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
@@ -213,10 +225,7 @@ impl Vault {
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let keeping = match made {
-            Ok(_) => return self.hold_view(&tenant, id, &stored.row, Vec::new()).await,
-            Err(keeping) => keeping,
-        };
+        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
             return Err(VaultError::Conflict(Conflict::HoldOver));

@@ -45,7 +45,7 @@ impl Vault {
         tenant: &Tenant,
         (scope, named): (Scope, Named),
         keeping: Option<Keeping>,
-        holds: &[Standing],
+        (holds, unmoved): (&[Standing], Check),
     ) -> Result<VaultError, VaultError> {
         let refusal = |order| VaultError::LegalHold { hold: told_of(holds, actor.role), order: Some(order) };
         let key = held_key(tenant.no, &scope)?;
@@ -55,7 +55,8 @@ impl Vault {
         let NewOrder { id, row, .. } = self.new_order(actor, tenant, scope, &named).await?;
         let row = ShredRow { progress: Progress::Held, ..row };
         let order = schema::shred_order(id);
-        let mut checks = vec![tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }];
+        // A hold that has ended meanwhile keeps nothing: the order is given then.
+        let mut checks = vec![tenant.check(), unmoved, Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }];
         let mut writes = vec![
             self.inner.seals.put(order, &row)?,
             Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() },
@@ -71,8 +72,6 @@ impl Vault {
         if let Some(caller) = caller {
             caller.on_record.store(true, Ordering::Release);
         }
-        // The hold may have ended meanwhile: nobody else looks for this order before the next one does.
-        self.inner.next_due.at(self.inner.clock.now());
         Ok(refusal(id))
     }
 
@@ -108,12 +107,23 @@ impl Vault {
         }
         checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Absent });
         writes.push(seals.put(key, &HeldOrderRow { order: id.0 })?);
+        // Read before: what is closed when the commit is there must be opened, whatever becomes of the store.
+        let mut closed = Vec::new();
+        self.units_of(row, |_, unit| closed.push(unit)).await?;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let entries = vec![(tenant.audit, stopped(actor_of(row), &tenant, id))];
         let done = self.commit(Trail::Control, commit, entries).await;
         self.inner.directory.forget_all();
         done?;
-        self.reopen_fence(row).await?;
+        for unit in closed {
+            self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
+        }
+        // Another order may have closed one of them too.
+        for other in self.unfinished().await? {
+            if let Some(other) = self.shred_row(other).await?.filter(|other| other.tenant == row.tenant) {
+                self.close_fence(&other).await?;
+            }
+        }
         tracing::warn!(%id, "an order to shred is held: a legal hold stands over what it names");
         self.inner.next_due.at(self.inner.clock.now());
         Ok(true)
@@ -178,20 +188,19 @@ impl Vault {
     /// Gives every order again that no hold stands over any more; one that cannot be given now holds up no other.
     ///
     /// # Errors
-    /// Those of the store, and of what failed by itself; what was not given is still held.
+    /// Those of the store; what was not given is still held.
     pub(in crate::vault::ops) async fn give_held_again(&self) -> Result<(), VaultError> {
         let mut range = schema::table(Table::HeldOrder);
-        let mut failed = None;
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
                 let given = super::super::plan::retrying(|| self.give_again(&row.key)).await;
                 match given {
-                    Err(error) if is_its_own(&error) => failed = Some(error),
+                    Err(error) if is_its_own(&error) => tracing::error!(%error, "an order that is held cannot be given again for now"),
                     given => given?,
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Gives one held order again, if nothing holds it.

@@ -1,7 +1,7 @@
 //! What is shown of a hold. Whom it names is told by what is there: a person by a record that names the person, a key by its record. So
 //! nothing in a hold outlives what it is about.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use super::{
         names::Lookup,
         plan::{Existing, entry, record_row, unit_of},
         refused::Place,
-        rows::{HoldRow, Progress},
+        rows::{CollectionRow, HoldRow, Progress, State},
     },
     bind::knows_holds,
 };
@@ -23,6 +23,7 @@ use crate::{
     vault::{
         audit::{Action, Target},
         crypto::{RecordHeader, Token},
+        keys::KeysError,
         store::{
             Space,
             schema::{self, HeldThing, KeyRange, Table},
@@ -44,7 +45,7 @@ pub struct HoldView {
     pub state: &'static str,
     /// What it says of itself.
     pub text: HoldText,
-    /// What it is on; `None` in a list.
+    /// What it is on; `None` in a list, and where it cannot be told for now.
     pub scope: Option<ShownScope>,
     /// Its kind of scope: `tenant`, `subject`, `collection`, `prefix` or `records`.
     pub kind: &'static str,
@@ -62,7 +63,7 @@ pub struct HoldView {
     pub released_by: Option<PrincipalId>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Records that are there and that it keeps, and whether there are more than were counted; `None` in a list.
+    /// Records that are there and that it keeps, and whether there are more than were counted; `None` as above.
     pub covers: Option<(u64, bool)>,
     /// Orders to shred that had destroyed keys of what it is on, and were not done, when it was placed: it came too late for those.
     pub too_late: Vec<ShredId>,
@@ -171,8 +172,10 @@ impl Vault {
         row: &HoldRow,
         too_late: Vec<ShredId>,
     ) -> Result<HoldView, VaultError> {
-        let scope = Some(self.shown_scope(tenant, row).await?);
-        let covers = Some(self.covered(tenant, row).await?);
+        // A hold that was placed is told of, although some record cannot be read for now.
+        let later = |error: &VaultError| tracing::warn!(%error, %id, "what a hold is on cannot be shown for now");
+        let scope = self.shown_scope(tenant, row).await.inspect_err(later).ok();
+        let covers = self.covered(tenant, row).await.inspect_err(later).ok();
         Ok(HoldView { scope, covers, too_late, ..self.told(tenant, id, row).await? })
     }
 
@@ -272,6 +275,7 @@ impl Vault {
     /// How many records there are that a hold keeps.
     async fn covered(&self, tenant: &Tenant, row: &HoldRow) -> Result<(u64, bool), VaultError> {
         let mut met: HashSet<Bytes> = HashSet::new();
+        let mut gone: HashMap<CollectionNo, bool> = HashMap::new();
         for thing in row.things() {
             let (space, mut range) = match &thing {
                 HeldThing::Tenant => (Space::Records, schema::records_of_tenant(tenant.no)),
@@ -292,7 +296,15 @@ impl Vault {
                         }
                         None => (row.key, Some(row.value)),
                     };
-                    if let Some(stored) = stored
+                    let Some(no) = schema::Parts::new(&key).collection_of_record() else { continue };
+                    let is_gone = match gone.get(&no) {
+                        Some(known) => *known,
+                        None => {
+                            let row: Option<CollectionRow> = self.control_row(&schema::collection(tenant.no, no)).await?;
+                            *gone.entry(no).or_insert(row.is_none_or(|row| matches!(row.state, State::Shredded(_))))
+                        }
+                    };
+                    if let Some(stored) = stored.filter(|_| !is_gone)
                         && self.is_readable(tenant.no, &stored).await?
                         && met.insert(key)
                         && met.len() as u64 > COUNTED
@@ -308,10 +320,11 @@ impl Vault {
     /// Whether a record's key is still there.
     async fn is_readable(&self, tenant: TenantNo, stored: &[u8]) -> Result<bool, VaultError> {
         let Some(header) = RecordHeader::parse(stored).ok().filter(|header| !header.is_tombstone()) else { return Ok(false) };
-        match self.is_current(unit_of(&header, tenant)).await {
-            Ok(current) => Ok(current),
-            Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => Ok(false),
-            Err(error) => Err(error),
+        // Whatever an order has closed meanwhile: the hold takes it back.
+        match self.inner.forest.load_unit(tenant, header.slot).await {
+            Ok(unit) => Ok(unit == unit_of(&header, tenant)),
+            Err(KeysError::Shredded | KeysError::Unknown | KeysError::Damaged(_)) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
