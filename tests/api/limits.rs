@@ -71,8 +71,8 @@ fn batch(fields: &Value) -> Way {
 }
 
 /// A hold with these fields.
-fn hold(fields: Value) -> Way {
-    post("/v1/tenants/acme/holds", hold_of(&fields))
+fn hold(fields: &Value) -> Way {
+    post("/v1/tenants/acme/holds", hold_of(fields))
 }
 
 fn hold_of(fields: &Value) -> Value {
@@ -107,12 +107,12 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
         (limits::RETENTION_LEN, rules(many.iter().skip(1).map(|name| rule(name, longest)).collect())),
         (limits::ITEMS_PER_LIST, rules(many.iter().map(|name| rule(name, 1)).collect())),
         (limits::BASIS_LEN, rules(vec![rule("a", longest + 1)])),
-        (limits::HOLD_SUBJECTS, hold(json!({"scope": "subject", "subjects": texts(one_over(limits::HOLD_SUBJECTS))}))),
+        (limits::HOLD_SUBJECTS, hold(&json!({"scope": "subject", "subjects": texts(one_over(limits::HOLD_SUBJECTS))}))),
         (
             limits::HOLD_RECORDS,
-            hold(json!({"scope": "records", "records": vec![json!({"collection": "crm", "key": "a"}); one_over(limits::HOLD_RECORDS)]})),
+            hold(&json!({"scope": "records", "records": vec![json!({"collection": "crm", "key": "a"}); one_over(limits::HOLD_RECORDS)]})),
         ),
-        (limits::HOLD_TEXT_LEN, hold(json!({"scope": "tenant", "matter": "x".repeat(one_over(limits::HOLD_TEXT_LEN))}))),
+        (limits::HOLD_TEXT_LEN, hold(&json!({"scope": "tenant", "matter": "x".repeat(one_over(limits::HOLD_TEXT_LEN))}))),
         (limits::HOLDS, Way::Holds),
         (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
     ]

@@ -1,11 +1,7 @@
 //! Legal holds against everything that destroys, at once, over restarts and older data: what is held is there, what was stopped goes
 //! when the hold ends. The rows of privacy.md that this proves are named at the tests.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lethe::{
     authn::Role,
@@ -21,6 +17,8 @@ use lethe::{
 };
 
 use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+
+mod model;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -379,180 +377,6 @@ async fn many_held_records_that_are_due_cost_a_run_nothing() {
     }
     assert_eq!(destroyed, MANY);
     open.close().await;
-}
-
-/// HOLD-1 and HOLD-7, in any order of writes, orders, holds, their ends, steps of the clock, runs and restarts: what is held is there,
-/// and when all holds have ended, everything goes that was ordered or due.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_in_whatever_order_what_is_held_is_there_and_what_was_stopped_goes_at_the_end() {
-    for seed in 0..8_u64 {
-        let (place, clock) = place().await;
-        let mut open = place.open().await;
-        let mut acme = Acme::make(&open, &place, "acme").await;
-        let mut random = seed;
-        let mut draw = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
-        // Records that are there: their persons and end. Holds that stand, with what they are on. Orders that were stopped.
-        let mut there: BTreeMap<(&str, String), (Vec<String>, Option<Timestamp>)> = BTreeMap::new();
-        let mut holds: Vec<(HoldId, HoldScope)> = Vec::new();
-        let mut orders: BTreeSet<(ShredId, String)> = BTreeSet::new();
-        let is_held = |holds: &[(HoldId, HoldScope)], collection: &str, name: &str, persons: &[String]| {
-            holds.iter().any(|(_, scope)| match scope {
-                HoldScope::Tenant => true,
-                HoldScope::Subjects(subjects) => persons.iter().any(|person| subjects.contains(&subject(person))),
-                HoldScope::Collection(held) => *held == coll(collection),
-                HoldScope::Prefix(held, prefix) => *held == coll(collection) && key(name).starts_with(prefix),
-                HoldScope::Records(records) => records.contains(&(coll(collection), key(name))),
-            })
-        };
-        for step in 0..150 {
-            let collection = ["people", "all", "files"][usize::try_from(draw(3)).unwrap()];
-            let name = format!("{}/{}", ["x", "y"][usize::try_from(draw(2)).unwrap()], draw(4));
-            let person = draw(4).to_string();
-            let at = format!("seed {seed}, step {step}, {collection}/{name}");
-            let place_of = (collection, name.clone());
-            let held = there.get(&place_of).is_some_and(|(persons, _)| is_held(&holds, collection, &name, persons));
-            match draw(12) {
-                0..4 => {
-                    let mut persons = vec![person.clone()];
-                    if draw(3) == 0 {
-                        persons.push(((draw(3) + 1 + person.parse::<u64>().unwrap()) % 4).to_string());
-                    }
-                    let end = (draw(3) == 0).then(|| clock.now().plus(DAY * u32::try_from(draw(20) + 1).unwrap()));
-                    let put = PutRecord {
-                        subjects: persons.iter().map(|name| subject(name)).collect(),
-                        expires_at: end,
-                        new_relationship: true,
-                        ..put_of(None, b"v")
-                    };
-                    let put = open.vault.put_record(&acme.owner, &acme.name, &coll(collection), key(&name), put).await;
-                    match put {
-                        Ok(_) => {
-                            assert!(!held, "{at}: a held one was written over");
-                            there.insert(place_of, (persons, end));
-                        }
-                        Err(VaultError::LegalHold { .. }) => assert!(held, "{at}: nothing holds it"),
-                        Err(error) => panic!("{at}: {error:?}"),
-                    }
-                }
-                4 => match acme.delete(&open, (collection, &name)).await {
-                    Ok(()) => {
-                        assert!(!held, "{at}: a held one was deleted");
-                        there.remove(&place_of).unwrap();
-                    }
-                    Err(VaultError::LegalHold { .. }) => assert!(held, "{at}: nothing holds it"),
-                    Err(VaultError::NotFound(_) | VaultError::Shredded { .. }) => assert!(!held, "{at}: it is gone"),
-                    Err(error) => panic!("{at}: {error:?}"),
-                },
-                5 => {
-                    // What goes with a person: what names the person first.
-                    let goes = |persons: &[String]| persons[0] == person;
-                    let any_held =
-                        there.iter().any(|((collection, name), (persons, _))| goes(persons) && is_held(&holds, collection, name, persons))
-                            || is_held(&holds, "none", "none", std::slice::from_ref(&person));
-                    let order = acme.shred(&open, persons(&[&person]), Some(Duration::from_secs(30))).await;
-                    match stopped(&order) {
-                        Some(id) => {
-                            assert!(any_held, "{at}: nothing holds person {person}");
-                            orders.insert((id, person.clone()));
-                        }
-                        None => {
-                            order.unwrap();
-                            assert!(!any_held, "{at}: person {person} is held");
-                            there.retain(|_, (persons, _)| persons[0] != person);
-                        }
-                    }
-                }
-                6 => {
-                    let scope = match draw(6) {
-                        0 => HoldScope::Tenant,
-                        1 => HoldScope::Collection(coll(collection)),
-                        2 => HoldScope::Prefix(coll(collection), key(name.split('/').next().unwrap())),
-                        3 => HoldScope::Records(vec![(coll(collection), key(&name))]),
-                        _ => HoldScope::Subjects(vec![subject(&person)]),
-                    };
-                    if holds.len() < 3 {
-                        holds.push((acme.place(&open, scope.clone()).await.id, scope));
-                    }
-                }
-                7 => {
-                    if !holds.is_empty() {
-                        let at = usize::try_from(draw(holds.len() as u64)).unwrap();
-                        acme.release(&open, holds.remove(at).0).await;
-                        // Orders that nothing holds any more are given in that moment.
-                        let mut given = Vec::new();
-                        for (id, person) in &orders {
-                            if acme.state(&open, *id).await == "done" {
-                                given.push((*id, person.clone()));
-                            }
-                        }
-                        for (id, person) in given {
-                            orders.remove(&(id, person.clone()));
-                            for ((collection, name), (persons, _)) in &there {
-                                let held = is_held(&holds, collection, name, persons);
-                                assert!(persons[0] != person || !held, "seed {seed}, step {step}: {collection}/{name} went although held");
-                            }
-                            there.retain(|_, (persons, _)| persons[0] != person);
-                        }
-                    }
-                }
-                8 if step % 3 == 0 => {
-                    open.close().await;
-                    open = place.open().await;
-                    acme.again(&open).await;
-                }
-                _ => {
-                    clock.advance(Duration::from_millis(draw(3 * 86_400_000)));
-                    run(&open, &clock).await;
-                    let now = clock.now();
-                    let held: Vec<_> = there
-                        .iter()
-                        .filter(|((collection, name), (persons, _))| is_held(&holds, collection, name, persons))
-                        .map(|(place, _)| place.clone())
-                        .collect();
-                    there.retain(|place, (_, end)| held.contains(place) || end.is_none_or(|end| end > now));
-                }
-            }
-            // What is held is there, and so is what nobody destroyed; a reader is not shown what is past its end.
-            for ((collection, name), (_, end)) in &there {
-                let got = acme.get(&open, (collection, name)).await;
-                if end.is_none_or(|end| end > clock.now()) {
-                    assert!(got.is_ok(), "seed {seed}, step {step}: {collection}/{name}: {got:?}");
-                } else {
-                    let kept = acme.delete(&open, (collection, name)).await;
-                    assert!(
-                        matches!(kept, Err(VaultError::LegalHold { .. }))
-                            || !is_held(&holds, collection, name, &there[&(*collection, name.clone())].0),
-                        "seed {seed}, step {step}: {collection}/{name}: {kept:?}"
-                    );
-                }
-            }
-            there.retain(|(collection, name), (persons, end)| {
-                end.is_none_or(|end| end > clock.now()) || is_held(&holds, collection, name, persons)
-            });
-        }
-        for (id, _) in holds {
-            acme.release(&open, id).await;
-        }
-        clock.advance(DAY * 40);
-        run(&open, &clock).await;
-        for (id, person) in orders {
-            assert_eq!(acme.state(&open, id).await, "done", "seed {seed}");
-            there.retain(|_, (persons, _)| persons[0] != person);
-        }
-        for ((collection, name), (_, end)) in &there {
-            assert_eq!(acme.get(&open, (collection, name)).await.is_ok(), end.is_none(), "seed {seed}: {collection}/{name}");
-        }
-        for table in [schema::Table::HoldState, schema::Table::HoldOn, schema::Table::HeldOrder] {
-            let left = schema::table(table);
-            assert!(open.store.scan(Space::Control, &left.from, &left.to, 1).await.unwrap().is_empty(), "seed {seed}: {table:?}");
-        }
-        while open.vault.reclaim(64).await.unwrap().log_entries > 0 {}
-        assert_eq!(findings(&open).await, Vec::<String>::new(), "seed {seed}");
-        open.close().await;
-    }
 }
 
 /// The check of a store at rest finds a hold that does not keep what it says, and an order that nobody would give again.
