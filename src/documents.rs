@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "docs/decisions.md",
     "docs/errors.md",
     "docs/format.md",
+    "docs/holds.md",
     "docs/limits.md",
     "docs/metrics.md",
     "docs/operations.md",

@@ -17,6 +17,7 @@ mod api {
     mod flow;
     mod forgotten;
     mod h2;
+    mod holds;
     mod idempotency;
     mod limits;
     mod meanwhile;

@@ -683,6 +683,58 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_hold_is_placed_shown_and_released_and_an_import_over_what_it_keeps_rejects_the_line() {
+        let served = Served::start();
+        let one = |token: &str, arguments: &[&str]| json_lines(&served.ok(token, &[arguments, &["--format", "json"]].concat())).remove(0);
+        served.owner(&["collection", "put", "crm"]);
+        served.write("value", "x");
+        for person in ["7", "8"] {
+            served.owner(&["record", "put", "crm", person, "--subject", person, "value"]);
+        }
+        served.owner(&["token", "create", "--role", "counsel", "--save-token", "counsel.token"]);
+        let why = ["hold", "place", "--matter", "M-1", "--reason", "a lawsuit", "--custodian", "legal"];
+        let placed = one("counsel.token", &[&why[..], &["--subject", "7"]].concat());
+        assert_eq!((placed["scope"].as_str(), placed["covers"]["records"].as_u64()), (Some("subject"), Some(1)), "{placed}");
+        let id = placed["id"].as_str().unwrap();
+        let refused = served.run("acme.token", &["record", "rm", "crm", "7", "--yes"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-hold"), "{}", stderr(&refused));
+        let refused = served.run("acme.token", &["shred", "subject", "7", "--yes"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-hold"), "{}", stderr(&refused));
+        served.write("crm.jsonl", "{\"id\": 7}\n{\"id\": 8}\n");
+        let import = served.run("acme.token", &["import", "--key", "id", "--subject", "id", "crm.jsonl"]);
+        assert!(import.status.code() == Some(2) && stderr(&import).contains("legal-hold"), "{}", stderr(&import));
+        assert_eq!(
+            (served.owner(&["record", "get", "crm", "7"]), served.owner(&["record", "get", "crm", "8"])),
+            ("x".into(), "{\"id\": 8}".into())
+        );
+        let told = served.ok("acme.token", &["retention", "explain", "acme", "crm", "7"]);
+        assert!(told.starts_with("a legal hold keeps it"), "{told}");
+        for scope in [
+            &["--collection", "crm", "--prefix", "a/b"][..],
+            &["--record", "crm/8", "--record", "crm/a/c"],
+            &["--everything", "--disclosed", "--case-number", "24-1"],
+        ] {
+            let placed = one("counsel.token", &[&why[..], scope].concat());
+            let path = one("counsel.token", &["hold", "show", placed["id"].as_str().unwrap()]);
+            assert_eq!(path["scope"], placed["scope"]);
+        }
+        let wrong = served.run("counsel.token", &[&why[..], &["--record", "crm"]].concat());
+        assert!(wrong.status.code() == Some(1) && stderr(&wrong).contains("COLLECTION/KEY"), "{}", stderr(&wrong));
+        let holds = json_lines(&served.ok("counsel.token", &["hold", "list", "--format", "json"]));
+        assert_eq!(holds.len(), 4);
+        let last = holds.iter().find(|hold| hold["law_enforcement"] == true).unwrap()["id"].as_str().unwrap();
+        let renewed = one("counsel.token", &["hold", "renew", last, "--reason", "the agency asked"]);
+        assert_eq!(renewed["renewal_reason"], "the agency asked");
+        assert_eq!(served.run("acme.token", &["hold", "release", id, "--reason", "mine", "--yes"]).status.code(), Some(2));
+        for hold in &holds {
+            let released = one("counsel.token", &["hold", "release", hold["id"].as_str().unwrap(), "--reason", "settled", "--yes"]);
+            assert_eq!(released["state"], "released");
+        }
+        let gone = served.run("acme.token", &["record", "get", "crm", "7"]);
+        assert!(gone.status.code() == Some(2) && stderr(&gone).contains("shredded"), "the order that it stopped: {}", stderr(&gone));
+    }
+
+    #[test]
     fn a_token_file_of_the_command_line_goes_before_a_token_of_the_environment() {
         let served = Served::start();
         let with = |arguments: &[&str]| {

@@ -21,11 +21,14 @@ pub enum Role {
     Eraser,
     /// Destroys what is due in the whole store, and does nothing else.
     Job,
+    /// Places and releases a tenant's legal holds, and reads no record.
+    Counsel,
 }
 
 impl Role {
     /// All roles, in the order of the golden policy.
-    pub const ALL: [Self; 7] = [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser, Self::Job];
+    pub const ALL: [Self; 8] =
+        [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser, Self::Job, Self::Counsel];
 
     /// The name clients use.
     #[must_use]
@@ -38,6 +41,7 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Eraser => "eraser",
             Self::Job => "job",
+            Self::Counsel => "counsel",
         }
     }
 
@@ -58,6 +62,7 @@ impl Role {
             Self::Auditor => 5,
             Self::Eraser => 6,
             Self::Job => 7,
+            Self::Counsel => 8,
         }
     }
 

@@ -66,6 +66,18 @@ actions! {
     RetentionRead = "retention.read";
     /// Destroy what is due in the whole store.
     RetentionRun = "retention.run";
+    /// Place a legal hold.
+    HoldPlace = "hold.place";
+    /// Give a legal hold more time.
+    HoldRenew = "hold.renew";
+    /// Release a legal hold.
+    HoldRelease = "hold.release";
+    /// Read the legal holds that one may know of.
+    HoldRead = "hold.read";
+    /// Create a counsel's token.
+    CounselAppoint = "counsel.appoint";
+    /// Revoke a counsel's token.
+    CounselDismiss = "counsel.dismiss";
     /// Create a token.
     TokenCreate = "token.create";
     /// List tokens, without their secrets.

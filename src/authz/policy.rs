@@ -1,7 +1,7 @@
 //! The policy: one table of who may do what to which kind of thing. What is not in it is refused.
 
 use super::{ActionKind as A, ResourceKind as On};
-use crate::authn::Role::{self, Auditor, Eraser, Job, Operator, Owner, Reader, Writer};
+use crate::authn::Role::{self, Auditor, Counsel, Eraser, Job, Operator, Owner, Reader, Writer};
 
 /// How much of the tenant a grant must still reach for a rule to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,12 +41,22 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TokenCreate, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenList, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenRevoke, On::Store, Reach::Whole, &[Operator]),
-    rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser]),
+    rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel]),
     // What the narrowing hides is left out of the list.
-    rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
-    rule(A::TokenList, On::Tenant, Reach::Whole, &[Owner, Auditor]),
+    rule(A::TokenList, On::Tenant, Reach::Whole, &[Owner, Auditor, Counsel]),
     rule(A::TokenRevoke, On::Tenant, Reach::Whole, &[Owner]),
+    // The role of its own: no other implies it, the owner's least of all.
+    rule(A::HoldPlace, On::Tenant, Reach::Whole, &[Counsel]),
+    rule(A::HoldRenew, On::Tenant, Reach::Whole, &[Counsel]),
+    rule(A::HoldRelease, On::Tenant, Reach::Whole, &[Counsel]),
+    // Who is neither counsel nor auditor is told of those alone that are disclosed.
+    rule(A::HoldRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel]),
+    // An owner's only while no hold stands: otherwise a hold would end as soon as the owner liked. The operator's only where
+    // holds stand and no counsel is left.
+    rule(A::CounselAppoint, On::Tenant, Reach::Whole, &[Operator, Owner, Counsel]),
+    rule(A::CounselDismiss, On::Tenant, Reach::Whole, &[Owner, Counsel]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
     // The tenant's own, or a person's, which reaches into every collection.
     rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
@@ -54,7 +64,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
     // The trail outlives the tenant and its other tokens; what is in it are pseudonyms by then.
     rule(A::AuditRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
-    rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
     // A simulation: counts by day and rule, over the whole collection.
@@ -65,7 +75,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
     // Times and rules, nothing of the value: who audits may ask why something is kept.
-    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor]),
+    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
 ];
 

@@ -20,6 +20,7 @@ mod connection;
 mod doctor;
 mod export;
 mod failure;
+mod hold;
 mod import;
 mod init;
 mod log;
@@ -89,6 +90,9 @@ enum Command {
     /// Destroy keys, so that what they protect is unreadable everywhere, for ever.
     #[command(subcommand)]
     Shred(shred::Command),
+    /// Place, list, show, renew and release legal holds, with a counsel's token.
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Fetch and verify certificates of deletion.
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -156,6 +160,7 @@ impl Command {
             | Self::Import(_)
             | Self::Export(_)
             | Self::Shred(_)
+            | Self::Hold(_)
             | Self::Certificate(_)
             | Self::Audit(_)
             | Self::Log(_)
@@ -196,6 +201,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Import(args) => import::run(args, &connection, &mut out).await,
             Command::Export(args) => export::run(args, &connection, &mut out).await,
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
+            Command::Hold(command) => hold::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,

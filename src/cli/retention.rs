@@ -83,7 +83,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
 
 /// The most that one request asks for.
 const PASS: u64 = 1_000;
-const COUNTS: [&str; 5] = ["destroyed", "moved", "dropped", "failed", "looked_at"];
+const COUNTS: [&str; 6] = ["destroyed", "held", "moved", "dropped", "failed", "looked_at"];
 
 /// Repeats bounded passes until nothing is due, or as much as was asked for is destroyed.
 async fn run_until_done(limit: Option<u64>, until: Option<String>, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
@@ -106,8 +106,11 @@ async fn run_until_done(limit: Option<u64>, until: Option<String>, connection: &
         more = done.get("more").and_then(Value::as_bool).unwrap_or(false);
         cursor = done.get_mut("next_cursor").map(Value::take).unwrap_or_default();
     }
-    let [destroyed, moved, dropped, failed, looked_at] = totals;
-    let told = json!({"destroyed": destroyed, "moved": moved, "dropped": dropped, "failed": failed, "looked_at": looked_at, "more": more});
+    let [destroyed, held, moved, dropped, failed, looked_at] = totals;
+    let told = json!({"destroyed": destroyed, "held": held, "moved": moved, "dropped": dropped, "failed": failed, "looked_at": looked_at, "more": more});
     let rest = if more { "; more is due" } else { "" };
-    out.say(&format!("{destroyed} records destroyed, {failed} could not be read, {moved} end later{rest}"), &told)
+    out.say(
+        &format!("{destroyed} records destroyed, {held} kept by legal holds, {failed} could not be read, {moved} end later{rest}"),
+        &told,
+    )
 }

@@ -153,6 +153,10 @@ random_id!(
     ShredId
 );
 random_id!(
+    /// One legal hold.
+    HoldId
+);
+random_id!(
     /// One HTTP request, taken from `X-Request-Id` where that is a valid id.
     RequestId
 );

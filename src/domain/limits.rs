@@ -71,6 +71,14 @@ limits! {
     RETENTION_LEN = 32_768, "bytes", "retention_len";
     /// The law that a retention rule's minimum cites.
     BASIS_LEN = 512, "bytes", "basis_len";
+    /// Subjects that one legal hold names.
+    HOLD_SUBJECTS = 1_000, "subjects", "hold_subjects";
+    /// Records that one legal hold lists.
+    HOLD_RECORDS = 100, "records", "hold_records";
+    /// A matter, custodian, case number or reason of a legal hold.
+    HOLD_TEXT_LEN = 512, "bytes", "hold_text_len";
+    /// Legal holds of one tenant that stand at a time.
+    HOLDS = 1_000, "holds", "holds";
     /// Records that one pass of a run of retention deals with.
     RETENTION_RUN = 10_000, "records", "retention_run";
     /// The longest `Prefer: wait`.

@@ -3,6 +3,7 @@
 //! been checked once, where it was parsed; the rooms behind trust the type.
 
 pub mod clock;
+pub mod hold;
 pub mod id;
 pub mod limits;
 pub mod list;
@@ -13,7 +14,7 @@ pub mod retention;
 
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
 pub use id::{
-    CollectionNo, Epoch, Gen, PrincipalId, RequestId, RootId, ShredId, Slot, StoreId, TenantNo, TokenId, TreeId, UploadId, Version,
+    CollectionNo, Epoch, Gen, HoldId, PrincipalId, RequestId, RootId, ShredId, Slot, StoreId, TenantNo, TokenId, TreeId, UploadId, Version,
     WriterId,
 };
 pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};

@@ -26,6 +26,7 @@ mod collections;
 pub mod door;
 mod extract;
 mod health;
+mod holds;
 mod layers;
 mod lists;
 mod log;

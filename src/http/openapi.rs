@@ -12,7 +12,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
-use super::{audit, batch, certificates, collections, health, lists, log, metrics, records, retention, shreds, tenants, tokens};
+use super::{audit, batch, certificates, collections, health, holds, lists, log, metrics, records, retention, shreds, tenants, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use super::{audit, batch, certificates, collections, health, lists, log, metrics
         retention::explain, retention::simulate, retention::run,
         batch::batch,
         shreds::order, shreds::read,
+        holds::place, holds::list, holds::read, holds::release, holds::renew,
         certificates::read, audit::read,
         log::checkpoint, log::tile,
         health::live, health::ready, metrics::read,
@@ -118,6 +119,7 @@ fn describe(status: &str, answer: &mut Response, method: &str) {
         "415" => "The body is not `application/json` in UTF-8",
         "416" => "The range lies outside the value",
         "422" => "Well-formed, and cannot be carried out",
+        "423" => "A legal hold keeps it",
         "429" => "Too many requests without a credential, with `Retry-After`",
         "500" => "The server failed",
         "503" => "Busy, out of space or going down, with `Retry-After`",
@@ -151,6 +153,8 @@ fn problem_schema() -> Schema {
         .property("limit_max", number("Its value"))
         .property("certificate", text("The evidence of a shred, where the principal may see it"))
         .property("token_id", text("The token that the first request made"))
+        .property("hold", text("The legal hold, where the principal may know of it"))
+        .property("order", text("The order to shred that waits for the end of a legal hold"))
         .property("op", number("Which operation of a batch, counted from 0"));
     for name in ["type", "title", "status", "code", "detail", "request_id"] {
         problem = problem.required(name);
@@ -195,7 +199,7 @@ mod tests {
 
     use super::super::problem::Problem;
     use super::*;
-    use crate::domain::{RequestId, ShredId, TokenId, limits};
+    use crate::domain::{HoldId, RequestId, ShredId, TokenId, limits};
 
     /// The operation of each route as the document has it.
     fn operations() -> Vec<(String, Access, Value)> {
@@ -258,7 +262,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 8);
+        assert_eq!(seen, 11);
     }
 
     #[test]
@@ -305,6 +309,7 @@ mod tests {
         let fields = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
         let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
         let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
+        let largest = largest.hold(Some(HoldId([5; 16]))).order(Some(ShredId([6; 16])));
         let largest = sent(largest);
         assert_eq!(fields(&schema["properties"]), fields(&largest));
         for (name, value) in largest.as_object().unwrap() {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::domain::{NameError, RequestId, ShredId, TokenId, limits::Limit};
+use crate::domain::{HoldId, NameError, RequestId, ShredId, TokenId, limits::Limit};
 
 macro_rules! codes {
     ($($name:ident = $status:literal, $code:literal, $title:literal, $help:literal;)*) => {
@@ -69,6 +69,7 @@ codes! {
     ShredUnitFixed = 409, "shred-unit-fixed", "The shred unit of a collection with records cannot change", "Make another collection and move the records.";
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
     LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
+    HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";
@@ -80,6 +81,7 @@ codes! {
     PurposeUndeclared = 422, "purpose-undeclared", "The collection does not declare this purpose", "`Lethe-Purpose` must be one of the `purposes` of the collection's policy; it is recorded in the audit trail.";
     OutsideRetention = 422, "outside-retention", "The record's end does not fit the collection's retention", "The detail names the rule and its moment; `lethe collection get` shows the rules.";
     IdempotencyMismatch = 422, "idempotency-mismatch", "The idempotency key was used for another request", "Use a fresh key for each request.";
+    LegalHold = 423, "legal-hold", "A legal hold keeps the data", "Nothing is destroyed or overwritten while the hold stands. `hold` names it where the principal may know of it; `order` is the order to shred that is carried out once no hold stands over it.";
     TooManyRequests = 429, "too-many-requests", "Too many requests without a valid credential", "Repeat it after `Retry-After` seconds, or with a valid token: those are never held up.";
     Internal = 500, "internal", "The server failed", "The log has the reason under the request's id; a repeat with an idempotency key is safe.";
     Busy = 503, "busy", "The server is at its limit", "Repeat it after `Retry-After` seconds.";
@@ -107,6 +109,8 @@ struct Told {
     retry_after_secs: Option<u32>,
     certificate: Option<ShredId>,
     token: Option<TokenId>,
+    hold: Option<HoldId>,
+    order: Option<ShredId>,
     value_len: Option<u64>,
     /// Which operation of a batch.
     op: Option<usize>,
@@ -141,6 +145,8 @@ impl Problem {
             retry_after_secs: None,
             certificate: None,
             token: None,
+            hold: None,
+            order: None,
             value_len: None,
             op: None,
             reason: None,
@@ -206,6 +212,20 @@ impl Problem {
         self
     }
 
+    /// The same, naming a legal hold.
+    #[must_use]
+    pub fn hold(mut self, hold: Option<HoldId>) -> Self {
+        self.0.hold = hold;
+        self
+    }
+
+    /// The same, naming an order to shred that waits.
+    #[must_use]
+    pub fn order(mut self, order: Option<ShredId>) -> Self {
+        self.0.order = order;
+        self
+    }
+
     /// The same, telling the value's length.
     #[must_use]
     pub fn value_len(mut self, len: u64) -> Self {
@@ -260,6 +280,10 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             token_id: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            hold: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            order: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             op: Option<usize>,
         }
         let told = &self.0;
@@ -274,6 +298,8 @@ impl Problem {
             limit_max: told.limit.map(|limit| limit.max),
             certificate: told.certificate.map(|id| id.to_string()),
             token_id: told.token.map(|id| id.to_string()),
+            hold: told.hold.map(|id| id.to_string()),
+            order: told.order.map(|id| id.to_string()),
             op: told.op,
         };
         serde_json::to_vec(&document).unwrap_or_default()

@@ -25,7 +25,7 @@ use crate::vault::ops::{BodyError, GetRecord, Got, Precondition, PutRecord, Rang
         ("Lethe-Meta-{name}" = Option<String>, Header, description = "A custom pair, percent-encoded UTF-8; at most 64"), ("Idempotency-Key" = Option<String>, Header),
         ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header, description = "`*`")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, description = "Created"), (status = 204, description = "Replaced"), (status = 412), (status = 413)))]
+    responses((status = 201, description = "Created"), (status = 204, description = "Replaced"), (status = 412), (status = 413), (status = 423)))]
 pub(super) async fn put(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
@@ -98,7 +98,7 @@ pub(super) async fn head(Authenticated(caller): Authenticated, State(api): State
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("Lethe-Purpose" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 204), (status = 412)))]
+    responses((status = 204), (status = 412), (status = 423)))]
 pub(super) async fn delete(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

@@ -1,6 +1,7 @@
 //! From the vault's errors to problems, exhaustively: a new variant does not compile until it has its problem.
 
 use super::problem::{Code, Problem};
+use crate::domain::hold::HoldError;
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
 use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
@@ -16,6 +17,7 @@ impl From<VaultError> for Problem {
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
+            VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
             VaultError::Unprocessable(rule) => rule.into(),
@@ -41,6 +43,7 @@ impl From<Missing> for Problem {
                 Missing::Record => "no such record",
                 Missing::Token => "no such token",
                 Missing::Shred => "no such order or certificate",
+                Missing::Hold => "no such legal hold, or none that this credential may know",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -55,6 +58,7 @@ impl From<Conflict> for Problem {
             Conflict::IdempotencyMismatch => Self::new(Code::IdempotencyMismatch),
             Conflict::SecretShownOnce(token) => Self::new(Code::SecretShownOnce).token(token),
             Conflict::LastOwner => Self::new(Code::LastOwner),
+            Conflict::HoldOver => Self::new(Code::HoldOver),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -73,7 +77,10 @@ impl From<Unprocessable> for Problem {
             Unprocessable::BeforeMinimum { .. } | Unprocessable::AfterEnd { .. } | Unprocessable::AlreadyOver { .. } => {
                 Self::told(Code::OutsideRetention, text)
             }
-            Unprocessable::NotARecordUnit
+            Unprocessable::Hold(HoldError::Over { field, limit }) => Self::over(field, limit),
+            Unprocessable::Hold(_)
+            | Unprocessable::NothingToRenew
+            | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant
             | Unprocessable::RoleNotOfTenant

@@ -30,6 +30,10 @@ pub(super) struct RetentionExplained {
     expires_at: Option<Timestamp>,
     /// The category that the record names by its custom pair `category`.
     category: Option<String>,
+    /// Whether legal holds keep it, whatever the rules say.
+    held: bool,
+    /// The ids of those that the principal may know of.
+    holds: Vec<String>,
     #[serde(flatten)]
     #[schema(value_type = ExplanationDocument)]
     explanation: Explanation,
@@ -69,8 +73,9 @@ pub(super) struct ExplanationDocument {
 
 impl From<RetentionView> for RetentionExplained {
     fn from(view: RetentionView) -> Self {
-        let RetentionView { version, created_at, modified_at, expires_at, category, explanation } = view;
-        Self { etag: headers::etag(version), created_at, modified_at, expires_at, category, explanation }
+        let RetentionView { version, created_at, modified_at, expires_at, category, explanation, held, holds } = view;
+        let holds = holds.iter().map(ToString::to_string).collect();
+        Self { etag: headers::etag(version), created_at, modified_at, expires_at, category, held, holds, explanation }
     }
 }
 
@@ -181,6 +186,8 @@ pub(super) struct RunDone {
     looked_at: u64,
     /// Records that were destroyed: each is in its tenant's trail.
     destroyed: u64,
+    /// Records whose time is over and that a legal hold keeps: they wait until it ends.
+    held: u64,
     /// Records that now end later, or have no end and are looked for again.
     moved: u64,
     /// Rows of the index that led to nothing any more.
@@ -212,6 +219,6 @@ pub(super) async fn run(
         return Err(Problem::limit(limits::RETENTION_RUN));
     }
     let (done, next_cursor) = api.vault().run_retention(&caller, until, limit, asked.cursor).await?;
-    let Destroyed { looked_at, destroyed, moved, dropped, failed, more } = done;
-    Ok(axum::Json(RunDone { looked_at, destroyed, moved, dropped, failed, more, next_cursor }))
+    let Destroyed { looked_at, destroyed, held, moved, dropped, failed, more } = done;
+    Ok(axum::Json(RunDone { looked_at, destroyed, held, moved, dropped, failed, more, next_cursor }))
 }

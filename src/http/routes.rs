@@ -4,7 +4,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, audit, batch, certificates, collections, health, lists, log, metrics, openapi, records, retention, shreds, tenants, tokens,
+    Api, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds, tenants, tokens,
 };
 
 /// Who may use a route at all.
@@ -53,6 +53,10 @@ const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
 const SHRED: &str = "/v1/tenants/{tenant}/shreds/{id}";
+const HOLDS: &str = "/v1/tenants/{tenant}/holds";
+const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
+const RELEASE: &str = "/v1/tenants/{tenant}/holds/{id}/release";
+const RENEW: &str = "/v1/tenants/{tenant}/holds/{id}/renew";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
 const CERTIFICATES: &str = "/v1/certificates/";
 const LOG: &str = "/log/";
@@ -84,6 +88,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, BATCH, Credential, batch::batch),
         endpoint!("POST", post, SHREDS, Credential, shreds::order),
         endpoint!("GET", get, SHRED, Credential, shreds::read),
+        endpoint!("POST", post, HOLDS, Credential, holds::place),
+        endpoint!("GET", get, HOLDS, Credential, holds::list),
+        endpoint!("GET", get, HOLD, Credential, holds::read),
+        endpoint!("POST", post, RELEASE, Credential, holds::release),
+        endpoint!("POST", post, RENEW, Credential, holds::renew),
         endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
         endpoint!("GET", get, AUDIT, Credential, audit::read),
         endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),

@@ -96,7 +96,8 @@ fn subject_id(field: &str, text: &str) -> Result<SubjectId, Problem> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ShredDocument {
     id: String,
-    /// `pending`: unreadable already, its keys about to be destroyed; or `done`.
+    /// `pending`: unreadable already, its keys about to be destroyed; `done`; or `held`: a legal hold keeps what it names, which is there
+    /// as before, and the order is carried out once no hold stands over it.
     state: &'static str,
     scope: &'static str,
     #[schema(value_type = String, format = DateTime)]
@@ -140,7 +141,11 @@ impl From<ShredView> for ShredDocument {
         let totals = view.collections.into_iter();
         Self {
             id: view.id.to_string(),
-            state: if view.done { "done" } else { "pending" },
+            state: match (view.done, view.held) {
+                (true, _) => "done",
+                (false, true) => "held",
+                (false, false) => "pending",
+            },
             scope: view.scope,
             ordered_at: view.ordered_at,
             done_at: view.done_at,
@@ -168,7 +173,7 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
     params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
         ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,
-    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument)))]
+    responses((status = 202, body = ShredDocument), (status = 200, body = ShredDocument), (status = 423)))]
 pub(super) async fn order(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

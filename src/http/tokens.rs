@@ -21,7 +21,9 @@ use crate::vault::ops::{MintToken, TokenView};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
-    /// `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system` only `operator` and `job`.
+    /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by a
+    /// counsel, by an owner while no legal hold stands, and by the operator where
+    /// holds stand and no counsel is left.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.
@@ -47,7 +49,7 @@ impl NewToken {
         let role = Role::parse(&self.role).ok_or_else(|| {
             Problem::with(
                 Code::InvalidBody,
-                "`role` must be `owner`, `writer`, `reader`, `auditor` or `eraser`; in `system`, `operator` or `job`",
+                "`role` must be `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system`, `operator` or `job`",
             )
         })?;
         let kind = match self.kind.as_deref() {

@@ -12,7 +12,7 @@ struct Case {
     method: &'static str,
     /// The route's template.
     route: &'static str,
-    /// A real path; `{token}` and `{order}` stand for ids that are there.
+    /// A real path; `{token}`, `{order}` and `{hold}` stand for ids that are there.
     path: &'static str,
     body: fn() -> Option<Value>,
     /// A role that may not, and what it is told.
@@ -34,6 +34,7 @@ const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*ke
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUNS: &str = "/v1/jobs/retention/runs";
+const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 
@@ -71,8 +72,24 @@ fn cases_of_retention() -> Vec<Case> {
     ]
 }
 
+/// What is kept from the owner most of all. The hold that is placed is on nobody whom the others are about.
+fn cases_of_holds() -> Vec<Case> {
+    let hold = || Some(json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody"}));
+    let reason = || Some(json!({"reason": "r"}));
+    let (all, one) = ("/v1/tenants/acme/holds", "/v1/tenants/acme/holds/{hold}");
+    let (release, renew) = ("/v1/tenants/acme/holds/{hold}/release", "/v1/tenants/acme/holds/{hold}/renew");
+    vec![
+        case("POST", HOLDS, all, hold, ("owner", 403), 404, ("counsel", "hold.place")),
+        case("GET", HOLDS, all, none, ("writer", 403), 404, ("auditor", "hold.read")),
+        case("GET", "/v1/tenants/{tenant}/holds/{id}", one, none, ("reader", 403), 404, ("counsel", "hold.read")),
+        case("POST", "/v1/tenants/{tenant}/holds/{id}/renew", renew, reason, ("owner", 403), 404, ("counsel", "hold.renew")),
+        case("POST", "/v1/tenants/{tenant}/holds/{id}/release", release, reason, ("owner", 403), 404, ("counsel", "hold.release")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
-    let mut cases = cases_of_retention();
+    let mut cases = cases_of_holds();
+    cases.extend(cases_of_retention());
     cases.extend(cases_of_the_rest());
     cases
 }
@@ -194,13 +211,14 @@ struct Tokens {
     by_role: Vec<(&'static str, String)>,
     token: String,
     order: String,
+    hold: String,
 }
 
 impl Tokens {
     async fn of(site: &Site) -> Self {
         let owner = site.acme().await;
         let mut tokens = vec![("operator", site.operator.clone())];
-        for role in ["writer", "reader", "auditor", "eraser"] {
+        for role in ["writer", "reader", "auditor", "eraser", "counsel"] {
             tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
         }
         tokens.push(("other", site.tenant("other").await));
@@ -210,12 +228,17 @@ impl Tokens {
         let ordered = site.send("POST", "/v1/tenants/acme/shreds", &owner, Some(json!({"scope": "subject", "subject": "8"}))).await;
         let order = ordered.json["id"].as_str().unwrap().to_owned();
         tokens.push(("owner", owner));
-        Self { by_role: tokens, token, order }
+        let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody",
+            "law_enforcement": true, "case_number": "1"});
+        let mut tokens = Self { by_role: tokens, token, order, hold: String::new() };
+        let placed = site.send("POST", "/v1/tenants/acme/holds", tokens.get("counsel"), Some(body)).await;
+        placed.json["id"].as_str().unwrap().clone_into(&mut tokens.hold);
+        tokens
     }
 
     /// The path of a case, with real ids.
     fn path(&self, case: &Case) -> String {
-        case.path.replace("{token}", &self.token).replace("{order}", &self.order)
+        case.path.replace("{token}", &self.token).replace("{order}", &self.order).replace("{hold}", &self.hold)
     }
 
     fn get(&self, name: &str) -> &str {

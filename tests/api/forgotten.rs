@@ -29,6 +29,7 @@ struct Asker<'a> {
     owner: String,
     auditor: String,
     eraser: String,
+    counsel: String,
     /// What may no longer be in any answer; before the shred, nothing.
     gone: Vec<&'static str>,
     /// Names that answers held, with their routes.
@@ -37,6 +38,8 @@ struct Asker<'a> {
     asked: BTreeSet<(String, &'static str)>,
     cursors: Vec<(&'static str, Value)>,
     shreds: Vec<String>,
+    /// Holds that were placed and released again.
+    holds: Vec<String>,
 }
 
 const NAMES: [&str; 10] =
@@ -59,11 +62,34 @@ impl<'a> Asker<'a> {
             }
         }
         site.token(TENANT, &owner, json!({"role": "reader", "prefix": ANNA})).await;
-        let (cursors, shreds) = (Vec::new(), Vec::new());
+        let counsel = site.token(TENANT, &owner, json!({"role": "counsel"})).await;
+        let (cursors, shreds, holds) = (Vec::new(), Vec::new(), Vec::new());
         let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let mut asker = Self { site, owner, auditor, eraser, gone, shown, asked, cursors, shreds };
+        let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds };
         asker.puts().await;
+        asker.place_holds().await;
+        assert_eq!(asker.holds.len(), 6);
         asker
+    }
+
+    /// Holds on all that is Anna's, each released at once: nothing that is shredded later is held.
+    async fn place_holds(&mut self) {
+        let (counsel, path) = (self.counsel.clone(), format!("/v1/tenants/{TENANT}/holds"));
+        let mut scopes = vec![json!({"scope": "subject", "subjects": [ANNA, BERT]})];
+        scopes.push(json!({"scope": "records", "records": KEYS.map(|(collection, key)| json!({"collection": collection, "key": key}))}));
+        scopes.push(json!({"scope": "prefix", "collection": PEOPLE, "prefix": "eu/key-anna-1b9d"}));
+        scopes.extend(KEYS.map(|(collection, _)| json!({"scope": "collection", "collection": collection})));
+        for mut scope in scopes {
+            for name in ["matter", "reason", "custodian"] {
+                scope[name] = json!("none of these");
+            }
+            let placed = self.ask("POST", HOLDS, &path, &counsel, &[], Some(scope)).await;
+            let Some(id) = placed.json["id"].as_str() else { continue };
+            let reason = Some(json!({"reason": "settled"}));
+            self.ask("POST", "/v1/tenants/{tenant}/holds/{id}/renew", &format!("{path}/{id}/renew"), &counsel, &[], reason.clone()).await;
+            self.ask("POST", "/v1/tenants/{tenant}/holds/{id}/release", &format!("{path}/{id}/release"), &counsel, &[], reason).await;
+            self.holds.push(id.to_owned());
+        }
     }
 
     /// Puts with idempotency keys: the first time they store, then they are replayed.
@@ -149,6 +175,12 @@ impl<'a> Asker<'a> {
         for (collection, query) in self.cursors.clone() {
             self.ask("POST", QUERY, &format!("{tenant}/collections/{collection}/query"), &owner, &[], Some(query)).await;
         }
+        for token in [&owner, &auditor, &self.counsel.clone()] {
+            self.ask("GET", HOLDS, &format!("{tenant}/holds"), token, &[], None).await;
+            for id in self.holds.clone() {
+                self.ask("GET", HOLD, &format!("{tenant}/holds/{id}"), token, &[], None).await;
+            }
+        }
         for id in self.shreds.clone() {
             let polled = self.ask("GET", "/v1/tenants/{tenant}/shreds/{id}", &format!("{tenant}/shreds/{id}"), &owner, &[], None).await;
             assert_eq!((polled.status, &polled.json["salt"]), (200, &Value::Null), "{polled:?}");
@@ -225,6 +257,7 @@ impl<'a> Asker<'a> {
     async fn try_everything(&mut self) {
         let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
         self.puts().await;
+        self.place_holds().await;
         for (collection, key) in KEYS {
             let path = format!("{tenant}/collections/{collection}/records/{key}");
             self.ask("PUT", RECORD, &path, &owner, &[("lethe-subject", ANNA), ("if-match", "*")], Some(Value::String("new".into()))).await;
@@ -278,6 +311,8 @@ const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
+const HOLDS: &str = "/v1/tenants/{tenant}/holds";
+const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,6 +334,10 @@ async fn a_shredded_person_is_named_by_no_answer() {
         (ANNA, QUERY),
         (ANNA, RECORD),
         (SECRET, RECORD),
+        (ANNA, HOLD),
+        ("eu/key-anna-1b9d", HOLD),
+        ("key-anna-3a7c", HOLD),
+        (SHARED, HOLD),
     ] {
         assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
     }

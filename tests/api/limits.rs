@@ -27,6 +27,8 @@ enum Way {
     Units,
     /// By one more change of a collection's rule.
     Rules,
+    /// By one more legal hold.
+    Holds,
     /// By one more request without a credential.
     Stranger,
 }
@@ -68,6 +70,17 @@ fn batch(fields: &Value) -> Way {
     post("/v1/tenants/acme/batch", json!({"ops": [op]}))
 }
 
+/// A hold with these fields.
+fn hold(fields: &Value) -> Way {
+    post("/v1/tenants/acme/holds", hold_of(fields))
+}
+
+fn hold_of(fields: &Value) -> Value {
+    let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
+    hold.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    hold
+}
+
 fn spaces(path: &str, limit: Limit) -> Way {
     let json = vec![("content-type".into(), "application/json".into())];
     Way::Ask(Method::POST, path.into(), json, Body::Bytes(vec![b' '; one_over(limit)]))
@@ -94,6 +107,13 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
         (limits::RETENTION_LEN, rules(many.iter().skip(1).map(|name| rule(name, longest)).collect())),
         (limits::ITEMS_PER_LIST, rules(many.iter().map(|name| rule(name, 1)).collect())),
         (limits::BASIS_LEN, rules(vec![rule("a", longest + 1)])),
+        (limits::HOLD_SUBJECTS, hold(&json!({"scope": "subject", "subjects": texts(one_over(limits::HOLD_SUBJECTS))}))),
+        (
+            limits::HOLD_RECORDS,
+            hold(&json!({"scope": "records", "records": vec![json!({"collection": "crm", "key": "a"}); one_over(limits::HOLD_RECORDS)]})),
+        ),
+        (limits::HOLD_TEXT_LEN, hold(&json!({"scope": "tenant", "matter": "x".repeat(one_over(limits::HOLD_TEXT_LEN))}))),
+        (limits::HOLDS, Way::Holds),
         (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
     ]
 }
@@ -181,7 +201,7 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Stranger => limit.name.to_owned(),
+            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Stranger => limit.name.to_owned(),
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -218,6 +238,7 @@ impl Way {
             Self::Chunked => one_chunk_too_many(site, owner).await,
             Self::Units => one_unit_too_many(site, owner).await,
             Self::Rules => one_change_too_many(site, owner).await,
+            Self::Holds => one_hold_too_many(site).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
                     assert_eq!(site.get("/v1/tenants", "nobody's").await.status, 401);
@@ -251,6 +272,20 @@ async fn one_change_too_many(site: &Site, owner: &str) -> Answer {
     }
     assert_eq!(rule("keep").await.status, 200);
     rule("delete").await
+}
+
+/// In a tenant of their own: they would keep what the others need.
+async fn one_hold_too_many(site: &Site) -> Answer {
+    let owner = site.tenant("held").await;
+    let counsel = site.token("held", &owner, json!({"role": "counsel"})).await;
+    let place = async || {
+        let body = hold_of(&json!({"scope": "subject", "subject": "7"}));
+        site.send("POST", "/v1/tenants/held/holds", &counsel, Some(body)).await
+    };
+    for _ in 0..limits::HOLDS.max {
+        assert_eq!(place().await.status, 201);
+    }
+    place().await
 }
 
 /// A record with as many units as it may have: its second one really, the others as rows that such puts would have left. Then

@@ -477,7 +477,8 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
     let job = site.token("system", &site.operator, json!({"role": "job"})).await;
     let run = async |token: &str, body: Value| site.send("POST", RUNS, token, Some(body)).await;
     let early = run(&job, json!({})).await;
-    let nothing = json!({"looked_at": 0, "destroyed": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false, "next_cursor": null});
+    let nothing =
+        json!({"looked_at": 0, "destroyed": 0, "held": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false, "next_cursor": null});
     assert_eq!((early.status, &early.json), (200, &nothing));
     // Midnight in California after 29 February is 8 o'clock in UTC; at 7:59 the day's rows are looked at, and stay.
     for (at, limit, destroyed, more) in [
@@ -531,6 +532,8 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 "/v1/tenants/{tenant}/batch" => json!({"ops": [{"op": "delete", "collection": "crm", "key": "d"}]}),
                 "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
                 "/v1/tenants/{tenant}/collections/{collection}/simulations" => json!({"policy": {}}),
+                "/v1/tenants/{tenant}/holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
+                path if path.contains("/holds/") => json!({"reason": "r"}),
                 _ => json!({}),
             });
             let answer = site.send(endpoint.method, &path, &job, body).await;

@@ -11,7 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lethe::{
-    domain::{Clock as _, ShredUnit, SubjectId, SystemClock, TenantName},
+    authn::Role,
+    domain::{
+        Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        hold::{HoldScope, HoldText, NewHold},
+    },
+    jobs::Retention,
     vault::{
         audit::certificate::Certificate,
         ops::{Caller, Missing, ShredOrder, ShredView, VaultError, VaultOptions},
@@ -109,6 +114,8 @@ struct Bench {
     acme: TenantName,
     owner: Caller,
     order: ShredOrder,
+    /// Who places a hold on what it names before it is given, and releases it then.
+    counsel: Option<Caller>,
 }
 
 /// How a schedule went.
@@ -119,7 +126,7 @@ struct Outcome {
 }
 
 impl Bench {
-    async fn make(order: ShredOrder) -> Self {
+    async fn make(order: ShredOrder, held: bool) -> Self {
         let place = Place::make_with(VaultOptions::default(), true).await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
@@ -129,11 +136,49 @@ impl Bench {
                 open.put(&owner, &acme, (collection, person), Some(person), person.as_bytes()).await.unwrap();
             }
         }
+        let counsel = if held { Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await) } else { None };
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order }
+        Self { place, acme, owner, order, counsel }
+    }
+
+    /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
+    async fn give(&self, open: &Open) -> Result<ShredView, VaultError> {
+        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
+        let Some(counsel) = &self.counsel else { return order.await };
+        let text = HoldText {
+            matter: "M-1".into(),
+            reason: "a lawsuit".into(),
+            custodian: "legal".into(),
+            case_number: None,
+            renewal_reason: None,
+            release_reason: None,
+        };
+        let scope = HoldScope::Subjects(vec![SubjectId::parse("7").unwrap()]);
+        let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
+        let placed = vault.place_hold(counsel, &self.acme, hold, Some("hold".into())).await?;
+        let order = match order.await {
+            Err(VaultError::LegalHold { order: Some(order), .. }) => {
+                for collection in ["people", "notes", "all"] {
+                    let got = open.get(&self.owner, &self.acme, (collection, "7")).await;
+                    assert!(!matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{collection}: held: {got:?}");
+                }
+                order
+            }
+            // The hold was released before the process died.
+            other => {
+                let view = other?;
+                assert_eq!(placed.state, "released");
+                view.id
+            }
+        };
+        vault.release_hold(counsel, &self.acme, placed.id, "settled".into(), Some("release".into())).await?;
+        // A release whose answer was lost is given again without its effect: that comes with the next run of retention.
+        Retention { vault: vault.clone(), limit: 1_000 }.run_once(vault.clock().now()).await?;
+        vault.shred(&self.owner, &self.acme, order, wait).await
     }
 
     /// A process after the other, each dying where the schedule says, until one does not.
@@ -157,10 +202,8 @@ impl Bench {
             let engine = engine.unwrap();
             let done = match opened {
                 Ok(open) => {
-                    let wait = Some(Duration::from_secs(30));
-                    let ordered = open.vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
                     let done = tokio::select! {
-                        done = ordered => done.map_err(|error| error.to_string()),
+                        done = self.give(&open) => done.map_err(|error| error.to_string()),
                         () = engine.dead.cancelled() => Err("dead".into()),
                     };
                     engine.is_over.store(true, Ordering::SeqCst);
@@ -208,9 +251,16 @@ impl Bench {
         let certificate = Certificate::open(text, &Place::verifier()).unwrap();
         let totals = (certificate.totals.units, certificate.totals.records_deleted);
         assert_eq!(totals, if is_tenant { (1, 0) } else { (2, 1) }, "schedule {schedule:?}");
-        for (table, rows) in
-            [(Table::ShredOrder, 1), (Table::Certificate, 1), (Table::ShredLog, 1), (Table::PendingShred, 0), (Table::LogOutbox, 0)]
-        {
+        for (table, rows) in [
+            (Table::ShredOrder, 1),
+            (Table::Certificate, 1),
+            (Table::ShredLog, 1),
+            (Table::PendingShred, 0),
+            (Table::LogOutbox, 0),
+            (Table::HoldState, 0),
+            (Table::HoldOn, 0),
+            (Table::HeldOrder, 0),
+        ] {
             let range = schema::table(table);
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
             assert_eq!(there.len(), rows, "schedule {schedule:?}: {table:?}");
@@ -232,8 +282,8 @@ fn seed() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
-async fn ends_however_it_is_cut_short(order: ShredOrder, must_meet: &[Table]) {
-    let bench = Bench::make(order).await;
+async fn ends_however_it_is_cut_short(order: ShredOrder, held: bool, must_meet: &[Table]) {
+    let bench = Bench::make(order, held).await;
     let mut seed = seed();
     println!("cut short: LETHE_SEED={seed}");
     assert_eq!(bench.run(&[]).await.deaths, 0);
@@ -265,11 +315,19 @@ async fn ends_however_it_is_cut_short(order: ShredOrder, must_meet: &[Table]) {
 async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(order, &tables).await;
+    ends_however_it_is_cut_short(order, false, &tables).await;
+}
+
+/// Placing a hold, the order that it stops, its release and what that sets going.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_and_what_it_stops_end_as_they_should_wherever_they_are_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let tables = [Table::Hold, Table::HoldState, Table::HeldOrder, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(order, true, &tables).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenants_shred_ends_once_wherever_it_is_cut_short() {
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, &tables).await;
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, false, &tables).await;
 }

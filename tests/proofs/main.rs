@@ -8,6 +8,7 @@ mod due;
 mod epochs;
 mod evidence;
 mod harness;
+mod holds;
 mod meddling;
 mod model;
 mod orders;

@@ -290,7 +290,7 @@ async fn settle(target: &Target, batch: Batch) -> Result<(Settled, Vec<Bad>, boo
 
 /// Whether another record might fare better; not so for a token that is refused. 431: a large one's pairs are headers.
 fn is_about_records(problem: &Problem) -> bool {
-    matches!(problem.status, 400 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 422 | 431)
+    matches!(problem.status, 400 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 422 | 423 | 431)
 }
 
 #[derive(Serialize)]

@@ -97,6 +97,18 @@ table! {
         RetentionRead = 25, "retention.read";
         /// What was due was destroyed.
         RetentionRun = 26, "retention.run";
+        /// A legal hold was placed.
+        HoldPlace = 27, "hold.place";
+        /// A legal hold was given more time.
+        HoldRenew = 28, "hold.renew";
+        /// A legal hold was released, or ended by itself.
+        HoldRelease = 29, "hold.release";
+        /// Legal holds were read.
+        HoldRead = 30, "hold.read";
+        /// A counsel's token was created.
+        CounselAppoint = 31, "counsel.appoint";
+        /// A counsel's token was revoked.
+        CounselDismiss = 32, "counsel.dismiss";
     }
 }
 
@@ -121,6 +133,8 @@ table! {
         System = 7, "system";
         /// Destroys what is due.
         Job = 8, "job";
+        /// Places and releases legal holds.
+        Counsel = 9, "counsel";
     }
 }
 
@@ -169,7 +183,7 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!((Reason::from_code(reason.code()), Reason::from_name(reason.name())), (Some(*reason), Some(*reason)));
         }
-        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(9)), (None, None, None));
+        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(10)), (None, None, None));
     }
 
     #[test]

@@ -53,6 +53,8 @@ kinds! {
     CollectionMeta = COLLECTION_META, 1;
     /// What an access token may do.
     TokenMeta = TOKEN_META, 1;
+    /// What is said of a legal hold.
+    HoldMeta = HOLD_META, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;
     /// When a record ends.

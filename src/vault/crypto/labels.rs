@@ -47,6 +47,8 @@ labels! {
     COLLECTION_META = "collection-meta";
     /// Content: what an access token may do.
     TOKEN_META = "token-meta";
+    /// Content: what is said of a legal hold.
+    HOLD_META = "hold-meta";
     /// Content: a list's cursor.
     CURSOR = "cursor";
     /// Content: when a record ends.

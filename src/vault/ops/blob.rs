@@ -267,6 +267,10 @@ impl Vault {
         let existing = self.existing(&target.tenant, &target.collection, &tokens, &row).await?;
         let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
         fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
+        if let Some((_, live)) = live {
+            let place = (target.collection.no, &tokens[..]);
+            self.plan_unheld(&mut plan, caller.into(), &target.tenant, place, &live.meta.subjects).await?;
+        }
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
         let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, Looked::Not).await?;
         let id = UploadId(random::bytes());

@@ -140,7 +140,7 @@ impl Vault {
                 readable_after: u64::from(readable_after),
                 unreadable_before: u64::from(unreadable_before),
             },
-            holds_checked: false,
+            holds_checked: true,
             approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
             exceptions_retained: Vec::new(),
             subprocessors_notified: Vec::new(),

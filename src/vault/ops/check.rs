@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod due;
+mod holds;
 mod orders;
 mod trails;
 mod values;
@@ -65,6 +66,8 @@ pub struct CheckReport {
     pub names: u64,
     /// Orders to shred.
     pub orders: u64,
+    /// Legal holds, those that have ended included.
+    pub holds: u64,
     /// Certificates that verify.
     pub certificates: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
@@ -108,6 +111,7 @@ impl Vault {
         self.check_tokens(&mut report).await?;
         self.check_due(&mut report).await?;
         self.check_orders(&mut report).await?;
+        self.check_holds(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

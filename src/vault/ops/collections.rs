@@ -204,6 +204,9 @@ impl Vault {
         mut text: CollectionText,
         keeping: Option<Keeping>,
     ) -> Result<Arc<Collection>, VaultError> {
+        // What a person's shred takes along does not change between its weighing and its epoch.
+        let changes_rule = text.policy.secondary_subjects != collection.policy.secondary_subjects;
+        let _alone = if changes_rule { Some(self.inner.placing.wait().await) } else { None };
         let as_of = self.remember_past(collection, &mut text).await?;
         let kept = keeping.map(|keeping| keeping.rows(self, [0; 16], false)).transpose()?;
         self.inner.directory.forget_collection(tenant.no, &collection.name);

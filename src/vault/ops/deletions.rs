@@ -164,7 +164,8 @@ impl Vault {
         let candidates = self.candidates(walk, &mut at).await?;
         let touched = retrying(|| async {
             let mut met: HashMap<(CollectionNo, &[Token]), Totals> = HashMap::new();
-            let mut plan = Plan::default();
+            // No hold stood over them when the keys went: what an order has begun, it ends.
+            let mut plan = Plan::decided();
             for candidate in &candidates {
                 // One that names two of the walk's subjects counts once, and what is deleted is not kept.
                 let place = (candidate.collection.no, candidate.tokens.as_slice());

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, TenantNo, Timestamp, limits},
+    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -63,6 +63,8 @@ pub struct Destroyed {
     pub looked_at: u64,
     /// Records whose time was over.
     pub destroyed: u64,
+    /// Records whose time is over and that a legal hold keeps: they wait until it ends.
+    pub held: u64,
     /// Records that now end later, or have no end and are looked for again.
     pub moved: u64,
     /// Rows that led to nothing any more.
@@ -85,6 +87,8 @@ enum Fate {
     Moved,
     /// Its record is destroyed.
     Destroyed,
+    /// A legal hold keeps its record.
+    Held,
 }
 
 /// One pass.
@@ -181,7 +185,15 @@ impl Vault {
         self.read_receipt(system, entry(actor, system, Action::RetentionRun, CollectionNo::TENANT, target)).await.map(drop)
     }
 
+    /// There is something to do at `at`, of whatever kind: a hold ends, or what it kept is free.
+    pub(super) fn is_due_at(&self, at: Timestamp) {
+        self.inner.next_due.at(&Moments::everything(at));
+    }
+
     async fn destroy_due(&self, pass: &mut Pass) -> Result<(), VaultError> {
+        if let Some(lapse) = self.look_after_holds(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(lapse));
+        }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);
@@ -289,7 +301,7 @@ impl Vault {
                     let stood = stood.ok_or_else(|| VaultError::Internal("due row".into()))?;
                     // Planted, or from before a row was moved: it is destroyed once.
                     if met.insert((due.collection, due.record.clone(), stood.version)) {
-                        self.plan_fate(&mut plan, &mut batch, &due, &stood).await?
+                        self.plan_fate(&mut plan, &mut batch, (&row.key, &value), &due, &stood).await?
                     } else {
                         Fate::Dropped
                     }
@@ -316,7 +328,14 @@ impl Vault {
     }
 
     /// What becomes of a record that is said to be due, by what it says itself.
-    async fn plan_fate(&self, plan: &mut Plan, batch: &mut Batch<'_>, due: &Due, stood: &Stood) -> Result<Fate, VaultError> {
+    async fn plan_fate(
+        &self,
+        plan: &mut Plan,
+        batch: &mut Batch<'_>,
+        (key, value): (&[u8], &Bytes),
+        due: &Due,
+        stood: &Stood,
+    ) -> Result<Fate, VaultError> {
         let (tenant, until, tokens) = (batch.tenant, batch.until, due.record.as_slice());
         let Some(collection) = self.collection_of(batch, due.collection).await? else { return Ok(Fate::Waits(Some(until))) };
         match collection.state {
@@ -335,12 +354,16 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let Some(end) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else {
+        let Some((end, subjects)) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
         match end {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
+                if let Some(standing) = self.plan_holds(plan, tenant, (due.collection, tokens), &subjects).await?.first() {
+                    plan.put(Space::Index, schema::held_due(standing.hold, key), value.clone());
+                    return Ok(Fate::Held);
+                }
                 let deleted = self.plan_delete(plan, batch.actor, tenant, &collection, tokens, &Precondition::None, None).await?;
                 plan.defers |= deleted.is_some();
                 Ok(Fate::Destroyed)
@@ -376,7 +399,7 @@ impl Vault {
         Ok(batch.collections.entry(no).or_insert(read).clone())
     }
 
-    /// When a record ends, by what it says itself; `None` where a shred is to take it, or has taken its key.
+    /// When a record ends, and whom it is about, by what it says itself; `None` where a shred is to take it, or has taken its key.
     async fn opened_end(
         &self,
         tenant: &Tenant,
@@ -384,7 +407,7 @@ impl Vault {
         tokens: &[Token],
         header: &RecordHeader,
         stored: Bytes,
-    ) -> Result<Option<Option<End>>, VaultError> {
+    ) -> Result<Option<(Option<End>, Vec<SubjectId>)>, VaultError> {
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
         let unit = unit_of(header, tenant.no);
@@ -397,7 +420,8 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        Ok(Some(end_of(&collection.policy, &opened.meta, value)))
+        let end = end_of(&collection.policy, &opened.meta, value);
+        Ok(Some((end, opened.meta.subjects.clone())))
     }
 }
 
@@ -418,8 +442,8 @@ const fn stops_all(error: &VaultError) -> bool {
 impl Pass {
     /// What it may still deal with.
     fn left(&self) -> u64 {
-        let Destroyed { destroyed, moved, dropped, failed, .. } = self.done;
-        [destroyed, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
+        let Destroyed { destroyed, held, moved, dropped, failed, .. } = self.done;
+        [destroyed, held, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
     }
 
     fn count(&mut self, kind: Fineness, fate: Fate) {
@@ -429,6 +453,7 @@ impl Pass {
             Fate::Dropped => &mut self.done.dropped,
             Fate::Moved => &mut self.done.moved,
             Fate::Destroyed => &mut self.done.destroyed,
+            Fate::Held => &mut self.done.held,
         };
         *counter = counter.saturating_add(1);
     }

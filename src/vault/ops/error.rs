@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::{
-    domain::{NameError, ShredId, Timestamp, TokenId, limits::Limit, policy::PolicyError, retention::RuleName},
+    domain::{HoldId, NameError, ShredId, Timestamp, TokenId, hold::HoldError, limits::Limit, policy::PolicyError, retention::RuleName},
     vault::{
         audit::{AuditError, tlog::LogError},
         keys::{KeysError, LendError},
@@ -34,6 +34,14 @@ pub enum VaultError {
     Shredded {
         /// The order that did it, which is also its certificate's id.
         certificate: Option<ShredId>,
+    },
+    /// A legal hold keeps it. Nothing is destroyed; an order to shred is carried out once no hold stands over it.
+    #[error("under a legal hold")]
+    LegalHold {
+        /// The hold, for who may know of it.
+        hold: Option<HoldId>,
+        /// The order that waits for its end.
+        order: Option<ShredId>,
     },
     /// It is in a state that refuses this.
     #[error("conflict")]
@@ -93,6 +101,8 @@ pub enum Missing {
     Token,
     /// The order to shred, or its certificate.
     Shred,
+    /// The legal hold.
+    Hold,
     /// A page or tile of the log.
     Page,
 }
@@ -112,6 +122,8 @@ pub enum Conflict {
     SecretShownOnce(TokenId),
     /// Without this token nobody could make one for the tenant, or the store, any more.
     LastOwner,
+    /// The legal hold has ended.
+    HoldOver,
 }
 
 /// Rules that refuse a well-formed request.
@@ -205,6 +217,12 @@ pub enum Unprocessable {
         /// The rule's end.
         end: Timestamp,
     },
+    /// A legal hold that cannot be placed so.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// A hold that does not end by itself.
+    #[error("only a hold for law enforcement ends by itself and can be renewed; any other stands until it is released")]
+    NothingToRenew,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

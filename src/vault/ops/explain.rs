@@ -5,6 +5,7 @@ use super::{
     Caller, Missing, Vault, VaultError,
     access::InCollection,
     directory::damaged,
+    holds::bind::knows_holds,
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     retention,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     authz::RetentionRead,
     domain::{
-        CollectionName, RecordKey, TenantName, Timestamp, Version,
+        CollectionName, HoldId, RecordKey, TenantName, Timestamp, Version,
         retention::explain::{Explanation, explain},
     },
     vault::{
@@ -37,6 +38,10 @@ pub struct RetentionView {
     pub category: Option<String>,
     /// What the rules say of it.
     pub explanation: Explanation,
+    /// Whether legal holds keep it, whatever the rules say.
+    pub held: bool,
+    /// Those of them that the caller may know of.
+    pub holds: Vec<HoldId>,
 }
 
 impl Vault {
@@ -103,7 +108,22 @@ impl Vault {
         let policy = &found.collection.policy;
         let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), self.inner.clock.now());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
-        let explanation = explanation.carried_out(scheduled);
+        let mut explanation = explanation.carried_out(scheduled);
+
+        let over = match self.hold_state(found.tenant.no).await?.0 {
+            None => Vec::new(),
+            Some(_) => {
+                let subjects = self.subject_tokens(&found.tenant, &meta.subjects).await?;
+                self.holds_over(found.tenant.no, found.collection.no, &tokens, &subjects).await?
+            }
+        };
+        let role = caller.principal.role();
+        let known = over.iter().filter(|standing| standing.disclosed || knows_holds(role));
+        let holds: Vec<HoldId> = known.map(|standing| standing.hold).collect();
+        if !over.is_empty() {
+            let named = holds.first().map_or_else(|| "a legal hold".to_owned(), |hold| format!("legal hold {hold}"));
+            explanation.why = format!("{named} keeps it until the hold ends; otherwise: {}", explanation.why);
+        }
 
         // Record.
         let read = entry(caller, &found.tenant, Action::RetentionRead, found.collection.no, read);
@@ -115,6 +135,8 @@ impl Vault {
             expires_at: meta.expires_at,
             category: retention::category(meta).map(str::to_owned),
             explanation,
+            held: !over.is_empty(),
+            holds,
         })
     }
 

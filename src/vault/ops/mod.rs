@@ -37,6 +37,7 @@ mod error;
 mod explain;
 mod foresee;
 mod get;
+mod holds;
 mod list;
 mod names;
 mod plan;
@@ -64,6 +65,7 @@ pub use due::Destroyed;
 pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
+pub use holds::{HoldView, ShownScope};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
@@ -152,6 +154,7 @@ struct Inner {
     ranges: reclaim::Ranges,
     /// Of writers of the same record.
     turns: turns::Turns,
+    placing: holds::Placing,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

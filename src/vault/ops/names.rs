@@ -149,7 +149,7 @@ impl Vault {
 
     /// The names of a page's entries.
     pub(super) async fn name_entries(&self, tenant: &Tenant, entries: Vec<TrailEntry>) -> Result<Vec<NamedEntry>, VaultError> {
-        let mut lookup = Lookup { vault: self, tenant, collections: HashMap::new(), records: HashMap::new(), subjects: HashMap::new() };
+        let mut lookup = Lookup::new(self, tenant);
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
             let names = lookup.names(&entry.entry).await?;
@@ -165,7 +165,7 @@ impl Vault {
     /// # Errors
     /// What does not open, or holds another name than its token's.
     pub(super) async fn read_name(&self, tenant: &Tenant, no: CollectionNo, token: Token, unit: (Slot, Gen)) -> Result<(), VaultError> {
-        let mut lookup = Lookup { vault: self, tenant, collections: HashMap::new(), records: HashMap::new(), subjects: HashMap::new() };
+        let mut lookup = Lookup::new(self, tenant);
         lookup.open(no, token, unit).await.map(drop)
     }
 }
@@ -174,7 +174,7 @@ impl Vault {
 type Shown = (Option<String>, Option<SubjectId>);
 
 /// Looks names up, each once a page.
-struct Lookup<'a> {
+pub(super) struct Lookup<'a> {
     vault: &'a Vault,
     tenant: &'a Tenant,
     collections: HashMap<CollectionNo, Option<Arc<Collection>>>,
@@ -182,7 +182,12 @@ struct Lookup<'a> {
     subjects: HashMap<Token, Option<String>>,
 }
 
-impl Lookup<'_> {
+impl<'a> Lookup<'a> {
+    /// Nothing is looked up yet.
+    pub(super) fn new(vault: &'a Vault, tenant: &'a Tenant) -> Self {
+        Self { vault, tenant, collections: HashMap::new(), records: HashMap::new(), subjects: HashMap::new() }
+    }
+
     async fn names(&mut self, entry: &Entry) -> Result<Names, VaultError> {
         let target = &entry.target;
         if order_of(self.tenant.state).is_some() {
@@ -268,7 +273,7 @@ impl Lookup<'_> {
     }
 
     /// The person that a token stands for.
-    async fn subject(&mut self, token: Token) -> Result<Option<String>, VaultError> {
+    pub(super) async fn subject(&mut self, token: Token) -> Result<Option<String>, VaultError> {
         if let Some(known) = self.subjects.get(&token) {
             return Ok(known.clone());
         }

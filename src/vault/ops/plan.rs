@@ -50,6 +50,10 @@ pub(super) struct Plan {
     pub(super) first_due: Moments,
     /// Whether it writes down shreds that nobody orders behind it: the shredder is told, once they stand there.
     pub(super) defers: bool,
+    /// Whether its tenant has holds, once that was asked: the plan is held to it.
+    pub(super) has_holds: Option<bool>,
+    /// Whether it only goes on with what was decided before, which no hold stops any more.
+    decided: bool,
 }
 
 /// What is written under a key.
@@ -106,6 +110,16 @@ impl Existing {
 }
 
 impl Plan {
+    /// A plan that goes on with what was decided before.
+    pub(super) fn decided() -> Self {
+        Self { decided: true, ..Self::default() }
+    }
+
+    /// Whether it is one.
+    pub(super) const fn is_decided(&self) -> bool {
+        self.decided
+    }
+
     /// Adds a row to the control store, before everything else.
     pub(super) fn open<R: ControlRow>(&mut self, seals: &Seals, key: Bytes, before: Expect, row: &R) -> Result<(), VaultError> {
         let before = Check { space: Space::Control, key: key.clone(), expect: before };
@@ -225,6 +239,10 @@ impl Vault {
         let present = existing.as_ref().and_then(Existing::version);
         put.precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
+        if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()) {
+            // What stood there would be gone.
+            self.plan_unheld(plan, caller.into(), tenant, (collection.no, &tokens), &live.meta.subjects).await?;
+        }
 
         let reuse = match content {
             // A record that is about someone else from now on is sealed anew: the first one's shred must not take it along.
@@ -325,6 +343,7 @@ impl Vault {
         let present = existing.version();
         let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
         precondition.holds(present)?;
+        self.plan_unheld(plan, actor, tenant, (collection.no, tokens), &live.meta.subjects).await?;
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
@@ -648,6 +667,7 @@ fn audited_role(role: Role) -> audit::Role {
         Role::Auditor => audit::Role::Auditor,
         Role::Eraser => audit::Role::Eraser,
         Role::Job => audit::Role::Job,
+        Role::Counsel => audit::Role::Counsel,
     }
 }
 

@@ -131,10 +131,15 @@ impl VaultError {
             Self::Forbidden => return Some(Outcome::Denied(Reason::Forbidden)),
             Self::NotFound(_) => Reason::NotFound,
             Self::Shredded { .. } => Reason::Shredded,
+            Self::LegalHold { .. } => Reason::LegalHold,
             Self::PreconditionFailed | Self::Conflict(Conflict::CheckFailed) => Reason::PreconditionFailed,
             Self::Conflict(Conflict::NameTaken) => Reason::NameTaken,
             Self::Conflict(
-                Conflict::ShredUnitFixed | Conflict::IdempotencyMismatch | Conflict::SecretShownOnce(_) | Conflict::LastOwner,
+                Conflict::ShredUnitFixed
+                | Conflict::IdempotencyMismatch
+                | Conflict::SecretShownOnce(_)
+                | Conflict::LastOwner
+                | Conflict::HoldOver,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

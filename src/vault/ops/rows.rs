@@ -12,10 +12,12 @@ use crate::{
     vault::{keys::UnitRef, store::StoreError},
 };
 
+mod holds;
 mod seals;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow};
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -261,6 +263,8 @@ pub(in crate::vault) enum Progress {
     Erased,
     /// Certified and logged.
     Done,
+    /// A legal hold stopped it: what it names is there as before, and it is given again once no hold stands over it.
+    Held,
 }
 
 /// An order to shred.

@@ -13,10 +13,12 @@ use super::{
     access::InTenant,
     deletions::Touched,
     directory::{Tenant, damaged, pseudonym},
+    holds::bind::told_of,
     plan::{Actor, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, Progress, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
+    shredder::actor_of,
 };
 use crate::{
     authz::{ShredOrder as OrderAction, ShredRead},
@@ -60,6 +62,8 @@ pub struct ShredView {
     pub id: ShredId,
     /// Whether it is certified and logged.
     pub done: bool,
+    /// Whether a legal hold keeps what it names: that is there as before.
+    pub held: bool,
     /// `tenant`, `collection`, `subject` or `record`.
     pub scope: &'static str,
     /// When it was given.
@@ -132,6 +136,7 @@ impl Queued {
         ShredView {
             id: self.id,
             done: false,
+            held: false,
             scope: scope_name(&self.row.scope),
             ordered_at: Timestamp(self.row.ordered_at),
             done_at: None,
@@ -184,6 +189,9 @@ impl Vault {
         let id = queued.id;
         self.inner.shredder.wait(id, wait).await;
         let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
+        if row.progress == Progress::Held {
+            return Err(self.held(caller, id, &row).await?);
+        }
         Ok(ShredView { salt: Some(hex::encode(queued.salt)), targets: named.targets, ..self.view(id, &row).await? })
     }
 
@@ -193,7 +201,7 @@ impl Vault {
         }
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
-                Some(Before::Made(made, _)) => return Ok(Ordered::Before(ShredId(made.id))),
+                Some(Before::Made(made, _)) => return self.ordered_already(caller, ShredId(made.id)).await.map(Ordered::Before),
                 Some(Before::Nothing(keeping)) => Some(keeping),
                 None => None,
             };
@@ -251,6 +259,26 @@ impl Vault {
         Ok(ordered)
     }
 
+    /// What who has given an order that is held is told.
+    async fn held(&self, caller: &Caller, id: ShredId, row: &ShredRow) -> Result<VaultError, VaultError> {
+        let holds = self.weigh(TenantNo(row.tenant), &row.scope).await?;
+        Ok(VaultError::LegalHold { hold: told_of(&holds, caller.principal.role()), order: Some(id) })
+    }
+
+    /// An order that was given before under the same idempotency key.
+    ///
+    /// # Errors
+    /// [`VaultError::LegalHold`] if a hold still stands over it.
+    async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<ShredId, VaultError> {
+        if let Some(row) = self.shred_row(id).await?.filter(|row| row.progress == Progress::Held) {
+            if !self.weigh(TenantNo(row.tenant), &row.scope).await?.is_empty() {
+                return Err(self.held(caller, id, &row).await?);
+            }
+            self.give_held_again().await?;
+        }
+        Ok(id)
+    }
+
     /// Whether this token gave this order before, under this key. Asked before anything else: what it names answers 410 since.
     async fn ordered_before(
         &self,
@@ -298,17 +326,37 @@ impl Vault {
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
         let actor = actor.into();
+        let (state, unmoved) = self.hold_state(tenant.no).await?;
+        if state.is_some() {
+            let holds = self.weigh(tenant.no, &scope).await?;
+            if !holds.is_empty() {
+                return Err(self.keep_back(caller, actor, tenant, (scope, named), keeping, (&holds, unmoved)).await?);
+            }
+        }
         let place = self.inner.shredder.reserve()?;
+        let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
+        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
+        checks.push(unmoved);
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        self.commit_intent(caller, tenant, actor, &row, (checks, writes)).await?;
+        place.send(id);
+        Ok(Queued { id, salt, row })
+    }
+
+    /// An order as it is given, before it marks anything.
+    pub(super) async fn new_order(&self, actor: Actor, tenant: &Tenant, scope: Scope, named: &Named) -> Result<NewOrder, VaultError> {
         let id = ShredId(random::bytes());
-        let seed = random::bytes();
-        let sample = self.sample(tenant, &scope, &seed).await?;
-        let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &scope, &named).await?;
-        let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &scope, id).await?;
+        let (committed, salt, sealed_salt) = self.commit_names(tenant, id, &scope, named).await?;
         let row = ShredRow {
             tenant: tenant.no.0,
-            scope: scope.clone(),
-            marked,
-            after,
+            scope,
+            marked: Vec::new(),
+            after: Vec::new(),
             progress: Progress::Pending,
             ordered_by: actor.principal.0,
             role: actor.role.code(),
@@ -317,25 +365,38 @@ impl Vault {
             done_at: None,
             sealed_salt,
             committed,
-            seed,
-            sample,
+            seed: random::bytes(),
+            sample: Vec::new(),
             totals: Vec::new(),
             categories: Vec::new(),
             epochs: Vec::new(),
             version: 0,
         };
+        Ok(NewOrder { id, salt, row })
+    }
+
+    /// An order with what it marks and samples, and what its intent's commit checks and writes.
+    async fn intended(&self, tenant: &Tenant, id: ShredId, row: ShredRow) -> Result<IntentOf, VaultError> {
+        let sample = self.sample(tenant, &row.scope, &row.seed).await?;
+        let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &row.scope, id).await?;
+        let row = ShredRow { marked, after, sample, ..row };
         // The row of a unit that does not hold would keep the order from ever being carried out.
         self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
         writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
-        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
-        if let Some(keeping) = keeping {
-            let (check, rows) = keeping.rows(self, id.0, true)?;
-            checks.push(check);
-            writes.extend(rows);
-        }
-        let (collection, target) = match &scope {
+        Ok(IntentOf { row, checks, writes })
+    }
+
+    async fn commit_intent(
+        &self,
+        caller: Option<&Caller>,
+        tenant: &Tenant,
+        actor: Actor,
+        row: &ShredRow,
+        (checks, writes): (Vec<Check>, Vec<Write>),
+    ) -> Result<(), VaultError> {
+        let (collection, target) = match &row.scope {
             Scope::Tenant => (CollectionNo::TENANT, Target::default()),
             Scope::Collection(no) => (CollectionNo(*no), Target::default()),
             // The trail names the first, and says how many there were.
@@ -353,9 +414,25 @@ impl Vault {
         let ordered = entry(actor, tenant, Action::ShredOrder, collection, target);
         let done = self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
         self.inner.directory.forget_all();
-        done?;
+        done.map(drop)
+    }
+
+    /// Gives an order that was held, as it was given before; its row as it is now.
+    pub(super) async fn give(
+        &self,
+        tenant: &Tenant,
+        id: ShredId,
+        row: ShredRow,
+        held: Vec<Check>,
+        no_longer: Write,
+    ) -> Result<ShredRow, VaultError> {
+        let place = self.inner.shredder.reserve()?;
+        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
+        checks.extend(held);
+        writes.push(no_longer);
+        self.commit_intent(None, tenant, actor_of(&row), &row, (checks, writes)).await?;
         place.send(id);
-        Ok(Queued { id, salt, row })
+        Ok(row)
     }
 
     /// Closes the fence behind a durable intent: from here on everything it names answers 410. The shredder closes it too,
@@ -369,10 +446,27 @@ impl Vault {
             pause.tick().await;
             match self.close_fence(&queued.row).await {
                 Err(VaultError::Busy) => {}
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(()) => match self.reopen_if_held(queued).await {
+                    Err(VaultError::Busy) => {}
+                    other => return other,
+                },
             }
         }
         Err(VaultError::Busy)
+    }
+
+    /// The shredder may have taken the order back before the fence was closed.
+    async fn reopen_if_held(&self, queued: &Queued) -> Result<(), VaultError> {
+        let is_held = async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Held));
+        if is_held().await? {
+            // Not while it is given again.
+            let _alone = self.inner.placing.wait().await;
+            if is_held().await? {
+                self.reopen_fence(&queued.row).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The states an order sets to pending: what every later commit checks.
@@ -436,7 +530,7 @@ impl Vault {
     ///
     /// # Errors
     /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
-    async fn units_of(&self, order: &ShredRow, mut show: impl FnMut(CollectionNo, UnitRef)) -> Result<(), VaultError> {
+    pub(super) async fn units_of(&self, order: &ShredRow, mut show: impl FnMut(CollectionNo, UnitRef)) -> Result<(), VaultError> {
         let tenant = TenantNo(order.tenant);
         let mut bent = None;
         match &order.scope {
@@ -490,6 +584,13 @@ impl Vault {
             fence.close_tenant(tenant);
         }
         self.units_of(row, |_, unit| fence.close_unit(tenant, unit.slot)).await
+    }
+
+    /// Opens again what an order had closed.
+    async fn reopen_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
+        let tenant = TenantNo(row.tenant);
+        let fence = self.inner.forest.fence();
+        self.units_of(row, |_, unit| fence.reopen_unit(tenant, unit.slot)).await
     }
 
     /// The targets of an order, and what its units are in each collection.
@@ -634,6 +735,7 @@ impl Vault {
         Ok(ShredView {
             id,
             done,
+            held: row.progress == Progress::Held,
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.filter(|_| done).map(Timestamp),
@@ -652,6 +754,21 @@ fn pseudonyms(scope: &Scope) -> Vec<String> {
         Scope::Subjects(tokens) => tokens.iter().map(|token| pseudonym("subject", token)).collect(),
         Scope::Record { row, .. } => row.last_chunk::<16>().map(|token| pseudonym("key", token)).into_iter().collect(),
     }
+}
+
+/// An order that marks nothing yet.
+pub(super) struct NewOrder {
+    pub(super) id: ShredId,
+    /// Of its commitments.
+    salt: [u8; 32],
+    pub(super) row: ShredRow,
+}
+
+/// An order, and the commit of its intent.
+struct IntentOf {
+    row: ShredRow,
+    checks: Vec<Check>,
+    writes: Vec<Write>,
 }
 
 /// What an intent's commit holds, and what it means for the order.

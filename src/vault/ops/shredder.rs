@@ -135,7 +135,7 @@ impl Queue {
             loop {
                 changes.borrow_and_update();
                 let done = match vault.shred_row(id).await {
-                    Ok(Some(row)) => vault.is_done(id, &row).await.unwrap_or(true),
+                    Ok(Some(row)) => row.progress == Progress::Held || vault.is_done(id, &row).await.unwrap_or(true),
                     Ok(None) | Err(_) => true,
                 };
                 if done || changes.changed().await.is_err() {
@@ -385,6 +385,8 @@ impl Vault {
     pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Left {
         let mut left = Left::default();
         let mut jobs = Vec::with_capacity(ids.len());
+        // No hold is placed from here on until the keys are gone.
+        let alone = self.inner.placing.wait().await;
         for id in ids {
             match self.take_up(*id).await {
                 Ok(job) => jobs.extend(job),
@@ -402,6 +404,7 @@ impl Vault {
                 jobs.drain(..).for_each(|job| left.put(job.id, &error));
             }
         }
+        drop(alone);
         // One that comes after another is certified behind it.
         let (alone, behind): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.row.after.is_empty());
         let mut finished = Vec::with_capacity(jobs.len());
@@ -468,6 +471,9 @@ impl Vault {
     /// An order as far as it has come; `None` if there is no such order any more.
     async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
         let Some(row) = self.shred_row(id).await? else { return Ok(None) };
+        if row.progress == Progress::Held || self.stop_if_held(id, &row).await? {
+            return Ok(None);
+        }
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
             self.close_fence(&job.row).await?;
@@ -509,7 +515,8 @@ impl Vault {
 
     /// Whether every order that another comes after is here, or erased.
     async fn comes_next(&self, row: &ShredRow, is_here: impl Fn(ShredId) -> bool) -> Result<bool, VaultError> {
-        self.have_come(others(row).filter(|other| !is_here(*other)), |progress| progress != Progress::Pending).await
+        self.have_come(others(row).filter(|other| !is_here(*other)), |progress| !matches!(progress, Progress::Pending | Progress::Held))
+            .await
     }
 
     /// Finds an order's targets, and what it touches.

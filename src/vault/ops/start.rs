@@ -56,7 +56,7 @@ pub struct VaultParts {
 /// How often the files of the log are synced: what came into it since is in its journal alone.
 const FILED_EVERY: Duration = Duration::from_secs(1);
 /// The name of the system tenant: its trail is the operator's.
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 impl Vault {
     /// Makes the system tenant of a new store and the operator's token, which is shown once.
@@ -163,6 +163,7 @@ impl Vault {
             reclaim,
             next_due: super::due::Next::default(),
             ranges: Ranges::default(),
+            placing: super::holds::Placing::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,

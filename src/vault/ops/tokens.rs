@@ -1,5 +1,7 @@
 //! Access tokens: made, listed without secrets, revoked with effect from the next request on.
 
+use std::sync::Arc;
+
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Tenant, damaged, pseudonym},
@@ -7,10 +9,11 @@ use super::{
     refused::Place,
     replies::Before,
     rows::TokenRow,
+    start::SYSTEM,
 };
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
-    authz::{TokenCreate, TokenList, TokenRevoke},
+    authz::{CounselAppoint, CounselDismiss, TokenCreate, TokenList, TokenRevoke},
     domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
     vault::{
         audit::{self, Action, Entry, Outcome, Target, Trail},
@@ -134,8 +137,13 @@ impl Vault {
         mint: &MintToken,
         idempotency_key: Option<&str>,
     ) -> Result<MintedToken, VaultError> {
-        let found = self.in_tenant::<TokenCreate>(caller, tenant).await?;
-        mint.fits(found.tenant.no)?;
+        let (found, unheld) = match mint.role {
+            Role::Counsel if tenant.as_str() != SYSTEM => self.appointing(caller, tenant).await?,
+            Role::Counsel | Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => {
+                (self.in_tenant::<TokenCreate>(caller, tenant).await?.tenant, None)
+            }
+        };
+        mint.fits(found.no)?;
         if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(Unprocessable::ExpiryInThePast.into());
         }
@@ -148,25 +156,65 @@ impl Vault {
         if let Some(key) = idempotency_key {
             let asked = format!("{:?} {:?} {:?}", mint.role, mint.kind, mint.expires_at);
             let parts: [&[u8]; 3] = [b"token", asked.as_bytes(), &mint.narrowing.to_bytes()];
-            match self.made_before(found.tenant.no, caller, key, &parts).await? {
+            match self.made_before(found.no, caller, key, &parts).await? {
                 Before::Made(made, _) => return Err(VaultError::Conflict(Conflict::SecretShownOnce(TokenId(made.id)))),
                 Before::Nothing(place) => keeping = Some(place),
             }
         }
         let mint = MintToken { expires_at: mint.expires_at.or(last), ..mint.clone() };
-        let (minted, mut writes) = self.mint(found.tenant.no, &mint).await?;
-        let mut checks = vec![found.tenant.check()];
+        let (minted, mut writes) = self.mint(found.no, &mint).await?;
+        let mut checks = vec![found.check()];
+        checks.extend(unheld);
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, minted.id.0, true)?;
             checks.push(check);
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        let made = entry(caller, &found.tenant, Action::TokenCreate, CollectionNo::TENANT, object(minted.id.0));
-        self.commit_for(caller, Trail::Control, commit, vec![(found.tenant.audit, made)])
+        let action = if mint.role == Role::Counsel { Action::CounselAppoint } else { Action::TokenCreate };
+        let made = entry(caller, &found, action, CollectionNo::TENANT, object(minted.id.0));
+        self.commit_for(caller, Trail::Control, commit, vec![(found.audit, made)])
             .await
             .inspect_err(|_| self.inner.directory.forget_tenant(tenant))?;
         Ok(minted)
+    }
+
+    /// A permit to make a counsel's token, and what must still hold then: an owner's only while no hold stands, or a hold would end
+    /// as soon as the owner liked; the operator's only where holds stand and no counsel is left.
+    async fn appointing(&self, caller: &Caller, tenant: &TenantName) -> Result<(Arc<Tenant>, Option<Check>), VaultError> {
+        let found = self.in_tenant::<CounselAppoint>(caller, tenant).await?.tenant;
+        if caller.principal.role() == Role::Operator {
+            let is_stuck = self.hold_state(found.no).await?.0.is_some() && !self.has_counsel(found.no).await?;
+            if !is_stuck {
+                return Err(VaultError::Forbidden);
+            }
+        }
+        let unheld = self.unheld_for_owner(caller, &found).await?;
+        Ok((found, unheld))
+    }
+
+    /// Whether a tenant has a counsel whose token holds.
+    async fn has_counsel(&self, tenant: TenantNo) -> Result<bool, VaultError> {
+        let now = self.inner.clock.now();
+        for id in self.tokens_of(tenant).await? {
+            // One that cannot be read lets nobody in.
+            let row = unless_damaged(self.token_row(id).await)?.flatten();
+            let holds = |row: &TokenRow| row.tenant == tenant.0 && row.expires_at.is_none_or(|end| now < Timestamp(end));
+            if row.is_some_and(|row| row.role == Role::Counsel.code() && holds(&row)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// # Errors
+    /// [`VaultError::Forbidden`] for an owner, where a hold stands.
+    async fn unheld_for_owner(&self, caller: &Caller, tenant: &Tenant) -> Result<Option<Check>, VaultError> {
+        if caller.principal.role() != Role::Owner {
+            return Ok(None);
+        }
+        let (state, unmoved) = self.hold_state(tenant.no).await?;
+        if state.is_some() { Err(VaultError::Forbidden) } else { Ok(Some(unmoved)) }
     }
 
     /// A token's row.
@@ -336,12 +384,13 @@ impl Vault {
         id: TokenId,
         idempotency_key: Option<&str>,
     ) -> Result<(), VaultError> {
-        let found = self.in_tenant::<TokenRevoke>(caller, tenant).await?;
-        let no = found.tenant.no;
+        let (found, action, unheld) = self.revoking(caller, tenant, id).await?;
+        let mut checks: Vec<Check> = unheld.into_iter().collect();
+        let no = found.no;
         let mut keeping = None;
         if let Some(key) = idempotency_key {
             match self.made_before(no, caller, key, &[b"revoke", &id.0]).await? {
-                Before::Made(..) => return self.repeated(caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT).await.map(drop),
+                Before::Made(..) => return self.repeated(caller, &found, action, CollectionNo::TENANT).await.map(drop),
                 Before::Nothing(place) => keeping = Some(place),
             }
         }
@@ -351,7 +400,7 @@ impl Vault {
         if !is_listed || self.token_row(id).await?.is_none_or(|row| row.tenant != no.0) {
             return Err(VaultError::NotFound(Missing::Token));
         }
-        let mut checks = vec![Check { space: Space::Control, key: by_tenant, expect: Expect::Present }];
+        checks.push(Check { space: Space::Control, key: by_tenant, expect: Expect::Present });
         let mut writes = forget(no, id);
         if self.owns(no, id).await? {
             // It must still be there in this very commit: two owners may be revoking each other.
@@ -364,8 +413,30 @@ impl Vault {
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        let revoked = entry(caller, &found.tenant, Action::TokenRevoke, CollectionNo::TENANT, object(id.0));
-        self.commit_for(caller, Trail::Control, commit, vec![(found.tenant.audit, revoked)]).await.map(drop)
+        let revoked = entry(caller, &found, action, CollectionNo::TENANT, object(id.0));
+        self.commit_for(caller, Trail::Control, commit, vec![(found.audit, revoked)]).await.map(drop)
+    }
+
+    /// A permit to revoke a token, what the trail calls it, and what must still hold then: of a counsel's token as for making one.
+    async fn revoking(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        id: TokenId,
+    ) -> Result<(Arc<Tenant>, Action, Option<Check>), VaultError> {
+        let at_home = self.find_tenant(tenant).await?;
+        let row = self.token_row(id).await?.filter(|row| at_home.is_some_and(|found| row.tenant == found.no.0));
+        let is_counsels = match row {
+            Some(row) => row.role == Role::Counsel.code(),
+            // Of one that is gone, who may revoke those alone is told what became of it.
+            None => caller.principal.role() == Role::Counsel,
+        };
+        if !is_counsels {
+            return Ok((self.in_tenant::<TokenRevoke>(caller, tenant).await?.tenant, Action::TokenRevoke, None));
+        }
+        let found = self.in_tenant::<CounselDismiss>(caller, tenant).await?.tenant;
+        let unheld = self.unheld_for_owner(caller, &found).await?;
+        Ok((found, Action::CounselDismiss, unheld))
     }
 
     /// Makes a new operator's token in the place of all there are: for a store at rest whose operator lost theirs. `keep` gets

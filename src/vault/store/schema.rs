@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::domain::{CollectionNo, Epoch, Gen, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
+use crate::domain::{CollectionNo, Epoch, Gen, HoldId, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
 
 #[cfg(test)]
 mod tests;
@@ -74,10 +74,21 @@ pub enum Table {
     Made = 24,
     /// due be64, tenant be64, token 16: such a row that can go.
     MadeDue = 25,
+    /// tenant be64, hold id 16: a legal hold; stays after its end.
+    Hold = 26,
+    /// What a hold that stands is on. tenant be64, then 0: all of it; 1, subject token 16; 2, collection be32, u8, so many tokens: the
+    /// records under these segments, of none all of the collection's; 3, likewise: the one record. Then its id.
+    HoldOn = 27,
+    /// tenant be64: what changes with each hold of it that begins or ends. Absent while none stands.
+    HoldState = 28,
+    /// time be64, tenant be64, hold id 16: when a hold ends by itself.
+    HoldLapse = 29,
     /// epoch be64: what is public about the change that began it.
     Epoch = 30,
     /// epoch be64: what the self-check of that epoch compares with; gone with the next epoch once it has passed.
     EpochCheck = 31,
+    /// tenant be64, the first half of a hash of its scope: an order to shred that a hold stopped.
+    HeldOrder = 32,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -110,6 +121,8 @@ pub enum Table {
     DueMonth = 142,
     /// tenant be64, collection be32, record tokens: the table and the hour of a record's row in one of those.
     DueOf = 143,
+    /// hold id 16, then the key of its row in [`Table::Due`] or [`Table::DueMonth`]: a record that is due and that this hold keeps.
+    HeldDue = 144,
 }
 
 /// Keys with `from <= key < to`.
@@ -637,6 +650,119 @@ pub fn due_led_to(row: &[u8], value: &[u8]) -> Option<Bytes> {
     due_parts(&led_to).map(|_| led_to)
 }
 
+/// [`Table::HeldDue`] of what would stand under a key of [`Table::Due`] or [`Table::DueMonth`].
+#[must_use]
+pub fn held_due(hold: HoldId, due: &[u8]) -> Bytes {
+    key(Table::HeldDue, &[&hold.0, due])
+}
+
+/// All that a hold keeps.
+#[must_use]
+pub fn all_held_due(hold: HoldId) -> KeyRange {
+    prefix(&key(Table::HeldDue, &[&hold.0]))
+}
+
+/// The hold of a [`Table::HeldDue`] key, and the key that is to take its place; `None` if it is not one.
+#[must_use]
+pub fn held_due_parts(key_of_held: &[u8]) -> Option<(HoldId, Bytes)> {
+    let mut parts = Parts::of(Table::HeldDue, key_of_held)?;
+    let hold = HoldId(parts.bytes()?);
+    let due = Bytes::copy_from_slice(parts.rest());
+    due_parts(&due).map(|_| (hold, due))
+}
+
+/// [`Table::Hold`].
+#[must_use]
+pub fn hold(tenant: TenantNo, hold: HoldId) -> Bytes {
+    key(Table::Hold, &[&tenant.to_be_bytes(), &hold.0])
+}
+
+/// What a legal hold is on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HeldThing {
+    /// A whole tenant.
+    Tenant,
+    /// A person.
+    Subject(Token),
+    /// The records of a collection whose keys begin with these segments; all of it, if there are none.
+    Under(CollectionNo, Vec<Token>),
+    /// One record.
+    Record(CollectionNo, Vec<Token>),
+}
+
+impl HeldThing {
+    /// Its place among those of a tenant, each of which begins no other.
+    fn place(&self) -> Vec<u8> {
+        let tokens = |kind: u8, collection: &CollectionNo, tokens: &[Token]| {
+            let count = u8::try_from(tokens.len()).unwrap_or(u8::MAX);
+            [&[kind][..], &collection.to_be_bytes(), &[count], tokens.as_flattened()].concat()
+        };
+        match self {
+            Self::Tenant => vec![0],
+            Self::Subject(subject) => [&[1][..], subject].concat(),
+            Self::Under(collection, of) => tokens(2, collection, of),
+            Self::Record(collection, of) => tokens(3, collection, of),
+        }
+    }
+}
+
+/// [`Table::HoldOn`].
+#[must_use]
+pub fn hold_on(tenant: TenantNo, on: &HeldThing, hold: HoldId) -> Bytes {
+    key(Table::HoldOn, &[&tenant.to_be_bytes(), &on.place(), &hold.0])
+}
+
+/// The holds on one thing.
+#[must_use]
+pub fn holds_on(tenant: TenantNo, on: &HeldThing) -> KeyRange {
+    prefix(&key(Table::HoldOn, &[&tenant.to_be_bytes(), &on.place()]))
+}
+
+/// Tenant, thing and hold of a [`Table::HoldOn`] key; `None` if it is not one.
+#[must_use]
+pub fn hold_on_parts(key: &[u8]) -> Option<(TenantNo, HeldThing, HoldId)> {
+    let mut parts = Parts::of(Table::HoldOn, key)?;
+    let tenant = parts.tenant()?;
+    let on = match parts.u8()? {
+        0 => HeldThing::Tenant,
+        1 => HeldThing::Subject(parts.token()?),
+        kind @ (2 | 3) => {
+            let collection = parts.collection()?;
+            let tokens = (0..parts.u8()?).map(|_| parts.token()).collect::<Option<Vec<_>>>()?;
+            if kind == 2 { HeldThing::Under(collection, tokens) } else { HeldThing::Record(collection, tokens) }
+        }
+        _ => return None,
+    };
+    let hold = HoldId(parts.bytes()?);
+    parts.rest().is_empty().then_some((tenant, on, hold))
+}
+
+/// [`Table::HoldState`].
+#[must_use]
+pub fn hold_state(tenant: TenantNo) -> Bytes {
+    key(Table::HoldState, &[&tenant.to_be_bytes()])
+}
+
+/// [`Table::HoldLapse`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn hold_lapse(at: u64, tenant: TenantNo, hold: HoldId) -> Bytes {
+    key(Table::HoldLapse, &[&at.to_be_bytes(), &tenant.to_be_bytes(), &hold.0])
+}
+
+/// Time, tenant and hold of a [`Table::HoldLapse`] key; `None` if it is not one.
+#[must_use]
+pub fn hold_lapse_parts(key: &[u8]) -> Option<(u64, TenantNo, HoldId)> {
+    let mut parts = Parts::of(Table::HoldLapse, key)?;
+    let (at, tenant, hold) = (parts.u64()?, parts.tenant()?, HoldId(parts.bytes()?));
+    parts.rest().is_empty().then_some((at, tenant, hold))
+}
+
+/// [`Table::HeldOrder`].
+#[must_use]
+pub fn held_order(tenant: TenantNo, scope: &Token) -> Bytes {
+    key(Table::HeldOrder, &[&tenant.to_be_bytes(), scope])
+}
+
 /// [`Table::Made`].
 #[must_use]
 pub fn made(tenant: TenantNo, token: &Token) -> Bytes {
@@ -772,6 +898,12 @@ impl<'a> Parts<'a> {
     /// The next token.
     pub fn token(&mut self) -> Option<Token> {
         self.bytes()
+    }
+
+    /// The collection of a row of `Records`, whose key is read from its beginning.
+    pub fn collection_of_record(&mut self) -> Option<CollectionNo> {
+        self.tenant()?;
+        self.collection()
     }
 
     /// All that is left, as tokens; `None` if it does not come out even.

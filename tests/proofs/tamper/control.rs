@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
-    domain::{CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo},
+    domain::{
+        CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo,
+        hold::{HoldScope, HoldText, NewHold},
+    },
     vault::{
         ops::{ListQuery, MintToken, Missing, Precondition, ShredOrder, VaultError},
         store::{
@@ -158,6 +161,32 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     };
     every_byte(store, Table::ShredSlots, |key, _| holds(key, &gone), false, held_back).await;
     every_byte(store, Table::Made, |_, row| holds(row, &token.id.0), false, &again).await;
+
+    // What a hold is on, and what it says: a bent one is refused by who destroys, and keeps what it kept.
+    let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        let text = HoldText {
+            matter: "M-1".into(),
+            reason: "a lawsuit".into(),
+            custodian: "legal".into(),
+            case_number: None,
+            renewal_reason: None,
+            release_reason: None,
+        };
+        let scope = HoldScope::Subjects(vec![SubjectId::parse(name).unwrap()]);
+        let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
+        ids.push(vault.place_hold(&counsel, &acme, hold, None).await.unwrap().id);
+    }
+    let delete = async || vault.delete_record(&owner, &acme, &coll("c"), key("a"), Precondition::None, None).await;
+    let hold = async || vault.hold(&counsel, &acme, ids[0]).await.map(drop);
+    every_byte(store, Table::HoldOn, |key, _| holds(key, &ids[0].0), false, &delete).await;
+    every_byte(store, Table::Hold, at(schema::hold(ACME, ids[0])), true, &hold).await;
+    assert!(matches!(delete().await, Err(VaultError::LegalHold { .. })));
+    hold().await.unwrap();
+    for id in ids {
+        vault.release_hold(&counsel, &acme, id, "settled".into(), None).await.unwrap();
+    }
 
     for right in [tenant().await, tenants().await, get("a").await, enter().await, put().await, order().await, reclaim().await] {
         right.unwrap();

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 15] = [
+const OF_DATA: [&str; 20] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -97,6 +97,11 @@ const OF_DATA: [&str; 15] = [
     "GET /v1/tenants/{tenant}/audit",
     "POST /v1/tenants/{tenant}/shreds",
     "GET /v1/tenants/{tenant}/shreds/{id}",
+    "POST /v1/tenants/{tenant}/holds",
+    "GET /v1/tenants/{tenant}/holds",
+    "GET /v1/tenants/{tenant}/holds/{id}",
+    "POST /v1/tenants/{tenant}/holds/{id}/renew",
+    "POST /v1/tenants/{tenant}/holds/{id}/release",
 ];
 
 impl Prober {

@@ -41,6 +41,12 @@ const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retenti
 const SIMULATE: &str = "POST /v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUN: &str = "POST /v1/jobs/retention/runs";
 
+const PLACE: &str = "POST /v1/tenants/{tenant}/holds";
+const HOLDS: &str = "GET /v1/tenants/{tenant}/holds";
+const HOLD: &str = "GET /v1/tenants/{tenant}/holds/{id}";
+const RENEW: &str = "POST /v1/tenants/{tenant}/holds/{id}/renew";
+const RELEASE: &str = "POST /v1/tenants/{tenant}/holds/{id}/release";
+
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
     pub(super) tenant: String,
@@ -113,6 +119,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     lists(p, &store).await;
     batches(p, &store).await;
     retention(p, &store).await;
+    holds(p, &store).await;
     evidence(p, &store).await;
     everywhere(p, &store).await;
     store
@@ -319,6 +326,74 @@ async fn retention(p: &Prober, store: &Store) {
         send(p, RUN, path(), token, body, status).await;
     }
     send(p, RUN, path(), &store.owner, json!({}), 403).await;
+}
+
+/// Placed, met by those who destroy, and released again: what is shredded later is free.
+async fn holds(p: &Prober, store: &Store) {
+    let made = send(p, MAKE_TOKEN, store.at("/tokens"), &store.owner, json!({"role": "counsel"}), 201).await.json();
+    let counsel = made["token"].as_str().unwrap();
+    p.adopt_token("a counsel's token", counsel);
+    let (path, record) = (store.at("/holds"), store.record(&store.people, &store.key));
+    // In a body, a key is not encoded.
+    let key = store.key.replace("%40", "@");
+    let prefix = key.split('/').next().unwrap();
+    let scopes = [
+        json!({"scope": "subject", "subjects": [store.subject, p.canary("a held person")]}),
+        json!({"scope": "prefix", "collection": store.people, "prefix": prefix}),
+        json!({"scope": "records", "records": [{"collection": store.people, "key": key}, {"collection": store.people, "key": p.canary("a held key")}]}),
+    ];
+    let mut placed = Vec::new();
+    for mut body in scopes {
+        let matter = p.canary("a matter");
+        for (name, text) in [("matter", matter.clone()), ("reason", p.canary("a reason")), ("custodian", p.canary("a custodian"))] {
+            body[name] = json!(text);
+        }
+        body["law_enforcement"] = json!(true);
+        body["case_number"] = json!(p.canary("a case number"));
+        let answer = send(p, PLACE, path.clone(), counsel, body, 201).await;
+        p.came_back(&answer, &matter);
+        placed.push(answer.json()["id"].as_str().unwrap().to_owned());
+    }
+    let subject = [("lethe-subject", store.subject.clone())];
+    put(p, record.clone(), &store.owner, &subject, p.canary("a value over a held one").into_bytes(), 423).await;
+    get(p, DELETE, record.clone(), &store.owner, 423).await;
+    let delete = json!({"ops": [{"op": "delete", "collection": store.people, "key": key}]});
+    send(p, BATCH, store.at("/batch"), &store.owner, delete, 423).await;
+    get(p, EXPLAIN, store.at(&format!("/collections/{}/retention/{}", store.people, store.key)), &store.owner, 200).await;
+    let shown = get(p, HOLD, format!("{path}/{}", placed[0]), counsel, 200).await;
+    p.came_back(&shown, &store.subject);
+    get(p, HOLDS, path.clone(), counsel, 200).await;
+    let first = get(p, HOLDS, format!("{path}?limit=1"), counsel, 200).await.json();
+    p.said("a cursor of holds", first["next_cursor"].to_string().into_bytes());
+    get(p, HOLDS, format!("{path}?{}=1", p.canary("a parameter")), counsel, 400).await;
+    get(p, HOLD, format!("{path}/{}", id(p)), counsel, 404).await;
+    get(p, HOLD, format!("{path}/{}", p.canary("no id")), counsel, 400).await;
+    let full = |scope: Value| {
+        let mut body = json!({"matter": p.canary("a matter"), "reason": p.canary("a reason"), "custodian": p.canary("a custodian")});
+        body.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+        body
+    };
+    for (body, status) in [
+        (full(json!({"scope": p.canary("a scope")})), 422),
+        (full(json!({"scope": "tenant", "case_number": p.canary("a case number")})), 422),
+        (full(json!({"scope": "subject", "subject": p.canary("a long subject").repeat(12)})), 400),
+        (full(json!({"scope": "collection", "collection": p.canary("no collection")})), 404),
+        (full(json!({"scope": "prefix", "collection": store.people, "prefix": format!("{}//x", p.canary("a prefix"))})), 400),
+        (full(json!({"scope": "tenant", p.canary("a field"): p.canary("its value")})), 422),
+        (full(json!({"scope": "tenant", "matter": p.canary("a long matter").repeat(30)})), 400),
+    ] {
+        send(p, PLACE, path.clone(), counsel, body, status).await;
+    }
+    send(p, PLACE, path.clone(), &store.owner, full(json!({"scope": "tenant"})), 403).await;
+    for hold in &placed {
+        for (route, what) in [(RENEW, "renew"), (RELEASE, "release")] {
+            let path = format!("{path}/{hold}/{what}");
+            send(p, route, path.clone(), &store.owner, json!({"reason": p.canary("an owner's reason")}), 403).await;
+            send(p, route, path.clone(), counsel, json!({"reason": p.canary("a long reason").repeat(30)}), 400).await;
+            send(p, route, path.clone(), counsel, json!({p.canary("a field"): p.canary("its value")}), 422).await;
+            send(p, route, path.clone(), counsel, json!({"reason": p.canary("a reason")}), 200).await;
+        }
+    }
 }
 
 async fn refused_records(p: &Prober, store: &Store) {

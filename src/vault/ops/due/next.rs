@@ -18,6 +18,11 @@ impl Default for Moments {
 }
 
 impl Moments {
+    /// Something of every kind at `at`.
+    pub(super) const fn everything(at: Timestamp) -> Self {
+        Self([at; Fineness::ALL.len()])
+    }
+
     /// There is something at `at`, at the latest.
     pub(in crate::vault::ops) fn at(&mut self, fineness: Fineness, at: Timestamp) {
         if let Some(known) = self.0.get_mut(fineness as usize) {
@@ -29,7 +34,7 @@ impl Moments {
         self.0.get(fineness as usize).copied().unwrap_or(Timestamp(i64::MAX))
     }
 
-    fn all(&mut self, other: &Self) {
+    pub(super) fn all(&mut self, other: &Self) {
         for fineness in Fineness::ALL {
             self.at(fineness, other.of(fineness));
         }

@@ -75,10 +75,53 @@ fn an_hour_holds_what_ends_in_it_and_before_and_nothing_later() {
     assert_eq!(due_parts(&subject_record(TenantNo(7), &[1; 16], CollectionNo(3), &record)), None);
 }
 
+/// What one hold is on is no part of what another is on, however their names begin.
+#[test]
+fn the_holds_on_a_thing_are_found_and_no_others() {
+    let (one, two, no) = ([1; 16], [2; 16], CollectionNo(3));
+    let things = [
+        HeldThing::Tenant,
+        HeldThing::Subject(one),
+        HeldThing::Subject(two),
+        HeldThing::Under(no, vec![]),
+        HeldThing::Under(no, vec![one]),
+        HeldThing::Under(no, vec![one, two]),
+        HeldThing::Under(no, vec![two]),
+        HeldThing::Under(CollectionNo(4), vec![]),
+        HeldThing::Record(no, vec![one]),
+        HeldThing::Record(no, vec![one, two]),
+    ];
+    for (at, thing) in things.iter().enumerate() {
+        // Its id begins as another's tokens do.
+        let row = hold_on(TenantNo(7), thing, HoldId(two));
+        assert_eq!(hold_on_parts(&row), Some((TenantNo(7), thing.clone(), HoldId(two))));
+        assert_eq!((hold_on_parts(&row[..row.len() - 1]), hold_on_parts(&[&row[..], &[0]].concat())), (None, None));
+        for (other, of) in things.iter().enumerate() {
+            let range = holds_on(TenantNo(7), of);
+            assert_eq!(range.from <= row && row < range.to, at == other, "{thing:?} under {of:?}");
+        }
+        let range = holds_on(TenantNo(8), thing);
+        assert!(row < range.from || row >= range.to);
+    }
+    for fineness in Fineness::ALL {
+        let due = due(fineness, 20_000, TenantNo(7), no, &[one, two]);
+        let held = held_due(HoldId(two), &due);
+        assert_eq!(held_due_parts(&held), Some((HoldId(two), due)));
+        assert_eq!(held_due_parts(&held[..held.len() - 1]), None);
+        let (range, other) = (all_held_due(HoldId(two)), all_held_due(HoldId(one)));
+        assert!(range.from <= held && held < range.to && other.to <= held);
+    }
+    let lapse = hold_lapse(5, TenantNo(7), HoldId(one));
+    assert_eq!((hold_lapse_parts(&lapse), hold_lapse_parts(&lapse[1..])), (Some((5, TenantNo(7), HoldId(one))), None));
+}
+
 #[test]
 fn the_longest_key_of_a_record_is_within_the_limit() {
     let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
+    let due = due(Fineness::Month, 0, TenantNo(0), CollectionNo(0), &tokens);
+    assert!(held_due(HoldId([0; 16]), &due).len() <= KEY_LEN_MAX);
+    assert!(hold_on(TenantNo(0), &HeldThing::Record(CollectionNo(0), tokens.to_vec()), HoldId([0; 16])).len() <= KEY_LEN_MAX);
 }
 
 /// Every tag has its line in section 14 of the document.

@@ -1,0 +1,448 @@
+//! Legal holds: what is held is destroyed by nobody, on no path, until the hold is released by a counsel or its time is over.
+//!
+//! * [`bind`]: what a deletion, an overwriting or the end of a record's time asks, in its own commit.
+//! * [`weigh`]: what an order to shred asks, when it is given and again in the moment before the keys go.
+//! * [`queue`]: what a hold stopped, and what its end sets going again.
+//! * [`view`]: what is shown of a hold, and to whom.
+//!
+//! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
+//! sealed under the tenant's metadata key; nothing else names anyone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
+    access::InTenant,
+    directory::{Collection, Tenant, damaged},
+    plan::{Actor, entry, object, retrying},
+    refused::Place,
+    replies::{Before, Keeping},
+    rows::{HoldEnd, HoldOnRow, HoldRow, HoldStateRow},
+};
+use crate::{
+    authz::{HoldPlace, HoldRelease, HoldRenew},
+    domain::{
+        CollectionName, CollectionNo, HoldId, TenantName, TenantNo, Timestamp,
+        hold::{self, HoldScope, HoldText, NewHold},
+        limits,
+    },
+    vault::{
+        audit::{Action, Entry, Target, Trail},
+        crypto::{Context, HoldMeta, Plaintext, Sealed, random},
+        store::{
+            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            schema::{self, HeldThing},
+        },
+    },
+};
+
+pub(super) mod bind;
+pub(super) mod queue;
+mod view;
+mod weigh;
+
+pub use view::{HoldView, ShownScope};
+
+/// Whether holds are being placed or orders carried out: one waits for the other, so that a hold finds keys there or gone.
+#[derive(Default)]
+pub(super) struct Placing(tokio::sync::Mutex<()>);
+
+impl Placing {
+    /// Waits for the others, however long.
+    pub(super) async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
+
+    /// The same, as long as somebody waits for an answer.
+    ///
+    /// # Errors
+    /// [`VaultError::Unavailable`] where keys are being destroyed for longer, which is custody's doing.
+    async fn wait_patiently(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
+        let waited = tokio::time::timeout(PATIENCE, self.0.lock()).await;
+        waited.map_err(|_| VaultError::Unavailable("an epoch takes too long: custody does not answer".into()))
+    }
+}
+
+/// How long who places a hold waits for an epoch.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A hold as it was read.
+struct Stored {
+    id: HoldId,
+    key: Bytes,
+    bytes: Bytes,
+    row: HoldRow,
+}
+
+impl Vault {
+    /// Places a hold. From its commit on nothing that it is on is destroyed; what was destroyed before is in the view, as far as it
+    /// was on its way.
+    ///
+    /// # Errors
+    /// [`Unprocessable::Hold`]; [`VaultError::Forbidden`] for everyone but a counsel; [`VaultError::NotFound`] or
+    /// [`VaultError::Shredded`] if a collection that it names is not there, or going; [`VaultError::Limit`].
+    pub async fn place_hold(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        hold: NewHold,
+        idempotency_key: Option<String>,
+    ) -> Result<HoldView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let placed = self.to_the_end(async move { retrying(|| vault.place_once(&caller, &name, &hold, idempotency_key.as_deref())).await });
+        self.on_record(asker, Place::tenant(tenant), Action::HoldPlace, placed).await
+    }
+
+    async fn place_once(&self, caller: &Caller, name: &TenantName, new: &NewHold, key: Option<&str>) -> Result<HoldView, VaultError> {
+        let InTenant { tenant, .. } = self.in_tenant::<HoldPlace>(caller, name).await?;
+        new.validate().map_err(Unprocessable::from)?;
+        let asked = format!("{:?} {:?} {} {}", new.text, new.scope, new.disclosed, new.law_enforcement);
+        let keeping = match self.made_by(&tenant, caller, key, &[b"hold", asked.as_bytes()]).await? {
+            Ok(made) => {
+                let stored = self.stored_hold(&tenant, made).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
+                return self.hold_view(&tenant, made, &stored.row, Vec::new()).await;
+            }
+            Err(keeping) => keeping,
+        };
+        let (things, mut checks) = self.things_of(&tenant, &new.scope).await?;
+        let now = self.inner.clock.now();
+        let id = HoldId(random::bytes());
+        let row = HoldRow {
+            on: things.iter().map(Into::into).collect(),
+            disclosed: new.disclosed,
+            lapses_at: new.law_enforcement.then(|| now.plus(hold::LAPSE).0),
+            placed_by: caller.principal.token().0,
+            placed_at: now.0,
+            end: None,
+            sealed: self.seal_hold(&tenant, id, &new.text).await?,
+        };
+        let mut writes = vec![self.inner.seals.put(schema::hold(tenant.no, id), &row)?];
+        writes.extend(self.on_rows(tenant.no, id, &row)?);
+        self.count_holds(&tenant, true, &mut checks, &mut writes).await?;
+        checks.push(tenant.check());
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let placed = hold_entry(caller, &tenant, Action::HoldPlace, id, row.disclosed);
+        let too_late = {
+            // Keys that are being destroyed at this moment are gone before, or there as long as the hold is.
+            let _alone = self.inner.placing.wait_patiently().await?;
+            let too_late = self.orders_over(&tenant, &row).await?;
+            self.commit_for(caller, Trail::Control, commit, vec![(tenant.audit, placed)])
+                .await
+                .inspect_err(|_| self.inner.directory.forget_all())?;
+            too_late
+        };
+        self.told_of_lapse(&row);
+        self.hold_view(&tenant, id, &row, too_late).await
+    }
+
+    /// Gives a hold for law enforcement another 90 days from now.
+    ///
+    /// # Errors
+    /// [`Conflict::HoldOver`]; [`Unprocessable::NothingToRenew`]; [`VaultError::NotFound`].
+    pub async fn renew_hold(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        id: HoldId,
+        reason: String,
+        idempotency_key: Option<String>,
+    ) -> Result<HoldView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let renewed =
+            self.to_the_end(async move { retrying(|| vault.renew_once(&caller, &name, id, &reason, idempotency_key.as_deref())).await });
+        self.on_record(asker, Place::tenant(tenant), Action::HoldRenew, renewed).await
+    }
+
+    async fn renew_once(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        id: HoldId,
+        reason: &str,
+        key: Option<&str>,
+    ) -> Result<HoldView, VaultError> {
+        let InTenant { tenant, .. } = self.in_tenant::<HoldRenew>(caller, name).await?;
+        hold::line("reason", reason).map_err(Unprocessable::from)?;
+        let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
+        let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
+        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
+        let now = self.inner.clock.now();
+        if !stored.row.stands(now) {
+            return Err(VaultError::Conflict(Conflict::HoldOver));
+        }
+        let text = HoldText { renewal_reason: Some(reason.to_owned()), ..self.open_hold(&tenant, id, &stored.row).await? };
+        let sealed = self.seal_hold(&tenant, id, &text).await?;
+        let row = HoldRow { lapses_at: Some(now.plus(hold::LAPSE).0), sealed, ..stored.row.clone() };
+        let mut writes = vec![
+            self.inner.seals.put(stored.key.clone(), &row)?,
+            Write::Delete { space: Space::Control, key: schema::hold_lapse(unsigned(lapsed_at), tenant.no, id) },
+        ];
+        writes.extend(self.on_rows(tenant.no, id, &row)?);
+        let renewed = hold_entry(caller, &tenant, Action::HoldRenew, id, row.disclosed);
+        self.change_hold(Some(caller), &tenant, &stored, writes, None, keeping, renewed).await?;
+        self.told_of_lapse(&row);
+        self.hold_view(&tenant, id, &row, Vec::new()).await
+    }
+
+    /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention.
+    ///
+    /// # Errors
+    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel.
+    pub async fn release_hold(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        id: HoldId,
+        reason: String,
+        idempotency_key: Option<String>,
+    ) -> Result<HoldView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let released =
+            self.to_the_end(async move { retrying(|| vault.release_once(&caller, &name, id, &reason, idempotency_key.as_deref())).await });
+        self.on_record(asker, Place::tenant(tenant), Action::HoldRelease, released).await
+    }
+
+    async fn release_once(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        id: HoldId,
+        reason: &str,
+        key: Option<&str>,
+    ) -> Result<HoldView, VaultError> {
+        let InTenant { tenant, .. } = self.in_tenant::<HoldRelease>(caller, name).await?;
+        hold::line("reason", reason).map_err(Unprocessable::from)?;
+        let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
+        let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
+        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        let now = self.inner.clock.now();
+        if !stored.row.stands(now) {
+            return Err(VaultError::Conflict(Conflict::HoldOver));
+        }
+        let text = HoldText { release_reason: Some(reason.to_owned()), ..self.open_hold(&tenant, id, &stored.row).await? };
+        let end = HoldEnd { at: now.0, by: Some(caller.principal.token().0) };
+        let sealed = self.seal_hold(&tenant, id, &text).await?;
+        let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
+        let released = hold_entry(caller, &tenant, Action::HoldRelease, id, row.disclosed);
+        self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
+        self.set_going().await;
+        self.hold_view(&tenant, id, &row, Vec::new()).await
+    }
+
+    /// Ends a hold whose time is over; the store does it by itself.
+    pub(super) async fn lapse_hold(&self, actor: Actor, tenant: TenantNo, id: HoldId) -> Result<(), VaultError> {
+        retrying(|| async {
+            let tenant = self.tenant_by_number(tenant).await?;
+            let Some(stored) = self.stored_hold(&tenant, id).await? else { return Ok(()) };
+            let Some(end) = stored.row.lapses_at.filter(|_| stored.row.end.is_none()) else { return Ok(()) };
+            if stored.row.stands(self.inner.clock.now()) {
+                return Ok(());
+            }
+            let row = HoldRow { end: Some(HoldEnd { at: end, by: None }), ..stored.row.clone() };
+            let lapsed = hold_entry(actor, &tenant, Action::HoldRelease, id, row.disclosed);
+            self.end_hold(None, &tenant, &stored, &row, None, lapsed).await
+        })
+        .await
+    }
+
+    /// The commit that ends a hold.
+    async fn end_hold(
+        &self,
+        caller: Option<&Caller>,
+        tenant: &Tenant,
+        stored: &Stored,
+        row: &HoldRow,
+        keeping: Option<Keeping>,
+        ended: Entry,
+    ) -> Result<(), VaultError> {
+        let mut writes = vec![self.inner.seals.put(stored.key.clone(), row)?];
+        writes.extend(row.things().map(|on| Write::Delete { space: Space::Control, key: schema::hold_on(tenant.no, &on, stored.id) }));
+        writes.extend(
+            row.lapses_at.map(|end| Write::Delete { space: Space::Control, key: schema::hold_lapse(unsigned(end), tenant.no, stored.id) }),
+        );
+        self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await
+    }
+
+    /// Any change of a hold that is there, and of how many there are.
+    async fn change_hold(
+        &self,
+        caller: Option<&Caller>,
+        tenant: &Tenant,
+        stored: &Stored,
+        mut writes: Vec<Write>,
+        counted: Option<bool>,
+        keeping: Option<Keeping>,
+        changed: Entry,
+    ) -> Result<(), VaultError> {
+        let mut checks = vec![Check { space: Space::Control, key: stored.key.clone(), expect: Expect::Equals(stored.bytes.clone()) }];
+        match counted {
+            Some(more) => self.count_holds(tenant, more, &mut checks, &mut writes).await?,
+            None => self.mark_holds(tenant, &mut checks, &mut writes).await?,
+        }
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, stored.id.0, false)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, changed)]).await.map(drop)
+    }
+
+    /// One hold more, or less: the row that every destruction is held to changes.
+    async fn count_holds(&self, tenant: &Tenant, more: bool, checks: &mut Vec<Check>, writes: &mut Vec<Write>) -> Result<(), VaultError> {
+        let (state, check) = self.hold_state(tenant.no).await?;
+        let key = check.key.clone();
+        let before = match &state {
+            Some(row) => self.inner.seals.open::<HoldStateRow>(&key, row)?.count,
+            None => 0,
+        };
+        checks.push(check);
+        let count = if more { before.checked_add(1) } else { before.checked_sub(1) };
+        let count = count.ok_or_else(|| VaultError::Internal("more holds end than there are".into()))?;
+        if more && count > limits::HOLDS.max {
+            return Err(VaultError::Limit(limits::HOLDS));
+        }
+        writes.push(match count {
+            0 => Write::Delete { space: Space::Control, key },
+            count => self.inner.seals.put(key, &HoldStateRow { count, mark: random::bytes() })?,
+        });
+        Ok(())
+    }
+
+    /// As many holds, and yet others.
+    async fn mark_holds(&self, tenant: &Tenant, checks: &mut Vec<Check>, writes: &mut Vec<Write>) -> Result<(), VaultError> {
+        let (state, check) = self.hold_state(tenant.no).await?;
+        let key = check.key.clone();
+        let state = state.ok_or_else(|| VaultError::Internal("a hold stands that is not counted".into()))?;
+        let row = HoldStateRow { mark: random::bytes(), ..self.inner.seals.open(&key, &state)? };
+        checks.push(check);
+        writes.push(self.inner.seals.put(key, &row)?);
+        Ok(())
+    }
+
+    /// The rows by which a hold is found from what it is on, and from its end.
+    fn on_rows(&self, tenant: TenantNo, id: HoldId, row: &HoldRow) -> Result<Vec<Write>, VaultError> {
+        let on = HoldOnRow { disclosed: row.disclosed, lapses_at: row.lapses_at };
+        let mut writes = Vec::with_capacity(row.on.len().saturating_add(1));
+        for thing in row.things() {
+            writes.push(self.inner.seals.put(schema::hold_on(tenant, &thing, id), &on)?);
+        }
+        if let Some(end) = row.lapses_at {
+            writes.push(Write::Put { space: Space::Control, key: schema::hold_lapse(unsigned(end), tenant, id), value: Bytes::new() });
+        }
+        Ok(writes)
+    }
+
+    /// What a scope is on, and the checks that its collections are as they were read.
+    async fn things_of(&self, tenant: &Tenant, scope: &HoldScope) -> Result<(Vec<HeldThing>, Vec<Check>), VaultError> {
+        let mut checks = Vec::new();
+        let mut things = match scope {
+            HoldScope::Tenant => vec![HeldThing::Tenant],
+            HoldScope::Subjects(subjects) => self.subject_tokens(tenant, subjects).await?.into_iter().map(HeldThing::Subject).collect(),
+            HoldScope::Collection(name) => {
+                let collection = self.held_collection(tenant, name, &mut checks).await?;
+                vec![HeldThing::Under(collection.no, Vec::new())]
+            }
+            HoldScope::Prefix(name, prefix) => {
+                let collection = self.held_collection(tenant, name, &mut checks).await?;
+                vec![HeldThing::Under(collection.no, self.key_tokens(tenant, collection.no, prefix).await?)]
+            }
+            HoldScope::Records(records) => {
+                let mut things = Vec::with_capacity(records.len());
+                for (name, key) in records {
+                    let collection = self.held_collection(tenant, name, &mut checks).await?;
+                    things.push(HeldThing::Record(collection.no, self.key_tokens(tenant, collection.no, key).await?));
+                }
+                things
+            }
+        };
+        let mut known = std::collections::HashSet::new();
+        things.retain(|thing| known.insert(thing.clone()));
+        Ok((things, checks))
+    }
+
+    async fn held_collection(
+        &self,
+        tenant: &Tenant,
+        name: &CollectionName,
+        checks: &mut Vec<Check>,
+    ) -> Result<std::sync::Arc<Collection>, VaultError> {
+        let found = self.find_collection(tenant.no, name).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
+        found.in_use()?;
+        let check = found.check(tenant.no);
+        if !checks.iter().any(|known| known.key == check.key) {
+            checks.push(check);
+        }
+        Ok(found)
+    }
+
+    async fn stored_hold(&self, tenant: &Tenant, id: HoldId) -> Result<Option<Stored>, VaultError> {
+        let key = schema::hold(tenant.no, id);
+        let Some(bytes) = self.inner.store.get(Space::Control, &key).await? else { return Ok(None) };
+        let row = self.inner.seals.open(&key, &bytes)?;
+        Ok(Some(Stored { id, key, bytes, row }))
+    }
+
+    /// What this token made under this idempotency key; or where it is to be remembered, if a key was sent.
+    async fn made_by(
+        &self,
+        tenant: &Tenant,
+        caller: &Caller,
+        key: Option<&str>,
+        parts: &[&[u8]],
+    ) -> Result<Result<HoldId, Option<Keeping>>, VaultError> {
+        let Some(key) = key else { return Ok(Err(None)) };
+        Ok(match self.made_before(tenant.no, caller, key, parts).await? {
+            Before::Made(made, _) => Ok(HoldId(made.id)),
+            Before::Nothing(keeping) => Err(Some(keeping)),
+        })
+    }
+
+    async fn seal_hold(&self, tenant: &Tenant, id: HoldId, text: &HoldText) -> Result<Vec<u8>, VaultError> {
+        let plain = serde_json::to_vec(text).map_err(|_| VaultError::Internal("hold".into()))?;
+        let (context, plain) = (self.hold_context(tenant.no, id), Plaintext::<HoldMeta>::new(plain));
+        let suite = self.inner.options.suite;
+        let sealed = self.with_tenant(tenant.no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
+        Ok(sealed.into_row().to_vec())
+    }
+
+    async fn open_hold(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<HoldText, VaultError> {
+        let sealed = Sealed::<HoldMeta>::from_row(row.sealed.clone().into()).map_err(damaged)?;
+        let context = self.hold_context(tenant.no, id);
+        let text = self.with_tenant(tenant.no, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(damaged)?;
+        serde_json::from_slice(text.expose()).map_err(|_| VaultError::Internal("stored hold".into()))
+    }
+
+    fn hold_context(&self, tenant: TenantNo, id: HoldId) -> Context<HoldMeta> {
+        Context::<HoldMeta>::of(&self.inner.store_id, tenant, &[&id.0])
+    }
+
+    /// The run of retention that comes then finds that the hold's time is over.
+    fn told_of_lapse(&self, row: &HoldRow) {
+        if let Some(end) = row.lapses_at {
+            self.is_due_at(Timestamp(end));
+        }
+    }
+}
+
+/// A time as keys hold it.
+fn unsigned(time: i64) -> u64 {
+    u64::try_from(time).unwrap_or(0)
+}
+
+/// The entry of what was done to a hold. An owner reads the trail: it names those holds alone that an owner may know.
+fn hold_entry(actor: impl Into<Actor>, tenant: &Tenant, action: Action, id: HoldId, disclosed: bool) -> Entry {
+    let target = if disclosed { object(id.0) } else { Target::default() };
+    entry(actor, tenant, action, CollectionNo::TENANT, target)
+}

@@ -1,0 +1,351 @@
+//! What a hold stopped, and what its end sets going. An order to shred stays as it was given, *held*: what it names is there, and it is
+//! given again once no hold stands over it. Records whose time is over leave the index of what is due and wait under the hold, so
+//! that no run reads them in vain.
+//!
+//! Nothing of this is lost with a process: a start, and every run of retention, looks for what waits under a hold that has ended.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::{
+    super::{
+        Caller, Vault, VaultError,
+        directory::Tenant,
+        plan::{Actor, entry, object, order_of},
+        replies::Keeping,
+        rows::{CollectionRow, HeldOrderRow, HoldRow, Progress, Scope, ShredRow, State, SubjectRow, UnitStateRow},
+        shred::{Named, NewOrder},
+        shredder::{actor_of, is_its_own},
+    },
+    bind::{Standing, told_of},
+    unsigned,
+};
+use crate::{
+    domain::{CollectionNo, HoldId, ShredId, TenantNo, Timestamp},
+    vault::{
+        audit::{Action, Entry, Outcome, Reason, Trail},
+        crypto::{RecordHeader, hash::sha256},
+        store::{
+            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// Rows that are moved in one commit.
+const PASS: usize = 256;
+
+impl Vault {
+    /// Keeps an order that a hold has stopped; the same one is kept once. Gives what who gave it is told.
+    pub(in crate::vault::ops) async fn keep_back(
+        &self,
+        caller: Option<&Caller>,
+        actor: Actor,
+        tenant: &Tenant,
+        (scope, named): (Scope, Named),
+        keeping: Option<Keeping>,
+        (holds, unmoved): (&[Standing], Check),
+    ) -> Result<VaultError, VaultError> {
+        let refusal = |order| VaultError::LegalHold { hold: told_of(holds, actor.role), order: Some(order) };
+        let key = held_key(tenant.no, &scope)?;
+        if let Some(known) = self.control_row::<HeldOrderRow>(&key).await? {
+            return Ok(refusal(ShredId(known.order)));
+        }
+        let NewOrder { id, row, .. } = self.new_order(actor, tenant, scope, &named).await?;
+        let row = ShredRow { progress: Progress::Held, ..row };
+        let order = schema::shred_order(id);
+        // A hold that has ended meanwhile keeps nothing: the order is given then.
+        let mut checks = vec![tenant.check(), unmoved, Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }];
+        let mut writes = vec![
+            self.inner.seals.put(order, &row)?,
+            Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() },
+            self.inner.seals.put(key, &HeldOrderRow { order: id.0 })?,
+        ];
+        if let Some(keeping) = keeping {
+            let (check, rows) = keeping.rows(self, id.0, true)?;
+            checks.push(check);
+            writes.extend(rows);
+        }
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, stopped(actor, tenant, id))]).await?;
+        if let Some(caller) = caller {
+            caller.on_record.store(true, Ordering::Release);
+        }
+        Ok(refusal(id))
+    }
+
+    /// Takes an order back whose keys are all there, if a hold stands over it, or if it comes after one that was taken back. What it
+    /// had marked is there again. Nothing that it names is written to meanwhile, and no hold is placed: what is found, stays so.
+    pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
+        let tenant = TenantNo(row.tenant);
+        // A tenant that is about to go takes no holds, and had none.
+        if row.scope == Scope::Tenant || row.progress != Progress::Pending || !row.epochs.is_empty() {
+            return Ok(false);
+        }
+        let comes_after_held = self.comes_after_held(row).await?;
+        if !comes_after_held && (self.hold_state(tenant).await?.0.is_none() || self.weigh(tenant, &row.scope).await?.is_empty()) {
+            return Ok(false);
+        }
+        let tenant = self.tenant_by_number(tenant).await?;
+        if order_of(tenant.state).is_some() {
+            // It goes with its tenant.
+            return Ok(false);
+        }
+        let seals = &self.inner.seals;
+        let (mut checks, mut writes) = self.unmarked(id, row).await?;
+        let order = schema::shred_order(id);
+        let unmoved = self.inner.store.get(Space::Control, &order).await?.map_or(Expect::Absent, Expect::Equals);
+        checks.push(Check { space: Space::Control, key: order.clone(), expect: unmoved });
+        let held = ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), ..row.clone() };
+        writes.push(seals.put(order, &held)?);
+        writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
+        let mut key = held_key(tenant.no, &row.scope)?;
+        if self.inner.store.get(Space::Control, &key).await?.is_some() {
+            // Such an order is held already; this one has its own certificate to come.
+            key = schema::held_order(tenant.no, &id.0);
+        }
+        checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Absent });
+        writes.push(seals.put(key, &HeldOrderRow { order: id.0 })?);
+        // Read before: what is closed when the commit is there must be opened, whatever becomes of the store.
+        let mut closed = Vec::new();
+        self.units_of(row, |_, unit| closed.push(unit)).await?;
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let entries = vec![(tenant.audit, stopped(actor_of(row), &tenant, id))];
+        let done = self.commit(Trail::Control, commit, entries).await;
+        self.inner.directory.forget_all();
+        done?;
+        for unit in closed {
+            self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
+        }
+        // Another order may have closed one of them too.
+        for other in self.unfinished().await? {
+            if let Some(other) = self.shred_row(other).await?.filter(|other| other.tenant == row.tenant) {
+                self.close_fence(&other).await?;
+            }
+        }
+        tracing::warn!(%id, "an order to shred is held: a legal hold stands over what it names");
+        self.is_due_at(self.inner.clock.now());
+        Ok(true)
+    }
+
+    async fn comes_after_held(&self, row: &ShredRow) -> Result<bool, VaultError> {
+        for other in &row.after {
+            if self.shred_row(ShredId(*other)).await?.is_some_and(|other| other.progress == Progress::Held) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What takes back the states that an order has set.
+    async fn unmarked(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
+        let (tenant, seals, pending) = (TenantNo(row.tenant), &self.inner.seals, State::Pending(id.0));
+        let (mut checks, mut writes) = (Vec::new(), Vec::new());
+        let mut keys: Vec<Bytes> = Vec::new();
+        match &row.scope {
+            Scope::Tenant => {}
+            Scope::Collection(no) => keys.push(schema::collection(tenant, CollectionNo(*no))),
+            Scope::Subjects(_) => keys.extend(row.marked().map(|token| schema::subject_state(tenant, token))),
+            Scope::Record { units, .. } => {
+                for unit in units {
+                    keys.push(schema::unit_state(tenant, unit.unit(tenant)?.slot));
+                }
+            }
+        }
+        for key in keys {
+            let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { continue };
+            let back = match &row.scope {
+                Scope::Collection(_) => {
+                    let row: CollectionRow = seals.open(&key, &stored)?;
+                    (row.state == pending).then(|| seals.put(key.clone(), &CollectionRow { state: State::Active, ..row })).transpose()?
+                }
+                Scope::Subjects(_) => {
+                    let row: SubjectRow = seals.open(&key, &stored)?;
+                    (row.state == pending).then(|| seals.put(key.clone(), &SubjectRow { state: State::Active })).transpose()?
+                }
+                Scope::Tenant | Scope::Record { .. } => {
+                    let row: UnitStateRow = seals.open(&key, &stored)?;
+                    (row.state == pending).then(|| Write::Delete { space: Space::Control, key: key.clone() })
+                }
+            };
+            if let Some(back) = back {
+                checks.push(Check { space: Space::Control, key, expect: Expect::Equals(stored) });
+                writes.push(back);
+            }
+        }
+        Ok((checks, writes))
+    }
+
+    /// Sets going what no hold keeps any more. What fails is tried again with the next run of retention.
+    pub(in crate::vault::ops) async fn set_going(&self) {
+        self.is_due_at(self.inner.clock.now());
+        if let Err(error) = self.give_held_again().await {
+            tracing::error!(%error, "orders that were held are given again later");
+        }
+    }
+
+    /// Gives every order again that no hold stands over any more; one that cannot be given now holds up no other.
+    ///
+    /// # Errors
+    /// Those of the store; what was not given is still held.
+    pub(in crate::vault::ops) async fn give_held_again(&self) -> Result<(), VaultError> {
+        let mut range = schema::table(Table::HeldOrder);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let given = super::super::plan::retrying(|| self.give_again(&row.key)).await;
+                match given {
+                    Err(error) if is_its_own(&error) => tracing::error!(%error, "an order that is held cannot be given again for now"),
+                    given => given?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives one held order again, if nothing holds it.
+    async fn give_again(&self, key: &Bytes) -> Result<(), VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Control, key).await? else { return Ok(()) };
+        let id = ShredId(self.inner.seals.open::<HeldOrderRow>(key, &stored)?.order);
+        let held = Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(stored) };
+        let order = schema::shred_order(id);
+        let bytes = self.inner.store.get(Space::Control, &order).await?.ok_or_else(|| VaultError::Internal("held order".into()))?;
+        let unmoved = Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(bytes.clone()) };
+        let row: ShredRow = self.inner.seals.open(&order, &bytes)?;
+        let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        let is_gone = match &row.scope {
+            _ if order_of(tenant.state).is_some() => true,
+            Scope::Collection(no) | Scope::Record { collection: no, .. } => {
+                match self.collection_by_number(tenant.no, CollectionNo(*no)).await {
+                    Ok(collection) => order_of(collection.state).is_some(),
+                    Err(VaultError::Shredded { .. }) => true,
+                    Err(error) => return Err(error),
+                }
+            }
+            Scope::Tenant | Scope::Subjects(_) => false,
+        };
+        if is_gone {
+            return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
+        }
+        let scope = self.scope_of_today(&tenant, &row.scope).await?;
+        let (state, check) = self.hold_state(tenant.no).await?;
+        if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
+            return Ok(());
+        }
+        // Until its fence is closed behind it, no shredder takes it up and takes it back.
+        let alone = self.inner.placing.wait().await;
+        let row = ShredRow { scope, progress: Progress::Pending, ..row };
+        let row =
+            self.give(&tenant, id, row, vec![held, unmoved, check], Write::Delete { space: Space::Control, key: key.clone() }).await?;
+        self.close_fence(&row).await?;
+        drop(alone);
+        Ok(())
+    }
+
+    /// The units that a record has had until today.
+    async fn scope_of_today(&self, tenant: &Tenant, scope: &Scope) -> Result<Scope, VaultError> {
+        let Scope::Record { collection, row, .. } = scope else { return Ok(scope.clone()) };
+        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        let stored = self.inner.store.get(Space::Records, row).await?;
+        let header = stored.and_then(|stored| RecordHeader::parse(&stored).ok());
+        let units = self.units_known_of(tenant.no, CollectionNo(*collection), &tokens, header.as_ref()).await?;
+        Ok(Scope::Record { collection: *collection, row: row.clone(), units })
+    }
+
+    /// Forgets an order whose targets went with another.
+    async fn withdraw(&self, tenant: &Tenant, id: ShredId, row: &ShredRow, checks: Vec<Check>) -> Result<(), VaultError> {
+        let mut writes: Vec<Write> = checks.iter().map(|check| Write::Delete { space: Space::Control, key: check.key.clone() }).collect();
+        writes.push(Write::Delete { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id) });
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let ordered = entry(actor_of(row), tenant, Action::ShredOrder, CollectionNo::TENANT, object(id.0));
+        let gone = Entry { outcome: Outcome::Failed(Reason::Shredded), ..ordered };
+        self.commit(Trail::Control, commit, vec![(tenant.audit, gone)]).await.map(drop)
+    }
+
+    /// Ends the holds whose time is over, gives orders again that nothing holds, and puts back into the index of what is due what
+    /// waits under holds that have ended. When the next hold ends by itself, if one does.
+    pub(in crate::vault::ops) async fn look_after_holds(&self, actor: Actor) -> Result<Option<Timestamp>, VaultError> {
+        let now = self.inner.clock.now();
+        let mut range = schema::table(Table::HoldLapse);
+        let mut next = None;
+        while let Some(rows) = self.some_rows_of(Space::Control, &mut range, PASS).await? {
+            for row in rows {
+                let (at, tenant, id) = schema::hold_lapse_parts(&row.key).ok_or_else(|| VaultError::Internal("hold lapse row".into()))?;
+                if at > unsigned(now.0) {
+                    next = Some(Timestamp(i64::try_from(at).unwrap_or(i64::MAX)));
+                    break;
+                }
+                match self.lapse_hold(actor, tenant, id).await {
+                    Err(error) if is_its_own(&error) => tracing::error!(%error, %id, "a hold whose time is over cannot be read"),
+                    lapsed => lapsed?,
+                }
+            }
+            if next.is_some() {
+                break;
+            }
+        }
+        self.give_held_again().await?;
+        self.put_back_due().await?;
+        Ok(next)
+    }
+
+    /// Puts back what waits under holds that have ended; each hold that stands costs one look.
+    async fn put_back_due(&self) -> Result<(), VaultError> {
+        let all = schema::table(Table::HeldDue);
+        let mut from = all.from;
+        while let Some(first) = self.inner.store.scan(Space::Index, &from, &all.to, 1).await?.pop() {
+            let tenant_and_hold =
+                schema::held_due_parts(&first.key).and_then(|(hold, due)| schema::due_parts(&due).map(|due| (due.tenant, hold)));
+            let Some((tenant, hold)) = tenant_and_hold else {
+                from = schema::successor(&first.key);
+                continue;
+            };
+            let range = schema::all_held_due(hold);
+            if !self.is_standing(tenant, hold).await? {
+                let mut waiting = range.clone();
+                while let Some(rows) = self.some_rows_of(Space::Index, &mut waiting, PASS).await? {
+                    for row in rows {
+                        self.put_back(row.key, row.value).await?;
+                    }
+                }
+            }
+            from = range.to;
+        }
+        Ok(())
+    }
+
+    /// One row; where the same hour was written down again, that stands.
+    async fn put_back(&self, held: Bytes, value: Bytes) -> Result<(), VaultError> {
+        let Some((_, due)) = schema::held_due_parts(&held) else { return Ok(()) };
+        let unmoved = Check { space: Space::Index, key: held.clone(), expect: Expect::Equals(value.clone()) };
+        let free = Check { space: Space::Index, key: due.clone(), expect: Expect::Absent };
+        let gone = Write::Delete { space: Space::Index, key: held };
+        let back = Write::Put { space: Space::Index, key: due, value };
+        if !self.data(vec![gone.clone(), back], vec![unmoved.clone(), free], Durability::Written).await? {
+            self.data(vec![gone], vec![unmoved], Durability::Written).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_standing(&self, tenant: TenantNo, hold: HoldId) -> Result<bool, VaultError> {
+        let row = self.control_row::<HoldRow>(&schema::hold(tenant, hold)).await?;
+        Ok(row.is_some_and(|row| row.stands(self.inner.clock.now())))
+    }
+}
+
+/// Where an order is held: one for each scope.
+fn held_key(tenant: TenantNo, scope: &Scope) -> Result<Bytes, VaultError> {
+    // Of a record's order the record: its units may be more by then.
+    let scope = match scope {
+        Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
+        scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_)) => scope.clone(),
+    };
+    let encoded = postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))?;
+    Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))
+}
+
+/// The entry of an order that a hold has stopped.
+fn stopped(actor: Actor, tenant: &Tenant, id: ShredId) -> Entry {
+    let ordered = entry(actor, tenant, Action::ShredOrder, CollectionNo::TENANT, object(id.0));
+    Entry { outcome: Outcome::Failed(Reason::LegalHold), ..ordered }
+}

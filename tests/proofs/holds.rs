@@ -1,0 +1,419 @@
+//! Legal holds against everything that destroys, at once, over restarts and older data: what is held is there, what was stopped goes
+//! when the hold ends. The rows of privacy.md that this proves are named at the tests.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lethe::{
+    authn::Role,
+    domain::{
+        Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
+        hold::{HoldScope, HoldText, NewHold},
+    },
+    jobs::Retention,
+    vault::{
+        ops::{Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+    },
+};
+
+use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+
+mod model;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A store whose clock stands at noon of 31 January 2000, in UTC.
+async fn place() -> (Place, TestClock) {
+    let mut place = Place::make_with(VaultOptions::default(), true).await;
+    let clock = TestClock::at(Timestamp::parse_rfc3339("2000-01-31T12:00:00Z").unwrap());
+    place.clock = Arc::new(clock.clone());
+    (place, clock)
+}
+
+fn subject(name: &str) -> SubjectId {
+    SubjectId::parse(name).unwrap()
+}
+
+fn hold(scope: HoldScope, law_enforcement: bool) -> NewHold {
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: law_enforcement.then(|| "24-1".into()),
+        renewal_reason: None,
+        release_reason: None,
+    };
+    NewHold { text, scope, disclosed: false, law_enforcement }
+}
+
+/// A tenant with a collection of each unit; its owner, its counsel and their tokens.
+struct Acme {
+    name: TenantName,
+    owner: Caller,
+    counsel: Caller,
+    tokens: [String; 2],
+}
+
+impl Acme {
+    async fn make(open: &Open, place: &Place, name: &str) -> Self {
+        let (name, owner, token) = open.tenant(place, name).await;
+        for (collection, unit) in [("people", ShredUnit::Subject), ("all", ShredUnit::Collection), ("files", ShredUnit::Record)] {
+            open.collection(&owner, &name, collection, unit).await;
+        }
+        let (counsel, _) = open.token(&owner, &name, Role::Counsel).await;
+        Self { owner, counsel: open.caller(&counsel).await, name, tokens: [token, counsel] }
+    }
+
+    /// The same after a start.
+    async fn again(&mut self, open: &Open) {
+        self.owner = open.caller(&self.tokens[0]).await;
+        self.counsel = open.caller(&self.tokens[1]).await;
+    }
+
+    async fn place(&self, open: &Open, scope: HoldScope) -> HoldView {
+        open.vault.place_hold(&self.counsel, &self.name, hold(scope, false), None).await.unwrap()
+    }
+
+    async fn release(&self, open: &Open, id: HoldId) {
+        open.vault.release_hold(&self.counsel, &self.name, id, "settled".into(), None).await.unwrap();
+    }
+
+    async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str]) -> Result<(), VaultError> {
+        let put = PutRecord { subjects: subjects.iter().map(|name| subject(name)).collect(), ..put_of(None, b"v") };
+        open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
+    }
+
+    async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
+        open.vault.delete_record(&self.owner, &self.name, &coll(at.0), key(at.1), Precondition::None, None).await
+    }
+
+    async fn get(&self, open: &Open, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
+        open.get(&self.owner, &self.name, at).await
+    }
+
+    async fn shred(&self, open: &Open, order: ShredOrder, wait: Option<Duration>) -> Result<ShredId, VaultError> {
+        open.vault.order_shred(&self.owner, &self.name, order, wait, None).await.map(|view| view.id)
+    }
+
+    /// How an order is, at the latest when it is done: `done`, `held` or `pending`.
+    async fn state(&self, open: &Open, id: ShredId) -> &'static str {
+        let view = open.vault.shred(&self.owner, &self.name, id, Some(Duration::from_secs(30))).await.unwrap();
+        match (view.done, view.held) {
+            (true, _) => "done",
+            (false, true) => "held",
+            (false, false) => "pending",
+        }
+    }
+}
+
+fn persons(names: &[&str]) -> ShredOrder {
+    ShredOrder::Subjects(names.iter().map(|name| subject(name)).collect())
+}
+
+fn stopped(result: &Result<impl std::fmt::Debug, VaultError>) -> Option<ShredId> {
+    if let Err(VaultError::LegalHold { order, .. }) = result { *order } else { None }
+}
+
+async fn run(open: &Open, clock: &TestClock) -> Destroyed {
+    Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await.unwrap()
+}
+
+async fn findings(open: &Open) -> Vec<String> {
+    open.vault.check().await.unwrap().findings
+}
+
+/// HOLD-2, in a race: an order or a deletion and a hold at the same moment end in one of two ways, and the hold's own answer tells
+/// which: it counts the record, or it does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_against_a_destruction_at_the_same_moment_ends_in_exactly_one_of_two_ways() {
+    let (place, _) = place().await;
+    let open = Arc::new(place.open().await);
+    let acme = Arc::new(Acme::make(&open, &place, "acme").await);
+    let mut seen: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for round in 0..96_usize {
+        let path = ["shred", "delete", "overwrite", "collection"][round % 4];
+        let person = format!("p{round}");
+        let collection = if path == "collection" { format!("c{round}") } else { ["people", "all", "files"][round % 3].to_owned() };
+        if path == "collection" {
+            open.collection(&acme.owner, &acme.name, &collection, ShredUnit::Subject).await;
+        }
+        acme.put(&open, (&collection, &person), &[&person]).await.unwrap();
+        let scope = match round % 5 {
+            0 => HoldScope::Subjects(vec![subject(&person)]),
+            1 => HoldScope::Records(vec![(coll(&collection), key(&person))]),
+            2 => HoldScope::Prefix(coll(&collection), key(&person)),
+            _ => HoldScope::Subjects(vec![subject("somebody"), subject(&person)]),
+        };
+        // Who begins changes with the rounds, and by how much.
+        let (ahead, behind) = ((round / 4) % 12 * 40, (round / 48) * 400);
+        let destroying = {
+            let (open, acme, collection, person) = (open.clone(), acme.clone(), collection.clone(), person.clone());
+            async move {
+                for _ in 0..ahead {
+                    tokio::task::yield_now().await;
+                }
+                match path {
+                    "delete" => acme.delete(&open, (&collection, &person)).await,
+                    "overwrite" => open.put(&acme.owner, &acme.name, (&collection, &person), Some(&person), b"new").await.map(drop),
+                    "collection" => {
+                        acme.shred(&open, ShredOrder::Collection(coll(&collection)), Some(Duration::from_secs(30))).await.map(drop)
+                    }
+                    _ => acme.shred(&open, persons(&[&person]), Some(Duration::from_secs(30))).await.map(drop),
+                }
+            }
+        };
+        let placing = {
+            let (open, acme) = (open.clone(), acme.clone());
+            async move {
+                for _ in 0..behind {
+                    tokio::task::yield_now().await;
+                }
+                open.vault.place_hold(&acme.counsel, &acme.name, hold(scope, false), None).await
+            }
+        };
+        let (destroyed, placed) = match (round / 4) % 8 {
+            0 => {
+                let destroyed = destroying.await;
+                (destroyed, placing.await)
+            }
+            1 => {
+                let placed = placing.await;
+                (destroying.await, placed)
+            }
+            _ => {
+                let tasks = tokio_util::task::TaskTracker::new();
+                let (destroyed, placed) = (tasks.spawn(destroying), tasks.spawn(placing));
+                (destroyed.await.unwrap(), placed.await.unwrap())
+            }
+        };
+        let got = acme.get(&open, (&collection, &person)).await;
+        let named = format!("round {round}, {path}: {destroyed:?}, {placed:?}, {got:?}");
+        let went = match &destroyed {
+            Ok(()) => true,
+            Err(VaultError::LegalHold { .. }) => false,
+            Err(error) => panic!("{error:?}: {named}"),
+        };
+        match &placed {
+            Ok(placed) => {
+                let covers = placed.covers.unwrap().0;
+                let kept = if path == "overwrite" { 1 } else { u64::from(!went) };
+                let is_late = !placed.too_late.is_empty();
+                // What an order has still to delete is counted, and the order is named.
+                assert!((covers == kept || is_late) && (!is_late || went), "{named}");
+                acme.release(&open, placed.id).await;
+            }
+            // The collection was on its way.
+            Err(VaultError::Shredded { .. }) => assert!(went && (path == "collection"), "{named}"),
+            Err(error) => panic!("{error:?}: {named}"),
+        }
+        match (path, went) {
+            ("overwrite", true) => assert_eq!(got.unwrap(), b"new", "{named}"),
+            (_, true) => assert!(got.is_err(), "{named}"),
+            (_, false) => assert_eq!(got.unwrap(), b"v", "{named}"),
+        }
+        *seen.entry((path, went)).or_default() += 1;
+    }
+    println!("holds: (path, destroyed) {seen:?}");
+    for path in ["shred", "delete", "overwrite", "collection"] {
+        assert!(seen.contains_key(&(path, true)) && seen.contains_key(&(path, false)), "both must happen: {seen:?}");
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    Arc::into_inner(open).unwrap().close().await;
+}
+
+/// HOLD-2, at the execution: an order that waits for its epoch is taken back by a hold that comes before its keys go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_waits_is_taken_back_and_given_again() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for person in ["7", "8", "9"] {
+        for collection in ["people", "all", "files"] {
+            acme.put(&open, (collection, person), &[person]).await.unwrap();
+        }
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let seven = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    let file = acme.shred(&open, ShredOrder::Record { collection: coll("files"), key: key("8") }, None).await.unwrap();
+    // One that comes after it, and one that has nothing to do with it.
+    let both = acme.shred(&open, persons(&["7", "9"]), None).await.unwrap();
+    refused.next().await;
+    for at in [("people", "7"), ("files", "7"), ("files", "8"), ("people", "9")] {
+        assert!(is_shredded(&acme.get(&open, at).await), "{at:?}: from the intent on");
+    }
+    let placed = acme.place(&open, HoldScope::Subjects(vec![subject("7"), subject("8")])).await;
+    assert!(placed.too_late.is_empty(), "all of it is there");
+    for id in [seven, file, both] {
+        assert_eq!(acme.state(&open, id).await, "held");
+    }
+    let shown = open.vault.hold(&acme.counsel, &acme.name, placed.id).await.unwrap();
+    assert_eq!((shown.covers, shown.scope.unwrap().subjects), (Some((6, false)), vec!["7".to_owned(), "8".to_owned()]));
+    for collection in ["people", "all", "files"] {
+        for person in ["7", "8", "9"] {
+            assert_eq!(acme.get(&open, (collection, person)).await.unwrap(), b"v", "{collection}/{person} is there again");
+        }
+    }
+    acme.put(&open, ("people", "7/new"), &["7"]).await.unwrap();
+    place.meddler.refuse_nothing();
+    assert!(stopped(&acme.shred(&open, persons(&["7"]), None).await).is_some());
+    assert_eq!(
+        acme.state(&open, acme.shred(&open, ShredOrder::Record { collection: coll("files"), key: key("9") }, None).await.unwrap()).await,
+        "done"
+    );
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    acme.release(&open, placed.id).await;
+    for id in [seven, file, both] {
+        assert_eq!(acme.state(&open, id).await, "done");
+        open.vault.certificate(id).await.unwrap();
+    }
+    for at in [("people", "7"), ("people", "7/new"), ("files", "7"), ("files", "8"), ("people", "9")] {
+        assert!(is_shredded(&acme.get(&open, at).await), "{at:?}");
+    }
+    assert_eq!(acme.get(&open, ("people", "8")).await.unwrap(), b"v");
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// An order whose keys are gone is carried out to its end: the hold says that it came too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_comes_when_the_keys_are_gone_says_so_and_stops_nothing() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for collection in ["people", "all"] {
+        acme.put(&open, (collection, "7"), &["7"]).await.unwrap();
+    }
+    // Its deletions fail for now: between its epoch and its certificate.
+    place.meddler.refuse(|commit| {
+        let deletes = commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
+        deletes.then_some(StoreError::Busy)
+    });
+    let epoch = open.forest.epoch();
+    let order = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    while open.forest.epoch() == epoch {
+        tokio::task::yield_now().await;
+    }
+    let mut placed = acme.place(&open, HoldScope::Tenant).await;
+    assert_eq!(placed.too_late, [order], "{placed:?}");
+    place.meddler.refuse_nothing();
+    assert_eq!(acme.state(&open, order).await, "done");
+    assert!(is_shredded(&acme.get(&open, ("people", "7")).await) && acme.get(&open, ("all", "7")).await.is_err());
+    placed = open.vault.hold(&acme.counsel, &acme.name, placed.id).await.unwrap();
+    assert_eq!(placed.covers, Some((0, false)));
+    open.close().await;
+}
+
+/// Older data that is put back is held by the holds of today, and what waited there under a hold that has ended is set going.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_bind_older_data_and_what_older_data_says_waits_is_looked_after() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let mut acme = Acme::make(&open, &place, "acme").await;
+    let until = |days: u32| PutRecord { expires_at: Some(clock.now().plus(DAY * days)), ..put_of(Some("7"), b"v") };
+    for (name, days) in [("a", 2), ("b", 30)] {
+        open.vault.put_record(&acme.owner, &acme.name, &coll("people"), key(name), until(days)).await.unwrap();
+    }
+    let first = acme.place(&open, HoldScope::Subjects(vec![subject("7")])).await;
+    clock.advance(DAY * 3);
+    let done = run(&open, &clock).await;
+    assert_eq!((done.held, done.destroyed), (1, 0), "{done:?}");
+    open.close().await;
+    // `a` waits under the first hold.
+    place.copy("store/data", "older");
+    let open = place.open().await;
+    acme.again(&open).await;
+    acme.release(&open, first.id).await;
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    let second = acme.place(&open, HoldScope::Collection(coll("people"))).await;
+    open.close().await;
+    place.put_back("older", "store/data");
+    let open = place.open().await;
+    acme.again(&open).await;
+    assert!(matches!(acme.delete(&open, ("people", "b")).await, Err(VaultError::LegalHold { .. })));
+    let done = run(&open, &clock).await;
+    assert_eq!((done.held, done.destroyed), (1, 0), "`a` waits under the hold of today: {done:?}");
+    clock.advance(DAY * 40);
+    assert_eq!(run(&open, &clock).await.held, 1);
+    acme.release(&open, second.id).await;
+    assert_eq!(run(&open, &clock).await.destroyed, 2);
+    let left = schema::table(schema::Table::HeldDue);
+    assert!(open.store.scan(Space::Index, &left.from, &left.to, 1).await.unwrap().is_empty());
+    open.close().await;
+}
+
+/// A pass over held records that are due does not read them again; the end of their hold costs each of them one move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_held_records_that_are_due_cost_a_run_nothing() {
+    const MANY: u64 = 2_000;
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for batch in 0..MANY / 500 {
+        let op = |number: u64| {
+            let mut op = crate::harness::put_op("people", usize::try_from(batch * 500 + number).unwrap(), &["7"]);
+            if let lethe::vault::ops::BatchOp::Put { expires_at, .. } = &mut op {
+                *expires_at = Some(clock.now().plus(DAY));
+            }
+            op
+        };
+        open.vault.batch(&acme.owner, &acme.name, (0..500).map(op).collect(), None).await.unwrap();
+    }
+    let placed = acme.place(&open, HoldScope::Tenant).await;
+    clock.advance(DAY * 2);
+    let done = run(&open, &clock).await;
+    assert_eq!((done.held, done.looked_at, done.destroyed), (MANY, MANY, 0), "{done:?}");
+    for _ in 0..3 {
+        clock.advance(DAY);
+        assert_eq!(run(&open, &clock).await, Destroyed::default());
+    }
+    acme.release(&open, placed.id).await;
+    let mut destroyed = 0;
+    loop {
+        let done = run(&open, &clock).await;
+        destroyed += done.destroyed;
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(destroyed, MANY);
+    open.close().await;
+}
+
+/// The check of a store at rest finds a hold that does not keep what it says, and an order that nobody would give again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_row_of_a_hold_or_of_a_held_order_is_found() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    acme.put(&open, ("people", "7"), &["7"]).await.unwrap();
+    let on = HoldScope::Subjects(vec![subject("7"), subject("8")]);
+    open.vault.place_hold(&acme.counsel, &acme.name, hold(on, true), None).await.unwrap();
+    assert!(stopped(&acme.shred(&open, persons(&["7"]), None).await).is_some());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    for (table, rows, said) in [
+        (schema::Table::HoldOn, 2, "is not found from all that it is on"),
+        (schema::Table::HoldState, 1, "1 holds stand, 0 are asked for"),
+        (schema::Table::HoldLapse, 1, "nothing ends it in its time"),
+        (schema::Table::HeldOrder, 1, "nothing will give it again"),
+    ] {
+        let range = schema::table(table);
+        let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        assert_eq!(there.len(), rows, "{table:?}");
+        let write = |write: Write| Commit {
+            checks: Vec::new(),
+            writes: vec![write],
+            tail: None,
+            durability: Durability::Synced,
+            urgency: Urgency::Normal,
+        };
+        for row in there {
+            let (space, key) = (Space::Control, row.key.clone());
+            open.store.commit(write(Write::Delete { space, key })).await.unwrap();
+            let found = findings(&open).await;
+            assert!(found.iter().any(|finding| finding.contains(said)), "{table:?}: {found:?}");
+            open.store.commit(write(Write::Put { space, key: row.key, value: row.value })).await.unwrap();
+        }
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
