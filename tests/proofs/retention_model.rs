@@ -177,7 +177,16 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 }
                 8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
                 _ => {
-                    clock.advance(Duration::from_millis(draw.below(3 * 86_400_000)));
+                    // To the very moment of an end, or the one before, as often as anywhere.
+                    let near = model.get(&name).and_then(|known| match known.written {
+                        Written::End(at) => Some(at),
+                        Written::Nothing | Written::Endless { .. } => known.under(&today).1,
+                    });
+                    let near = near.filter(|_| draw.below(2) == 0).map(|at| Timestamp(at.0 - i64::try_from(draw.below(2)).unwrap()));
+                    match near.filter(|at| *at > clock.now()) {
+                        Some(at) => clock.advance(at.since(clock.now())),
+                        None => clock.advance(Duration::from_millis(draw.below(3 * 86_400_000))),
+                    }
                     run(&open, &clock).await;
                     let now = clock.now();
                     let mut gone = Vec::new();
