@@ -38,6 +38,7 @@ mod refusals;
 mod retention;
 mod routes;
 mod shreds;
+mod snapshots;
 mod streams;
 pub mod tasks;
 mod tenants;

@@ -33,6 +33,8 @@ const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const RUNS: &str = "/v1/jobs/retention/runs";
+const SNAPSHOTS: &str = "/v1/jobs/snapshots";
+const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 
@@ -52,11 +54,21 @@ fn case(
     Case { method, route, path, body, wrong_role, other_tenant, right }
 }
 
-/// Those about how long data is kept; the record is deleted by the others.
+/// Those about how long data is kept, and of jobs; the record is deleted by the others.
 fn cases_of_retention() -> Vec<Case> {
     let explain = "/v1/tenants/acme/collections/crm/retention/eu/anna";
     vec![
         case("GET", RETENTION, explain, none, ("eraser", 403), 404, ("auditor", "retention.read")),
+        case("POST", SNAPSHOTS, SNAPSHOTS, none, ("owner", 403), 403, ("job", "backup.take")),
+        case(
+            "DELETE",
+            SNAPSHOT,
+            "/v1/jobs/snapshots/00000000000000000000000000000000",
+            none,
+            ("owner", 403),
+            403,
+            ("operator", "backup.take"),
+        ),
         case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
     ]
 }
@@ -193,6 +205,7 @@ impl Tokens {
         for role in ["writer", "reader", "auditor", "eraser"] {
             tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
         }
+        tokens.push(("job", site.token("system", &site.operator, json!({"role": "job"})).await));
         tokens.push(("other", site.tenant("other").await));
         tokens.push(("nobody", owner.replace(&owner[owner.len() - 4..], "AAAA")));
         let id = |token: &str| token.split('_').nth(2).unwrap().to_owned();

@@ -3,6 +3,7 @@
 //! tells what was synced; it is compiled by the test with `cc`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
+mod backups;
 #[path = "../shared/disk.rs"]
 mod disk;
 mod faults;

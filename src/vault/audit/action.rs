@@ -97,6 +97,10 @@ table! {
         RetentionRead = 25, "retention.read";
         /// What was due was destroyed.
         RetentionRun = 26, "retention.run";
+        /// A snapshot of the data store was taken for a backup, or let go.
+        BackupTake = 40, "backup.take";
+        /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
+        BackupRestore = 41, "backup.restore";
     }
 }
 

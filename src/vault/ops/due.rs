@@ -169,7 +169,7 @@ impl Vault {
         done
     }
 
-    async fn destroy_due(&self, actor: Actor, until: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
+    pub(super) async fn destroy_due(&self, actor: Actor, until: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
         let mut done = Destroyed::default();
         let today = day_of(until);
         let mut range = schema::due_until(today);

@@ -140,6 +140,7 @@ impl Vault {
             directory,
             shredder,
             reclaim,
+            restoring: std::sync::atomic::AtomicBool::default(),
             next_due: super::due::Next::default(),
             ranges: Ranges::default(),
             freezes: super::collections::Freezes::default(),

@@ -39,6 +39,8 @@ const CERTIFICATE: &str = "GET /v1/certificates/{id}";
 const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
 const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retention/{key}";
 const RUN: &str = "POST /v1/jobs/retention/runs";
+const SNAPSHOT: &str = "POST /v1/jobs/snapshots";
+const RELEASE: &str = "DELETE /v1/jobs/snapshots/{id}";
 
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
@@ -307,6 +309,17 @@ async fn retention(p: &Prober, store: &Store) {
         send(p, RUN, path(), token, body, status).await;
     }
     send(p, RUN, path(), &store.owner, json!({}), 403).await;
+    snapshots(p, store, token).await;
+}
+
+/// A snapshot stays: its files are looked through with all others.
+async fn snapshots(p: &Prober, store: &Store, job: &str) {
+    let ask = |route, path: String, token, status| p.ask(Ask { route, path, token, status, ..Ask::default() });
+    ask(SNAPSHOT, "/v1/jobs/snapshots".into(), job, 201).await;
+    ask(SNAPSHOT, format!("/v1/jobs/snapshots?{}", p.canary("a parameter")), job, 400).await;
+    ask(SNAPSHOT, "/v1/jobs/snapshots".into(), &store.owner, 403).await;
+    ask(RELEASE, format!("/v1/jobs/snapshots/{}", "0".repeat(32)), &p.operator, 204).await;
+    ask(RELEASE, format!("/v1/jobs/snapshots/{}", p.canary("an id")), job, 400).await;
 }
 
 async fn refused_records(p: &Prober, store: &Store) {
