@@ -167,7 +167,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
 }
 
 /// Between attempts to make restored data ready.
-const FENCE_EVERY: Duration = Duration::from_secs(10);
+const FENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// Destroys what is over of data that was put back, and only then lets it be served.
 async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {

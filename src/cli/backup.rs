@@ -123,7 +123,16 @@ async fn take(to: &Path, dir: &Path, connection: &Connection, out: &mut Output) 
         manifest
     } else {
         let client = operators(connection, &config)?;
-        let source = ask(&client).await?;
+        let mut source = ask(&client).await?;
+        // Where this machine sees it: a server in a container has other paths.
+        source.dir = backup::snapshot_dir(&config, source.id);
+        if !source.dir.exists() {
+            return Err(Failure::local(format!(
+                "the server at {} took its snapshot, and it is not in {}: is it the server of this store, on this machine?",
+                client.base(),
+                source.dir.display()
+            )));
+        }
         let taken = backup::take(&source, to, |bytes| shown.begin(bytes), &|bytes| shown.add(bytes));
         let id = source.id.to_string();
         // Where this fails, it goes by itself.
@@ -239,7 +248,7 @@ async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
     let how = (args.generation, args.one_in, args.work, args.demo);
     let rehearsed =
         backup::rehearse::rehearse(&config, &args.from.from, how, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| {
-            shown.add(bytes)
+            shown.add(bytes);
         })
         .await
         .map_err(failed)?;

@@ -18,6 +18,7 @@ use crate::{
 
 /// `lethe restore --from DIR --dir STORE`
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub(crate) struct Args {
     /// The directory of backups.
     #[arg(long, value_name = "DIR")]
@@ -52,25 +53,21 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     shown.end();
     let Restored { manifest, over, proof, moved_to } = restored.map_err(failed)?;
     let age = SystemClock.now().since(manifest.taken_at()).as_secs();
-    let mut text = format!("generation {} of {} is in its place", manifest.generation, manifest.taken_at().to_rfc3339());
-    match &over {
-        Some(over) => {
-            text.push_str(&format!("; {} records were over since and are destroyed, {} could not be read", over.destroyed, over.failed))
-        }
-        None => text.push_str("; the next start answers 503 until what is over is destroyed"),
-    }
-    if let Some(proof) = &proof {
-        text.push_str(&format!(
-            "\nproved: {} records that {} certificates name, none of which opens; of {} others tried, {} open, {} are shredded, {} damaged",
+    let mut lines = vec![format!("generation {} of {} is in its place", manifest.generation, manifest.taken_at().to_rfc3339())];
+    lines.push(match &over {
+        Some(over) => format!("{} records were over since and are destroyed, {} could not be read", over.destroyed, over.failed),
+        None => "the next start answers 503 until what is over is destroyed".to_owned(),
+    });
+    lines.extend(proof.as_ref().map(|proof| {
+        format!(
+            "proved: {} records that {} certificates name, none of which opens; of {} others tried, {} open, {} are shredded, {} damaged",
             proof.named, proof.certificates, proof.sampled, proof.readable, proof.shredded, proof.damaged
-        ));
-    }
-    if let Some(path) = &moved_to {
-        text.push_str(&format!("\nthe old data store lies in {}", path.display()));
-    }
-    text.push_str(&format!("\nnext: lethe check --dir {}, then start the server", args.dir.display()));
+        )
+    }));
+    lines.extend(moved_to.as_ref().map(|path| format!("the old data store lies in {}", path.display())));
+    lines.push(format!("next: lethe check --dir {}, then start the server", args.dir.display()));
     out.say(
-        &text,
+        &lines.join("\n"),
         &json!({
             "generation": manifest.generation, "taken_at": manifest.taken_at(), "age_secs": age, "fenced": over.is_none(),
             "destroyed": over.map(|over| over.destroyed), "failed": over.map(|over| over.failed), "moved_to": moved_to,

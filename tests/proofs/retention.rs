@@ -18,28 +18,28 @@ use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
 }
 
 /// A store whose clock stands at noon of 31 January 2000, in UTC.
-async fn place() -> (Place, TestClock) {
+pub(crate) async fn place() -> (Place, TestClock) {
     let mut place = Place::make_with(VaultOptions::default(), true).await;
     let clock = TestClock::at(time("2000-01-31T12:00:00Z"));
     place.clock = Arc::new(clock.clone());
     (place, clock)
 }
 
-fn policy(unit: ShredUnit, zone: &str, rules: &Value) -> CollectionPolicy {
+pub(crate) fn policy(unit: ShredUnit, zone: &str, rules: &Value) -> CollectionPolicy {
     let retention = serde_json::from_value(json!({"time_zone": zone, "rules": rules})).unwrap();
     CollectionPolicy { shred_unit: unit, retention, ..CollectionPolicy::default() }
 }
 
-fn one_rule(from: &Value, maximum: &str) -> Value {
+pub(crate) fn one_rule(from: &Value, maximum: &str) -> Value {
     json!([{"name": "rule", "from": from, "maximum": maximum, "then": "delete"}])
 }
 
-async fn set(open: &Open, owner: &Caller, acme: &TenantName, policy: CollectionPolicy) {
+pub(crate) async fn set(open: &Open, owner: &Caller, acme: &TenantName, policy: CollectionPolicy) {
     open.vault.put_collection(owner, acme, &coll("c"), policy, None).await.unwrap();
 }
 
@@ -48,11 +48,11 @@ async fn due_rows(open: &Open) -> Vec<Row> {
     open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap()
 }
 
-async fn run(open: &Open, clock: &TestClock) -> Destroyed {
+pub(crate) async fn run(open: &Open, clock: &TestClock) -> Destroyed {
     Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await.unwrap()
 }
 
-async fn is_there(open: &Open, owner: &Caller, acme: &TenantName, name: &str) -> bool {
+pub(crate) async fn is_there(open: &Open, owner: &Caller, acme: &TenantName, name: &str) -> bool {
     open.get(owner, acme, ("c", name)).await.is_ok()
 }
 

@@ -24,7 +24,7 @@ use crate::{
         keys::root_epoch,
         store::{
             Space,
-            embedded::{DATA, Embedded, LEASE, Offline, OpenError, mirror},
+            embedded::{DATA, Embedded, LEASE, Offline, OpenError, SNAPSHOTS, mirror},
             schema,
         },
     },
@@ -210,6 +210,12 @@ impl Stopped {
     pub fn release(self, config: &Config) -> Result<(), BackupError> {
         Ok(Embedded::release_offline(&engine(config), self.source.id)?)
     }
+}
+
+/// Where a snapshot of a store lies.
+#[must_use]
+pub fn snapshot_dir(config: &Config, id: SnapshotId) -> PathBuf {
+    config.dir.join(SNAPSHOTS).join(id.to_string())
 }
 
 /// What the control store says of today, read from its mirror, which needs nothing to be opened.

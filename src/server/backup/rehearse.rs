@@ -78,6 +78,7 @@ pub async fn rehearse(
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let way = (tasks.clone(), stop.clone());
     let rooms = rooms::open_of(&stage.config, engine(&stage.config), rooms::CustodyUse::ReadOnly, Arc::clone(&clock), way, demo).await?;
+    rooms.vault.begin_restoring();
     let over = rooms.vault.replay_retention().await;
     let ready = clock.monotonic();
     let proof = rooms.vault.prove_shreds(step).await;
@@ -121,7 +122,7 @@ impl Drop for Stage {
 /// The settings of the stage: other places, the same custody and signing key.
 fn staged(config: &Config, work: &Path) -> Config {
     let mut staged = config.clone();
-    staged.dir = work.to_owned();
+    work.clone_into(&mut staged.dir);
     staged.paths.mirror_dir = work.join("mirror");
     staged
 }

@@ -257,6 +257,7 @@ fn remove_parts(dir: &Path) -> Result<(), BackupError> {
 }
 
 async fn replay(rooms: &Rooms, asked: Asked) -> Result<(Option<Destroyed>, Option<Proof>), VaultError> {
+    rooms.vault.begin_restoring();
     let over = if asked.fenced { None } else { Some(rooms.vault.replay_retention().await?) };
     let proof = if asked.verify { Some(rooms.vault.prove_shreds(STEP).await?) } else { None };
     Ok((over, proof))

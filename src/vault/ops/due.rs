@@ -18,14 +18,14 @@ use super::{
     directory::{Collection, Tenant, damaged},
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
-    retention,
+    retention::facts,
     rows::State,
     shredder::is_its_own,
 };
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, CollectionPolicy, PrincipalId, RecordMeta, TenantNo, Timestamp, Version, limits},
+    domain::{CollectionNo, CollectionPolicy, PrincipalId, RecordMeta, Retention, TenantNo, Timestamp, Version, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -88,9 +88,37 @@ impl Next {
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
 pub(super) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Timestamp> {
-    match policy.retention.schedule() {
+    end_under(&policy.retention, meta, value)
+}
+
+/// When a record of older data ends, that is found under `day`: as it would have, had it stayed in the store. So rules that were
+/// made longer, or taken away, after it was over bring it back as little as they kept it.
+fn end_as_it_went(
+    (was, is): (&[(i64, Retention)], &Retention),
+    day: u32,
+    end: impl Fn(&Retention) -> Option<Timestamp>,
+) -> Option<Timestamp> {
+    // The first moment at which a run looked at it, and was told when it ends by the rules of that moment.
+    let mut at = i64::from(day).saturating_mul(DAY_MS);
+    for (until, retention) in was.iter().map(|(until, retention)| (*until, retention)).chain([(i64::MAX, is)]) {
+        // At the very moment of a change, those before it count: it may have been destroyed under them.
+        if until < at {
+            continue;
+        }
+        let end = end(retention)?;
+        if end.0 <= at.max(until) {
+            return Some(Timestamp(end.0.max(at)));
+        }
+        // Other rules came first: it was looked at under them on the day that these had written down, or was waiting already.
+        at = i64::from(day_of(end)).saturating_mul(DAY_MS).max(until);
+    }
+    None
+}
+
+fn end_under(retention: &Retention, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Timestamp> {
+    match retention.schedule() {
         None => meta.expires_at,
-        Some(schedule) => schedule.outlook(&retention::facts(meta, value)).end.map(|end| end.at),
+        Some(schedule) => schedule.outlook(&facts(meta, value)).end.map(|end| end.at),
     }
 }
 
@@ -231,7 +259,7 @@ impl Vault {
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {
-            let (_, _, collection, tokens) = schema::due_parts(&row.key).ok_or_else(|| VaultError::Internal("due row".into()))?;
+            let (day, _, collection, tokens) = schema::due_parts(&row.key).ok_or_else(|| VaultError::Internal("due row".into()))?;
             // As it is now: a writer may have written the same day down for a newer version.
             let Some(value) = self.inner.store.get(Space::Index, &row.key).await? else {
                 fates.push(Fate::Waits(None));
@@ -243,7 +271,7 @@ impl Vault {
                 State::Pending(_) | State::Frozen => Fate::Waits(None),
                 // Planted, or from before a row was moved: it is destroyed once.
                 State::Active if !met.insert((collection, tokens.clone(), version)) => Fate::Dropped,
-                State::Active => self.plan_fate(&mut plan, actor, &tenant, (collection, &tokens, version), until).await?,
+                State::Active => self.plan_fate(&mut plan, actor, &tenant, (collection, &tokens, version), (day, until)).await?,
             };
             if !matches!(fate, Fate::Waits(_)) {
                 plan.check(Space::Index, row.key.clone(), Expect::Equals(value));
@@ -269,7 +297,7 @@ impl Vault {
         actor: Actor,
         tenant: &Tenant,
         (no, tokens, version): (CollectionNo, &[Token], Version),
-        until: Timestamp,
+        (day, until): (u32, Timestamp),
     ) -> Result<Fate, VaultError> {
         let collection = match self.collection_by_number(tenant.no, no).await {
             Ok(collection) => match collection.state {
@@ -291,7 +319,7 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let Some(end) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else { return Ok(Fate::Waits(None)) };
+        let Some(end) = self.opened_end(tenant, &collection, (tokens, day), &header, stored).await? else { return Ok(Fate::Waits(None)) };
         match end {
             Some(end) if end <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
@@ -311,12 +339,12 @@ impl Vault {
         }
     }
 
-    /// When a record ends, by what it says itself; `None` where a shred is to take it, or has taken its key.
+    /// When a record ends, found under a day, by what it says itself; `None` where a shred is to take it, or has taken its key.
     async fn opened_end(
         &self,
         tenant: &Tenant,
         collection: &Collection,
-        tokens: &[Token],
+        (tokens, day): (&[Token], u32),
         header: &RecordHeader,
         stored: Bytes,
     ) -> Result<Option<Option<Timestamp>>, VaultError> {
@@ -332,7 +360,12 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        Ok(Some(end_of(&collection.policy, &opened.meta, value)))
+        let end = |retention: &Retention| end_under(retention, &opened.meta, value);
+        Ok(Some(if self.is_restoring() {
+            end_as_it_went((&collection.past.retention_was, &collection.policy.retention), day, end)
+        } else {
+            end(&collection.policy.retention)
+        }))
     }
 }
 

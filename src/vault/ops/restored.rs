@@ -64,6 +64,9 @@ impl Named {
     }
 }
 
+/// A collection whose records may be opened, and its tenant.
+type Opener = (Arc<Tenant>, Arc<Collection>);
+
 /// What became of an attempt to open a record.
 enum Tried {
     Opened,
@@ -119,7 +122,7 @@ impl Vault {
     pub async fn prove_shreds(&self, step: u64) -> Result<Proof, VaultError> {
         let mut proof = Proof::default();
         let named = self.named_by_certificates(&mut proof).await?;
-        let mut known: Option<((TenantNo, CollectionNo), Option<(Arc<Tenant>, Arc<Collection>)>)> = None;
+        let mut known: Option<((TenantNo, CollectionNo), Option<Opener>)> = None;
         let mut others: u64 = 0;
         let mut range = schema::prefix(&[]);
         while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
@@ -194,7 +197,7 @@ impl Vault {
     }
 
     /// A collection whose records may be opened; `None` where it, or its tenant, is shredded or about to be.
-    async fn in_use_at(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<(Arc<Tenant>, Arc<Collection>)>, VaultError> {
+    async fn in_use_at(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<Opener>, VaultError> {
         let found = async {
             let tenant = self.tenant_by_number(tenant).await?;
             tenant.in_use()?;

@@ -266,9 +266,10 @@ impl Rocks {
     /// Links the files, as they are once memory is written to them, into a new directory.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed(error))?;
-        checkpoint.create_checkpoint(dir).map_err(|error| match self.failed(error) {
-            StoreError::Io(text) if is_disk_full(&text) => StoreError::DiskFull,
-            error => error,
+        checkpoint.create_checkpoint(dir).map_err(|error| {
+            let failed = self.failed(error);
+            let is_full = matches!(&failed, StoreError::Io(text) if is_disk_full(text));
+            if is_full { StoreError::DiskFull } else { failed }
         })
     }
 

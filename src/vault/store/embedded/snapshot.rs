@@ -144,9 +144,9 @@ pub(super) fn offline(options: &EmbeddedOptions, id: SnapshotId) -> Result<Offli
     open::check_format(options)?;
     let lock = DirLock::take(&options.dir)?;
     let (data, store_id) = open::open_data(options)?;
-    let snapshot = Snapshots::of(options).take(&data, id, Duration::ZERO).map_err(|error| match error {
-        StoreError::DiskFull => OpenError::DiskFull(options.dir.display().to_string()),
-        error => at(SNAPSHOTS)(std::io::Error::other(error)),
+    let snapshot = Snapshots::of(options).take(&data, id, Duration::ZERO).map_err(|error| {
+        let is_full = error == StoreError::DiskFull;
+        if is_full { OpenError::DiskFull(options.dir.display().to_string()) } else { at(SNAPSHOTS)(std::io::Error::other(error)) }
     })?;
     Ok(Offline { store_id, snapshot, _lock: lock })
 }
