@@ -37,7 +37,7 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 	LETHE_KILLS=$${LETHE_KILLS:-300} $(CARGO) test --release --locked --test siege kill -- --nocapture
 
 bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
-	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject
+	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject --bench backup
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height

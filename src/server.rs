@@ -3,12 +3,14 @@
 //! Going down: the door closes, open connections finish their requests, then the operations' tasks end, then the
 //! engine closes. All of it has one time; what is not done by then is cut, and nothing acknowledged is lost by that.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, LogFormat};
@@ -19,7 +21,9 @@ use crate::http::{self, Api, HttpOptions};
 use crate::jobs;
 use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
 use crate::vault::crypto::random;
+use crate::vault::ops::Vault;
 
+pub mod backup;
 mod demo;
 pub mod recovery;
 pub mod rooms;
@@ -41,6 +45,9 @@ pub enum ServerError {
     /// A room did not open.
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// It cannot be told whether the data store was put back and is not ready.
+    #[error(transparent)]
+    Backup(#[from] backup::BackupError),
     /// The door did not open.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -127,6 +134,10 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
+    let fenced = backup::restore::is_fenced(&config)?;
+    if fenced {
+        rooms.vault.begin_restoring();
+    }
     jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
@@ -147,8 +158,40 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let door = Door::bind(config.server.listen, tls, door_options).await?;
     let url = door.url();
     let door = doors.spawn(door.serve(http::router(&api), doors.clone()));
+    if fenced {
+        warn!(url, "older data was put back: nothing is served until what is over by now is destroyed");
+        work.spawn(lift_fence(rooms.vault.clone(), config.data_dir(), work.stop_token()));
+    }
     info!(url, "serving");
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
+}
+
+/// Between attempts to make restored data ready.
+const FENCE_EVERY: Duration = Duration::from_secs(1);
+
+/// Destroys what is over of data that was put back, and only then lets it be served.
+async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(FENCE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let done = match vault.replay_retention().await {
+            Ok(done) => done,
+            Err(error) => {
+                error!(%error, "restored data is not ready to be served; tried again");
+                continue;
+            }
+        };
+        if let Err(error) = backup::restore::take_fence_away(&data) {
+            error!(%error, "the fence of restored data stays; tried again");
+            continue;
+        }
+        vault.end_restoring();
+        info!(destroyed = done.destroyed, failed = done.failed, "restored data is served from here on");
+        return;
+    }
 }
 
 fn certificate(config: &Config) -> Result<Option<Arc<Certificate>>, TlsError> {

@@ -92,6 +92,8 @@ actions! {
     AuditRead = "audit.read";
     /// Read the store's metrics.
     MetricsRead = "metrics.read";
+    /// Take a snapshot of the data store to copy a backup from, and let it go.
+    BackupTake = "backup.take";
     /// End an epoch without a shred.
     KeyRotate = "key.rotate";
 }

@@ -135,6 +135,11 @@ impl TenantArg {
 }
 
 impl Client {
+    /// The same with another token.
+    pub(crate) fn with_token(self, token: header::HeaderValue) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
     /// Where the server is.
     pub(crate) const fn base(&self) -> &Url {
         &self.base

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod audit;
+mod backup;
 mod bench;
 mod certificate;
 mod check;
@@ -27,6 +28,7 @@ mod log;
 mod output;
 mod record;
 mod recover;
+mod restore;
 mod retention;
 mod rotate;
 mod serve;
@@ -107,6 +109,10 @@ enum Command {
     /// Make a lost part of a store anew from what holds it too, or replace the operator's token; with the server stopped.
     #[command(subcommand)]
     Recover(recover::Command),
+    /// Take a backup of the data store, while the server runs or not; list, verify, prune and rehearse backups.
+    Backup(backup::Args),
+    /// Put a backup of any date in the place of the data store, under today's control store; with the server stopped.
+    Restore(restore::Args),
     /// Verify every page, header, seal and index row of a store at rest, and its log.
     Check(check::Args),
     /// Examine a store's configuration and machine, and say what to change.
@@ -150,7 +156,7 @@ impl Command {
     /// Whether it opens custody in this process; `serve` hardens itself, and says what it could not do.
     const fn opens_custody(&self) -> bool {
         match self {
-            Self::Init(_) | Self::Rotate(_) | Self::Recover(_) | Self::Check(_) => true,
+            Self::Init(_) | Self::Rotate(_) | Self::Recover(_) | Self::Check(_) | Self::Backup(_) | Self::Restore(_) => true,
             Self::Serve(_)
             | Self::Tenant(_)
             | Self::Collection(_)
@@ -207,6 +213,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Log(command) => log::run(command, &connection, &mut out).await,
             Command::Rotate(args) => rotate::run(args, &mut out).await,
             Command::Recover(command) => recover::run(&command, &mut out).await,
+            Command::Backup(args) => backup::run(args, &connection, &mut out).await,
+            Command::Restore(args) => restore::run(args, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),
             Command::Bench(args) => bench::run(args, &connection, &mut out).await,

@@ -100,7 +100,7 @@ fn recover(args: &Args, part: Part, name: &str, out: &mut Output) -> Result<(), 
 }
 
 /// The store directory's name, which confirms.
-fn shown(dir: &Path) -> Result<String, Failure> {
+pub(crate) fn shown(dir: &Path) -> Result<String, Failure> {
     let dir = std::path::absolute(dir).map_err(|error| Failure::file(dir, &error))?;
     Ok(dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }

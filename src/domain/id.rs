@@ -145,6 +145,10 @@ random_id!(
     UploadId
 );
 random_id!(
+    /// One snapshot of the data store, to copy a backup from.
+    SnapshotId
+);
+random_id!(
     /// One access token, the public part.
     TokenId
 );

@@ -68,6 +68,10 @@ async fn guarded(api: &Api, mut request: Request, next: Next) -> (Response, Opti
     if let Err(problem) = check_head(&request) {
         return (problem.into_response(), None);
     }
+    // Not even once: nothing of older data is answered before it is what it would be today.
+    if api.vault().is_restoring() && request.uri().path() != "/health/live" {
+        return (Problem::new(Code::Restoring).retry_after(5).into_response(), None);
+    }
     // Probes and metrics must answer when everything else queues.
     let path = request.uri().path();
     let probe = path.starts_with("/health/") || path == "/metrics";

@@ -39,6 +39,7 @@ mod refusals;
 mod retention;
 mod routes;
 mod shreds;
+mod snapshots;
 mod streams;
 pub mod tasks;
 mod tenants;

@@ -87,6 +87,7 @@ codes! {
     Busy = 503, "busy", "The server is at its limit", "Repeat it after `Retry-After` seconds.";
     DiskFull = 503, "disk-full", "The disk is full", "Nothing was stored. Reads, deletes and shreds go on while the reserve lasts.";
     Unavailable = 503, "unavailable", "The server cannot do this now", "A change may have been made or not: repeat it with an idempotency key. /health/ready and the log tell more.";
+    Restoring = 503, "restoring", "Older data was put back and is being made ready", "Nothing is served until what was shredded, deleted by an order or over since the backup is gone from it. Repeat it after `Retry-After` seconds.";
     ShuttingDown = 503, "shutting-down", "The server is shutting down", "Repeat it after `Retry-After` seconds.";
 }
 

@@ -4,7 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds, tenants, tokens,
+    Api, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds, snapshots,
+    tenants, tokens,
 };
 
 /// Who may use a route at all.
@@ -49,6 +50,8 @@ const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention
 const NO_RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/";
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RETENTION_RUNS: &str = "/v1/jobs/retention/runs";
+const SNAPSHOTS: &str = "/v1/jobs/snapshots";
+const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
@@ -85,6 +88,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, RETENTION, Credential, retention::explain),
         endpoint!("POST", post, SIMULATIONS, Credential, retention::simulate),
         endpoint!("POST", post, RETENTION_RUNS, Credential, retention::run),
+        endpoint!("POST", post, SNAPSHOTS, Credential, snapshots::take),
+        endpoint!("DELETE", delete, SNAPSHOT, Credential, snapshots::release),
         endpoint!("POST", post, BATCH, Credential, batch::batch),
         endpoint!("POST", post, SHREDS, Credential, shreds::order),
         endpoint!("GET", get, SHRED, Credential, shreds::read),

@@ -19,8 +19,8 @@ pub struct Reclaim {
     pub limit: usize,
 }
 
-/// Removes uploads that nobody finishes and idempotency replies that ran out, and records refused credentials that were only
-/// counted.
+/// Removes uploads that nobody finishes, idempotency replies that ran out and snapshots that nobody copies from, and records refused
+/// credentials that were only counted.
 pub struct Sweep {
     /// The room it works in.
     pub vault: Vault,
@@ -66,6 +66,7 @@ impl Sweep {
     pub async fn run_once(&self, now: Timestamp) -> Result<Reclaimed, VaultError> {
         let swept = self.vault.sweep(now, self.limit).await;
         self.vault.record_braked().await?;
+        self.vault.sweep_snapshots().await?;
         swept
     }
 }

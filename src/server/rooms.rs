@@ -21,7 +21,7 @@ use super::demo;
 pub use crate::vault::keys::{CustodyError, Description};
 use crate::{
     config::{AuditReads, Config, ConfigError, Custody as CustodySettings, SuiteChoice},
-    domain::{Clock, StoreId},
+    domain::{Clock, Epoch, RootId, StoreId},
     vault::{
         audit::{
             AuditError,
@@ -29,7 +29,7 @@ use crate::{
             tlog::LogError,
         },
         crypto::{Suite, random},
-        keys::{Custody, FileCustody, Forest, ForestOptions, Ground, KeysError, Recovery},
+        keys::{Custody, DestroyReceipt, FileCustody, Forest, ForestOptions, Ground, Held, KeysError, Recovery},
         ops::{Vault, VaultError, VaultOptions, VaultParts},
         store::{
             StoreError,
@@ -165,12 +165,37 @@ pub async fn open(
     stop: CancellationToken,
     demo: bool,
 ) -> Result<Rooms, RoomError> {
-    let store = Embedded::open(engine(config), Arc::clone(&clock))?;
+    open_of(config, engine(config), CustodyUse::Whole, clock, (tasks, stop), demo).await
+}
+
+/// What an opened store may do with custody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CustodyUse {
+    /// All: end epochs.
+    Whole,
+    /// Read the present root. What would change custody fails.
+    ReadOnly,
+}
+
+/// The same with an engine of other bounds, or elsewhere.
+pub(super) async fn open_of(
+    config: &Config,
+    options: EmbeddedOptions,
+    may: CustodyUse,
+    clock: Arc<dyn Clock>,
+    (tasks, stop): (TaskTracker, CancellationToken),
+    demo: bool,
+) -> Result<Rooms, RoomError> {
+    let store = Embedded::open(options, Arc::clone(&clock))?;
     let store_id = store.store_id();
     if !demo && let Some(which) = demo::known(config, store_id) {
         return Err(RoomError::DemoKeys(which));
     }
-    let ground = Ground { store_id, store: store.clone(), custody: custody(config, store_id, &clock)?, clock: Arc::clone(&clock) };
+    let mut custody = custody(config, store_id, &clock)?;
+    if may == CustodyUse::ReadOnly {
+        custody = custody.into_iter().map(|custody| Box::new(ReadOnly(custody)) as Box<dyn Custody>).collect();
+    }
+    let ground = Ground { store_id, store: store.clone(), custody, clock: Arc::clone(&clock) };
     let (forest, recovery) = Forest::open(ground, forest_options(config)).await?;
     let parts = VaultParts {
         store_id,
@@ -246,6 +271,41 @@ fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result
         }
     };
     config.custody.iter().map(open).collect()
+}
+
+/// A component that is read and never changed.
+struct ReadOnly(Box<dyn Custody>);
+
+const ONLY_READ: &str = "custody is only read here: start the server once, which finishes what a crash cut short";
+
+impl Custody for ReadOnly {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn load(&self) -> Result<Vec<Held>, CustodyError> {
+        self.0.load()
+    }
+
+    fn prepare(&self, _epoch: Epoch, _root_id: RootId, _secret: &[u8; 32]) -> Result<(), CustodyError> {
+        Err(CustodyError::Io(ONLY_READ.into()))
+    }
+
+    fn destroy(&self, _root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
+        Err(CustodyError::Io(ONLY_READ.into()))
+    }
+
+    fn destroyed(&self, root_id: RootId) -> Result<Option<DestroyReceipt>, CustodyError> {
+        self.0.destroyed(root_id)
+    }
+
+    fn scrub(&self) -> Result<(), CustodyError> {
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<Description, CustodyError> {
+        self.0.describe()
+    }
 }
 
 /// What each component of custody is worth, held against the user who owns the store directory. Reads no secret.

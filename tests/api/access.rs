@@ -35,6 +35,8 @@ const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUNS: &str = "/v1/jobs/retention/runs";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
+const SNAPSHOTS: &str = "/v1/jobs/snapshots";
+const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 
@@ -54,7 +56,7 @@ fn case(
     Case { method, route, path, body, wrong_role, other_tenant, right }
 }
 
-/// Those about how long data is kept; the record is deleted by the others.
+/// Those about how long data is kept, and of jobs; the record is deleted by the others.
 fn cases_of_retention() -> Vec<Case> {
     let explain = "/v1/tenants/acme/collections/crm/retention/eu/anna";
     vec![
@@ -67,6 +69,16 @@ fn cases_of_retention() -> Vec<Case> {
             ("reader", 403),
             404,
             ("auditor", "retention.read"),
+        ),
+        case("POST", SNAPSHOTS, SNAPSHOTS, none, ("owner", 403), 403, ("job", "backup.take")),
+        case(
+            "DELETE",
+            SNAPSHOT,
+            "/v1/jobs/snapshots/00000000000000000000000000000000",
+            none,
+            ("owner", 403),
+            403,
+            ("operator", "backup.take"),
         ),
         case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
     ]
@@ -221,6 +233,7 @@ impl Tokens {
         for role in ["writer", "reader", "auditor", "eraser", "counsel"] {
             tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
         }
+        tokens.push(("job", site.token("system", &site.operator, json!({"role": "job"})).await));
         tokens.push(("other", site.tenant("other").await));
         tokens.push(("nobody", owner.replace(&owner[owner.len() - 4..], "AAAA")));
         let id = |token: &str| token.split('_').nth(2).unwrap().to_owned();

@@ -277,6 +277,8 @@ impl<'a> Asker<'a> {
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
         for token in [&operator, &owner] {
             self.ask("POST", "/v1/jobs/retention/runs", "/v1/jobs/retention/runs", token, &[], Some(json!({}))).await;
+            self.ask("POST", SNAPSHOTS, SNAPSHOTS, token, &[], None).await;
+            self.ask("DELETE", SNAPSHOT, &format!("{SNAPSHOTS}/{}", "0".repeat(32)), token, &[], None).await;
         }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
     }
@@ -313,6 +315,8 @@ const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
+const SNAPSHOTS: &str = "/v1/jobs/snapshots";
+const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
 
 #[tokio::test(flavor = "multi_thread")]

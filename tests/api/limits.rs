@@ -29,6 +29,8 @@ enum Way {
     Rules,
     /// By one more legal hold.
     Holds,
+    /// By rules that were changed too often for their length.
+    Past,
     /// By one more request without a credential.
     Stranger,
 }
@@ -158,6 +160,7 @@ fn cases_of_the_rest() -> Vec<(Limit, Way)> {
         ),
         (limits::RECORD_UNITS, Way::Units),
         (limits::RULE_CHANGES, Way::Rules),
+        (limits::PAST_RETENTION_LEN, Way::Past),
         (limits::HEADERS_LEN, header("x-large", text(limits::HEADERS_LEN))),
         (limits::HEADERS_COUNT, headers(texts(one_over(limits::HEADERS_COUNT)).into_iter().map(|name| (name, "x".into())).collect())),
         (limits::URI_LEN, get(format!("{CRM}/records?cursor={}", text(limits::URI_LEN)))),
@@ -201,7 +204,7 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Stranger => limit.name.to_owned(),
+            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Past | Way::Stranger => limit.name.to_owned(),
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -239,6 +242,7 @@ impl Way {
             Self::Units => one_unit_too_many(site, owner).await,
             Self::Rules => one_change_too_many(site, owner).await,
             Self::Holds => one_hold_too_many(site).await,
+            Self::Past => past_too_long(site, owner).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
                     assert_eq!(site.get("/v1/tenants", "nobody's").await.status, 401);
@@ -286,6 +290,28 @@ async fn one_hold_too_many(site: &Site) -> Answer {
         assert_eq!(place().await.status, 201);
     }
     place().await
+}
+
+/// Long rules that are changed again and again; what leaves them as they are adds nothing.
+async fn past_too_long(site: &Site, owner: &str) -> Answer {
+    let put = async |number: usize| {
+        let minimum = json!({"period": "1y", "basis": format!("{number:0>512}")});
+        let name = |of: usize| format!("{of:x>8}");
+        let rules: Vec<Value> =
+            (0..20).map(|of| json!({"name": name(of), "from": "created", "minimum": minimum, "maximum": "2y", "then": "delete"})).collect();
+        let policy = json!({"retention": {"time_zone": "UTC", "rules": rules}});
+        site.send("PUT", "/v1/tenants/acme/collections/past", owner, Some(policy)).await
+    };
+    assert_eq!(put(0).await.status, 201);
+    let len = serde_json::to_vec(&site.get("/v1/tenants/acme/collections/past", owner).await.json["retention"]).unwrap().len() as u64;
+    let fit = usize::try_from(limits::PAST_RETENTION_LEN.max / len).unwrap();
+    for number in 1..=fit {
+        for _ in 0..2 {
+            let put = put(number).await;
+            assert_eq!(put.status, 200, "{number}: {put:?}");
+        }
+    }
+    put(fit + 1).await
 }
 
 /// A record with as many units as it may have: its second one really, the others as rows that such puts would have left. Then

@@ -3,12 +3,16 @@
 //! tells what was synced; it is compiled by the test with `cc`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
+mod backups;
+mod backups_cut;
 #[path = "../shared/disk.rs"]
 mod disk;
 mod faults;
 mod full;
 mod power;
 mod power_shred;
+#[path = "../shared/privilege.rs"]
+mod privilege;
 mod reads;
 mod recover;
 mod refusals;

@@ -109,6 +109,10 @@ table! {
         CounselAppoint = 31, "counsel.appoint";
         /// A counsel's token was revoked.
         CounselDismiss = 32, "counsel.dismiss";
+        /// A snapshot of the data store was taken for a backup, or let go.
+        BackupTake = 40, "backup.take";
+        /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
+        BackupRestore = 41, "backup.restore";
     }
 }
 

@@ -33,13 +33,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use custody::{Custody, CustodyError, Description, DestroyReceipt, Level, file::FileCustody};
+pub use custody::{Custody, CustodyError, Description, DestroyReceipt, Held, Level, file::FileCustody};
 pub use error::{KeysError, LendError, StartError};
 pub use fence::Fence;
 pub use forest::{Forest, ForestOptions, TreeRow};
 pub use leases::LeaseKind;
 pub use recovery::{Ground, Recovery, StartRow};
-pub use rows::{EpochRecord, ShredDone, ShredTarget};
+pub use rows::{EpochRecord, ShredDone, ShredTarget, root_epoch};
 pub use shred::{EpochReport, Extra, MAX_TARGETS, Timings};
 
 use crate::domain::{Gen, Slot, TenantNo};

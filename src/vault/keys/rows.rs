@@ -34,6 +34,14 @@ impl RootPtr {
     }
 }
 
+/// The epoch that a root pointer names.
+///
+/// # Errors
+/// [`KeysError::Damaged`].
+pub fn root_epoch(row: &[u8]) -> Result<Epoch, KeysError> {
+    RootPtr::parse(row).map(|ptr| ptr.name.epoch)
+}
+
 impl Shape {
     /// `"LTR1" | tree_id16 | height u8`: a tenant's unit tree.
     pub(super) fn to_row(self) -> Bytes {

@@ -271,6 +271,7 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::ShredRead => audit::Action::ShredRead,
         ActionKind::AuditRead => audit::Action::AuditRead,
         ActionKind::MetricsRead => audit::Action::MetricsRead,
+        ActionKind::BackupTake => audit::Action::BackupTake,
         ActionKind::KeyRotate => audit::Action::KeyRotate,
     }
 }

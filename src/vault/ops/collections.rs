@@ -261,6 +261,14 @@ impl Vault {
     async fn remember_past(&self, collection: &Collection, text: &mut CollectionText) -> Result<Option<Check>, VaultError> {
         text.past.own_unit |= collection.past.own_unit || collection.policy.shred_unit == ShredUnit::Collection;
         text.past.secondary_was.clone_from(&collection.past.secondary_was);
+        text.past.retention_was.clone_from(&collection.past.retention_was);
+        if text.policy.retention != collection.policy.retention {
+            text.past.retention_was.push((self.inner.clock.now().0, collection.policy.retention.clone()));
+            let len = serde_json::to_vec(&text.past.retention_was).map_or(usize::MAX, |json| json.len());
+            if len as u64 > limits::PAST_RETENTION_LEN.max {
+                return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));
+            }
+        }
         let rule = collection.policy.secondary_subjects;
         if text.policy.secondary_subjects == rule {
             return Ok(None);

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
     next::Walk,
 };
 use super::{
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits},
+    domain::{CollectionNo, PrincipalId, Retention, SubjectId, TenantNo, Timestamp, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -188,6 +188,21 @@ impl Vault {
     /// There is something to do at `at`, of whatever kind: a hold ends, or what it kept is free.
     pub(super) fn is_due_at(&self, at: Timestamp) {
         self.inner.next_due.at(&Moments::everything(at));
+    }
+
+    /// Destroys all that is due now.
+    pub(super) async fn destroy_all_due(&self, actor: Actor) -> Result<Destroyed, VaultError> {
+        let until = self.inner.clock.now();
+        let mut pass = Pass { actor, until, limit: u64::MAX, walk: Walk::whole(), done: Destroyed::default() };
+        let mut looked_at = 0_u64;
+        loop {
+            self.destroy_due(&mut pass).await?;
+            looked_at = looked_at.saturating_add(std::mem::take(&mut pass.done.looked_at));
+            if !std::mem::take(&mut pass.done.more) {
+                self.inner.next_due.at(&pass.walk.next);
+                return Ok(Destroyed { looked_at, ..pass.done });
+            }
+        }
     }
 
     async fn destroy_due(&self, pass: &mut Pass) -> Result<(), VaultError> {
@@ -354,7 +369,12 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let Some((end, subjects)) = self.opened_end(tenant, &collection, tokens, &header, stored).await? else {
+        let first = match stood.when {
+            Some(When::Ends(at)) => (at, None),
+            Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
+            None => (begin_of(due.hour), None),
+        };
+        let Some((end, subjects)) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
         match end {
@@ -378,8 +398,7 @@ impl Vault {
                 } else {
                     let now = self.inner.clock.now();
                     let since = if let Some(When::Endless(since)) = stood.when { since } else { now };
-                    let pause = now.since(since).clamp(ENDLESS_LEAST, ENDLESS_MOST);
-                    self.plan_endless(plan, of, stood.version, (since, now.plus(pause))).await?;
+                    self.plan_endless(plan, of, stood.version, (since, looked_for_again(now, since))).await?;
                 }
                 Ok(Fate::Moved)
             }
@@ -402,12 +421,13 @@ impl Vault {
     /// When a record ends, and whom it is about, by what it says itself; `None` where a shred is to take it, or has taken its key.
     async fn opened_end(
         &self,
-        tenant: &Tenant,
+        batch: &Batch<'_>,
         collection: &Collection,
-        tokens: &[Token],
+        (tokens, first): (&[Token], (Timestamp, Option<Timestamp>)),
         header: &RecordHeader,
         stored: Bytes,
     ) -> Result<Option<(Option<End>, Vec<SubjectId>)>, VaultError> {
+        let tenant = batch.tenant;
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
         let unit = unit_of(header, tenant.no);
@@ -420,8 +440,44 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let end = end_of(&collection.policy, &opened.meta, value);
+        let end = |rules: &Retention| end_under(rules, &collection.policy, &opened.meta, value);
+        let rules = &collection.policy.retention;
+        let end =
+            if self.is_restoring() { end_as_it_went((&collection.past.retention_was, rules), first, batch.until, end) } else { end(rules) };
         Ok(Some((end, opened.meta.subjects.clone())))
+    }
+}
+
+/// When it is looked again whether a record has an end that has had none since `since`.
+fn looked_for_again(now: Timestamp, since: Timestamp) -> Timestamp {
+    now.plus(now.since(since).clamp(ENDLESS_LEAST, ENDLESS_MOST))
+}
+
+/// When a record of older data ends: as it would have, had it stayed in the store. So rules that were made longer, or taken away, after
+/// it was over bring it back as little as they kept it. `first` is when its row had it looked at, and since when it had no end, where
+/// it had none.
+fn end_as_it_went(
+    (was, is): (&[(i64, Retention)], &Retention),
+    first: (Timestamp, Option<Timestamp>),
+    until: Timestamp,
+    end: impl Fn(&Retention) -> Option<End>,
+) -> Option<End> {
+    let (mut at, mut since) = first;
+    loop {
+        // At the very moment of a change, those before it count: it may have been destroyed under them.
+        let rules = was.iter().find(|(changed, _)| at.0 <= *changed).map_or(is, |(_, rules)| rules);
+        match end(rules) {
+            Some(end) if end.at <= at => return Some(End { at, ..end }),
+            Some(end) if end.at > until => return Some(end),
+            Some(end) => (at, since) = (end.at, None),
+            None => {
+                let next = begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at))));
+                if next > until {
+                    return None;
+                }
+                at = next;
+            }
+        }
     }
 }
 

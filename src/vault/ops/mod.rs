@@ -45,12 +45,14 @@ mod put;
 mod reclaim;
 mod refused;
 mod replies;
+mod restored;
 mod retention;
 pub(in crate::vault) mod rows;
 mod sample;
 mod shred;
 mod shredder;
 mod simulate;
+mod snapshots;
 mod start;
 mod tenants;
 mod tokens;
@@ -70,8 +72,10 @@ pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
+pub use restored::Proof;
 pub use shred::{ShredOrder, ShredTotals, ShredView};
 pub use simulate::{Ending, Simulated};
+pub use snapshots::SnapshotView;
 pub use start::VaultParts;
 pub use tenants::TenantView;
 pub use tokens::{MintToken, MintedToken, TokenView};
@@ -148,6 +152,8 @@ struct Inner {
     reclaim: tokio::sync::Notify,
     /// Reads of the metrics that could not be recorded and that no entry tells of yet.
     metrics_unrecorded: std::sync::atomic::AtomicU32,
+    /// Older data was put back, and is not ready to be served.
+    restoring: AtomicBool,
     /// When something is due.
     next_due: due::Next,
     /// Where deleted rows still lie in files.

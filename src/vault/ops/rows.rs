@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, Gen, ShredUnit, Slot, TenantNo, policy::SecondarySubjects},
+    domain::{CollectionNo, CollectionPolicy, Gen, Retention, ShredUnit, Slot, TenantNo, policy::SecondarySubjects},
     vault::{keys::UnitRef, store::StoreError},
 };
 
@@ -135,7 +135,7 @@ pub(in crate::vault) struct CollectionText {
 impl CollectionText {
     /// Of a collection that has no past.
     pub(in crate::vault) fn new(name: String, policy: CollectionPolicy) -> Self {
-        let past = Past { own_unit: policy.shred_unit == ShredUnit::Collection, secondary_was: Vec::new() };
+        let past = Past { own_unit: policy.shred_unit == ShredUnit::Collection, secondary_was: Vec::new(), retention_was: Vec::new() };
         Self { name, policy, past }
     }
 }
@@ -147,6 +147,9 @@ pub(in crate::vault) struct Past {
     pub(in crate::vault) own_unit: bool,
     /// Earlier rules for those who are named second, oldest first, each with the first version at which it held no more.
     pub(in crate::vault) secondary_was: Vec<(u64, SecondarySubjects)>,
+    /// Earlier retention, oldest first, each with the first moment at which it held no more.
+    #[serde(default)]
+    pub(in crate::vault) retention_was: Vec<(i64, Retention)>,
 }
 
 /// An access token. The secret itself is nowhere.

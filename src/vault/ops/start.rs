@@ -161,6 +161,7 @@ impl Vault {
             directory,
             shredder,
             reclaim,
+            restoring: std::sync::atomic::AtomicBool::default(),
             next_due: super::due::Next::default(),
             ranges: Ranges::default(),
             placing: super::holds::Placing::default(),

@@ -7,6 +7,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::domain::SnapshotId;
+
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
@@ -202,6 +204,15 @@ pub struct Row {
     pub value: Bytes,
 }
 
+/// The data store's files as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSnapshot {
+    /// The snapshot's directory.
+    pub dir: std::path::PathBuf,
+    /// How many records there are, as the engine estimates.
+    pub records_estimate: u64,
+}
+
 /// A key-value store of two databases. Two implementations, one contract, one suite of tests.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -252,6 +263,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+
+    /// Keeps the data store's files as they are now, to be copied.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] from a store that has no files; [`StoreError::DiskFull`].
+    async fn take_snapshot(&self, _id: SnapshotId) -> Result<DataSnapshot, StoreError> {
+        Err(StoreError::Invalid("this store has no files to keep"))
+    }
+
+    /// Lets the files of a snapshot go.
+    ///
+    /// # Errors
+    /// Those of the disk; no snapshot of that id is no error.
+    async fn release_snapshot(&self, _id: SnapshotId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Lets go the snapshots that nobody copies from any more; how many.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    async fn sweep_snapshots(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 
     /// Whether it takes what a server must be able to write.
     ///

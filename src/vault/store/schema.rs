@@ -387,6 +387,13 @@ pub fn record_tokens(key: &[u8]) -> Option<Vec<Token>> {
     (rest.is_empty() && !tokens.is_empty()).then(|| tokens.to_vec())
 }
 
+/// Tenant and collection of a row in [`Space::Records`](super::Space::Records); `None` if it is not one.
+#[must_use]
+pub fn record_place(key: &[u8]) -> Option<(TenantNo, CollectionNo)> {
+    let (tenant, rest) = key.split_first_chunk::<8>()?;
+    Some((TenantNo(u64::from_be_bytes(*tenant)), CollectionNo(u32::from_be_bytes(*rest.first_chunk::<4>()?))))
+}
+
 /// [`Table::SubjectRecord`]; `record` are the record's tokens.
 #[must_use]
 pub fn subject_record(tenant: TenantNo, subject: &Token, collection: CollectionNo, record: &[Token]) -> Bytes {

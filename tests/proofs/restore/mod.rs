@@ -1,6 +1,7 @@
 //! Copies put back: of any date, of either store, of custody, of the log. Each ends as the design says, by its own name;
 //! and whatever was revoked, deleted or shredded since stays so, no number comes twice, the trail states what it lost.
 
+mod ended;
 mod life;
 mod recovered;
 mod refused;

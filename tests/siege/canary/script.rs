@@ -40,6 +40,8 @@ const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
 const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retention/{key}";
 const SIMULATE: &str = "POST /v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUN: &str = "POST /v1/jobs/retention/runs";
+const SNAPSHOT: &str = "POST /v1/jobs/snapshots";
+const LET_GO: &str = "DELETE /v1/jobs/snapshots/{id}";
 
 const PLACE: &str = "POST /v1/tenants/{tenant}/holds";
 const HOLDS: &str = "GET /v1/tenants/{tenant}/holds";
@@ -326,6 +328,17 @@ async fn retention(p: &Prober, store: &Store) {
         send(p, RUN, path(), token, body, status).await;
     }
     send(p, RUN, path(), &store.owner, json!({}), 403).await;
+    snapshots(p, store, token).await;
+}
+
+/// A snapshot stays: its files are looked through with all others.
+async fn snapshots(p: &Prober, store: &Store, job: &str) {
+    let ask = |route, path: String, token, status| p.ask(Ask { route, path, token, status, ..Ask::default() });
+    ask(SNAPSHOT, "/v1/jobs/snapshots".into(), job, 201).await;
+    ask(SNAPSHOT, format!("/v1/jobs/snapshots?{}", p.canary("a parameter")), job, 400).await;
+    ask(SNAPSHOT, "/v1/jobs/snapshots".into(), &store.owner, 403).await;
+    ask(LET_GO, format!("/v1/jobs/snapshots/{}", "0".repeat(32)), &p.operator, 204).await;
+    ask(LET_GO, format!("/v1/jobs/snapshots/{}", p.canary("an id")), job, 400).await;
 }
 
 /// Placed, met by those who destroy, and released again: what is shredded later is free.

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, RecordMeta, TenantNo, Timestamp, Version},
+    domain::{CollectionNo, CollectionPolicy, RecordMeta, Retention, TenantNo, Timestamp, Version},
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{Vault, VaultError, plan::Plan, retention},
@@ -41,7 +41,12 @@ pub(super) enum When {
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
 pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    match policy.retention.schedule() {
+    end_under(&policy.retention, policy, meta, value)
+}
+
+/// The same under other rules than those of the policy.
+pub(super) fn end_under(rules: &Retention, policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    match rules.schedule() {
         None => meta.expires_at.map(|at| End { at, by_field: false }),
         Some(schedule) => {
             let outlook = schedule.outlook(&retention::facts(policy, meta, value));

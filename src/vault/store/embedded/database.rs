@@ -9,7 +9,7 @@ use std::{io, path::Path};
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
-    DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
@@ -261,6 +261,22 @@ impl Rocks {
             self.db.flush_cf_opt(self.family(name)?, &how).map_err(|error| self.failed(error))?;
         }
         Ok(())
+    }
+
+    /// Links the files, as they are once memory is written to them, into a new directory.
+    pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed(error))?;
+        checkpoint.create_checkpoint(dir).map_err(|error| {
+            let failed = self.failed(error);
+            let is_full = matches!(&failed, StoreError::Io(text) if is_disk_full(text));
+            if is_full { StoreError::DiskFull } else { failed }
+        })
+    }
+
+    /// How many records there are, as the engine estimates.
+    pub(super) fn records_estimate(&self) -> u64 {
+        let records = self.family(family(Space::Records)).ok();
+        records.and_then(|records| self.db.property_int_value_cf(records, "rocksdb.estimate-num-keys").ok().flatten()).unwrap_or(0)
     }
 
     /// Bytes that are held in memory and still need space in files.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rocksdb::Cache;
 use tokio::sync::oneshot;
 
-use crate::domain::{Clock, StoreId};
+use crate::domain::{Clock, SnapshotId, StoreId};
 
 use self::{
     committer::{Committer, Request},
@@ -30,9 +30,10 @@ use self::{
     lock::DirLock,
     readers::Pool,
     reserve::Reserve,
+    snapshot::Snapshots,
     stats::{Counters, Outcome},
 };
-use super::{Before, Commit, Committed, Durability, Row, Space, Store, StoreError};
+use super::{Before, Commit, Committed, DataSnapshot, Database, Durability, Row, Space, Store, StoreError};
 
 mod committer;
 mod core;
@@ -47,15 +48,17 @@ mod options;
 mod overlay;
 mod readers;
 mod reserve;
+mod snapshot;
 mod stats;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     error::OpenError,
-    open::{Rebuilt, Standing},
+    open::{Rebuilt, Standing, move_aside},
     options::EmbeddedOptions,
     reserve::Health,
+    snapshot::{DATA, LEASE, Offline, SNAPSHOTS},
     stats::Stats,
 };
 
@@ -77,6 +80,8 @@ pub struct Embedded {
     desk: Arc<Desk>,
     readers: Pool,
     compactor: Pool,
+    snapshots: Arc<Snapshots>,
+    clock: Arc<dyn Clock>,
     committer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
 }
@@ -107,11 +112,15 @@ impl Embedded {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let (pair, states) = open::open_pair(&options, &cache)?;
         let mirror = open::open_mirror(&options, &states, &pair.control)?;
+        let snapshots = Arc::new(Snapshots::of(&options));
+        if let Err(error) = snapshots.sweep(clock.monotonic()) {
+            tracing::warn!(%error, "store: a snapshot that nobody holds is still there");
+        }
         let counters = Counters::default();
         counters.looked(reserve.health(), reserve.free());
         let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters });
         let (queue, requests) = sync_channel(options.queue_len);
-        let thread = at("starting threads");
+        let (thread, time) = (at("starting threads"), Arc::clone(&clock));
         let threads = || {
             let readers = Pool::start("lethe-read", options.reader_threads, options.reader_queue_len)?;
             let compactor = Pool::start("lethe-compact", 1, COMPACTIONS_WAITING)?;
@@ -124,7 +133,8 @@ impl Embedded {
         };
         let (readers, compactor, committer, desk) = threads().map_err(thread)?;
         let committer = Mutex::new(Some(committer));
-        Ok(Arc::new(Self { store_id: states.store_id, shared, queue, desk, readers, compactor, committer, lock: Mutex::new(Some(lock)) }))
+        let (store_id, lock) = (states.store_id, Mutex::new(Some(lock)));
+        Ok(Arc::new(Self { store_id, shared, queue, desk, readers, compactor, snapshots, clock: time, committer, lock }))
     }
 
     /// Where the parts of a store stand, offline: what a recovery is decided by.
@@ -157,6 +167,22 @@ impl Embedded {
     /// [`OpenError`], above all those of the databases.
     pub fn rebuild_mirror_from_control(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
         open::rebuild_mirror(options)
+    }
+
+    /// Keeps the data store's files of a store that is not open, to be copied; it is not opened until that is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`] names what is wrong.
+    pub fn offline_snapshot(options: &EmbeddedOptions, id: SnapshotId) -> Result<Offline, OpenError> {
+        snapshot::offline(options, id)
+    }
+
+    /// Lets such a snapshot go.
+    ///
+    /// # Errors
+    /// [`OpenError`], of the disk.
+    pub fn release_offline(options: &EmbeddedOptions, id: SnapshotId) -> Result<(), OpenError> {
+        snapshot::release_offline(options, id)
     }
 
     /// The store's id, as both databases and the mirror have it.
@@ -314,6 +340,21 @@ impl Store for Embedded {
 
     fn observe(&self) {
         self.shared.counters.observe();
+    }
+
+    async fn take_snapshot(&self, id: SnapshotId) -> Result<DataSnapshot, StoreError> {
+        let (shared, snapshots, now) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots), self.clock.monotonic());
+        self.readers.run(move || shared.with(|pair| snapshots.take(pair.of(Database::Data), id, now))).await
+    }
+
+    async fn release_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
+        let snapshots = Arc::clone(&self.snapshots);
+        self.readers.run(move || snapshots.release(id)).await
+    }
+
+    async fn sweep_snapshots(&self) -> Result<u64, StoreError> {
+        let (snapshots, now) = (Arc::clone(&self.snapshots), self.clock.monotonic());
+        self.readers.run(move || snapshots.sweep(now)).await
     }
 
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {

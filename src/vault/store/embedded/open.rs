@@ -105,6 +105,14 @@ fn data_state(data: &Rocks) -> Result<DataState, OpenError> {
     Ok(DataState { control_seq: number(seen), batches: number(batches) })
 }
 
+/// Opens the data store alone, and reads its store's id.
+pub(super) fn open_data(options: &EmbeddedOptions) -> Result<(Rocks, StoreId), OpenError> {
+    let cache = Cache::new_lru_cache(1024 * 1024);
+    let data = Rocks::open(&options.data_dir(), Database::Data, options, &cache, false)?;
+    let store_id = check_identity(&data, Database::Data)?;
+    Ok((data, store_id))
+}
+
 /// Opens both databases and compares what they say of themselves and each other.
 pub(super) fn open_pair(options: &EmbeddedOptions, cache: &Cache) -> Result<(Pair, States), OpenError> {
     let (control, store_id, state) = open_control(options, cache)?;
@@ -254,7 +262,10 @@ pub(super) fn standing(options: &EmbeddedOptions) -> Result<Standing, OpenError>
 }
 
 /// Moves a file or directory out of the way, to the first free name `X.replaced-N`.
-pub(super) fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+///
+/// # Errors
+/// [`OpenError`], of the disk: it is where it was.
+pub fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     if !dir.try_exists().map_err(at(dir.display()))? {
         return Ok(None);
     }

@@ -13,6 +13,8 @@ pub struct EmbeddedOptions {
     pub dir: PathBuf,
     /// The mirror of the control store, on a path of its own, better on a disk of its own.
     pub mirror_dir: PathBuf,
+    /// The data store's directory within it: `data`, but for one that is not in its place yet.
+    pub data_name: &'static str,
     /// Block cache of both databases together.
     pub block_cache_bytes: usize,
     /// What the data store may hold in memory before it writes a file; the control store takes a quarter of it.
@@ -42,6 +44,7 @@ impl EmbeddedOptions {
         Self {
             dir: dir.into(),
             mirror_dir: mirror_dir.into(),
+            data_name: "data",
             block_cache_bytes: 128 * 1024 * 1024,
             memtable_bytes: 32 * 1024 * 1024,
             reserve_bytes: 64 * MIB,
@@ -64,7 +67,7 @@ impl EmbeddedOptions {
     /// The directory of the data database.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.join("data")
+        self.dir.join(self.data_name)
     }
 
     pub(super) fn format_file(&self) -> PathBuf {

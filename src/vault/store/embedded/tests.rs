@@ -16,6 +16,7 @@ use crate::domain::{SystemClock, TestClock, Timestamp};
 mod damage;
 mod opening;
 mod order;
+mod snapshots;
 
 const STORE: StoreId = StoreId([7; 16]);
 

@@ -1,0 +1,483 @@
+//! Backups of the data store: taken from a snapshot of it, kept by what the files hold, verified, pruned. The control store, the
+//! mirror, the log and custody are never in one: they must not go back in time.
+//!
+//! A copy of the data store opens nothing without today's control store and custody, so a backup holds no secret. [`place`] says
+//! what a directory of backups looks like, [`restore`] how one comes back.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::rooms::{RoomError, engine};
+use crate::{
+    config::Config,
+    domain::{Clock, Epoch, SnapshotId, StoreId, Timestamp},
+    vault::{
+        audit::{known_log_head, log_head_key},
+        crypto::random,
+        keys::root_epoch,
+        store::{
+            Space,
+            embedded::{DATA, Embedded, LEASE, Offline, OpenError, SNAPSHOTS, mirror},
+            schema,
+        },
+    },
+};
+
+mod copy;
+pub mod manifest;
+pub mod place;
+pub mod rehearse;
+pub mod restore;
+
+pub use copy::Progress;
+pub use manifest::{File, Manifest};
+pub use place::Place;
+
+/// Why a backup was not taken, found good, or put back. Messages begin with a name that operators look up.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is none.
+    #[error("backup-missing: no backup at {}", .0.display())]
+    Missing(PathBuf),
+    /// There is no such generation.
+    #[error("backup-missing: {} has no generation {generation}; the newest is {newest}", dir.display())]
+    NoGeneration {
+        /// Where.
+        dir: PathBuf,
+        /// Which was asked for.
+        generation: u64,
+        /// The newest there is; 0 for none.
+        newest: u64,
+    },
+    /// It holds something else.
+    #[error("backup-not-empty: {} holds other files; name an empty directory or one of backups", .0.display())]
+    NotEmpty(PathBuf),
+    /// It would lie where what it is to survive lies.
+    #[error("backup-inside: {} lies inside {}; name a directory on another disk", dir.display(), of.display())]
+    Inside {
+        /// What was asked for.
+        dir: PathBuf,
+        /// What it lies in.
+        of: PathBuf,
+    },
+    /// Another store's.
+    #[error("backup-foreign: {} is of store {found}, not of {wanted}", dir.display())]
+    Foreign {
+        /// Where.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+    /// Written by a version that this one does not know.
+    #[error("unknown-format: {} has format {found:?}, this version knows {known}", path.display())]
+    UnknownFormat {
+        /// Where.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What would be understood.
+        known: u32,
+    },
+    /// A byte is not what it was, or a file is gone.
+    #[error("backup-damaged: {}: {detail}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Another process changes it.
+    #[error("backup-locked: another process is at work in {}", .0.display())]
+    Locked(PathBuf),
+    /// Control is older than the backup: an old copy was put back.
+    #[error(
+        "control-behind-backup: the backup was taken in epoch {epoch} with {log_size} entries in the log, and this store's control is in epoch {control_epoch} with {control_log_size}; put today's mirror back, then run lethe recover control"
+    )]
+    ControlBehind {
+        /// The backup's.
+        epoch: u64,
+        /// The backup's.
+        log_size: u64,
+        /// The control store's.
+        control_epoch: u64,
+        /// The control store's.
+        control_log_size: u64,
+    },
+    /// The last restore was not finished, and this is not it.
+    #[error("restore-unfinished: {0}")]
+    Unfinished(String),
+    /// What came back is not as it must be.
+    #[error("restore-unproved: {0}")]
+    Unproved(String),
+    /// No room.
+    #[error("disk-full: {}: the disk is full; earlier generations are as they were: free space, then run it again", .0.display())]
+    DiskFull(PathBuf),
+    /// A file cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    /// A fault of this program.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl BackupError {
+    /// A failure at a path; a full disk by its name.
+    pub(super) fn at(path: &Path, source: std::io::Error) -> Self {
+        if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            Self::DiskFull(path.to_owned())
+        } else {
+            Self::File { path: path.to_owned(), source }
+        }
+    }
+}
+
+/// A snapshot to copy from, and when in the store's life it was taken.
+#[derive(Debug)]
+pub struct Source {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Of which store.
+    pub store: StoreId,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// The control store's epoch then.
+    pub epoch: Epoch,
+    /// Entries of the public log then.
+    pub log_size: u64,
+    /// How many records there are, as the engine estimates.
+    pub records_estimate: u64,
+}
+
+/// A snapshot of a store that no server has open.
+#[derive(Debug)]
+pub struct Stopped {
+    /// What to copy from.
+    pub source: Source,
+    _offline: Offline,
+}
+
+/// Takes a snapshot of a store that no server has open; `None` if one has.
+///
+/// # Errors
+/// [`BackupError::Engine`].
+pub fn of_stopped(config: &Config, clock: &dyn Clock) -> Result<Option<Stopped>, BackupError> {
+    let id = SnapshotId(random::bytes());
+    let offline = match Embedded::offline_snapshot(&engine(config), id) {
+        Ok(offline) => offline,
+        Err(OpenError::Locked(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let today = Today::read(config)?;
+    let source = Source {
+        id,
+        dir: offline.snapshot.dir.clone(),
+        store: offline.store_id,
+        taken_at: clock.now(),
+        epoch: today.epoch,
+        log_size: today.log_size,
+        records_estimate: offline.snapshot.records_estimate,
+    };
+    Ok(Some(Stopped { source, _offline: offline }))
+}
+
+impl Stopped {
+    /// Lets the snapshot go.
+    ///
+    /// # Errors
+    /// [`BackupError::Engine`].
+    pub fn release(self, config: &Config) -> Result<(), BackupError> {
+        Ok(Embedded::release_offline(&engine(config), self.source.id)?)
+    }
+}
+
+/// Where a snapshot of a store lies.
+#[must_use]
+pub fn snapshot_dir(config: &Config, id: SnapshotId) -> PathBuf {
+    config.dir.join(SNAPSHOTS).join(id.to_string())
+}
+
+/// What the control store says of today, read from its mirror, which needs nothing to be opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Today {
+    pub(super) store: StoreId,
+    pub(super) epoch: Epoch,
+    pub(super) log_size: u64,
+}
+
+impl Today {
+    pub(super) fn read(config: &Config) -> Result<Self, BackupError> {
+        let restored = mirror::restore(&config.paths.mirror_dir)?;
+        let row = |key| restored.rows.get(&(Space::Control, key));
+        let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose().map_err(RoomError::from)?.unwrap_or(Epoch(0));
+        let head = known_log_head(row(log_head_key())).map_err(RoomError::from)?;
+        Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size) })
+    }
+}
+
+/// Refuses a directory inside the store, its mirror or its custody: it is to outlive them.
+///
+/// # Errors
+/// [`BackupError::Inside`].
+pub fn refuse_inside(config: &Config, dir: &Path) -> Result<(), BackupError> {
+    let absolute = |path: &Path| {
+        // What is not there yet is resolved as far as it is.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.ancestors()
+            .find_map(|above| Some((above, above.canonicalize().ok()?)))
+            .and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)))
+            .unwrap_or(path)
+    };
+    let asked = absolute(dir);
+    let custody = config.custody.iter().filter_map(|crate::config::Custody::File { path }| path.parent().map(Path::to_owned));
+    let places = [config.dir.clone(), config.paths.mirror_dir.clone()].into_iter().chain(custody);
+    match places.map(|place| absolute(&place)).find(|place| asked.starts_with(place)) {
+        Some(of) => Err(BackupError::Inside { dir: asked, of }),
+        None => Ok(()),
+    }
+}
+
+/// Copies a snapshot into a directory of backups, as its next generation. Only files that are not there yet are moved; those of a run
+/// that was cut short are.
+///
+/// # Errors
+/// [`BackupError`]: earlier generations are as they were.
+pub fn take(source: &Source, to: &Path, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Manifest, BackupError> {
+    let lease = source.dir.join(LEASE);
+    let held = fs::File::open(&lease).map_err(|error| BackupError::at(&lease, error))?;
+    flock(&held, FlockOperation::LockExclusive).map_err(|error| BackupError::at(&lease, error.into()))?;
+    let place = Place::of_store(to, source.store)?;
+    remove_torn(&place)?;
+    let files = listed(&source.dir.join(DATA))?;
+    begins(files.iter().map(|file| file.len).fold(0, u64::saturating_add));
+    let known = Known::of(&place)?;
+    let copied = copy::for_all(&files, |at, file| bring(&place, &known, at, file, progress))?;
+    let generation = place.generations()?.last().copied().unwrap_or(0).saturating_add(1);
+    let mut manifest = Manifest {
+        format: manifest::FORMAT,
+        store: source.store.to_string(),
+        generation,
+        taken_at_ms: source.taken_at.0,
+        epoch: source.epoch.0,
+        log_size: source.log_size,
+        records_estimate: source.records_estimate,
+        bytes: 0,
+        copied_files: 0,
+        copied_bytes: 0,
+        files: Vec::with_capacity(copied.len()),
+    };
+    for (file, moved) in copied {
+        manifest.bytes = manifest.bytes.saturating_add(file.len);
+        if moved {
+            manifest.copied_files = manifest.copied_files.saturating_add(1);
+            manifest.copied_bytes = manifest.copied_bytes.saturating_add(file.len);
+        }
+        manifest.files.push(file);
+    }
+    place.add(&manifest)?;
+    drop(held);
+    Ok(manifest)
+}
+
+/// A file of a snapshot.
+struct Listed {
+    name: String,
+    path: PathBuf,
+    len: u64,
+    seen: (u64, i128),
+}
+
+fn listed(dir: &Path) -> Result<Vec<Listed>, BackupError> {
+    let at = |error| BackupError::at(dir, error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let meta = entry.metadata().map_err(at)?;
+        let name =
+            entry.file_name().into_string().map_err(|name| BackupError::Fault(format!("{} holds {}", dir.display(), name.display())))?;
+        let changed = i128::from(meta.mtime()).saturating_mul(1_000_000_000).saturating_add(i128::from(meta.mtime_nsec()));
+        files.push(Listed { name, path: entry.path(), len: meta.len(), seen: (meta.ino(), changed) });
+    }
+    files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    Ok(files)
+}
+
+/// What earlier runs brought.
+struct Known {
+    /// Digests, by name, length, inode and time of change where they were copied from.
+    seen: HashMap<(String, u64, (u64, i128)), String>,
+    /// Lengths of files that are there: only one of such a length can be there already.
+    lens: HashSet<u64>,
+}
+
+impl Known {
+    fn of(place: &Place) -> Result<Self, BackupError> {
+        let mut seen = HashMap::new();
+        for generation in place.generations()? {
+            // A damaged one costs reading its files again; to say so is the business of `verify`.
+            let Ok(manifest) = place.manifest(Some(generation)) else { continue };
+            seen.extend(manifest.files.into_iter().map(|file| ((file.name, file.len, file.seen), file.sha256)));
+        }
+        let dir = place.files();
+        let lens = |dir: &Path| fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).collect::<std::io::Result<_>>();
+        Ok(Self { seen, lens: lens(&dir).map_err(|error| BackupError::at(&dir, error))? })
+    }
+}
+
+/// Sees to it that a file's bytes are there; whether they had to be moved.
+fn bring(place: &Place, known: &Known, at: usize, file: &Listed, progress: Progress<'_>) -> Result<(File, bool), BackupError> {
+    let is_there = |sha256: &str| fs::metadata(place.file(sha256)).is_ok_and(|meta| meta.len() == file.len);
+    let entry = |sha256| File { name: file.name.clone(), len: file.len, sha256, seen: file.seen };
+    if let Some(sha256) = known.seen.get(&(file.name.clone(), file.len, file.seen)).filter(|sha256| is_there(sha256)) {
+        progress(file.len);
+        return Ok((entry(sha256.clone()), false));
+    }
+    if known.lens.contains(&file.len) {
+        let (sha256, _) = copy::digest(&file.path, &|_| ())?;
+        if is_there(&sha256) {
+            progress(file.len);
+            return Ok((entry(sha256), false));
+        }
+    }
+    let fresh = place.files().join(format!("{at}.new"));
+    let (sha256, len) = copy::copy(&file.path, &fresh, progress)?;
+    if len != file.len {
+        return Err(BackupError::Damaged {
+            path: file.path.clone(),
+            detail: format!("{len} bytes long while it was copied, {} before", file.len),
+        });
+    }
+    let path = place.file(&sha256);
+    fs::rename(&fresh, &path).map_err(|error| BackupError::at(&path, error))?;
+    Ok((entry(sha256), true))
+}
+
+/// Removes what a run that was cut short left half-written.
+fn remove_torn(place: &Place) -> Result<(), BackupError> {
+    let dir = place.files();
+    for entry in fs::read_dir(&dir).map_err(|error| BackupError::at(&dir, error))? {
+        let path = entry.map_err(|error| BackupError::at(&dir, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "new") {
+            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a verification read, and what is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Generations.
+    pub generations: u64,
+    /// Files, each once.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<String>,
+}
+
+/// Reads every manifest, or one, and every file that they name, and holds each against its checksum.
+///
+/// # Errors
+/// [`BackupError`] where nothing can be read; what is wrong with what was read is in the answer.
+pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Verified, BackupError> {
+    let mut verified = Verified::default();
+    let generations = match generation {
+        Some(number) => vec![number],
+        None => place.generations()?,
+    };
+    let mut named: BTreeMap<String, u64> = BTreeMap::new();
+    for number in generations {
+        verified.generations = verified.generations.saturating_add(1);
+        match place.manifest(Some(number)) {
+            Ok(manifest) => named.extend(manifest.files.into_iter().map(|file| (file.sha256, file.len))),
+            Err(error) => verified.findings.push(error.to_string()),
+        }
+    }
+    begins(named.values().copied().fold(0, u64::saturating_add));
+    let named: Vec<(String, u64)> = named.into_iter().collect();
+    let found = copy::for_all(&named, |_, (sha256, len)| Ok(held_against(&place.file(sha256), sha256, *len, progress)))?;
+    for ((_, len), finding) in named.iter().zip(found) {
+        verified.files = verified.files.saturating_add(1);
+        verified.bytes = verified.bytes.saturating_add(*len);
+        verified.findings.extend(finding);
+    }
+    Ok(verified)
+}
+
+/// What is wrong with a file.
+fn held_against(path: &Path, sha256: &str, len: u64, progress: Progress<'_>) -> Option<String> {
+    let damaged = |detail: String| Some(BackupError::Damaged { path: path.to_owned(), detail }.to_string());
+    match copy::digest(path, progress) {
+        Ok((_, found)) if found != len => damaged(format!("{found} bytes long, not {len}")),
+        Ok((found, _)) if found != sha256 => damaged(format!("its SHA-256 is {found}")),
+        Ok(_) => None,
+        Err(BackupError::File { source, .. }) if source.kind() == ErrorKind::NotFound => damaged("it is not there".into()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// What a pruning removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Generations that are gone.
+    pub generations: Vec<u64>,
+    /// Files that no generation needs any more.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Removes all generations but the newest `keep`, then the files that none of those names. Cut short, it is run again.
+///
+/// # Errors
+/// [`BackupError::Damaged`] if a generation that stays cannot be read: then nothing is removed, for its files are not known.
+pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
+    let generations = place.generations()?;
+    let (go, stay) = generations.split_at(generations.len().saturating_sub(keep.max(1)));
+    let mut needed = HashSet::new();
+    for number in stay {
+        needed.extend(place.manifest(Some(*number))?.files.into_iter().map(|file| file.sha256));
+    }
+    let mut pruned = Pruned::default();
+    for number in go {
+        place.remove(*number)?;
+        pruned.generations.push(*number);
+    }
+    let dir = place.files();
+    for entry in fs::read_dir(&dir).map_err(|error| BackupError::at(&dir, error))? {
+        let entry = entry.map_err(|error| BackupError::at(&dir, error))?;
+        let path = entry.path();
+        if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
+            continue;
+        }
+        let len = entry.metadata().map_err(|error| BackupError::at(&path, error))?.len();
+        fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
+        pruned.files = pruned.files.saturating_add(1);
+        pruned.bytes = pruned.bytes.saturating_add(len);
+    }
+    place::sync_dir(&dir)?;
+    Ok(pruned)
+}

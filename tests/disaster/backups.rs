@@ -1,0 +1,436 @@
+//! Backups taken from a running and from a stopped server, and put back under today's control store: what was shredded, deleted by an
+//! order or over since is not served even once, everything else is there again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::site::{Served, Site, code, copy, stderr, until};
+
+impl Site {
+    pub(crate) async fn put_about(&self, served: &Served, collection: &str, (key, subject): (&str, &str), value: &str) -> StatusCode {
+        let path = format!("{}/v1/tenants/acme/collections/{collection}/records/{key}", served.url);
+        let request = self.client.put(path).bearer_auth(self.owner()).header("content-type", "application/json");
+        request.header("lethe-subject", subject).body(value.to_owned()).send().await.unwrap().status()
+    }
+
+    /// A record's entity tag: its version, in digits of one length.
+    async fn etag(&self, served: &Served, key: &str) -> String {
+        let path = format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url);
+        let answer = self.client.get(path).bearer_auth(self.owner()).send().await.unwrap();
+        answer.headers()["etag"].to_str().unwrap().to_owned()
+    }
+
+    /// Takes a backup; what the command says of it.
+    pub(crate) fn back_up(&self, served: Option<&Served>) -> Value {
+        let addr = served.map_or("http://127.0.0.1:9", |served| served.url.as_str());
+        json_of(&self.ok(&["--format", "json", "--addr", addr, "backup", "--to", &self.text("bk"), "--dir", "store"]))
+    }
+
+    pub(crate) fn restore(&self, more: &[&str]) -> Value {
+        let mut arguments = vec!["--format", "json", "restore", "--from", "bk", "--dir", "store", "--yes"];
+        arguments.extend(more);
+        json_of(&self.ok(&arguments))
+    }
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_store_comes_back_under_todays_control() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for (key, subject) in [("one", "1"), ("two", "2"), ("gone", "2")] {
+        assert_eq!(site.put_about(&served, "c", (key, subject), "\"then\"").await, StatusCode::CREATED);
+    }
+    let first = site.back_up(Some(&served));
+    assert_eq!((first["generation"].as_u64(), first["copied_bytes"].as_u64()), (Some(1), first["bytes"].as_u64()), "{first}");
+    assert!(fs::read_dir(site.path("store/snapshots")).unwrap().next().is_none(), "the snapshot is let go");
+    site.shredded(&served, "1").await;
+    assert_eq!(site.put_about(&served, "c", ("late", "3"), "\"later\"").await, StatusCode::CREATED);
+    let given = site.etag(&served, "late").await;
+    served.stop();
+    fs::remove_dir_all(site.path("store/data")).unwrap();
+
+    let restored = site.restore(&["--verify"]);
+    assert_eq!((restored["generation"].as_u64(), restored["fenced"].as_bool()), (Some(1), Some(false)), "{restored}");
+    assert_eq!((restored["certificates"].as_u64(), restored["damaged"].as_u64()), (Some(1), Some(0)), "{restored}");
+    assert!(restored["named"].as_u64() >= Some(1), "the record of the person was tried: {restored}");
+    site.ok(&["check", "--dir", "store"]);
+    let served = site.serve(|_| ());
+    assert_eq!(site.ready(&served).await, StatusCode::NO_CONTENT);
+    assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE);
+    assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()));
+    assert_eq!(site.get(&served, "late").await.0, StatusCode::NOT_FOUND, "it was written after the backup");
+    // What is written from here on goes on above everything that was ever given.
+    assert_eq!(site.put_about(&served, "c", ("late", "3"), "\"again\"").await, StatusCode::CREATED);
+    let again = site.etag(&served, "late").await;
+    assert!(again.len() == given.len() && again > given, "{given} was given before the restore, {again} behind it");
+    served.stop();
+}
+
+/// A number of records that no compression of anybody's makes small, so that bytes can be counted.
+fn long(text: &str) -> String {
+    let block = text.repeat(1 + 40_000 / text.len());
+    json!(block).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_backup_moves_only_what_changed_and_a_stopped_store_is_backed_up_as_a_running_one() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for number in 0..40 {
+        assert_eq!(site.put_about(&served, "c", (&format!("k{number}"), "1"), &long(&number.to_string())).await, StatusCode::CREATED);
+    }
+    let first = site.back_up(Some(&served));
+    let moved = |taken: &Value| taken["copied_bytes"].as_u64().unwrap();
+    assert!(moved(&first) > 1_600_000, "{first}");
+    assert_eq!(site.put_about(&served, "c", ("one-more", "1"), &long("more")).await, StatusCode::CREATED);
+    let second = site.back_up(Some(&served));
+    let len = fs::metadata(site.path("store/data/CURRENT")).unwrap().len();
+    assert!(len < 100 && moved(&second) > 40_000 && moved(&second) < 300_000, "one record and the engine's small files: {second}");
+    assert!(second["bytes"].as_u64() > Some(1_600_000));
+    served.stop();
+    // The server writes what it held in memory; from then on nothing changes.
+    site.back_up(None);
+    let still = site.back_up(None);
+    assert_eq!(still["generation"].as_u64(), Some(4));
+    assert!(moved(&still) < 40_000, "the engine's own small files: {still}");
+    assert!(fs::read_dir(site.path("store/snapshots")).unwrap().next().is_none());
+    let verified = json_of(&site.ok(&["--format", "json", "backup", "verify", "--from", "bk"]));
+    assert_eq!((verified["generations"].as_u64(), &verified["findings"]), (Some(4), &json!([])));
+    // What is kept of all four is little more than one.
+    let kept: u64 = files(&site.path("bk/files")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!(kept, [&first, &second, &still].map(|taken| moved(taken)).iter().sum::<u64>() + third(&site), "every byte is told of once");
+}
+
+/// Bytes that the third generation has brought.
+fn third(site: &Site) -> u64 {
+    let listed = site.ok(&["--format", "json", "backup", "list", "--from", "bk"]);
+    let rows: Vec<Value> = listed.lines().map(json_of).collect();
+    assert_eq!(rows.len(), 4);
+    rows[2]["copied_bytes"].as_u64().unwrap()
+}
+
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// One record of a person, and one that a person's order deletes rather than shreds, in each of ten generations; in each, an earlier
+/// person is shredded.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_generations_each_gives_back_every_survivor_and_nothing_shredded() {
+    let site = Site::make().await;
+    let mut served = site.serve(|_| ());
+    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/logs", &site.owner(), r#"{"shred_unit": "collection"}"#).await;
+    assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+    let mut gone = BTreeSet::new();
+    let mut held: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for day in 0..10_usize {
+        let (key, person) = (format!("k{day}"), format!("p{day}"));
+        for collection in ["c", "logs"] {
+            assert_eq!(
+                site.put_about(&served, collection, (&key, &person), &format!("\"{collection} of {day}\"")).await,
+                StatusCode::CREATED
+            );
+        }
+        if day % 3 == 2 {
+            // A running store and a stopped one take turns.
+            served.stop();
+            site.back_up(None);
+            served = site.serve(|_| ());
+        } else {
+            site.back_up(Some(&served));
+        }
+        held.insert(day as u64 + 1, (0..=day).collect());
+        if let Some(victim) = [(2, 0), (4, 3), (5, 4), (6, 2), (8, 6)].into_iter().find_map(|(at, victim)| (at == day).then_some(victim)) {
+            site.shredded(&served, &format!("p{victim}")).await;
+            gone.insert(victim);
+        }
+    }
+    served.stop();
+    let mut survivors = 0;
+    for (generation, days) in &held {
+        let restored = site.restore(&["--generation", &generation.to_string(), "--verify"]);
+        assert_eq!((restored["generation"].as_u64(), restored["damaged"].as_u64()), (Some(*generation), Some(0)), "{restored}");
+        let served = site.serve(|_| ());
+        for day in 0..10 {
+            for collection in ["c", "logs"] {
+                let path = format!("/v1/tenants/acme/collections/{collection}/records/k{day}");
+                let (status, told) = site.send(&served, Method::GET, &path, &site.owner(), "").await;
+                let expected = match (gone.contains(&day), days.contains(&day), collection) {
+                    (true, true, "c") => StatusCode::GONE,
+                    (false, true, _) => StatusCode::OK,
+                    (..) => StatusCode::NOT_FOUND,
+                };
+                assert_eq!(status, expected, "generation {generation}, {collection} of {day}: {told}");
+                if status == StatusCode::OK {
+                    assert_eq!(told, format!("\"{collection} of {day}\""));
+                    survivors += 1;
+                }
+            }
+        }
+        served.stop();
+    }
+    // In c and logs: of day 0 to 9 those of 1, 5, 7, 8 and 9, in each generation from their own on.
+    assert_eq!(survivors, 2 * (9 + 5 + 3 + 2 + 1));
+    site.ok(&["check", "--dir", "store"]);
+    // None of the ten copies holds anything that a certificate names and that opens.
+    let rehearsed = json_of(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store", "--generation", "1"]));
+    assert_eq!((&rehearsed["findings"], rehearsed["damaged"].as_u64()), (&json!([]), Some(0)), "{rehearsed}");
+}
+
+/// Behind its fence nothing is answered but that the process lives; and what is over when it opens is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_fence_nothing_is_answered_and_what_is_over_is_not_seen_once() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    let rules = json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": [
+        {"name": "past", "from": {"field": "/day"}, "maximum": "1d", "then": "delete"}]}});
+    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/short", &site.owner(), &rules.to_string()).await;
+    assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+    assert_eq!(site.put_about(&served, "c", ("kept", "1"), "\"kept\"").await, StatusCode::CREATED);
+    let over = "/v1/tenants/acme/collections/short/records/over";
+    // Due from the first moment on: it lies there until the next run.
+    assert_eq!(site.put_about(&served, "short", ("over", "1"), r#"{"day": "2001-01-01"}"#).await, StatusCode::CREATED);
+    site.back_up(Some(&served));
+    let in_backup = site.send(&served, Method::GET, over, &site.owner(), "").await;
+    let run = site.send(&served, Method::POST, "/v1/jobs/retention/runs", &site.operator(), "{}").await;
+    assert_eq!(run.0, StatusCode::OK, "{}", run.1);
+    assert_eq!(site.send(&served, Method::GET, over, &site.owner(), "").await.0, StatusCode::NOT_FOUND);
+    served.stop();
+    assert_eq!(in_backup.0, StatusCode::OK, "the backup holds it: {}", in_backup.1);
+
+    let restored = site.restore(&["--fenced"]);
+    assert_eq!(restored["fenced"].as_bool(), Some(true));
+    // A fence that cannot be taken away.
+    let fence = site.path("store/data/RESTORING");
+    fs::remove_file(&fence).unwrap();
+    fs::create_dir(&fence).unwrap();
+    let served = site.serve(|_| ());
+    for (method, path) in [
+        (Method::GET, over),
+        (Method::GET, "/v1/tenants/acme/collections/c/records/kept"),
+        (Method::PUT, "/v1/tenants/acme/collections/c/records/new"),
+        (Method::GET, "/v1/tenants"),
+        (Method::POST, "/v1/tenants/acme/shreds"),
+        (Method::GET, "/log/checkpoint"),
+        (Method::GET, "/openapi.json"),
+        (Method::GET, "/metrics"),
+        (Method::GET, "/nowhere"),
+        (Method::GET, "/health/ready"),
+    ] {
+        let (status, told) = site.send(&served, method.clone(), path, &site.owner(), "{}").await;
+        assert_eq!((status, code(&told).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "restoring"), "{method} {path}: {told}");
+    }
+    assert_eq!(site.send(&served, Method::GET, "/health/live", "", "").await.0, StatusCode::NO_CONTENT);
+    fs::remove_dir(&fence).unwrap();
+    until("the fence is lifted", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!(site.send(&served, Method::GET, over, &site.owner(), "").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(site.get(&served, "kept").await.0, StatusCode::OK);
+    served.stop();
+
+    // Without a server in between it is done before the data is in its place.
+    let restored = site.restore(&["--verify"]);
+    assert_eq!((restored["destroyed"].as_u64(), restored["failed"].as_u64()), (Some(1), Some(0)), "{restored}");
+    let served = site.serve(|_| ());
+    assert_eq!(site.send(&served, Method::GET, over, &site.owner(), "").await.0, StatusCode::NOT_FOUND);
+    let trail = site.send(&served, Method::GET, "/v1/tenants/system/audit?limit=1000", &site.operator(), "").await.1;
+    assert!(trail.contains("backup.take") && trail.contains("backup.restore"), "{trail:.400}");
+    served.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bent_byte_or_a_missing_file_of_a_backup_is_found_and_named_and_nothing_is_put_back() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), &long("value")).await, StatusCode::CREATED);
+    site.back_up(Some(&served));
+    served.stop();
+    let before = fs::metadata(site.path("store/data/CURRENT")).unwrap();
+    let tried = files(&site.path("bk")).into_iter().filter(|path| !path.ends_with("lock"));
+    let mut named = 0;
+    for path in tried {
+        let whole = fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        for (at, lost) in [(0, false), (whole.len() / 2, false), (whole.len().saturating_sub(1), false), (0, true)] {
+            if whole.is_empty() && !lost {
+                continue;
+            }
+            if lost {
+                fs::remove_file(&path).unwrap();
+            } else {
+                let mut bent = whole.clone();
+                bent[at] ^= 0x10;
+                fs::write(&path, bent).unwrap();
+            }
+            // A file that an earlier try has brought whole would be taken from there.
+            drop(fs::remove_dir_all(site.path("store/data.new")));
+            // Without its manifest there is no such generation to verify: it has to be asked for.
+            let told = site.refused(&["backup", "verify", "--from", "bk", "--generation", "1"]);
+            let refused = site.refused(&["restore", "--from", "bk", "--dir", "store", "--generation", "1", "--yes"]);
+            for told in [&told, &refused] {
+                let names = ["backup-damaged", "backup-missing", "unknown-format", "backup-foreign"];
+                assert!(names.iter().any(|known| told.contains(known)), "{name} at {at}, lost {lost}: {told}");
+                assert!(told.contains(name) || name == "00000001.json" || name == "format", "{name}: {told}");
+            }
+            named += 1;
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+    assert!(named > 20, "{named}");
+    let after = fs::metadata(site.path("store/data/CURRENT")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap(), "the data store is as it was");
+    assert!(!site.path("store/data.new").exists() || site.path("store/data.new/RESTORING").exists());
+    site.ok(&["backup", "verify", "--from", "bk"]);
+    site.restore(&["--verify"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_go_together_is_refused_by_its_name() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"v\"").await, StatusCode::CREATED);
+    site.keep("yesterday");
+    site.shredded(&served, "1").await;
+    site.back_up(Some(&served));
+
+    // Not while a server has the store open, and not from a stranger.
+    let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
+    assert!(told.contains("store-locked"), "{told}");
+    let owner = site.text("keep/owner");
+    let mut asked = site.command(&["--addr", &served.url, "--token-file", &owner, "backup", "--to", "bk", "--dir", "store"]);
+    let asked = asked.output().unwrap();
+    assert_eq!(asked.status.code(), Some(2), "a tenant's owner takes no backup: {}", stderr(&asked));
+    // A job's token is enough, and reads nothing.
+    let made = site.send(&served, Method::POST, "/v1/tenants/system/tokens", &site.operator(), r#"{"role": "job"}"#).await.1;
+    let made: Value = json_of(&made);
+    fs::write(site.path("keep/job"), made["token"].as_str().unwrap()).unwrap();
+    let job = site.text("keep/job");
+    site.ok(&["--addr", &served.url, "--token-file", &job, "backup", "--to", "bk", "--dir", "store"]);
+    let read = site.send(&served, Method::GET, "/v1/tenants/acme/collections/c/records/k", made["token"].as_str().unwrap(), "").await;
+    assert_eq!(read.0, StatusCode::NOT_FOUND);
+    served.stop();
+
+    for (arguments, name) in [
+        (&["backup", "--to", "store/bk", "--dir", "store"][..], "backup-inside"),
+        (&["backup", "--to", "store-mirror/bk", "--dir", "store"], "backup-inside"),
+        (&["backup", "--to", "keep", "--dir", "store"], "backup-not-empty"),
+        (&["backup", "list", "--from", "nowhere"], "backup-missing"),
+        (&["backup", "verify", "--from", "keep"], "backup-missing"),
+        (&["restore", "--from", "nowhere", "--dir", "store", "--yes"], "backup-missing"),
+        (&["restore", "--from", "bk", "--dir", "store", "--generation", "9", "--yes"], "backup-missing"),
+    ] {
+        let told = site.refused(arguments);
+        assert!(told.contains(name), "{arguments:?}: {told}");
+    }
+
+    // Another store's.
+    let other = Site::make().await;
+    other.back_up(None);
+    let told = site.refused(&["restore", "--from", &other.text("bk"), "--dir", "store", "--yes"]);
+    assert!(told.contains("backup-foreign"), "{told}");
+    let told = site.refused(&["backup", "--to", &other.text("bk"), "--dir", "store"]);
+    assert!(told.contains("backup-foreign"), "{told}");
+
+    // Control of before the shred, under custody of after it: with the mirror, and alone.
+    site.keep("today");
+    for (old, name) in [
+        (&["store/control", "store-mirror"][..], "control-behind-backup"),
+        (&["store/control"], "control-behind-"),
+        (&["a", "b"], "custody-rollback"),
+    ] {
+        site.reset("today");
+        for part in old {
+            site.put_back("yesterday", part);
+        }
+        let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
+        assert!(told.contains(name), "{old:?}: {told}");
+        let told = site.refused(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+        assert!(told.contains(name), "{old:?}: {told}");
+        assert!(!site.path("store/data.new").exists() && !site.path("store/rehearsal").exists(), "nothing is left");
+    }
+    site.reset("today");
+    site.restore(&["--verify"]);
+    site.ok(&["check", "--dir", "store"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pruning_keeps_what_the_newest_generations_need() {
+    let site = Site::make().await;
+    for number in 0..4 {
+        let served = site.serve(|_| ());
+        assert_eq!(site.put_about(&served, "c", (&format!("k{number}"), "1"), &long(&number.to_string())).await, StatusCode::CREATED);
+        site.back_up(Some(&served));
+        served.stop();
+    }
+    let len = || files(&site.path("bk/files")).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
+    let before = len();
+    // One that stays and cannot be read: nothing is removed, for nobody knows what it needs.
+    let manifest = site.path("bk/generations/00000004.json");
+    let whole = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &whole[..whole.len() - 2]).unwrap();
+    let told = site.refused(&["backup", "prune", "--from", "bk", "--keep", "1"]);
+    assert!(told.contains("backup-damaged") && told.contains("00000004.json"), "{told}");
+    assert_eq!(len(), before);
+    fs::write(&manifest, &whole).unwrap();
+
+    let pruned = json_of(&site.ok(&["--format", "json", "backup", "prune", "--from", "bk", "--keep", "2"]));
+    assert_eq!(pruned["generations"], json!([1, 2]), "{pruned}");
+    assert_eq!(len(), before - pruned["bytes"].as_u64().unwrap());
+    site.ok(&["backup", "verify", "--from", "bk"]);
+    site.restore(&["--generation", "3"]);
+    // The next one does not take a number that was given.
+    assert_eq!(site.back_up(None)["generation"].as_u64(), Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_tells_what_would_come_back_and_changes_nothing() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for (key, subject) in [("one", "1"), ("two", "2"), ("three", "3")] {
+        assert_eq!(site.put_about(&served, "c", (key, subject), "\"v\"").await, StatusCode::CREATED);
+    }
+    site.back_up(Some(&served));
+    site.shredded(&served, "1").await;
+    served.stop();
+    let all = || {
+        let parts = ["store/data", "store/control", "store/log", "store-mirror", "a", "b", "bk"];
+        parts.iter().flat_map(|part| files(&site.path(part))).map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let before = all();
+    let rehearsed = json_of(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store"]));
+    let number = |name: &str| rehearsed[name].as_u64();
+    assert_eq!((number("records"), number("named"), number("certificates")), (Some(3), Some(1), Some(1)), "{rehearsed}");
+    assert_eq!((number("readable"), number("damaged"), number("destroyed")), (Some(2), Some(0), Some(0)), "{rehearsed}");
+    assert!(before == all(), "not a byte has changed");
+    assert!(!site.path("store/rehearsal").exists());
+    // Not over somebody's files, and what a killed one left is in nobody's way.
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    fs::write(site.path("elsewhere/mine"), "mine").unwrap();
+    let arguments = ["backup", "rehearse", "--from", "bk", "--dir", "store", "--work", "elsewhere"];
+    assert!(site.refused(&arguments).contains("backup-not-empty"));
+    fs::write(site.path("elsewhere/REHEARSAL"), "").unwrap();
+    site.ok(&arguments);
+    assert!(!site.path("elsewhere").exists());
+    // One bent byte in the backup ends it.
+    copy(&site.path("bk"), &site.path("bent"));
+    let largest = files(&site.path("bent/files")).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    bytes[7] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    assert!(site.refused(&["backup", "rehearse", "--from", "bent", "--dir", "store"]).contains("backup-damaged"));
+}

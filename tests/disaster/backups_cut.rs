@@ -1,0 +1,152 @@
+//! Backups and restores that are cut short: killed at any step, and on a full disk. Earlier generations stay whole, the store is as it
+//! was or as it is to be, and running the command again ends well.
+
+use std::fs;
+
+use reqwest::StatusCode;
+use rustix::thread::CapabilitySet;
+
+use crate::{
+    disk::{Disk, fill},
+    privilege, shim,
+    site::{Site, stderr},
+};
+
+/// Steps that are tried: all of the last ones, where names change, and some before.
+fn tried(steps: u64) -> impl Iterator<Item = u64> {
+    #[expect(clippy::disallowed_methods, reason = "make proof asks for every step so")]
+    let stride = if std::env::var_os("LETHE_PROOF").is_some() { 1 } else { steps / 12 + 1 };
+    (1..=steps).filter(move |at| at % stride == 0 || at + 8 > steps)
+}
+
+/// Runs a command that is killed at a step below a directory; with 0 it is not, and how many steps there are is told.
+fn cut(site: &Site, arguments: &[&str], below: &str, at: u64) -> (std::process::Output, u64) {
+    let count = site.path("keep/count");
+    fs::write(&count, "").unwrap();
+    let mut command = site.command(arguments);
+    shim::before(&mut command).env("LETHE_KILL_AT", at.to_string()).env("LETHE_KILL_BELOW", below).env("LETHE_COUNT", &count);
+    (command.output().unwrap(), fs::metadata(&count).unwrap().len())
+}
+
+async fn lived() -> Site {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for (key, subject) in [("one", "1"), ("two", "2")] {
+        assert_eq!(site.put_about(&served, "c", (key, subject), "\"then\"").await, StatusCode::CREATED);
+    }
+    served.stop();
+    site.back_up(None);
+    let served = site.serve(|_| ());
+    site.shredded(&served, "1").await;
+    assert_eq!(site.put_about(&served, "c", ("late", "3"), "\"later\"").await, StatusCode::CREATED);
+    served.stop();
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_of_a_backup_leaves_the_earlier_ones_whole() {
+    let site = lived().await;
+    site.keep("today");
+    crate::site::copy(&site.path("bk"), &site.path("today/bk"));
+    let reset = || {
+        site.reset("today");
+        site.put_back("today", "bk");
+    };
+    let arguments = ["backup", "--to", &site.text("bk"), "--dir", &site.text("store")];
+    let below = site.text("bk");
+    let (done, steps) = cut(&site, &arguments, &below, 0);
+    assert!(done.status.success() && steps > 8, "{steps} steps: {}", stderr(&done));
+    let mut kills = 0;
+    for at in tried(steps) {
+        reset();
+        let (killed, _) = cut(&site, &arguments, &below, at);
+        if killed.status.success() {
+            // Threads differ in how they share the work.
+            continue;
+        }
+        assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+        kills += 1;
+        site.ok(&["backup", "verify", "--from", "bk"]);
+        site.restore(&["--generation", "1", "--verify"]);
+        site.reset("today");
+        // Run again it ends, and leaves nothing half-written.
+        let again = site.back_up(None);
+        assert_eq!(again["generation"].as_u64(), if site.path("bk/generations/00000003.json").exists() { Some(3) } else { Some(2) });
+        assert!(!super::backups::files(&site.path("bk")).iter().any(|path| path.extension().is_some_and(|end| end == "new")), "at {at}");
+        site.ok(&["backup", "verify", "--from", "bk"]);
+        assert!(fs::read_dir(site.path("store/snapshots")).unwrap().next().is_none(), "nobody's snapshot is let go");
+    }
+    assert!(kills > 10, "{kills}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_of_a_restore_leaves_the_old_store_or_the_restored_one() {
+    let site = lived().await;
+    site.keep("today");
+    let arguments = ["restore", "--from", "bk", "--dir", &site.text("store"), "--yes"];
+    let below = site.text("store");
+    let (done, steps) = cut(&site, &arguments, &below, 0);
+    assert!(done.status.success() && steps > 20, "{steps} steps: {}", stderr(&done));
+    let (mut kills, mut restored) = (0, 0);
+    for at in tried(steps) {
+        site.reset("today");
+        let (killed, _) = cut(&site, &arguments, &below, at);
+        if killed.status.success() {
+            continue;
+        }
+        assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+        kills += 1;
+        for again in [false, true] {
+            if again {
+                site.restore(&["--verify"]);
+            }
+            let served = site.serve(|_| ());
+            crate::site::until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+            let late = site.get(&served, "late").await.0;
+            assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE, "at {at}");
+            assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()), "at {at}");
+            assert!(late == StatusCode::NOT_FOUND || (!again && late == StatusCode::OK), "at {at}: {late}");
+            restored += u32::from(!again && late == StatusCode::NOT_FOUND);
+            served.stop();
+        }
+        // Today's data is not lost by it, whatever was in its place when it was cut short.
+        let aside = fs::read_dir(site.path("store"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().is_some_and(|name| name.starts_with("data.replaced-")));
+        assert!(aside.count() > 0, "at {at}");
+        site.ok(&["check", "--dir", "store"]);
+    }
+    println!("{kills} kills, {restored} behind the exchange");
+    assert!(kills > 10 && restored > 0, "{kills} {restored}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_a_backup_and_harms_no_earlier_one() {
+    if !privilege::held(CapabilitySet::SYS_ADMIN, "backups_cut::a_full_disk_ends_a_backup_and_harms_no_earlier_one") {
+        return;
+    }
+    let site = Site::make().await;
+    let disk = Disk::of(8 * 1024 * 1024);
+    let to = disk.path("bk").to_str().unwrap().to_owned();
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("first", "1"), "\"first\"").await, StatusCode::CREATED);
+    let take = || site.command(&["--addr", &served.url, "backup", "--to", &to, "--dir", "store"]).output().unwrap();
+    let first = take();
+    assert!(first.status.success(), "{}", stderr(&first));
+    for number in 0..20 {
+        let value = serde_json::json!("x".repeat(60_000)).to_string();
+        assert_eq!(site.put_about(&served, "c", (&format!("k{number}"), "1"), &value).await, StatusCode::CREATED);
+    }
+    fill(&disk.path("ballast"), 500_000);
+    let full = take();
+    assert_eq!(full.status.code(), Some(1));
+    assert!(stderr(&full).contains("disk-full"), "{}", stderr(&full));
+    site.ok(&["backup", "verify", "--from", &to]);
+    assert!(fs::read_dir(site.path("store/snapshots")).unwrap().next().is_none(), "the snapshot is let go all the same");
+    fs::remove_file(disk.path("ballast")).unwrap();
+    let again = take();
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("generation 2"));
+    served.stop();
+    site.ok(&["restore", "--from", &to, "--dir", "store", "--yes", "--verify"]);
+}
