@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
+        Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
         hold::{HoldScope, HoldText, NewHold},
     },
     jobs::Retention,
     vault::{
-        ops::{Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BatchOp, Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
@@ -218,6 +218,65 @@ async fn a_hold_against_a_destruction_at_the_same_moment_ends_in_exactly_one_of_
         assert!(seen.contains_key(&(path, true)) && seen.contains_key(&(path, false)), "both must happen: {seen:?}");
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
+    Arc::into_inner(open).unwrap().close().await;
+}
+
+/// HOLD-2, in a race whose order is known: who has looked for holds, and found none, before one is placed, destroys nothing behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_planned_before_a_hold_is_planned_again() {
+    let (place, clock) = place().await;
+    let open = Arc::new(place.open().await);
+    let acme = Arc::new(Acme::make(&open, &place, "acme").await);
+    let state = schema::hold_state(TenantNo(1));
+    for path in ["delete", "overwrite", "batch", "end", "person", "record", "collection", "tenant"] {
+        let put = PutRecord { expires_at: (path == "end").then(|| clock.now().plus(DAY)), ..put_of(Some(path), b"v") };
+        open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key(path), put).await.unwrap();
+        if path == "end" {
+            clock.advance(DAY);
+        }
+        let reader = place.meddler.hold_reader(Space::Control, state.clone());
+        let destroying = {
+            let (open, acme, clock) = (open.clone(), acme.clone(), clock.clone());
+            async move {
+                let at = ("files", path);
+                match path {
+                    "delete" => acme.delete(&open, at).await,
+                    "overwrite" => open.put(&acme.owner, &acme.name, at, Some(path), b"new").await.map(drop),
+                    "batch" => {
+                        let delete = BatchOp::Delete { collection: coll("files"), key: key(path), precondition: Precondition::None };
+                        match open.vault.batch(&acme.owner, &acme.name, vec![delete], None).await {
+                            Err(VaultError::Batch { source, .. }) => Err(*source),
+                            other => other.map(drop),
+                        }
+                    }
+                    "end" => {
+                        let done = run(&open, &clock).await;
+                        assert_eq!((done.destroyed, done.held), (0, 1), "{done:?}");
+                        acme.delete(&open, at).await
+                    }
+                    "person" => acme.shred(&open, persons(&[path]), None).await.map(drop),
+                    "record" => acme.shred(&open, ShredOrder::Record { collection: coll("files"), key: key(path) }, None).await.map(drop),
+                    "collection" => acme.shred(&open, ShredOrder::Collection(coll("files")), None).await.map(drop),
+                    _ => acme.shred(&open, ShredOrder::Tenant { confirm: "acme".into() }, None).await.map(drop),
+                }
+            }
+        };
+        let tasks = tokio_util::task::TaskTracker::new();
+        let destroying = tasks.spawn(destroying);
+        reader.has_read().await;
+        let placed = acme.place(&open, HoldScope::Records(vec![(coll("files"), key(path))])).await;
+        assert_eq!(placed.covers, Some((1, false)), "{path}");
+        reader.let_go();
+        let destroyed = destroying.await.unwrap();
+        assert!(matches!(destroyed, Err(VaultError::LegalHold { .. })), "{path}: {destroyed:?}");
+        if path != "end" {
+            assert_eq!(acme.get(&open, ("files", path)).await.unwrap(), b"v", "{path}");
+        }
+        // What was stopped would go with the release.
+        if !["person", "record", "collection", "tenant"].contains(&path) {
+            acme.release(&open, placed.id).await;
+        }
+    }
     Arc::into_inner(open).unwrap().close().await;
 }
 
