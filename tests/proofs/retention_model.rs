@@ -54,6 +54,14 @@ impl Known {
         (outlook.minimum.map(|bound| bound.at), outlook.end.map(|end| end.at))
     }
 
+    /// The end that was written down, or else that of today.
+    fn ends(&self, today: &CollectionPolicy) -> Option<Timestamp> {
+        match self.written {
+            Written::End(at) => Some(at),
+            Written::Nothing | Written::Endless { .. } => self.under(today).1,
+        }
+    }
+
     fn is_looked_for(&self, now: Timestamp) -> bool {
         match self.written {
             Written::Nothing => false,
@@ -178,11 +186,8 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
                 _ => {
                     // To the very moment of an end, or the one before, as often as anywhere.
-                    let near = model.get(&name).and_then(|known| match known.written {
-                        Written::End(at) => Some(at),
-                        Written::Nothing | Written::Endless { .. } => known.under(&today).1,
-                    });
-                    let near = near.filter(|_| draw.below(2) == 0).map(|at| Timestamp(at.0 - i64::try_from(draw.below(2)).unwrap()));
+                    let near = model.get(&name).and_then(|known| known.ends(&today)).filter(|_| draw.below(2) == 0);
+                    let near = near.map(|at| Timestamp(at.0 - i64::try_from(draw.below(2)).unwrap()));
                     match near.filter(|at| *at > clock.now()) {
                         Some(at) => clock.advance(at.since(clock.now())),
                         None => clock.advance(Duration::from_millis(draw.below(3 * 86_400_000))),
