@@ -108,7 +108,7 @@ async fn a_second_backup_moves_only_what_changed_and_a_stopped_store_is_backed_u
     assert_eq!((verified["generations"].as_u64(), &verified["findings"]), (Some(4), &json!([])));
     // What is kept of all four is little more than one.
     let kept: u64 = files(&site.path("bk/files")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-    assert_eq!(kept, [&first, &second, &still].map(|taken| moved(taken)).iter().sum::<u64>() + third(&site), "every byte is told of once");
+    assert_eq!(kept, [&first, &second, &still].map(moved).iter().sum::<u64>() + third(&site), "every byte is told of once");
 }
 
 /// Bytes that the third generation has brought.

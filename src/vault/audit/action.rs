@@ -135,7 +135,7 @@ table! {
         Eraser = 6, "eraser";
         /// The store itself: a job, a start.
         System = 7, "system";
-        /// Destroys what is due.
+        /// Destroys what is due, and has snapshots taken.
         Job = 8, "job";
         /// Places and releases legal holds.
         Counsel = 9, "counsel";
