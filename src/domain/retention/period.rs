@@ -85,6 +85,8 @@ impl Period {
         if months == 0 {
             return (days, days);
         }
+        #[cfg(test)]
+        MEASURED.with(|periods| periods.set(periods.get().saturating_add(1)));
         // The calendar repeats after 400 years: 4,800 months to begin in.
         let lengths: Vec<u32> = (0..CYCLE_MONTHS).map(month_len).collect();
         let len =
@@ -162,6 +164,12 @@ impl<'de> Deserialize<'de> for Period {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &PERIOD_FORM))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Periods of months that this thread has measured.
+    pub(super) static MEASURED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

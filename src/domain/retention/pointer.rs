@@ -29,6 +29,8 @@ impl Pointer {
     /// or a name on the way comes twice, for then programs do not agree on what stands there.
     #[must_use]
     pub fn text_in(&self, json: &[u8]) -> Option<String> {
+        #[cfg(test)]
+        WALKS.with(|walks| walks.set(walks.get().saturating_add(1)));
         let steps: Vec<String> = self.0.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
         let mut reader = serde_json::Deserializer::from_slice(json);
         let found = Steps(&steps).deserialize(&mut reader).ok()?;
@@ -132,6 +134,12 @@ impl Visitor<'_> for Is<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
         Ok(self.0.is_some_and(|name| name == text))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Values that this thread has walked through.
+    pub(super) static WALKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

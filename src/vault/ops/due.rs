@@ -43,7 +43,7 @@ use crate::{
 mod index;
 mod next;
 
-pub(super) use index::{End, end_of, is_over};
+pub(super) use index::{End, is_over};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.

@@ -40,7 +40,7 @@ pub(super) enum When {
 }
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
-pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     end_under(&policy.retention, policy, meta, value)
 }
 
