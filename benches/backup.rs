@@ -1,6 +1,6 @@
 //! A backup against the disk it goes to: the first one moves everything, at no less than half of what one sequential writer does; a
 //! second one moves only what changed. `LETHE_BENCH_BACKUP_MIB` says of how much (1024).
-#![expect(clippy::print_stdout, clippy::expect_used, clippy::disallowed_methods, reason = "a bench measures and reports")]
+#![expect(clippy::print_stdout, clippy::arithmetic_side_effects, clippy::disallowed_methods, reason = "a bench measures and reports")]
 
 use std::{
     fs,
