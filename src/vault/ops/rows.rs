@@ -148,7 +148,7 @@ pub(in crate::vault) struct Past {
     /// Earlier rules for those who are named second, oldest first, each with the first version at which it held no more.
     pub(in crate::vault) secondary_was: Vec<(u64, SecondarySubjects)>,
     /// Earlier retention, oldest first, each with the first moment at which it held no more.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::vault) retention_was: Vec<(i64, Retention)>,
 }
 
