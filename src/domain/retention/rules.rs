@@ -364,7 +364,6 @@ impl<'de> Deserialize<'de> for Retention {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use serde_json::{Value, json};
 
