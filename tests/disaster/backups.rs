@@ -5,8 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use lethe::domain::{Clock as _, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -198,21 +200,20 @@ async fn of_ten_generations_each_gives_back_every_survivor_and_nothing_shredded(
 async fn behind_the_fence_nothing_is_answered_and_what_is_over_is_not_seen_once() {
     let site = Site::make().await;
     let served = site.serve(|_| ());
-    let rules = json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": [
-        {"name": "past", "from": {"field": "/day"}, "maximum": "1d", "then": "delete"}]}});
-    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/short", &site.owner(), &rules.to_string()).await;
+    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/short", &site.owner(), r#"{"shred_unit": "subject"}"#).await;
     assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
     assert_eq!(site.put_about(&served, "c", ("kept", "1"), "\"kept\"").await, StatusCode::CREATED);
     let over = "/v1/tenants/acme/collections/short/records/over";
-    // Due from the first moment on: it lies there until the next run.
-    assert_eq!(site.put_about(&served, "short", ("over", "1"), r#"{"day": "2001-01-01"}"#).await, StatusCode::CREATED);
+    let soon = SystemClock.now().plus(Duration::from_secs(3)).to_rfc3339();
+    let put = site.client.put(format!("{}{over}", served.url)).bearer_auth(site.owner()).header("lethe-subject", "1");
+    let put = put.header("lethe-expires-at", soon).body("over").send().await.unwrap();
+    assert_eq!(put.status(), StatusCode::CREATED);
+    // What is destroyed of it below tells that it lay in it.
     site.back_up(Some(&served));
-    let in_backup = site.send(&served, Method::GET, over, &site.owner(), "").await;
+    until("its time is over", async || site.send(&served, Method::GET, over, &site.owner(), "").await.0 == StatusCode::NOT_FOUND).await;
     let run = site.send(&served, Method::POST, "/v1/jobs/retention/runs", &site.operator(), "{}").await;
     assert_eq!(run.0, StatusCode::OK, "{}", run.1);
-    assert_eq!(site.send(&served, Method::GET, over, &site.owner(), "").await.0, StatusCode::NOT_FOUND);
     served.stop();
-    assert_eq!(in_backup.0, StatusCode::OK, "the backup holds it: {}", in_backup.1);
 
     let restored = site.restore(&["--fenced"]);
     assert_eq!(restored["fenced"].as_bool(), Some(true));
