@@ -274,6 +274,8 @@ impl Vault {
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
         let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, Looked::Not).await?;
         let id = UploadId(random::bytes());
+        // Before its row says so: who sees the row may count from here.
+        let beat_at = self.inner.clock.monotonic();
         let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));
         };
@@ -294,7 +296,7 @@ impl Vault {
             context,
             writer,
             next_row: 0,
-            beat_at: self.inner.clock.monotonic(),
+            beat_at,
             waiting: Vec::new(),
             live,
         })
