@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
@@ -39,11 +39,19 @@ struct Dying {
     /// Two for each commit: before it, and behind it.
     places: AtomicUsize,
     dies_at: Option<usize>,
-    /// The order is done: what is committed from here on is the test's own.
-    is_over: AtomicBool,
+    end: Mutex<End>,
     dead: CancellationToken,
     /// The tables that the commit wrote to at which it died.
     last: Mutex<Vec<u8>>,
+}
+
+/// How a process ends. Who commits in the background may meet its death at the moment at which the order is done.
+#[derive(Default)]
+struct End {
+    /// The order is done: what is committed from here on is the test's own.
+    is_over: bool,
+    /// It dies at a commit that is under way.
+    is_dying: bool,
 }
 
 fn dead() -> StoreError {
@@ -71,8 +79,12 @@ impl Store for Dying {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.alive()?;
         let place = self.places.fetch_add(2, Ordering::SeqCst);
-        let is_over = self.is_over.load(Ordering::SeqCst);
-        let died = self.dies_at.and_then(|at| at.checked_sub(place)).filter(|variant| *variant < 2 && !is_over);
+        let died = {
+            let mut end = self.end.lock().unwrap();
+            let died = self.dies_at.and_then(|at| at.checked_sub(place)).filter(|variant| *variant < 2 && !end.is_over);
+            end.is_dying |= died.is_some();
+            died
+        };
         if died.is_some() {
             *self.last.lock().unwrap() = commit.writes.iter().filter_map(tag).collect();
         }
@@ -193,8 +205,8 @@ impl Bench {
             let opened = self
                 .place
                 .open_through(|inner| {
-                    let (places, is_over, last) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
-                    let dying = Arc::new(Dying { inner, places, dies_at, is_over, dead: CancellationToken::new(), last });
+                    let (places, end, last) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+                    let dying = Arc::new(Dying { inner, places, dies_at, end, dead: CancellationToken::new(), last });
                     engine = Some(Arc::clone(&dying));
                     dying
                 })
@@ -206,9 +218,16 @@ impl Bench {
                         done = self.give(&open) => done.map_err(|error| error.to_string()),
                         () = engine.dead.cancelled() => Err("dead".into()),
                     };
-                    engine.is_over.store(true, Ordering::SeqCst);
+                    let is_dying = {
+                        let mut end = engine.end.lock().unwrap();
+                        end.is_over = true;
+                        end.is_dying
+                    };
+                    if is_dying {
+                        engine.dead.cancelled().await;
+                    }
                     match done {
-                        Ok(view) if !engine.dead.is_cancelled() => {
+                        Ok(view) if !is_dying => {
                             self.judge(&open, &view, schedule).await;
                             open.close().await;
                             return outcome;
