@@ -86,7 +86,8 @@ impl Row {
         }
     }
 
-    fn line(&self) -> String {
+    /// Its line of the table.
+    pub(crate) fn line(&self) -> String {
         let ratios = self.ratios();
         let spread = match (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max)) {
             (Some(low), Some(high)) if ratios.len() > 1 => format!("{low:.2}-{high:.2}"),

@@ -157,15 +157,21 @@ impl<'a> Session<'a> {
         load(server, self.scale.records);
     }
 
+    /// Keeps a row, and tells it: a run of an hour shows how far it is.
+    fn keep(&mut self, row: Row) {
+        eprintln!("{}", row.line());
+        self.rows.push(row);
+    }
+
     fn own(&mut self, what: String, unit: &'static str, lethe: impl Into<Figures>, goal: Goal) {
         let Figures { values: lethe, errors } = lethe.into();
-        self.rows.push(Row { what, unit, memory: Vec::new(), base: Vec::new(), lethe, goal, errors });
+        self.keep(Row { what, unit, memory: Vec::new(), base: Vec::new(), lethe, goal, errors });
     }
 
     fn against(&mut self, what: String, unit: &'static str, base: impl Into<Figures>, lethe: impl Into<Figures>, goal: Goal) {
         let (base, lethe) = (base.into(), lethe.into());
         let errors = base.errors + lethe.errors;
-        self.rows.push(Row { what, unit, memory: Vec::new(), base: base.values, lethe: lethe.values, goal, errors });
+        self.keep(Row { what, unit, memory: Vec::new(), base: base.values, lethe: lethe.values, goal, errors });
     }
 
     /// Several rounds of one workload, the servers by turns; gives Lethe's median.
@@ -197,9 +203,8 @@ impl<'a> Session<'a> {
                 [&mut row.memory, &mut row.base, &mut row.lethe][which].push(measure(&report));
             }
         }
-        eprintln!("  {what}: {:?} {:?} {:?}", median(&row.memory), median(&row.base), median(&row.lethe));
         let own = median(&row.lethe).unwrap_or(0.0);
-        self.rows.push(row);
+        self.keep(row);
         own
     }
 
@@ -279,7 +284,7 @@ impl<'a> Session<'a> {
         }
         let what = format!("import of {records} JSON records of 300 bytes");
         let goal = Goal::AtLeast(20_000.0);
-        self.rows.push(Row { what, unit: "1/s", memory: Vec::new(), base, lethe, goal, errors: wrong });
+        self.keep(Row { what, unit: "1/s", memory: Vec::new(), base, lethe, goal, errors: wrong });
     }
 
     fn stream(&mut self, three: &Three) {
@@ -299,7 +304,7 @@ impl<'a> Session<'a> {
             }
         }
         for (what, Row3([memory, base, lethe])) in [(format!("stream of {len}, put"), put), (format!("stream of {len}, get"), get)] {
-            self.rows.push(Row { what, unit: "MB/s", memory, base, lethe, goal: Goal::RatioAtLeast(0.6), errors: wrong });
+            self.keep(Row { what, unit: "MB/s", memory, base, lethe, goal: Goal::RatioAtLeast(0.6), errors: wrong });
         }
         self.own("resident memory grows during it by".into(), "MiB", growth, Goal::AtMost(64.0));
     }
@@ -443,7 +448,7 @@ impl<'a> Session<'a> {
         let [base, own] = rates;
         let what = format!("GET, zipfian: times slower with {many} records than with {few}");
         let goal = Goal::RatioAtMost(1.3);
-        self.rows.push(Row { what, unit: "x", memory: Vec::new(), base: slower(base), lethe: slower(own), goal, errors: wrong });
+        self.keep(Row { what, unit: "x", memory: Vec::new(), base: slower(base), lethe: slower(own), goal, errors: wrong });
         let [before, after] = resident;
         self.own(
             format!("resident memory after it has grown to {many} units and records; with {few} {before:.0}"),
