@@ -14,6 +14,9 @@
 )]
 
 mod baseline;
+#[cfg_attr(test, expect(dead_code, reason = "its own tests are the library's"))]
+#[path = "../../src/vault/store/embedded/pace.rs"]
+mod pace;
 mod report;
 mod rows;
 mod scale;

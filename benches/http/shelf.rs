@@ -14,6 +14,8 @@ use rocksdb::{
 };
 use tokio::sync::oneshot;
 
+use crate::pace::{Pace, Way};
+
 /// A key and its value.
 pub(crate) type Row = (String, Bytes);
 
@@ -22,6 +24,7 @@ const GROUP_COMMITS: usize = 1_024;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 const QUEUE_LEN: usize = 4_096;
 const MEMTABLE_BYTES: usize = 32 * 1024 * 1024;
+const HERE_ATTEMPTS: usize = 3;
 const BLOCK_CACHE_BYTES: usize = 128 * 1024 * 1024;
 
 /// A store of rows.
@@ -37,6 +40,8 @@ pub(crate) struct Rocks {
     queue: mpsc::SyncSender<Commit>,
     /// For reads from memory alone; made once.
     memory: ReadOptions,
+    disk: ReadOptions,
+    pace: Pace,
 }
 
 /// Rows on their way to the committer.
@@ -44,6 +49,15 @@ pub(crate) struct Commit {
     rows: Vec<Row>,
     sync: bool,
     done: oneshot::Sender<()>,
+}
+
+impl Rocks {
+    fn get_here(&self, key: &str) -> Option<Bytes> {
+        let begun = crate::now();
+        let value = self.db.get_pinned_opt(key, &self.disk).expect("readable");
+        self.pace.took(crate::now().saturating_sub(begun));
+        value.map(|value| Bytes::copy_from_slice(&value))
+    }
 }
 
 impl Shelf {
@@ -58,21 +72,34 @@ impl Shelf {
         drop(std::thread::spawn(move || commit_all(&committed, &waiting)));
         let mut memory = ReadOptions::default();
         memory.set_read_tier(ReadTier::BlockCache);
-        Self::Rocks(Arc::new(Rocks { db, queue, memory }))
+        Self::Rocks(Arc::new(Rocks { db, queue, memory, disk: ReadOptions::default(), pace: Pace::new() }))
     }
 
-    /// From the block cache at once, else from a thread that may wait for the disk; parts of large values do not stay in the cache.
+    /// From the block cache at once, else as Lethe's engine does it; parts of large values do not stay in the cache.
     pub(crate) async fn get(&self, key: &str, is_part: bool) -> Option<Bytes> {
         match self {
             Self::Memory(rows) => rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned(),
             Self::Rocks(rocks) => match rocks.db.get_pinned_opt(key, &rocks.memory) {
                 Ok(value) => value.map(|value| Bytes::copy_from_slice(&value)),
                 Err(error) if error.kind() == ErrorKind::Incomplete => {
-                    let (db, key) = (Arc::clone(&rocks.db), key.to_owned());
-                    let mut how = ReadOptions::default();
-                    how.fill_cache(!is_part);
+                    for _ in 0..if is_part { 0 } else { HERE_ATTEMPTS } {
+                        match rocks.pace.way() {
+                            Way::Here(_leave) => return rocks.get_here(key),
+                            Way::Soon => tokio::task::yield_now().await,
+                            Way::Pool => break,
+                        }
+                    }
+                    let (rocks, key) = (Arc::clone(rocks), key.to_owned());
+                    let read = move || {
+                        let mut how = ReadOptions::default();
+                        how.fill_cache(!is_part);
+                        let begun = crate::now();
+                        let value = rocks.db.get_opt(key, &how);
+                        rocks.pace.took(crate::now().saturating_sub(begun));
+                        value
+                    };
                     #[expect(clippy::disallowed_methods, reason = "a baseline needs no queue of its own")]
-                    let read = tokio::task::spawn_blocking(move || db.get_opt(key, &how));
+                    let read = tokio::task::spawn_blocking(read);
                     read.await.expect("a read does not panic").expect("readable").map(Bytes::from)
                 }
                 Err(error) => panic!("a read failed: {error}"),

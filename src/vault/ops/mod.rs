@@ -217,8 +217,12 @@ impl Vault {
         for _ in 0..ATTEMPTS {
             match self.inner.forest.lend_data(collection, unit, number, |key| f(key)) {
                 Err(LendError::Missing) => {
-                    self.inner.forest.load_unit(collection.tenant, collection.slot).await?;
-                    self.inner.forest.load_unit(unit.tenant, unit.slot).await?;
+                    for unit in [collection, unit] {
+                        // Only what is not held: each costs a page of keys.
+                        if self.inner.forest.holds_unit(unit) == Err(LendError::Missing) {
+                            self.inner.forest.load_unit(unit.tenant, unit.slot).await?;
+                        }
+                    }
                 }
                 other => return Ok(other?),
             }

@@ -28,6 +28,7 @@ use super::{
     mirror::{Delta, Mirror, ReplaceError, State},
     open,
     options::EmbeddedOptions,
+    pace::Pace,
     reserve::{Health, Reserve},
     stats::{Counters, Outcome},
 };
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     /// `None` once closed.
     pub(super) pair: RwLock<Option<Pair>>,
     pub(super) counters: Counters,
+    pub(super) pace: Pace,
 }
 
 impl Shared {
@@ -59,6 +61,14 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
         f(lent.as_ref().ok_or(StoreError::Closed)?).map(Some)
+    }
+
+    /// Makes a read past the block cache, and remembers how long it took.
+    pub(super) fn timed<T>(&self, clock: &dyn Clock, read: impl FnOnce() -> T) -> T {
+        let begun = clock.monotonic();
+        let found = read();
+        self.pace.took(clock.monotonic().saturating_sub(begun));
+        found
     }
 }
 

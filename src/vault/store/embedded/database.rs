@@ -46,6 +46,9 @@ pub(super) struct Rocks {
     which: Database,
     /// For reads from memory alone; made once, for it costs as much as the read.
     memory: ReadOptions,
+    /// For reads that may wait for the disk, and for those of large values' rows.
+    disk: ReadOptions,
+    disk_once: ReadOptions,
 }
 
 impl Database {
@@ -144,7 +147,7 @@ impl Rocks {
             let text = error.into_string();
             if is_disk_full(&text) { OpenError::DiskFull(path.display().to_string()) } else { damaged(text) }
         })?;
-        Ok(Self { db, which, memory: from_memory() })
+        Ok(Self { db, which, memory: from_memory(), disk: from_disk(Space::Records), disk_once: from_disk(Space::Blobs) })
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
@@ -179,7 +182,8 @@ impl Rocks {
 
     /// Hands a row's value to `judge` without copying it; may wait for the disk.
     pub(super) fn judge<T>(&self, space: Space, key: &[u8], judge: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StoreError> {
-        let value = self.db.get_pinned_cf_opt(self.family(family(space))?, key, &from_disk(space)).map_err(|error| self.failed(error))?;
+        let how = if space == Space::Blobs { &self.disk_once } else { &self.disk };
+        let value = self.db.get_pinned_cf_opt(self.family(family(space))?, key, how).map_err(|error| self.failed(error))?;
         Ok(judge(value.as_deref()))
     }
 

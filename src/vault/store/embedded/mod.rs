@@ -2,7 +2,7 @@
 //!
 //! A commit waits in a bounded queue, is checked and written with all others that wait, and answered when it is as durable
 //! as asked ([`committer`]); one that is an entry of the trail alone, and need not be synced, is written by who asks for it
-//! ([`core`]). Reads are answered inline from memory, or by a small pool of threads. [`open`] says what is
+//! ([`core`]). Reads are answered inline from memory, or by a small pool of threads ([`pace`]). [`open`] says what is
 //! compared before a store is used, [`mirror`] how control rows survive the loss of a disk, [`reserve`] what a full
 //! disk does. Nothing here knows a key or a plaintext.
 
@@ -28,10 +28,11 @@ use self::{
     error::at,
     group::{Pair, Submission},
     lock::DirLock,
+    pace::{Leave, Pace, Way},
     readers::Pool,
     reserve::Reserve,
     snapshot::Snapshots,
-    stats::{Counters, Outcome},
+    stats::{Counters, Outcome, ReadFrom},
 };
 use super::{Before, Commit, Committed, DataSnapshot, Database, Durability, Row, Space, Store, StoreError};
 
@@ -46,6 +47,7 @@ pub mod mirror;
 mod open;
 mod options;
 mod overlay;
+mod pace;
 mod readers;
 mod reserve;
 mod snapshot;
@@ -66,6 +68,8 @@ pub use self::{
 const INLINE_SCAN_ROWS: usize = 256;
 /// Rows of a longer scan that are looked for in memory first.
 const PROBE_ROWS: usize = 32;
+/// How often a read asks for leave to be made where it is asked for.
+const HERE_ATTEMPTS: usize = 3;
 const COMPACTIONS_WAITING: usize = 64;
 
 /// A store that no other process can open.
@@ -118,7 +122,7 @@ impl Embedded {
         }
         let counters = Counters::default();
         counters.looked(reserve.health(), reserve.free());
-        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters });
+        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters, pace: Pace::new() });
         let (queue, requests) = sync_channel(options.queue_len);
         let (thread, time) = (at("starting threads"), Arc::clone(&clock));
         let threads = || {
@@ -248,6 +252,11 @@ impl Embedded {
         })
     }
 
+    /// Reads a row past the block cache on the caller's thread; `None` while the databases are opened anew.
+    fn get_here(&self, space: Space, key: &[u8], _leave: Leave<'_>) -> Result<Option<Option<Bytes>>, StoreError> {
+        self.shared.timed(&*self.clock, || self.shared.try_with(|pair| pair.of(space.database()).get(space, key)))
+    }
+
     /// Writes a commit that is an unsynced tail alone, on the caller's thread; `None` where it must queue.
     fn at_once(&self, commit: &mut Commit) -> Option<Result<Committed, StoreError>> {
         if commit.durability != Durability::Written || !commit.checks.is_empty() || !commit.writes.is_empty() {
@@ -267,12 +276,27 @@ impl Drop for Embedded {
 impl Store for Embedded {
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let cached = self.shared.try_with(|pair| pair.of(space.database()).get_cached(space, key))?;
-        self.shared.counters.read(matches!(cached, Some(Cached::Hit(_))));
         if let Some(Cached::Hit(value)) = cached {
+            self.shared.counters.read(ReadFrom::Cache);
             return Ok(value);
         }
-        let (shared, key) = (Arc::clone(&self.shared), key.to_vec());
-        self.readers.run(move || shared.with(|pair| pair.of(space.database()).get(space, &key))).await
+        for _ in 0..HERE_ATTEMPTS {
+            match self.shared.pace.way() {
+                Way::Here(leave) => {
+                    if let Some(value) = self.get_here(space, key, leave)? {
+                        self.shared.counters.read(ReadFrom::Here);
+                        return Ok(value);
+                    }
+                    break;
+                }
+                Way::Soon => tokio::task::yield_now().await,
+                Way::Pool => break,
+            }
+        }
+        self.shared.counters.read(ReadFrom::Pool);
+        let (shared, clock, key) = (Arc::clone(&self.shared), Arc::clone(&self.clock), key.to_vec());
+        let read = move || shared.timed(&*clock, || shared.with(|pair| pair.of(space.database()).get(space, &key)));
+        self.readers.run(read).await
     }
 
     async fn get_many(&self, space: Space, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
@@ -284,7 +308,7 @@ impl Store for Embedded {
         for (key, cached) in keys.iter().zip(cached.unwrap_or_else(|| keys.iter().map(|_| Cached::Miss).collect())) {
             values.push(match cached {
                 Cached::Hit(value) => {
-                    self.shared.counters.read(true);
+                    self.shared.counters.read(ReadFrom::Cache);
                     value
                 }
                 Cached::Miss => self.get(space, key).await?,
@@ -302,7 +326,7 @@ impl Store for Embedded {
         let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_cached(space, from, to, probe))?;
         let whole = |rows: &Vec<Row>| probe == limit || rows.len() < probe;
         let cached = cached.and_then(|cached| if let Cached::Hit(rows) = cached { Some(rows).filter(whole) } else { None });
-        self.shared.counters.read(cached.is_some());
+        self.shared.counters.read(if cached.is_some() { ReadFrom::Cache } else { ReadFrom::Pool });
         if let Some(rows) = cached {
             return Ok(rows);
         }

@@ -28,6 +28,8 @@ pub struct Stats {
     pub sync_nanos: u64,
     /// Reads answered from memory.
     pub cached_reads: u64,
+    /// Reads past the block cache that who asked made at once.
+    pub here_reads: u64,
     /// Reads that went to a thread.
     pub pool_reads: u64,
     /// Free bytes of the store's disk when last looked.
@@ -43,8 +45,8 @@ pub(super) struct Counters {
     queue_depth: AtomicU64,
     syncs: AtomicU64,
     sync_nanos: AtomicU64,
-    cached_reads: AtomicU64,
-    pool_reads: AtomicU64,
+    /// By [`ReadFrom`].
+    reads: [AtomicU64; 3],
     free_bytes: AtomicU64,
     health: AtomicU8,
 }
@@ -57,6 +59,17 @@ pub(super) enum Outcome {
     Busy,
     DiskFull,
     Failed,
+}
+
+/// Who answered a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFrom {
+    /// The block cache.
+    Cache,
+    /// Who asked, past it.
+    Here,
+    /// A thread of the pool.
+    Pool,
 }
 
 impl Outcome {
@@ -106,7 +119,7 @@ impl Counters {
         for outcome in Outcome::ALL {
             metrics::counter!("lethe_store_commits_total", "outcome" => outcome.label()).absolute(self.count(outcome));
         }
-        for (path, count) in [("cache", &self.cached_reads), ("pool", &self.pool_reads)] {
+        for (path, count) in ["cache", "here", "pool"].into_iter().zip(&self.reads) {
             metrics::counter!("lethe_store_reads_total", "path" => path).absolute(count.load(Relaxed));
         }
         metrics::gauge!("lethe_store_queue_depth").set(self.queue_depth.load(Relaxed) as f64);
@@ -120,9 +133,10 @@ impl Counters {
         metrics::histogram!("lethe_store_fsync_seconds", "what" => what).record(took.as_secs_f64());
     }
 
-    pub(super) fn read(&self, cached: bool) {
-        let counter = if cached { &self.cached_reads } else { &self.pool_reads };
-        counter.fetch_add(1, Relaxed);
+    pub(super) fn read(&self, from: ReadFrom) {
+        if let Some(count) = self.reads.get(from as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn looked(&self, health: Health, free_bytes: u64) {
@@ -139,6 +153,7 @@ impl Counters {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        let [cached_reads, here_reads, pool_reads] = self.reads.each_ref().map(|count| count.load(Relaxed));
         Stats {
             committed: self.count(Outcome::Committed),
             conflicts: self.count(Outcome::Conflict),
@@ -148,8 +163,9 @@ impl Counters {
             queue_depth: self.queue_depth.load(Relaxed),
             syncs: self.syncs.load(Relaxed),
             sync_nanos: self.sync_nanos.load(Relaxed),
-            cached_reads: self.cached_reads.load(Relaxed),
-            pool_reads: self.pool_reads.load(Relaxed),
+            cached_reads,
+            here_reads,
+            pool_reads,
             free_bytes: self.free_bytes.load(Relaxed),
         }
     }
@@ -169,7 +185,7 @@ mod tests {
             counters.queued();
             counters.queued();
             counters.answered(Outcome::Busy);
-            counters.read(false);
+            counters.read(ReadFrom::Pool);
             counters.observe();
             let told = ["lethe_store_queue_depth 2", "lethe_store_health 2", "lethe_store_free_bytes 5"];
             let counted = [r#"lethe_store_commits_total{outcome="busy"} 1"#, r#"lethe_store_reads_total{path="pool"} 1"#];

@@ -271,6 +271,44 @@ async fn reads_come_from_memory_until_they_cannot() {
 }
 
 #[tokio::test]
+async fn reads_past_the_cache_are_made_at_once_while_they_are_fast() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let rows = (0..=255_u8).map(|n| put(Space::Records, vec![n], vec![n; 20_000])).collect();
+    store.commit(commit(vec![], rows)).await.unwrap();
+    store.compact(Space::Records, &[0], &[255, 0]).await.unwrap();
+    store.close();
+    let store = fixture.open();
+    let read = |n: u8| {
+        let store = &store;
+        async move { assert_eq!(store.get(Space::Records, &[n]).await, Ok(Some(vec![n; 20_000].into()))) }
+    };
+    let told = || (store.stats().here_reads, store.stats().pool_reads);
+    // A disk that is waited for.
+    store.shared.pace.took(Duration::from_secs(1));
+    read(0).await;
+    assert_eq!(told(), (0, 1));
+    (0..1_000).for_each(|_| store.shared.pace.took(Duration::ZERO));
+    read(1).await;
+    assert_eq!(told(), (1, 1));
+    (0..1_000).for_each(|_| store.shared.pace.took(Duration::from_secs(1)));
+    read(2).await;
+    assert_eq!(told(), (1, 2));
+    // While the databases are opened anew nobody waits on the asking thread.
+    (0..1_000).for_each(|_| store.shared.pace.took(Duration::ZERO));
+    let pair = store.shared.pair.write().unwrap();
+    let Way::Here(leave) = store.shared.pace.way() else { panic!("reads are fast") };
+    assert_eq!(store.get_here(Space::Records, &[3], leave), Ok(None));
+    drop(pair);
+    read(3).await;
+    assert_eq!(told(), (2, 2));
+    // As many as may read at once do, and do not come back: a disk that hangs. The next one goes to the pool.
+    let _all: Vec<_> = std::iter::from_fn(|| if let Way::Here(leave) = store.shared.pace.way() { Some(leave) } else { None }).collect();
+    read(4).await;
+    assert_eq!(told(), (2, 3));
+}
+
+#[tokio::test]
 async fn many_rows_at_once_are_what_each_is_by_itself_wherever_they_lie() {
     let fixture = Fixture::new();
     let store = fixture.open();

@@ -1,0 +1,126 @@
+//! Where a read is made that is not answered from the block cache: by who asks, while the operating system has the files in
+//! memory, or by a thread of the pool, while the disk has to be waited for.
+//!
+//! A change of threads costs more than a read from the page cache; a read from the disk would stop all that the asking thread
+//! has to do. Which of the two it will be cannot be asked beforehand, so it is told from how long the last reads took, wherever
+//! they were made. Never more than half of the processors' number of reads are made by who asks: should a disk hang from one
+//! moment to the next, other threads go on, and all further reads wait in the pool, whose queue is bounded.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// A read that took longer has waited for the disk.
+const FAST: Duration = Duration::from_micros(50);
+/// What a slow read adds, and a fast one takes away: reads are made by who asks while fewer than one in nine is slow.
+const SLOW: u32 = 8;
+const SLOWEST: u32 = 64;
+/// From here on reads go to the pool.
+const TOO_SLOW: u32 = 32;
+
+/// How reads have gone of late.
+pub(crate) struct Pace {
+    slowness: AtomicU32,
+    here: AtomicUsize,
+    most: usize,
+}
+
+/// The right to read on the asking thread, until it is dropped.
+pub(crate) struct Leave<'a>(&'a Pace);
+
+/// How a read is to be made.
+pub(crate) enum Way<'a> {
+    /// Here and now.
+    Here(Leave<'a>),
+    /// As many as may are reading; they are fast, so it is worth to let something else run and to ask again, but once or twice.
+    Soon,
+    /// By a thread of the pool.
+    Pool,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.here.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Pace {
+    /// Nothing is known yet: the first reads go to the pool.
+    pub(crate) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { slowness: AtomicU32::new(SLOWEST), here: AtomicUsize::new(0), most: (processors / 2).max(1) }
+    }
+
+    /// How the next read is to be made.
+    pub(crate) fn way(&self) -> Way<'_> {
+        if self.slowness.load(Relaxed) >= TOO_SLOW {
+            return Way::Pool;
+        }
+        // Counted first, and given back when it is dropped.
+        let leave = Leave(self);
+        if self.here.fetch_add(1, Relaxed) < self.most { Way::Here(leave) } else { Way::Soon }
+    }
+
+    /// A read past the cache took so long.
+    pub(crate) fn took(&self, time: Duration) {
+        let now = self.slowness.load(Relaxed);
+        let next = if time > FAST { now.saturating_add(SLOW).min(SLOWEST) } else { now.saturating_sub(1) };
+        // Reads that end at the same moment may count as one: it is a tendency.
+        if next != now {
+            self.slowness.store(next, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pace: &Pace, reads: u32, time: Duration) {
+        (0..reads).for_each(|_| pace.took(time));
+    }
+
+    fn is_pool(pace: &Pace) -> bool {
+        matches!(pace.way(), Way::Pool)
+    }
+
+    #[test]
+    fn reads_are_made_by_who_asks_only_while_nearly_all_are_fast() {
+        let (fast, slow) = (Duration::from_micros(3), Duration::from_millis(1));
+        let pace = Pace::new();
+        assert!(is_pool(&pace), "nothing is known yet");
+        of(&pace, SLOWEST - TOO_SLOW, fast);
+        assert!(is_pool(&pace));
+        of(&pace, 1, fast);
+        assert!(matches!(pace.way(), Way::Here(_)));
+        of(&pace, 1_000, fast);
+        of(&pace, 3, slow);
+        assert!(!is_pool(&pace), "an outlier or three");
+        of(&pace, 1, slow);
+        assert!(is_pool(&pace));
+        of(&pace, 1_000, slow);
+        of(&pace, SLOWEST, fast);
+        assert!(!is_pool(&pace), "however slow it was");
+        for _ in 0..1_000 {
+            of(&pace, 7, fast);
+            of(&pace, 1, slow);
+        }
+        assert!(is_pool(&pace), "one of eight is too many");
+    }
+
+    #[test]
+    fn a_read_that_hangs_leaves_the_other_threads_alone() {
+        let pace = Pace { most: 2, ..Pace::new() };
+        of(&pace, SLOWEST, Duration::ZERO);
+        let (first, second) = (pace.way(), pace.way());
+        assert!(matches!((&first, &second), (Way::Here(_), Way::Here(_))));
+        for _ in 0..3 {
+            assert!(matches!(pace.way(), Way::Soon), "who was refused holds nothing");
+        }
+        drop(first);
+        assert!(matches!(pace.way(), Way::Here(_)));
+        of(&pace, SLOWEST, Duration::from_secs(1));
+        assert!(is_pool(&pace));
+    }
+}
