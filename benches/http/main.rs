@@ -68,11 +68,11 @@ fn main() {
         None => tempfile::tempdir(),
     }
     .expect("a directory for stores");
-    let begun = now();
+    let (begun, version) = (now(), report::version());
     let mut session = Session::new(top.path(), args.scale.scale(), args.only, args.write.as_deref());
     session.run();
     let notes = args.write.as_ref().and_then(|dir| std::fs::read_to_string(dir.join("performance/notes.md")).ok()).unwrap_or_default();
-    let report = Report { notes, rows: session.rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun) };
+    let report = Report { notes, rows: session.rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun), version };
     println!("\n{}", report.table());
     if let Some(dir) = &args.write {
         std::fs::write(dir.join("performance.md"), report.document()).expect("performance.md is written");

@@ -41,6 +41,13 @@ pub(crate) struct Report<'a> {
     /// What is known of the rows that miss their goal.
     pub(crate) notes: String,
     pub(crate) took: Duration,
+    /// As it was when the run began: the run itself writes into the tree.
+    pub(crate) version: String,
+}
+
+/// The version of the tree.
+pub(crate) fn version() -> String {
+    said("git", &["describe", "--always", "--dirty"])
 }
 
 /// The middle value; nothing of nothing.
@@ -130,7 +137,7 @@ impl Report<'_> {
         let mut text = "# Performance\n\nWritten by `make bench`; not to be edited.\n\n".to_owned();
         let lines = [
             ("command", format!("`cargo bench --profile release --bench http -- --scale {:?} --write docs`", self.scale).to_lowercase()),
-            ("version", said("git", &["describe", "--always", "--dirty"])),
+            ("version", self.version.clone()),
             ("day", lethe::domain::Clock::now(&lethe::domain::SystemClock).to_rfc3339()),
             ("machine", machine()),
             ("disk", said("df", &["--output=source,fstype", &self.dir.display().to_string()])),
