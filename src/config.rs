@@ -156,7 +156,7 @@ pub enum SuiteChoice {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
-    /// Unit keys held at a time, in locked memory where the limit allows.
+    /// Unit keys held at a time, by pages of 64 and 1,024 at least, in locked memory where the limit allows.
     pub keys_max: u64,
     /// How long a key stays, counted from when it was loaded, however often it is used.
     pub keys_ttl_secs: u64,
@@ -492,7 +492,7 @@ impl Default for Limits {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { keys_max: 100_000, keys_ttl_secs: 300, blocks_len_bytes: 128 * 1024 * 1024 }
+        Self { keys_max: 750_000, keys_ttl_secs: 300, blocks_len_bytes: 128 * 1024 * 1024 }
     }
 }
 

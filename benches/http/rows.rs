@@ -358,8 +358,8 @@ impl<'a> Session<'a> {
     /// Reads of records whose unit's key is not in the cache beside those whose is, one at a time.
     fn cold(&mut self, _: &Three) {
         let records = self.scale.aside;
-        // A page of keys for 64 units: the cache has room for those of the pages and next to none for units, or for all of them.
-        let [cold, warm] = [("cold", (records / 64 * 5 / 4).max(40)), ("warm", records * 4)].map(|(name, room)| {
+        // The cache has room for the keys of pages in any case, and for next to none of units, or for all of them.
+        let [cold, warm] = [("cold", 1_024), ("warm", records * 4)].map(|(name, room)| {
             let server = servers::lethe(&self.top.join(name), &format!("[cache]\nkeys_max = {room}\n"), false);
             load(&server, records);
             server

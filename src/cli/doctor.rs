@@ -250,7 +250,7 @@ fn limits() -> [Finding; 2] {
     use rustix::process::{Resource, getrlimit};
     let current = |resource| getrlimit(resource).current;
     [
-        judge_limit("memlock", current(Resource::Memlock), 8 * 1_048_576, "keys may be swapped out: raise it (systemd: LimitMEMLOCK=64M)"),
+        judge_limit("memlock", current(Resource::Memlock), 40 * 1_048_576, "keys may be swapped out: raise it (systemd: LimitMEMLOCK=64M)"),
         judge_limit("nofile", current(Resource::Nofile), 16_384, "connections may be refused: raise it (systemd: LimitNOFILE=65536)"),
     ]
 }

@@ -45,7 +45,7 @@ pub(in crate::vault) use kdf::derive_root;
 pub use key::{Branch, Data, Key, Meta, Name, Role, Root, SealsContent, TenantSecret, Unit};
 pub use manifest::{BlobStart, Manifest};
 pub use names::Token;
-pub use page::{FANOUT, PAGE_LEN, PageId, PageSlots, SlotIndex, page_epoch};
+pub use page::{FANOUT, PAGE_LEN, PageId, PageSlots, SLOTS_LEN, SlotIndex, page_epoch};
 pub use plaintext::{Plaintext, Receipt};
 pub use record_meta::{EncodedMeta, MetaTooLong};
 pub use sealed::Sealed;

@@ -35,7 +35,8 @@ const COMMIT_LEN: usize = 32;
 const PUBLIC_LEN: usize = 24 + SALT_LEN;
 const HEADER_LEN: usize = PUBLIC_LEN + COMMIT_LEN;
 const SLOT_LEN: usize = 36;
-const SLOTS_LEN: usize = FANOUT * SLOT_LEN;
+/// Bytes of a page in the clear.
+pub const SLOTS_LEN: usize = FANOUT * SLOT_LEN;
 const TAG_LEN: usize = 16;
 /// The top bit of a stored generation is kept for leases.
 const GEN_MASK: u32 = 0x7fff_ffff;
@@ -95,6 +96,14 @@ fn slots_above(level: u8, slot: u64) -> u64 {
     slot.checked_shr(u32::from(level).saturating_mul(6)).unwrap_or(0)
 }
 
+fn slot_of(bytes: &[u8; SLOTS_LEN], at: SlotIndex) -> &[u8; SLOT_LEN] {
+    bytes.as_chunks().0.get(usize::from(at.0)).expect("a SlotIndex is below 64")
+}
+
+fn key_of<R: Role>(slot: &[u8; SLOT_LEN]) -> Key<R> {
+    Key::from_slice(slot.first_chunk().expect("a slot of 36 bytes begins with 32"))
+}
+
 /// A page's slots in the clear: boxed, wiped on drop.
 pub struct PageSlots {
     bytes: Box<[u8; SLOTS_LEN]>,
@@ -114,8 +123,23 @@ impl PageSlots {
 
     /// How often a slot has been re-keyed.
     pub(in crate::vault) fn generation(&self, at: SlotIndex) -> Gen {
-        let [.., g0, g1, g2, g3] = *self.slot(at);
+        Self::generation_in(&self.bytes, at)
+    }
+
+    /// The same of a page's bytes.
+    pub(in crate::vault) fn generation_in(bytes: &[u8; SLOTS_LEN], at: SlotIndex) -> Gen {
+        let [.., g0, g1, g2, g3] = *slot_of(bytes, at);
         Gen(u32::from_be_bytes([g0, g1, g2, g3]) & GEN_MASK)
+    }
+
+    /// A slot of a page's bytes as a shred unit's key.
+    pub(in crate::vault) fn unit_in(bytes: &[u8; SLOTS_LEN], at: SlotIndex) -> (Gen, Key<Unit>) {
+        (Self::generation_in(bytes, at), key_of(slot_of(bytes, at)))
+    }
+
+    /// All of it, to be held where it is wiped: 64 times a key of 32 bytes and its generation, big-endian.
+    pub(in crate::vault) fn expose(&self) -> &[u8; SLOTS_LEN] {
+        &self.bytes
     }
 
     /// The slot as the key of the page below it.
@@ -164,11 +188,7 @@ impl PageSlots {
     }
 
     fn key<R: Role>(&self, at: SlotIndex) -> Key<R> {
-        Key::from_slice(self.slot(at).first_chunk().expect("a slot of 36 bytes begins with 32"))
-    }
-
-    fn slot(&self, at: SlotIndex) -> &[u8; SLOT_LEN] {
-        self.bytes.as_chunks().0.get(usize::from(at.0)).expect("a SlotIndex is below 64")
+        key_of(slot_of(&self.bytes, at))
     }
 
     fn slot_mut(&mut self, at: SlotIndex) -> &mut [u8; SLOT_LEN] {

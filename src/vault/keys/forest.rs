@@ -22,7 +22,7 @@ use super::{
     leases::{Block, Counter, Leases, next_block},
     rows::{EpochRecord, RootPtr},
     shred::{Extra, Procedure, Witness, Work},
-    slab::{Place, Slab},
+    slab::{KEY_LEN, Place, Slab},
     tree::{FANOUT, MAX_TENANT, Shape, height_for, secret_slot, tree_slot},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub struct ForestOptions {
 }
 
 impl Default for ForestOptions {
-    /// 65,536 keys (2 MiB) for five minutes; room for 4,096 units and 2,048 tenants before a tree grows.
+    /// 65,536 units' keys (2.3 MiB) for five minutes; room for 4,096 units and 2,048 tenants before a tree grows.
     fn default() -> Self {
         Self { cached_keys: 65_536, key_ttl: Duration::from_mins(5), unit_height: 2, tenant_height: 2 }
     }
@@ -89,7 +89,7 @@ pub(super) struct Inner {
 /// What this process knows of the forest.
 pub(super) struct State {
     pub(super) ptr: RootPtr,
-    pub(super) tops: Slab,
+    pub(super) tops: Slab<KEY_LEN>,
     pub(super) top: Place,
     /// The top key of the epoch that is being made.
     pub(super) next: Option<(RootName, [u8; 32], Place)>,
@@ -171,7 +171,7 @@ impl Forest {
         let held = self.0.state().cache.unit_generation(tenant, slot, self.0.clock.monotonic());
         match held {
             Some(generation) => Ok(UnitRef { tenant, slot, generation }),
-            None => self.0.load_units(tenant, slot, true).await,
+            None => self.0.load_unit(tenant, slot).await,
         }
     }
 
@@ -180,7 +180,7 @@ impl Forest {
     /// # Errors
     /// [`KeysError::Unknown`] for a unit that was never made, [`KeysError::Shredded`] if its tenant was.
     pub async fn load_unit(&self, tenant: TenantNo, slot: Slot) -> Result<UnitRef, KeysError> {
-        self.0.load_units(tenant, slot, false).await
+        self.0.load_unit(tenant, slot).await
     }
 
     /// Whether a unit could be lent now; lends nothing.
@@ -403,15 +403,11 @@ impl Inner {
         tops.chain(state.cache.secrets()).collect()
     }
 
-    /// Caches a unit's key; with `following`, those behind it on its page too: they are given out next, and the page is open.
-    async fn load_units(&self, tenant: TenantNo, slot: Slot, following: bool) -> Result<UnitRef, KeysError> {
+    /// Caches a unit's key, and those beside it on its page.
+    async fn load_unit(&self, tenant: TenantNo, slot: Slot) -> Result<UnitRef, KeysError> {
         let now = self.clock.monotonic();
         let look = |content: &PageSlots, entry: SlotIndex, cache: &mut Cache| {
-            let places = if following { FANOUT.saturating_sub(u64::from(entry.number())) } else { 1 };
-            for slot in (slot.number()..slot.number().saturating_add(places)).filter_map(Slot::new) {
-                let at = SlotIndex::on_path(0, slot.number());
-                cache.put_unit(tenant, slot, content.generation(at), &content.unit(at), now);
-            }
+            cache.put_leaf(tenant, slot, content, now);
             UnitRef { tenant, slot, generation: content.generation(entry) }
         };
         self.visit(Goal::Unit(tenant, slot), look).await

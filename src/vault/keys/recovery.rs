@@ -187,7 +187,7 @@ impl Inner {
     ) -> Result<Self, KeysError> {
         // The present top key, the next and the old one.
         let mut tops = Slab::new(3);
-        let top = tops.put(&root.top).ok_or(KeysError::Damaged("top key"))?;
+        let top = tops.put_key(&root.top).ok_or(KeysError::Damaged("top key"))?;
         let cache = Cache::new(options.cached_keys, options.key_ttl);
         Ok(Self {
             store,
@@ -279,7 +279,7 @@ impl Inner {
         for place in [state.next.take().map(|(_, _, place)| place), state.old.take()].into_iter().flatten() {
             state.tops.release(place);
         }
-        let top = state.tops.put(&root.top).ok_or(KeysError::Damaged("top key"))?;
+        let top = state.tops.put_key(&root.top).ok_or(KeysError::Damaged("top key"))?;
         let before = std::mem::replace(&mut state.top, top);
         state.tops.release(before);
         state.ptr = ptr;

@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
 
     fn take_root(&self, made: &DerivedRoot) -> Result<(), KeysError> {
         let mut state = self.inner.state();
-        let place = state.tops.put(&made.top).ok_or(KeysError::Damaged("top key"))?;
+        let place = state.tops.put_key(&made.top).ok_or(KeysError::Damaged("top key"))?;
         state.next = Some((made.name, made.commitment, place));
         Ok(())
     }

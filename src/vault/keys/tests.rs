@@ -43,8 +43,10 @@ async fn keys_are_the_same_after_a_reopen_and_differ_from_each_other() {
     drop(forest);
     let (forest, recovery) = site.open().await.unwrap();
     assert_eq!(recovery, Recovery { row: StartRow::Clean, epoch: Epoch(1) });
-    for (unit, key) in made.iter().zip(&keys) {
+    for unit in &made {
         assert_eq!(forest.lend_unit(*unit, |_| ()), Err(LendError::Missing));
+    }
+    for (unit, key) in made.iter().zip(&keys) {
         assert_eq!(forest.load_unit(unit.tenant, unit.slot).await.unwrap(), *unit);
         assert_eq!(bytes(&forest, *unit), *key);
     }
@@ -219,6 +221,9 @@ async fn the_callers_rows_stand_or_fall_with_the_epoch() {
     let refused = forest.shred(&[target(made[1])], vec![row("two")], vec![absent("two"), absent("one")]).await;
     assert_eq!(refused.err(), Some(KeysError::Store(StoreError::Conflict(1))), "the caller's own check, by the caller's index");
     assert!(site.store().get(Space::Control, &schema::setting("two")).await.unwrap().is_none());
+    // Its page was changed, and is not held since.
+    assert_eq!(forest.lend_unit(made[1], |_| ()), Err(LendError::Missing));
+    assert_eq!(forest.load_unit(A, made[1].slot).await.unwrap(), made[1]);
     assert_eq!((forest.epoch(), forest.lend_unit(made[1], |_| ())), (Epoch(2), Ok(())));
     assert_eq!(forest.shred(&[], vec![], vec![]).await.unwrap().record.new_epoch, Epoch(3), "and the next epoch is not held up");
     assert_eq!(site.open().await.unwrap().1.row, StartRow::Clean);

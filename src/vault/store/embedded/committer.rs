@@ -1,8 +1,12 @@
 //! The committer: a thread that takes what waits, has it written as one group ([`Core`]), and answers.
 
-use std::sync::{
-    Arc, PoisonError,
-    mpsc::{Receiver, RecvTimeoutError},
+use std::{
+    io,
+    sync::{
+        Arc, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
 };
 
 use tokio::sync::oneshot;
@@ -28,11 +32,50 @@ pub(super) struct Committer {
     clock: Arc<dyn Clock>,
     queue: Receiver<Request>,
     held: Option<Request>,
+    syncer: Syncer,
+}
+
+/// A thread that syncs what was only handed to the operating system, when it is told to: the committer looks at the disk
+/// meanwhile, on which whoever writes at once relies, however long a sync takes.
+struct Syncer {
+    begin: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Syncer {
+    fn start(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let (begin, begun) = sync_channel(1);
+        let work = move || {
+            for () in begun {
+                let synced = sync(&shared, &*clock);
+                if let Some(core) = desk.wait().as_mut() {
+                    core.synced(synced);
+                }
+            }
+        };
+        Ok(Self { begin, thread: std::thread::Builder::new().name("lethe-sync".into()).spawn(work)? })
+    }
+
+    /// Ends it when the sync that is under way is done.
+    fn stop(self) {
+        drop(self.begin);
+        // Should it have panicked, the last sync tells what is wrong.
+        drop(self.thread.join());
+    }
+}
+
+/// Syncs what was written without.
+fn sync(shared: &Shared, clock: &dyn Clock) -> Result<(), StoreError> {
+    let started = clock.monotonic();
+    let synced = shared.with(|pair| pair.data.sync());
+    shared.counters.synced("data", clock.monotonic().saturating_sub(started));
+    synced
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>, queue: Receiver<Request>) -> Self {
-        Self { shared, desk, clock, queue, held: None }
+    pub(super) fn new(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>, queue: Receiver<Request>) -> io::Result<Self> {
+        let syncer = Syncer::start(Arc::clone(&shared), Arc::clone(&desk), Arc::clone(&clock))?;
+        Ok(Self { shared, desk, clock, queue, held: None, syncer })
     }
 
     /// Works until told to stop.
@@ -59,32 +102,25 @@ impl Committer {
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.syncer.stop();
         // Nobody writes any more.
         let core = self.desk.wait().take();
         if let Some(mut core) = core {
             if core.tick() {
-                core.synced(self.sync());
+                core.synced(sync(&self.shared, &*self.clock));
             }
             core.close();
         }
     }
 
-    /// Syncs what was only handed to the operating system, without holding the core: entries go on meanwhile.
     fn tick(&self) {
         let is_due = self.desk.wait().as_mut().is_some_and(Core::tick);
-        if is_due {
-            let synced = self.sync();
+        if is_due && self.syncer.begin.send(()).is_err() {
+            let ended = Err(StoreError::Io("the thread for syncs has ended".into()));
             if let Some(core) = self.desk.wait().as_mut() {
-                core.synced(synced);
+                core.synced(ended);
             }
         }
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        let started = self.clock.monotonic();
-        let synced = self.shared.with(|pair| pair.data.sync());
-        self.shared.counters.synced("data", self.clock.monotonic().saturating_sub(started));
-        synced
     }
 
     fn group(&mut self, first: Submission) {

@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -93,6 +93,8 @@ pub(super) struct Core {
     /// Rows of the control store as they are on disk; nothing after a write that failed.
     known: Known,
     unsynced_since: Option<Duration>,
+    /// What was written before that is being synced.
+    is_syncing: bool,
     looked_at: Option<Duration>,
     /// Bytes that were written since.
     since_look: u64,
@@ -117,18 +119,18 @@ pub(super) struct Start {
 pub(super) struct Desk {
     /// `None` once the committer has ended.
     core: Mutex<Option<Core>>,
-    /// The committer's thread is waiting: nobody comes before it.
-    is_awaited: AtomicBool,
+    /// How many of the engine's own threads are waiting: nobody comes before them.
+    awaited: AtomicUsize,
 }
 
 impl Desk {
     pub(super) fn new(start: Start) -> Self {
-        Self { core: Mutex::new(Some(Core::new(start))), is_awaited: AtomicBool::new(false) }
+        Self { core: Mutex::new(Some(Core::new(start))), awaited: AtomicUsize::new(0) }
     }
 
-    /// The core, for the committer's thread, as soon as it is free.
+    /// The core, for a thread of the engine's own, as soon as it is free.
     pub(super) fn wait(&self) -> MutexGuard<'_, Option<Core>> {
-        self.is_awaited.store(true, Ordering::Relaxed);
+        self.awaited.fetch_add(1, Ordering::Relaxed);
         let core = self.core.lock().unwrap_or_else(|broken| {
             let mut core = broken.into_inner();
             if let Some(core) = core.as_mut() {
@@ -136,13 +138,13 @@ impl Desk {
             }
             core
         });
-        self.is_awaited.store(false, Ordering::Relaxed);
+        self.awaited.fetch_sub(1, Ordering::Relaxed);
         core
     }
 
     /// The core, if it is free and not awaited; never after somebody who held it has panicked, for what he left is unknown.
     pub(super) fn try_take(&self) -> Option<MutexGuard<'_, Option<Core>>> {
-        if self.is_awaited.load(Ordering::Relaxed) {
+        if self.awaited.load(Ordering::Relaxed) > 0 {
             return None;
         }
         self.core.try_lock().ok()
@@ -164,6 +166,7 @@ impl Core {
             data,
             known: Known::default(),
             unsynced_since: None,
+            is_syncing: false,
             looked_at: None,
             since_look: 0,
             mirror_health: Health::Ok,
@@ -307,7 +310,7 @@ impl Core {
         if group.control.is_empty() {
             return Ok(());
         }
-        if group.control_reads_data && self.unsynced_since.is_some() {
+        if group.control_reads_data && (self.unsynced_since.is_some() || self.is_syncing) {
             self.timed("data", || pair.data.sync())?;
             self.unsynced_since = None;
         }
@@ -415,14 +418,16 @@ impl Core {
         }
     }
 
-    /// Looks at the disk, and opens the databases anew where a full one has room again. Whether something waits for a sync: it is taken
-    /// for done, and [`Core::synced`] tells how it went.
+    /// Looks at the disk, and opens the databases anew where a full one has room again. Whether a sync is to begin: then
+    /// [`Core::synced`] tells how it went.
     pub(super) fn tick(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         if let Some(pair) = shared.pair.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             self.look(pair);
         }
-        let syncs = self.condition == Condition::Running && !self.options.danger_skip_sync && self.unsynced_since.take().is_some();
+        let may_sync = self.condition == Condition::Running && !self.options.danger_skip_sync && !self.is_syncing;
+        let syncs = may_sync && self.unsynced_since.take().is_some();
+        self.is_syncing |= syncs;
         if self.condition == Condition::Stalled && matches!(self.reserve.health(), Health::Ok | Health::EssentialOnly) {
             self.reopen();
         }
@@ -431,6 +436,7 @@ impl Core {
 
     /// What became of a sync of the data store.
     pub(super) fn synced(&mut self, result: Result<(), StoreError>) {
+        self.is_syncing = false;
         if let Err(error) = result {
             self.failed(&error);
         }

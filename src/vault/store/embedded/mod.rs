@@ -131,7 +131,7 @@ impl Embedded {
             let start =
                 Start { shared: Arc::clone(&shared), options, cache, clock, mirror, reserve, control: states.control, data: states.data };
             let (clock, desk) = (Arc::clone(&start.clock), Arc::new(Desk::new(start)));
-            let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), clock, requests);
+            let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), clock, requests)?;
             let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || work.run())?;
             Ok((readers, compactor, committer, desk))
         };
@@ -252,9 +252,22 @@ impl Embedded {
         })
     }
 
-    /// Reads a row past the block cache on the caller's thread; `None` while the databases are opened anew.
-    fn get_here(&self, space: Space, key: &[u8], _leave: Leave<'_>) -> Result<Option<Option<Bytes>>, StoreError> {
-        self.shared.timed(&*self.clock, || self.shared.try_with(|pair| pair.of(space.database()).get(space, key)))
+    /// Leave to read past the block cache on the caller's thread; `None` where a thread of the pool is to do it.
+    async fn leave(&self) -> Option<Leave<'_>> {
+        for _ in 0..HERE_ATTEMPTS {
+            match self.shared.pace.way() {
+                Way::Here(leave) => return Some(leave),
+                Way::Soon => tokio::task::yield_now().await,
+                Way::Pool => break,
+            }
+        }
+        None
+    }
+
+    /// Reads a row past the block cache on the caller's thread; a miss while the databases are opened anew.
+    fn get_here(&self, space: Space, key: &[u8], _: &Leave<'_>) -> Result<Cached<Option<Bytes>>, StoreError> {
+        let read = || self.shared.try_with(|pair| pair.of(space.database()).get(space, key));
+        Ok(self.shared.timed(&*self.clock, read)?.map_or(Cached::Miss, Cached::Hit))
     }
 
     /// Writes a commit that is an unsynced tail alone, on the caller's thread; `None` where it must queue.
@@ -280,18 +293,11 @@ impl Store for Embedded {
             self.shared.counters.read(ReadFrom::Cache);
             return Ok(value);
         }
-        for _ in 0..HERE_ATTEMPTS {
-            match self.shared.pace.way() {
-                Way::Here(leave) => {
-                    if let Some(value) = self.get_here(space, key, leave)? {
-                        self.shared.counters.read(ReadFrom::Here);
-                        return Ok(value);
-                    }
-                    break;
-                }
-                Way::Soon => tokio::task::yield_now().await,
-                Way::Pool => break,
-            }
+        if let Some(leave) = self.leave().await
+            && let Cached::Hit(value) = self.get_here(space, key, &leave)?
+        {
+            self.shared.counters.read(ReadFrom::Here);
+            return Ok(value);
         }
         self.shared.counters.read(ReadFrom::Pool);
         let (shared, clock, key) = (Arc::clone(&self.shared), Arc::clone(&self.clock), key.to_vec());
@@ -325,11 +331,23 @@ impl Store for Embedded {
         let probe = if limit <= INLINE_SCAN_ROWS { limit } else { PROBE_ROWS };
         let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_cached(space, from, to, probe))?;
         let whole = |rows: &Vec<Row>| probe == limit || rows.len() < probe;
-        let cached = cached.and_then(|cached| if let Cached::Hit(rows) = cached { Some(rows).filter(whole) } else { None });
-        self.shared.counters.read(if cached.is_some() { ReadFrom::Cache } else { ReadFrom::Pool });
-        if let Some(rows) = cached {
+        let is_missing = matches!(cached, Some(Cached::Miss));
+        if let Some(Cached::Hit(rows)) = cached
+            && whole(&rows)
+        {
+            self.shared.counters.read(ReadFrom::Cache);
             return Ok(rows);
         }
+        // How long a range takes is no measure of how long a row does.
+        if is_missing
+            && let Some(_leave) = self.leave().await
+            && let Some(rows) = self.shared.try_with(|pair| pair.of(space.database()).scan(space, from, to, probe))?
+            && whole(&rows)
+        {
+            self.shared.counters.read(ReadFrom::Here);
+            return Ok(rows);
+        }
+        self.shared.counters.read(ReadFrom::Pool);
         let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
         self.readers.run(move || shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))).await
     }

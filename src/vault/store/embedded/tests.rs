@@ -294,18 +294,22 @@ async fn reads_past_the_cache_are_made_at_once_while_they_are_fast() {
     (0..1_000).for_each(|_| store.shared.pace.took(Duration::from_secs(1)));
     read(2).await;
     assert_eq!(told(), (1, 2));
-    // While the databases are opened anew nobody waits on the asking thread.
     (0..1_000).for_each(|_| store.shared.pace.took(Duration::ZERO));
+    assert_eq!(store.scan(Space::Records, &[100], &[105], 1_000).await.unwrap().len(), 5);
+    assert_eq!(told(), (2, 2), "a short range, whatever its limit");
+    assert_eq!(store.scan(Space::Records, &[100], &[200], 1_000).await.unwrap().len(), 100);
+    assert_eq!(told(), (2, 3), "a long one");
+    // While the databases are opened anew nobody waits on the asking thread.
     let pair = store.shared.pair.write().unwrap();
     let Way::Here(leave) = store.shared.pace.way() else { panic!("reads are fast") };
-    assert_eq!(store.get_here(Space::Records, &[3], leave), Ok(None));
-    drop(pair);
+    assert!(matches!(store.get_here(Space::Records, &[3], &leave), Ok(Cached::Miss)));
+    drop((leave, pair));
     read(3).await;
-    assert_eq!(told(), (2, 2));
+    assert_eq!(told(), (3, 3));
     // As many as may read at once do, and do not come back: a disk that hangs. The next one goes to the pool.
     let _all: Vec<_> = std::iter::from_fn(|| if let Way::Here(leave) = store.shared.pace.way() { Some(leave) } else { None }).collect();
     read(4).await;
-    assert_eq!(told(), (2, 3));
+    assert_eq!(told(), (3, 4));
 }
 
 #[tokio::test]
