@@ -30,6 +30,9 @@ pub struct Config {
     pub paths: Paths,
     /// The components of the root secret; all of them are needed to open the store.
     pub custody: Vec<Custody>,
+    /// Further copies of the control store.
+    #[serde(default)]
+    pub control: Control,
     /// What a request may ask.
     #[serde(default)]
     pub limits: Limits,
@@ -100,6 +103,25 @@ pub enum Custody {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// The control store.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// Where further copies of it are kept, beside the mirror.
+    pub copies: Vec<ControlCopy>,
+}
+
+/// Where a further copy of the control store is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlCopy {
+    /// Its directory, on a disk or mount of its own.
+    pub dir: PathBuf,
+    /// No epoch ends before the copy has it.
+    #[serde(default)]
+    pub confirm: bool,
 }
 
 /// What a request may ask. The fixed limits are in `domain::limits`.
@@ -348,6 +370,9 @@ impl Config {
             let Custody::File { path } = custody;
             *path = resolved(&dir.join(&path));
         }
+        for copy in &mut self.control.copies {
+            copy.dir = resolved(&dir.join(&copy.dir));
+        }
         for path in [&mut self.server.tls_cert_file, &mut self.server.tls_key_file].into_iter().flatten() {
             *path = dir.join(&path);
         }
@@ -373,6 +398,18 @@ impl Config {
         }
         if self.paths.mirror_dir.starts_with(self.control_dir()) {
             return invalid("paths.mirror_dir", "lies inside the control store that it is to outlive");
+        }
+        for (position, ControlCopy { dir, .. }) in self.control.copies.iter().enumerate() {
+            let meets = |other: &Path| dir.starts_with(other) || other.starts_with(dir);
+            if meets(&self.dir) || meets(&self.paths.mirror_dir) || rooms.iter().any(|room| meets(room)) {
+                return invalid("control.copies", "names a directory of the store or of its mirror, which the copy is to outlive");
+            }
+            if self.custody.iter().any(|Custody::File { path }| path.starts_with(dir)) {
+                return invalid("control.copies", "names a directory that holds custody: who has the copy would have the root");
+            }
+            if self.control.copies.iter().take(position).any(|earlier| earlier.dir == *dir) {
+                return invalid("control.copies", "names a directory twice");
+            }
         }
         if self.server.tls_cert_file.is_some() != self.server.tls_key_file.is_some() {
             return invalid("server.tls_cert_file", "and server.tls_key_file belong together: set both or neither");
@@ -666,9 +703,26 @@ mod tests {
             let error = parse(&format!("{text}{SMALL}")).unwrap_err();
             assert!(matches!(error, ConfigError::Invalid { field: name, .. } if name == field), "{text:?}: {error}");
         }
+        for dir in ["../s", "copies", "/srv", "../s-mirror", "../s-mirror/deep", "../s-custody", "control"] {
+            let error = parse(&format!("[control]\ncopies = [{{dir = \"{dir}\"}}]\n{SMALL}")).unwrap_err();
+            assert!(matches!(error, ConfigError::Invalid { field: "control.copies", .. }), "{dir}: {error}");
+        }
+        let copies = r#"{dir = "../a"}, {dir = "/srv/b/../a", confirm = true}"#;
+        let error = parse(&format!("[control]\ncopies = [{copies}]\n{SMALL}")).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
         let twice = format!("{SMALL}[[custody]]\nkind = \"file\"\npath = \"../s-custody/root\"\n");
         assert!(matches!(parse(&twice), Err(ConfigError::Invalid { field: "custody.path", .. })));
         assert!(matches!(parse("custody = []\n[paths]\nmirror_dir = \"m\"\n"), Err(ConfigError::Invalid { field: "custody", .. })));
+    }
+
+    #[test]
+    fn copies_of_control_are_where_the_settings_say_and_confirm_nothing_unasked() {
+        let copies = r#"[{dir = "../a"}, {dir = "/mnt/b", confirm = true}]"#;
+        let config = parse(&format!("[control]\ncopies = {copies}\n{SMALL}")).unwrap();
+        let expected = [("/srv/a", false), ("/mnt/b", true)].map(|(dir, confirm)| ControlCopy { dir: dir.into(), confirm });
+        assert_eq!(config.control.copies, expected);
+        let unknown = parse(&format!("[control]\ncopies = [{{dir = \"../a\", sync = true}}]\n{SMALL}")).unwrap_err();
+        assert!(unknown.to_string().contains("sync"), "{unknown}");
     }
 
     #[test]

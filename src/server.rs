@@ -24,6 +24,7 @@ use crate::vault::crypto::random;
 use crate::vault::ops::Vault;
 
 pub mod backup;
+pub mod copies;
 mod demo;
 pub mod recovery;
 pub mod rooms;
@@ -134,10 +135,12 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
-    let fenced = backup::restore::is_fenced(&config)?;
+    let fenced = is_fenced(&config, &rooms)?;
     if fenced {
         rooms.vault.begin_restoring();
     }
+    // Behind the fence: without it, older data would now be told for today's.
+    rooms.vault.number_start().await.map_err(RoomError::from)?;
     jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
@@ -164,6 +167,19 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     }
     info!(url, "serving");
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
+}
+
+/// Whether the data store is an older one that is not ready to be served: one that a restore has put back, or a hand.
+fn is_fenced(config: &Config, rooms: &Rooms) -> Result<bool, backup::BackupError> {
+    if backup::restore::is_fenced(config)? {
+        return Ok(true);
+    }
+    let is_older = rooms.vault.found_older_data();
+    if is_older {
+        warn!("the data store is older than the control store knows it, and no restore has put it back");
+        backup::restore::raise_fence(config, rooms.vault.store_id())?;
+    }
+    Ok(is_older)
 }
 
 /// Between attempts to make restored data ready.

@@ -23,6 +23,7 @@ mod api {
     mod meanwhile;
     mod operators;
     mod purposes;
+    mod put_back;
     mod races;
     mod records;
     mod refused;

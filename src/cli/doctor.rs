@@ -73,6 +73,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
             findings.extend(loaded(&config));
             findings.extend(custody(&config));
             findings.extend(mirror(&config));
+            findings.extend(copies(&config));
             findings.push(clock(&config, SystemClock.now()));
             findings.extend(disks(&config));
             findings.extend(limits());
@@ -196,6 +197,37 @@ fn mirror(config: &Config) -> Option<Finding> {
             "set paths.mirror_dir to another disk",
         )
     })
+}
+
+/// Further copies of the control store are there, level with the mirror, and on media of their own.
+fn copies(config: &Config) -> Vec<Finding> {
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    let ours = [device(&config.dir), device(&config.paths.mirror_dir)];
+    let judge = |examined: server::copies::Examined<'_>| {
+        let shown = examined.copy.dir.display();
+        match examined.standing {
+            Err(error) => {
+                Finding::bad("copies", error, format!("mount the disk of {shown}, or begin the copy: lethe control ship --to {shown}"))
+            }
+            Ok((copy, mirror)) if copy > mirror => Finding::bad(
+                "copies",
+                format!("{shown} is at {copy}, the mirror at {mirror}: an old copy of control store and mirror was put back"),
+                format!("lethe recover control --from {shown}"),
+            ),
+            Ok((copy, mirror)) if copy < mirror => Finding::warning(
+                "copies",
+                format!("{shown} is at {copy}, the mirror at {mirror}"),
+                "if that stays so, see why in the server's log, or run lethe control ship",
+            ),
+            Ok(_) if ours.contains(&device(&examined.copy.dir)) => Finding::warning(
+                "copies",
+                format!("{shown} is on the volume of the control store or of its mirror: losing it loses both"),
+                "name a directory on another disk in control.copies",
+            ),
+            Ok((copy, _)) => Finding::good("copies", format!("{shown} is at {copy}, as the mirror is")),
+        }
+    };
+    server::copies::examine(config).into_iter().map(judge).collect()
 }
 
 /// A clock before the store's own files would make tokens and retention wrong.

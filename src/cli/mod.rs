@@ -18,6 +18,7 @@ mod collection;
 mod completions;
 mod confirm;
 mod connection;
+mod control;
 mod doctor;
 mod export;
 mod failure;
@@ -111,6 +112,9 @@ enum Command {
     Recover(recover::Command),
     /// Take a backup of the data store, while the server runs or not; list, verify, prune and rehearse backups.
     Backup(backup::Args),
+    /// Keep further copies of the control store at further places.
+    #[command(subcommand)]
+    Control(control::Command),
     /// Put a backup of any date in the place of the data store, under today's control store; with the server stopped.
     Restore(restore::Args),
     /// Verify every page, header, seal and index row of a store at rest, and its log.
@@ -170,6 +174,7 @@ impl Command {
             | Self::Certificate(_)
             | Self::Audit(_)
             | Self::Log(_)
+            | Self::Control(_)
             | Self::Doctor(_)
             | Self::Bench(_)
             | Self::Completions(_) => false,
@@ -214,6 +219,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Rotate(args) => rotate::run(args, &mut out).await,
             Command::Recover(command) => recover::run(&command, &mut out).await,
             Command::Backup(args) => backup::run(args, &connection, &mut out).await,
+            Command::Control(command) => control::run(&command, &mut out),
             Command::Restore(args) => restore::run(args, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Doctor(args) => doctor::run(&args, &mut out),

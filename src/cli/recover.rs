@@ -24,11 +24,11 @@ use crate::{
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// The control store, from its mirror: when it is lost, damaged, or an old copy was put back.
-    Control(Args),
+    Control(FromArgs),
     /// The mirror, from the control store: when its disk is lost.
     Mirror(Args),
     /// The log of certificates, from its journal beside the mirror: when it is lost, or an old copy was put back.
-    Log(Args),
+    Log(FromArgs),
     /// The operator's token, when it is lost: every operator's token is revoked, and a new one written to operator.token.
     Operator(OperatorArgs),
 }
@@ -47,6 +47,16 @@ pub(crate) struct Args {
     force: bool,
 }
 
+/// `lethe recover control --dir D --from DIR`
+#[derive(Debug, clap::Args)]
+pub(crate) struct FromArgs {
+    #[command(flatten)]
+    args: Args,
+    /// A further copy of the control store to make it from, where the mirror is lost as well.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
 /// `lethe recover operator --dir D`
 #[derive(Debug, clap::Args)]
 pub(crate) struct OperatorArgs {
@@ -60,9 +70,9 @@ pub(crate) struct OperatorArgs {
 
 pub(crate) async fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Control(args) => recover(args, Part::Control, "control store", out),
-        Command::Mirror(args) => recover(args, Part::Mirror, "mirror", out),
-        Command::Log(args) => recover(args, Part::Log, "log", out),
+        Command::Control(FromArgs { args, from }) => recover(args, Part::Control, from.as_deref(), out),
+        Command::Mirror(args) => recover(args, Part::Mirror, None, out),
+        Command::Log(FromArgs { args, from }) => recover(args, Part::Log, from.as_deref(), out),
         Command::Operator(args) => replace_operator(args, out).await,
     }
 }
@@ -79,14 +89,19 @@ async fn replace_operator(args: &OperatorArgs, out: &mut Output) -> Result<(), F
     )
 }
 
-fn recover(args: &Args, part: Part, name: &str, out: &mut Output) -> Result<(), Failure> {
+fn recover(args: &Args, part: Part, from: Option<&Path>, out: &mut Output) -> Result<(), Failure> {
     let config = Config::load(&args.dir).map_err(local)?;
-    let doubt = recovery::doubt(&config, part).map_err(local)?;
+    let name = match part {
+        Part::Control => "control store",
+        Part::Mirror => "mirror",
+        Part::Log => "log",
+    };
+    let doubt = recovery::doubt(&config, part, from).map_err(local)?;
     if let Some(doubt) = doubt.filter(|_| !args.force) {
         return Err(Failure::local(format!("{doubt} (--force goes on all the same)")));
     }
     confirm_that(&format!("makes the {name} anew; what is there is moved aside, not removed"), &shown(&args.dir)?, args.yes)?;
-    let recovered = recovery::recover(&config, part).map_err(local)?;
+    let recovered = recovery::recover(&config, part, from).map_err(local)?;
     let what = match part {
         Part::Control => format!("{} rows", recovered.count),
         Part::Mirror => format!("as of commit {}", recovered.count),

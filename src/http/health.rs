@@ -26,7 +26,11 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<StatusCode, Problem>
 /// Says which part it is, which anybody may know; why is for the log.
 impl From<NotReady> for Problem {
     fn from(failure: NotReady) -> Self {
-        let (full, otherwise) = match failure {
+        let (full, otherwise) = match &failure {
+            NotReady::Copy { number, .. } => {
+                let detail = format!("copy {number} of the control store fails: no epoch ends without it, and keys cannot be destroyed");
+                return Self::told(Code::Unavailable, detail).because(failure.to_string());
+            }
             NotReady::Store(_) => {
                 ("the disk of the store or of its mirror is full, and the reserve is spent", "the store or its mirror takes no commits")
             }
@@ -61,6 +65,7 @@ mod tests {
             (NotReady::Log(VaultError::DiskFull), Code::DiskFull, "log"),
             (NotReady::Log(VaultError::Busy), Code::Busy, ""),
             (NotReady::Log(VaultError::Internal("secret-path".into())), Code::Unavailable, "log"),
+            (NotReady::Copy { number: 2, source: broken() }, Code::Unavailable, "copy 2"),
         ] {
             let reason = failure.reason().to_string();
             let problem = Problem::from(failure);

@@ -1,11 +1,17 @@
 //! A lost part of a store made anew from what holds it too, offline: the control store from its mirror, the mirror from
 //! control, the log from its journal. What is there is moved aside, never written over. And a lost operator's token replaced.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::rooms::{self, RoomError, engine, read_signer, write_new};
+use super::{
+    copies::refuse_stale,
+    rooms::{self, RoomError, engine, read_signer, write_new},
+};
 use crate::{
     config::Config,
     domain::Clock,
@@ -13,7 +19,7 @@ use crate::{
         audit::{journal, known_log_head, log_head_key, tlog::Log},
         store::{
             Space,
-            embedded::{Embedded, Standing, mirror},
+            embedded::{Embedded, EmbeddedOptions, Standing, mirror},
         },
     },
 };
@@ -38,22 +44,48 @@ pub struct Recovered {
     pub moved_to: Option<PathBuf>,
 }
 
-/// Why a part should not be made anew without a second thought; `None` if nothing speaks against it.
+/// The engine with a further copy in the place of its mirror, where one is named.
+fn engine_of(config: &Config, from: Option<&Path>) -> EmbeddedOptions {
+    let options = engine(config);
+    let mirror_dir = from.map_or_else(|| options.mirror_dir.clone(), Path::to_owned);
+    EmbeddedOptions { mirror_dir, ..options }
+}
+
+/// The log's journal, of a further copy where one is named.
+fn journal_of(config: &Config, from: Option<&Path>) -> PathBuf {
+    from.map_or_else(|| config.log_journal(), |dir| dir.join(journal::follow::NAME))
+}
+
+/// Why a part should not be made anew without a second thought, from the mirror or from a further copy of it; `None` if nothing speaks
+/// against it.
 ///
 /// # Errors
-/// [`RoomError`]: it cannot be made anew.
-pub fn doubt(config: &Config, part: Part) -> Result<Option<String>, RoomError> {
-    let Standing { control, mirror, data } = Embedded::standing(&engine(config))?;
+/// [`RoomError`]: it cannot be made anew; from a copy whose root is destroyed by no means.
+pub fn doubt(config: &Config, part: Part, from: Option<&Path>) -> Result<Option<String>, RoomError> {
+    let Standing { control, mirror, data } = Embedded::standing(&engine_of(config, from))?;
     Ok(match part {
-        Part::Control => match (control, mirror, data) {
-            (Some(control), Some(mirror), _) if control >= mirror => {
-                Some(format!("the control store opens, is at {control}, and its mirror at {mirror}: there is nothing to recover"))
+        Part::Control => {
+            if let Some(dir) = from {
+                refuse_stale(config, dir)?;
+                if let (Some(copy), Some(whole)) = (mirror, Embedded::standing(&engine(config))?.mirror)
+                    && whole >= copy
+                {
+                    return Ok(Some(format!(
+                        "the mirror is whole, is at {whole}, and the copy at {copy}: recover from the mirror, without --from"
+                    )));
+                }
             }
-            (_, Some(mirror), Some(data)) if mirror < data => {
-                Some(format!("the mirror is at {mirror}, the data store has seen {data}: this mirror is an old copy, find today's"))
+            let name = if from.is_some() { "copy" } else { "mirror" };
+            match (control, mirror, data) {
+                (Some(control), Some(mirror), _) if control >= mirror => {
+                    Some(format!("the control store opens, is at {control}, and its {name} at {mirror}: there is nothing to recover"))
+                }
+                (_, Some(mirror), Some(data)) if mirror < data => {
+                    Some(format!("the {name} is at {mirror}, the data store has seen {data}: this {name} is an old copy, find today's"))
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
         Part::Mirror => match (control, mirror) {
             (Some(control), Some(mirror)) if mirror > control => {
                 Some(format!("the mirror is whole, is at {mirror}, and the control store at {control}: recover the control store"))
@@ -61,21 +93,28 @@ pub fn doubt(config: &Config, part: Part) -> Result<Option<String>, RoomError> {
             (Some(_), Some(mirror)) => Some(format!("the mirror is whole and is at {mirror}: there is nothing to recover")),
             _ => None,
         },
-        Part::Log => match Log::open_with_journal(&config.log_dir(), &config.log_journal(), read_signer(config)?, log_head(config)?) {
-            Ok(log) => Some(format!("the log is there and has {} entries: there is nothing to recover", log.head().size)),
-            Err(_) => None,
-        },
+        Part::Log => {
+            let (dir, signer, known) = (config.log_dir(), read_signer(config)?, log_head(config)?);
+            // A copy's journal is only read.
+            let opened = match from {
+                None => Log::open_with_journal(&dir, &config.log_journal(), signer, known),
+                Some(_) => Log::open(&dir, signer, known),
+            };
+            let told = |log: Log| format!("the log is there and has {} entries: there is nothing to recover", log.head().size);
+            opened.ok().map(told)
+        }
     })
 }
 
-/// Makes a part anew.
+/// Makes a part anew, from the mirror or from a further copy of it.
 ///
 /// # Errors
 /// [`RoomError`]: what was there is as it was, or lies aside.
-pub fn recover(config: &Config, part: Part) -> Result<Recovered, RoomError> {
-    let options = engine(config);
+pub fn recover(config: &Config, part: Part, from: Option<&Path>) -> Result<Recovered, RoomError> {
+    let options = engine_of(config, from);
     Ok(match part {
         Part::Control => {
+            from.map_or(Ok(()), |dir| refuse_stale(config, dir))?;
             let rebuilt = Embedded::rebuild_control_from_mirror(&options)?;
             Recovered { count: u64::try_from(rebuilt.rows).unwrap_or(u64::MAX), moved_to: rebuilt.moved_to }
         }
@@ -86,7 +125,7 @@ pub fn recover(config: &Config, part: Part) -> Result<Recovered, RoomError> {
         Part::Log => {
             let known = log_head(config)?;
             let _hold = Embedded::hold(&options)?;
-            let rebuilt = journal::rebuild(&config.log_dir(), &config.log_journal(), read_signer(config)?, known)?;
+            let rebuilt = journal::rebuild(&config.log_dir(), &journal_of(config, from), read_signer(config)?, known)?;
             Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
         }
     })

@@ -20,11 +20,11 @@ use zeroize::Zeroizing;
 use super::demo;
 pub use crate::vault::keys::{CustodyError, Description};
 use crate::{
-    config::{AuditReads, Config, ConfigError, Custody as CustodySettings, SuiteChoice},
+    config::{AuditReads, Config, ConfigError, ControlCopy, Custody as CustodySettings, SuiteChoice},
     domain::{Clock, Epoch, RootId, StoreId},
     vault::{
         audit::{
-            AuditError,
+            AuditError, journal,
             note::{NoteError, Signer},
             tlog::LogError,
         },
@@ -33,7 +33,7 @@ use crate::{
         ops::{Vault, VaultError, VaultOptions, VaultParts},
         store::{
             StoreError,
-            embedded::{Embedded, EmbeddedOptions, OpenError},
+            embedded::{CopyPlace, Embedded, EmbeddedOptions, OpenError},
         },
     },
 };
@@ -80,6 +80,19 @@ pub enum RoomError {
     /// The operations.
     #[error("{}", told(.0))]
     Vault(#[from] VaultError),
+    /// A copy of the control store that is older than custody.
+    #[error(
+        "tree-behind-custody: the copy at {} is of epoch {epoch}, and custody has the root of epoch {present}: nothing in the copy opens; find a newer one",
+        dir.display()
+    )]
+    StaleCopy {
+        /// Where the copy is.
+        dir: PathBuf,
+        /// Its epoch.
+        epoch: Epoch,
+        /// That of custody.
+        present: Epoch,
+    },
     /// A key of the demonstration, without asking for one.
     #[error("{0} is that of the demonstration, which the whole world has; say --demo to serve it all the same")]
     DemoKeys(&'static str),
@@ -261,7 +274,8 @@ pub(super) fn read_signer(config: &Config) -> Result<Signer, RoomError> {
     Ok(Signer::parse(&text)?)
 }
 
-fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Custody>>, RoomError> {
+/// The components of custody, in the order of the settings.
+pub(super) fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Custody>>, RoomError> {
     let data = config.data_dir();
     let open = |settings: &CustodySettings| -> Result<Box<dyn Custody>, RoomError> {
         let CustodySettings::File { path } = settings;
@@ -318,12 +332,19 @@ pub fn examine_custody(config: &Config) -> Vec<(&Path, Result<Description, Custo
     config.custody.iter().map(|CustodySettings::File { path }| (path.as_path(), examine(path))).collect()
 }
 
+/// Where a further copy of the control store lies.
+fn place(ControlCopy { dir, confirm }: &ControlCopy) -> CopyPlace {
+    CopyPlace { dir: dir.clone(), confirm: *confirm }
+}
+
 /// Where the engine's parts lie, and its bounds.
 pub(super) fn engine(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         block_cache_bytes: usize::try_from(config.cache.blocks_len_bytes).unwrap_or(usize::MAX),
         reserve_bytes: config.store.reserve_len_bytes,
         queue_len: config.store.commit_queue_len,
+        copies: config.control.copies.iter().map(place).collect(),
+        companion: Some(journal::follow::follow),
         ..EmbeddedOptions::new(&config.dir, &config.paths.mirror_dir)
     }
 }

@@ -1,5 +1,6 @@
 //! A store, a server and a client: one for each test.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) client: Client,
     pub(crate) operator: String,
+    config: Config,
     /// Removed with the site.
     _dir: TempDir,
 }
@@ -54,9 +56,18 @@ impl Site {
         );
         let config = Config::parse(&text, &store).unwrap();
         let operator = rooms::make(&config, Arc::clone(&clock)).await.unwrap().to_string();
-        let server = server::open(config, Start::default(), clock).await.unwrap();
+        let server = server::open(config.clone(), Start::default(), clock).await.unwrap();
         let client = Client::of(reqwest::Client::builder().timeout(Duration::from_mins(1)));
-        Self { server, client, operator, _dir: dir }
+        Self { server, client, operator, config, _dir: dir }
+    }
+
+    /// Ends the server in order, has something done where the store lies, and serves it again.
+    pub(crate) async fn again(self, clock: Arc<dyn Clock>, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self { server, client, operator, config, _dir: dir } = self;
+        server.stop().await.unwrap();
+        meanwhile(dir.path());
+        let server = server::open(config.clone(), Start::default(), clock).await.unwrap();
+        Self { server, client, operator, config, _dir: dir }
     }
 
     /// Without scheme: for raw sockets.

@@ -228,10 +228,15 @@ pub(super) struct Today {
 
 impl Today {
     pub(super) fn read(config: &Config) -> Result<Self, BackupError> {
-        let restored = mirror::restore(&config.paths.mirror_dir)?;
+        Ok(Self::of(&config.paths.mirror_dir)?)
+    }
+
+    /// What a mirror, or a copy of one, says.
+    pub(super) fn of(dir: &Path) -> Result<Self, RoomError> {
+        let restored = mirror::restore(dir)?;
         let row = |key| restored.rows.get(&(Space::Control, key));
-        let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose().map_err(RoomError::from)?.unwrap_or(Epoch(0));
-        let head = known_log_head(row(log_head_key())).map_err(RoomError::from)?;
+        let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose()?.unwrap_or(Epoch(0));
+        let head = known_log_head(row(log_head_key()))?;
         Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size) })
     }
 }

@@ -124,6 +124,8 @@ fn staged(config: &Config, work: &Path) -> Config {
     let mut staged = config.clone();
     work.clone_into(&mut staged.dir);
     staged.paths.mirror_dir = work.join("mirror");
+    // What is played here is not to be in any of them.
+    staged.control.copies.clear();
     staged
 }
 

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{BackupError, File, Manifest, Place, Progress, Today, copy, place::sync_dir, place::write_new};
 use crate::{
     config::Config,
-    domain::Clock,
+    domain::{Clock, StoreId},
     server::rooms::{self, RoomError, Rooms, engine},
     vault::{
         ops::{Destroyed, Proof, VaultError},
@@ -83,6 +83,14 @@ pub fn is_fenced(config: &Config) -> Result<bool, BackupError> {
     path.try_exists().map_err(|error| BackupError::at(&path, error))
 }
 
+/// Puts a fence before older data that was put back without one.
+///
+/// # Errors
+/// [`BackupError::File`]: nothing may be served.
+pub fn raise_fence(config: &Config, store: StoreId) -> Result<(), BackupError> {
+    write_fence(&config.data_dir(), &Fence { store: store.to_string(), generation: 0, taken_at_ms: 0, complete: true })
+}
+
 /// Takes the fence away: the data is as it would be today.
 ///
 /// # Errors
@@ -116,7 +124,7 @@ pub async fn restore(
     prepare(config, &fresh, &manifest)?;
     begins(manifest.bytes);
     bring_all(&place, &manifest.files, &fresh, progress)?;
-    write_fence(&fresh, &manifest, true)?;
+    write_fence(&fresh, &Fence::of(&manifest, true))?;
     // The engine takes the lock itself; whoever takes it in between finds the data store as it was.
     drop(hold);
     let made = make_ready(config, &fresh, asked, clock).await;
@@ -171,15 +179,20 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
     let begun = config.dir.join("data.begun");
     remove(&begun)?;
     fs::DirBuilder::new().mode(0o700).create(&begun).map_err(|error| BackupError::at(&begun, error))?;
-    write_fence(&begun, manifest, false)?;
+    write_fence(&begun, &Fence::of(manifest, false))?;
     fs::rename(&begun, fresh).map_err(|error| BackupError::at(fresh, error))?;
     sync_dir(&config.dir)
 }
 
-fn write_fence(dir: &Path, manifest: &Manifest, complete: bool) -> Result<(), BackupError> {
-    let Manifest { store, generation, taken_at_ms, .. } = manifest;
-    let fence = Fence { store: store.clone(), generation: *generation, taken_at_ms: *taken_at_ms, complete };
-    let text = serde_json::to_vec(&fence).map_err(|error| BackupError::Fault(error.to_string()))?;
+impl Fence {
+    fn of(manifest: &Manifest, complete: bool) -> Self {
+        let Manifest { store, generation, taken_at_ms, .. } = manifest;
+        Self { store: store.clone(), generation: *generation, taken_at_ms: *taken_at_ms, complete }
+    }
+}
+
+fn write_fence(dir: &Path, fence: &Fence) -> Result<(), BackupError> {
+    let text = serde_json::to_vec(fence).map_err(|error| BackupError::Fault(error.to_string()))?;
     write_new(&dir.join(FENCE), &text)
 }
 
@@ -260,6 +273,10 @@ async fn replay(rooms: &Rooms, asked: Asked) -> Result<(Option<Destroyed>, Optio
     rooms.vault.begin_restoring();
     let over = if asked.fenced { None } else { Some(rooms.vault.replay_retention().await?) };
     let proof = if asked.verify { Some(rooms.vault.prove_shreds(STEP).await?) } else { None };
+    if !asked.fenced {
+        // Or the next start would take it for data that came without a restore.
+        rooms.vault.number_start().await?;
+    }
     Ok((over, proof))
 }
 

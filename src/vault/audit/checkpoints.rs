@@ -113,6 +113,22 @@ impl Audit {
         Ok(covered)
     }
 
+    /// Numbers this start as a checkpoint is numbered, without one: a copy of the data store from before is then told for one, however
+    /// little happened since. Not before what older data must go through is written down where the next start finds it.
+    ///
+    /// # Errors
+    /// [`AuditError::Store`].
+    pub async fn number_start(&self) -> Result<(), AuditError> {
+        let mut mark = self.0.mark.lock().await;
+        if self.0.unstated.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
+        let number = mark.saturating_add(1);
+        self.write(vec![put(Space::Index, schema::audit_mark(), number.to_be_bytes().to_vec())]).await?;
+        *mark = number;
+        self.write(vec![put(Space::Control, schema::setting(MARK), number.to_be_bytes().to_vec())]).await
+    }
+
     /// The row that keeps a leaf until it is in the log: part of the control commit that the leaf reports.
     #[must_use]
     pub fn outbox(leaf: &[u8]) -> Write {

@@ -22,6 +22,8 @@ use super::{
     tlog::{Log, LogError, MAX_LEAF_LEN_BYTES},
 };
 
+pub mod follow;
+
 /// Leaves appended at once by a rebuild.
 const BATCH_LEN: usize = 4_096;
 /// Disk space that is taken ahead, and again when half of it is used: a certificate takes 3 to 8 kB, so a thousand.

@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub(super) unlogged: Mutex<Vec<(Vec<u8>, Timestamp)>>,
     /// Leaves of epochs that this process has given to the log, and not yet taken out of the outbox.
     pub(super) told: tokio::sync::Mutex<HashSet<Hash>>,
+    /// The data store's mark was behind control's at the start: it is older data that was put back.
+    is_older_data: bool,
     /// Lost tails that are not stated yet: no checkpoint may hide them.
     pub(super) unstated: AtomicUsize,
     /// Chains of earlier starts that no checkpoint covers to their ends.
@@ -175,7 +177,8 @@ impl Audit {
         let mark = checkpoints::control_mark(store.as_ref()).await?;
         let lost = tails::lost_tails(store.as_ref(), mark).await?;
         // A checkpoint that a crash cut off has left its number in the data store alone.
-        let mark = mark.max(checkpoints::data_mark(store.as_ref()).await?);
+        let data_mark = checkpoints::data_mark(store.as_ref()).await?;
+        let (mark, is_older_data) = (mark.max(data_mark), data_mark < mark);
         let chains = Mutex::new(Chains::new());
         let (mark, loading, clearing) = (tokio::sync::Mutex::new(mark), tokio::sync::Mutex::new(()), tokio::sync::Mutex::default());
         let (told, unstated, unlogged) = (tokio::sync::Mutex::default(), AtomicUsize::new(lost.len()), Mutex::default());
@@ -195,6 +198,7 @@ impl Audit {
             filing,
             unlogged,
             told,
+            is_older_data,
             unstated,
             left,
         };
@@ -206,6 +210,13 @@ impl Audit {
         }
         audit.drain_outbox().await?;
         Ok((audit, lost))
+    }
+
+    /// Whether the data store is older than the last checkpoint, or start, that the control store knows: the numbers of those go to the
+    /// data store first, so only data of before can lack one.
+    #[must_use]
+    pub fn is_data_older(&self) -> bool {
+        self.0.is_older_data
     }
 
     /// An entry as the tail of a commit: made with it, or not at all. `unit` is the tenant's audit unit.

@@ -65,6 +65,11 @@ pub enum StartError {
     /// The mirror cannot be brought up to date, so the old root is not destroyed and nothing is served.
     #[error("mirror-missing: the mirror cannot be brought up to date ({0}); repair its disk: no mirror, no shred, no service")]
     MirrorMissing(#[source] StoreError),
+    /// A further copy that is to confirm the end of an epoch does not have it, so the old root is not destroyed and nothing is served.
+    #[error(
+        "copy-missing: an epoch that was cut short waits for a copy of the control store ({0}); repair its disk, or take it out of control.copies"
+    )]
+    CopyMissing(#[source] StoreError),
 }
 
 impl StartError {
@@ -80,6 +85,7 @@ impl StartError {
             Self::NotInitialised => "not-initialised",
             Self::AlreadyInitialised => "already-initialised",
             Self::MirrorMissing(_) => "mirror-missing",
+            Self::CopyMissing(_) => "copy-missing",
         }
     }
 }

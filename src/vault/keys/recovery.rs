@@ -138,6 +138,9 @@ impl Forest {
         let inner = Inner::new(store, ground.store_id, ground.clock, options, procedure, desk, ptr, &present)?;
         inner.verify_top(&survey).await?;
         inner.store.sync_mirror().await.map_err(StartError::MirrorMissing)?;
+        if row == StartRow::RolledForward {
+            inner.store.confirm_copies().await.map_err(StartError::CopyMissing)?;
+        }
         if inner.procedure.rolls_forward() {
             inner.desk.run(move |components| components.retain(name)).await?;
         }
@@ -255,6 +258,7 @@ impl Inner {
         // Comes behind every commit that is on its way. A store whose write has failed refuses this: what it holds is known at
         // the next start alone, and until then neither root may go.
         self.store.sync_mirror().await.map_err(|_| KeysError::Restart)?;
+        self.store.confirm_copies().await.map_err(|_| KeysError::Restart)?;
         let row = self.store.get(Space::Control, &schema::root_ptr()).await?.ok_or(KeysError::Restart)?;
         let ptr = RootPtr::parse(&row)?;
         let name = ptr.name;

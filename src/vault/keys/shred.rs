@@ -2,7 +2,8 @@
 //!
 //! 1. *Prepare*: every custody component keeps a share of a fresh root.            barrier 1: the new root is durable
 //! 2. *Pages*: fresh pages and the new root pointer in one commit, with the
-//!    caller's rows; durable in the control store and its mirror.                  barrier 2: survivors hang on the new root
+//!    caller's rows; durable in the control store, its mirror and the copies
+//!    that are to confirm it.                                                      barrier 2: survivors hang on the new root
 //! 3. *Destroy*: every component destroys its share of the old root.               barrier 3: nothing opens the old pages
 //! 4. *Settle*: caches were purged with the pages; everything is read back and checked.
 //!
@@ -225,6 +226,8 @@ impl Inner {
         extra: impl FnOnce(&EpochRecord) -> Extra + Send,
     ) -> Result<EpochReport, KeysError> {
         self.heal(gate).await?;
+        // One that could not confirm the end would leave the epoch half done.
+        self.store.confirm_copies().await?;
         if work.targets.len() > MAX_TARGETS {
             return Err(KeysError::TooMany);
         }
@@ -460,9 +463,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Step 3; a custodian that stumbles is asked again before the forest gives up.
+    /// Step 3, behind the copies of the control store that are to have the new pages first; a custodian or a copy that stumbles is asked
+    /// again before the forest gives up.
     async fn destroy(&mut self) -> Result<(), KeysError> {
         let begun = self.inner.clock.monotonic();
+        let mut confirmed = self.inner.store.confirm_copies().await;
+        for _ in 0..2 {
+            if confirmed.is_err() {
+                confirmed = self.inner.store.confirm_copies().await;
+            }
+        }
+        confirmed?;
         let root_id = self.old.name.root_id;
         let attempt = || self.inner.desk.run(move |components| components.destroy(root_id));
         let mut result = attempt().await;

@@ -18,6 +18,14 @@ pub enum NotReady {
     /// Custody failed, or an epoch was cut short.
     #[error("keys cannot be destroyed: {0}")]
     Custody(#[source] VaultError),
+    /// A further copy of the control store that is to confirm the end of each epoch fails.
+    #[error("copy {number} of the control store fails: {source}")]
+    Copy {
+        /// Its place in the settings, from 1 on.
+        number: usize,
+        /// Why.
+        source: VaultError,
+    },
     /// The log did not take what was brought to it last, or cannot be read.
     #[error("the log cannot do its work: {0}")]
     Log(#[source] VaultError),
@@ -28,7 +36,7 @@ impl NotReady {
     #[must_use]
     pub const fn reason(&self) -> &VaultError {
         match self {
-            Self::Store(error) | Self::Custody(error) | Self::Log(error) => error,
+            Self::Store(error) | Self::Custody(error) | Self::Log(error) | Self::Copy { source: error, .. } => error,
         }
     }
 }
@@ -88,13 +96,16 @@ impl Vault {
         Ok((pending.len() as u64, oldest))
     }
 
-    /// Whether every part can do its work: the store and the mirror take commits, the forest and custody can shred, the log
-    /// takes certificates. What failed for want of space, and what failed in custody or the log, is tried again meanwhile.
+    /// Whether every part can do its work: the store and the mirror take commits, the copies that are to confirm an epoch follow, the
+    /// forest and custody can shred, the log takes certificates. What failed for want of space, and what failed in custody or the log, is tried again meanwhile.
     ///
     /// # Errors
     /// [`NotReady`]: the first part that stands in the way.
     pub async fn ready(&self) -> Result<(), NotReady> {
         self.inner.store.takes_commits().map_err(|error| NotReady::Store(error.into()))?;
+        if let Some((number, error)) = self.inner.store.failing_copy() {
+            return Err(NotReady::Copy { number, source: error.into() });
+        }
         self.inner.forest.ready().map_err(|error| NotReady::Custody(error.into()))?;
         if !self.inner.audit.is_log_whole() {
             let full = self.inner.audit.is_log_full();

@@ -91,6 +91,21 @@ impl Vault {
         self.inner.restoring.store(false, Ordering::Release);
     }
 
+    /// Whether this start has found the data store older than the control store knows it: a copy was put back, by whatever means.
+    #[must_use]
+    pub fn found_older_data(&self) -> bool {
+        self.inner.audit.is_data_older()
+    }
+
+    /// From here on, data of before this start is told for older data by every start that finds it. Older data of today must be behind
+    /// its fence by then.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn number_start(&self) -> Result<(), VaultError> {
+        Ok(self.inner.audit.number_start().await?)
+    }
+
     /// Destroys what is over by now of older data that was put back; its record in the operator's trail is durable when this
     /// returns. What was deleted with an order is deleted again by every start.
     ///

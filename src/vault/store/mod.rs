@@ -297,6 +297,20 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Resolves once every further copy of the control store that is to confirm the end of an epoch has, durably, what was committed
+    /// before the call.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] names the first that has not.
+    async fn confirm_copies(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The first of these copies that fails: its place in the settings, from 1 on, and why.
+    fn failing_copy(&self) -> Option<(usize, StoreError)> {
+        None
+    }
+
     /// Sets the gauges that are looked at rather than counted.
     fn observe(&self) {}
 }

@@ -22,6 +22,7 @@ use crate::domain::Clock;
 
 use super::{
     super::{Committed, Database, StoreError, Tail, Urgency, Write},
+    copies::Copies,
     error::is_disk_full,
     group::{self, Group, Pair},
     known::Known,
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) pair: RwLock<Option<Pair>>,
     pub(super) counters: Counters,
     pub(super) pace: Pace,
+    pub(super) copies: Arc<Copies>,
 }
 
 impl Shared {
@@ -323,6 +325,7 @@ impl Core {
         self.mirror.append(&delta).map_err(|error| StoreError::Io(format!("mirror: {error}")))?;
         self.shared.counters.synced("mirror", self.clock.monotonic().saturating_sub(started));
         self.control = delta.state;
+        self.shared.copies.wrote(delta.state.seq);
         Ok(())
     }
 

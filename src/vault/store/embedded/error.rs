@@ -50,6 +50,34 @@ pub enum OpenError {
         "mirror-diverged: control store and mirror differ at {0}: one of them is a copy that was written to elsewhere; find out which, then run lethe recover control or lethe recover mirror"
     )]
     MirrorDiverged(u64),
+    /// The control store is older than a further copy of it: an old copy was put back, with the mirror.
+    #[error(
+        "control-behind-copy: control store and mirror are at {control}, the copy at {} is at {copy}: an old copy of them was put back; run lethe recover control --from {}",
+        dir.display(),
+        dir.display()
+    )]
+    ControlBehindCopy {
+        /// Where the copy is.
+        dir: PathBuf,
+        /// The control store's sequence number.
+        control: u64,
+        /// The copy's.
+        copy: u64,
+    },
+    /// Control store and a further copy of it took different ways from a common past.
+    #[error(
+        "copy-diverged: control store and the copy at {} differ at {seq}: one of them was written to elsewhere; find out which, and move the other aside",
+        dir.display()
+    )]
+    CopyDiverged {
+        /// Where the copy is.
+        dir: PathBuf,
+        /// The copy's sequence number.
+        seq: u64,
+    },
+    /// There is no copy where one is to be kept.
+    #[error("copy-missing: no copy of the control store at {}; mount its disk, or begin it with lethe control ship --to {}", .0.display(), .0.display())]
+    CopyMissing(PathBuf),
     /// There is no mirror.
     #[error("mirror-missing: no mirror at {0}; if its disk is lost for good, run lethe recover mirror")]
     MirrorMissing(PathBuf),
@@ -108,6 +136,9 @@ impl OpenError {
             Self::ControlBehindData { .. } => "control-behind-data",
             Self::ControlBehindMirror { .. } => "control-behind-mirror",
             Self::MirrorDiverged(_) => "mirror-diverged",
+            Self::ControlBehindCopy { .. } => "control-behind-copy",
+            Self::CopyDiverged { .. } => "copy-diverged",
+            Self::CopyMissing(_) => "copy-missing",
             Self::MirrorMissing(_) => "mirror-missing",
             Self::MirrorDamaged { .. } => "mirror-damaged",
             Self::DatabaseMissing { database, .. } => match database.as_bytes() {

@@ -3,10 +3,11 @@
 //! A commit waits in a bounded queue, is checked and written with all others that wait, and answered when it is as durable
 //! as asked ([`committer`]); one that is an entry of the trail alone, and need not be synced, is written by who asks for it
 //! ([`core`]). Reads are answered inline from memory, or by a small pool of threads ([`pace`]). [`open`] says what is
-//! compared before a store is used, [`mirror`] how control rows survive the loss of a disk, [`reserve`] what a full
-//! disk does. Nothing here knows a key or a plaintext.
+//! compared before a store is used, [`mirror`] how control rows survive the loss of a disk, [`copies`] of several, [`reserve`] what a
+//! full disk does. Nothing here knows a key or a plaintext.
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         mpsc::{SyncSender, TrySendError, sync_channel},
@@ -23,11 +24,13 @@ use crate::domain::{Clock, SnapshotId, StoreId};
 
 use self::{
     committer::{Committer, Request},
+    copies::Copies,
     core::{Desk, Shared, Start},
     database::Cached,
     error::at,
     group::{Pair, Submission},
     lock::DirLock,
+    mirror::{Follower, Way as CopyWay},
     pace::{Leave, Pace, Way},
     readers::Pool,
     reserve::Reserve,
@@ -37,6 +40,7 @@ use self::{
 use super::{Before, Commit, Committed, DataSnapshot, Database, Durability, Row, Space, Store, StoreError};
 
 mod committer;
+mod copies;
 mod core;
 mod database;
 mod error;
@@ -58,7 +62,7 @@ mod tests;
 pub use self::{
     error::OpenError,
     open::{Rebuilt, Standing, move_aside},
-    options::EmbeddedOptions,
+    options::{CopyPlace, EmbeddedOptions},
     reserve::Health,
     snapshot::{DATA, LEASE, Offline, SNAPSHOTS},
     stats::Stats,
@@ -75,6 +79,15 @@ const COMPACTIONS_WAITING: usize = 64;
 /// A store that no other process can open.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "held until dropped")] DirLock);
+
+/// What was brought to a further copy of the control store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shipped {
+    /// The last control batch that it has.
+    pub control_seq: u64,
+    /// Bytes that were moved.
+    pub moved_bytes: u64,
+}
 
 /// An open store. Closed by [`Embedded::close`] or when dropped.
 pub struct Embedded {
@@ -116,13 +129,14 @@ impl Embedded {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let (pair, states) = open::open_pair(&options, &cache)?;
         let mirror = open::open_mirror(&options, &states, &pair.control)?;
+        let copies = Arc::new(Copies::of(&options, states.store_id, states.control)?);
         let snapshots = Arc::new(Snapshots::of(&options));
         if let Err(error) = snapshots.sweep(clock.monotonic()) {
             tracing::warn!(%error, "store: a snapshot that nobody holds is still there");
         }
         let counters = Counters::default();
         counters.looked(reserve.health(), reserve.free());
-        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters, pace: Pace::new() });
+        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters, pace: Pace::new(), copies });
         let (queue, requests) = sync_channel(options.queue_len);
         let (thread, time) = (at("starting threads"), Arc::clone(&clock));
         let threads = || {
@@ -133,6 +147,7 @@ impl Embedded {
             let (clock, desk) = (Arc::clone(&start.clock), Arc::new(Desk::new(start)));
             let work = Committer::new(Arc::clone(&shared), Arc::clone(&desk), clock, requests)?;
             let committer = std::thread::Builder::new().name("lethe-commit".into()).spawn(move || work.run())?;
+            shared.copies.start()?;
             Ok((readers, compactor, committer, desk))
         };
         let (readers, compactor, committer, desk) = threads().map_err(thread)?;
@@ -171,6 +186,18 @@ impl Embedded {
     /// [`OpenError`], above all those of the databases.
     pub fn rebuild_mirror_from_control(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
         open::rebuild_mirror(options)
+    }
+
+    /// Brings a further copy of the control store to where the mirror is, whether or not the store is open; where there is none, one is
+    /// begun.
+    ///
+    /// # Errors
+    /// [`OpenError`], above all [`OpenError::Locked`] by a server that brings it along itself, and those of a copy that is not behind.
+    pub fn ship(options: &EmbeddedOptions, to: &Path) -> Result<Shipped, OpenError> {
+        let way = CopyWay { begins: true, sync: !options.danger_skip_sync, companion: options.companion };
+        let mut follower = Follower::open(&options.mirror_dir, to, way)?;
+        let control_seq = follower.step(0)?.seq;
+        Ok(Shipped { control_seq, moved_bytes: follower.moved() })
     }
 
     /// Keeps the data store's files of a store that is not open, to be copied; it is not opened until that is dropped.
@@ -213,6 +240,7 @@ impl Embedded {
         // It ends by itself if it is gone already.
         drop(self.queue.send(Request::Stop));
         drop(committer.join());
+        self.shared.copies.stop();
         let stop = |pair: &Pair| {
             pair.control.stop_background_work();
             pair.data.stop_background_work();
@@ -372,6 +400,14 @@ impl Store for Embedded {
         answered.await.unwrap_or_else(|_| Err(StoreError::Io("the committer has ended".into())))
     }
 
+    async fn confirm_copies(&self) -> Result<(), StoreError> {
+        self.shared.copies.confirm().await
+    }
+
+    fn failing_copy(&self) -> Option<(usize, StoreError)> {
+        self.shared.copies.failing()
+    }
+
     fn takes_commits(&self) -> Result<(), StoreError> {
         match self.health() {
             Health::Ok | Health::EssentialOnly => Ok(()),
@@ -382,6 +418,7 @@ impl Store for Embedded {
 
     fn observe(&self) {
         self.shared.counters.observe();
+        self.shared.copies.observe();
     }
 
     async fn take_snapshot(&self, id: SnapshotId) -> Result<DataSnapshot, StoreError> {

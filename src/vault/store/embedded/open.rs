@@ -116,15 +116,21 @@ pub(super) fn open_data(options: &EmbeddedOptions) -> Result<(Rocks, StoreId), O
 /// Opens both databases and compares what they say of themselves and each other.
 pub(super) fn open_pair(options: &EmbeddedOptions, cache: &Cache) -> Result<(Pair, States), OpenError> {
     let (control, store_id, state) = open_control(options, cache)?;
+    let (data, data_state) = open_data_of(options, cache, store_id, state)?;
+    Ok((Pair { control, data }, States { store_id, control: state, data: data_state }))
+}
+
+/// Opens the data store and compares it with the control store.
+fn open_data_of(options: &EmbeddedOptions, cache: &Cache, store_id: StoreId, control: State) -> Result<(Rocks, DataState), OpenError> {
     let data = Rocks::open(&options.data_dir(), Database::Data, options, cache, false)?;
     if check_identity(&data, Database::Data)? != store_id {
         return Err(OpenError::Foreign("the data store"));
     }
-    let data_state = data_state(&data)?;
-    if data_state.control_seq > state.seq {
-        return Err(OpenError::ControlBehindData { control: state.seq, data: data_state.control_seq });
+    let state = data_state(&data)?;
+    if state.control_seq > control.seq {
+        return Err(OpenError::ControlBehindData { control: control.seq, data: state.control_seq });
     }
-    Ok((Pair { control, data }, States { store_id, control: state, data: data_state }))
+    Ok((data, state))
 }
 
 /// Opens the mirror and brings it to where control stands, if the last batch did not reach it.
@@ -281,14 +287,19 @@ pub fn move_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     Ok(None)
 }
 
-/// Makes the mirror anew from the control store, where its disk is lost. A mirror that is there is moved aside.
+/// Makes the mirror anew from the control store, where its disk is lost. A mirror that is there is moved aside. The data store may be
+/// lost as well: it comes back under the mirror.
 pub(super) fn rebuild_mirror(options: &EmbeddedOptions) -> Result<Rebuilt, OpenError> {
     check_format(options)?;
     let _lock = DirLock::take(&options.dir)?;
     let cache = Cache::new_lru_cache(8 * 1024 * 1024);
-    let (pair, states) = open_pair(options, &cache)?;
+    let (control, store_id, state) = open_control(options, &cache)?;
+    match open_data_of(options, &cache, store_id, state) {
+        Ok(_) | Err(OpenError::DatabaseMissing { .. }) => {}
+        Err(error) => return Err(error),
+    }
     let mut rows = 0_usize;
-    let counted = pair.control.rows().inspect(|_| rows = rows.saturating_add(1));
-    let moved_to = mirror::recreate(&options.mirror_dir, states.store_id, states.control, counted)?;
-    Ok(Rebuilt { rows, control_seq: states.control.seq, moved_to })
+    let counted = control.rows().inspect(|_| rows = rows.saturating_add(1));
+    let moved_to = mirror::recreate(&options.mirror_dir, store_id, state, counted)?;
+    Ok(Rebuilt { rows, control_seq: state.seq, moved_to })
 }

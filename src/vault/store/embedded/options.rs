@@ -4,7 +4,18 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::limits;
 
+use super::mirror::MakeCompanion;
+
 const MIB: u64 = 1024 * 1024;
+
+/// Where a further copy of the control store is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPlace {
+    /// Its directory, on a disk or mount of its own.
+    pub dir: PathBuf,
+    /// No epoch ends before the copy has it.
+    pub confirm: bool,
+}
 
 /// Paths and bounds of an embedded store.
 #[derive(Debug, Clone)]
@@ -13,6 +24,10 @@ pub struct EmbeddedOptions {
     pub dir: PathBuf,
     /// The mirror of the control store, on a path of its own, better on a disk of its own.
     pub mirror_dir: PathBuf,
+    /// Further copies of the control store.
+    pub copies: Vec<CopyPlace>,
+    /// What lies beside the mirror and goes with it to each copy.
+    pub companion: Option<MakeCompanion>,
     /// The data store's directory within it: `data`, but for one that is not in its place yet.
     pub data_name: &'static str,
     /// Block cache of both databases together.
@@ -44,6 +59,8 @@ impl EmbeddedOptions {
         Self {
             dir: dir.into(),
             mirror_dir: mirror_dir.into(),
+            copies: Vec::new(),
+            companion: None,
             data_name: "data",
             block_cache_bytes: 128 * 1024 * 1024,
             memtable_bytes: 32 * 1024 * 1024,

@@ -32,11 +32,14 @@ use super::{
     reserve::Health,
 };
 
+mod follow;
 pub(super) mod frame;
 mod read;
 #[cfg(test)]
 mod tests;
 
+pub use follow::{Companion, MakeCompanion};
+pub(super) use follow::{Follower, Way};
 pub(super) use frame::Digest;
 
 /// The format of the log.
@@ -141,7 +144,21 @@ pub(super) fn recreate(
 
 /// Where the mirror in a directory stands; all of it is proven.
 pub(super) fn state(dir: &Path) -> Result<State, OpenError> {
-    Ok(read::read(&log_path(dir), |_, body| frame::take_writes(body).map(drop))?.state)
+    Ok(standing(dir)?.1)
+}
+
+/// How many batches of the control store a mirror has, or a copy of one; all of it is proven.
+///
+/// # Errors
+/// As [`restore`].
+pub fn seq(dir: &Path) -> Result<u64, OpenError> {
+    Ok(state(dir)?.seq)
+}
+
+/// Where it stands, and whose it is.
+pub(super) fn standing(dir: &Path) -> Result<(StoreId, State), OpenError> {
+    let contents = read::read(&log_path(dir), |_, body| frame::take_writes(body).map(drop))?;
+    Ok((contents.store_id, contents.state))
 }
 
 impl Mirror {

@@ -25,14 +25,36 @@ pub(super) struct Contents {
     pub(super) len: u64,
 }
 
+/// Bytes read at once.
+const READ_LEN: usize = 1024 * 1024;
+
 /// Reads `path` and hands the body of each frame with rows or changes to `each`, in order.
-pub(super) fn read(path: &Path, mut each: impl FnMut(Kind, &[u8]) -> Option<()>) -> Result<Contents, OpenError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::MirrorMissing(path.to_owned())),
-        Err(error) => return Err(at(path.display())(error)),
-    };
-    let mut input = BufReader::with_capacity(1024 * 1024, file);
+pub(super) fn read(path: &Path, each: impl FnMut(Kind, &[u8]) -> Option<()>) -> Result<Contents, OpenError> {
+    let file = open(path)?;
+    let len = file.metadata().map_err(at(path.display()))?.len();
+    read_file(path, &file, len, each, |_| ())
+}
+
+/// Opens a log for reading.
+pub(super) fn open(path: &Path) -> Result<File, OpenError> {
+    match File::open(path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::MirrorMissing(path.to_owned())),
+        Err(error) => Err(at(path.display())(error)),
+    }
+}
+
+/// The same of an open log's first `limit` bytes, to which somebody may be adding; `stands` is told every state that a frame ends.
+pub(super) fn read_file(
+    path: &Path,
+    file: &File,
+    limit: u64,
+    mut each: impl FnMut(Kind, &[u8]) -> Option<()>,
+    mut stands: impl FnMut(State),
+) -> Result<Contents, OpenError> {
+    let mut cursor = file;
+    cursor.seek(SeekFrom::Start(0)).map_err(at(path.display()))?;
+    let mut input = BufReader::with_capacity(READ_LEN, cursor.take(limit));
     let mut offset = 0_u64;
     let damaged = |offset, detail| OpenError::MirrorDamaged { path: path.to_owned(), offset, detail };
     let mut store_id = None;
@@ -43,7 +65,7 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(Kind, &[u8]) -> Option<()>)
         let frame = match next(&mut input).map_err(at(path.display()))? {
             Next::Whole(frame) => frame,
             Next::Broken if base.is_none() => return Err(damaged(offset, "the snapshot is not whole")),
-            Next::Broken if whole_frame_behind(path, offset).map_err(at(path.display()))? => {
+            Next::Broken if whole_frame_behind(file, offset, limit).map_err(at(path.display()))? => {
                 return Err(damaged(offset, "a frame is damaged, and whole frames follow"));
             }
             // A broken frame with nothing whole behind it is a torn end.
@@ -67,11 +89,35 @@ pub(super) fn read(path: &Path, mut each: impl FnMut(Kind, &[u8]) -> Option<()>)
         if matches!(frame.kind, Kind::Rows | Kind::Delta) {
             each(frame.kind, &frame.body).ok_or_else(|| damaged(offset, "unreadable rows"))?;
         }
+        if matches!(frame.kind, Kind::Base | Kind::Delta) {
+            stands(State { seq, digest: previous });
+        }
         offset = offset.saturating_add(frame_len(&frame));
     }
     match (store_id, base) {
         (Some(store_id), Some(base)) => Ok(Contents { store_id, state: State { seq, digest: previous }, base_len: base.len, len: offset }),
         _ => Err(damaged(offset, "the snapshot is not whole")),
+    }
+}
+
+/// How far whole deltas that follow a state reach from `from` on, within the first `limit` bytes, and the state behind them; `None` where
+/// what stands there does not follow.
+pub(super) fn follow(file: &File, from: u64, limit: u64, mut state: State) -> io::Result<Option<(u64, State)>> {
+    let mut cursor = file;
+    cursor.seek(SeekFrom::Start(from))?;
+    let mut input = BufReader::with_capacity(READ_LEN, cursor.take(limit.saturating_sub(from)));
+    let mut offset = from;
+    loop {
+        let frame = match next(&mut input)? {
+            Next::Whole(frame) => frame,
+            // Somebody may be at writing it.
+            Next::End | Next::Broken => return Ok(Some((offset, state))),
+        };
+        if frame.kind != Kind::Delta || frame.previous != state.digest || Some(frame.seq) != state.seq.checked_add(1) {
+            return Ok(None);
+        }
+        state = State { seq: frame.seq, digest: frame.digest };
+        offset = offset.saturating_add(frame_len(&frame));
     }
 }
 
@@ -110,12 +156,13 @@ fn next(input: &mut impl Read) -> io::Result<Next> {
     Ok(whole.and_then(|digest| frame::decode(&header, body, digest)).map_or(Next::Broken, Next::Whole))
 }
 
-/// Whether a frame that proves itself begins anywhere behind `offset`.
-fn whole_frame_behind(path: &Path, offset: u64) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset.saturating_add(1)))?;
+/// Whether a frame that proves itself begins anywhere behind `offset`, within the first `limit` bytes.
+fn whole_frame_behind(file: &File, offset: u64, limit: u64) -> io::Result<bool> {
+    let from = offset.saturating_add(1);
+    let mut cursor = file;
+    cursor.seek(SeekFrom::Start(from))?;
     let mut rest = Vec::new();
-    file.read_to_end(&mut rest)?;
+    cursor.take(limit.saturating_sub(from)).read_to_end(&mut rest)?;
     let mut tail = rest.as_slice();
     while let Some(start) = tail.windows(frame::MAGIC.len()).position(|window| window == frame::MAGIC) {
         tail = tail.get(start..).unwrap_or_default();

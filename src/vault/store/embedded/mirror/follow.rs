@@ -1,0 +1,232 @@
+//! A further copy of the control store: the mirror's file once more, in a directory of its own, brought along behind the mirror.
+//!
+//! What is brought is read from the mirror's file, never from memory: so a copy that lags needs no queue, and who brings it need not be
+//! the server. Every frame is proven on its way. A copy is the beginning of the mirror's file; where it is not any more (the mirror was
+//! written anew, the copy is damaged), it is written anew beside and put in place by a rename. One that is ahead of the mirror, or took
+//! another way, is never written over: it tells that the mirror is an old copy.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    super::{
+        error::{OpenError, at},
+        lock::DirLock,
+    },
+    State, frame, log_path, publish_snapshot, read,
+};
+
+/// Bytes moved at once.
+const CHUNK_LEN: u64 = 1024 * 1024;
+
+/// What lies beside a mirror and goes with it to each copy.
+pub trait Companion: Send {
+    /// Brings the copy to where the mirror's is, durably.
+    ///
+    /// # Errors
+    /// Those of the disks, and of a copy that must not be written over.
+    fn bring(&mut self) -> io::Result<()>;
+}
+
+/// Makes the companion of a copy, from the mirror's directory and the copy's.
+pub type MakeCompanion = fn(&Path, &Path) -> Box<dyn Companion>;
+
+/// How a copy is made.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Way {
+    /// One that is not there is begun.
+    pub(in super::super) begins: bool,
+    /// What is brought is synced.
+    pub(in super::super) sync: bool,
+    /// What goes with it.
+    pub(in super::super) companion: Option<MakeCompanion>,
+}
+
+/// A copy that is brought along; its directory is locked.
+pub(in super::super) struct Follower {
+    from: PathBuf,
+    to: PathBuf,
+    way: Way,
+    companion: Option<Box<dyn Companion>>,
+    written: Option<Written>,
+    /// A write or sync failed: what of the copy is on its disk is not known.
+    is_doubtful: bool,
+    moved: u64,
+    _lock: DirLock,
+}
+
+/// A copy that is the beginning of the mirror's file.
+struct Written {
+    file: File,
+    inode: u64,
+    len: u64,
+    state: State,
+    /// The mirror's file that it is the beginning of.
+    of: u64,
+}
+
+impl Follower {
+    /// Takes the place of the copy in `to` of the mirror in `from`.
+    ///
+    /// # Errors
+    /// [`OpenError::CopyMissing`] where there is none and none is to be begun; [`OpenError::Locked`].
+    pub(in super::super) fn open(from: &Path, to: &Path, way: Way) -> Result<Self, OpenError> {
+        if way.begins {
+            DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(at(to.display()))?;
+        } else if !log_path(to).try_exists().map_err(at(to.display()))? {
+            return Err(OpenError::CopyMissing(to.to_owned()));
+        }
+        let lock = DirLock::take(to)?;
+        let companion = way.companion.map(|make| make(from, to));
+        Ok(Self { from: from.to_owned(), to: to.to_owned(), way, companion, written: None, is_doubtful: false, moved: 0, _lock: lock })
+    }
+
+    /// Bytes that were moved so far.
+    pub(in super::super) const fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Brings the copy to where the mirror is, durably. `wanted` is what the mirror is known to have.
+    ///
+    /// # Errors
+    /// [`OpenError::ControlBehindCopy`], [`OpenError::CopyDiverged`], [`OpenError::Foreign`]: the copy is as it was. Those of the disks:
+    /// the next step goes on.
+    pub(in super::super) fn step(&mut self, wanted: u64) -> Result<State, OpenError> {
+        let path = log_path(&self.from);
+        let mirror = read::open(&path)?;
+        let meta = mirror.metadata().map_err(at(path.display()))?;
+        // No further than this: what lies beside the mirror is then never behind what is brought.
+        let (of, limit) = (meta.ino(), meta.len());
+        if let Some(companion) = &mut self.companion {
+            companion.bring().map_err(at(self.to.display()))?;
+        }
+        let is_in_place = |written: &&Written| std::fs::metadata(log_path(&self.to)).is_ok_and(|found| found.ino() == written.inode);
+        let known = self.written.as_ref().filter(|written| written.of == of && written.len <= limit).filter(is_in_place);
+        let next = match known {
+            Some(written) => read::follow(&mirror, written.len, limit, written.state).map_err(at(path.display()))?,
+            None => None,
+        };
+        match (next, self.written.take()) {
+            (Some((end, state)), Some(written)) if state.seq >= wanted => self.append(&mirror, written, end, state),
+            _ => self.align(&mirror, of, limit),
+        }
+    }
+
+    /// Appends what the mirror has beyond the copy.
+    fn append(&mut self, mirror: &File, written: Written, end: u64, state: State) -> Result<State, OpenError> {
+        if end > written.len {
+            let moved = move_range(mirror, &written.file, written.len, end);
+            let synced = moved.and_then(|()| if self.way.sync { written.file.sync_data() } else { Ok(()) });
+            if let Err(error) = synced {
+                self.is_doubtful = true;
+                return Err(at(self.to.display())(error));
+            }
+            self.moved = self.moved.saturating_add(end.saturating_sub(written.len));
+        }
+        self.written = Some(Written { len: end, state, ..written });
+        Ok(state)
+    }
+
+    /// Finds out what the copy is of the mirror's file, and makes it its beginning.
+    fn align(&mut self, mirror: &File, of: u64, limit: u64) -> Result<State, OpenError> {
+        let (from, to) = (log_path(&self.from), log_path(&self.to));
+        let readable = |_, body: &[u8]| frame::take_writes(body).map(drop);
+        let copy = match read::read(&to, readable) {
+            Ok(copy) => Some(copy),
+            Err(OpenError::MirrorMissing(_)) if self.way.begins => None,
+            Err(OpenError::MirrorMissing(_)) => return Err(OpenError::CopyMissing(self.to.clone())),
+            Err(error @ OpenError::MirrorDamaged { .. }) => {
+                tracing::warn!(%error, "store: a copy of the control store is written anew");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        // The digest that the mirror has where the copy ends.
+        let (ends, mut met) = (copy.as_ref().map(|copy| copy.state.seq), None);
+        let note = |state: State| {
+            if Some(state.seq) == ends {
+                met = Some(state.digest);
+            }
+        };
+        let whole = read::read_file(&from, mirror, limit, readable, note)?;
+        let Some(copy) = copy else { return self.write_anew(mirror, of, whole.len, whole.state) };
+        if copy.store_id != whole.store_id {
+            return Err(OpenError::Foreign("a copy of the control store"));
+        }
+        if copy.state.seq > whole.state.seq {
+            return Err(OpenError::ControlBehindCopy { dir: self.to.clone(), control: whole.state.seq, copy: copy.state.seq });
+        }
+        if met.is_some_and(|digest| digest != copy.state.digest) {
+            return Err(OpenError::CopyDiverged { dir: self.to.clone(), seq: copy.state.seq });
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&to).map_err(at(to.display()))?;
+        let is_beginning = copy.len <= whole.len && same_bytes(mirror, &file, copy.len).map_err(at(to.display()))?;
+        if self.is_doubtful || !is_beginning {
+            return self.write_anew(mirror, of, whole.len, whole.state);
+        }
+        let meta = file.metadata().map_err(at(to.display()))?;
+        if meta.len() > copy.len {
+            // What a step that was cut short has left.
+            file.set_len(copy.len).map_err(at(to.display()))?;
+        }
+        let written = Written { file, inode: meta.ino(), len: copy.len, state: copy.state, of };
+        self.append(mirror, written, whole.len, whole.state)
+    }
+
+    /// Writes the copy anew beside, and puts it in place.
+    fn write_anew(&mut self, mirror: &File, of: u64, len: u64, state: State) -> Result<State, OpenError> {
+        let fresh = self.to.join("mirror.new");
+        let write = || -> io::Result<Written> {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            move_range(mirror, &file, 0, len)?;
+            file.sync_all()?;
+            publish_snapshot(&self.to)?;
+            let inode = file.metadata()?.ino();
+            Ok(Written { file, inode, len, state, of })
+        };
+        let written = write().map_err(at(self.to.display()))?;
+        self.moved = self.moved.saturating_add(len);
+        self.is_doubtful = false;
+        self.written = Some(written);
+        Ok(state)
+    }
+}
+
+/// Moves the bytes of a range from one file to the same place of another.
+fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let mut chunk = vec![0; usize::try_from(end.saturating_sub(start).min(CHUNK_LEN)).unwrap_or_default()];
+    let mut place = start;
+    while place < end {
+        let wanted = usize::try_from(end.saturating_sub(place)).unwrap_or(usize::MAX).min(chunk.len());
+        let part = chunk.get_mut(..wanted).unwrap_or_default();
+        from.read_exact_at(part, place)?;
+        to.write_all_at(part, place)?;
+        place = place.saturating_add(wanted as u64);
+    }
+    Ok(())
+}
+
+/// Whether two files begin with the same `len` bytes.
+fn same_bytes(one: &File, other: &File, len: u64) -> io::Result<bool> {
+    let chunk_len = usize::try_from(len.min(CHUNK_LEN)).unwrap_or_default();
+    let (mut first, mut second) = (vec![0; chunk_len], vec![0; chunk_len]);
+    let mut place = 0_u64;
+    while place < len {
+        let wanted = usize::try_from(len.saturating_sub(place)).unwrap_or(usize::MAX).min(chunk_len);
+        let (left, right) = (first.get_mut(..wanted).unwrap_or_default(), second.get_mut(..wanted).unwrap_or_default());
+        one.read_exact_at(left, place)?;
+        other.read_exact_at(right, place)?;
+        if left != right {
+            return Ok(false);
+        }
+        place = place.saturating_add(wanted as u64);
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Older data that was put back by hand, without `lethe restore`: a start tells it from today's and lets it through the same fence.
+
+use std::{path::Path, process::Command, sync::Arc};
+
+use lethe::domain::{Clock as _, TestClock, Timestamp};
+use serde_json::json;
+
+use super::site::{CRM, Site};
+
+fn rule(period: &str) -> serde_json::Value {
+    let rules = json!([{"name": "rule", "from": "created", "maximum": period, "then": "delete"}]);
+    json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": rules}})
+}
+
+/// Puts a copy of a directory in the place of another.
+fn put(from: &Path, to: &Path) {
+    drop(std::fs::remove_dir_all(to));
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+/// What a rule ended is there until a run destroys it; so once the rule was made longer, only the fence keeps it from coming back.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_a_hand_has_put_back_is_served_only_once_what_was_over_is_gone_from_it() {
+    let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
+    let clock = Arc::new(TestClock::at(at("2000-01-31T12:00:00Z")));
+    let site = Site::open_at("", clock.clone()).await;
+    let owner = site.tenant("acme").await;
+    assert_eq!(site.send("PUT", CRM, &owner, Some(rule("1m"))).await.status, 201);
+    let (over, kept) = (format!("{CRM}/records/over"), format!("{CRM}/records/kept"));
+    assert_eq!(site.put(&over, &owner, "7", "over").await.status, 201);
+    let site = site.again(clock.clone(), |dir| put(&dir.join("store/data"), &dir.join("then"))).await;
+    assert!(!site.server.rooms().vault.found_older_data(), "today's data is not taken for older");
+    clock.advance(at("2000-03-01T00:00:00Z").since(clock.now()));
+    let run = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
+    assert_eq!((run.status, run.json["destroyed"].as_u64()), (200, Some(1)), "{run:?}");
+    assert_eq!(site.send("PUT", CRM, &owner, Some(rule("10y"))).await.status, 200);
+    assert_eq!(site.put(&kept, &owner, "8", "kept").await.status, 201);
+
+    let site = site.again(clock.clone(), |dir| put(&dir.join("then"), &dir.join("store/data"))).await;
+    loop {
+        let told = site.get(&over, &owner).await;
+        if told.status == 404 {
+            break;
+        }
+        assert_eq!((told.status, told.code()), (503, "restoring"), "{told:?}");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.get(&kept, &owner).await.status, 404, "it was written after the copy was made");
+    let system = site.trail("system", &site.operator).await;
+    assert!(system.iter().any(|entry| entry["action"] == "backup.restore"), "it is on the record");
+
+    // Made ready once, it is today's.
+    assert_eq!(site.put(&kept, &owner, "8", "kept").await.status, 201);
+    let site = site.again(clock.clone(), |dir| put(&dir.join("store/data"), &dir.join("then"))).await;
+    assert_eq!(site.get("/health/ready", "").await.status, 204);
+    assert_eq!(site.get(&kept, &owner).await.status, 200);
+    // However little happened since: a start alone makes what was there before it older.
+    let site = site.again(clock.clone(), |dir| put(&dir.join("then"), &dir.join("store/data"))).await;
+    assert!(site.server.rooms().vault.found_older_data());
+    site.server.stop().await.unwrap();
+}
