@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// Steps that are tried: all of the last ones, where names change, and some before.
-fn tried(steps: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn tried(steps: u64) -> impl Iterator<Item = u64> {
     #[expect(clippy::disallowed_methods, reason = "make proof asks for every step so")]
     let stride = if std::env::var_os("LETHE_PROOF").is_some() { 1 } else { steps / 12 + 1 };
     (1..=steps).filter(move |at| at % stride == 0 || at + 8 > steps)
 }
 
 /// Runs a command that is killed at a step below a directory; with 0 it is not, and how many steps there are is told.
-fn cut(site: &Site, arguments: &[&str], below: &str, at: u64) -> (std::process::Output, u64) {
+pub(crate) fn cut(site: &Site, arguments: &[&str], below: &str, at: u64) -> (std::process::Output, u64) {
     let count = site.path("keep/count");
     fs::write(&count, "").unwrap();
     let mut command = site.command(arguments);
@@ -118,6 +118,72 @@ async fn a_kill_at_any_step_of_a_restore_leaves_the_old_store_or_the_restored_on
     }
     println!("{kills} kills, {restored} behind the exchange");
     assert!(kills > 10 && restored > 0, "{kills} {restored}");
+}
+
+/// With what is over left to the next start: whenever the restored data has its name, its fence is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_of_a_fenced_restore_leaves_no_restored_data_without_its_fence() {
+    let site = lived().await;
+    site.keep("today");
+    let arguments = ["restore", "--from", "bk", "--dir", &site.text("store"), "--yes", "--fenced"];
+    let below = site.text("store");
+    let (done, steps) = cut(&site, &arguments, &below, 0);
+    assert!(done.status.success() && steps > 20, "{steps} steps: {}", stderr(&done));
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(site.path("store/data")).unwrap());
+    let (mut kills, mut behind) = (0, 0);
+    for at in tried(steps) {
+        site.reset("today");
+        let today = inode();
+        let (killed, _) = cut(&site, &arguments, &below, at);
+        if killed.status.success() {
+            continue;
+        }
+        assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+        kills += 1;
+        let is_restored = inode() != today;
+        assert_eq!(site.path("store/data/RESTORING").exists(), is_restored, "at {at}");
+        behind += u32::from(is_restored);
+        let served = site.serve(|_| ());
+        crate::site::until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+        assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE, "at {at}");
+        assert_eq!(site.get(&served, "late").await.0, if is_restored { StatusCode::NOT_FOUND } else { StatusCode::OK }, "at {at}");
+        assert!(!site.path("store/data/RESTORING").exists(), "at {at}");
+        served.stop();
+    }
+    println!("{kills} kills, {behind} behind the exchange");
+    assert!(kills > 10 && behind > 0, "{kills} {behind}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_while_it_takes_a_snapshot_leaves_none_behind_its_next_start() {
+    let site = lived().await;
+    let snapshots = site.path("store/snapshots");
+    let (below, count) = (site.text("store/snapshots"), site.path("keep/count"));
+    let taken = async |at: u64| {
+        drop(fs::remove_file(&count));
+        let served = site.serve(|command| {
+            shim::before(command).env("LETHE_KILL_AT", at.to_string()).env("LETHE_KILL_BELOW", &below).env("LETHE_COUNT", &count);
+        });
+        let answer = site.send(&served, reqwest::Method::POST, "/v1/jobs/snapshots", &site.operator(), "").await;
+        drop(served);
+        answer.0
+    };
+    assert_eq!(taken(0).await, StatusCode::CREATED);
+    let steps = fs::metadata(&count).unwrap().len();
+    assert!(steps > 2, "{steps}");
+    let mut kills = 0;
+    for at in tried(steps) {
+        let killed = taken(at).await == StatusCode::IM_A_TEAPOT;
+        kills += u32::from(killed);
+        let served = site.serve(|_| ());
+        assert!(fs::read_dir(&snapshots).map_or(true, |mut left| left.next().is_none()), "at {at}: nobody holds what is left");
+        assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()), "at {at}");
+        site.back_up(Some(&served));
+        served.stop();
+    }
+    assert!(kills > 2, "{kills} of {steps}");
+    site.ok(&["backup", "verify", "--from", "bk"]);
+    site.ok(&["check", "--dir", "store"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@
 
 mod backups;
 mod backups_cut;
+mod backups_durable;
+mod backups_mixed;
 #[path = "../shared/disk.rs"]
 mod disk;
 mod faults;
@@ -17,4 +19,5 @@ mod reads;
 mod recover;
 mod refusals;
 mod shim;
+mod shipped;
 mod site;

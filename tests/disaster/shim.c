@@ -9,6 +9,7 @@
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
 // LETHE_SYNCED=FILE     a line "INODE LENGTH" is appended to FILE after each successful sync of a file: what a power cut
 //                       leaves of it.
+// LETHE_TRACE=FILE      a line "sync PATH" or "rename PATH" is appended to FILE for each sync, of directories too, and each rename.
 // LETHE_SHADOWS=DIR     and of a file of at most 8 KiB, which may be written in place, its content goes to DIR/INODE.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -82,10 +83,21 @@ static void step(const char *path) {
     if (number == atol(at)) syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 }
 
+static void trace(const char *call, const char *path) {
+    const char *file = getenv("LETHE_TRACE");
+    if (!file) return;
+    char line[4200];
+    int len = snprintf(line, sizeof line, "%s %s\n", call, path);
+    int to = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    syscall(SYS_write, to, line, len);
+    syscall(SYS_close, to);
+}
+
 static int enter(const char *call, int fd) {
     char path[4096];
     if (path_of(fd, path, sizeof path)) return 0;
     step(path);
+    if (!strcmp(call, "sync")) trace(call, path);
     if (fails(call, path)) {
         errno = EIO;
         return -1;
@@ -180,6 +192,7 @@ ssize_t pread(int fd, void *bytes, size_t len, off_t at) { return pread64(fd, by
 
 int rename(const char *from, const char *to) {
     step(to);
+    trace("rename", to);
     if (fails("rename", to)) {
         errno = EIO;
         return -1;

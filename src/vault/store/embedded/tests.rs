@@ -13,6 +13,7 @@ use super::super::{
 use super::*;
 use crate::domain::{SystemClock, TestClock, Timestamp};
 
+mod copies;
 mod damage;
 mod opening;
 mod order;
