@@ -94,7 +94,7 @@ pub fn doubt(config: &Config, part: Part, from: Option<&Path>) -> Result<Option<
             _ => None,
         },
         Part::Log => {
-            let (dir, signer, known) = (config.log_dir(), read_signer(config)?, log_head(config)?);
+            let (dir, signer, known) = (config.log_dir(), read_signer(config)?, log_head(config, from)?);
             // A copy's journal is only read.
             let opened = match from {
                 None => Log::open_with_journal(&dir, &config.log_journal(), signer, known),
@@ -123,7 +123,7 @@ pub fn recover(config: &Config, part: Part, from: Option<&Path>) -> Result<Recov
             Recovered { count: rebuilt.control_seq, moved_to: rebuilt.moved_to }
         }
         Part::Log => {
-            let known = log_head(config)?;
+            let known = log_head(config, from)?;
             let _hold = Embedded::hold(&options)?;
             let rebuilt = journal::rebuild(&config.log_dir(), &journal_of(config, from), read_signer(config)?, known)?;
             Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
@@ -160,8 +160,8 @@ pub async fn replace_operator(config: &Config, clock: Arc<dyn Clock>) -> Result<
     Ok(revoked)
 }
 
-/// The log's head as the control store knows it: read from the mirror, its equal, which needs nothing to be opened.
-fn log_head(config: &Config) -> Result<Option<(u64, [u8; 32])>, RoomError> {
-    let rows = mirror::restore(&config.paths.mirror_dir)?.rows;
+/// The log's head as the control store knows it: read from the mirror, its equal, or from a copy of it, which need nothing to be opened.
+fn log_head(config: &Config, from: Option<&Path>) -> Result<Option<(u64, [u8; 32])>, RoomError> {
+    let rows = mirror::restore(from.unwrap_or(&config.paths.mirror_dir))?.rows;
     Ok(known_log_head(rows.get(&(Space::Control, log_head_key())))?)
 }

@@ -486,3 +486,6 @@ pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
     place::sync_dir(&dir)?;
     Ok(pruned)
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,14 @@ struct Written {
     of: u64,
 }
 
+/// What makes a copy what the mirror is.
+enum Plan {
+    /// What the mirror's file has beyond it, up to there.
+    Append { written: Written, end: u64, state: State },
+    /// The whole of the mirror's file.
+    Anew { len: u64, state: State },
+}
+
 impl Follower {
     /// Takes the place of the copy in `to` of the mirror in `from`.
     ///
@@ -101,18 +109,22 @@ impl Follower {
         let meta = mirror.metadata().map_err(at(path.display()))?;
         // No further than this: what lies beside the mirror is then never behind what is brought.
         let (of, limit) = (meta.ino(), meta.len());
-        if let Some(companion) = &mut self.companion {
-            companion.bring().map_err(at(self.to.display()))?;
-        }
         let is_in_place = |written: &&Written| std::fs::metadata(log_path(&self.to)).is_ok_and(|found| found.ino() == written.inode);
         let known = self.written.as_ref().filter(|written| written.of == of && written.len <= limit).filter(is_in_place);
         let next = match known {
             Some(written) => read::follow(&mirror, written.len, limit, written.state).map_err(at(path.display()))?,
             None => None,
         };
-        match (next, self.written.take()) {
-            (Some((end, state)), Some(written)) if state.seq >= wanted => self.append(&mirror, written, end, state),
-            _ => self.align(&mirror, of, limit),
+        let plan = match (next, self.written.take()) {
+            (Some((end, state)), Some(written)) if state.seq >= wanted => Plan::Append { written, end, state },
+            _ => self.compare(&mirror, of, limit)?,
+        };
+        if let Some(companion) = &mut self.companion {
+            companion.bring().map_err(at(self.to.display()))?;
+        }
+        match plan {
+            Plan::Append { written, end, state } => self.append(&mirror, written, end, state),
+            Plan::Anew { len, state } => self.write_anew(&mirror, of, len, state),
         }
     }
 
@@ -131,8 +143,8 @@ impl Follower {
         Ok(state)
     }
 
-    /// Finds out what the copy is of the mirror's file, and makes it its beginning.
-    fn align(&mut self, mirror: &File, of: u64, limit: u64) -> Result<State, OpenError> {
+    /// Finds out what the copy is of the mirror's file, and what makes it its beginning. Changes nothing but a torn end.
+    fn compare(&self, mirror: &File, of: u64, limit: u64) -> Result<Plan, OpenError> {
         let (from, to) = (log_path(&self.from), log_path(&self.to));
         let readable = |_, body: &[u8]| frame::take_writes(body).map(drop);
         let copy = match read::read(&to, readable) {
@@ -153,7 +165,8 @@ impl Follower {
             }
         };
         let whole = read::read_file(&from, mirror, limit, readable, note)?;
-        let Some(copy) = copy else { return self.write_anew(mirror, of, whole.len, whole.state) };
+        let anew = Plan::Anew { len: whole.len, state: whole.state };
+        let Some(copy) = copy else { return Ok(anew) };
         if copy.store_id != whole.store_id {
             return Err(OpenError::Foreign("a copy of the control store"));
         }
@@ -166,7 +179,7 @@ impl Follower {
         let file = OpenOptions::new().read(true).write(true).open(&to).map_err(at(to.display()))?;
         let is_beginning = copy.len <= whole.len && same_bytes(mirror, &file, copy.len).map_err(at(to.display()))?;
         if self.is_doubtful || !is_beginning {
-            return self.write_anew(mirror, of, whole.len, whole.state);
+            return Ok(anew);
         }
         let meta = file.metadata().map_err(at(to.display()))?;
         if meta.len() > copy.len {
@@ -174,7 +187,7 @@ impl Follower {
             file.set_len(copy.len).map_err(at(to.display()))?;
         }
         let written = Written { file, inode: meta.ino(), len: copy.len, state: copy.state, of };
-        self.append(mirror, written, whole.len, whole.state)
+        Ok(Plan::Append { written, end: whole.len, state: whole.state })
     }
 
     /// Writes the copy anew beside, and puts it in place.

@@ -1,0 +1,99 @@
+//! What a backup takes a file for that it has seen before: the one that it is.
+
+use super::*;
+
+const STORE: StoreId = StoreId([7; 16]);
+
+/// A snapshot of files that a test makes, and a place for backups.
+struct Snapshot {
+    top: tempfile::TempDir,
+}
+
+impl Snapshot {
+    fn new() -> Self {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir_all(top.path().join("snapshot").join(DATA)).unwrap();
+        fs::write(top.path().join("snapshot").join(LEASE), "").unwrap();
+        Self { top }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.top.path().join("snapshot").join(DATA).join(name)
+    }
+
+    fn take(&self) -> Result<Manifest, BackupError> {
+        let (id, dir, epoch) = (SnapshotId([1; 16]), self.top.path().join("snapshot"), Epoch(1));
+        let source = Source { id, dir, store: STORE, taken_at: Timestamp(0), epoch, log_size: 0, records_estimate: 0 };
+        take(&source, &self.top.path().join("bk"), |_| (), &|_| ())
+    }
+
+    /// What a generation gives back for a name.
+    fn holds(&self, manifest: &Manifest, name: &str) -> Vec<u8> {
+        let place = Place::open(&self.top.path().join("bk")).unwrap();
+        let file = manifest.files.iter().find(|file| file.name == name).unwrap();
+        fs::read(place.file(&file.sha256)).unwrap()
+    }
+}
+
+/// The engine gives its names anew once an older data store was put back.
+#[test]
+fn a_file_of_a_known_name_and_length_that_holds_something_else_is_not_taken_for_the_one_that_is_there() {
+    let snapshot = Snapshot::new();
+    let path = snapshot.path("000012.sst");
+    fs::write(&path, "first").unwrap();
+    let first = snapshot.take().unwrap();
+    // Another file, and then the same one with other bytes.
+    fs::remove_file(&path).unwrap();
+    fs::write(snapshot.path("000013.sst"), "takes the inode").unwrap();
+    fs::write(&path, "other").unwrap();
+    let second = snapshot.take().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"third", 0).unwrap();
+    let later = fs::metadata(&path).unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
+    file.set_modified(later).unwrap();
+    let third = snapshot.take().unwrap();
+    for (manifest, held) in [(&first, "first"), (&second, "other"), (&third, "third")] {
+        assert_eq!(snapshot.holds(manifest, "000012.sst"), held.as_bytes());
+    }
+    assert_eq!((third.copied_files, third.copied_bytes), (1, 5), "what is the same is not moved again");
+    let still = snapshot.take().unwrap();
+    assert_eq!((still.generation, still.copied_files), (4, 0));
+    let verified = verify(&Place::open(&snapshot.top.path().join("bk")).unwrap(), None, |_| (), &|_| ()).unwrap();
+    assert_eq!((verified.generations, verified.findings), (4, Vec::new()));
+}
+
+/// A copy of it is lost, or torn: it is brought again, whatever earlier manifests say.
+#[test]
+fn a_file_that_is_not_there_as_it_was_is_brought_again() {
+    let snapshot = Snapshot::new();
+    fs::write(snapshot.path("000012.sst"), "content").unwrap();
+    let first = snapshot.take().unwrap();
+    let place = Place::open(&snapshot.top.path().join("bk")).unwrap();
+    let kept = place.file(&first.files[0].sha256);
+    for lost in [true, false] {
+        if lost {
+            fs::remove_file(&kept).unwrap()
+        } else {
+            fs::write(&kept, "con").unwrap()
+        }
+        let again = snapshot.take().unwrap();
+        assert_eq!(again.copied_files, 1);
+        assert_eq!(snapshot.holds(&again, "000012.sst"), b"content");
+    }
+}
+
+/// Whoever copies holds the lease, so that the server does not remove the snapshot; and nobody else copies from it meanwhile.
+#[test]
+fn who_copies_from_a_snapshot_holds_its_lease() {
+    let snapshot = Snapshot::new();
+    fs::write(snapshot.path("000012.sst"), "content").unwrap();
+    let lease = fs::File::open(snapshot.top.path().join("snapshot").join(LEASE)).unwrap();
+    let (id, dir) = (SnapshotId([1; 16]), snapshot.top.path().join("snapshot"));
+    let source = Source { id, dir, store: STORE, taken_at: Timestamp(0), epoch: Epoch(1), log_size: 0, records_estimate: 0 };
+    let is_held = std::sync::Mutex::new(Vec::new());
+    let progress = |_| is_held.lock().unwrap().push(flock(&lease, FlockOperation::NonBlockingLockExclusive).is_err());
+    take(&source, &snapshot.top.path().join("bk"), |_| (), &progress).unwrap();
+    let is_held = is_held.into_inner().unwrap();
+    assert!(!is_held.is_empty() && is_held.iter().all(|held| *held), "{is_held:?}");
+    flock(&lease, FlockOperation::NonBlockingLockExclusive).expect("it is let go");
+}
