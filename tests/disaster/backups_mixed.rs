@@ -21,7 +21,8 @@ fn manifest(site: &Site, generation: u64) -> Value {
 fn begun(site: &Site, generation: u64, complete: bool) {
     drop(fs::remove_dir_all(site.path("store/data.new")));
     fs::create_dir(site.path("store/data.new")).unwrap();
-    let fence = json!({"store": manifest(site, 1)["store"], "generation": generation, "taken_at_ms": 0, "complete": complete});
+    let of = manifest(site, generation);
+    let fence = json!({"store": of["store"], "generation": generation, "taken_at_ms": of["taken_at_ms"], "complete": complete});
     fs::write(site.path("store/data.new/RESTORING"), fence.to_string()).unwrap();
 }
 
