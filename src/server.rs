@@ -26,6 +26,7 @@ use crate::vault::ops::Vault;
 pub mod backup;
 pub mod copies;
 mod demo;
+mod readers;
 pub mod recovery;
 pub mod rooms;
 

@@ -64,7 +64,7 @@ enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         keep: u32,
     },
-    /// Restore a generation beside a copy of today's control store, look at it, and remove it again; with the server stopped.
+    /// Restore a generation beside a copy of today's control store, look at it, and remove it again, while the server runs or not.
     Rehearse(RehearseArgs),
 }
 

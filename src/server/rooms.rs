@@ -17,7 +17,10 @@ use rustix::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
 
-use super::demo;
+use super::{
+    demo,
+    readers::{Guarded, Readers},
+};
 pub use crate::vault::keys::{CustodyError, Description};
 use crate::{
     config::{AuditReads, Config, ConfigError, ControlCopy, Custody as CustodySettings, SuiteChoice},
@@ -276,11 +279,11 @@ pub(super) fn read_signer(config: &Config) -> Result<Signer, RoomError> {
 
 /// The components of custody, in the order of the settings.
 pub(super) fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Custody>>, RoomError> {
-    let data = config.data_dir();
+    let (data, readers) = (config.data_dir(), Arc::new(Readers::of(config)));
     let open = |settings: &CustodySettings| -> Result<Box<dyn Custody>, RoomError> {
         let CustodySettings::File { path } = settings;
         match FileCustody::open(path, Some(&data), store_id, Arc::clone(clock)) {
-            Ok(custody) => Ok(Box::new(custody)),
+            Ok(custody) => Ok(Box::new(Guarded { inner: Box::new(custody), readers: Arc::clone(&readers) })),
             Err(source) => Err(RoomError::Custody { path: path.clone(), source }),
         }
     };

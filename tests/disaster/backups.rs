@@ -360,8 +360,11 @@ async fn what_does_not_go_together_is_refused_by_its_name() {
         }
         let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
         assert!(told.contains(name), "{old:?}: {told}");
-        let told = site.refused(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
-        assert!(told.contains(name), "{old:?}: {told}");
+        // It plays with the mirror, and does not look at the control store.
+        if *old != ["store/control"] {
+            let told = site.refused(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+            assert!(told.contains(name), "{old:?}: {told}");
+        }
         assert!(!site.path("store/data.new").exists() && !site.path("store/rehearsal").exists(), "nothing is left");
     }
     site.reset("today");

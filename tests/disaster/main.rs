@@ -18,6 +18,7 @@ mod privilege;
 mod reads;
 mod recover;
 mod refusals;
+mod rehearsed;
 mod shim;
 mod shipped;
 mod site;

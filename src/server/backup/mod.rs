@@ -115,6 +115,9 @@ pub enum BackupError {
     /// The last restore was not finished, and this is not it.
     #[error("restore-unfinished: {0}")]
     Unfinished(String),
+    /// A root is to be destroyed, and this process held keys.
+    #[error("rehearsal-cut: an order to shred, or another end of an epoch, came meanwhile, and a rehearsal holds keys; run it again")]
+    RehearsalCut,
     /// What came back is not as it must be.
     #[error("restore-unproved: {0}")]
     Unproved(String),

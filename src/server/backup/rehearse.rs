@@ -1,7 +1,9 @@
 //! A restore that changes nothing: a generation is put beside a copy of today's control store, made ready as a restore would, looked
-//! at, and removed. The root is read from custody and never changed; it is copied nowhere.
+//! at, and removed. The control store is made from the mirror, which holds what it holds and can be read while a server runs; the log from
+//! its journal. The root is read from custody and never changed; it is copied nowhere.
 //!
-//! With the server stopped: a shred that ran meanwhile would be certified while this process still held its keys.
+//! A shred must not be certified while this process still holds its keys: so none ends before they are wiped, and one that is to end cuts
+//! the rehearsal off ([`readers`](crate::server::readers)).
 
 use std::{
     fs,
@@ -11,6 +13,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -20,7 +26,11 @@ use super::{
 use crate::{
     config::Config,
     domain::Clock,
-    server::rooms::{self, RoomError, engine},
+    server::{
+        readers::Readers,
+        recovery::{self, Part},
+        rooms::{self, RoomError, engine},
+    },
     vault::{
         ops::{Destroyed, Proof},
         store::embedded::Embedded,
@@ -56,55 +66,92 @@ pub async fn rehearse(
 ) -> Result<Rehearsed, BackupError> {
     let place = Place::open(from)?;
     let manifest = place.manifest(generation)?;
-    // No server, and so no shred, until this is over.
-    let _hold = Embedded::hold(&engine(config))?;
     fits(&place, &manifest, &Today::read(config)?)?;
-    let work = work.unwrap_or_else(|| config.dir.join("rehearsal"));
-    let marker = work.join("REHEARSAL");
-    if work.try_exists().map_err(|error| BackupError::at(&work, error))? {
-        if !marker.try_exists().map_err(|error| BackupError::at(&marker, error))? {
-            return Err(BackupError::NotEmpty(work));
-        }
-        remove(&work)?;
-    }
+    let stage = Stage::take(config, work.unwrap_or_else(|| config.dir.join("rehearsal")))?;
     let started = clock.monotonic();
     begins(manifest.bytes);
-    let stage = Stage { config: staged(config, &work), work };
-    stage.set(config, &marker)?;
     let data = stage.config.data_dir();
     make_dir(&data)?;
     bring_all(&place, &manifest.files, &data, progress)?;
     let copied = clock.monotonic();
+    let readers = Readers::of(config);
+    // No root is made or destroyed from here on, until this is dropped.
+    let reading = readers.begin().map_err(|error| BackupError::at(&config.dir, error))?;
+    stage.set(config)?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let played = tokio::select! {
+        biased;
+        () = readers.wanted() => Err(BackupError::RehearsalCut),
+        played = play(&stage.config, step, demo, &clock, (&tasks, &stop)) => played,
+    };
+    // Whatever it was at: all that holds a key ends, and wipes it, before a root may go.
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    drop(reading);
+    let (over, proof, ready) = played?;
+    let (copied_in, ready_in) = (copied.saturating_sub(started), ready.saturating_sub(copied));
+    stage.clear()?;
+    Ok(Rehearsed { manifest, over, proof, copied_in, ready_in })
+}
+
+/// Opens what is on the stage, makes it ready, and looks at it; and when it was ready.
+async fn play(
+    config: &Config,
+    step: u64,
+    demo: bool,
+    clock: &Arc<dyn Clock>,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) -> Result<(Destroyed, Proof, Duration), BackupError> {
     let way = (tasks.clone(), stop.clone());
-    let rooms = rooms::open_of(&stage.config, engine(&stage.config), rooms::CustodyUse::ReadOnly, Arc::clone(&clock), way, demo).await?;
+    let rooms = rooms::open_of(config, engine(config), rooms::CustodyUse::ReadOnly, Arc::clone(clock), way, demo).await?;
     rooms.vault.begin_restoring();
     let over = rooms.vault.replay_retention().await;
     let ready = clock.monotonic();
     let proof = rooms.vault.prove_shreds(step).await;
-    close(&rooms, &tasks, &stop).await;
-    let (over, proof) = (over.map_err(RoomError::from)?, proof.map_err(RoomError::from)?);
-    let (copied_in, ready_in) = (copied.saturating_sub(started), ready.saturating_sub(copied));
-    stage.clear()?;
-    Ok(Rehearsed { manifest, over, proof, copied_in, ready_in })
+    close(&rooms, tasks, stop).await;
+    Ok((over.map_err(RoomError::from)?, proof.map_err(RoomError::from)?, ready))
 }
 
 /// Where it is played; removed when it is dropped.
 struct Stage {
     config: Config,
     work: PathBuf,
+    _lock: fs::File,
 }
 
 impl Stage {
-    /// Copies today's control store, its mirror and the log.
-    fn set(&self, config: &Config, marker: &Path) -> Result<(), BackupError> {
-        make_dir(&self.work)?;
-        fs::write(marker, "").map_err(|error| BackupError::at(marker, error))?;
-        copy_dir(&config.control_dir(), &self.config.control_dir())?;
-        copy_dir(&config.log_dir(), &self.config.log_dir())?;
-        copy_dir(&config.paths.mirror_dir, &self.config.paths.mirror_dir)?;
+    /// Takes a directory that is not there yet, or that an earlier rehearsal has left.
+    fn take(config: &Config, work: PathBuf) -> Result<Self, BackupError> {
+        let marker = work.join("REHEARSAL");
+        let at = |error| BackupError::at(&marker, error);
+        if work.try_exists().map_err(at)? && !marker.try_exists().map_err(at)? {
+            return Err(BackupError::NotEmpty(work));
+        }
+        make_dir(&work)?;
+        let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&marker).map_err(at)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(BackupError::Locked(work)),
+            Err(error) => return Err(at(error.into())),
+        }
+        for entry in fs::read_dir(&work).map_err(at)? {
+            let path = entry.map_err(at)?.path();
+            let removed = if path == marker { Ok(()) } else { remove_any(&path) };
+            removed.map_err(|error| BackupError::at(&path, error))?;
+        }
+        Ok(Self { config: staged(config, &work), work, _lock: lock })
+    }
+
+    /// Makes today's control store, its mirror and the log.
+    fn set(&self, config: &Config) -> Result<(), BackupError> {
         let (from, to) = (config.dir.join("format"), self.config.dir.join("format"));
-        fs::copy(&from, to).map(drop).map_err(|error| BackupError::at(&from, error))
+        fs::copy(&from, to).map_err(|error| BackupError::at(&from, error))?;
+        Embedded::ship(&engine(config), &self.config.paths.mirror_dir)?;
+        for part in [Part::Control, Part::Log] {
+            recovery::recover(&self.config, part, None)?;
+        }
+        Ok(())
     }
 
     fn clear(self) -> Result<(), BackupError> {
@@ -133,16 +180,6 @@ fn make_dir(dir: &Path) -> Result<(), BackupError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| BackupError::at(dir, error))
 }
 
-fn copy_dir(from: &Path, to: &Path) -> Result<(), BackupError> {
-    make_dir(to)?;
-    for entry in fs::read_dir(from).map_err(|error| BackupError::at(from, error))? {
-        let entry = entry.map_err(|error| BackupError::at(from, error))?;
-        let target = to.join(entry.file_name());
-        if entry.file_type().map_err(|error| BackupError::at(from, error))?.is_dir() {
-            copy_dir(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target).map_err(|error| BackupError::at(&target, error))?;
-        }
-    }
-    Ok(())
+fn remove_any(path: &Path) -> std::io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

@@ -1,0 +1,124 @@
+//! Rehearsals beside a server: what they tell, and that no root goes while one of them may hold what it opens.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+};
+
+use reqwest::StatusCode;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
+use serde_json::{Value, json};
+
+use crate::site::{Site, until};
+
+fn held(site: &Site) -> [usize; 2] {
+    // Byte 4 of a slot: held.
+    ["a", "b"].map(|name| fs::read(site.path(name).join("root")).unwrap().chunks(4_096).filter(|slot| slot[4] == 1).count())
+}
+
+/// A store with a backup of three persons.
+async fn lived() -> Site {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for (key, subject) in [("one", "1"), ("two", "2"), ("three", "3")] {
+        assert_eq!(site.put_about(&served, "c", (key, subject), "\"v\"").await, StatusCode::CREATED);
+    }
+    site.back_up(Some(&served));
+    served.stop();
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_beside_a_server_tells_what_one_without_tells() {
+    let site = lived().await;
+    let served = site.serve(|_| ());
+    site.shredded(&served, "1").await;
+    let rehearse = || -> Value {
+        serde_json::from_str(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store"])).unwrap()
+    };
+    let beside = rehearse();
+    assert_eq!((beside["readable"].as_u64(), beside["named"].as_u64(), &beside["findings"]), (Some(2), Some(1), &json!([])), "{beside}");
+    // What came behind the copy of the control store is none of its business, and what it did is nobody else's.
+    site.shredded(&served, "2").await;
+    assert_eq!(site.ready(&served).await, StatusCode::NO_CONTENT);
+    assert_eq!(site.get(&served, "three").await.0, StatusCode::OK);
+    served.stop();
+    let without = rehearse();
+    assert_eq!((without["readable"].as_u64(), without["named"].as_u64()), (Some(1), Some(2)), "{without}");
+    site.ok(&["check", "--dir", "store"]);
+    assert!(!site.path("store/rehearsal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_root_goes_while_somebody_may_hold_what_it_opens() {
+    let site = lived().await;
+    let served = site.serve(|_| ());
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(site.path("store/keys.lock")).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockShared).unwrap();
+    let (status, told) = site.shred(&served, "1", 2).await;
+    assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+    assert_eq!(held(&site), [1, 1], "no epoch is begun that could not end");
+    assert!(site.path("store/keys.wanted").exists(), "who looks is told to end");
+    assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE, "from the order on");
+    assert_eq!(site.get(&served, "two").await.0, StatusCode::OK);
+    drop(lock);
+    site.shredded(&served, "1").await;
+    assert!(!site.path("store/keys.wanted").exists());
+    until("it is ready again", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    served.stop();
+}
+
+/// Starts a rehearsal and stops it while it holds keys.
+fn stopped(site: &Site) -> Child {
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(site.path("store/keys.lock")).unwrap();
+    let is_free = || {
+        let free = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if free {
+            flock(&lock, FlockOperation::Unlock).unwrap();
+        }
+        free
+    };
+    loop {
+        let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        while is_free() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let pid = Pid::from_child(&child);
+        // It may have ended, or be about to: then another one.
+        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && !is_free() {
+            return child;
+        }
+        drop(kill_process(pid, Signal::KILL));
+        drop(child.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_shred_cuts_a_rehearsal_off_and_waits_until_it_holds_no_key() {
+    let site = lived().await;
+    let served = site.serve(|_| ());
+    let child = stopped(&site);
+    let (status, told) = site.shred(&served, "1", 2).await;
+    assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+    assert_eq!(held(&site), [1, 1]);
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    site.shredded(&served, "1").await;
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains("rehearsal-cut"), "{:?}: {told}", output.status);
+    assert!(!site.path("store/rehearsal").exists(), "it has cleared its stage");
+    // Two at a time would play on one stage.
+    let child = stopped(&site);
+    let told = site.refused(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+    assert!(told.contains("backup-locked"), "{told}");
+    // One that is killed is in nobody's way.
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    drop(child.wait_with_output().unwrap());
+    site.shredded(&served, "2").await;
+    served.stop();
+    site.ok(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+}
