@@ -1,14 +1,22 @@
 //! What an earlier run, another process or a crash has left is not mixed into a backup or a restore.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
 
+use lethe::{
+    domain::SystemClock,
+    vault::store::{
+        Commit, Durability, Space, Store as _, Urgency, Write,
+        embedded::{Embedded, EmbeddedOptions},
+        schema::{self, Table},
+    },
+};
 use reqwest::{Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::{
     shim,
-    site::{Site, copy, stderr},
+    site::{Site, copy, stderr, until},
 };
 
 /// A generation's manifest.
@@ -125,4 +133,54 @@ async fn a_rehearsal_finishes_no_epoch_that_was_cut_short() {
     served.stop();
     let done = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]).output().unwrap();
     assert!(done.status.success(), "{}", stderr(&done));
+}
+
+/// A unit that a certificate names and that no row says is dead: somebody has meddled with the control store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_contradicts_a_certificate_is_refused_and_puts_nothing_in_place() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    for subject in ["1", "2"] {
+        assert_eq!(site.put_about(&served, "c", (subject, subject), "\"v\"").await, StatusCode::CREATED);
+    }
+    site.back_up(Some(&served));
+    site.shredded(&served, "1").await;
+    served.stop();
+    site.restore(&["--verify"]);
+    let store = Embedded::open(EmbeddedOptions::new(site.path("store"), site.path("store-mirror")), Arc::new(SystemClock)).unwrap();
+    let range = schema::table(Table::UnitState);
+    let rows = store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    assert!(!rows.is_empty());
+    let writes = rows.into_iter().map(|row| Write::Delete { space: Space::Control, key: row.key }).collect();
+    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    store.commit(commit).await.unwrap();
+    store.close();
+    let before = fs::metadata(site.path("store/data")).unwrap().ino();
+    let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes", "--verify"]);
+    assert!(told.contains("restore-unproved"), "{told}");
+    assert_eq!(fs::metadata(site.path("store/data")).unwrap().ino(), before, "the data store is as it was");
+    assert!(!site.path("store/data.new").exists());
+}
+
+/// A start that finds older data and is killed before that is ready: the next one finds the fence.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fence_before_data_that_a_hand_has_put_back_outlives_a_kill() {
+    let site = Site::make().await;
+    copy(&site.path("store/data"), &site.path("then"));
+    site.serve(|_| ()).stop();
+    fs::remove_dir_all(site.path("store/data")).unwrap();
+    copy(&site.path("then"), &site.path("store/data"));
+    let fence = site.path("store/data/RESTORING");
+    // Written, synced, renamed, and then taken away.
+    let mut served = site.serve(|command| {
+        shim::before(command).env("LETHE_KILL_AT", "4").env("LETHE_KILL_BELOW", &fence).env("LETHE_COUNT", site.path("keep/count"));
+    });
+    assert!(served.child.wait().unwrap().code().is_none(), "it is killed as it takes the fence away");
+    assert!(fence.exists());
+    drop(served);
+    let served = site.serve(|_| ());
+    until("it is ready", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert!(!fence.exists());
+    served.stop();
+    site.ok(&["check", "--dir", "store"]);
 }

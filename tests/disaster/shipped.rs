@@ -82,6 +82,9 @@ async fn a_store_that_is_lost_with_its_mirror_comes_back_from_a_copy() {
     let again = site.ship("third");
     assert!(site.is_level("third") && again["epoch"].as_u64() > Some(1), "{again}");
     assert_eq!(site.ship("third")["moved_bytes"].as_u64(), Some(0));
+    // What a rehearsal does to its own control store is in no copy.
+    site.ok(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+    assert!(site.is_level("copy") && site.is_level("other"));
     let told = site.not_recovered(&["--from", "copy"]);
     assert!(told.contains("from the mirror"), "it is whole: {told}");
 
