@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     shim,
-    site::{Site, copy, stderr, until},
+    site::{Served, Site, copy, stderr, until},
 };
 
 /// A generation's manifest.
@@ -172,12 +172,12 @@ async fn the_fence_before_data_that_a_hand_has_put_back_outlives_a_kill() {
     copy(&site.path("then"), &site.path("store/data"));
     let fence = site.path("store/data/RESTORING");
     // Written, synced, renamed, and then taken away.
-    let mut served = site.serve(|command| {
-        shim::before(command).env("LETHE_KILL_AT", "4").env("LETHE_KILL_BELOW", &fence).env("LETHE_COUNT", site.path("keep/count"));
-    });
-    assert!(served.child.wait().unwrap().code().is_none(), "it is killed as it takes the fence away");
+    let mut command = site.command(&["serve", "--listen", "127.0.0.1:0", "--dir", "store"]);
+    shim::before(&mut command).env("LETHE_KILL_AT", "4").env("LETHE_KILL_BELOW", &fence);
+    let mut killed = Served { child: command.spawn().unwrap(), url: String::new() };
+    until("it is killed as it takes the fence away", async || killed.child.try_wait().unwrap().is_some()).await;
     assert!(fence.exists());
-    drop(served);
+    drop(killed);
     let served = site.serve(|_| ());
     until("it is ready", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
     assert!(!fence.exists());
