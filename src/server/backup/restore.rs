@@ -273,7 +273,8 @@ async fn replay(rooms: &Rooms, asked: Asked) -> Result<(Option<Destroyed>, Optio
     rooms.vault.begin_restoring();
     let over = if asked.fenced { None } else { Some(rooms.vault.replay_retention().await?) };
     let proof = if asked.verify { Some(rooms.vault.prove_shreds(STEP).await?) } else { None };
-    if !asked.fenced {
+    let is_good = proof.as_ref().is_none_or(|proof| proof.findings.is_empty());
+    if !asked.fenced && is_good {
         // Or the next start would take it for data that came without a restore.
         rooms.vault.number_start().await?;
     }
