@@ -1,6 +1,7 @@
 //! The journal once more, beside a further copy of the control store: from there a lost log is made again, where the mirror is lost too.
 //!
-//! Leaves are brought whole and in their order. A copy that has more of them than the journal, or others, is never written over.
+//! Leaves are brought whole and in their order. The end of a journal may be written again otherwise, after a sync that failed; what a copy
+//! has of it then is moved aside. That the copy is not of a later day, its rows have told before: they are held against the mirror's first.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{super::merkle, frame_len, read};
+use super::{
+    super::merkle::{self, Hash},
+    beside, frame_len, read,
+};
 use crate::vault::{crypto::hash::sha256, store::embedded::mirror::Companion};
 
 /// The journal's name in the directory of the mirror, and of a copy.
@@ -32,8 +36,26 @@ struct Written {
     file: File,
     inode: u64,
     len: u64,
+    /// The last leaf.
+    last: Option<Leaf>,
     /// The journal that it is the beginning of.
     of: u64,
+}
+
+/// Where a leaf begins, and its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leaf {
+    place: u64,
+    hash: Hash,
+}
+
+/// The whole leaves of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Whole {
+    end: u64,
+    last: Option<Leaf>,
+    /// A hash of all of them, in their order.
+    sum: Hash,
 }
 
 impl Companion for Follower {
@@ -45,62 +67,87 @@ impl Companion for Follower {
         };
         let meta = journal.metadata()?;
         let (of, limit) = (meta.ino(), meta.len());
-        let is_it = |written: &Written| {
-            let is_in_place = std::fs::metadata(&self.to).is_ok_and(|found| found.ino() == written.inode);
-            is_in_place && written.of == of && written.len <= limit
+        let written = self.written.take().filter(|written| written.of == of && written.len <= limit);
+        let mut next = match &written {
+            Some(written) => self.next(&journal, written, limit)?,
+            None => None,
         };
-        let written = match self.written.take().filter(is_it) {
-            Some(written) => written,
-            None => self.align(&journal, of)?,
-        };
-        let (len, _) = whole(&journal, written.len, limit)?;
-        let end = written.len.saturating_add(len);
-        if end > written.len {
-            move_range(&journal, &written.file, written.len, end)?;
+        let mut written = written;
+        if next.is_none() {
+            let aligned = self.align(&journal, of)?;
+            next = Some(whole(&journal, aligned.len, limit)?);
+            written = Some(aligned);
+        }
+        let (Some(written), Some(next)) = (written, next) else { return Ok(()) };
+        if next.end > written.len {
+            move_range(&journal, &written.file, written.len, next.end)?;
             written.file.sync_data()?;
         }
-        self.written = Some(Written { len: end, ..written });
+        self.written = Some(Written { len: next.end, last: next.last.or(written.last), ..written });
         Ok(())
     }
 }
 
 impl Follower {
-    /// Holds the copy against the journal, leaf by leaf, and cuts a torn end.
+    /// The leaves behind what is written; `None` where the copy is not known to be the journal's beginning any more.
+    fn next(&self, journal: &File, written: &Written, limit: u64) -> io::Result<Option<Whole>> {
+        if std::fs::metadata(&self.to).map_or(true, |found| found.ino() != written.inode) {
+            return Ok(None);
+        }
+        if let Some(last) = written.last
+            && whole(journal, last.place, written.len)?.last != Some(last)
+        {
+            return Ok(None);
+        }
+        let next = whole(journal, written.len, limit)?;
+        // Bytes that are no leaf: one that is being written, or the middle of one.
+        Ok(if next.end == written.len && limit > next.end { None } else { Some(next) })
+    }
+
+    /// Holds the copy against the journal, leaf by leaf, and cuts a torn end. One that has other leaves is moved aside.
     fn align(&self, journal: &File, of: u64) -> io::Result<Written> {
+        let mut file = self.open()?;
+        let mut has = whole(&file, 0, file.metadata()?.len())?;
+        if whole(journal, 0, has.end)? != has {
+            let aside = (1_u32..).map(|number| beside(&self.to, &format!(".replaced-{number}"))).find(|path| !path.exists());
+            let aside = aside.ok_or_else(|| io::Error::other("no name is free"))?;
+            tracing::warn!(aside = %aside.display(), "log: a copy of the journal that ends otherwise is moved aside");
+            std::fs::rename(&self.to, aside)?;
+            file = self.open()?;
+            has = whole(&file, 0, 0)?;
+        }
+        let meta = file.metadata()?;
+        if meta.len() > has.end {
+            file.set_len(has.end)?;
+        }
+        Ok(Written { file, inode: meta.ino(), len: has.end, last: has.last, of })
+    }
+
+    /// Opens the copy, or begins it.
+    fn open(&self) -> io::Result<File> {
         let exists = self.to.try_exists()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.to)?;
         if !exists {
             self.to.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
         }
-        let meta = file.metadata()?;
-        let (len, sum) = whole(&file, 0, meta.len())?;
-        if whole(journal, 0, len)? != (len, sum) {
-            let told = format!(
-                "copy-diverged: {} has more leaves than {}, or others: one of them is an old copy",
-                self.to.display(),
-                self.from.display()
-            );
-            return Err(io::Error::other(told));
-        }
-        if meta.len() > len {
-            file.set_len(len)?;
-        }
-        Ok(Written { file, inode: meta.ino(), len, of })
+        Ok(file)
     }
 }
 
-/// Bytes of all whole leaves from one place on to another, and a hash of them.
-fn whole(file: &File, from: u64, to: u64) -> io::Result<(u64, [u8; 32])> {
+/// The whole leaves from one place on, up to another.
+fn whole(file: &File, from: u64, to: u64) -> io::Result<Whole> {
     let mut cursor = file;
     cursor.seek(SeekFrom::Start(from))?;
-    let (mut len, mut sum) = (0_u64, [0; 32]);
+    let mut whole = Whole { end: from, last: None, sum: [0; 32] };
     let each = |leaf: &[u8]| {
-        len = len.saturating_add(frame_len(leaf));
-        sum = sha256(&[&sum, &merkle::leaf_hash(leaf)]);
+        let hash = merkle::leaf_hash(leaf);
+        whole.last = Some(Leaf { place: whole.end, hash });
+        whole.end = whole.end.saturating_add(frame_len(leaf));
+        whole.sum = sha256(&[&whole.sum, &hash]);
         Ok(())
     };
     read(cursor.take(to.saturating_sub(from)), each).map_err(io::Error::other)?;
-    Ok((len, sum))
+    Ok(whole)
 }
 
 fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
@@ -128,47 +175,61 @@ mod tests {
         Journal::open(&dir.join(NAME), 0, |_| Ok(None)).unwrap()
     }
 
-    fn there(dir: &Path) -> Vec<Vec<u8>> {
+    fn leaves(path: &Path) -> Vec<Vec<u8>> {
         let mut leaves = Vec::new();
-        read(File::open(dir.join(NAME)).unwrap(), |leaf| {
+        let each = |leaf: &[u8]| {
             leaves.push(leaf.to_vec());
             Ok(())
-        })
-        .unwrap();
+        };
+        read(File::open(path).unwrap(), each).unwrap();
         leaves
     }
 
     #[test]
     fn a_copy_of_the_journal_has_each_leaf_once_however_often_it_begins_anew() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = to.path().join(NAME);
         let mut journal = journal(from.path());
         let mut brought = follow(from.path(), to.path());
         for number in 0..40 {
             journal.append(&[&leaf(number)]).unwrap();
             if number % 7 == 3 {
                 // As after a step that was cut short.
-                let path = to.path().join(NAME);
                 let torn = OpenOptions::new().write(true).open(&path).unwrap();
                 torn.write_all_at(b"\0\0\0\x09half", torn.metadata().unwrap().len()).unwrap();
                 brought = follow(from.path(), to.path());
             }
             brought.bring().unwrap();
-            assert_eq!(there(to.path()), (0..=number).map(leaf).collect::<Vec<_>>());
+            assert_eq!(leaves(&path), (0..=number).map(leaf).collect::<Vec<_>>());
         }
-        assert_eq!(std::fs::metadata(to.path().join(NAME)).unwrap().len(), journal.len());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), journal.len());
+        assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1, "nothing was moved aside");
     }
 
+    /// A sync that failed: the last leaves were written, brought, and then written again, others or in another order.
     #[test]
-    fn a_copy_with_more_leaves_or_others_is_not_written_over() {
-        let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
-        let [short, other, copy] = [0, 1, 2].map(|place: usize| dirs[place].path());
-        journal(short).append(&[&leaf(1)]).unwrap();
-        journal(other).append(&[&leaf(1), &leaf(3)]).unwrap();
-        journal(copy).append(&[&leaf(1), &leaf(2)]).unwrap();
-        for from in [short, other] {
-            let refused = follow(from, copy).bring().unwrap_err();
-            assert!(refused.to_string().starts_with("copy-diverged"), "{refused}");
-            assert_eq!(there(copy), [leaf(1), leaf(2)]);
+    fn a_copy_follows_an_end_that_is_written_again_otherwise_and_keeps_what_it_had() {
+        for (again, begins_anew) in
+            [(vec![leaf(8)], false), (vec![leaf(800)], false), (vec![leaf(9), leaf(8)], false), (vec![leaf(8)], true)]
+        {
+            let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let path = to.path().join(NAME);
+            let mut first = journal(from.path());
+            first.append(&[&leaf(1), &leaf(2)]).unwrap();
+            let kept = std::fs::read(from.path().join(NAME)).unwrap();
+            first.append(&[&leaf(9)]).unwrap();
+            drop(first);
+            let mut brought = follow(from.path(), to.path());
+            brought.bring().unwrap();
+            std::fs::write(from.path().join(NAME), kept).unwrap();
+            let mut second = journal(from.path());
+            second.append(&again.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            if begins_anew {
+                brought = follow(from.path(), to.path());
+            }
+            brought.bring().unwrap();
+            assert_eq!(leaves(&path), [vec![leaf(1), leaf(2)], again].concat());
+            assert_eq!(leaves(&to.path().join("log.journal.replaced-1")), [leaf(1), leaf(2), leaf(9)]);
         }
     }
 }

@@ -28,7 +28,7 @@ pub trait Companion: Send {
     /// Brings the copy to where the mirror's is, durably.
     ///
     /// # Errors
-    /// Those of the disks, and of a copy that must not be written over.
+    /// Those of the disks.
     fn bring(&mut self) -> io::Result<()>;
 }
 
