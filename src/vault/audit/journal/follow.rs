@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_copy_follows_an_end_that_is_written_again_otherwise_and_keeps_what_it_had() {
         for (again, begins_anew) in
-            [(vec![leaf(8)], false), (vec![leaf(800)], false), (vec![leaf(9), leaf(8)], false), (vec![leaf(8)], true)]
+            [(vec![leaf(8)], false), (vec![leaf(800)], false), (vec![leaf(8), leaf(9)], false), (vec![leaf(8)], true)]
         {
             let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let path = to.path().join(NAME);
@@ -222,7 +222,7 @@ mod tests {
             let mut brought = follow(from.path(), to.path());
             brought.bring().unwrap();
             std::fs::write(from.path().join(NAME), kept).unwrap();
-            let mut second = journal(from.path());
+            let mut second = Journal::open(&from.path().join(NAME), 2, |index| Ok(Some(leaf(index.saturating_add(1))))).unwrap();
             second.append(&again.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
             if begins_anew {
                 brought = follow(from.path(), to.path());
