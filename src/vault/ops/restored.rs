@@ -141,6 +141,8 @@ impl Vault {
         let mut others: u64 = 0;
         let mut range = schema::prefix(&[]);
         while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
+            // Whoever is to cut this off has a turn, however fast the reads are.
+            tokio::task::yield_now().await;
             for row in rows {
                 proof.records = proof.records.saturating_add(1);
                 let Some((tenant, no)) = schema::record_place(&row.key) else {
@@ -177,6 +179,7 @@ impl Vault {
         let mut named = Named::default();
         let mut range = schema::table(Table::Certificate);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            tokio::task::yield_now().await;
             for row in rows {
                 proof.certificates = proof.certificates.saturating_add(1);
                 let id = row.key.last_chunk::<16>().map(|id| ShredId(*id)).ok_or_else(|| VaultError::Internal("certificate row".into()))?;
