@@ -92,7 +92,7 @@ fn stopped(site: &Site) -> Child {
         if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && !is_free() {
             return child;
         }
-        drop(kill_process(pid, Signal::KILL));
+        kill_process(pid, Signal::KILL).unwrap_or_default();
         drop(child.wait());
     }
 }

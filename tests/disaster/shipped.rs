@@ -20,9 +20,9 @@ impl Site {
             self.ship(name);
             places.push(format!("{{dir = {:?}, confirm = {confirm}}}", self.text(name)));
         }
-        let mut settings = fs::read_to_string(self.path("store/lethe.toml")).unwrap();
-        settings.push_str(&format!("\n[control]\ncopies = [{}]\n", places.join(", ")));
-        fs::write(self.path("store/lethe.toml"), settings).unwrap();
+        let settings = fs::read_to_string(self.path("store/lethe.toml")).unwrap();
+        let copies = places.join(", ");
+        fs::write(self.path("store/lethe.toml"), format!("{settings}\n[control]\ncopies = [{copies}]\n")).unwrap();
     }
 
     /// Brings a copy along from outside the server; what the command says of it.

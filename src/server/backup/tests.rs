@@ -72,9 +72,9 @@ fn a_file_that_is_not_there_as_it_was_is_brought_again() {
     let kept = place.file(&first.files[0].sha256);
     for lost in [true, false] {
         if lost {
-            fs::remove_file(&kept).unwrap()
+            fs::remove_file(&kept).unwrap();
         } else {
-            fs::write(&kept, "con").unwrap()
+            fs::write(&kept, "con").unwrap();
         }
         let again = snapshot.take().unwrap();
         assert_eq!(again.copied_files, 1);

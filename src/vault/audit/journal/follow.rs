@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::merkle::{self, Hash},
-    beside, frame_len, read,
+    frame_len, move_aside, read,
 };
 use crate::vault::{crypto::hash::sha256, store::embedded::mirror::Companion};
 
@@ -109,10 +109,8 @@ impl Follower {
         let mut file = self.open()?;
         let mut has = whole(&file, 0, file.metadata()?.len())?;
         if whole(journal, 0, has.end)? != has {
-            let aside = (1_u32..).map(|number| beside(&self.to, &format!(".replaced-{number}"))).find(|path| !path.exists());
-            let aside = aside.ok_or_else(|| io::Error::other("no name is free"))?;
-            tracing::warn!(aside = %aside.display(), "log: a copy of the journal that ends otherwise is moved aside");
-            std::fs::rename(&self.to, aside)?;
+            let aside = move_aside(&self.to).map_err(io::Error::other)?;
+            tracing::warn!(?aside, "log: a copy of the journal that ends otherwise was moved aside");
             file = self.open()?;
             has = whole(&file, 0, 0)?;
         }

@@ -96,9 +96,9 @@ fn a_copy_is_the_mirror_again_whatever_has_happened_to_either() {
                     let (path, mut bytes) = (log_path(pair.to.path()), pair.copy());
                     let place = usize::try_from(draw(bytes.len() as u64)).unwrap();
                     if draw(2) == 0 {
-                        bytes.truncate(place)
+                        bytes.truncate(place);
                     } else {
-                        bytes[place] ^= 4
+                        bytes[place] ^= 4;
                     }
                     // A head that is bent may be of another format or store, which is not written over.
                     if place > 80 {
