@@ -120,7 +120,9 @@ async fn a_rehearsal_finishes_no_epoch_that_was_cut_short() {
     // The new root is kept, the old one cannot be destroyed.
     fs::write(&faults, format!("write+1 {}\n", site.text("a/"))).unwrap();
     let (status, told) = site.shred(&served, "1", 2).await;
-    assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+    // Whether the order is answered before its keys cannot be read any more.
+    assert!(status == StatusCode::ACCEPTED || status == StatusCode::SERVICE_UNAVAILABLE, "{status} {told}");
+    assert!(!told.contains("\"done\""), "{told}");
     drop(served);
     fs::remove_file(&faults).unwrap();
     let custody = || ["a/root", "b/root"].map(|path| fs::read(site.path(path)).unwrap());

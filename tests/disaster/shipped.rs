@@ -237,7 +237,9 @@ async fn a_copy_that_fails_holds_up_the_end_of_an_epoch_and_nothing_else() {
         }
         fs::write(&faults, fault).unwrap();
         let (status, told) = site.shred(&served, &theirs, 3).await;
-        assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+        // Behind the pages, what is not in memory cannot be read until the epoch is over.
+        assert!(status == StatusCode::ACCEPTED || (status == StatusCode::SERVICE_UNAVAILABLE && roots == [2, 2]), "{status} {told}");
+        assert!(!told.contains("\"done\""), "{told}");
         assert_eq!(held(&site), roots, "an old root went, and the copy does not have what survives without it");
         until("readiness names the copy", async || failing(&site, &served).await).await;
         if roots == [1, 1] {
@@ -273,7 +275,8 @@ async fn an_epoch_that_was_cut_short_waits_at_the_start_for_the_copy_that_is_to_
     assert_eq!(site.put_about(&served, "c", ("theirs", "8"), "\"v\"").await, StatusCode::CREATED);
     fs::write(&faults, format!("sync {} {}\n", site.text("copy"), site.text("a/"))).unwrap();
     let (status, told) = site.shred(&served, "8", 2).await;
-    assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+    assert!(status == StatusCode::ACCEPTED || status == StatusCode::SERVICE_UNAVAILABLE, "{status} {told}");
+    assert!(!told.contains("\"done\""), "{told}");
     drop(served);
     fs::remove_file(&faults).unwrap();
     assert_eq!(held(&site), [2, 2]);
