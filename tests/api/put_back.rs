@@ -31,8 +31,11 @@ async fn data_that_a_hand_has_put_back_is_served_only_once_what_was_over_is_gone
     let site = site.again(clock.clone(), |dir| put(&dir.join("store/data"), &dir.join("then"))).await;
     assert!(!site.server.rooms().vault.found_older_data(), "today's data is not taken for older");
     clock.advance(at("2000-03-01T00:00:00Z").since(clock.now()));
-    let run = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-    assert_eq!((run.status, run.json["destroyed"].as_u64()), (200, Some(1)), "{run:?}");
+    // By this run, or by the one that the server has begun with.
+    while site.get(&over, &owner).await.status != 404 {
+        let run = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
+        assert_eq!(run.status, 200, "{run:?}");
+    }
     assert_eq!(site.send("PUT", CRM, &owner, Some(rule("10y"))).await.status, 200);
     assert_eq!(site.put(&kept, &owner, "8", "kept").await.status, 201);
 

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 
 use crate::{
     shim,
-    site::{Site, stderr},
+    site::{Site, stderr, until},
 };
 
 /// A store with records and a certificate in the log.
@@ -109,6 +109,8 @@ async fn a_lost_directory_comes_back_from_a_backup_of_data_mirror_and_custody() 
     }
     assert_eq!(fs::read(site.path("store/log/checkpoint")).unwrap(), checkpoint);
     let served = site.serve(|_| ());
+    // Data that a hand has put back is behind a fence first.
+    until("it is ready", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
     assert_eq!(site.get(&served, "1").await, (StatusCode::OK, "yesterday".into()));
     assert_eq!(site.get(&served, "2").await.0, StatusCode::NOT_FOUND);
     served.stop();
