@@ -16,7 +16,10 @@ use lethe::{
     },
 };
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, put_of},
+    meddling::sets,
+};
 
 mod model;
 
@@ -331,6 +334,73 @@ async fn an_order_that_waits_is_taken_back_and_given_again() {
     assert_eq!(acme.get(&open, ("people", "8")).await.unwrap(), b"v");
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
+}
+
+/// HOLD-2: what an order has closed is there again where a hold takes the order back. So nobody writes over it meanwhile, whether the
+/// write comes behind the hold or was planned before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_has_closed_is_not_written_over_under_a_hold() {
+    let (place, _) = place().await;
+    let open = Arc::new(place.open_meddled().await);
+    let acme = Arc::new(Acme::make(&open, &place, "acme").await);
+    for (at, person) in [(("people", "k"), "7"), (("files", "k"), "9"), (("people", "other"), "8")] {
+        acme.put(&open, at, &[person]).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let seven = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    let file = acme.shred(&open, ShredOrder::Record { collection: coll("files"), key: key("k") }, None).await.unwrap();
+    refused.next().await;
+    let taken_back = place.meddler.hold_commit(|commit| sets(commit, schema::Table::HeldOrder, |_, _| true));
+    let placed = acme.place(&open, HoldScope::Tenant).await;
+    taken_back.has_read().await;
+    for at in [("people", "k"), ("files", "k")] {
+        for (person, value) in [("8", &b"new"[..]), ("9", b"new"), ("8", &[1; 200_000])] {
+            let put = open.put(&acme.owner, &acme.name, at, Some(person), value).await;
+            assert!(is_shredded(&put), "{at:?} about {person}, {} bytes: {put:?}", value.len());
+        }
+        let put = BatchOp::Put {
+            collection: coll(at.0),
+            key: key(at.1),
+            value: b"new".to_vec().into(),
+            content_type: "text/plain".into(),
+            subjects: vec![subject("8")],
+            expires_at: None,
+            custom: Vec::new(),
+            precondition: Precondition::None,
+            new_relationship: false,
+        };
+        let batch = open.vault.batch(&acme.owner, &acme.name, vec![put], None).await;
+        let Err(VaultError::Batch { index: 0, source }) = batch else { panic!("{at:?}: {batch:?}") };
+        assert!(is_shredded(&Err::<(), _>(*source)), "{at:?}");
+    }
+    taken_back.let_go();
+    for id in [seven, file] {
+        assert_eq!(acme.state(&open, id).await, "held");
+    }
+    for at in [("people", "k"), ("files", "k")] {
+        assert_eq!(acme.get(&open, at).await.unwrap(), b"v", "{at:?} is there again");
+    }
+
+    // Closed again; and now somebody has looked for holds, and found none.
+    acme.release(&open, placed.id).await;
+    assert!(is_shredded(&acme.get(&open, ("people", "k")).await));
+    let writing =
+        place.meddler.hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. })));
+    let put = {
+        let (open, acme) = (open.clone(), acme.clone());
+        async move { open.put(&acme.owner, &acme.name, ("people", "k"), Some("8"), b"new").await.map(drop) }
+    };
+    let put = tokio_util::task::TaskTracker::new().spawn(put);
+    writing.has_read().await;
+    acme.place(&open, HoldScope::Tenant).await;
+    assert_eq!(acme.state(&open, seven).await, "held");
+    writing.let_go();
+    let put = put.await.unwrap();
+    assert!(matches!(put, Err(VaultError::LegalHold { .. })), "{put:?}");
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v");
+    place.meddler.refuse_nothing();
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    Arc::into_inner(open).unwrap().close().await;
 }
 
 /// An order whose keys are gone is carried out to its end: the hold says that it came too late.

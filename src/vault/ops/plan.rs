@@ -242,6 +242,8 @@ impl Vault {
         if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()) {
             // What stood there would be gone.
             self.plan_unheld(plan, caller.into(), tenant, (collection.no, &tokens), &live.meta.subjects).await?;
+        } else if let Some(closed) = &existing {
+            self.plan_unclosed(plan, tenant, &closed.header).await?;
         }
 
         let reuse = match content {

@@ -76,7 +76,8 @@ impl Vault {
     }
 
     /// Takes an order back whose keys are all there, if a hold stands over it, or if it comes after one that was taken back. What it
-    /// had marked is there again. Nothing that it names is written to meanwhile, and no hold is placed: what is found, stays so.
+    /// had marked is there again. No hold is placed meanwhile, and under holds nothing that it has closed is written over
+    /// ([`Vault::plan_unclosed`]): what is found, stays so.
     pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
         let tenant = TenantNo(row.tenant);
         // A tenant that is about to go takes no holds, and had none.

@@ -2,8 +2,8 @@
 //! deletes, and the rows of the holds say which of them are held. A record says itself whom it is about, for the index may be behind;
 //! where it cannot be read for now, the index is believed.
 //!
-//! What the order names may still be written to before its intent is durable; so the shredder weighs again when nothing is, in the
-//! moment before the keys go.
+//! What the order names may still be written to before its intent is durable; so the shredder weighs again in the moment before the
+//! keys go, when nothing that it has closed is written over, as long as holds stand ([`Vault::plan_unclosed`]).
 
 use super::{
     super::{
