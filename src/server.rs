@@ -21,7 +21,7 @@ use crate::http::{self, Api, HttpOptions};
 use crate::jobs;
 use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
 use crate::vault::crypto::random;
-use crate::vault::ops::Vault;
+use crate::vault::ops::{Idle, Vault};
 
 pub mod backup;
 mod demo;
@@ -132,11 +132,14 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let (doors, work) = (Tasks::default(), Tasks::default());
     let certificate = certificate(&config)?;
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
-    let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
+    let (rooms, mut idle) = rooms::open_idle(&config, clock, (work.tracker(), work.stop_token()), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
     let fenced = backup::restore::is_fenced(&config)?;
     if fenced {
         rooms.vault.begin_restoring();
+        idle.state_lost().await.map_err(RoomError::from)?;
+    } else {
+        idle.begin().await.map_err(RoomError::from)?;
     }
     jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
@@ -160,7 +163,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let door = doors.spawn(door.serve(http::router(&api), doors.clone()));
     if fenced {
         warn!(url, "older data was put back: nothing is served until what is over by now is destroyed");
-        work.spawn(lift_fence(rooms.vault.clone(), config.data_dir(), work.stop_token()));
+        work.spawn(lift_fence(rooms.vault.clone(), idle, config.data_dir(), work.stop_token()));
     }
     info!(url, "serving");
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
@@ -169,8 +172,8 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
 /// Between attempts to make restored data ready.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
 
-/// Destroys what is over of data that was put back, and only then lets it be served.
-async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {
+/// Destroys what is over of data that was put back, takes up the orders that are not done, and only then lets it be served.
+async fn lift_fence(vault: Vault, mut idle: Idle, data: PathBuf, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(FENCE_EVERY);
     loop {
         tokio::select! {
@@ -184,6 +187,10 @@ async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {
                 continue;
             }
         };
+        if let Err(error) = idle.begin().await {
+            error!(%error, "orders to shred cannot be taken up: restored data is not served; tried again");
+            continue;
+        }
         if let Err(error) = backup::restore::take_fence_away(&data) {
             error!(%error, "the fence of restored data stays; tried again");
             continue;

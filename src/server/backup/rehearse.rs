@@ -77,7 +77,8 @@ pub async fn rehearse(
     let copied = clock.monotonic();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let way = (tasks.clone(), stop.clone());
-    let rooms = rooms::open_of(&stage.config, engine(&stage.config), rooms::CustodyUse::ReadOnly, Arc::clone(&clock), way, demo).await?;
+    let options = engine(&stage.config);
+    let (rooms, _) = rooms::open_of(&stage.config, options, rooms::CustodyUse::ReadOnly, Arc::clone(&clock), way, demo).await?;
     rooms.vault.begin_restoring();
     let over = rooms.vault.replay_retention().await;
     let ready = clock.monotonic();

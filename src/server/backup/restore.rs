@@ -225,7 +225,7 @@ pub(super) fn bring_all(place: &Place, files: &[File], to: &Path, progress: Prog
 }
 
 /// Opens the restored data under today's control store and custody, as a start would, which applies the shred log; destroys what is
-/// over; proves it.
+/// over; proves it. Of what is not this data's nothing is touched: should it be given up, all of today's is there and opens.
 async fn make_ready(
     config: &Config,
     fresh: &Path,
@@ -235,7 +235,9 @@ async fn make_ready(
     remove_parts(fresh)?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let options = crate::vault::store::embedded::EmbeddedOptions { data_name: FRESH, ..engine(config) };
-    let rooms = rooms::open_of(config, options, rooms::CustodyUse::Whole, clock, (tasks.clone(), stop.clone()), asked.demo).await?;
+    let way = (tasks.clone(), stop.clone());
+    // An epoch that was cut short is finished: where the data store is lost, no start could do it.
+    let (rooms, _) = rooms::open_of(config, options, rooms::CustodyUse::Finish, clock, way, asked.demo).await?;
     let made = replay(&rooms, asked).await;
     close(&rooms, &tasks, &stop).await;
     let (over, proof) = made.map_err(RoomError::from)?;

@@ -165,7 +165,7 @@ impl Vault {
         let touched = retrying(|| async {
             let mut met: HashMap<(CollectionNo, &[Token]), Totals> = HashMap::new();
             // No hold stood over them when the keys went: what an order has begun, it ends.
-            let mut plan = Plan::decided();
+            let mut plan = if walk.bound.is_some() { Plan::decided().keeping_keys() } else { Plan::decided() };
             for candidate in &candidates {
                 // One that names two of the walk's subjects counts once, and what is deleted is not kept.
                 let place = (candidate.collection.no, candidate.tokens.as_slice());

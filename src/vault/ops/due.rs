@@ -297,7 +297,7 @@ impl Vault {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
         let tenant = self.tenant_by_number(no).await?;
         let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until };
-        let mut plan = Plan::default();
+        let mut plan = if self.is_restoring() { Plan::default().keeping_keys() } else { Plan::default() };
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {

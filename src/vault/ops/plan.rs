@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) has_holds: Option<bool>,
     /// Whether it only goes on with what was decided before, which no hold stops any more.
     decided: bool,
+    /// Whether what it deletes leaves its keys.
+    keeps_keys: bool,
 }
 
 /// What is written under a key.
@@ -115,7 +117,13 @@ impl Plan {
         Self { decided: true, ..Self::default() }
     }
 
-    /// Whether it is one.
+    /// The same plan, for older data: what it deletes leaves its keys. They are there today, so nobody has destroyed them, and they may
+    /// seal what has taken its place since, in the data store that this one is put in the place of.
+    pub(super) fn keeping_keys(self) -> Self {
+        Self { keeps_keys: true, ..self }
+    }
+
+    /// Whether it is one that goes on with what was decided before.
     pub(super) const fn is_decided(&self) -> bool {
         self.decided
     }
@@ -326,8 +334,8 @@ impl Vault {
         Ok((version, present.is_none()))
     }
 
-    /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
-    /// written down in the same commit.
+    /// Plans a delete. Where the unit is the record, the order to shred it is written down in the same commit and returned, but by
+    /// [`Plan::keeping_keys`].
     pub(super) async fn plan_delete(
         &self,
         plan: &mut Plan,
@@ -358,7 +366,7 @@ impl Vault {
             let unit = (existing.header.slot, existing.header.generation);
             plan.delete(Space::Index, schema::trail_name(tenant.no, unit, collection.no, token));
         }
-        if collection.policy.shred_unit != ShredUnit::Record {
+        if collection.policy.shred_unit != ShredUnit::Record || plan.keeps_keys {
             return Ok(None);
         }
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;

@@ -1,7 +1,10 @@
 //! Data of an older date under today's control store: what must have happened before it is served, and the proof that it has.
 //!
-//! A start goes through the shred log by itself ([`Vault::open`]), whatever data it finds. What is over by now is destroyed here,
+//! A start goes through the shred log by itself ([`Vault::open_idle`]), whatever data it finds. What is over by now is destroyed here,
 //! before anything is answered: an expiry that has happened already must not be seen to happen again.
+//!
+//! Until the data is in its place nothing is done that would outlive its being given up: no key is destroyed, no order carried out, no
+//! gap stated. What may be done without data is done: a hold whose time is over ends, a number that was leased stays given.
 
 use std::{
     collections::HashSet,
@@ -89,10 +92,14 @@ impl Vault {
     /// The data is as it would be today.
     pub fn end_restoring(&self) {
         self.inner.restoring.store(false, Ordering::Release);
+        // Orders that are held were not looked at meanwhile.
+        self.is_due_at(self.inner.clock.now());
     }
 
     /// Destroys what is over by now of older data that was put back; its record in the operator's trail is durable when this
-    /// returns. What was deleted with an order is deleted again by every start.
+    /// returns. What was deleted with an order is deleted again by every start. No key is destroyed by either ([`Plan::keeping_keys`]).
+    ///
+    /// [`Plan::keeping_keys`]: super::plan::Plan::keeping_keys
     ///
     /// # Errors
     /// Those of the store; what was done so far stays done, and the next attempt goes on.

@@ -3,14 +3,24 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use lethe::domain::{CollectionPolicy, ShredUnit, TenantName};
+use lethe::{
+    authn::Role,
+    domain::{
+        Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName,
+        hold::{HoldScope, HoldText, NewHold},
+        policy::SecondarySubjects,
+    },
+    vault::{
+        ops::{Caller, HoldView, PutRecord},
+        store::{Space, Store as _, schema},
+    },
+};
 use serde_json::json;
 
 use crate::{
-    harness::Open,
-    retention::{is_there, one_rule, place, policy, run, set, time},
+    harness::{Open, coll, key, put_of},
+    retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
-use lethe::vault::ops::Caller;
 
 const HALF_A_DAY: Duration = Duration::from_hours(12);
 
@@ -132,4 +142,82 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
     }
     // So that the rules of their time made the difference, and not everything was over.
     assert!(revived > 0 && survived > 0, "{revived} {survived}");
+}
+
+fn subject(name: &str) -> SubjectId {
+    SubjectId::parse(name).unwrap()
+}
+
+/// Appoints a counsel, who places a hold.
+async fn hold(open: &Open, owner: &Caller, acme: &TenantName, scope: HoldScope) -> (Caller, HoldView) {
+    let counsel = open.caller(&open.token(owner, acme, Role::Counsel).await.0).await;
+    let [matter, reason, custodian] = ["M-1", "a lawsuit", "legal"].map(str::to_owned);
+    let text = HoldText { matter, reason, custodian, case_number: None, renewal_reason: None, release_reason: None };
+    let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
+    let placed = open.vault.place_hold(&counsel, acme, hold, None).await.unwrap();
+    (counsel, placed)
+}
+
+async fn certificates(open: &Open) -> usize {
+    let range = schema::table(schema::Table::Certificate);
+    open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap().len()
+}
+
+/// What older data is rid of may have a key that seals what took its place: a restore that is given up, or cut short, has destroyed
+/// none, and neither has one that is done, for what it has moved aside can be put back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
+    for case in ["its end", "its end, held since", "an order"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let secondary_subjects = SecondarySubjects::Delete;
+        set(&open, &owner, &acme, CollectionPolicy { shred_unit: ShredUnit::Record, secondary_subjects, ..CollectionPolicy::default() })
+            .await;
+        let put = async |open: &Open, names: &[&str], ends: bool, value: &[u8]| {
+            let subjects = names.iter().map(|name| subject(name)).collect();
+            let put = PutRecord { subjects, expires_at: ends.then(|| clock.now().plus(DAY)), ..put_of(None, value) };
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+        };
+        let is_ordered = case == "an order";
+        let (one, both): (&[&str], &[&str]) = (&["7"], &["7", "8"]);
+        put(&open, if is_ordered { both } else { one }, !is_ordered, b"then").await;
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open().await;
+        put(&open, if case == "its end, held since" { both } else { one }, false, b"today").await;
+        match case {
+            "its end, held since" => drop(hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await),
+            "an order" => drop(open.shred_subject(&owner, &acme, "8").await),
+            _ => {}
+        }
+        clock.advance(DAY * 2);
+        let before = certificates(&open).await;
+        open.close().await;
+        place.copy("store/data", "today/data");
+
+        place.put_back("then/data", "store/data");
+        for begins in [false, true] {
+            let open = if begins { place.open().await } else { place.open_idle().await };
+            open.vault.begin_restoring();
+            open.vault.replay_retention().await.unwrap();
+            open.vault.end_restoring();
+            assert!(!is_there(&open, &owner, &acme, "k").await, "{case}");
+            if begins {
+                // What a deletion puts off is ordered behind the first, and carried out with the last at the latest.
+                for other in ["x", "y", "z"] {
+                    open.shred_subject(&owner, &acme, other).await;
+                }
+            }
+            open.close().await;
+        }
+
+        place.put_back("today/data", "store/data");
+        let open = place.open().await;
+        assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"today", "{case}");
+        assert_eq!(certificates(&open).await, before + 3, "{case}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{case}");
+        open.close().await;
+    }
 }

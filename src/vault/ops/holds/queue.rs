@@ -285,7 +285,10 @@ impl Vault {
                 break;
             }
         }
-        self.give_held_again().await?;
+        if !self.is_restoring() {
+            // Of older data nobody knows yet what it is to be: an order is not weighed against it.
+            self.give_held_again().await?;
+        }
         self.put_back_due().await?;
         Ok(next)
     }
