@@ -296,6 +296,31 @@ async fn what_is_due_waits_under_the_hold_and_goes_with_the_run_after_its_releas
     assert_eq!(run(&site).await["looked_at"], 0);
 }
 
+/// What a hold keeps beyond its end has left the index of what is due, and is explained all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_of_what_waits_under_a_hold_says_when_it_goes() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let put = site.request(Method::PUT, &acme.record("crm/a"), &acme.owner).header("lethe-subject", "7");
+    let put = put.header("lethe-expires-at", "2024-02-03T00:00:00Z").body("x").send().await.unwrap();
+    assert_eq!(put.status(), 201);
+    let placed = acme.place(json!({"scope": "subject", "subject": "7"})).await;
+    let mut told = Vec::new();
+    for held in ["0", "1", "0"] {
+        let done = run(&site).await;
+        assert_eq!(done["held"].to_string(), held, "{done}");
+        let explained = site.get(&acme.path("collections/crm/retention/a"), &acme.counsel).await;
+        let (json, why) = (&explained.json, explained.json["why"].as_str().unwrap_or_default());
+        assert_eq!((&json["held"], &json["scheduled_at"]), (&json!(true), &json!("2024-02-03T00:00:00.000Z")), "{explained:?}");
+        assert!(why.contains(id(&placed)) && !why.contains("nothing is scheduled"), "{why}");
+        told.push(json["end"].clone());
+        clock.advance(DAY * 3);
+    }
+    assert!(told.iter().all(|end| *end == told[0]), "{told:?}");
+    acme.release(&placed).await;
+    assert_eq!(run(&site).await["destroyed"], 1);
+}
+
 /// HOLD-5: a case number is needed; it ends after 90 days unless it is renewed; what it stopped runs then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days() {
