@@ -318,10 +318,17 @@ impl Vault {
             plan.delete(Space::Index, schema::upload(*upload));
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
+        if existing.as_ref().is_some_and(|record| record.live.is_none()) {
+            self.plan_index_of_dead(plan, tenant, collection, &tokens, &subjects).await?;
+        }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
-        let may_end =
-            end.is_some() || collection.policy.retention.schedule().is_some() || live.is_some_and(|live| live.meta.expires_at.is_some());
+        let could_end = existing.as_ref().is_some_and(|record| match &record.live {
+            Some(live) => live.meta.expires_at.is_some(),
+            // Nobody can say; of a tombstone the row is gone.
+            None => !record.header.is_tombstone(),
+        });
+        let may_end = end.is_some() || collection.policy.retention.schedule().is_some() || could_end;
         if may_end {
             self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
         }
@@ -479,9 +486,32 @@ impl Vault {
             plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
         }
         for (position, token) in after.iter().enumerate() {
-            plan.put(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            // By the first one's row the others' are found, once nobody can read the record any more.
+            let besides = if position == 0 { schema::subjects_besides(after.get(1..).unwrap_or_default()) } else { Bytes::new() };
+            plan.put(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens), besides);
             if position > 0 {
                 plan.put(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the subject index what the rows of those whom a record is to name still say of one that stood there and that nobody
+    /// can read any more, before they are written anew. What others' rows say of it, goes when it is reclaimed.
+    async fn plan_index_of_dead(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        subjects: &[Token],
+    ) -> Result<(), VaultError> {
+        for token in subjects {
+            let row = self.inner.store.get(Space::Index, &schema::subject_record(tenant.no, token, collection.no, tokens)).await?;
+            plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
+            for other in row.iter().flat_map(|row| schema::named_besides(row)) {
+                plan.delete(Space::Index, schema::subject_record(tenant.no, &other, collection.no, tokens));
+                plan.delete(Space::Index, schema::secondary_record(tenant.no, &other, collection.no, tokens));
             }
         }
         Ok(())

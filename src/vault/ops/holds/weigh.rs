@@ -65,6 +65,16 @@ impl Vault {
         Ok(false)
     }
 
+    /// Whether a record names a person, by what it says itself; the index is believed where it cannot be read for now.
+    pub(in crate::vault::ops) async fn still_names(
+        &self,
+        tenant: TenantNo,
+        (no, tokens): (CollectionNo, &[Token]),
+        subject: &Token,
+    ) -> Result<bool, VaultError> {
+        self.seen((tenant, When::Now), no, tokens).await?.names(self, tenant, subject).await
+    }
+
     /// The record that an order for one would destroy; `None` where what is there now is not under its units.
     async fn record_of(&self, scope: &Scope) -> Result<Option<Place>, VaultError> {
         let Scope::Record { collection, row, units } = scope else { return Ok(None) };
