@@ -1,13 +1,21 @@
 //! Legal holds against everything that destroys, at once, over restarts and older data: what is held is there, what was stopped goes
 //! when the hold ends. The rows of privacy.md that this proves are named at the tests.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
+        Clock as _, CollectionPolicy, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
         hold::{HoldScope, HoldText, NewHold},
+        policy::SecondarySubjects,
     },
     jobs::Retention,
     vault::{
@@ -15,9 +23,10 @@ use lethe::{
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
+use tokio::sync::Semaphore;
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, put_of},
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
     meddling::sets,
 };
 
@@ -401,6 +410,42 @@ async fn what_an_order_has_closed_is_not_written_over_under_a_hold() {
     place.meddler.refuse_nothing();
     assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// An order of several epochs was weighed against what it deletes before the first: a policy that changes between two of them takes
+/// nothing more along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_takes_along_is_settled_with_its_first_epoch() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    // One key more than fit an epoch.
+    for from in (0..2_001).step_by(667) {
+        let ops = (from..from + 667).map(|number| crate::harness::put_op("files", number, &["7"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    acme.put(&open, ("people", "k"), &["8", "7"]).await.unwrap();
+    acme.place(&open, HoldScope::Records(vec![(coll("people"), key("k"))])).await;
+    let (second, epochs) = (Arc::new(Semaphore::new(0)), AtomicUsize::new(0));
+    let refused = second.clone();
+    place.meddler.refuse(move |commit| {
+        let is_second = sets(commit, schema::Table::RootPtr, |_, _| true) && epochs.fetch_add(1, Ordering::SeqCst) > 0;
+        is_second.then(|| {
+            refused.add_permits(1);
+            StoreError::DiskFull
+        })
+    });
+    let order = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    second.acquire().await.unwrap().forget();
+    let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("people"), policy, None).await.unwrap();
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v", "it is not about to go");
+    place.meddler.refuse_nothing();
+    assert_eq!(acme.state(&open, order).await, "done");
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v");
+    let totals = &certificate(&open, order).await["totals"];
+    assert_eq!((&totals["units"], &totals["records_kept"], &totals["records_deleted"]), (&2_001.into(), &1.into(), &0.into()), "{totals}");
+    open.close().await;
 }
 
 /// An order whose keys are gone is carried out to its end: the hold says that it came too late.

@@ -113,10 +113,10 @@ impl Vault {
         Ok(None)
     }
 
-    /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its keys
+    /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its first keys
     /// are gone and the rule stands.
     async fn deletes_secondary(&self, collection: &Collection, order: ShredId) -> Result<bool, VaultError> {
-        let order = self.shred_row(order).await?.filter(|order| order.progress != Progress::Pending);
+        let order = self.shred_row(order).await?.filter(|order| order.version != 0);
         let as_of = order.map_or(Version(u64::MAX), |order| Version(order.version));
         Ok(collection.secondary_at(as_of) == SecondarySubjects::Delete)
     }

@@ -300,7 +300,8 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) categories: Vec<String>,
     /// Epochs that carried it out: (old, new); the first [`EPOCHS_MAX`].
     pub(in crate::vault) epochs: Vec<(u64, u64)>,
-    /// The version of its entry in the shred log: what it deletes goes by the rules that held then. 0 until its keys are gone.
+    /// The last version given out before its first epoch, which is that of its entry in the shred log: what it deletes goes by the rules
+    /// that held then. 0 until keys of it are gone.
     pub(in crate::vault) version: u64,
 }
 
@@ -436,7 +437,7 @@ pub(in crate::vault) struct ShredLogRow {
     pub(in crate::vault) tenant: u64,
     pub(in crate::vault) order: [u8; 16],
     pub(in crate::vault) scope: Scope,
-    /// The last version given out before it: what older data holds up to it is deleted again, what came later stays.
+    /// The last version given out before its order's first epoch: what older data holds up to it is deleted again, what came later stays.
     pub(in crate::vault) version: u64,
 }
 
