@@ -257,7 +257,12 @@ impl Vault {
     /// [`VaultError::Busy`] while its shred unit is being changed: its records stay if it turns out to have any. And while it is
     /// only about to go, as [`Walk::about_to_go`] says.
     async fn lasting(&self, walk: &Walk<'_>, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
-        match self.collection_by_number(walk.tenant.no, no).await {
+        let found = match walk.bound {
+            None => self.collection_by_number(walk.tenant.no, no).await,
+            // Its order may be taken back behind this walk: what was deleted before is deleted from it now.
+            Some(_) => self.collection_unmarked(walk.tenant.no, no).await,
+        };
+        match found {
             Ok(collection) => match collection.state {
                 State::Shredded(_) => Ok(None),
                 State::Pending(_) => walk.about_to_go().map(|()| None),
@@ -393,7 +398,7 @@ impl Vault {
 
 impl Walk<'_> {
     /// What an order is about to destroy is still there: a certificate must not stand over it, should that order fail. Older data
-    /// waits for nothing: none of it is served, and it goes with that order.
+    /// waits for nothing: it is gone through before any order has closed anything, so this is what none of its keys opens.
     ///
     /// # Errors
     /// [`VaultError::Busy`], but for older data.

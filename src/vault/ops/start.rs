@@ -109,6 +109,7 @@ impl Vault {
             tracing::warn!("keys are not in locked memory and may come into swap: raise the limit (LimitMEMLOCK), or switch swap off");
         }
         vault.thaw().await?;
+        // While no fence is closed: an order that is not done may be taken back, and what it names is there again then.
         let deleted = vault.reapply_deletions().await?;
         if deleted > 0 {
             tracing::warn!(deleted, "older data: records deleted with earlier orders were deleted again");

@@ -11,14 +11,15 @@ use lethe::{
         policy::SecondarySubjects,
     },
     vault::{
-        ops::{Caller, HoldView, PutRecord},
-        store::{Space, Store as _, schema},
+        ops::{Caller, HoldView, PutRecord, ShredOrder, VaultError},
+        store::{Commit, Space, Store as _, StoreError, schema},
     },
 };
 use serde_json::json;
 
 use crate::{
     harness::{Open, coll, key, put_of},
+    meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
 
@@ -218,6 +219,62 @@ async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
         assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"today", "{case}");
         assert_eq!(certificates(&open).await, before + 3, "{case}");
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{case}");
+        open.close().await;
+    }
+}
+
+/// Older data is rid of what was erased and of what is over also where an order is about to take it along: a hold may take that order back,
+/// at the start or later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
+    for late in [false, true] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "c", ShredUnit::Collection).await;
+        for (name, person, ends) in [("7", "7", false), ("8", "8", false), ("over", "9", true)] {
+            let put = PutRecord { expires_at: ends.then(|| clock.now().plus(DAY)), ..put_of(Some(person), b"v") };
+            open.vault.put_record(&owner, &acme, &coll("c"), key(name), put).await.unwrap();
+        }
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open_meddled().await;
+        open.shred_subject(&owner, &acme, "7").await;
+        clock.advance(DAY * 2);
+        assert_eq!(run(&open, &clock).await.destroyed, 1);
+        let waits =
+            |commit: &Commit| sets(commit, schema::Table::RootPtr, |_, _| true) || sets(commit, schema::Table::HeldOrder, |_, _| true);
+        place.meddler.refuse(move |commit| waits(commit).then_some(StoreError::DiskFull));
+        let order = open.vault.order_shred(&owner, &acme, ShredOrder::Collection(coll("c")), None, None).await.unwrap().id;
+        if !late {
+            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+        }
+        open.close().await;
+
+        place.put_back("then/data", "store/data");
+        let open = place.open_idle().await;
+        open.vault.begin_restoring();
+        assert_eq!(open.vault.replay_retention().await.unwrap().destroyed, 1);
+        open.close().await;
+        if late {
+            place.meddler.refuse_epochs(StoreError::DiskFull);
+        } else {
+            place.meddler.refuse_nothing();
+        }
+        let open = place.open_meddled().await;
+        if late {
+            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+        }
+        let view = open.vault.shred(&owner, &acme, order, Some(Duration::from_secs(30))).await.unwrap();
+        assert!(view.held && !view.done, "late: {late}: {view:?}");
+        assert_eq!(open.get(&owner, &acme, ("c", "8")).await.unwrap(), b"v", "late: {late}");
+        for gone in ["7", "over"] {
+            let explained = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(gone)).await;
+            assert!(matches!(explained, Err(VaultError::NotFound(_))), "late: {late}, {gone}: {explained:?}");
+        }
+        place.meddler.refuse_nothing();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "late: {late}");
         open.close().await;
     }
 }
