@@ -55,7 +55,10 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     let age = SystemClock.now().since(manifest.taken_at()).as_secs();
     let mut lines = vec![format!("generation {} of {} is in its place", manifest.generation, manifest.taken_at().to_rfc3339())];
     lines.push(match &over {
-        Some(over) => format!("{} records were over since and are destroyed, {} could not be read", over.destroyed, over.failed),
+        Some(over) => format!(
+            "{} records were over since and are destroyed, {} stay under legal holds, {} could not be read",
+            over.destroyed, over.held, over.failed
+        ),
         None => "the next start answers 503 until what is over is destroyed".to_owned(),
     });
     lines.extend(proof.as_ref().map(|proof| {
@@ -70,7 +73,8 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         &lines.join("\n"),
         &json!({
             "generation": manifest.generation, "taken_at": manifest.taken_at(), "age_secs": age, "fenced": over.is_none(),
-            "destroyed": over.map(|over| over.destroyed), "failed": over.map(|over| over.failed), "moved_to": moved_to,
+            "destroyed": over.map(|over| over.destroyed), "held": over.map(|over| over.held),
+            "failed": over.map(|over| over.failed), "moved_to": moved_to,
             "certificates": proof.as_ref().map(|proof| proof.certificates), "named": proof.as_ref().map(|proof| proof.named),
             "readable": proof.as_ref().map(|proof| proof.readable), "damaged": proof.as_ref().map(|proof| proof.damaged),
         }),

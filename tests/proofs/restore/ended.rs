@@ -278,3 +278,58 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
         open.close().await;
     }
 }
+
+/// A hold keeps what it finds: what was over, and gone, before it was placed does not come back under it. What it found is kept, also by a
+/// restore, and what an earlier one had kept went when that ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
+    for by_rule in [true, false] {
+        for case in ["then", "a moment later", "since", "then, and another since"] {
+            let named = format!("by rule: {by_rule}, held {case}");
+            let (place, clock) = place().await;
+            let open = place.open().await;
+            let (acme, owner, _) = open.tenant(&place, "acme").await;
+            let ends = time("2000-02-11T00:00:00Z");
+            set(&open, &owner, &acme, if by_rule { kept_for("10d") } else { until_deleted() }).await;
+            let put = PutRecord { expires_at: (!by_rule).then_some(ends), ..put_of(Some("7"), b"v") };
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+            open.close().await;
+            place.copy("store/data", "then/data");
+
+            let open = place.open().await;
+            let first = if case.starts_with("then") { Some(hold(&open, &owner, &acme, HoldScope::Tenant).await) } else { None };
+            clock.advance(ends.since(clock.now()) + Duration::from_secs(30));
+            if case == "a moment later" {
+                hold(&open, &owner, &acme, HoldScope::Collection(coll("c"))).await;
+            }
+            let is_kept = case == "then" || case == "a moment later";
+            let done = run(&open, &clock).await;
+            assert_eq!((done.held, done.destroyed), if case == "since" { (0, 1) } else { (1, 0) }, "{named}: {done:?}");
+            clock.advance(DAY);
+            if let Some((counsel, first)) = first.filter(|_| case != "then") {
+                open.vault.release_hold(&counsel, &acme, first.id, "settled".into(), None).await.unwrap();
+                assert_eq!(run(&open, &clock).await.destroyed, 1, "{named}");
+                clock.advance(DAY);
+            }
+            if !is_kept {
+                hold(&open, &owner, &acme, HoldScope::Tenant).await;
+            }
+            clock.advance(DAY);
+            // Longer rules, or none, bring nothing back either.
+            set(&open, &owner, &acme, until_deleted()).await;
+            open.close().await;
+
+            place.put_back("then/data", "store/data");
+            let open = place.open_idle().await;
+            open.vault.begin_restoring();
+            let done = open.vault.replay_retention().await.unwrap();
+            assert_eq!((done.held, done.destroyed, done.failed), if is_kept { (1, 0, 0) } else { (0, 1, 0) }, "{named}: {done:?}");
+            open.close().await;
+            let open = place.open().await;
+            let there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key("k")).await;
+            assert_eq!(there.is_ok(), is_kept, "{named}: {there:?}");
+            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            open.close().await;
+        }
+    }
+}

@@ -41,6 +41,14 @@ pub(in crate::vault::ops) fn told_of(holds: &[Standing], role: Role) -> Option<H
     holds.iter().find(|standing| standing.disclosed || knows_holds(role)).map(|standing| standing.hold)
 }
 
+/// All that a hold is on which keeps a record about these persons.
+pub(in crate::vault::ops) fn things_over(collection: CollectionNo, tokens: &[Token], subjects: &[Token]) -> Vec<HeldThing> {
+    let mut things = vec![HeldThing::Tenant, HeldThing::Record(collection, tokens.to_vec())];
+    things.extend((0..=tokens.len()).filter_map(|count| Some(HeldThing::Under(collection, tokens.get(..count)?.to_vec()))));
+    things.extend(subjects.iter().map(|subject| HeldThing::Subject(*subject)));
+    things
+}
+
 impl Vault {
     /// The holds of a tenant as they are now, and the check that they still are. `None` while there are none.
     pub(in crate::vault::ops) async fn hold_state(&self, tenant: TenantNo) -> Result<(Option<Bytes>, Check), VaultError> {
@@ -124,11 +132,8 @@ impl Vault {
         tokens: &[Token],
         subjects: &[Token],
     ) -> Result<Vec<Standing>, VaultError> {
-        let mut things = vec![HeldThing::Tenant, HeldThing::Record(collection, tokens.to_vec())];
-        things.extend((0..=tokens.len()).filter_map(|count| Some(HeldThing::Under(collection, tokens.get(..count)?.to_vec()))));
-        things.extend(subjects.iter().map(|subject| HeldThing::Subject(*subject)));
         let mut over: Vec<Standing> = Vec::new();
-        for thing in things {
+        for thing in things_over(collection, tokens, subjects) {
             let mut range = schema::holds_on(tenant, &thing);
             while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
                 for row in rows {
