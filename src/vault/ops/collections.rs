@@ -262,8 +262,11 @@ impl Vault {
         text.past.own_unit |= collection.past.own_unit || collection.policy.shred_unit == ShredUnit::Collection;
         text.past.secondary_was.clone_from(&collection.past.secondary_was);
         text.past.retention_was.clone_from(&collection.past.retention_was);
-        if text.policy.retention != collection.policy.retention {
-            text.past.retention_was.push((self.inner.clock.now().0, collection.policy.retention.clone()));
+        let (new, old) = (&text.policy, &collection.policy);
+        // Which rules a record ends by is decided by the categories, too.
+        let are_others = new.retention != old.retention || (old.retention.schedule().is_some() && new.categories != old.categories);
+        if are_others {
+            text.past.retention_was.push((self.inner.clock.now().0, old.retention.clone(), old.categories.clone()));
             let len = serde_json::to_vec(&text.past.retention_was).map_or(usize::MAX, |json| json.len());
             if len as u64 > limits::PAST_RETENTION_LEN.max {
                 return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));

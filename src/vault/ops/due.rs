@@ -17,7 +17,7 @@ use bytes::Bytes;
 use self::{
     index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
     next::Walk,
-    then::{HoldThen, Went, as_it_went},
+    then::{HoldThen, Rules, Went, as_it_went},
 };
 use super::{
     Caller, Precondition, Vault, VaultError,
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, Retention, SubjectId, TenantNo, Timestamp, limits},
+    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -469,8 +469,8 @@ impl Vault {
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let end = |rules: &Retention| end_under(rules, &collection.policy, &opened.meta, value);
-        let rules = &collection.policy.retention;
+        let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
+        let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
         let went = match &batch.then {
             None => Went { end: end(rules), kept_by: None },
             Some(holds) => as_it_went((&collection.past.retention_was, rules), first, batch.until, (holds, &things), end),

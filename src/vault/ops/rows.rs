@@ -147,9 +147,10 @@ pub(in crate::vault) struct Past {
     pub(in crate::vault) own_unit: bool,
     /// Earlier rules for those who are named second, oldest first, each with the first version at which it held no more.
     pub(in crate::vault) secondary_was: Vec<(u64, SecondarySubjects)>,
-    /// Earlier retention, oldest first, each with the first moment at which it held no more.
+    /// Earlier retention, oldest first, each with the first moment at which it held no more, and the categories that the policy declared
+    /// by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::vault) retention_was: Vec<(i64, Retention)>,
+    pub(in crate::vault) retention_was: Vec<(i64, Retention, Vec<String>)>,
 }
 
 /// An access token. The secret itself is nowhere.

@@ -62,6 +62,53 @@ async fn what_was_over_before_its_rule_was_made_longer_or_taken_away_does_not_co
     }
 }
 
+/// One rule for all, and a law for what is of category x: what names no category that is declared is of all of them.
+fn lawful(categories: &[&str], days: u64, least: u64) -> CollectionPolicy {
+    let mut rules = vec![json!({"name": "all", "from": "created", "maximum": format!("{days}d"), "then": "delete"})];
+    if categories.contains(&"x") {
+        let minimum = json!({"period": format!("{least}d"), "basis": "law"});
+        let maximum = format!("{}d", least + 100);
+        rules.push(
+            json!({"name": "law", "categories": ["x"], "from": "modified", "minimum": minimum, "maximum": maximum, "then": "delete"}),
+        );
+    }
+    let categories = categories.iter().map(|name| (*name).to_owned()).collect();
+    CollectionPolicy { categories, ..policy(ShredUnit::Subject, "UTC", &json!(rules)) }
+}
+
+fn of_category(category: Option<&str>) -> PutRecord {
+    let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
+    PutRecord { custom, ..put_of(Some("7"), b"v") }
+}
+
+/// Which rules a record ends by is decided by the categories of its time, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_by_a_category_that_is_gone_since_does_not_come_back() {
+    for later in [lawful(&["x"], 10, 90), lawful(&["x"], 11, 90)] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        set(&open, &owner, &acme, lawful(&["x", "y"], 10, 90)).await;
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), of_category(Some("y"))).await.unwrap();
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open().await;
+        clock.advance(DAY * 12);
+        assert_eq!(run(&open, &clock).await.destroyed, 1);
+        set(&open, &owner, &acme, later.clone()).await;
+        clock.advance(DAY);
+        open.close().await;
+
+        place.put_back("then/data", "store/data");
+        let open = place.open_idle().await;
+        open.vault.begin_restoring();
+        let done = open.vault.replay_retention().await.unwrap();
+        assert_eq!((done.destroyed, done.moved), (1, 0), "{later:?}");
+        open.close().await;
+    }
+}
+
 async fn there(open: &Open, owner: &Caller, acme: &TenantName, names: &[String]) -> BTreeSet<String> {
     let mut there = BTreeSet::new();
     for name in names {
@@ -86,16 +133,23 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
         };
-        let drawn =
-            |draw: &mut dyn FnMut(u64) -> u64| if draw(5) == 0 { until_deleted() } else { kept_for(&format!("{}d", draw(150) + 1)) };
+        let drawn = |draw: &mut dyn FnMut(u64) -> u64| {
+            let categories = [&[][..], &["x"], &["x", "y"]][usize::try_from(draw(3)).unwrap()];
+            let lawful = lawful(categories, draw(150) + 1, draw(60) + 1);
+            if draw(5) == 0 { CollectionPolicy { categories: lawful.categories, ..until_deleted() } } else { lawful }
+        };
         set(&open, &owner, &acme, drawn(&mut draw)).await;
         clock.advance(HALF_A_DAY);
         let mut names = Vec::new();
         for day in 0..20 {
             if draw(2) == 0 {
                 let name = format!("k{day}");
-                open.put(&owner, &acme, ("c", &name), Some("7"), b"v").await.unwrap();
-                names.push(name);
+                let put = of_category([None, Some("x"), Some("y")][usize::try_from(draw(3)).unwrap()]);
+                // One of a category that is not declared is refused where the rules have some.
+                match open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await {
+                    Ok(_) => names.push(name),
+                    Err(error) => assert!(matches!(error, VaultError::Unprocessable(_)), "{error:?}"),
+                }
             }
             clock.advance(HALF_A_DAY);
             if draw(6) == 0 {

@@ -41,15 +41,15 @@ pub(super) enum When {
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
 fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_under(&policy.retention, policy, meta, value)
+    end_under((&policy.retention, &policy.categories), meta, value)
 }
 
-/// The same under other rules than those of the policy.
-pub(super) fn end_under(rules: &Retention, policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+/// The same under other rules than those of the policy, and where other categories are declared.
+pub(super) fn end_under((rules, categories): (&Retention, &[String]), meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     match rules.schedule() {
         None => meta.expires_at.map(|at| End { at, by_field: false }),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts(policy, meta, value));
+            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
             outlook.end.map(|end| End { at: end.at, by_field: outlook.reads_value() })
         }
     }

@@ -36,6 +36,12 @@ impl HoldThen {
     }
 }
 
+/// Rules, and the categories that are declared beside them.
+pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
+
+/// Earlier ones, as a collection remembers them.
+type Was = (i64, Retention, Vec<String>);
+
 /// When a record ends, and the hold that has kept it since, if one has.
 pub(super) struct Went {
     pub(super) end: Option<End>,
@@ -64,11 +70,11 @@ impl Vault {
 /// When a record ends as it went, under the rules of the time (`was`, `is`) and those `holds` that were on one of the `things` that it is.
 /// `first` is when its row had it looked at, and since when it had no end, where it had none.
 pub(super) fn as_it_went(
-    rules: (&[(i64, Retention)], &Retention),
+    rules: (&[Was], Rules<'_>),
     mut first: (Timestamp, Option<Timestamp>),
     until: Timestamp,
     (holds, things): (&[HoldThen], &[HeldThing]),
-    end: impl Fn(&Retention) -> Option<End>,
+    end: impl Fn(Rules<'_>) -> Option<End>,
 ) -> Went {
     loop {
         let end = end_as_it_went(rules, first, until, &end);
@@ -90,15 +96,15 @@ pub(super) fn as_it_went(
 
 /// The same without holds: when it was looked at, and was over.
 fn end_as_it_went(
-    (was, is): (&[(i64, Retention)], &Retention),
+    (was, is): (&[Was], Rules<'_>),
     first: (Timestamp, Option<Timestamp>),
     until: Timestamp,
-    end: impl Fn(&Retention) -> Option<End>,
+    end: impl Fn(Rules<'_>) -> Option<End>,
 ) -> Option<End> {
     let (mut at, mut since) = first;
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
-        let rules = was.iter().find(|(changed, _)| at.0 <= *changed).map_or(is, |(_, rules)| rules);
+        let rules = was.iter().find(|(changed, ..)| at.0 <= *changed).map_or(is, |(_, rules, categories)| (rules, categories.as_slice()));
         match end(rules) {
             Some(end) if end.at <= at => return Some(End { at, ..end }),
             Some(end) if end.at > until => return Some(end),
