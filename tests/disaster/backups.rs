@@ -435,3 +435,49 @@ async fn a_rehearsal_tells_what_would_come_back_and_changes_nothing() {
     fs::write(&largest, bytes).unwrap();
     assert!(site.refused(&["backup", "rehearse", "--from", "bent", "--dir", "store"]).contains("backup-damaged"));
 }
+
+/// What holds keep of what was written since a backup leaves the store with a restore: it is refused unless it is meant, and says where that
+/// lies then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_under_holds_is_refused_unless_it_is_meant() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"then\"").await, StatusCode::CREATED);
+    site.back_up(Some(&served));
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"held\"").await, StatusCode::NO_CONTENT);
+    let counsel = json_of(&site.send(&served, Method::POST, "/v1/tenants/acme/tokens", &site.owner(), r#"{"role": "counsel"}"#).await.1);
+    let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subject": "1"});
+    let counsel = counsel["token"].as_str().unwrap();
+    let placed = site.send(&served, Method::POST, "/v1/tenants/acme/holds", counsel, &hold.to_string()).await;
+    assert_eq!(placed.0, StatusCode::CREATED, "{}", placed.1);
+    let placed = json_of(&placed.1);
+    served.stop();
+
+    let arguments = ["restore", "--from", "bk", "--dir", "store", "--yes"];
+    let told = site.refused(&arguments);
+    assert!(told.contains("restore-held") && told.contains("--despite-holds"), "{told}");
+    assert!(!site.path("store/data.new").exists() && !site.path("store/data.replaced-1").exists());
+    let served = site.serve(|_| ());
+    assert_eq!(site.get(&served, "k").await, (StatusCode::OK, "\"held\"".into()));
+    served.stop();
+
+    let told = site.ok(&[&arguments[..], &["--despite-holds"]].concat());
+    assert!(told.contains("data.replaced-1") && told.contains("must not be removed"), "{told}");
+    // What lies aside is what it was: put in its place, it is there.
+    fs::rename(site.path("store/data"), site.path("store/aside")).unwrap();
+    fs::rename(site.path("store/data.replaced-1"), site.path("store/data")).unwrap();
+    let served = site.serve(|_| ());
+    until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!(site.get(&served, "k").await, (StatusCode::OK, "\"held\"".into()));
+    served.stop();
+    // Where it is lost there is nothing to refuse.
+    fs::remove_dir_all(site.path("store/data")).unwrap();
+    let restored = site.restore(&[]);
+    assert_eq!((restored["holds_stand"].as_bool(), restored["moved_to"].is_null()), (Some(true), true), "{restored}");
+    let served = site.serve(|_| ());
+    let release = format!("/v1/tenants/acme/holds/{}/release", placed["id"].as_str().unwrap());
+    assert_eq!(site.send(&served, Method::POST, &release, counsel, r#"{"reason": "settled"}"#).await.0, StatusCode::OK);
+    served.stop();
+    let restored = site.restore(&[]);
+    assert_eq!(restored["holds_stand"].as_bool(), Some(false), "{restored}");
+}

@@ -112,6 +112,11 @@ pub enum BackupError {
         /// The control store's.
         control_log_size: u64,
     },
+    /// Legal holds stand, and what they keep may be in the place that the backup is to have.
+    #[error(
+        "restore-held: legal holds stand, and what they keep of what was written since the backup lies in the data store that would be moved aside; ask who placed them, then say --despite-holds, and keep what is moved aside until they end"
+    )]
+    Held,
     /// The last restore was not finished, and this is not it.
     #[error("restore-unfinished: {0}")]
     Unfinished(String),
@@ -224,6 +229,8 @@ pub(super) struct Today {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) log_size: u64,
+    /// Whether a legal hold stands, of any tenant.
+    pub(super) is_held: bool,
 }
 
 impl Today {
@@ -232,7 +239,9 @@ impl Today {
         let row = |key| restored.rows.get(&(Space::Control, key));
         let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose().map_err(RoomError::from)?.unwrap_or(Epoch(0));
         let head = known_log_head(row(log_head_key())).map_err(RoomError::from)?;
-        Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size) })
+        let states = schema::table(schema::Table::HoldState);
+        let is_held = restored.rows.range((Space::Control, states.from)..(Space::Control, states.to)).next().is_some();
+        Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size), is_held })
     }
 }
 

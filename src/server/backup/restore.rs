@@ -40,6 +40,7 @@ const STEP: u64 = 16;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Asked {
     /// Which generation; the newest, otherwise.
     pub generation: Option<u64>,
@@ -47,6 +48,8 @@ pub struct Asked {
     pub verify: bool,
     /// Leave what is over by now to the next start, which serves nothing before it is done.
     pub fenced: bool,
+    /// Move the data store aside although legal holds stand.
+    pub despite_holds: bool,
     /// The keys are those of the demonstration.
     pub demo: bool,
 }
@@ -62,6 +65,8 @@ pub struct Restored {
     pub proof: Option<Proof>,
     /// Where the old data store lies now, if there was one.
     pub moved_to: Option<PathBuf>,
+    /// Whether legal holds stand: what they keep of what was written since lies there, or is lost.
+    pub is_held: bool,
 }
 
 /// What the fence says.
@@ -99,7 +104,7 @@ pub fn take_fence_away(data: &Path) -> Result<(), BackupError> {
 /// Puts a generation back in the place of the data store, which is moved aside.
 ///
 /// # Errors
-/// [`BackupError`]: the data store is as it was.
+/// [`BackupError`]: the data store is as it was. [`BackupError::Held`] where legal holds stand and it is there.
 pub async fn restore(
     config: &Config,
     from: &Path,
@@ -111,7 +116,13 @@ pub async fn restore(
     let place = Place::open(from)?;
     let manifest = place.manifest(asked.generation)?;
     let hold = Embedded::hold(&engine(config))?;
-    fits(&place, &manifest, &Today::read(config)?)?;
+    let today = Today::read(config)?;
+    fits(&place, &manifest, &today)?;
+    let data = config.data_dir();
+    let is_there = data.try_exists().map_err(|error| BackupError::at(&data, error))?;
+    if today.is_held && is_there && !asked.despite_holds {
+        return Err(BackupError::Held);
+    }
     let fresh = config.dir.join(FRESH);
     prepare(config, &fresh, &manifest)?;
     begins(manifest.bytes);
@@ -133,7 +144,7 @@ pub async fn restore(
         take_fence_away(&fresh)?;
     }
     let moved_to = put_in_place(config, &fresh)?;
-    Ok(Restored { manifest, over, proof, moved_to })
+    Ok(Restored { manifest, over, proof, moved_to, is_held: today.is_held })
 }
 
 /// Whether a backup is this store's, and control is not older than it.
