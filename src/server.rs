@@ -169,8 +169,9 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
 }
 
-/// Between attempts to make restored data ready.
+/// Between attempts to make restored data ready; and where something that is over could not be read.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
+const FENCE_AGAIN: Duration = Duration::from_mins(1);
 
 /// Destroys what is over of data that was put back, takes up the orders that are not done, and only then lets it be served.
 async fn lift_fence(vault: Vault, mut idle: Idle, data: PathBuf, stop: CancellationToken) {
@@ -187,6 +188,14 @@ async fn lift_fence(vault: Vault, mut idle: Idle, data: PathBuf, stop: Cancellat
                 continue;
             }
         };
+        if done.failed > 0 {
+            error!(
+                failed = done.failed,
+                "restored data stays behind its fence: records that may be over cannot be read, or destroyed; tried again in a minute"
+            );
+            ticks.reset_after(FENCE_AGAIN);
+            continue;
+        }
         if let Err(error) = idle.begin().await {
             error!(%error, "orders to shred cannot be taken up: restored data is not served; tried again");
             continue;
@@ -196,7 +205,7 @@ async fn lift_fence(vault: Vault, mut idle: Idle, data: PathBuf, stop: Cancellat
             continue;
         }
         vault.end_restoring();
-        info!(destroyed = done.destroyed, failed = done.failed, "restored data is served from here on");
+        info!(destroyed = done.destroyed, held = done.held, "restored data is served from here on");
         return;
     }
 }

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Leave destroying what is over by now to the next start, which answers 503 until it is done.
     #[arg(long)]
     fenced: bool,
+    /// Put it in its place although some records that may be over cannot be read: they stay, and every run of retention tries again.
+    #[arg(long)]
+    accept_failed: bool,
     /// Move the data store aside although legal holds stand: what they keep of what was written since the backup lies there then,
     /// and must not be removed until they end.
     #[arg(long)]
@@ -52,8 +55,8 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     let what = "puts a backup in the place of the data store; what is there is moved aside, not removed";
     confirm_that(what, &super::recover::shown(&args.dir)?, args.yes)?;
     let shown = Shown::default();
-    let Args { generation, verify, fenced, despite_holds, demo, .. } = args;
-    let asked = Asked { generation, verify, fenced, despite_holds, demo };
+    let Args { generation, verify, fenced, accept_failed, despite_holds, demo, .. } = args;
+    let asked = Asked { generation, verify, fenced, accept_failed, despite_holds, demo };
     let restored = restore(&config, &args.from, asked, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| shown.add(bytes)).await;
     shown.end();
     let Restored { manifest, over, proof, moved_to, is_held } = restored.map_err(failed)?;

@@ -5,10 +5,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use lethe::domain::{Clock as _, SystemClock};
+use lethe::{
+    domain::{Clock as _, SystemClock, TenantNo},
+    vault::store::{
+        Commit, Durability, Row, Space, Store as _, Urgency, Write,
+        embedded::{Embedded, EmbeddedOptions},
+        schema,
+    },
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -480,4 +488,63 @@ async fn a_restore_under_holds_is_refused_unless_it_is_meant() {
     served.stop();
     let restored = site.restore(&[]);
     assert_eq!(restored["holds_stand"].as_bool(), Some(false), "{restored}");
+}
+
+/// What may be over and cannot be read might be served once the fence is gone: it stays, and the command says so, until that is accepted or
+/// mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fence_stays_while_something_over_could_not_be_destroyed() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    let soon = SystemClock.now().plus(Duration::from_secs(3)).to_rfc3339();
+    let bent = long("over");
+    for (key, value) in [("over", bent.as_str()), ("also", "\"also\"")] {
+        let put = site.client.put(format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url)).bearer_auth(site.owner());
+        let put = put.header("lethe-subject", "1").header("lethe-expires-at", &soon).body(value.to_owned()).send().await.unwrap();
+        assert_eq!(put.status(), StatusCode::CREATED);
+    }
+    assert_eq!(site.put_about(&served, "c", ("kept", "2"), "\"kept\"").await, StatusCode::CREATED);
+    served.stop();
+    bend_longest(&site).await;
+    site.back_up(None);
+    let served = site.serve(|_| ());
+    until("its time is over", async || site.get(&served, "also").await.0 == StatusCode::NOT_FOUND).await;
+    served.stop();
+
+    let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
+    assert!(told.contains("restore-unproved: 1 records") && told.contains("--accept-failed"), "{told}");
+    assert!(!site.path("store/data.replaced-1").exists(), "the data store is as it was");
+    let restored = site.restore(&["--accept-failed"]);
+    assert_eq!((restored["failed"].as_u64(), restored["destroyed"].as_u64()), (Some(1), Some(1)), "{restored}");
+
+    site.restore(&["--fenced"]);
+    let served = site.serve(|_| ());
+    let log = site.path("server.log");
+    until("it was tried", async || fs::read_to_string(&log).unwrap().contains("restored data stays behind its fence")).await;
+    let (status, told) = site.get(&served, "kept").await;
+    assert_eq!((status, code(&told).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "restoring"), "{told}");
+    assert!(site.path("store/data/RESTORING").exists());
+    served.stop();
+    // The same bit again: it is whole.
+    bend_longest(&site).await;
+    let served = site.serve(|_| ());
+    until("the fence is lifted", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!((site.get(&served, "over").await.0, site.get(&served, "kept").await.0), (StatusCode::NOT_FOUND, StatusCode::OK));
+    served.stop();
+    site.ok(&["check", "--dir", "store"]);
+}
+
+/// Turns a bit of the longest record's last byte over, in a store that nobody has open.
+async fn bend_longest(site: &Site) {
+    let options = EmbeddedOptions { reserve_bytes: 1 << 20, ..EmbeddedOptions::new(site.path("store"), site.path("store-mirror")) };
+    let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
+    let range = schema::records_of_tenant(TenantNo(1));
+    let rows = store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
+    let Row { key, value } = rows.into_iter().max_by_key(|row| row.value.len()).unwrap();
+    let mut bent = value.to_vec();
+    *bent.last_mut().unwrap() ^= 1;
+    let writes = vec![Write::Put { space: Space::Records, key, value: bent.into() }];
+    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    store.commit(commit).await.unwrap();
+    store.close();
 }

@@ -48,6 +48,8 @@ pub struct Asked {
     pub verify: bool,
     /// Leave what is over by now to the next start, which serves nothing before it is done.
     pub fenced: bool,
+    /// Put it in its place although records that may be over cannot be read.
+    pub accept_failed: bool,
     /// Move the data store aside although legal holds stand.
     pub despite_holds: bool,
     /// The keys are those of the demonstration.
@@ -252,6 +254,12 @@ async fn make_ready(
     let made = replay(&rooms, asked).await;
     close(&rooms, &tasks, &stop).await;
     let (over, proof) = made.map_err(RoomError::from)?;
+    if let Some(over) = over.filter(|over| over.failed > 0 && !asked.accept_failed) {
+        return Err(BackupError::Unproved(format!(
+            "{} records that may be over could not be read, or destroyed, the numbers of their collections are in the log; say --accept-failed to put the others in their place with them, where every run tries again",
+            over.failed
+        )));
+    }
     match proof.as_ref().map(|proof| proof.findings.as_slice()) {
         Some([first, rest @ ..]) => Err(BackupError::Unproved(format!("{first} (and {} more)", rest.len()))),
         Some([]) | None => Ok((over, proof)),

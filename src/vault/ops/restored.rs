@@ -97,7 +97,7 @@ impl Vault {
     }
 
     /// Destroys what is over by now of older data that was put back; its record in the operator's trail is durable when this
-    /// returns. What was deleted with an order is deleted again by every start. No key is destroyed by either ([`Plan::keeping_keys`]).
+    /// returns. The data is ready only if nothing has failed. What was deleted with an order is deleted again by every start. No key is destroyed by either ([`Plan::keeping_keys`]).
     ///
     /// [`Plan::keeping_keys`]: super::plan::Plan::keeping_keys
     ///
@@ -107,6 +107,10 @@ impl Vault {
         let request = Self::make_request_id();
         let actor = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request };
         let done = self.destroy_all_due(actor).await?;
+        if done.failed > 0 && done.destroyed == 0 {
+            // It is not ready, and nothing was done.
+            return Ok(done);
+        }
         let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
         let entry = Entry {
             tenant: TenantNo::SYSTEM,
