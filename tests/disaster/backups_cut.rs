@@ -142,6 +142,45 @@ async fn a_kill_at_any_step_of_a_restore_leaves_the_old_store_or_the_restored_on
     assert!(kills > 10 && restored > 0, "{kills} {restored}");
 }
 
+/// What a restore that was cut short has brought is gone on with by the same one, and by no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_not_finished_with_the_files_of_another_backup() {
+    let site = lived().await;
+    // Generation 1, too, and of another day.
+    site.ok(&["--addr", "http://127.0.0.1:9", "backup", "--to", &site.text("bk2"), "--dir", "store"]);
+    site.keep("today");
+    let below = site.text("store");
+    let arguments = ["restore", "--from", "bk", "--dir", &below, "--yes"];
+    let (done, steps) = cut(&site, &arguments, &below, 0);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let begun = site.path("store/data.new/RESTORING");
+    let is_begun = || fs::read_to_string(&begun).is_ok_and(|fence| fence.contains(r#""complete":false"#));
+    for from in ["bk", "bk2"] {
+        let mut cuts = 1..=steps;
+        loop {
+            let at = cuts.next().expect("no step between the first file and the last");
+            site.reset("today");
+            cut(&site, &arguments, &below, at);
+            if is_begun() && fs::read_dir(site.path("store/data.new")).unwrap().count() > 2 {
+                break;
+            }
+        }
+        fs::write(site.path("store/data.new/000099.sst"), "another's").unwrap();
+        fs::write(site.path("store/data.new/000099.log"), "another's").unwrap();
+        site.ok(&["restore", "--from", from, "--dir", "store", "--yes", "--verify"]);
+        for name in ["000099.sst", "000099.log"] {
+            assert!(!site.path("store/data").join(name).exists(), "{from}: {name}");
+        }
+        let served = site.serve(|_| ());
+        until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+        let late = if from == "bk" { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        assert_eq!(site.get(&served, "late").await.0, late, "{from}");
+        assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()), "{from}");
+        served.stop();
+        site.ok(&["check", "--dir", "store"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_ends_a_backup_and_harms_no_earlier_one() {
     if !privilege::held(CapabilitySet::SYS_ADMIN, "backups_cut::a_full_disk_ends_a_backup_and_harms_no_earlier_one") {

@@ -172,7 +172,7 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
     remove(&discarded)?;
     if fresh.try_exists().map_err(|error| BackupError::at(fresh, error))? {
         match read_fence(fresh)? {
-            Some(fence) if !fence.complete && fence.store == manifest.store && fence.generation == manifest.generation => return Ok(()),
+            Some(fence) if !fence.complete && fence.is_of(manifest) => return remove_others(fresh, manifest),
             Some(_) => discard(config, fresh)?,
             // Without a fence it is what was in the place of the data store until a run was cut short.
             None => {
@@ -187,6 +187,25 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
     write_fence(&begun, manifest, false)?;
     fs::rename(&begun, fresh).map_err(|error| BackupError::at(fresh, error))?;
     sync_dir(&config.dir)
+}
+
+impl Fence {
+    /// Whether it stands before that very backup: another directory has generations of the same numbers.
+    fn is_of(&self, Manifest { store, generation, taken_at_ms, .. }: &Manifest) -> bool {
+        (&self.store, self.generation, self.taken_at_ms) == (store, *generation, *taken_at_ms)
+    }
+}
+
+/// Removes what a manifest does not name, but the fence: the engine would take it for its own.
+fn remove_others(dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
+    for entry in fs::read_dir(dir).map_err(|error| BackupError::at(dir, error))? {
+        let path = entry.map_err(|error| BackupError::at(dir, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name != FENCE && !manifest.files.iter().any(|file| file.name == name) {
+            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
+        }
+    }
+    sync_dir(dir)
 }
 
 fn write_fence(dir: &Path, manifest: &Manifest, complete: bool) -> Result<(), BackupError> {
