@@ -394,9 +394,21 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     assert_eq!((appoint.status, site.get("/v1/tenants/empty/holds", &empty).await.status), (403, 200), "{appoint:?}");
     let spare = site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await;
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", id(&spare.json))), &acme.owner, None).await.status, 204);
+    let kept = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
     let placed = acme.place(json!({"scope": "tenant"})).await;
     let token = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     let counsel = acme.path(&format!("tokens/{}", token(&acme.counsel)));
+    // Nor does an owner who has kept a counsel's token from before: it ends what it placed itself, and so does who has a token from it.
+    let made = site.token("acme", &kept, json!({"role": "counsel"})).await;
+    for spare in [&kept, &made] {
+        for what in ["release", "renew"] {
+            assert_eq!(acme.change(spare, &placed, what).await.status, 403, "{what}");
+        }
+        assert_eq!(site.send("DELETE", &counsel, spare, None).await.status, 403);
+    }
+    let own = acme.try_place(&kept, json!({"scope": "tenant"})).await;
+    assert_eq!((own.status, acme.change(&made, &own.json, "release").await.status), (201, 200), "{own:?}");
+    assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&made))), &kept, None).await.status, 204);
     assert_eq!(acme.change(&acme.owner, &placed, "release").await.status, 403);
     assert_eq!(site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await.status, 403);
     assert_eq!(site.send("DELETE", &counsel, &acme.owner, None).await.status, 403);
@@ -412,7 +424,9 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     let dismissed = site.send("DELETE", &counsel, &second, None).await;
     assert_eq!(dismissed.status, 204, "{dismissed:?}");
     clock.advance(DAY * 30);
+    // A counsel is there, but none who could release it.
     let third = site.token("acme", &site.operator, json!({"role": "counsel"})).await;
+    assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&kept))), &third, None).await.status, 204);
     let over = site.send("DELETE", &acme.path(&format!("tokens/{}", token(&second))), &third, None).await;
     assert_eq!(over.status, 204, "{over:?}");
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&auditor))), &third, None).await.status, 403);

@@ -166,6 +166,9 @@ pub(in crate::vault) struct TokenRow {
     pub(in crate::vault) expires_at: Option<i64>,
     /// Collections and key prefix it is narrowed to, sealed under the tenant's metadata key; empty if not narrowed.
     pub(in crate::vault) sealed_narrowing: Vec<u8>,
+    /// Of a counsel's, the token of the counsel whom an owner has brought in at first: its own, or that of whom it has its own from. None
+    /// where that was the operator, and for every other role.
+    pub(in crate::vault) line: Option<[u8; 16]>,
 }
 
 impl ControlRow for TokenRow {

@@ -116,6 +116,7 @@ impl Vault {
             lapses_at: new.law_enforcement.then(|| now.plus(hold::LAPSE).0),
             placed_by: caller.principal.token().0,
             placed_at: now.0,
+            line: self.line_of(caller).await?,
             end: None,
             sealed: self.seal_hold(&tenant, id, &new.text).await?,
         };
@@ -146,7 +147,8 @@ impl Vault {
     /// Gives a hold for law enforcement another 90 days from now.
     ///
     /// # Errors
-    /// [`Conflict::HoldOver`]; [`Unprocessable::NothingToRenew`]; [`VaultError::NotFound`].
+    /// [`Conflict::HoldOver`]; [`Unprocessable::NothingToRenew`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but
+    /// a counsel of the hold's line.
     pub async fn renew_hold(
         &self,
         caller: &Caller,
@@ -175,6 +177,7 @@ impl Vault {
         let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        self.in_line(caller, &stored.row).await?;
         let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
@@ -197,7 +200,7 @@ impl Vault {
     /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention.
     ///
     /// # Errors
-    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel.
+    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel of the hold's line.
     pub async fn release_hold(
         &self,
         caller: &Caller,
@@ -226,6 +229,7 @@ impl Vault {
         let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        self.in_line(caller, &stored.row).await?;
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
             return Err(VaultError::Conflict(Conflict::HoldOver));
@@ -238,6 +242,16 @@ impl Vault {
         self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
         self.set_going().await;
         self.hold_view(&tenant, id, &row, Vec::new()).await
+    }
+
+    /// A counsel changes the holds of its own line; one whom the operator has brought in, every hold. Otherwise an owner could keep a
+    /// counsel's token from before, and end any hold with it.
+    ///
+    /// # Errors
+    /// [`VaultError::Forbidden`].
+    async fn in_line(&self, caller: &Caller, row: &HoldRow) -> Result<(), VaultError> {
+        let line = self.line_of(caller).await?;
+        if line.is_none() || line == row.line { Ok(()) } else { Err(VaultError::Forbidden) }
     }
 
     /// Ends a hold whose time is over; the store does it by itself.
