@@ -564,6 +564,38 @@ async fn many_held_records_that_are_due_cost_a_run_nothing() {
     open.close().await;
 }
 
+/// Who destroys looks for the holds on what goes, and not at each thing that any hold is on; and whom an order for persons takes along is
+/// found out once, whatever is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_holds_cost_a_deletion_a_few_looks() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for number in 0..40 {
+        acme.put(&open, ("people", &number.to_string()), &["9", "7"]).await.unwrap();
+    }
+    let mut costs = Vec::new();
+    for held in [1, 400] {
+        let others = (0..held).map(|number| subject(&format!("held-{number}"))).collect();
+        acme.place(&open, HoldScope::Subjects(others)).await;
+        acme.put(&open, ("files", "k"), &["8"]).await.unwrap();
+        place.meddler.take_control_read();
+        acme.delete(&open, ("files", "k")).await.unwrap();
+        // Its key is destroyed, and that is certified.
+        let pending = schema::table(schema::Table::PendingShred);
+        while !open.store.scan(Space::Control, &pending.from, &pending.to, 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        costs.push(place.meddler.take_control_read());
+    }
+    assert!(costs[1] < costs[0] + 100, "rows of control read for a deletion, with 1 held person and with 401: {costs:?}");
+    place.meddler.take_records_read();
+    open.shred(&acme.owner, &acme.name, persons(&["7"])).await;
+    let read = place.meddler.take_records_read();
+    assert!(read < 400, "{read} reads of 40 records that name somebody second");
+    open.close().await;
+}
+
 /// The check of a store at rest finds a hold that does not keep what it says, and an order that nobody would give again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_row_of_a_hold_or_of_a_held_order_is_found() {

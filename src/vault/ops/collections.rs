@@ -231,6 +231,11 @@ impl Vault {
             changed?;
         }
         self.inner.directory.forget_collection(tenant.no, &collection.name);
+        if changes_rule {
+            // What a hold had stopped may take less along now.
+            self.hold_has_ended();
+            self.is_due_at(self.inner.clock.now());
+        }
         Ok(Arc::new(self.collection_by_number(tenant.no, collection.no).await?))
     }
 

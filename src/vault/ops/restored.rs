@@ -93,6 +93,7 @@ impl Vault {
     pub fn end_restoring(&self) {
         self.inner.restoring.store(false, Ordering::Release);
         // Orders that are held were not looked at meanwhile.
+        self.hold_has_ended();
         self.is_due_at(self.inner.clock.now());
     }
 

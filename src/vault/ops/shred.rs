@@ -274,7 +274,7 @@ impl Vault {
             if !self.weigh(TenantNo(row.tenant), &row.scope).await?.is_empty() {
                 return Err(self.held(caller, id, &row).await?);
             }
-            self.give_held_again().await?;
+            self.give_held_again(schema::table_of_tenant(schema::Table::HeldOrder, TenantNo(row.tenant))).await?;
         }
         Ok(id)
     }

@@ -8,7 +8,7 @@
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
 
@@ -46,13 +46,23 @@ mod weigh;
 pub use view::{HoldView, ShownScope};
 
 /// Whether holds are being placed or orders carried out: one waits for the other, so that a hold finds keys there or gone.
-#[derive(Default)]
-pub(super) struct Placing(tokio::sync::Mutex<()>);
+pub(super) struct Placing {
+    alone: tokio::sync::Mutex<()>,
+    /// Whether a hold has ended since held orders were looked at.
+    has_ended: AtomicBool,
+}
+
+impl Default for Placing {
+    /// Of what a start finds nobody knows yet.
+    fn default() -> Self {
+        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true) }
+    }
+}
 
 impl Placing {
     /// Waits for the others, however long.
     pub(super) async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.lock().await
+        self.alone.lock().await
     }
 
     /// The same, as long as somebody waits for an answer.
@@ -60,7 +70,7 @@ impl Placing {
     /// # Errors
     /// [`VaultError::Unavailable`] where keys are being destroyed for longer, which is custody's doing.
     async fn wait_patiently(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
-        let waited = tokio::time::timeout(PATIENCE, self.0.lock()).await;
+        let waited = tokio::time::timeout(PATIENCE, self.alone.lock()).await;
         waited.map_err(|_| VaultError::Unavailable("an epoch takes too long: custody does not answer".into()))
     }
 }
@@ -240,7 +250,7 @@ impl Vault {
         let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
         let released = hold_entry(caller, &tenant, Action::HoldRelease, id, row.disclosed);
         self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
-        self.set_going().await;
+        self.set_going(tenant.no).await;
         self.hold_view(&tenant, id, &row, Vec::new()).await
     }
 
@@ -285,7 +295,10 @@ impl Vault {
         writes.extend(
             row.lapses_at.map(|end| Write::Delete { space: Space::Control, key: schema::hold_lapse(unsigned(end), tenant.no, stored.id) }),
         );
-        self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await
+        let done = self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await;
+        // Also where only the answer is lost.
+        self.hold_has_ended();
+        done
     }
 
     /// Any change of a hold that is there, and of how many there are.
