@@ -12,7 +12,7 @@ use lethe::{
     },
     vault::{
         ops::{Caller, HoldView, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Space, Store as _, StoreError, schema},
+        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
 use serde_json::json;
@@ -386,4 +386,56 @@ async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
             open.close().await;
         }
     }
+}
+
+/// The proof is told when something that an order deleted, and no key ended, is there all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proof_finds_what_an_order_deleted() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..until_deleted() };
+    set(&open, &owner, &acme, policy).await;
+    open.collection(&owner, &acme, "all", ShredUnit::Collection).await;
+    open.collection(&owner, &acme, "gone", ShredUnit::Subject).await;
+    for (collection, name, names) in
+        [("c", "second", &["8", "7"][..]), ("all", "first", &["7"]), ("c", "kept", &["8"]), ("gone", "k", &["8"])]
+    {
+        let subjects = names.iter().map(|name| subject(name)).collect();
+        open.vault.put_record(&owner, &acme, &coll(collection), key(name), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+    }
+    open.close().await;
+    place.copy("store/data", "then/data");
+
+    let open = place.open().await;
+    let mut then = Vec::new();
+    for space in [Space::Records, Space::Index] {
+        let all = schema::prefix(&[]);
+        let rows = open.store.scan(space, &all.from, &all.to, usize::MAX).await.unwrap();
+        then.extend(rows.into_iter().map(|row| (space, row)));
+    }
+    open.shred_subject(&owner, &acme, "7").await;
+    open.shred(&owner, &acme, ShredOrder::Collection(coll("gone"))).await;
+    // Known anew, and written about since.
+    let anew = PutRecord { new_relationship: true, ..put_of(Some("7"), b"v") };
+    open.vault.put_record(&owner, &acme, &coll("all"), key("new"), anew).await.unwrap();
+    assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+
+    place.put_back("then/data", "store/data");
+    let open = place.open_idle().await;
+    let proof = open.vault.prove_shreds(1).await.unwrap();
+    assert_eq!((proof.findings.len(), proof.named, proof.readable, proof.damaged), (0, 1, 1, 0), "{proof:?}");
+    for (space, row) in then {
+        let gone = open.store.get(space, &row.key).await.unwrap().is_none();
+        let is_of_records = space == Space::Records || row.key[0] == schema::Table::SubjectRecord as u8;
+        if gone && is_of_records {
+            let writes = vec![Write::Put { space, key: row.key, value: row.value }];
+            let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+            open.store.commit(commit).await.unwrap();
+        }
+    }
+    let findings = open.vault.prove_shreds(1).await.unwrap().findings;
+    assert!(findings.len() == 2 && findings.iter().all(|finding| finding.contains("deleted is there")), "{findings:?}");
+    open.close().await;
 }
