@@ -596,6 +596,58 @@ async fn many_holds_cost_a_deletion_a_few_looks() {
     open.close().await;
 }
 
+/// What a hold is on is counted as far as a bound, also where what is looked at is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counting_what_a_hold_is_on_ends_somewhere() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for from in (0..6_000).step_by(1_000) {
+        let ops = (from..from + 1_000).map(|number| crate::harness::put_op("people", number, &["7"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    acme.put(&open, ("people", "last"), &["8"]).await.unwrap();
+    open.shred_subject(&acme.owner, &acme.name, "7").await;
+    let placed = acme.place(&open, HoldScope::Tenant).await;
+    let (count, is_more) = placed.covers.unwrap();
+    assert!(count <= 1 && is_more, "{count} of them are there, and not all were looked at: {is_more}");
+    open.close().await;
+}
+
+/// An order that a hold has stopped, and whose target goes with another when that ends, is withdrawn: who sends it again is told what became
+/// of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_withdrawn_is_answered_by_what_is_gone() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    let mut withdrawn = 0;
+    // Which of the two comes first, their numbers decide.
+    for number in 0..16 {
+        let collection = coll(&format!("c{number}"));
+        open.collection(&acme.owner, &acme.name, collection.as_str(), ShredUnit::Record).await;
+        acme.put(&open, (collection.as_str(), "k"), &["7"]).await.unwrap();
+        let placed = acme.place(&open, HoldScope::Collection(collection.clone())).await;
+        let order = ShredOrder::Record { collection: collection.clone(), key: key("k") };
+        let once = Some(format!("once-{number}"));
+        let send = async || open.vault.order_shred(&acme.owner, &acme.name, order.clone(), None, once.clone()).await;
+        let id = stopped(&send().await).unwrap();
+        assert!(stopped(&acme.shred(&open, ShredOrder::Collection(collection), None).await).is_some());
+        acme.release(&open, placed.id).await;
+        let again = send().await;
+        match open.vault.shred(&acme.owner, &acme.name, id, None).await {
+            Ok(_) => assert_eq!(again.unwrap().id, id),
+            Err(VaultError::NotFound(_)) => {
+                assert!(is_shredded(&again), "{again:?}");
+                withdrawn += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(withdrawn > 0, "the record's order always came first");
+    open.close().await;
+}
+
 /// The check of a store at rest finds a hold that does not keep what it says, and an order that nobody would give again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_row_of_a_hold_or_of_a_held_order_is_found() {

@@ -196,6 +196,10 @@ impl Store for Meddled {
         self.store.sync_mirror().await
     }
 
+    async fn sweep_snapshots(&self) -> Result<u64, StoreError> {
+        self.store.sweep_snapshots().await
+    }
+
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
         self.store.compact(space, from, to).await
     }

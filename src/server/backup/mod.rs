@@ -235,11 +235,14 @@ pub(super) struct Today {
 
 impl Today {
     pub(super) fn read(config: &Config) -> Result<Self, BackupError> {
-        let restored = mirror::restore(&config.paths.mirror_dir)?;
+        let states = schema::table(schema::Table::HoldState);
+        let wanted = [schema::root_ptr(), log_head_key()];
+        let restored = mirror::restore_some(&config.paths.mirror_dir, |space, key| {
+            space == Space::Control && (wanted.iter().any(|wanted| wanted == key) || (&states.from[..] <= key && key < &states.to[..]))
+        })?;
         let row = |key| restored.rows.get(&(Space::Control, key));
         let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose().map_err(RoomError::from)?.unwrap_or(Epoch(0));
         let head = known_log_head(row(log_head_key())).map_err(RoomError::from)?;
-        let states = schema::table(schema::Table::HoldState);
         let is_held = restored.rows.range((Space::Control, states.from)..(Space::Control, states.to)).next().is_some();
         Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size), is_held })
     }

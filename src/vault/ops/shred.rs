@@ -201,7 +201,11 @@ impl Vault {
         }
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
-                Some(Before::Made(made, _)) => return self.ordered_already(caller, ShredId(made.id)).await.map(Ordered::Before),
+                Some(Before::Made(made, _)) => match self.ordered_already(caller, ShredId(made.id)).await? {
+                    Some(id) => return Ok(Ordered::Before(id)),
+                    // What it named went with another order: who sends it again is told so by what is gone.
+                    None => None,
+                },
                 Some(Before::Nothing(keeping)) => Some(keeping),
                 None => None,
             };
@@ -265,18 +269,19 @@ impl Vault {
         Ok(VaultError::LegalHold { hold: told_of(&holds, caller.principal.role()), order: Some(id) })
     }
 
-    /// An order that was given before under the same idempotency key.
+    /// An order that was given before under the same idempotency key; `None` where it was held, and withdrawn.
     ///
     /// # Errors
     /// [`VaultError::LegalHold`] if a hold still stands over it.
-    async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<ShredId, VaultError> {
-        if let Some(row) = self.shred_row(id).await?.filter(|row| row.progress == Progress::Held) {
+    async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<Option<ShredId>, VaultError> {
+        let Some(row) = self.shred_row(id).await? else { return Ok(None) };
+        if row.progress == Progress::Held {
             if !self.weigh(TenantNo(row.tenant), &row.scope).await?.is_empty() {
                 return Err(self.held(caller, id, &row).await?);
             }
             self.give_held_again(schema::table_of_tenant(schema::Table::HeldOrder, TenantNo(row.tenant))).await?;
         }
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// Whether this token gave this order before, under this key. Asked before anything else: what it names answers 410 since.
