@@ -157,11 +157,11 @@ async fn a_record_whose_own_person_is_shredded_is_kept_for_nobody() {
     }
 }
 
-/// A key of a shredded person's that is written again about somebody else, at whatever moment: the index says nothing of those whom the
-/// shredded record named, nor when that would have ended.
+/// A key of a shredded person's record, or of a record that was shredded alone, that is written again about somebody else, at whatever
+/// moment: the index says nothing of those whom the shredded record named, nor when that would have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_before() {
-    for unit in [ShredUnit::Subject, ShredUnit::Record] {
+    for (unit, alone) in [(ShredUnit::Subject, false), (ShredUnit::Record, false), (ShredUnit::Record, true)] {
         for (case, about) in [
             ("before", "8"),
             ("before, about the second", "9"),
@@ -170,7 +170,7 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
             ("behind that", "8"),
             ("afterwards", "8"),
         ] {
-            let named = format!("{unit:?}, {case}");
+            let named = format!("{unit:?}, alone: {alone}, {case}");
             let place = Place::make_with(VaultOptions::default(), true).await;
             let open = place.open().await;
             let (acme, owner, _) = open.tenant(&place, "acme").await;
@@ -179,7 +179,11 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
             let expires_at = Some(open.vault.clock().now().plus(Duration::from_hours(1)));
             let put = PutRecord { subjects, expires_at, ..put_of(None, b"v") };
             open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
-            open.shred_subject(&owner, &acme, "7").await;
+            if alone {
+                open.shred(&owner, &acme, ShredOrder::Record { collection: coll("c"), key: key("k") }).await;
+            } else {
+                open.shred_subject(&owner, &acme, "7").await;
+            }
             let again = async || {
                 let put = PutRecord { new_relationship: true, ..put_of(Some(about), b"again") };
                 open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();

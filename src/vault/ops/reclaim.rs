@@ -218,7 +218,7 @@ impl Vault {
         // What could not be deleted again, for its tenant cannot be read, must not count as done.
         let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?.no;
         let order = self.shred_row(ShredId(entry.order)).await?;
-        if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
+        if matches!(entry.scope, Scope::Subjects(_)) && order.as_ref().is_some_and(|order| order.progress != Progress::Done) {
             // A copy of this data store must not say that it is done with deletions which are not.
             return Ok(false);
         }
@@ -256,7 +256,8 @@ impl Vault {
                 return Ok(is_all);
             }
             Scope::Record { collection, row, .. } => {
-                if !self.bury_alone(tenant, CollectionNo(*collection), row, &slots, done).await? {
+                let persons = order.map(|order| order.persons).unwrap_or_default();
+                if !self.bury_alone(tenant, (CollectionNo(*collection), row), &persons, &slots, done).await? {
                     return Ok(false);
                 }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
@@ -437,13 +438,7 @@ impl Vault {
             Buried::Changed => return Ok(false),
             Buried::Another(header) => {
                 // Its key was written again, or it is sealed for somebody else and names the subject second.
-                let mut others = Vec::with_capacity(named.len());
-                for token in named {
-                    if !self.still_names(tenant, (no, &tokens), &token).await? {
-                        others.push(token);
-                    }
-                }
-                named = others;
+                named = self.named_no_more(tenant, (no, &tokens), &named).await?;
                 unchanged(&header)
             }
             Buried::Nothing => Expect::Absent,
@@ -461,41 +456,57 @@ impl Vault {
                 Expect::Equals(stored)
             }
         };
-        for token in &named {
-            for key in [schema::subject_record(tenant, token, no, &tokens), schema::secondary_record(tenant, token, no, &tokens)] {
-                writes.push(Write::Delete { space: Space::Index, key });
-            }
-        }
+        writes.extend(index_removal(tenant, no, &tokens, &named));
         let unmoved = Check { space: Space::Records, key: record, expect };
         self.data(writes, vec![unmoved], Durability::Written).await
     }
 
-    /// The same for a record that was ordered by itself.
+    /// Those of some persons whom the record at a place does not name.
+    async fn named_no_more(&self, tenant: TenantNo, place: (CollectionNo, &[Token]), named: &[Token]) -> Result<Vec<Token>, VaultError> {
+        let mut others = Vec::with_capacity(named.len());
+        for token in named {
+            if !self.still_names(tenant, place, token).await? {
+                others.push(*token);
+            }
+        }
+        Ok(others)
+    }
+
+    /// The same for a record that was ordered by itself, and that named these persons.
     async fn bury_alone(
         &self,
         tenant: TenantNo,
-        no: CollectionNo,
-        row: &[u8],
+        (no, row): (CollectionNo, &[u8]),
+        persons: &[Token],
         slots: &HashSet<u64>,
         done: &mut Reclaimed,
     ) -> Result<bool, VaultError> {
+        let (key, tokens) = (Bytes::copy_from_slice(row), schema::record_tokens(row).unwrap_or_default());
         for _ in 0..super::ATTEMPTS {
-            let stored = match self.bury_record(row, slots, done).await? {
+            let mut named = persons.to_vec();
+            let mut writes = Vec::new();
+            let expect = match self.bury_record(row, slots, done).await? {
                 Buried::Changed => continue,
-                Buried::Nothing | Buried::Header(_) | Buried::Another(_) => return Ok(true),
-                Buried::Unreadable(stored) => stored,
+                Buried::Nothing => Expect::Absent,
+                Buried::Header(header) => Expect::Equals(header),
+                Buried::Another(header) => {
+                    named = self.named_no_more(tenant, (no, &tokens), &named).await?;
+                    unchanged(&header)
+                }
+                Buried::Unreadable(stored) => {
+                    if self.units_left_of(tenant, no, &tokens.last().copied().unwrap_or_default(), slots).await?.1 {
+                        // Written again since.
+                        return Ok(true);
+                    }
+                    metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+                    writes.extend(self.due_removal(row).await?);
+                    writes.push(Write::Delete { space: Space::Records, key: key.clone() });
+                    Expect::Equals(stored)
+                }
             };
-            let token = row.last_chunk::<16>().copied().unwrap_or_default();
-            if self.units_left_of(tenant, no, &token, slots).await?.1 {
-                // Written again since.
-                return Ok(true);
-            }
-            let key = Bytes::copy_from_slice(row);
-            let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-            let mut writes = self.due_removal(row).await?;
-            writes.push(Write::Delete { space: Space::Records, key });
+            writes.extend(index_removal(tenant, no, &tokens, &named));
+            let unmoved = Check { space: Space::Records, key: key.clone(), expect };
             if self.data(writes, vec![unmoved], Durability::Written).await? {
-                metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
                 return Ok(true);
             }
         }
@@ -661,8 +672,17 @@ impl Vault {
             entries.extend(log.into_iter().map(|(_, entry)| entry));
         }
         let mut behind = HashSet::new();
-        for ShredLogRow { tenant, scope, .. } in entries {
-            let (tenant, Scope::Subjects(subjects)) = (TenantNo(tenant), scope) else { continue };
+        for ShredLogRow { tenant, scope, order, .. } in entries {
+            let tenant = TenantNo(tenant);
+            let subjects = match scope {
+                Scope::Subjects(subjects) => subjects,
+                Scope::Record { .. } => {
+                    let order = self.shred_row(ShredId(order)).await?;
+                    behind.extend(order.into_iter().flat_map(|order| order.persons).map(|person| (tenant, person)));
+                    continue;
+                }
+                Scope::Tenant | Scope::Collection(_) => continue,
+            };
             for subject in subjects {
                 let mut range = schema::records_of_subject(tenant, &subject);
                 while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
@@ -717,6 +737,12 @@ impl Vault {
 }
 
 /// A row that no sweep can read, and no pass stops at.
+/// What removes the rows that lead to a record from persons.
+fn index_removal(tenant: TenantNo, no: CollectionNo, tokens: &[Token], named: &[Token]) -> Vec<Write> {
+    let rows = |token: &Token| [schema::subject_record(tenant, token, no, tokens), schema::secondary_record(tenant, token, no, tokens)];
+    named.iter().flat_map(rows).map(|key| Write::Delete { space: Space::Index, key }).collect()
+}
+
 fn passed_over(kind: &'static str) {
     OpenError::from(OpenReason::Framing).counted();
     tracing::error!(kind, "a row that the sweep cannot read stays");

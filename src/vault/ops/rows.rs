@@ -298,6 +298,8 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) seed: [u8; 16],
     /// Records that opened before, to be tried again after: their rows' keys, and the headers that name their units.
     pub(in crate::vault) sample: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whom the record of a record's order named when it was given, by subject token: what leads to it from them goes with it.
+    pub(in crate::vault) persons: Vec<[u8; 16]>,
     /// What it touched, by collection: at most [`TOTALS_MAX`], the rest together under number 0.
     pub(in crate::vault) totals: Vec<(u32, Totals)>,
     /// Categories of the data before, from the collections' policies: as many as [`capped`] leaves.
