@@ -331,7 +331,7 @@ impl Custody for Kept {
 
     fn scrub(&self) -> Result<(), CustodyError> {
         // What is left to overwrite is left to the next start.
-        self.changed().map_or(Ok(()), |custody| custody.scrub())
+        self.changed().map_or(Ok(()), Custody::scrub)
     }
 
     fn describe(&self) -> Result<Description, CustodyError> {

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use lethe::{
-    domain::{Clock as _, ShredId, ShredUnit, SubjectId, TenantNo},
+    domain::{ShredId, ShredUnit, SubjectId, TenantNo},
     telemetry::metrics_handle,
     vault::{
         ops::{PutRecord, ShredOrder, VaultOptions},

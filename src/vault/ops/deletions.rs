@@ -20,7 +20,7 @@ use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
-    rows::{ControlRow, DeletedRow, PositionRow, Progress, ShredRow, State, SubjectRow, Totals},
+    rows::{ControlRow, DeletedRow, PositionRow, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
