@@ -21,7 +21,7 @@ use crate::http::{self, Api, HttpOptions};
 use crate::jobs;
 use crate::telemetry::{self, TelemetryError, TelemetryGuard, TelemetryOptions};
 use crate::vault::crypto::random;
-use crate::vault::ops::Vault;
+use crate::vault::ops::{Idle, Vault};
 
 pub mod backup;
 pub mod copies;
@@ -134,11 +134,14 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let (doors, work) = (Tasks::default(), Tasks::default());
     let certificate = certificate(&config)?;
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
-    let rooms = rooms::open(&config, clock, work.tracker(), work.stop_token(), start.demo).await?;
+    let (rooms, mut idle) = rooms::open_idle(&config, clock, (work.tracker(), work.stop_token()), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
     let fenced = is_fenced(&config, &rooms)?;
     if fenced {
         rooms.vault.begin_restoring();
+        idle.state_lost().await.map_err(RoomError::from)?;
+    } else {
+        idle.begin().await.map_err(RoomError::from)?;
     }
     // Behind the fence: without it, older data would now be told for today's.
     rooms.vault.number_start().await.map_err(RoomError::from)?;
@@ -164,7 +167,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let door = doors.spawn(door.serve(http::router(&api), doors.clone()));
     if fenced {
         warn!(url, "older data was put back: nothing is served until what is over by now is destroyed");
-        work.spawn(lift_fence(rooms.vault.clone(), config.data_dir(), work.stop_token()));
+        work.spawn(lift_fence(rooms.vault.clone(), idle, config.data_dir(), work.stop_token()));
     }
     info!(url, "serving");
     Ok(Server { rooms, url, certificate, doors, door, work, drain_timeout, telemetry: TelemetryGuard::default(), signals: None })
@@ -183,11 +186,12 @@ fn is_fenced(config: &Config, rooms: &Rooms) -> Result<bool, backup::BackupError
     Ok(is_older)
 }
 
-/// Between attempts to make restored data ready.
+/// Between attempts to make restored data ready; and where something that is over could not be read.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
+const FENCE_AGAIN: Duration = Duration::from_mins(1);
 
-/// Destroys what is over of data that was put back, and only then lets it be served.
-async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {
+/// Destroys what is over of data that was put back, takes up the orders that are not done, and only then lets it be served.
+async fn lift_fence(vault: Vault, mut idle: Idle, data: PathBuf, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(FENCE_EVERY);
     loop {
         tokio::select! {
@@ -201,12 +205,24 @@ async fn lift_fence(vault: Vault, data: PathBuf, stop: CancellationToken) {
                 continue;
             }
         };
+        if done.failed > 0 {
+            error!(
+                failed = done.failed,
+                "restored data stays behind its fence: records that may be over cannot be read, or destroyed; tried again in a minute"
+            );
+            ticks.reset_after(FENCE_AGAIN);
+            continue;
+        }
+        if let Err(error) = idle.begin().await {
+            error!(%error, "orders to shred cannot be taken up: restored data is not served; tried again");
+            continue;
+        }
         if let Err(error) = backup::restore::take_fence_away(&data) {
             error!(%error, "the fence of restored data stays; tried again");
             continue;
         }
         vault.end_restoring();
-        info!(destroyed = done.destroyed, failed = done.failed, "restored data is served from here on");
+        info!(destroyed = done.destroyed, held = done.held, "restored data is served from here on");
         return;
     }
 }

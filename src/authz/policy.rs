@@ -56,7 +56,7 @@ pub(super) const POLICY: &[Rule] = &[
     // Who is neither counsel nor auditor is told of those alone that are disclosed.
     rule(A::HoldRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel]),
     // An owner's only while no hold stands: otherwise a hold would end as soon as the owner liked. The operator's only where
-    // holds stand and no counsel is left.
+    // a hold stands that no counsel could release.
     rule(A::CounselAppoint, On::Tenant, Reach::Whole, &[Operator, Owner, Counsel]),
     rule(A::CounselDismiss, On::Tenant, Reach::Whole, &[Owner, Counsel]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),

@@ -260,7 +260,7 @@ async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
     let age = SystemClock.now().since(rehearsed.manifest.taken_at());
     out.say(
         &format!(
-            "generation {} of {}: copied in {:.1} s, ready {:.1} s later; {} records were over by now and destroyed\n\
+            "generation {} of {}: copied in {:.1} s, ready {:.1} s later; {} records were over by now and destroyed, {} stay under legal holds\n\
              {} records and headers: {} named by {} certificates, none of which opened; of {} others tried, {} readable, {} shredded, {} damaged\n\
              {} findings",
             rehearsed.manifest.generation,
@@ -268,6 +268,7 @@ async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
             rehearsed.copied_in.as_secs_f64(),
             rehearsed.ready_in.as_secs_f64(),
             over.destroyed,
+            over.held,
             proof.records,
             proof.named,
             proof.certificates,
@@ -279,7 +280,7 @@ async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
         ),
         &json!({
             "generation": rehearsed.manifest.generation, "taken_at": rehearsed.manifest.taken_at(), "age_secs": age.as_secs(),
-            "copied_ms": millis(rehearsed.copied_in), "ready_ms": millis(rehearsed.ready_in), "destroyed": over.destroyed,
+            "copied_ms": millis(rehearsed.copied_in), "ready_ms": millis(rehearsed.ready_in), "destroyed": over.destroyed, "held": over.held,
             "failed": over.failed, "certificates": proof.certificates, "units": proof.units, "records": proof.records, "named": proof.named,
             "sampled": proof.sampled, "readable": proof.readable, "shredded": proof.shredded, "damaged": proof.damaged,
             "findings": proof.findings,

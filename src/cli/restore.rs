@@ -35,6 +35,13 @@ pub(crate) struct Args {
     /// Leave destroying what is over by now to the next start, which answers 503 until it is done.
     #[arg(long)]
     fenced: bool,
+    /// Put it in its place although some records that may be over cannot be read: they stay, and every run of retention tries again.
+    #[arg(long)]
+    accept_failed: bool,
+    /// Move the data store aside although legal holds stand: what they keep of what was written since the backup lies there then,
+    /// and must not be removed until they end.
+    #[arg(long)]
+    despite_holds: bool,
     /// Do not ask for the store directory's name.
     #[arg(long)]
     yes: bool,
@@ -48,14 +55,18 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     let what = "puts a backup in the place of the data store; what is there is moved aside, not removed";
     confirm_that(what, &super::recover::shown(&args.dir)?, args.yes)?;
     let shown = Shown::default();
-    let asked = Asked { generation: args.generation, verify: args.verify, fenced: args.fenced, demo: args.demo };
+    let Args { generation, verify, fenced, accept_failed, despite_holds, demo, .. } = args;
+    let asked = Asked { generation, verify, fenced, accept_failed, despite_holds, demo };
     let restored = restore(&config, &args.from, asked, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| shown.add(bytes)).await;
     shown.end();
-    let Restored { manifest, over, proof, moved_to } = restored.map_err(failed)?;
+    let Restored { manifest, over, proof, moved_to, is_held } = restored.map_err(failed)?;
     let age = SystemClock.now().since(manifest.taken_at()).as_secs();
     let mut lines = vec![format!("generation {} of {} is in its place", manifest.generation, manifest.taken_at().to_rfc3339())];
     lines.push(match &over {
-        Some(over) => format!("{} records were over since and are destroyed, {} could not be read", over.destroyed, over.failed),
+        Some(over) => format!(
+            "{} records were over since and are destroyed, {} stay under legal holds, {} could not be read",
+            over.destroyed, over.held, over.failed
+        ),
         None => "the next start answers 503 until what is over is destroyed".to_owned(),
     });
     lines.extend(proof.as_ref().map(|proof| {
@@ -65,12 +76,21 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         )
     }));
     lines.extend(moved_to.as_ref().map(|path| format!("the old data store lies in {}", path.display())));
+    lines.extend(is_held.then(|| {
+        match &moved_to {
+            Some(_) => "legal holds stand: what they keep of what was written since is in there, and it must not be removed until they end",
+            None => "legal holds stand: what was written since, and they were to keep, is lost with the data store",
+        }
+        .to_owned()
+    }));
     lines.push(format!("next: lethe check --dir {}, then start the server", args.dir.display()));
     out.say(
         &lines.join("\n"),
         &json!({
             "generation": manifest.generation, "taken_at": manifest.taken_at(), "age_secs": age, "fenced": over.is_none(),
-            "destroyed": over.map(|over| over.destroyed), "failed": over.map(|over| over.failed), "moved_to": moved_to,
+            "destroyed": over.map(|over| over.destroyed), "held": over.map(|over| over.held),
+            "failed": over.map(|over| over.failed), "moved_to": moved_to,
+            "holds_stand": is_held,
             "certificates": proof.as_ref().map(|proof| proof.certificates), "named": proof.as_ref().map(|proof| proof.named),
             "readable": proof.as_ref().map(|proof| proof.readable), "damaged": proof.as_ref().map(|proof| proof.damaged),
         }),

@@ -7,7 +7,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::{
@@ -33,7 +36,7 @@ use crate::{
         },
         crypto::{Suite, random},
         keys::{Custody, DestroyReceipt, FileCustody, Forest, ForestOptions, Ground, Held, KeysError, Recovery},
-        ops::{Vault, VaultError, VaultOptions, VaultParts},
+        ops::{Idle, Vault, VaultError, VaultOptions, VaultParts},
         store::{
             StoreError,
             embedded::{CopyPlace, Embedded, EmbeddedOptions, OpenError},
@@ -181,7 +184,19 @@ pub async fn open(
     stop: CancellationToken,
     demo: bool,
 ) -> Result<Rooms, RoomError> {
-    open_of(config, engine(config), CustodyUse::Whole, clock, (tasks, stop), demo).await
+    let (rooms, mut idle) = open_idle(config, clock, (tasks, stop), demo).await?;
+    idle.begin().await?;
+    Ok(rooms)
+}
+
+/// The same, before anything is begun: its data may have to be made ready first.
+pub(super) async fn open_idle(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    work: (TaskTracker, CancellationToken),
+    demo: bool,
+) -> Result<(Rooms, Idle), RoomError> {
+    open_of(config, engine(config), CustodyUse::Whole, clock, work, demo).await
 }
 
 /// What an opened store may do with custody.
@@ -189,11 +204,13 @@ pub async fn open(
 pub(super) enum CustodyUse {
     /// All: end epochs.
     Whole,
+    /// Finish the epoch that a crash cut short, whose pages are there, before anything else; then read.
+    Finish,
     /// Read the present root. What would change custody fails.
     ReadOnly,
 }
 
-/// The same with an engine of other bounds, or elsewhere.
+/// The same with an engine of other bounds, or elsewhere. Unless custody may be used as a whole, nothing is to be begun.
 pub(super) async fn open_of(
     config: &Config,
     options: EmbeddedOptions,
@@ -201,18 +218,21 @@ pub(super) async fn open_of(
     clock: Arc<dyn Clock>,
     (tasks, stop): (TaskTracker, CancellationToken),
     demo: bool,
-) -> Result<Rooms, RoomError> {
+) -> Result<(Rooms, Idle), RoomError> {
     let store = Embedded::open(options, Arc::clone(&clock))?;
     let store_id = store.store_id();
     if !demo && let Some(which) = demo::known(config, store_id) {
         return Err(RoomError::DemoKeys(which));
     }
     let mut custody = custody(config, store_id, &clock)?;
-    if may == CustodyUse::ReadOnly {
-        custody = custody.into_iter().map(|custody| Box::new(ReadOnly(custody)) as Box<dyn Custody>).collect();
+    let may_change = Arc::new(AtomicBool::new(may != CustodyUse::ReadOnly));
+    if may != CustodyUse::Whole {
+        let kept = |custody| Box::new(Kept { custody, may_change: Arc::clone(&may_change) }) as Box<dyn Custody>;
+        custody = custody.into_iter().map(kept).collect();
     }
     let ground = Ground { store_id, store: store.clone(), custody, clock: Arc::clone(&clock) };
     let (forest, recovery) = Forest::open(ground, forest_options(config)).await?;
+    may_change.store(may == CustodyUse::Whole, Ordering::Release);
     let parts = VaultParts {
         store_id,
         store: store.clone(),
@@ -226,7 +246,8 @@ pub(super) async fn open_of(
         tasks,
         stop,
     };
-    Ok(Rooms { vault: Vault::open(parts).await?, store, forest, recovery })
+    let (vault, idle) = Vault::open_idle(parts).await?;
+    Ok((Rooms { vault, store, forest, recovery }, idle))
 }
 
 /// Writes a new file that is there whole and durable, or not at all. What a crash leaves under another name
@@ -290,38 +311,48 @@ pub(super) fn custody(config: &Config, store_id: StoreId, clock: &Arc<dyn Clock>
     config.custody.iter().map(open).collect()
 }
 
-/// A component that is read and never changed.
-struct ReadOnly(Box<dyn Custody>);
+/// A component that is only read, but for as long as it may be changed.
+struct Kept {
+    custody: Box<dyn Custody>,
+    may_change: Arc<AtomicBool>,
+}
+
+impl Kept {
+    fn changed(&self) -> Result<&dyn Custody, CustodyError> {
+        if self.may_change.load(Ordering::Acquire) { Ok(self.custody.as_ref()) } else { Err(CustodyError::Io(ONLY_READ.into())) }
+    }
+}
 
 const ONLY_READ: &str = "custody is only read here: start the server once, which finishes what a crash cut short";
 
-impl Custody for ReadOnly {
+impl Custody for Kept {
     fn kind(&self) -> &'static str {
-        self.0.kind()
+        self.custody.kind()
     }
 
     fn load(&self) -> Result<Vec<Held>, CustodyError> {
-        self.0.load()
+        self.custody.load()
     }
 
-    fn prepare(&self, _epoch: Epoch, _root_id: RootId, _secret: &[u8; 32]) -> Result<(), CustodyError> {
-        Err(CustodyError::Io(ONLY_READ.into()))
+    fn prepare(&self, epoch: Epoch, root_id: RootId, secret: &[u8; 32]) -> Result<(), CustodyError> {
+        self.changed()?.prepare(epoch, root_id, secret)
     }
 
-    fn destroy(&self, _root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
-        Err(CustodyError::Io(ONLY_READ.into()))
+    fn destroy(&self, root_id: RootId) -> Result<DestroyReceipt, CustodyError> {
+        self.changed()?.destroy(root_id)
     }
 
     fn destroyed(&self, root_id: RootId) -> Result<Option<DestroyReceipt>, CustodyError> {
-        self.0.destroyed(root_id)
+        self.custody.destroyed(root_id)
     }
 
     fn scrub(&self) -> Result<(), CustodyError> {
-        Ok(())
+        // What is left to overwrite is left to the next start.
+        self.changed().map_or(Ok(()), Custody::scrub)
     }
 
     fn describe(&self) -> Result<Description, CustodyError> {
-        self.0.describe()
+        self.custody.describe()
     }
 }
 

@@ -296,6 +296,31 @@ async fn what_is_due_waits_under_the_hold_and_goes_with_the_run_after_its_releas
     assert_eq!(run(&site).await["looked_at"], 0);
 }
 
+/// What a hold keeps beyond its end has left the index of what is due, and is explained all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_of_what_waits_under_a_hold_says_when_it_goes() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let put = site.request(Method::PUT, &acme.record("crm/a"), &acme.owner).header("lethe-subject", "7");
+    let put = put.header("lethe-expires-at", "2024-02-03T00:00:00Z").body("x").send().await.unwrap();
+    assert_eq!(put.status(), 201);
+    let placed = acme.place(json!({"scope": "subject", "subject": "7"})).await;
+    let mut told = Vec::new();
+    for held in ["0", "1", "0"] {
+        let done = run(&site).await;
+        assert_eq!(done["held"].to_string(), held, "{done}");
+        let explained = site.get(&acme.path("collections/crm/retention/a"), &acme.counsel).await;
+        let (json, why) = (&explained.json, explained.json["why"].as_str().unwrap_or_default());
+        assert_eq!((&json["held"], &json["scheduled_at"]), (&json!(true), &json!("2024-02-03T00:00:00.000Z")), "{explained:?}");
+        assert!(why.contains(id(&placed)) && !why.contains("nothing is scheduled"), "{why}");
+        told.push(json["end"].clone());
+        clock.advance(DAY * 3);
+    }
+    assert!(told.iter().all(|end| *end == told[0]), "{told:?}");
+    acme.release(&placed).await;
+    assert_eq!(run(&site).await["destroyed"], 1);
+}
+
 /// HOLD-5: a case number is needed; it ends after 90 days unless it is renewed; what it stopped runs then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days() {
@@ -369,9 +394,21 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     assert_eq!((appoint.status, site.get("/v1/tenants/empty/holds", &empty).await.status), (403, 200), "{appoint:?}");
     let spare = site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await;
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", id(&spare.json))), &acme.owner, None).await.status, 204);
+    let kept = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
     let placed = acme.place(json!({"scope": "tenant"})).await;
     let token = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     let counsel = acme.path(&format!("tokens/{}", token(&acme.counsel)));
+    // Nor does an owner who has kept a counsel's token from before: it ends what it placed itself, and so does who has a token from it.
+    let made = site.token("acme", &kept, json!({"role": "counsel"})).await;
+    for spare in [&kept, &made] {
+        for what in ["release", "renew"] {
+            assert_eq!(acme.change(spare, &placed, what).await.status, 403, "{what}");
+        }
+        assert_eq!(site.send("DELETE", &counsel, spare, None).await.status, 403);
+    }
+    let own = acme.try_place(&kept, json!({"scope": "tenant"})).await;
+    assert_eq!((own.status, acme.change(&made, &own.json, "release").await.status), (201, 200), "{own:?}");
+    assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&made))), &kept, None).await.status, 204);
     assert_eq!(acme.change(&acme.owner, &placed, "release").await.status, 403);
     assert_eq!(site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await.status, 403);
     assert_eq!(site.send("DELETE", &counsel, &acme.owner, None).await.status, 403);
@@ -387,7 +424,9 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     let dismissed = site.send("DELETE", &counsel, &second, None).await;
     assert_eq!(dismissed.status, 204, "{dismissed:?}");
     clock.advance(DAY * 30);
+    // A counsel is there, but none who could release it.
     let third = site.token("acme", &site.operator, json!({"role": "counsel"})).await;
+    assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&kept))), &third, None).await.status, 204);
     let over = site.send("DELETE", &acme.path(&format!("tokens/{}", token(&second))), &third, None).await;
     assert_eq!(over.status, 204, "{over:?}");
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", token(&auditor))), &third, None).await.status, 403);

@@ -5,10 +5,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use lethe::domain::{Clock as _, SystemClock};
+use lethe::{
+    domain::{Clock as _, SystemClock, TenantNo},
+    vault::store::{
+        Commit, Durability, Row, Space, Store as _, Urgency, Write,
+        embedded::{Embedded, EmbeddedOptions},
+        schema,
+    },
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -437,4 +445,109 @@ async fn a_rehearsal_tells_what_would_come_back_and_changes_nothing() {
     bytes[7] ^= 1;
     fs::write(&largest, bytes).unwrap();
     assert!(site.refused(&["backup", "rehearse", "--from", "bent", "--dir", "store"]).contains("backup-damaged"));
+}
+
+/// What holds keep of what was written since a backup leaves the store with a restore: it is refused unless it is meant, and says where that
+/// lies then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_under_holds_is_refused_unless_it_is_meant() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"then\"").await, StatusCode::CREATED);
+    site.back_up(Some(&served));
+    assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"held\"").await, StatusCode::NO_CONTENT);
+    let counsel = json_of(&site.send(&served, Method::POST, "/v1/tenants/acme/tokens", &site.owner(), r#"{"role": "counsel"}"#).await.1);
+    let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subject": "1"});
+    let counsel = counsel["token"].as_str().unwrap();
+    let placed = site.send(&served, Method::POST, "/v1/tenants/acme/holds", counsel, &hold.to_string()).await;
+    assert_eq!(placed.0, StatusCode::CREATED, "{}", placed.1);
+    let placed = json_of(&placed.1);
+    served.stop();
+
+    let arguments = ["restore", "--from", "bk", "--dir", "store", "--yes"];
+    let told = site.refused(&arguments);
+    assert!(told.contains("restore-held") && told.contains("--despite-holds"), "{told}");
+    assert!(!site.path("store/data.new").exists() && !site.path("store/data.replaced-1").exists());
+    let served = site.serve(|_| ());
+    assert_eq!(site.get(&served, "k").await, (StatusCode::OK, "\"held\"".into()));
+    served.stop();
+
+    let told = site.ok(&[&arguments[..], &["--despite-holds"]].concat());
+    assert!(told.contains("data.replaced-1") && told.contains("must not be removed"), "{told}");
+    // What lies aside is what it was: put in its place, it is there.
+    fs::rename(site.path("store/data"), site.path("store/aside")).unwrap();
+    fs::rename(site.path("store/data.replaced-1"), site.path("store/data")).unwrap();
+    let served = site.serve(|_| ());
+    until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!(site.get(&served, "k").await, (StatusCode::OK, "\"held\"".into()));
+    served.stop();
+    // Where it is lost there is nothing to refuse.
+    fs::remove_dir_all(site.path("store/data")).unwrap();
+    let restored = site.restore(&[]);
+    assert_eq!((restored["holds_stand"].as_bool(), restored["moved_to"].is_null()), (Some(true), true), "{restored}");
+    let served = site.serve(|_| ());
+    let release = format!("/v1/tenants/acme/holds/{}/release", placed["id"].as_str().unwrap());
+    assert_eq!(site.send(&served, Method::POST, &release, counsel, r#"{"reason": "settled"}"#).await.0, StatusCode::OK);
+    served.stop();
+    let restored = site.restore(&[]);
+    assert_eq!(restored["holds_stand"].as_bool(), Some(false), "{restored}");
+}
+
+/// What may be over and cannot be read might be served once the fence is gone: it stays, and the command says so, until that is accepted or
+/// mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fence_stays_while_something_over_could_not_be_destroyed() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    let soon = SystemClock.now().plus(Duration::from_secs(3)).to_rfc3339();
+    let bent = long("over");
+    for (key, value) in [("over", bent.as_str()), ("also", "\"also\"")] {
+        let put = site.client.put(format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url)).bearer_auth(site.owner());
+        let put = put.header("lethe-subject", "1").header("lethe-expires-at", &soon).body(value.to_owned()).send().await.unwrap();
+        assert_eq!(put.status(), StatusCode::CREATED);
+    }
+    assert_eq!(site.put_about(&served, "c", ("kept", "2"), "\"kept\"").await, StatusCode::CREATED);
+    served.stop();
+    bend_longest(&site).await;
+    site.back_up(None);
+    let served = site.serve(|_| ());
+    until("its time is over", async || site.get(&served, "also").await.0 == StatusCode::NOT_FOUND).await;
+    served.stop();
+
+    let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
+    assert!(told.contains("restore-unproved: 1 records") && told.contains("--accept-failed"), "{told}");
+    assert!(!site.path("store/data.replaced-1").exists(), "the data store is as it was");
+    let restored = site.restore(&["--accept-failed"]);
+    assert_eq!((restored["failed"].as_u64(), restored["destroyed"].as_u64()), (Some(1), Some(1)), "{restored}");
+
+    site.restore(&["--fenced"]);
+    let served = site.serve(|_| ());
+    let log = site.path("server.log");
+    until("it was tried", async || fs::read_to_string(&log).unwrap().contains("restored data stays behind its fence")).await;
+    let (status, told) = site.get(&served, "kept").await;
+    assert_eq!((status, code(&told).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "restoring"), "{told}");
+    assert!(site.path("store/data/RESTORING").exists());
+    served.stop();
+    // The same bit again: it is whole.
+    bend_longest(&site).await;
+    let served = site.serve(|_| ());
+    until("the fence is lifted", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!((site.get(&served, "over").await.0, site.get(&served, "kept").await.0), (StatusCode::NOT_FOUND, StatusCode::OK));
+    served.stop();
+    site.ok(&["check", "--dir", "store"]);
+}
+
+/// Turns a bit of the longest record's last byte over, in a store that nobody has open.
+async fn bend_longest(site: &Site) {
+    let options = EmbeddedOptions { reserve_bytes: 1 << 20, ..EmbeddedOptions::new(site.path("store"), site.path("store-mirror")) };
+    let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
+    let range = schema::records_of_tenant(TenantNo(1));
+    let rows = store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
+    let Row { key, value } = rows.into_iter().max_by_key(|row| row.value.len()).unwrap();
+    let mut bent = value.to_vec();
+    *bent.last_mut().unwrap() ^= 1;
+    let writes = vec![Write::Put { space: Space::Records, key, value: bent.into() }];
+    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    store.commit(commit).await.unwrap();
+    store.close();
 }

@@ -1,15 +1,16 @@
 //! Backups and restores that are cut short: killed at any step, and on a full disk. Earlier generations stay whole, the store is as it
 //! was or as it is to be, and running the command again ends well.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use reqwest::StatusCode;
+use lethe::domain::{Clock as _, SystemClock};
+use reqwest::{Method, StatusCode};
 use rustix::thread::CapabilitySet;
 
 use crate::{
     disk::{Disk, fill},
     privilege, shim,
-    site::{Site, stderr},
+    site::{Served, Site, stderr, until},
 };
 
 /// Steps that are tried: all of the last ones, where names change, and some before.
@@ -34,13 +35,30 @@ async fn lived() -> Site {
     for (key, subject) in [("one", "1"), ("two", "2")] {
         assert_eq!(site.put_about(&served, "c", (key, subject), "\"then\"").await, StatusCode::CREATED);
     }
+    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/files", &site.owner(), r#"{"shred_unit": "record"}"#).await;
+    assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+    let soon = SystemClock.now().plus(Duration::from_secs(8)).to_rfc3339();
+    for key in ["ended", "kept"] {
+        let put = site.client.put(format!("{}{FILES}{key}", served.url)).bearer_auth(site.owner()).header("lethe-subject", "2");
+        let put = put.header("lethe-expires-at", &soon).body("\"then\"").send().await.unwrap();
+        assert_eq!(put.status(), StatusCode::CREATED);
+    }
     served.stop();
     site.back_up(None);
     let served = site.serve(|_| ());
+    // Under the key that it had, whether or not its time is over by now.
+    assert!(site.put_about(&served, "files", ("kept", "2"), "\"today\"").await.is_success());
     site.shredded(&served, "1").await;
     assert_eq!(site.put_about(&served, "c", ("late", "3"), "\"later\"").await, StatusCode::CREATED);
+    until("it is over", async || file(&site, &served, "ended").await.0 == StatusCode::NOT_FOUND).await;
     served.stop();
     site
+}
+
+const FILES: &str = "/v1/tenants/acme/collections/files/records/";
+
+async fn file(site: &Site, served: &Served, key: &str) -> (StatusCode, String) {
+    site.send(served, Method::GET, &format!("{FILES}{key}"), &site.owner(), "").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,8 +119,12 @@ async fn a_kill_at_any_step_of_a_restore_leaves_the_old_store_or_the_restored_on
                 site.restore(&["--verify"]);
             }
             let served = site.serve(|_| ());
-            crate::site::until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+            until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
             let late = site.get(&served, "late").await.0;
+            // In older data it is over, under the key that seals what took its place.
+            let kept = file(&site, &served, "kept").await;
+            let todays = (StatusCode::OK, "\"today\"".to_owned());
+            assert!(if late == StatusCode::OK { kept == todays } else { kept.0 == StatusCode::NOT_FOUND }, "at {at}: {kept:?}");
             assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE, "at {at}");
             assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()), "at {at}");
             assert!(late == StatusCode::NOT_FOUND || (!again && late == StatusCode::OK), "at {at}: {late}");
@@ -184,6 +206,45 @@ async fn a_server_that_is_killed_while_it_takes_a_snapshot_leaves_none_behind_it
     assert!(kills > 2, "{kills} of {steps}");
     site.ok(&["backup", "verify", "--from", "bk"]);
     site.ok(&["check", "--dir", "store"]);
+}
+
+/// What a restore that was cut short has brought is gone on with by the same one, and by no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_not_finished_with_the_files_of_another_backup() {
+    let site = lived().await;
+    // Generation 1, too, and of another day.
+    site.ok(&["--addr", "http://127.0.0.1:9", "backup", "--to", &site.text("bk2"), "--dir", "store"]);
+    site.keep("today");
+    let below = site.text("store");
+    let arguments = ["restore", "--from", "bk", "--dir", &below, "--yes"];
+    let (done, steps) = cut(&site, &arguments, &below, 0);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let begun = site.path("store/data.new/RESTORING");
+    let is_begun = || fs::read_to_string(&begun).is_ok_and(|fence| fence.contains(r#""complete":false"#));
+    for from in ["bk", "bk2"] {
+        let mut cuts = 1..=steps;
+        loop {
+            let at = cuts.next().expect("no step between the first file and the last");
+            site.reset("today");
+            cut(&site, &arguments, &below, at);
+            if is_begun() && fs::read_dir(site.path("store/data.new")).unwrap().count() > 2 {
+                break;
+            }
+        }
+        fs::write(site.path("store/data.new/000099.sst"), "another's").unwrap();
+        fs::write(site.path("store/data.new/000099.log"), "another's").unwrap();
+        site.ok(&["restore", "--from", from, "--dir", "store", "--yes", "--verify"]);
+        for name in ["000099.sst", "000099.log"] {
+            assert!(!site.path("store/data").join(name).exists(), "{from}: {name}");
+        }
+        let served = site.serve(|_| ());
+        until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+        let late = if from == "bk" { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        assert_eq!(site.get(&served, "late").await.0, late, "{from}");
+        assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()), "{from}");
+        served.stop();
+        site.ok(&["check", "--dir", "store"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -196,15 +196,25 @@ impl Place {
         self.open_through(|store| self.meddler.over(store)).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same; everything that is read and written goes through what is made of the engine.
+    /// Opens the store as a restore does, before its data is in its place: nothing is begun.
+    pub(crate) async fn open_idle(&self) -> Open {
+        self.open_as(|store| store, false).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As a start does; everything that is read and written goes through what is made of the engine.
     pub(crate) async fn open_through(&self, made: impl FnOnce(Arc<Embedded>) -> Arc<dyn Store>) -> Result<Open, String> {
+        self.open_as(made, true).await
+    }
+
+    async fn open_as(&self, made: impl FnOnce(Arc<Embedded>) -> Arc<dyn Store>, begins: bool) -> Result<Open, String> {
         let store = Embedded::open(self.options(), Arc::clone(&self.clock)).map_err(|error| error.to_string())?;
         let through = made(Arc::clone(&store));
         let opened = async {
             let (forest, _) =
                 Forest::open(self.ground(Arc::clone(&through))?, ForestOptions::default()).await.map_err(|error| error.to_string())?;
             let (parts, stop, tasks) = self.parts(through, &forest);
-            let vault = Vault::open(parts).await.map_err(|error| error.to_string())?;
+            let opened = if begins { Vault::open(parts).await } else { Vault::open_idle(parts).await.map(|(vault, _)| vault) };
+            let vault = opened.map_err(|error| error.to_string())?;
             Ok((vault, forest, stop, tasks))
         };
         let opened: Result<_, String> = opened.await;

@@ -1,13 +1,21 @@
 //! Legal holds against everything that destroys, at once, over restarts and older data: what is held is there, what was stopped goes
 //! when the hold ends. The rows of privacy.md that this proves are named at the tests.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
+        Clock as _, CollectionPolicy, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
         hold::{HoldScope, HoldText, NewHold},
+        policy::SecondarySubjects,
     },
     jobs::Retention,
     vault::{
@@ -15,8 +23,12 @@ use lethe::{
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
+use tokio::sync::Semaphore;
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+use crate::{
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    meddling::sets,
+};
 
 mod model;
 
@@ -333,6 +345,109 @@ async fn an_order_that_waits_is_taken_back_and_given_again() {
     open.close().await;
 }
 
+/// HOLD-2: what an order has closed is there again where a hold takes the order back. So nobody writes over it meanwhile, whether the
+/// write comes behind the hold or was planned before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_has_closed_is_not_written_over_under_a_hold() {
+    let (place, _) = place().await;
+    let open = Arc::new(place.open_meddled().await);
+    let acme = Arc::new(Acme::make(&open, &place, "acme").await);
+    for (at, person) in [(("people", "k"), "7"), (("files", "k"), "9"), (("people", "other"), "8")] {
+        acme.put(&open, at, &[person]).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let seven = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    let file = acme.shred(&open, ShredOrder::Record { collection: coll("files"), key: key("k") }, None).await.unwrap();
+    refused.next().await;
+    let taken_back = place.meddler.hold_commit(|commit| sets(commit, schema::Table::HeldOrder, |_, _| true));
+    let placed = acme.place(&open, HoldScope::Tenant).await;
+    taken_back.has_read().await;
+    for at in [("people", "k"), ("files", "k")] {
+        for (person, value) in [("8", &b"new"[..]), ("9", b"new"), ("8", &[1; 200_000])] {
+            let put = open.put(&acme.owner, &acme.name, at, Some(person), value).await;
+            assert!(is_shredded(&put), "{at:?} about {person}, {} bytes: {put:?}", value.len());
+        }
+        let put = BatchOp::Put {
+            collection: coll(at.0),
+            key: key(at.1),
+            value: b"new".to_vec().into(),
+            content_type: "text/plain".into(),
+            subjects: vec![subject("8")],
+            expires_at: None,
+            custom: Vec::new(),
+            precondition: Precondition::None,
+            new_relationship: false,
+        };
+        let batch = open.vault.batch(&acme.owner, &acme.name, vec![put], None).await;
+        let Err(VaultError::Batch { index: 0, source }) = batch else { panic!("{at:?}: {batch:?}") };
+        assert!(is_shredded(&Err::<(), _>(*source)), "{at:?}");
+    }
+    taken_back.let_go();
+    for id in [seven, file] {
+        assert_eq!(acme.state(&open, id).await, "held");
+    }
+    for at in [("people", "k"), ("files", "k")] {
+        assert_eq!(acme.get(&open, at).await.unwrap(), b"v", "{at:?} is there again");
+    }
+
+    // Closed again; and now somebody has looked for holds, and found none.
+    acme.release(&open, placed.id).await;
+    assert!(is_shredded(&acme.get(&open, ("people", "k")).await));
+    let writing =
+        place.meddler.hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. })));
+    let put = {
+        let (open, acme) = (open.clone(), acme.clone());
+        async move { open.put(&acme.owner, &acme.name, ("people", "k"), Some("8"), b"new").await.map(drop) }
+    };
+    let put = tokio_util::task::TaskTracker::new().spawn(put);
+    writing.has_read().await;
+    acme.place(&open, HoldScope::Tenant).await;
+    assert_eq!(acme.state(&open, seven).await, "held");
+    writing.let_go();
+    let put = put.await.unwrap();
+    assert!(matches!(put, Err(VaultError::LegalHold { .. })), "{put:?}");
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v");
+    place.meddler.refuse_nothing();
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    Arc::into_inner(open).unwrap().close().await;
+}
+
+/// An order of several epochs was weighed against what it deletes before the first: a policy that changes between two of them takes
+/// nothing more along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_takes_along_is_settled_with_its_first_epoch() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    // One key more than fit an epoch.
+    for from in (0..2_001).step_by(667) {
+        let ops = (from..from + 667).map(|number| crate::harness::put_op("files", number, &["7"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    acme.put(&open, ("people", "k"), &["8", "7"]).await.unwrap();
+    acme.place(&open, HoldScope::Records(vec![(coll("people"), key("k"))])).await;
+    let (second, epochs) = (Arc::new(Semaphore::new(0)), AtomicUsize::new(0));
+    let refused = second.clone();
+    place.meddler.refuse(move |commit| {
+        let is_second = sets(commit, schema::Table::RootPtr, |_, _| true) && epochs.fetch_add(1, Ordering::SeqCst) > 0;
+        is_second.then(|| {
+            refused.add_permits(1);
+            StoreError::DiskFull
+        })
+    });
+    let order = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    second.acquire().await.unwrap().forget();
+    let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("people"), policy, None).await.unwrap();
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v", "it is not about to go");
+    place.meddler.refuse_nothing();
+    assert_eq!(acme.state(&open, order).await, "done");
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v");
+    let totals = &certificate(&open, order).await["totals"];
+    assert_eq!((&totals["units"], &totals["records_kept"], &totals["records_deleted"]), (&2_001.into(), &1.into(), &0.into()), "{totals}");
+    open.close().await;
+}
+
 /// An order whose keys are gone is carried out to its end: the hold says that it came too late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_comes_when_the_keys_are_gone_says_so_and_stops_nothing() {
@@ -376,6 +491,7 @@ async fn holds_bind_older_data_and_what_older_data_says_waits_is_looked_after() 
     clock.advance(DAY * 3);
     let done = run(&open, &clock).await;
     assert_eq!((done.held, done.destroyed), (1, 0), "{done:?}");
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
     // `a` waits under the first hold.
     place.copy("store/data", "older");
@@ -391,8 +507,10 @@ async fn holds_bind_older_data_and_what_older_data_says_waits_is_looked_after() 
     assert!(matches!(acme.delete(&open, ("people", "b")).await, Err(VaultError::LegalHold { .. })));
     let done = run(&open, &clock).await;
     assert_eq!((done.held, done.destroyed), (1, 0), "`a` waits under the hold of today: {done:?}");
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     clock.advance(DAY * 40);
     assert_eq!(run(&open, &clock).await.held, 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     acme.release(&open, second.id).await;
     assert_eq!(run(&open, &clock).await.destroyed, 2);
     let left = schema::table(schema::Table::HeldDue);
@@ -443,6 +561,90 @@ async fn many_held_records_that_are_due_cost_a_run_nothing() {
         }
     }
     assert_eq!(destroyed, MANY);
+    open.close().await;
+}
+
+/// Who destroys looks for the holds on what goes, and not at each thing that any hold is on; and whom an order for persons takes along is
+/// found out once, whatever is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_holds_cost_a_deletion_a_few_looks() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for number in 0..40 {
+        acme.put(&open, ("people", &number.to_string()), &["9", "7"]).await.unwrap();
+    }
+    let mut costs = Vec::new();
+    for held in [1, 400] {
+        let others = (0..held).map(|number| subject(&format!("held-{number}"))).collect();
+        acme.place(&open, HoldScope::Subjects(others)).await;
+        acme.put(&open, ("files", "k"), &["8"]).await.unwrap();
+        place.meddler.take_control_read();
+        acme.delete(&open, ("files", "k")).await.unwrap();
+        // Its key is destroyed, and that is certified.
+        let pending = schema::table(schema::Table::PendingShred);
+        while !open.store.scan(Space::Control, &pending.from, &pending.to, 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        costs.push(place.meddler.take_control_read());
+    }
+    assert!(costs[1] < costs[0] + 100, "rows of control read for a deletion, with 1 held person and with 401: {costs:?}");
+    place.meddler.take_records_read();
+    open.shred(&acme.owner, &acme.name, persons(&["7"])).await;
+    let read = place.meddler.take_records_read();
+    assert!(read < 400, "{read} reads of 40 records that name somebody second");
+    open.close().await;
+}
+
+/// What a hold is on is counted as far as a bound, also where what is looked at is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counting_what_a_hold_is_on_ends_somewhere() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    for from in (0..6_000).step_by(1_000) {
+        let ops = (from..from + 1_000).map(|number| crate::harness::put_op("people", number, &["7"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    acme.put(&open, ("people", "last"), &["8"]).await.unwrap();
+    open.shred_subject(&acme.owner, &acme.name, "7").await;
+    let placed = acme.place(&open, HoldScope::Tenant).await;
+    let (count, is_more) = placed.covers.unwrap();
+    assert!(count <= 1 && is_more, "{count} of them are there, and not all were looked at: {is_more}");
+    open.close().await;
+}
+
+/// An order that a hold has stopped, and whose target goes with another when that ends, is withdrawn: who sends it again is told what became
+/// of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_withdrawn_is_answered_by_what_is_gone() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    let mut withdrawn = 0;
+    // Which of the two comes first, their numbers decide.
+    for number in 0..16 {
+        let collection = coll(&format!("c{number}"));
+        open.collection(&acme.owner, &acme.name, collection.as_str(), ShredUnit::Record).await;
+        acme.put(&open, (collection.as_str(), "k"), &["7"]).await.unwrap();
+        let placed = acme.place(&open, HoldScope::Collection(collection.clone())).await;
+        let order = ShredOrder::Record { collection: collection.clone(), key: key("k") };
+        let once = Some(format!("once-{number}"));
+        let send = async || open.vault.order_shred(&acme.owner, &acme.name, order.clone(), None, once.clone()).await;
+        let id = stopped(&send().await).unwrap();
+        assert!(stopped(&acme.shred(&open, ShredOrder::Collection(collection), None).await).is_some());
+        acme.release(&open, placed.id).await;
+        let again = send().await;
+        match open.vault.shred(&acme.owner, &acme.name, id, None).await {
+            Ok(_) => assert_eq!(again.unwrap().id, id),
+            Err(VaultError::NotFound(_)) => {
+                assert!(is_shredded(&again), "{again:?}");
+                withdrawn += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(withdrawn > 0, "the record's order always came first");
     open.close().await;
 }
 

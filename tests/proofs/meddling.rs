@@ -25,6 +25,8 @@ struct Orders {
     hold_commit: Option<(Which, Arc<Held>)>,
     /// Rows of records that were read one by one.
     records_read: usize,
+    /// Rows of control that were read, and looks for one.
+    control_read: usize,
 }
 
 /// A reader that has read, and does not come back with it yet, or who is about to commit.
@@ -99,6 +101,11 @@ impl Meddler {
         std::mem::take(&mut self.lock().records_read)
     }
 
+    /// Rows of control that were read since this was asked last, and looks for one.
+    pub(crate) fn take_control_read(&self) -> usize {
+        std::mem::take(&mut self.lock().control_read)
+    }
+
     /// Holds up the next such commit, before it is made.
     pub(crate) fn hold_commit(&self, which: impl Fn(&Commit) -> bool + Send + 'static) -> Arc<Held> {
         let held = Held::new();
@@ -151,6 +158,9 @@ impl Store for Meddled {
         if space == Space::Records {
             self.meddler.lock().records_read += 1;
         }
+        if space == Space::Control {
+            self.meddler.lock().control_read += 1;
+        }
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {
@@ -162,6 +172,9 @@ impl Store for Meddled {
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
         let rows = self.store.scan(space, from, to, limit).await;
+        if space == Space::Control {
+            self.meddler.lock().control_read += rows.as_ref().map_or(0, Vec::len) + 1;
+        }
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();
         }
@@ -181,6 +194,10 @@ impl Store for Meddled {
 
     async fn sync_mirror(&self) -> Result<(), StoreError> {
         self.store.sync_mirror().await
+    }
+
+    async fn sweep_snapshots(&self) -> Result<u64, StoreError> {
+        self.store.sweep_snapshots().await
     }
 
     async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {

@@ -7,13 +7,14 @@ use lethe::{
     telemetry::metrics_handle,
     vault::{
         ops::{PutRecord, ShredOrder, VaultOptions},
-        store::{Space, Store as _, StoreError, schema},
+        store::{Space, Store as _, StoreError, Write, schema},
     },
 };
 
 use crate::{
     harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
     meddling::sets,
+    retention::due_rows,
 };
 
 /// Whether a table file of the data store holds these bytes.
@@ -153,5 +154,84 @@ async fn a_record_whose_own_person_is_shredded_is_kept_for_nobody() {
             assert!(left.is_empty(), "the index still names a person who is gone: {left:?}");
         }
         open.close().await;
+    }
+}
+
+/// A key of a shredded person's record, or of a record that was shredded alone, that is written again about somebody else, at whatever
+/// moment: the index says nothing of those whom the shredded record named, nor when that would have ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_before() {
+    for (unit, alone) in [(ShredUnit::Subject, false), (ShredUnit::Record, false), (ShredUnit::Record, true)] {
+        for (case, about) in [
+            ("before", "8"),
+            ("before, about the second", "9"),
+            ("before, by the person", "7"),
+            ("while it is buried", "8"),
+            ("behind that", "8"),
+            ("afterwards", "8"),
+        ] {
+            let named = format!("{unit:?}, alone: {alone}, {case}");
+            let place = Place::make_with(VaultOptions::default(), true).await;
+            let open = place.open().await;
+            let (acme, owner, _) = open.tenant(&place, "acme").await;
+            open.collection(&owner, &acme, "c", unit).await;
+            let subjects = ["7", "9"].map(|subject| SubjectId::parse(subject).unwrap()).into();
+            let expires_at = Some(open.vault.clock().now().plus(Duration::from_hours(1)));
+            let put = PutRecord { subjects, expires_at, ..put_of(None, b"v") };
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+            if alone {
+                open.shred(&owner, &acme, ShredOrder::Record { collection: coll("c"), key: key("k") }).await;
+            } else {
+                open.shred_subject(&owner, &acme, "7").await;
+            }
+            let again = async || {
+                let put = PutRecord { new_relationship: true, ..put_of(Some(about), b"again") };
+                open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+                assert!(due_rows(&open).await.is_empty(), "{named}: what is there has no end");
+                assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            };
+            let reclaim = || {
+                let vault = open.vault.clone();
+                tokio_util::task::TaskTracker::new().spawn(async move { vault.reclaim(100).await })
+            };
+            let held = match case {
+                // A header that is put alone; or what led to it, taken away.
+                "while it is buried" => Some(place.meddler.hold_commit(|commit| {
+                    let buries = |write: &Write| matches!(write, Write::Put { space: Space::Records, value, .. } if value.len() == 22);
+                    commit.writes.iter().any(buries)
+                })),
+                "behind that" => Some(place.meddler.hold_commit(|commit| {
+                    let forgets = |write: &Write| {
+                        let tag = schema::Table::SubjectRecord as u8;
+                        matches!(write, Write::Delete { space: Space::Index, key } if key[0] == tag)
+                    };
+                    commit.writes.iter().any(forgets)
+                })),
+                "afterwards" => {
+                    reclaim().await.unwrap().unwrap();
+                    None
+                }
+                _ => None,
+            };
+            let done = if let Some(held) = held {
+                let reclaiming = reclaim();
+                held.has_read().await;
+                again().await;
+                held.let_go();
+                reclaiming.await.unwrap().unwrap()
+            } else {
+                again().await;
+                reclaim().await.unwrap().unwrap()
+            };
+            assert_eq!(done.log_entries, u64::from(case != "afterwards"), "{named}: {done:?}");
+            for (table, rows) in [(schema::Table::SubjectRecord, 1), (schema::Table::SecondaryRecord, 0)] {
+                let range = schema::table(table);
+                let left = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+                assert_eq!(left.len(), rows, "{named}: {table:?} {left:?}");
+            }
+            assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again", "{named}");
+            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            open.close().await;
+        }
     }
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{Clock, RequestId, ShredUnit, SystemClock, TestClock},
+    domain::{Clock, RequestId, ShredUnit, SnapshotId, SystemClock, TestClock},
     jobs::Sweep,
     vault::{
-        ops::{PutRecord, VaultOptions},
+        ops::{PutRecord, VaultError, VaultOptions},
         store::{Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
@@ -153,5 +153,25 @@ async fn refused_credentials_are_recorded_whatever_becomes_of_the_sweep() {
     assert_eq!(open.vault.record_braked().await.unwrap(), 0, "the job has not recorded what was refused");
     place.meddler.refuse_nothing();
     assert_eq!(sweep.run_once(clock.now()).await.unwrap().replies, 1);
+    open.close().await;
+}
+
+/// An abandoned snapshot holds files that the engine would have freed: it goes, although nothing can be recorded for want of room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_snapshot_goes_although_the_disk_is_full() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    open.store.take_snapshot(SnapshotId([1; 16])).await.unwrap();
+    let snapshots = || std::fs::read_dir(place.path("store/snapshots")).unwrap().count();
+    // Refusals that are counted, and still to be recorded.
+    while open.vault.refuse_credential(lethe::domain::PrincipalId([0; 16]), RequestId([1; 16])).await.is_ok() {}
+    place.meddler.refuse(|_| Some(StoreError::DiskFull));
+    let sweep = Sweep { vault: open.vault.clone(), limit: 100 };
+    for (minutes, left) in [(1, 1), (2, 0)] {
+        clock.advance(Duration::from_mins(minutes));
+        let swept = sweep.run_once(clock.now()).await;
+        assert!(matches!(swept, Err(VaultError::DiskFull)), "{swept:?}");
+        assert_eq!(snapshots(), left, "after {minutes} more minutes");
+    }
     open.close().await;
 }

@@ -112,6 +112,11 @@ pub enum BackupError {
         /// The control store's.
         control_log_size: u64,
     },
+    /// Legal holds stand, and what they keep may be in the place that the backup is to have.
+    #[error(
+        "restore-held: legal holds stand, and what they keep of what was written since the backup lies in the data store that would be moved aside; ask who placed them, then say --despite-holds, and keep what is moved aside until they end"
+    )]
+    Held,
     /// The last restore was not finished, and this is not it.
     #[error("restore-unfinished: {0}")]
     Unfinished(String),
@@ -227,6 +232,8 @@ pub(super) struct Today {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) log_size: u64,
+    /// Whether a legal hold stands, of any tenant.
+    pub(super) is_held: bool,
 }
 
 impl Today {
@@ -236,11 +243,16 @@ impl Today {
 
     /// What a mirror, or a copy of one, says.
     pub(super) fn of(dir: &Path) -> Result<Self, RoomError> {
-        let restored = mirror::restore(dir)?;
+        let states = schema::table(schema::Table::HoldState);
+        let wanted = [schema::root_ptr(), log_head_key()];
+        let restored = mirror::restore_some(dir, |space, key| {
+            space == Space::Control && (wanted.iter().any(|wanted| wanted == key) || (&states.from[..] <= key && key < &states.to[..]))
+        })?;
         let row = |key| restored.rows.get(&(Space::Control, key));
         let epoch = row(schema::root_ptr()).map(|row| root_epoch(row)).transpose()?.unwrap_or(Epoch(0));
         let head = known_log_head(row(log_head_key()))?;
-        Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size) })
+        let is_held = restored.rows.range((Space::Control, states.from)..(Space::Control, states.to)).next().is_some();
+        Ok(Self { store: restored.store_id, epoch, log_size: head.map_or(0, |(size, _)| size), is_held })
     }
 }
 

@@ -104,7 +104,7 @@ async fn play(
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<(Destroyed, Proof, Duration), BackupError> {
     let way = (tasks.clone(), stop.clone());
-    let rooms = rooms::open_of(config, engine(config), rooms::CustodyUse::ReadOnly, Arc::clone(clock), way, demo).await?;
+    let (rooms, _) = rooms::open_of(config, engine(config), rooms::CustodyUse::ReadOnly, Arc::clone(clock), way, demo).await?;
     rooms.vault.begin_restoring();
     let over = rooms.vault.replay_retention().await;
     let ready = clock.monotonic();

@@ -40,6 +40,7 @@ const STEP: u64 = 16;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Asked {
     /// Which generation; the newest, otherwise.
     pub generation: Option<u64>,
@@ -47,6 +48,10 @@ pub struct Asked {
     pub verify: bool,
     /// Leave what is over by now to the next start, which serves nothing before it is done.
     pub fenced: bool,
+    /// Put it in its place although records that may be over cannot be read.
+    pub accept_failed: bool,
+    /// Move the data store aside although legal holds stand.
+    pub despite_holds: bool,
     /// The keys are those of the demonstration.
     pub demo: bool,
 }
@@ -62,6 +67,8 @@ pub struct Restored {
     pub proof: Option<Proof>,
     /// Where the old data store lies now, if there was one.
     pub moved_to: Option<PathBuf>,
+    /// Whether legal holds stand: what they keep of what was written since lies there, or is lost.
+    pub is_held: bool,
 }
 
 /// What the fence says.
@@ -107,7 +114,7 @@ pub fn take_fence_away(data: &Path) -> Result<(), BackupError> {
 /// Puts a generation back in the place of the data store, which is moved aside.
 ///
 /// # Errors
-/// [`BackupError`]: the data store is as it was.
+/// [`BackupError`]: the data store is as it was. [`BackupError::Held`] where legal holds stand and it is there.
 pub async fn restore(
     config: &Config,
     from: &Path,
@@ -119,7 +126,13 @@ pub async fn restore(
     let place = Place::open(from)?;
     let manifest = place.manifest(asked.generation)?;
     let hold = Embedded::hold(&engine(config))?;
-    fits(&place, &manifest, &Today::read(config)?)?;
+    let today = Today::read(config)?;
+    fits(&place, &manifest, &today)?;
+    let data = config.data_dir();
+    let is_there = data.try_exists().map_err(|error| BackupError::at(&data, error))?;
+    if today.is_held && is_there && !asked.despite_holds {
+        return Err(BackupError::Held);
+    }
     let fresh = config.dir.join(FRESH);
     prepare(config, &fresh, &manifest)?;
     begins(manifest.bytes);
@@ -141,7 +154,7 @@ pub async fn restore(
         take_fence_away(&fresh)?;
     }
     let moved_to = put_in_place(config, &fresh)?;
-    Ok(Restored { manifest, over, proof, moved_to })
+    Ok(Restored { manifest, over, proof, moved_to, is_held: today.is_held })
 }
 
 /// Whether a backup is this store's, and control is not older than it.
@@ -167,7 +180,7 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
     remove(&discarded)?;
     if fresh.try_exists().map_err(|error| BackupError::at(fresh, error))? {
         match read_fence(fresh)? {
-            Some(fence) if !fence.complete && fence.store == manifest.store && fence.generation == manifest.generation => return Ok(()),
+            Some(fence) if !fence.complete && fence.is_of(manifest) => return remove_others(fresh, manifest),
             Some(_) => discard(config, fresh)?,
             // Without a fence it is what was in the place of the data store until a run was cut short.
             None => {
@@ -189,6 +202,23 @@ impl Fence {
         let Manifest { store, generation, taken_at_ms, .. } = manifest;
         Self { store: store.clone(), generation: *generation, taken_at_ms: *taken_at_ms, complete }
     }
+
+    /// Whether it stands before that very backup: another directory has generations of the same numbers.
+    fn is_of(&self, Manifest { store, generation, taken_at_ms, .. }: &Manifest) -> bool {
+        (&self.store, self.generation, self.taken_at_ms) == (store, *generation, *taken_at_ms)
+    }
+}
+
+/// Removes what a manifest does not name, but the fence: the engine would take it for its own.
+fn remove_others(dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
+    for entry in fs::read_dir(dir).map_err(|error| BackupError::at(dir, error))? {
+        let path = entry.map_err(|error| BackupError::at(dir, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name != FENCE && !manifest.files.iter().any(|file| file.name == name) {
+            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
+        }
+    }
+    sync_dir(dir)
 }
 
 fn write_fence(dir: &Path, fence: &Fence) -> Result<(), BackupError> {
@@ -238,7 +268,7 @@ pub(super) fn bring_all(place: &Place, files: &[File], to: &Path, progress: Prog
 }
 
 /// Opens the restored data under today's control store and custody, as a start would, which applies the shred log; destroys what is
-/// over; proves it.
+/// over; proves it. Of what is not this data's nothing is touched: should it be given up, all of today's is there and opens.
 async fn make_ready(
     config: &Config,
     fresh: &Path,
@@ -248,10 +278,18 @@ async fn make_ready(
     remove_parts(fresh)?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let options = crate::vault::store::embedded::EmbeddedOptions { data_name: FRESH, ..engine(config) };
-    let rooms = rooms::open_of(config, options, rooms::CustodyUse::Whole, clock, (tasks.clone(), stop.clone()), asked.demo).await?;
+    let way = (tasks.clone(), stop.clone());
+    // An epoch that was cut short is finished: where the data store is lost, no start could do it.
+    let (rooms, _) = rooms::open_of(config, options, rooms::CustodyUse::Finish, clock, way, asked.demo).await?;
     let made = replay(&rooms, asked).await;
     close(&rooms, &tasks, &stop).await;
     let (over, proof) = made.map_err(RoomError::from)?;
+    if let Some(over) = over.filter(|over| over.failed > 0 && !asked.accept_failed) {
+        return Err(BackupError::Unproved(format!(
+            "{} records that may be over could not be read, or destroyed, the numbers of their collections are in the log; say --accept-failed to put the others in their place with them, where every run tries again",
+            over.failed
+        )));
+    }
     match proof.as_ref().map(|proof| proof.findings.as_slice()) {
         Some([first, rest @ ..]) => Err(BackupError::Unproved(format!("{first} (and {} more)", rest.len()))),
         Some([]) | None => Ok((over, proof)),

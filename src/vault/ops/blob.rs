@@ -270,6 +270,8 @@ impl Vault {
         if let Some((_, live)) = live {
             let place = (target.collection.no, &tokens[..]);
             self.plan_unheld(&mut plan, caller.into(), &target.tenant, place, &live.meta.subjects).await?;
+        } else if let Some(closed) = &existing {
+            self.plan_unclosed(&mut plan, &target.tenant, &closed.header).await?;
         }
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
         let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, Looked::Not).await?;

@@ -2,12 +2,15 @@
 //! value, every entry of the audit trails with what its tokens stand for, every order to shred with its certificate is read
 //! and held against the keys and against each other. Nothing is changed. What is found is told by numbers: no name leaves here.
 
+use std::collections::HashSet;
+
 use super::{
     Vault, VaultError,
     blob::Place,
     directory::{Collection, Tenant, damaged, read_u64},
     plan::{record_row, unit_of},
     rows::{State, UnitRow},
+    shredder::is_its_own,
 };
 use crate::{
     domain::{CollectionNo, Gen, ShredUnit, Slot, TenantNo, TokenId},
@@ -91,6 +94,11 @@ impl Vault {
     /// The engine's; what is wrong with what was read is in the report.
     pub async fn check(&self) -> Result<CheckReport, VaultError> {
         let mut report = CheckReport::default();
+        let behind = match self.subjects_behind().await {
+            // What cannot be read of the shred log is told of there.
+            Err(error) if is_its_own(&error) => HashSet::new(),
+            behind => behind?,
+        };
         let mut range = schema::table(Table::Tenant);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
@@ -99,7 +107,7 @@ impl Vault {
                 match self.tenant_by_number(number).await {
                     Ok(tenant) => {
                         if matches!(tenant.state, State::Active | State::Frozen) {
-                            self.check_tenant(&tenant, &mut report).await?;
+                            self.check_tenant(&tenant, &behind, &mut report).await?;
                         }
                         // The trail outlives the tenant.
                         self.check_trail(&tenant, &mut report).await?;
@@ -149,7 +157,7 @@ impl Vault {
         Ok(())
     }
 
-    async fn check_tenant(&self, tenant: &Tenant, report: &mut CheckReport) -> Result<(), VaultError> {
+    async fn check_tenant(&self, tenant: &Tenant, behind: &HashSet<(TenantNo, Token)>, report: &mut CheckReport) -> Result<(), VaultError> {
         self.check_pages(tenant.no, report).await?;
         let mut referred = Referred::default();
         let mut range = schema::table_of_tenant(Table::Collection, tenant.no);
@@ -173,7 +181,7 @@ impl Vault {
         }
         self.check_values(tenant, &referred, report).await?;
         for table in [Table::SubjectRecord, Table::SecondaryRecord] {
-            self.check_index(tenant, table, report).await?;
+            self.check_index(tenant, table, behind, report).await?;
         }
         self.check_names(tenant, report).await
     }
@@ -327,13 +335,21 @@ impl Vault {
         Ok(())
     }
 
-    /// Every row of an index of subjects leads to a record that names the person, and in the right place.
-    async fn check_index(&self, tenant: &Tenant, table: Table, report: &mut CheckReport) -> Result<(), VaultError> {
+    /// Every row of an index of subjects leads to a record that names the person, and in the right place; but those of persons who are
+    /// `behind`: until they are reclaimed, they may lead to what was written since in the place of what is shredded.
+    async fn check_index(
+        &self,
+        tenant: &Tenant,
+        table: Table,
+        behind: &HashSet<(TenantNo, Token)>,
+        report: &mut CheckReport,
+    ) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(table, tenant.no);
         while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
             for row in rows {
                 report.index_rows = report.index_rows.saturating_add(1);
                 let wrong = match schema::subject_record_parts(&row.key) {
+                    Some((subject, ..)) if behind.contains(&(tenant.no, subject)) => None,
                     Some((subject, no, tokens)) => self.misled(tenant, table, &subject, no, &tokens).await?,
                     None => Some("has a malformed key"),
                 };

@@ -231,6 +231,11 @@ impl Vault {
             changed?;
         }
         self.inner.directory.forget_collection(tenant.no, &collection.name);
+        if changes_rule {
+            // What a hold had stopped may take less along now.
+            self.hold_has_ended();
+            self.is_due_at(self.inner.clock.now());
+        }
         Ok(Arc::new(self.collection_by_number(tenant.no, collection.no).await?))
     }
 
@@ -262,8 +267,11 @@ impl Vault {
         text.past.own_unit |= collection.past.own_unit || collection.policy.shred_unit == ShredUnit::Collection;
         text.past.secondary_was.clone_from(&collection.past.secondary_was);
         text.past.retention_was.clone_from(&collection.past.retention_was);
-        if text.policy.retention != collection.policy.retention {
-            text.past.retention_was.push((self.inner.clock.now().0, collection.policy.retention.clone()));
+        let (new, old) = (&text.policy, &collection.policy);
+        // Which rules a record ends by is decided by the categories, too.
+        let are_others = new.retention != old.retention || (old.retention.schedule().is_some() && new.categories != old.categories);
+        if are_others {
+            text.past.retention_was.push((self.inner.clock.now().0, old.retention.clone(), old.categories.clone()));
             let len = serde_json::to_vec(&text.past.retention_was).map_or(usize::MAX, |json| json.len());
             if len as u64 > limits::PAST_RETENTION_LEN.max {
                 return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));

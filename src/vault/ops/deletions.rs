@@ -20,7 +20,7 @@ use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
-    rows::{ControlRow, DeletedRow, PositionRow, Progress, ShredRow, State, SubjectRow, Totals},
+    rows::{ControlRow, DeletedRow, PositionRow, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
@@ -113,10 +113,10 @@ impl Vault {
         Ok(None)
     }
 
-    /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its keys
+    /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its first keys
     /// are gone and the rule stands.
     async fn deletes_secondary(&self, collection: &Collection, order: ShredId) -> Result<bool, VaultError> {
-        let order = self.shred_row(order).await?.filter(|order| order.progress != Progress::Pending);
+        let order = self.shred_row(order).await?.filter(|order| order.version != 0);
         let as_of = order.map_or(Version(u64::MAX), |order| Version(order.version));
         Ok(collection.secondary_at(as_of) == SecondarySubjects::Delete)
     }
@@ -165,7 +165,7 @@ impl Vault {
         let touched = retrying(|| async {
             let mut met: HashMap<(CollectionNo, &[Token]), Totals> = HashMap::new();
             // No hold stood over them when the keys went: what an order has begun, it ends.
-            let mut plan = Plan::decided();
+            let mut plan = if walk.bound.is_some() { Plan::decided().keeping_keys() } else { Plan::decided() };
             for candidate in &candidates {
                 // One that names two of the walk's subjects counts once, and what is deleted is not kept.
                 let place = (candidate.collection.no, candidate.tokens.as_slice());
@@ -257,7 +257,12 @@ impl Vault {
     /// [`VaultError::Busy`] while its shred unit is being changed: its records stay if it turns out to have any. And while it is
     /// only about to go, as [`Walk::about_to_go`] says.
     async fn lasting(&self, walk: &Walk<'_>, no: CollectionNo) -> Result<Option<Arc<Collection>>, VaultError> {
-        match self.collection_by_number(walk.tenant.no, no).await {
+        let found = match walk.bound {
+            None => self.collection_by_number(walk.tenant.no, no).await,
+            // Its order may be taken back behind this walk: what was deleted before is deleted from it now.
+            Some(_) => self.collection_unmarked(walk.tenant.no, no).await,
+        };
+        match found {
             Ok(collection) => match collection.state {
                 State::Shredded(_) => Ok(None),
                 State::Pending(_) => walk.about_to_go().map(|()| None),
@@ -393,7 +398,7 @@ impl Vault {
 
 impl Walk<'_> {
     /// What an order is about to destroy is still there: a certificate must not stand over it, should that order fail. Older data
-    /// waits for nothing: none of it is served, and it goes with that order.
+    /// waits for nothing: it is gone through before any order has closed anything, so this is what none of its keys opens.
     ///
     /// # Errors
     /// [`VaultError::Busy`], but for older data.

@@ -240,11 +240,24 @@ impl Vault {
 
     /// A collection by number. A shredded one's name is a pseudonym, its policy the default.
     pub(super) async fn collection_by_number(&self, tenant: TenantNo, no: CollectionNo) -> Result<Collection, VaultError> {
+        self.collection_as(tenant, no, |state| state).await
+    }
+
+    /// The same, of one that an order is about to shred as if that were taken back, as a hold may do.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`] where its fence is closed already.
+    pub(super) async fn collection_unmarked(&self, tenant: TenantNo, no: CollectionNo) -> Result<Collection, VaultError> {
+        self.collection_as(tenant, no, |state| if matches!(state, State::Pending(_)) { State::Active } else { state }).await
+    }
+
+    async fn collection_as(&self, tenant: TenantNo, no: CollectionNo, seen_as: fn(State) -> State) -> Result<Collection, VaultError> {
         let key = schema::collection(tenant, no);
         let row = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
         let parsed: CollectionRow = self.inner.seals.open(&key, &row)?;
         let unit = UnitRef { tenant, slot: slot(parsed.slot)?, generation: Gen(parsed.generation) };
-        let text = match parsed.state {
+        let state = seen_as(parsed.state);
+        let text = match state {
             State::Shredded(_) | State::Pending(_) => {
                 CollectionText::new(pseudonym("collection", &no.to_be_bytes()), CollectionPolicy::default())
             }
@@ -257,7 +270,7 @@ impl Vault {
         };
         let name = CollectionName::parse(&text.name).map_err(|_| VaultError::Internal("stored collection name".into()))?;
         let CollectionText { policy, past, .. } = text;
-        Ok(Collection { no, name, state: parsed.state, unit, policy, past, created_at: Timestamp(parsed.created_at), row })
+        Ok(Collection { no, name, state, unit, policy, past, created_at: Timestamp(parsed.created_at), row })
     }
 
     /// The policy of a collection that is being shredded, while its key still exists; `None` where it does not open.

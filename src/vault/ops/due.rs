@@ -17,10 +17,12 @@ use bytes::Bytes;
 use self::{
     index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
     next::Walk,
+    then::{HoldThen, Rules, Went, as_it_went},
 };
 use super::{
     Caller, Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
+    holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
     rows::State,
@@ -29,7 +31,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, Retention, SubjectId, TenantNo, Timestamp, limits},
+    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
@@ -42,6 +44,7 @@ use crate::{
 
 mod index;
 mod next;
+mod then;
 
 pub(super) use index::{End, is_over};
 pub(super) use next::{Moments, Next};
@@ -108,6 +111,16 @@ struct Batch<'a> {
     tenant: &'a Tenant,
     collections: HashMap<CollectionNo, Option<Arc<Collection>>>,
     until: Timestamp,
+    /// Of older data that is made ready, the holds that there ever were.
+    then: Option<Vec<HoldThen>>,
+}
+
+/// What a record says itself, once it is opened.
+struct Told {
+    /// When it ends, and under which hold it stays.
+    went: Went,
+    /// Whom it is about.
+    subjects: Vec<SubjectId>,
 }
 
 impl Vault {
@@ -296,8 +309,10 @@ impl Vault {
     async fn destroy_once(&self, pass: &Pass, rows: &[Row]) -> Result<Vec<Fate>, VaultError> {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
         let tenant = self.tenant_by_number(no).await?;
-        let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until };
-        let mut plan = Plan::default();
+        let then = if self.is_restoring() { Some(self.holds_then(no).await?) } else { None };
+        // Of older data it was decided then.
+        let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::default() };
+        let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then };
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {
@@ -374,14 +389,18 @@ impl Vault {
             Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
             None => (begin_of(due.hour), None),
         };
-        let Some((end, subjects)) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
+        let Some(Told { went, subjects }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
-        match end {
+        match went.end {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
-                if let Some(standing) = self.plan_holds(plan, tenant, (due.collection, tokens), &subjects).await?.first() {
-                    plan.put(Space::Index, schema::held_due(standing.hold, key), value.clone());
+                let kept_by = match batch.then {
+                    None => self.plan_holds(plan, tenant, (due.collection, tokens), &subjects).await?.first().map(|standing| standing.hold),
+                    Some(_) => went.kept_by,
+                };
+                if let Some(hold) = kept_by {
+                    plan.put(Space::Index, schema::held_due(hold, key), value.clone());
                     return Ok(Fate::Held);
                 }
                 let deleted = self.plan_delete(plan, batch.actor, tenant, &collection, tokens, &Precondition::None, None).await?;
@@ -410,7 +429,13 @@ impl Vault {
         if let Some(known) = batch.collections.get(&no) {
             return Ok(known.clone());
         }
-        let read = match self.collection_by_number(batch.tenant.no, no).await {
+        let found = if batch.then.is_some() {
+            // Its order may be taken back: what is over in it goes now.
+            self.collection_unmarked(batch.tenant.no, no).await
+        } else {
+            self.collection_by_number(batch.tenant.no, no).await
+        };
+        let read = match found {
             Ok(collection) => Some(Arc::new(collection)),
             Err(VaultError::Shredded { .. }) => None,
             Err(error) => return Err(error),
@@ -426,7 +451,7 @@ impl Vault {
         (tokens, first): (&[Token], (Timestamp, Option<Timestamp>)),
         header: &RecordHeader,
         stored: Bytes,
-    ) -> Result<Option<(Option<End>, Vec<SubjectId>)>, VaultError> {
+    ) -> Result<Option<Told>, VaultError> {
         let tenant = batch.tenant;
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
@@ -436,49 +461,27 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+        if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
             return Ok(None);
         }
+        let things = match batch.then {
+            None => Vec::new(),
+            Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
+        };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let end = |rules: &Retention| end_under(rules, &collection.policy, &opened.meta, value);
-        let rules = &collection.policy.retention;
-        let end =
-            if self.is_restoring() { end_as_it_went((&collection.past.retention_was, rules), first, batch.until, end) } else { end(rules) };
-        Ok(Some((end, opened.meta.subjects.clone())))
+        let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
+        let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
+        let went = match &batch.then {
+            None => Went { end: end(rules), kept_by: None },
+            Some(holds) => as_it_went((&collection.past.retention_was, rules), first, batch.until, (holds, &things), end),
+        };
+        Ok(Some(Told { went, subjects: opened.meta.subjects.clone() }))
     }
 }
 
 /// When it is looked again whether a record has an end that has had none since `since`.
 fn looked_for_again(now: Timestamp, since: Timestamp) -> Timestamp {
     now.plus(now.since(since).clamp(ENDLESS_LEAST, ENDLESS_MOST))
-}
-
-/// When a record of older data ends: as it would have, had it stayed in the store. So rules that were made longer, or taken away, after
-/// it was over bring it back as little as they kept it. `first` is when its row had it looked at, and since when it had no end, where
-/// it had none.
-fn end_as_it_went(
-    (was, is): (&[(i64, Retention)], &Retention),
-    first: (Timestamp, Option<Timestamp>),
-    until: Timestamp,
-    end: impl Fn(&Retention) -> Option<End>,
-) -> Option<End> {
-    let (mut at, mut since) = first;
-    loop {
-        // At the very moment of a change, those before it count: it may have been destroyed under them.
-        let rules = was.iter().find(|(changed, _)| at.0 <= *changed).map_or(is, |(_, rules)| rules);
-        match end(rules) {
-            Some(end) if end.at <= at => return Some(End { at, ..end }),
-            Some(end) if end.at > until => return Some(end),
-            Some(end) => (at, since) = (end.at, None),
-            None => {
-                let next = begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at))));
-                if next > until {
-                    return None;
-                }
-                at = next;
-            }
-        }
-    }
 }
 
 /// The list that a cursor of runs belongs to.

@@ -76,7 +76,7 @@ pub use restored::Proof;
 pub use shred::{ShredOrder, ShredTotals, ShredView};
 pub use simulate::{Ending, Simulated};
 pub use snapshots::SnapshotView;
-pub use start::VaultParts;
+pub use start::{Idle, VaultParts};
 pub use tenants::TenantView;
 pub use tokens::{MintToken, MintedToken, TokenView};
 

@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) has_holds: Option<bool>,
     /// Whether it only goes on with what was decided before, which no hold stops any more.
     decided: bool,
+    /// Whether what it deletes leaves its keys.
+    keeps_keys: bool,
 }
 
 /// What is written under a key.
@@ -115,7 +117,13 @@ impl Plan {
         Self { decided: true, ..Self::default() }
     }
 
-    /// Whether it is one.
+    /// The same plan, for older data: what it deletes leaves its keys. They are there today, so nobody has destroyed them, and they may
+    /// seal what has taken its place since, in the data store that this one is put in the place of.
+    pub(super) fn keeping_keys(self) -> Self {
+        Self { keeps_keys: true, ..self }
+    }
+
+    /// Whether it is one that goes on with what was decided before.
     pub(super) const fn is_decided(&self) -> bool {
         self.decided
     }
@@ -242,6 +250,8 @@ impl Vault {
         if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()) {
             // What stood there would be gone.
             self.plan_unheld(plan, caller.into(), tenant, (collection.no, &tokens), &live.meta.subjects).await?;
+        } else if let Some(closed) = &existing {
+            self.plan_unclosed(plan, tenant, &closed.header).await?;
         }
 
         let reuse = match content {
@@ -308,10 +318,17 @@ impl Vault {
             plan.delete(Space::Index, schema::upload(*upload));
             plan.put(Space::Index, schema::unit_upload(tenant.no, unit.slot, *upload), collection.no.to_be_bytes().to_vec().into());
         }
+        if existing.as_ref().is_some_and(|record| record.live.is_none()) {
+            self.plan_index_of_dead(plan, tenant, collection, &tokens, &subjects).await?;
+        }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
-        let may_end =
-            end.is_some() || collection.policy.retention.schedule().is_some() || live.is_some_and(|live| live.meta.expires_at.is_some());
+        let could_end = existing.as_ref().is_some_and(|record| match &record.live {
+            Some(live) => live.meta.expires_at.is_some(),
+            // Nobody can say; of a tombstone the row is gone.
+            None => !record.header.is_tombstone(),
+        });
+        let may_end = end.is_some() || collection.policy.retention.schedule().is_some() || could_end;
         if may_end {
             self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
         }
@@ -324,8 +341,8 @@ impl Vault {
         Ok((version, present.is_none()))
     }
 
-    /// Plans a delete; returns the record's row and header. Where the unit is the record, the order to shred it is
-    /// written down in the same commit.
+    /// Plans a delete. Where the unit is the record, the order to shred it is written down in the same commit and returned, but by
+    /// [`Plan::keeping_keys`].
     pub(super) async fn plan_delete(
         &self,
         plan: &mut Plan,
@@ -356,7 +373,7 @@ impl Vault {
             let unit = (existing.header.slot, existing.header.generation);
             plan.delete(Space::Index, schema::trail_name(tenant.no, unit, collection.no, token));
         }
-        if collection.policy.shred_unit != ShredUnit::Record {
+        if collection.policy.shred_unit != ShredUnit::Record || plan.keeps_keys {
             return Ok(None);
         }
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
@@ -469,9 +486,32 @@ impl Vault {
             plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
         }
         for (position, token) in after.iter().enumerate() {
-            plan.put(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            // By the first one's row the others' are found, once nobody can read the record any more.
+            let besides = if position == 0 { schema::subjects_besides(after.get(1..).unwrap_or_default()) } else { Bytes::new() };
+            plan.put(Space::Index, schema::subject_record(tenant.no, token, collection.no, tokens), besides);
             if position > 0 {
                 plan.put(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens), Bytes::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the subject index what the rows of those whom a record is to name still say of one that stood there and that nobody
+    /// can read any more, before they are written anew. What others' rows say of it, goes when it is reclaimed.
+    async fn plan_index_of_dead(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        subjects: &[Token],
+    ) -> Result<(), VaultError> {
+        for token in subjects {
+            let row = self.inner.store.get(Space::Index, &schema::subject_record(tenant.no, token, collection.no, tokens)).await?;
+            plan.delete(Space::Index, schema::secondary_record(tenant.no, token, collection.no, tokens));
+            for other in row.iter().flat_map(|row| schema::named_besides(row)) {
+                plan.delete(Space::Index, schema::subject_record(tenant.no, &other, collection.no, tokens));
+                plan.delete(Space::Index, schema::secondary_record(tenant.no, &other, collection.no, tokens));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
+    plan::unchanged,
     rows::{MadeRow, PlainRow, PositionRow, Progress, ReclaimedRow, ReplyRow, Scope, ShredLogRow, UnitRow, UploadRow},
     shredder::{actor_of, is_its_own},
 };
@@ -67,8 +68,10 @@ enum Buried {
     Nothing,
     /// A header alone.
     Header(Bytes),
-    /// A record that another unit seals.
-    Another,
+    /// A record that another unit seals, by its header.
+    Another(RecordHeader),
+    /// Something that was written there meanwhile.
+    Changed,
     /// Not even a header.
     Unreadable(Bytes),
 }
@@ -215,7 +218,7 @@ impl Vault {
         // What could not be deleted again, for its tenant cannot be read, must not count as done.
         let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?.no;
         let order = self.shred_row(ShredId(entry.order)).await?;
-        if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
+        if matches!(entry.scope, Scope::Subjects(_)) && order.as_ref().is_some_and(|order| order.progress != Progress::Done) {
             // A copy of this data store must not say that it is done with deletions which are not.
             return Ok(false);
         }
@@ -244,14 +247,19 @@ impl Vault {
                 self.inner.ranges.add(Space::Records, records);
             }
             Scope::Subjects(tokens) => {
+                let mut is_all = true;
                 for token in tokens {
-                    self.bury_of_subject(tenant, token, &slots, done).await?;
+                    is_all &= self.bury_of_subject(tenant, token, &slots, done).await?;
                 }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
                 self.drop_names_of_slots(tenant, &slots).await?;
+                return Ok(is_all);
             }
             Scope::Record { collection, row, .. } => {
-                self.bury_alone(tenant, CollectionNo(*collection), row, &slots, done).await?;
+                let persons = order.map(|order| order.persons).unwrap_or_default();
+                if !self.bury_alone(tenant, (CollectionNo(*collection), row), &persons, &slots, done).await? {
+                    return Ok(false);
+                }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
                 self.drop_names_of_slots(tenant, &slots).await?;
             }
@@ -385,67 +393,124 @@ impl Vault {
         Ok(gone)
     }
 
-    /// Leaves only the header of each record of a subject that one of these slots sealed, and of its index what leads to a record.
+    /// Leaves only the header of each record of a subject that one of these slots sealed, and of its index what leads to a record that
+    /// names it. `false` if others write one of these records all the time.
     async fn bury_of_subject(
         &self,
         tenant: TenantNo,
         subject: &Token,
         slots: &HashSet<u64>,
         done: &mut Reclaimed,
-    ) -> Result<(), VaultError> {
+    ) -> Result<bool, VaultError> {
         let mut range = schema::records_of_subject(tenant, subject);
+        let mut is_all = true;
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, PASS).await? {
             for row in rows {
-                let (_, no, tokens) =
-                    schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
-                let record = schema::record(tenant, no, &tokens);
-                let second = schema::secondary_record(tenant, subject, no, &tokens);
-                let mut writes =
-                    vec![Write::Delete { space: Space::Index, key: row.key }, Write::Delete { space: Space::Index, key: second.clone() }];
-                let expect = match self.bury_record(&record, slots, done).await? {
-                    Buried::Another => continue,
-                    Buried::Nothing => Expect::Absent,
-                    Buried::Header(header) => Expect::Equals(header),
-                    Buried::Unreadable(stored) => {
-                        let is_second = self.inner.store.get(Space::Index, &second).await?.is_some();
-                        if is_second || !self.sealed_for(tenant, subject, no, &tokens, slots).await? {
-                            // It may be somebody else's, who is still there.
-                            continue;
-                        }
-                        metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
-                        writes.push(Write::Delete { space: Space::Records, key: record.clone() });
-                        writes.extend(self.due_removal(&record).await?);
-                        Expect::Equals(stored)
+                let mut is_done = false;
+                for _ in 0..super::ATTEMPTS {
+                    is_done = self.bury_led_to(tenant, subject, &row, slots, done).await?;
+                    if is_done {
+                        break;
                     }
-                };
-                let unmoved = Check { space: Space::Records, key: record, expect };
-                self.data(writes, vec![unmoved], Durability::Written).await?;
+                }
+                is_all &= is_done;
             }
         }
-        Ok(())
+        Ok(is_all)
     }
 
-    /// The same for a record that was ordered by itself.
+    /// The same for what one row of the index leads to, and those rows that lead there from whom it names besides; `false` if it was
+    /// written to meanwhile.
+    async fn bury_led_to(
+        &self,
+        tenant: TenantNo,
+        subject: &Token,
+        row: &Row,
+        slots: &HashSet<u64>,
+        done: &mut Reclaimed,
+    ) -> Result<bool, VaultError> {
+        let (_, no, tokens) = schema::subject_record_parts(&row.key).ok_or_else(|| VaultError::Internal("subject index row".into()))?;
+        let record = schema::record(tenant, no, &tokens);
+        let mut named = vec![*subject];
+        named.extend(schema::named_besides(&row.value));
+        let mut writes = Vec::new();
+        let expect = match self.bury_record(&record, slots, done).await? {
+            Buried::Changed => return Ok(false),
+            Buried::Another(header) => {
+                // Its key was written again, or it is sealed for somebody else and names the subject second.
+                named = self.named_no_more(tenant, (no, &tokens), &named).await?;
+                unchanged(&header)
+            }
+            Buried::Nothing => Expect::Absent,
+            Buried::Header(header) => Expect::Equals(header),
+            Buried::Unreadable(stored) => {
+                let second = schema::secondary_record(tenant, subject, no, &tokens);
+                let is_second = self.inner.store.get(Space::Index, &second).await?.is_some();
+                if is_second || !self.sealed_for(tenant, subject, no, &tokens, slots).await? {
+                    // It may be somebody else's, who is still there.
+                    return Ok(true);
+                }
+                metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+                writes.push(Write::Delete { space: Space::Records, key: record.clone() });
+                writes.extend(self.due_removal(&record).await?);
+                Expect::Equals(stored)
+            }
+        };
+        writes.extend(index_removal(tenant, no, &tokens, &named));
+        let unmoved = Check { space: Space::Records, key: record, expect };
+        self.data(writes, vec![unmoved], Durability::Written).await
+    }
+
+    /// Those of some persons whom the record at a place does not name.
+    async fn named_no_more(&self, tenant: TenantNo, place: (CollectionNo, &[Token]), named: &[Token]) -> Result<Vec<Token>, VaultError> {
+        let mut others = Vec::with_capacity(named.len());
+        for token in named {
+            if !self.still_names(tenant, place, token).await? {
+                others.push(*token);
+            }
+        }
+        Ok(others)
+    }
+
+    /// The same for a record that was ordered by itself, and that named these persons.
     async fn bury_alone(
         &self,
         tenant: TenantNo,
-        no: CollectionNo,
-        row: &[u8],
+        (no, row): (CollectionNo, &[u8]),
+        persons: &[Token],
         slots: &HashSet<u64>,
         done: &mut Reclaimed,
-    ) -> Result<(), VaultError> {
-        let Buried::Unreadable(stored) = self.bury_record(row, slots, done).await? else { return Ok(()) };
-        let token = row.last_chunk::<16>().copied().unwrap_or_default();
-        if self.units_left_of(tenant, no, &token, slots).await?.1 {
-            // Written again since.
-            return Ok(());
+    ) -> Result<bool, VaultError> {
+        let (key, tokens) = (Bytes::copy_from_slice(row), schema::record_tokens(row).unwrap_or_default());
+        for _ in 0..super::ATTEMPTS {
+            let mut named = persons.to_vec();
+            let mut writes = Vec::new();
+            let expect = match self.bury_record(row, slots, done).await? {
+                Buried::Changed => continue,
+                Buried::Nothing => Expect::Absent,
+                Buried::Header(header) => Expect::Equals(header),
+                Buried::Another(header) => {
+                    named = self.named_no_more(tenant, (no, &tokens), &named).await?;
+                    unchanged(&header)
+                }
+                Buried::Unreadable(stored) => {
+                    if self.units_left_of(tenant, no, &tokens.last().copied().unwrap_or_default(), slots).await?.1 {
+                        // Written again since.
+                        return Ok(true);
+                    }
+                    metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
+                    writes.extend(self.due_removal(row).await?);
+                    writes.push(Write::Delete { space: Space::Records, key: key.clone() });
+                    Expect::Equals(stored)
+                }
+            };
+            writes.extend(index_removal(tenant, no, &tokens, &named));
+            let unmoved = Check { space: Space::Records, key: key.clone(), expect };
+            if self.data(writes, vec![unmoved], Durability::Written).await? {
+                return Ok(true);
+            }
         }
-        metrics::counter!("lethe_shred_unreadable_rows_total").increment(1);
-        let key = Bytes::copy_from_slice(row);
-        let unmoved = Check { space: Space::Records, key: key.clone(), expect: Expect::Equals(stored) };
-        let mut writes = self.due_removal(row).await?;
-        writes.push(Write::Delete { space: Space::Records, key });
-        self.data(writes, vec![unmoved], Durability::Written).await.map(drop)
+        Ok(false)
     }
 
     /// Leaves only a record's header, if one of these slots sealed it.
@@ -453,7 +518,7 @@ impl Vault {
         let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Buried::Nothing) };
         let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else { return Ok(Buried::Unreadable(stored)) };
         if !slots.contains(&header.slot.number()) {
-            return Ok(if header.is_tombstone() { Buried::Header(stored) } else { Buried::Another });
+            return Ok(if header.is_tombstone() { Buried::Header(stored) } else { Buried::Another(header) });
         }
         self.inner.ranges.add(Space::Records, KeyRange { from: Bytes::copy_from_slice(row), to: schema::successor(row) });
         if header.is_tombstone() {
@@ -465,7 +530,7 @@ impl Vault {
         // When it would have ended is told by its value, it may be.
         writes.extend(self.due_removal(row).await?);
         if !self.data(writes, vec![unmoved], Durability::Written).await? {
-            return Ok(Buried::Another);
+            return Ok(Buried::Changed);
         }
         done.records = done.records.saturating_add(1);
         Ok(Buried::Header(buried))
@@ -596,6 +661,40 @@ impl Vault {
         Ok(held)
     }
 
+    /// The persons whose rows of the index are still to be reclaimed, and those whom their records name besides.
+    pub(super) async fn subjects_behind(&self) -> Result<HashSet<(TenantNo, Token)>, VaultError> {
+        let mut entries: Vec<ShredLogRow> = self.held_back().await?.into_iter().map(|(_, entry)| entry).collect();
+        let mut from = self.reclaimed_up_to().await?;
+        loop {
+            let log = self.log_after(&from, PASS).await?;
+            let Some((last, _)) = log.last() else { break };
+            from = last.clone();
+            entries.extend(log.into_iter().map(|(_, entry)| entry));
+        }
+        let mut behind = HashSet::new();
+        for ShredLogRow { tenant, scope, order, .. } in entries {
+            let tenant = TenantNo(tenant);
+            let subjects = match scope {
+                Scope::Subjects(subjects) => subjects,
+                Scope::Record { .. } => {
+                    let order = self.shred_row(ShredId(order)).await?;
+                    behind.extend(order.into_iter().flat_map(|order| order.persons).map(|person| (tenant, person)));
+                    continue;
+                }
+                Scope::Tenant | Scope::Collection(_) => continue,
+            };
+            for subject in subjects {
+                let mut range = schema::records_of_subject(tenant, &subject);
+                while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
+                    let besides = rows.iter().flat_map(|row| schema::named_besides(&row.value));
+                    behind.extend(besides.map(|other| (tenant, other)));
+                }
+                behind.insert((tenant, subject));
+            }
+        }
+        Ok(behind)
+    }
+
     /// The key of the last log entry that this data store has looked at.
     async fn reclaimed_up_to(&self) -> Result<Bytes, VaultError> {
         let key = schema::reclaimed();
@@ -638,6 +737,12 @@ impl Vault {
 }
 
 /// A row that no sweep can read, and no pass stops at.
+/// What removes the rows that lead to a record from persons.
+fn index_removal(tenant: TenantNo, no: CollectionNo, tokens: &[Token], named: &[Token]) -> Vec<Write> {
+    let rows = |token: &Token| [schema::subject_record(tenant, token, no, tokens), schema::secondary_record(tenant, token, no, tokens)];
+    named.iter().flat_map(rows).map(|key| Write::Delete { space: Space::Index, key }).collect()
+}
+
 fn passed_over(kind: &'static str) {
     OpenError::from(OpenReason::Framing).counted();
     tracing::error!(kind, "a row that the sweep cannot read stays");

@@ -1,7 +1,10 @@
 //! Data of an older date under today's control store: what must have happened before it is served, and the proof that it has.
 //!
-//! A start goes through the shred log by itself ([`Vault::open`]), whatever data it finds. What is over by now is destroyed here,
+//! A start goes through the shred log by itself ([`Vault::open_idle`]), whatever data it finds. What is over by now is destroyed here,
 //! before anything is answered: an expiry that has happened already must not be seen to happen again.
+//!
+//! Until the data is in its place nothing is done that would outlive its being given up: no key is destroyed, no order carried out, no
+//! gap stated. What may be done without data is done: a hold whose time is over ends, a number that was leased stays given.
 
 use std::{
     collections::HashSet,
@@ -11,15 +14,16 @@ use std::{
 use super::{
     Destroyed, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
-    plan::{Actor, unit_of},
-    rows::{Scope, State, UnitStateRow},
+    plan::{Actor, Existing, record_row, unit_of},
+    rows::{Scope, ShredRow, State, UnitStateRow},
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, PrincipalId, ShredId, Slot, TenantNo},
+    domain::{CollectionNo, PrincipalId, ShredId, Slot, TenantNo, Version, policy::SecondarySubjects},
     vault::{
         audit::{self, Action, Entry, Outcome, Target, Trail},
-        crypto::{Context, Record, RecordHeader, Sealed},
+        crypto::{Context, Record, RecordHeader, Sealed, Token},
+        keys::{KeysError, UnitRef},
         store::{
             Durability, Row, Space,
             schema::{self, Table},
@@ -42,7 +46,7 @@ pub struct Proof {
     pub sampled: u64,
     /// Of these, those that opened.
     pub readable: u64,
-    /// Those whose key is gone or about to go: without a certificate so far.
+    /// Those whose key is gone, or closed to go: without a certificate so far.
     pub shredded: u64,
     /// Those that neither opened nor are shredded: damaged.
     pub damaged: u64,
@@ -89,6 +93,9 @@ impl Vault {
     /// The data is as it would be today.
     pub fn end_restoring(&self) {
         self.inner.restoring.store(false, Ordering::Release);
+        // Orders that are held were not looked at meanwhile.
+        self.hold_has_ended();
+        self.is_due_at(self.inner.clock.now());
     }
 
     /// Whether this start has found the data store older than the control store knows it: a copy was put back, by whatever means.
@@ -107,7 +114,9 @@ impl Vault {
     }
 
     /// Destroys what is over by now of older data that was put back; its record in the operator's trail is durable when this
-    /// returns. What was deleted with an order is deleted again by every start.
+    /// returns. The data is ready only if nothing has failed. What was deleted with an order is deleted again by every start. No key is destroyed by either ([`Plan::keeping_keys`]).
+    ///
+    /// [`Plan::keeping_keys`]: super::plan::Plan::keeping_keys
     ///
     /// # Errors
     /// Those of the store; what was done so far stays done, and the next attempt goes on.
@@ -115,6 +124,10 @@ impl Vault {
         let request = Self::make_request_id();
         let actor = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request };
         let done = self.destroy_all_due(actor).await?;
+        if done.failed > 0 && done.destroyed == 0 {
+            // It is not ready, and nothing was done.
+            return Ok(done);
+        }
         let system = self.tenant_by_number(TenantNo::SYSTEM).await?;
         let entry = Entry {
             tenant: TenantNo::SYSTEM,
@@ -130,7 +143,8 @@ impl Vault {
         Ok(done)
     }
 
-    /// Holds the data store against every certificate: tries to open each record that one names, and of the others one in `step`.
+    /// Holds the data store against every certificate: tries to open each record that one names, looks for what its order deleted, and
+    /// tries of the others one in `step`.
     ///
     /// # Errors
     /// The engine's; what contradicts a certificate is in the proof.
@@ -166,12 +180,64 @@ impl Vault {
                 }
                 let tried = match known.as_ref().and_then(|(_, found)| found.as_ref()) {
                     Some((tenant, collection)) => self.try_to_open(tenant, collection, &header, row).await?,
+                    // Of a tenant that is gone nothing tells how it would be opened; that its key is there would be too much.
+                    None if is_named && self.has_key(unit_of(&header, tenant)).await? => Tried::Opened,
                     None => Tried::Shredded,
                 };
                 proof.count(is_named, &tried, || format!("tenant {tenant}, collection {no}, unit {}", header.slot));
             }
         }
+        self.prove_deletions(&mut proof).await?;
         Ok(proof)
+    }
+
+    /// Whether a unit's key is there.
+    async fn has_key(&self, unit: UnitRef) -> Result<bool, VaultError> {
+        match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
+            Ok(present) => Ok(present == unit),
+            Err(KeysError::Shredded | KeysError::Unknown | KeysError::Damaged(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What orders for persons deleted, and did not shred: by the index, whatever of it opens, names one of them in the place by which it
+    /// went, and is older than its order.
+    async fn prove_deletions(&self, proof: &mut Proof) -> Result<(), VaultError> {
+        let mut range = schema::table(Table::Certificate);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for id in rows.iter().filter_map(|row| row.key.last_chunk::<16>()).map(|id| ShredId(*id)) {
+                let Some(order) = self.shred_row(id).await? else { continue };
+                for subject in order.marked() {
+                    self.prove_deletions_of(id, &order, subject, proof).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn prove_deletions_of(&self, id: ShredId, order: &ShredRow, subject: &Token, proof: &mut Proof) -> Result<(), VaultError> {
+        let (no, as_of) = (TenantNo(order.tenant), Version(order.version));
+        let mut range = schema::records_of_subject(no, subject);
+        while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
+            for row in rows {
+                let Some((_, collection, tokens)) = schema::subject_record_parts(&row.key) else { continue };
+                let Some((tenant, collection)) = self.in_use_at(no, collection).await? else { continue };
+                let found = self.existing(&tenant, &collection, &tokens, &record_row(&tenant, collection.no, &tokens)).await;
+                let (header, live) = match found {
+                    Ok(Some(Existing { header, live: Some(live) })) => (header, live),
+                    // What does not open is counted where all records are gone through.
+                    Ok(_) | Err(VaultError::Internal(_)) => continue,
+                    Err(error) => return Err(error),
+                };
+                let place = self.subject_tokens(&tenant, &live.meta.subjects).await?.iter().position(|named| named == subject);
+                let went = place == Some(0) || (place.is_some() && collection.secondary_at(as_of) == SecondarySubjects::Delete);
+                if went && header.version <= as_of {
+                    let collection = collection.no;
+                    proof.findings.push(format!("tenant {no}, collection {collection}: a record that the order {id} deleted is there"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What all certificates name; each unit's own state must say so, too.
@@ -214,12 +280,13 @@ impl Vault {
         Ok(named)
     }
 
-    /// A collection whose records may be opened; `None` where it, or its tenant, is shredded or about to be.
+    /// A collection whose records may be opened; `None` where its tenant is shredded or about to be.
     async fn in_use_at(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<Opener>, VaultError> {
         let found = async {
             let tenant = self.tenant_by_number(tenant).await?;
             tenant.in_use()?;
-            let collection = self.collection_by_number(tenant.no, no).await?;
+            // One that is about to be shredded may be taken back: as long as its keys are lent, it counts as what it is.
+            let collection = self.collection_unmarked(tenant.no, no).await?;
             Ok((Arc::new(tenant), Arc::new(collection)))
         };
         match found.await {

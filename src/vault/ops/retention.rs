@@ -17,7 +17,12 @@ pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
 /// The facts that rules look at. A category that the policy does not declare any more is like none: all rules are for the record,
 /// where otherwise none would be, and nothing would ever end it.
 pub(super) fn facts<'a>(policy: &CollectionPolicy, meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
-    let category = category(meta).filter(|named| policy.categories.iter().any(|known| known == named));
+    facts_under(&policy.categories, meta, value)
+}
+
+/// The same where other categories are declared.
+pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
+    let category = category(meta).filter(|named| categories.iter().any(|known| known == named));
     Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value }
 }
 

@@ -147,9 +147,10 @@ pub(in crate::vault) struct Past {
     pub(in crate::vault) own_unit: bool,
     /// Earlier rules for those who are named second, oldest first, each with the first version at which it held no more.
     pub(in crate::vault) secondary_was: Vec<(u64, SecondarySubjects)>,
-    /// Earlier retention, oldest first, each with the first moment at which it held no more.
+    /// Earlier retention, oldest first, each with the first moment at which it held no more, and the categories that the policy declared
+    /// by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::vault) retention_was: Vec<(i64, Retention)>,
+    pub(in crate::vault) retention_was: Vec<(i64, Retention, Vec<String>)>,
 }
 
 /// An access token. The secret itself is nowhere.
@@ -165,6 +166,9 @@ pub(in crate::vault) struct TokenRow {
     pub(in crate::vault) expires_at: Option<i64>,
     /// Collections and key prefix it is narrowed to, sealed under the tenant's metadata key; empty if not narrowed.
     pub(in crate::vault) sealed_narrowing: Vec<u8>,
+    /// Of a counsel's, the token of the counsel whom an owner has brought in at first: its own, or that of whom it has its own from. None
+    /// where that was the operator, and for every other role.
+    pub(in crate::vault) line: Option<[u8; 16]>,
 }
 
 impl ControlRow for TokenRow {
@@ -294,13 +298,16 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) seed: [u8; 16],
     /// Records that opened before, to be tried again after: their rows' keys, and the headers that name their units.
     pub(in crate::vault) sample: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whom the record of a record's order named when it was given, by subject token: what leads to it from them goes with it.
+    pub(in crate::vault) persons: Vec<[u8; 16]>,
     /// What it touched, by collection: at most [`TOTALS_MAX`], the rest together under number 0.
     pub(in crate::vault) totals: Vec<(u32, Totals)>,
     /// Categories of the data before, from the collections' policies: as many as [`capped`] leaves.
     pub(in crate::vault) categories: Vec<String>,
     /// Epochs that carried it out: (old, new); the first [`EPOCHS_MAX`].
     pub(in crate::vault) epochs: Vec<(u64, u64)>,
-    /// The version of its entry in the shred log: what it deletes goes by the rules that held then. 0 until its keys are gone.
+    /// The last version given out before its first epoch, which is that of its entry in the shred log: what it deletes goes by the rules
+    /// that held then. 0 until keys of it are gone.
     pub(in crate::vault) version: u64,
 }
 
@@ -436,7 +443,7 @@ pub(in crate::vault) struct ShredLogRow {
     pub(in crate::vault) tenant: u64,
     pub(in crate::vault) order: [u8; 16],
     pub(in crate::vault) scope: Scope,
-    /// The last version given out before it: what older data holds up to it is deleted again, what came later stays.
+    /// The last version given out before its order's first epoch: what older data holds up to it is deleted again, what came later stays.
     pub(in crate::vault) version: u64,
 }
 

@@ -14,7 +14,7 @@ use super::{
     deletions::Touched,
     directory::{Tenant, damaged, pseudonym},
     holds::bind::told_of,
-    plan::{Actor, entry, object, record_row, retrying},
+    plan::{Actor, Existing, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, Progress, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
@@ -28,7 +28,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, KeyId, Label},
         },
-        crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
+        crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, Token, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -201,7 +201,11 @@ impl Vault {
         }
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
-                Some(Before::Made(made, _)) => return self.ordered_already(caller, ShredId(made.id)).await.map(Ordered::Before),
+                Some(Before::Made(made, _)) => match self.ordered_already(caller, ShredId(made.id)).await? {
+                    Some(id) => return Ok(Ordered::Before(id)),
+                    // What it named went with another order: who sends it again is told so by what is gone.
+                    None => None,
+                },
                 Some(Before::Nothing(keeping)) => Some(keeping),
                 None => None,
             };
@@ -265,18 +269,19 @@ impl Vault {
         Ok(VaultError::LegalHold { hold: told_of(&holds, caller.principal.role()), order: Some(id) })
     }
 
-    /// An order that was given before under the same idempotency key.
+    /// An order that was given before under the same idempotency key; `None` where it was held, and withdrawn.
     ///
     /// # Errors
     /// [`VaultError::LegalHold`] if a hold still stands over it.
-    async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<ShredId, VaultError> {
-        if let Some(row) = self.shred_row(id).await?.filter(|row| row.progress == Progress::Held) {
+    async fn ordered_already(&self, caller: &Caller, id: ShredId) -> Result<Option<ShredId>, VaultError> {
+        let Some(row) = self.shred_row(id).await? else { return Ok(None) };
+        if row.progress == Progress::Held {
             if !self.weigh(TenantNo(row.tenant), &row.scope).await?.is_empty() {
                 return Err(self.held(caller, id, &row).await?);
             }
-            self.give_held_again().await?;
+            self.give_held_again(schema::table_of_tenant(schema::Table::HeldOrder, TenantNo(row.tenant))).await?;
         }
-        Ok(id)
+        Ok(Some(id))
     }
 
     /// Whether this token gave this order before, under this key. Asked before anything else: what it names answers 410 since.
@@ -367,6 +372,7 @@ impl Vault {
             committed,
             seed: random::bytes(),
             sample: Vec::new(),
+            persons: Vec::new(),
             totals: Vec::new(),
             categories: Vec::new(),
             epochs: Vec::new(),
@@ -379,13 +385,29 @@ impl Vault {
     async fn intended(&self, tenant: &Tenant, id: ShredId, row: ShredRow) -> Result<IntentOf, VaultError> {
         let sample = self.sample(tenant, &row.scope, &row.seed).await?;
         let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &row.scope, id).await?;
-        let row = ShredRow { marked, after, sample, ..row };
+        let persons = self.persons_of(tenant, &row.scope).await?;
+        let row = ShredRow { marked, after, sample, persons, ..row };
         // The row of a unit that does not hold would keep the order from ever being carried out.
         self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
         writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
         Ok(IntentOf { row, checks, writes })
+    }
+
+    /// Whom the record names that an order for one is about; nobody, where it does not open.
+    async fn persons_of(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Token>, VaultError> {
+        let Scope::Record { collection, row, .. } = scope else { return Ok(Vec::new()) };
+        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        let opened = async {
+            let collection = self.collection_by_number(tenant.no, CollectionNo(*collection)).await?;
+            self.existing(tenant, &collection, &tokens, row).await
+        };
+        match opened.await {
+            Ok(Some(Existing { live: Some(live), .. })) => self.subject_tokens(tenant, &live.meta.subjects).await,
+            Ok(_) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn commit_intent(

@@ -180,11 +180,15 @@ impl Change {
                 let slots = ShredSlotsRow { slots: std::mem::take(&mut change.slots) };
                 writes.push(seals.put(schema::shred_slots(change.id, record.new_epoch), &slots)?);
             }
+            if change.row.version == 0 {
+                // Holds were weighed against what it deletes by the rules of now; they may be others by its last epoch.
+                change.row.version = version;
+            }
             if let Some(states) = change.states.take() {
                 change.row.progress = Progress::Erased;
-                change.row.version = version;
                 writes.extend(states);
-                let log = ShredLogRow { tenant: change.row.tenant, order: change.id.0, scope: change.row.scope_done(), version };
+                let (tenant, version) = (change.row.tenant, change.row.version);
+                let log = ShredLogRow { tenant, order: change.id.0, scope: change.row.scope_done(), version };
                 writes.push(seals.put(schema::shred_log(record.new_epoch, number), &log)?);
             }
             writes.push(seals.put(schema::shred_order(change.id), &change.row)?);

@@ -53,6 +53,16 @@ pub struct VaultParts {
     pub stop: CancellationToken,
 }
 
+/// What an opened vault has still to begin before anybody is served.
+pub struct Idle {
+    vault: Vault,
+    /// Ends of audit chains that this data does not have, the first one last.
+    lost: Vec<LostTail>,
+    /// `None` once it has begun.
+    orders: Option<Receiver<ShredId>>,
+    stop: CancellationToken,
+}
+
 /// How often the files of the log are synced: what came into it since is in its journal alone.
 const FILED_EVERY: Duration = Duration::from_secs(1);
 /// The name of the system tenant: its trail is the operator's.
@@ -76,47 +86,49 @@ impl Vault {
         Ok(minted.text)
     }
 
-    /// Opens a vault: closes the fence for orders that are not done, applies the shred log to the data, finishes what a
+    /// Opens a vault: applies the shred log to the data, closes the fence for orders that are not done, finishes what a
     /// crash cut short, and only then answers.
     ///
     /// # Errors
     /// Those of the rooms behind; nothing may be served then.
     pub async fn open(parts: VaultParts) -> Result<Self, VaultError> {
+        let (vault, mut idle) = Self::open_idle(parts).await?;
+        idle.begin().await?;
+        Ok(vault)
+    }
+
+    /// Opens a vault whose data is to be made ready, as far as [`Vault::open`] does it before anything else: the shred log is applied.
+    /// Nothing may be served, and nothing that outlives the data is done, until [`Idle::begin`].
+    ///
+    /// # Errors
+    /// Those of the rooms behind.
+    pub async fn open_idle(parts: VaultParts) -> Result<(Self, Idle), VaultError> {
         let stop = parts.stop.clone();
         let (vault, orders, lost) = Self::assemble(parts).await?;
         if !vault.inner.forest.is_memory_locked() {
             tracing::warn!("keys are not in locked memory and may come into swap: raise the limit (LimitMEMLOCK), or switch swap off");
         }
-        for tail in &lost {
-            let tenant = vault.tenant_by_number(tail.tenant).await?;
-            tracing::warn!(
-                tenant = tail.tenant.0,
-                writer = tail.gap.writer.0,
-                from = tail.gap.from,
-                to = tail.gap.to,
-                "older data: audit entries are lost"
-            );
-            vault.inner.audit.state_gap(tenant.audit, tail).await?;
-        }
-        let unfinished = vault.unfinished().await?;
-        vault.close_fences(&unfinished).await?;
         vault.thaw().await?;
+        // While no fence is closed: an order that is not done may be taken back, and what it names is there again then.
         let deleted = vault.reapply_deletions().await?;
         if deleted > 0 {
             tracing::warn!(deleted, "older data: records deleted with earlier orders were deleted again");
         }
-        let mut left = Left::default();
-        if !unfinished.is_empty() {
-            tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
-            // What is left stays closed; who else is here is served.
-            left = vault.carry_out(&unfinished).await;
+        let lost = lost.into_iter().rev().collect();
+        let idle = Idle { vault: vault.clone(), lost, orders: Some(orders), stop };
+        Ok((vault, idle))
+    }
+
+    /// Closes the fence for orders that are not done, and carries them out as far as that can be done now.
+    async fn finish_orders(&self) -> Result<Left, VaultError> {
+        let unfinished = self.unfinished().await?;
+        self.close_fences(&unfinished).await?;
+        if unfinished.is_empty() {
+            return Ok(Left::default());
         }
-        vault.inner.shredder.deferred.store(true, std::sync::atomic::Ordering::Release);
-        let (runner, until) = (vault.clone(), stop.clone());
-        vault.inner.tasks.spawn(async move { runner.run_shredder(orders, left, stop).await });
-        let runner = vault.clone();
-        vault.inner.tasks.spawn(async move { runner.run_filing(until).await });
-        Ok(vault)
+        tracing::warn!(orders = unfinished.len(), "finishing orders to shred that were cut short");
+        // What is left stays closed; who else is here is served.
+        Ok(self.carry_out(&unfinished).await)
     }
 
     /// Syncs the files of the log each second, whatever the shredder is at, and once more when it is cancelled.
@@ -257,5 +269,47 @@ impl Vault {
     /// Resolves when there are bytes to reclaim.
     pub async fn reclaimable(&self) {
         self.inner.reclaim.notified().await;
+    }
+}
+
+impl Idle {
+    /// States what the audit trails have lost: this is the data from here on.
+    ///
+    /// # Errors
+    /// Those of the store; what is not stated yet is stated by the next call.
+    pub async fn state_lost(&mut self) -> Result<(), VaultError> {
+        while let Some(tail) = self.lost.last() {
+            let tenant = self.vault.tenant_by_number(tail.tenant).await?;
+            tracing::warn!(
+                tenant = tail.tenant.0,
+                writer = tail.gap.writer.0,
+                from = tail.gap.from,
+                to = tail.gap.to,
+                "older data: audit entries are lost"
+            );
+            self.vault.inner.audit.state_gap(tenant.audit, tail).await?;
+            self.lost.pop();
+        }
+        Ok(())
+    }
+
+    /// Closes the fence for orders that are not done, carries them out, and starts the shredder; from here on the vault may serve. Once
+    /// it has begun, again is no error.
+    ///
+    /// # Errors
+    /// Those of the store; nothing may be served then, and it can be tried again.
+    pub async fn begin(&mut self) -> Result<(), VaultError> {
+        self.state_lost().await?;
+        if self.orders.is_none() {
+            return Ok(());
+        }
+        let left = self.vault.finish_orders().await?;
+        let Some(orders) = self.orders.take() else { return Ok(()) };
+        self.vault.inner.shredder.deferred.store(true, std::sync::atomic::Ordering::Release);
+        let (runner, stop) = (self.vault.clone(), self.stop.clone());
+        self.vault.inner.tasks.spawn(async move { runner.run_shredder(orders, left, stop).await });
+        let (runner, stop) = (self.vault.clone(), self.stop.clone());
+        self.vault.inner.tasks.spawn(async move { runner.run_filing(stop).await });
+        Ok(())
     }
 }

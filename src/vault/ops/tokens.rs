@@ -1,6 +1,6 @@
 //! Access tokens: made, listed without secrets, revoked with effect from the next request on.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
@@ -8,7 +8,7 @@ use super::{
     plan::{entry, object, order_of, record_row, retrying},
     refused::Place,
     replies::Before,
-    rows::TokenRow,
+    rows::{HoldRow, TokenRow},
     start::SYSTEM,
 };
 use crate::{
@@ -80,6 +80,14 @@ pub struct TokenView {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+}
+
+/// Which counsels a token belongs to.
+enum Line {
+    /// It begins one.
+    New,
+    /// Those, or none.
+    Of(Option<[u8; 16]>),
 }
 
 /// A token without its narrowing, which only its tenant's key opens.
@@ -162,7 +170,12 @@ impl Vault {
             }
         }
         let mint = MintToken { expires_at: mint.expires_at.or(last), ..mint.clone() };
-        let (minted, mut writes) = self.mint(found.no, &mint).await?;
+        let line = match caller.principal.role() {
+            Role::Counsel => Line::Of(self.line_of(caller).await?),
+            Role::Owner if mint.role == Role::Counsel => Line::New,
+            Role::Owner | Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => Line::Of(None),
+        };
+        let (minted, mut writes) = self.mint_in(found.no, &mint, line).await?;
         let mut checks = vec![found.check()];
         checks.extend(unheld);
         if let Some(keeping) = keeping {
@@ -179,29 +192,48 @@ impl Vault {
         Ok(minted)
     }
 
-    /// A permit to make a counsel's token, and what must still hold then: an owner's only while no hold stands, or a hold would end
-    /// as soon as the owner liked; the operator's only where holds stand and no counsel is left.
+    /// A permit to make a counsel's token, and what must still hold then: an owner's only while no hold stands; the operator's only where
+    /// one stands that no counsel could release.
     async fn appointing(&self, caller: &Caller, tenant: &TenantName) -> Result<(Arc<Tenant>, Option<Check>), VaultError> {
         let found = self.in_tenant::<CounselAppoint>(caller, tenant).await?.tenant;
-        if caller.principal.role() == Role::Operator {
-            let is_stuck = self.hold_state(found.no).await?.0.is_some() && !self.has_counsel(found.no).await?;
-            if !is_stuck {
-                return Err(VaultError::Forbidden);
-            }
+        if caller.principal.role() == Role::Operator && !self.is_stuck(found.no).await? {
+            return Err(VaultError::Forbidden);
         }
         let unheld = self.unheld_for_owner(caller, &found).await?;
         Ok((found, unheld))
     }
 
-    /// Whether a tenant has a counsel whose token holds.
-    async fn has_counsel(&self, tenant: TenantNo) -> Result<bool, VaultError> {
+    /// The line of a counsel who asks.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthenticated`] if its token was revoked meanwhile.
+    pub(super) async fn line_of(&self, caller: &Caller) -> Result<Option<[u8; 16]>, VaultError> {
+        Ok(self.token_row(caller.principal.token()).await?.ok_or(VaultError::Unauthenticated)?.line)
+    }
+
+    /// Whether a hold of a tenant stands that no counsel whose token holds could release.
+    async fn is_stuck(&self, tenant: TenantNo) -> Result<bool, VaultError> {
+        if self.hold_state(tenant).await?.0.is_none() {
+            return Ok(false);
+        }
         let now = self.inner.clock.now();
+        let mut lines = HashSet::new();
         for id in self.tokens_of(tenant).await? {
             // One that cannot be read lets nobody in.
             let row = unless_damaged(self.token_row(id).await)?.flatten();
             let holds = |row: &TokenRow| row.tenant == tenant.0 && row.expires_at.is_none_or(|end| now < Timestamp(end));
-            if row.is_some_and(|row| row.role == Role::Counsel.code() && holds(&row)) {
-                return Ok(true);
+            lines.extend(row.filter(|row| row.role == Role::Counsel.code() && holds(row)).map(|row| row.line));
+        }
+        if lines.contains(&None) {
+            return Ok(false);
+        }
+        let mut range = schema::table_of_tenant(schema::Table::Hold, tenant);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let hold: HoldRow = self.inner.seals.open(&row.key, &row.value)?;
+                if hold.stands(now) && !lines.contains(&hold.line) {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -210,11 +242,14 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Forbidden`] for an owner, where a hold stands.
     async fn unheld_for_owner(&self, caller: &Caller, tenant: &Tenant) -> Result<Option<Check>, VaultError> {
-        if caller.principal.role() != Role::Owner {
-            return Ok(None);
-        }
+        if caller.principal.role() == Role::Owner { self.unheld(tenant).await.map(Some) } else { Ok(None) }
+    }
+
+    /// # Errors
+    /// [`VaultError::Forbidden`] where a hold stands.
+    async fn unheld(&self, tenant: &Tenant) -> Result<Check, VaultError> {
         let (state, unmoved) = self.hold_state(tenant.no).await?;
-        if state.is_some() { Err(VaultError::Forbidden) } else { Ok(Some(unmoved)) }
+        if state.is_some() { Err(VaultError::Forbidden) } else { Ok(unmoved) }
     }
 
     /// A token's row.
@@ -227,6 +262,11 @@ impl Vault {
 
     /// A new token and its rows.
     pub(super) async fn mint(&self, tenant: TenantNo, mint: &MintToken) -> Result<(MintedToken, Vec<Write>), VaultError> {
+        self.mint_in(tenant, mint, Line::Of(None)).await
+    }
+
+    /// The same of a line.
+    async fn mint_in(&self, tenant: TenantNo, mint: &MintToken, line: Line) -> Result<(MintedToken, Vec<Write>), VaultError> {
         let id = TokenId(random::bytes());
         let minted = authn::MintedToken::new(mint.kind, id, random::bytes());
         let sealed_narrowing = if mint.narrowing.is_whole() {
@@ -246,6 +286,10 @@ impl Vault {
             created_at: self.inner.clock.now().0,
             expires_at: mint.expires_at.map(|end| end.0),
             sealed_narrowing,
+            line: match line {
+                Line::New => Some(id.0),
+                Line::Of(line) => line,
+            },
         };
         let writes = vec![
             self.inner.seals.put(schema::access_token(id), &row)?,
@@ -426,7 +470,7 @@ impl Vault {
     ) -> Result<(Arc<Tenant>, Action, Option<Check>), VaultError> {
         let at_home = self.find_tenant(tenant).await?;
         let row = self.token_row(id).await?.filter(|row| at_home.is_some_and(|found| row.tenant == found.no.0));
-        let is_counsels = match row {
+        let is_counsels = match &row {
             Some(row) => row.role == Role::Counsel.code(),
             // Of one that is gone, who may revoke those alone is told what became of it.
             None => caller.principal.role() == Role::Counsel,
@@ -435,7 +479,13 @@ impl Vault {
             return Ok((self.in_tenant::<TokenRevoke>(caller, tenant).await?.tenant, Action::TokenRevoke, None));
         }
         let found = self.in_tenant::<CounselDismiss>(caller, tenant).await?.tenant;
-        let unheld = self.unheld_for_owner(caller, &found).await?;
+        let unheld = if caller.principal.role() == Role::Counsel {
+            let line = self.line_of(caller).await?;
+            // Of another line only while there is nothing that it alone could end.
+            if line.is_none() || row.is_none_or(|row| row.line == line) { None } else { Some(self.unheld(&found).await?) }
+        } else {
+            self.unheld_for_owner(caller, &found).await?
+        };
         Ok((found, Action::CounselDismiss, unheld))
     }
 

@@ -400,6 +400,18 @@ pub fn subject_record(tenant: TenantNo, subject: &Token, collection: CollectionN
     key(Table::SubjectRecord, &[&tenant.to_be_bytes(), subject, &collection.to_be_bytes(), record.as_flattened()])
 }
 
+/// What stands in the row of [`Table::SubjectRecord`] of the subject that a record names first: the others.
+#[must_use]
+pub fn subjects_besides(others: &[Token]) -> Bytes {
+    Bytes::copy_from_slice(others.as_flattened())
+}
+
+/// The subjects that a row of [`Table::SubjectRecord`] leads to besides its own.
+#[must_use]
+pub fn named_besides(value: &[u8]) -> Vec<Token> {
+    value.as_chunks::<16>().0.to_vec()
+}
+
 /// The records that name a subject, in all collections.
 #[must_use]
 pub fn records_of_subject(tenant: TenantNo, subject: &Token) -> KeyRange {

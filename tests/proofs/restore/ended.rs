@@ -3,14 +3,25 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use lethe::domain::{CollectionPolicy, ShredUnit, TenantName};
+use lethe::{
+    authn::Role,
+    domain::{
+        Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName,
+        hold::{HoldScope, HoldText, NewHold},
+        policy::SecondarySubjects,
+    },
+    vault::{
+        ops::{Caller, HoldView, PutRecord, ShredOrder, VaultError},
+        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+    },
+};
 use serde_json::json;
 
 use crate::{
-    harness::Open,
-    retention::{is_there, one_rule, place, policy, run, set, time},
+    harness::{Open, coll, key, put_of},
+    meddling::sets,
+    retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
-use lethe::vault::ops::Caller;
 
 const HALF_A_DAY: Duration = Duration::from_hours(12);
 
@@ -51,6 +62,53 @@ async fn what_was_over_before_its_rule_was_made_longer_or_taken_away_does_not_co
     }
 }
 
+/// One rule for all, and a law for what is of category x: what names no category that is declared is of all of them.
+fn lawful(categories: &[&str], days: u64, least: u64) -> CollectionPolicy {
+    let mut rules = vec![json!({"name": "all", "from": "created", "maximum": format!("{days}d"), "then": "delete"})];
+    if categories.contains(&"x") {
+        let minimum = json!({"period": format!("{least}d"), "basis": "law"});
+        let maximum = format!("{}d", least + 100);
+        rules.push(
+            json!({"name": "law", "categories": ["x"], "from": "modified", "minimum": minimum, "maximum": maximum, "then": "delete"}),
+        );
+    }
+    let categories = categories.iter().map(|name| (*name).to_owned()).collect();
+    CollectionPolicy { categories, ..policy(ShredUnit::Subject, "UTC", &json!(rules)) }
+}
+
+fn of_category(category: Option<&str>) -> PutRecord {
+    let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
+    PutRecord { custom, ..put_of(Some("7"), b"v") }
+}
+
+/// Which rules a record ends by is decided by the categories of its time, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_by_a_category_that_is_gone_since_does_not_come_back() {
+    for later in [lawful(&["x"], 10, 90), lawful(&["x"], 11, 90)] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        set(&open, &owner, &acme, lawful(&["x", "y"], 10, 90)).await;
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), of_category(Some("y"))).await.unwrap();
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open().await;
+        clock.advance(DAY * 12);
+        assert_eq!(run(&open, &clock).await.destroyed, 1);
+        set(&open, &owner, &acme, later.clone()).await;
+        clock.advance(DAY);
+        open.close().await;
+
+        place.put_back("then/data", "store/data");
+        let open = place.open_idle().await;
+        open.vault.begin_restoring();
+        let done = open.vault.replay_retention().await.unwrap();
+        assert_eq!((done.destroyed, done.moved), (1, 0), "{later:?}");
+        open.close().await;
+    }
+}
+
 async fn there(open: &Open, owner: &Caller, acme: &TenantName, names: &[String]) -> BTreeSet<String> {
     let mut there = BTreeSet::new();
     for name in names {
@@ -75,16 +133,23 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
         };
-        let drawn =
-            |draw: &mut dyn FnMut(u64) -> u64| if draw(5) == 0 { until_deleted() } else { kept_for(&format!("{}d", draw(150) + 1)) };
+        let drawn = |draw: &mut dyn FnMut(u64) -> u64| {
+            let categories = [&[][..], &["x"], &["x", "y"]][usize::try_from(draw(3)).unwrap()];
+            let lawful = lawful(categories, draw(150) + 1, draw(60) + 1);
+            if draw(5) == 0 { CollectionPolicy { categories: lawful.categories, ..until_deleted() } } else { lawful }
+        };
         set(&open, &owner, &acme, drawn(&mut draw)).await;
         clock.advance(HALF_A_DAY);
         let mut names = Vec::new();
         for day in 0..20 {
             if draw(2) == 0 {
                 let name = format!("k{day}");
-                open.put(&owner, &acme, ("c", &name), Some("7"), b"v").await.unwrap();
-                names.push(name);
+                let put = of_category([None, Some("x"), Some("y")][usize::try_from(draw(3)).unwrap()]);
+                // One of a category that is not declared is refused where the rules have some.
+                match open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await {
+                    Ok(_) => names.push(name),
+                    Err(error) => assert!(matches!(error, VaultError::Unprocessable(_)), "{error:?}"),
+                }
             }
             clock.advance(HALF_A_DAY);
             if draw(6) == 0 {
@@ -132,4 +197,245 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
     }
     // So that the rules of their time made the difference, and not everything was over.
     assert!(revived > 0 && survived > 0, "{revived} {survived}");
+}
+
+fn subject(name: &str) -> SubjectId {
+    SubjectId::parse(name).unwrap()
+}
+
+/// Appoints a counsel, who places a hold.
+async fn hold(open: &Open, owner: &Caller, acme: &TenantName, scope: HoldScope) -> (Caller, HoldView) {
+    let counsel = open.caller(&open.token(owner, acme, Role::Counsel).await.0).await;
+    let [matter, reason, custodian] = ["M-1", "a lawsuit", "legal"].map(str::to_owned);
+    let text = HoldText { matter, reason, custodian, case_number: None, renewal_reason: None, release_reason: None };
+    let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
+    let placed = open.vault.place_hold(&counsel, acme, hold, None).await.unwrap();
+    (counsel, placed)
+}
+
+async fn certificates(open: &Open) -> usize {
+    let range = schema::table(schema::Table::Certificate);
+    open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap().len()
+}
+
+/// What older data is rid of may have a key that seals what took its place: a restore that is given up, or cut short, has destroyed
+/// none, and neither has one that is done, for what it has moved aside can be put back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
+    for case in ["its end", "its end, held since", "an order"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        let secondary_subjects = SecondarySubjects::Delete;
+        set(&open, &owner, &acme, CollectionPolicy { shred_unit: ShredUnit::Record, secondary_subjects, ..CollectionPolicy::default() })
+            .await;
+        let put = async |open: &Open, names: &[&str], ends: bool, value: &[u8]| {
+            let subjects = names.iter().map(|name| subject(name)).collect();
+            let put = PutRecord { subjects, expires_at: ends.then(|| clock.now().plus(DAY)), ..put_of(None, value) };
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+        };
+        let is_ordered = case == "an order";
+        let (one, both): (&[&str], &[&str]) = (&["7"], &["7", "8"]);
+        put(&open, if is_ordered { both } else { one }, !is_ordered, b"then").await;
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open().await;
+        put(&open, if case == "its end, held since" { both } else { one }, false, b"today").await;
+        match case {
+            "its end, held since" => drop(hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await),
+            "an order" => drop(open.shred_subject(&owner, &acme, "8").await),
+            _ => {}
+        }
+        clock.advance(DAY * 2);
+        let before = certificates(&open).await;
+        open.close().await;
+        place.copy("store/data", "today/data");
+
+        place.put_back("then/data", "store/data");
+        for begins in [false, true] {
+            let open = if begins { place.open().await } else { place.open_idle().await };
+            open.vault.begin_restoring();
+            open.vault.replay_retention().await.unwrap();
+            open.vault.end_restoring();
+            assert!(!is_there(&open, &owner, &acme, "k").await, "{case}");
+            if begins {
+                // What a deletion puts off is ordered behind the first, and carried out with the last at the latest.
+                for other in ["x", "y", "z"] {
+                    open.shred_subject(&owner, &acme, other).await;
+                }
+            }
+            open.close().await;
+        }
+
+        place.put_back("today/data", "store/data");
+        let open = place.open().await;
+        assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"today", "{case}");
+        assert_eq!(certificates(&open).await, before + 3, "{case}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{case}");
+        open.close().await;
+    }
+}
+
+/// Older data is rid of what was erased and of what is over also where an order is about to take it along: a hold may take that order back,
+/// at the start or later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
+    for late in [false, true] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        open.collection(&owner, &acme, "c", ShredUnit::Collection).await;
+        for (name, person, ends) in [("7", "7", false), ("8", "8", false), ("over", "9", true)] {
+            let put = PutRecord { expires_at: ends.then(|| clock.now().plus(DAY)), ..put_of(Some(person), b"v") };
+            open.vault.put_record(&owner, &acme, &coll("c"), key(name), put).await.unwrap();
+        }
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open_meddled().await;
+        open.shred_subject(&owner, &acme, "7").await;
+        clock.advance(DAY * 2);
+        assert_eq!(run(&open, &clock).await.destroyed, 1);
+        let waits =
+            |commit: &Commit| sets(commit, schema::Table::RootPtr, |_, _| true) || sets(commit, schema::Table::HeldOrder, |_, _| true);
+        place.meddler.refuse(move |commit| waits(commit).then_some(StoreError::DiskFull));
+        let order = open.vault.order_shred(&owner, &acme, ShredOrder::Collection(coll("c")), None, None).await.unwrap().id;
+        if !late {
+            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+        }
+        open.close().await;
+
+        place.put_back("then/data", "store/data");
+        let open = place.open_idle().await;
+        open.vault.begin_restoring();
+        assert_eq!(open.vault.replay_retention().await.unwrap().destroyed, 1);
+        open.close().await;
+        if late {
+            place.meddler.refuse_epochs(StoreError::DiskFull);
+        } else {
+            place.meddler.refuse_nothing();
+        }
+        let open = place.open_meddled().await;
+        if late {
+            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+        }
+        let view = open.vault.shred(&owner, &acme, order, Some(Duration::from_secs(30))).await.unwrap();
+        assert!(view.held && !view.done, "late: {late}: {view:?}");
+        assert_eq!(open.get(&owner, &acme, ("c", "8")).await.unwrap(), b"v", "late: {late}");
+        for gone in ["7", "over"] {
+            let explained = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(gone)).await;
+            assert!(matches!(explained, Err(VaultError::NotFound(_))), "late: {late}, {gone}: {explained:?}");
+        }
+        place.meddler.refuse_nothing();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "late: {late}");
+        open.close().await;
+    }
+}
+
+/// A hold keeps what it finds: what was over, and gone, before it was placed does not come back under it. What it found is kept, also by a
+/// restore, and what an earlier one had kept went when that ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
+    for by_rule in [true, false] {
+        for case in ["then", "a moment later", "since", "then, and another since"] {
+            let named = format!("by rule: {by_rule}, held {case}");
+            let (place, clock) = place().await;
+            let open = place.open().await;
+            let (acme, owner, _) = open.tenant(&place, "acme").await;
+            let ends = time("2000-02-11T00:00:00Z");
+            set(&open, &owner, &acme, if by_rule { kept_for("10d") } else { until_deleted() }).await;
+            let put = PutRecord { expires_at: (!by_rule).then_some(ends), ..put_of(Some("7"), b"v") };
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
+            open.close().await;
+            place.copy("store/data", "then/data");
+
+            let open = place.open().await;
+            let first = if case.starts_with("then") { Some(hold(&open, &owner, &acme, HoldScope::Tenant).await) } else { None };
+            clock.advance(ends.since(clock.now()) + Duration::from_secs(30));
+            if case == "a moment later" {
+                hold(&open, &owner, &acme, HoldScope::Collection(coll("c"))).await;
+            }
+            let is_kept = case == "then" || case == "a moment later";
+            let done = run(&open, &clock).await;
+            assert_eq!((done.held, done.destroyed), if case == "since" { (0, 1) } else { (1, 0) }, "{named}: {done:?}");
+            clock.advance(DAY);
+            if let Some((counsel, first)) = first.filter(|_| case != "then") {
+                open.vault.release_hold(&counsel, &acme, first.id, "settled".into(), None).await.unwrap();
+                assert_eq!(run(&open, &clock).await.destroyed, 1, "{named}");
+                clock.advance(DAY);
+            }
+            if !is_kept {
+                hold(&open, &owner, &acme, HoldScope::Tenant).await;
+            }
+            clock.advance(DAY);
+            // Longer rules, or none, bring nothing back either.
+            set(&open, &owner, &acme, until_deleted()).await;
+            open.close().await;
+
+            place.put_back("then/data", "store/data");
+            let open = place.open_idle().await;
+            open.vault.begin_restoring();
+            let done = open.vault.replay_retention().await.unwrap();
+            assert_eq!((done.held, done.destroyed, done.failed), if is_kept { (1, 0, 0) } else { (0, 1, 0) }, "{named}: {done:?}");
+            open.close().await;
+            let open = place.open().await;
+            let there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key("k")).await;
+            assert_eq!(there.is_ok(), is_kept, "{named}: {there:?}");
+            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            open.close().await;
+        }
+    }
+}
+
+/// The proof is told when something that an order deleted, and no key ended, is there all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proof_finds_what_an_order_deleted() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..until_deleted() };
+    set(&open, &owner, &acme, policy).await;
+    open.collection(&owner, &acme, "all", ShredUnit::Collection).await;
+    open.collection(&owner, &acme, "gone", ShredUnit::Subject).await;
+    for (collection, name, names) in
+        [("c", "second", &["8", "7"][..]), ("all", "first", &["7"]), ("c", "kept", &["8"]), ("gone", "k", &["8"])]
+    {
+        let subjects = names.iter().map(|name| subject(name)).collect();
+        open.vault.put_record(&owner, &acme, &coll(collection), key(name), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+    }
+    open.close().await;
+    place.copy("store/data", "then/data");
+
+    let open = place.open().await;
+    let mut then = Vec::new();
+    for space in [Space::Records, Space::Index] {
+        let all = schema::prefix(&[]);
+        let rows = open.store.scan(space, &all.from, &all.to, usize::MAX).await.unwrap();
+        then.extend(rows.into_iter().map(|row| (space, row)));
+    }
+    open.shred_subject(&owner, &acme, "7").await;
+    open.shred(&owner, &acme, ShredOrder::Collection(coll("gone"))).await;
+    // Known anew, and written about since.
+    let anew = PutRecord { new_relationship: true, ..put_of(Some("7"), b"v") };
+    open.vault.put_record(&owner, &acme, &coll("all"), key("new"), anew).await.unwrap();
+    assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+
+    place.put_back("then/data", "store/data");
+    let open = place.open_idle().await;
+    let proof = open.vault.prove_shreds(1).await.unwrap();
+    assert_eq!((proof.findings.len(), proof.named, proof.readable, proof.damaged), (0, 1, 1, 0), "{proof:?}");
+    for (space, row) in then {
+        let gone = open.store.get(space, &row.key).await.unwrap().is_none();
+        let is_of_records = space == Space::Records || row.key[0] == schema::Table::SubjectRecord as u8;
+        if gone && is_of_records {
+            let writes = vec![Write::Put { space, key: row.key, value: row.value }];
+            let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+            open.store.commit(commit).await.unwrap();
+        }
+    }
+    let findings = open.vault.prove_shreds(1).await.unwrap().findings;
+    assert!(findings.len() == 2 && findings.iter().all(|finding| finding.contains("deleted is there")), "{findings:?}");
+    open.close().await;
 }

@@ -53,3 +53,21 @@ async fn todays_data_put_back_over_older_data_forks_nothing() {
     open.close().await;
     life.gives_fresh_numbers().await;
 }
+
+/// A restore that is given up before its data is in its place: nothing is lost, and the trail does not say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_data_that_never_came_into_its_place_leaves_no_gap() {
+    let mut life = Life::live(Day::WithShreds).await;
+    life.place.put_back("yesterday/store/data", "store/data");
+    let open = life.place.open_idle().await;
+    open.vault.begin_restoring();
+    open.vault.replay_retention().await.unwrap();
+    open.vault.prove_shreds(1).await.unwrap();
+    open.close().await;
+    life.place.put_back("today/store/data", "store/data");
+    let open = life.place.open().await;
+    life.stands(&open).await;
+    life.audit_says(&open, Verdict::Ok).await;
+    assert_eq!(open.vault.check().await.unwrap().stated_gaps, 0);
+    open.close().await;
+}

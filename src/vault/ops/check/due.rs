@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::CheckReport;
 use crate::{
-    domain::{HoldId, TenantNo},
+    domain::TenantNo,
     vault::{
         ops::{Vault, VaultError, rows::State},
         store::{
@@ -64,7 +64,7 @@ impl Vault {
         let due = schema::due_parts(&led_to);
         if self.inner.store.get(Space::Index, &led_to).await?.is_none() {
             let is_held = match &due {
-                Some(due) => self.waits_under_a_hold(due.tenant, &led_to).await?,
+                Some(due) => self.waits_under_a_hold(due.tenant, &led_to).await?.is_some(),
                 None => false,
             };
             if !is_held {
@@ -73,19 +73,6 @@ impl Vault {
         }
         let record = due.map(|due| schema::record(due.tenant, due.collection, &due.record)).unwrap_or_default();
         Ok(if self.inner.store.get(Space::Records, &record).await?.is_none() { Some("is of no record") } else { None })
-    }
-
-    /// Whether a row stands where holds keep what is due.
-    async fn waits_under_a_hold(&self, tenant: TenantNo, due: &[u8]) -> Result<bool, VaultError> {
-        let mut range = schema::table_of_tenant(Table::Hold, tenant);
-        while let Some(holds) = self.some_rows_of(Space::Control, &mut range, 256).await? {
-            for hold in holds.iter().filter_map(|row| row.key.last_chunk::<16>()) {
-                if self.inner.store.get(Space::Index, &schema::held_due(HoldId(*hold), due)).await?.is_some() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
     }
 
     /// What is wrong with a row.

@@ -7,13 +7,13 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, RecordMeta, Retention, TenantNo, Timestamp, Version},
+    domain::{CollectionNo, CollectionPolicy, HoldId, RecordMeta, Retention, TenantNo, Timestamp, Version},
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{Vault, VaultError, plan::Plan, retention},
         store::{
             Durability, Expect, Row, Space, StoreError, Write,
-            schema::{self, Due, Fineness, KeyRange, Parts},
+            schema::{self, Due, Fineness, KeyRange, Parts, Table},
         },
     },
 };
@@ -41,15 +41,15 @@ pub(super) enum When {
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
 fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_under(&policy.retention, policy, meta, value)
+    end_under((&policy.retention, &policy.categories), meta, value)
 }
 
-/// The same under other rules than those of the policy.
-pub(super) fn end_under(rules: &Retention, policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+/// The same under other rules than those of the policy, and where other categories are declared.
+pub(super) fn end_under((rules, categories): (&Retention, &[String]), meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     match rules.schedule() {
         None => meta.expires_at.map(|at| End { at, by_field: false }),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts(policy, meta, value));
+            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
             outlook.end.map(|end| End { at: end.at, by_field: outlook.reads_value() })
         }
     }
@@ -223,7 +223,21 @@ impl Vault {
         Ok(stood.is_some_and(|stood| stood.when.is_some()))
     }
 
-    /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one.
+    /// What stands in a row of what is due that waits under a hold, also under one that has ended; `None` where it waits under none.
+    pub(in crate::vault::ops) async fn waits_under_a_hold(&self, tenant: TenantNo, due: &[u8]) -> Result<Option<Bytes>, VaultError> {
+        let mut range = schema::table_of_tenant(Table::Hold, tenant);
+        while let Some(holds) = self.some_rows_of(Space::Control, &mut range, 256).await? {
+            for hold in holds.iter().filter_map(|row| row.key.last_chunk::<16>()) {
+                if let Some(value) = self.inner.store.get(Space::Index, &schema::held_due(HoldId(*hold), due)).await? {
+                    return Ok(Some(value));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one. What
+    /// is due and waits under a hold tells the same.
     pub(in crate::vault::ops) async fn scheduled(
         &self,
         (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
@@ -233,7 +247,11 @@ impl Vault {
         let Some(key) = self.inner.store.get(Space::Index, &leads).await?.and_then(|known| schema::due_led_to(&leads, &known)) else {
             return Ok(None);
         };
-        let Some(value) = self.inner.store.get(Space::Index, &key).await? else { return Ok(None) };
+        let value = match self.inner.store.get(Space::Index, &key).await? {
+            Some(value) => Some(value),
+            None => self.waits_under_a_hold(tenant, &key).await?,
+        };
+        let Some(value) = value else { return Ok(None) };
         let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
         let store = self.inner.store_id;
         let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;

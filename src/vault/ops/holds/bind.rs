@@ -8,14 +8,15 @@ use bytes::Bytes;
 use super::super::{
     Vault, VaultError,
     directory::Tenant,
-    plan::{Actor, Plan},
+    plan::{Actor, Plan, unit_of},
     rows::HoldOnRow,
 };
 use crate::{
     authn::Role,
     domain::{CollectionNo, HoldId, SubjectId, TenantNo},
     vault::{
-        crypto::Token,
+        crypto::{RecordHeader, Token},
+        keys::KeysError,
         store::{
             Check, Expect, Space,
             schema::{self, HeldThing},
@@ -38,6 +39,14 @@ pub(in crate::vault::ops) const fn knows_holds(role: Role) -> bool {
 /// The hold to name to who meets them.
 pub(in crate::vault::ops) fn told_of(holds: &[Standing], role: Role) -> Option<HoldId> {
     holds.iter().find(|standing| standing.disclosed || knows_holds(role)).map(|standing| standing.hold)
+}
+
+/// All that a hold is on which keeps a record about these persons.
+pub(in crate::vault::ops) fn things_over(collection: CollectionNo, tokens: &[Token], subjects: &[Token]) -> Vec<HeldThing> {
+    let mut things = vec![HeldThing::Tenant, HeldThing::Record(collection, tokens.to_vec())];
+    things.extend((0..=tokens.len()).filter_map(|count| Some(HeldThing::Under(collection, tokens.get(..count)?.to_vec()))));
+    things.extend(subjects.iter().map(|subject| HeldThing::Subject(*subject)));
+    things
 }
 
 impl Vault {
@@ -74,22 +83,45 @@ impl Vault {
         (collection, tokens): (CollectionNo, &[Token]),
         subjects: &[SubjectId],
     ) -> Result<Vec<Standing>, VaultError> {
-        if plan.is_decided() {
-            return Ok(Vec::new());
-        }
-        let are_there = match plan.has_holds {
-            Some(are_there) => are_there,
-            None => {
-                let (state, Check { space, key, expect }) = self.hold_state(tenant.no).await?;
-                plan.check(space, key, expect);
-                *plan.has_holds.insert(state.is_some())
-            }
-        };
-        if !are_there {
+        if plan.is_decided() || !self.plan_has_holds(plan, tenant).await? {
             return Ok(Vec::new());
         }
         let subjects = self.subject_tokens(tenant, subjects).await?;
         self.holds_over(tenant.no, collection, tokens, &subjects).await
+    }
+
+    /// Holds a plan that writes over what an order has closed, and whose key is there, to no hold standing in the tenant: a hold takes
+    /// the order back, and nobody can read now whether it would be over this.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`] where holds stand.
+    pub(in crate::vault::ops) async fn plan_unclosed(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        header: &RecordHeader,
+    ) -> Result<(), VaultError> {
+        let unit = unit_of(header, tenant.no);
+        let is_there = !header.is_tombstone()
+            && match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
+                Ok(current) => current == unit,
+                Err(KeysError::Shredded) => false,
+                Err(error) => return Err(error.into()),
+            };
+        if is_there && self.plan_has_holds(plan, tenant).await? {
+            return Err(self.shredded_by(tenant.no, header.slot).await?);
+        }
+        Ok(())
+    }
+
+    /// Whether a tenant has holds, to which the plan is held from here on.
+    async fn plan_has_holds(&self, plan: &mut Plan, tenant: &Tenant) -> Result<bool, VaultError> {
+        if let Some(known) = plan.has_holds {
+            return Ok(known);
+        }
+        let (state, Check { space, key, expect }) = self.hold_state(tenant.no).await?;
+        plan.check(space, key, expect);
+        Ok(*plan.has_holds.insert(state.is_some()))
     }
 
     /// The holds that stand over a record which names these persons.
@@ -100,11 +132,8 @@ impl Vault {
         tokens: &[Token],
         subjects: &[Token],
     ) -> Result<Vec<Standing>, VaultError> {
-        let mut things = vec![HeldThing::Tenant, HeldThing::Record(collection, tokens.to_vec())];
-        things.extend((0..=tokens.len()).filter_map(|count| Some(HeldThing::Under(collection, tokens.get(..count)?.to_vec()))));
-        things.extend(subjects.iter().map(|subject| HeldThing::Subject(*subject)));
         let mut over: Vec<Standing> = Vec::new();
-        for thing in things {
+        for thing in things_over(collection, tokens, subjects) {
             let mut range = schema::holds_on(tenant, &thing);
             while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
                 for row in rows {

@@ -8,7 +8,7 @@
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
 
@@ -46,13 +46,23 @@ mod weigh;
 pub use view::{HoldView, ShownScope};
 
 /// Whether holds are being placed or orders carried out: one waits for the other, so that a hold finds keys there or gone.
-#[derive(Default)]
-pub(super) struct Placing(tokio::sync::Mutex<()>);
+pub(super) struct Placing {
+    alone: tokio::sync::Mutex<()>,
+    /// Whether a hold has ended since held orders were looked at.
+    has_ended: AtomicBool,
+}
+
+impl Default for Placing {
+    /// Of what a start finds nobody knows yet.
+    fn default() -> Self {
+        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true) }
+    }
+}
 
 impl Placing {
     /// Waits for the others, however long.
     pub(super) async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.lock().await
+        self.alone.lock().await
     }
 
     /// The same, as long as somebody waits for an answer.
@@ -60,7 +70,7 @@ impl Placing {
     /// # Errors
     /// [`VaultError::Unavailable`] where keys are being destroyed for longer, which is custody's doing.
     async fn wait_patiently(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
-        let waited = tokio::time::timeout(PATIENCE, self.0.lock()).await;
+        let waited = tokio::time::timeout(PATIENCE, self.alone.lock()).await;
         waited.map_err(|_| VaultError::Unavailable("an epoch takes too long: custody does not answer".into()))
     }
 }
@@ -116,6 +126,7 @@ impl Vault {
             lapses_at: new.law_enforcement.then(|| now.plus(hold::LAPSE).0),
             placed_by: caller.principal.token().0,
             placed_at: now.0,
+            line: self.line_of(caller).await?,
             end: None,
             sealed: self.seal_hold(&tenant, id, &new.text).await?,
         };
@@ -146,7 +157,8 @@ impl Vault {
     /// Gives a hold for law enforcement another 90 days from now.
     ///
     /// # Errors
-    /// [`Conflict::HoldOver`]; [`Unprocessable::NothingToRenew`]; [`VaultError::NotFound`].
+    /// [`Conflict::HoldOver`]; [`Unprocessable::NothingToRenew`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but
+    /// a counsel of the hold's line.
     pub async fn renew_hold(
         &self,
         caller: &Caller,
@@ -175,6 +187,7 @@ impl Vault {
         let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        self.in_line(caller, &stored.row).await?;
         let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
@@ -197,7 +210,7 @@ impl Vault {
     /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention.
     ///
     /// # Errors
-    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel.
+    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel of the hold's line.
     pub async fn release_hold(
         &self,
         caller: &Caller,
@@ -226,6 +239,7 @@ impl Vault {
         let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        self.in_line(caller, &stored.row).await?;
         let now = self.inner.clock.now();
         if !stored.row.stands(now) {
             return Err(VaultError::Conflict(Conflict::HoldOver));
@@ -236,8 +250,18 @@ impl Vault {
         let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
         let released = hold_entry(caller, &tenant, Action::HoldRelease, id, row.disclosed);
         self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
-        self.set_going().await;
+        self.set_going(tenant.no).await;
         self.hold_view(&tenant, id, &row, Vec::new()).await
+    }
+
+    /// A counsel changes the holds of its own line; one whom the operator has brought in, every hold. Otherwise an owner could keep a
+    /// counsel's token from before, and end any hold with it.
+    ///
+    /// # Errors
+    /// [`VaultError::Forbidden`].
+    async fn in_line(&self, caller: &Caller, row: &HoldRow) -> Result<(), VaultError> {
+        let line = self.line_of(caller).await?;
+        if line.is_none() || line == row.line { Ok(()) } else { Err(VaultError::Forbidden) }
     }
 
     /// Ends a hold whose time is over; the store does it by itself.
@@ -271,7 +295,10 @@ impl Vault {
         writes.extend(
             row.lapses_at.map(|end| Write::Delete { space: Space::Control, key: schema::hold_lapse(unsigned(end), tenant.no, stored.id) }),
         );
-        self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await
+        let done = self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await;
+        // Also where only the answer is lost.
+        self.hold_has_ended();
+        done
     }
 
     /// Any change of a hold that is there, and of how many there are.

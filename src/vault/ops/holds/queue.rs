@@ -28,7 +28,7 @@ use crate::{
         crypto::{RecordHeader, hash::sha256},
         store::{
             Check, Commit, Durability, Expect, Space, Urgency, Write,
-            schema::{self, Table},
+            schema::{self, KeyRange, Table},
         },
     },
 };
@@ -76,7 +76,8 @@ impl Vault {
     }
 
     /// Takes an order back whose keys are all there, if a hold stands over it, or if it comes after one that was taken back. What it
-    /// had marked is there again. Nothing that it names is written to meanwhile, and no hold is placed: what is found, stays so.
+    /// had marked is there again. No hold is placed meanwhile, and under holds nothing that it has closed is written over
+    /// ([`Vault::plan_unclosed`]): what is found, stays so.
     pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
         let tenant = TenantNo(row.tenant);
         // A tenant that is about to go takes no holds, and had none.
@@ -125,6 +126,8 @@ impl Vault {
             }
         }
         tracing::warn!(%id, "an order to shred is held: a legal hold stands over what it names");
+        // That may have ended meanwhile.
+        self.hold_has_ended();
         self.is_due_at(self.inner.clock.now());
         Ok(true)
     }
@@ -177,30 +180,45 @@ impl Vault {
         Ok((checks, writes))
     }
 
-    /// Sets going what no hold keeps any more. What fails is tried again with the next run of retention.
-    pub(in crate::vault::ops) async fn set_going(&self) {
+    /// Sets going what no hold of a tenant keeps any more. What fails is tried again with the next run of retention.
+    pub(in crate::vault::ops) async fn set_going(&self, tenant: TenantNo) {
         self.is_due_at(self.inner.clock.now());
-        if let Err(error) = self.give_held_again().await {
+        if let Err(error) = self.give_held_again(schema::table_of_tenant(Table::HeldOrder, tenant)).await {
             tracing::error!(%error, "orders that were held are given again later");
         }
     }
 
-    /// Gives every order again that no hold stands over any more; one that cannot be given now holds up no other.
+    /// A hold has ended, or there is an order, or a policy, by which none may stand over what is held: the next run looks at that.
+    pub(in crate::vault::ops) fn hold_has_ended(&self) {
+        self.inner.placing.has_ended.store(true, Ordering::Release);
+    }
+
+    /// Gives every order of a range again that no hold stands over any more; one that cannot be given now holds up no other.
     ///
     /// # Errors
     /// Those of the store; what was not given is still held.
-    pub(in crate::vault::ops) async fn give_held_again(&self) -> Result<(), VaultError> {
-        let mut range = schema::table(Table::HeldOrder);
+    pub(in crate::vault::ops) async fn give_held_again(&self, mut range: KeyRange) -> Result<(), VaultError> {
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
                 let given = super::super::plan::retrying(|| self.give_again(&row.key)).await;
                 match given {
-                    Err(error) if is_its_own(&error) => tracing::error!(%error, "an order that is held cannot be given again for now"),
+                    Err(error) if is_its_own(&error) => {
+                        tracing::error!(%error, "an order that is held cannot be given again for now");
+                        self.hold_has_ended();
+                    }
                     given => given?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// The same for all tenants, if a hold has ended since.
+    async fn give_held_again_if_ended(&self) -> Result<(), VaultError> {
+        if !self.inner.placing.has_ended.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.give_held_again(schema::table(Table::HeldOrder)).await.inspect_err(|_| self.hold_has_ended())
     }
 
     /// Gives one held order again, if nothing holds it.
@@ -284,7 +302,10 @@ impl Vault {
                 break;
             }
         }
-        self.give_held_again().await?;
+        if !self.is_restoring() {
+            // Of older data nobody knows yet what it is to be: an order is not weighed against it.
+            self.give_held_again_if_ended().await?;
+        }
         self.put_back_due().await?;
         Ok(next)
     }

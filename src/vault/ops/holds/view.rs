@@ -31,8 +31,9 @@ use crate::{
     },
 };
 
-/// Records that are counted at most.
+/// Records that are counted at most, and rows that are looked at for it.
 const COUNTED: u64 = 1_000;
+const LOOKS: usize = 5_000;
 /// Rows read at once for it.
 const ROWS: usize = 64;
 
@@ -272,10 +273,11 @@ impl Vault {
         Ok(unnamed_key(tokens))
     }
 
-    /// How many records there are that a hold keeps.
+    /// How many records there are that a hold keeps; at least so many, where more are there than are counted, or looked at.
     async fn covered(&self, tenant: &Tenant, row: &HoldRow) -> Result<(u64, bool), VaultError> {
         let mut met: HashSet<Bytes> = HashSet::new();
         let mut gone: HashMap<CollectionNo, bool> = HashMap::new();
+        let mut looks: usize = 0;
         for thing in row.things() {
             let (space, mut range) = match &thing {
                 HeldThing::Tenant => (Space::Records, schema::records_of_tenant(tenant.no)),
@@ -287,6 +289,10 @@ impl Vault {
                 }
             };
             while let Some(rows) = self.some_rows_of(space, &mut range, ROWS).await? {
+                if looks >= LOOKS {
+                    return Ok((met.len() as u64, true));
+                }
+                looks = looks.saturating_add(rows.len());
                 for row in rows {
                     let (key, stored) = match schema::subject_record_parts(&row.key).filter(|_| space == Space::Index) {
                         Some((_, no, tokens)) => {

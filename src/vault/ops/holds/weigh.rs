@@ -2,8 +2,10 @@
 //! deletes, and the rows of the holds say which of them are held. A record says itself whom it is about, for the index may be behind;
 //! where it cannot be read for now, the index is believed.
 //!
-//! What the order names may still be written to before its intent is durable; so the shredder weighs again when nothing is, in the
-//! moment before the keys go.
+//! What the order names may still be written to before its intent is durable; so the shredder weighs again in the moment before the
+//! keys go, when nothing that it has closed is written over, as long as holds stand ([`Vault::plan_unclosed`]).
+
+use std::collections::HashSet;
 
 use super::{
     super::{
@@ -29,22 +31,40 @@ use crate::{
 type Place = (CollectionNo, Vec<Token>);
 
 impl Vault {
-    /// The holds over an order's scope: one, and those that are disclosed. Reads every hold that the tenant has.
+    /// The holds over an order's scope: one, and one that is disclosed, if there is; of a record's all. Of a record that can be read only
+    /// the holds on it are read, for any other scope each hold that the tenant has.
     pub(in crate::vault::ops) async fn weigh(&self, tenant: TenantNo, scope: &Scope) -> Result<Vec<Standing>, VaultError> {
-        let mut over: Vec<Standing> = Vec::new();
         let record = self.record_of(scope).await?;
+        if matches!(scope, Scope::Record { .. }) {
+            let Some((no, tokens)) = &record else { return Ok(Vec::new()) };
+            let subjects = match self.seen((tenant, When::Now), *no, tokens).await? {
+                Seen::Subjects(subjects, _) => Some(subjects),
+                Seen::Gone => Some(Vec::new()),
+                // Whom it is about is known of those alone who are asked for.
+                Seen::ByIndex(..) => None,
+            };
+            let over = self.holds_over(tenant, *no, tokens, subjects.as_deref().unwrap_or_default()).await?;
+            if subjects.is_some() || !over.is_empty() {
+                return Ok(over);
+            }
+        }
+        let along = self.along((tenant, When::Now), scope).await?;
+        let mut over: Vec<Standing> = Vec::new();
         let mut range = schema::table_of_tenant(Table::HoldOn, tenant);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for row in rows {
                 let Some(standing) = self.standing(&row.key, &row.value)? else { continue };
                 // One is enough, and one that may be told is better.
-                let is_known = over.iter().any(|known| known.hold == standing.hold || (known.disclosed || !standing.disclosed));
+                let is_known = over.iter().any(|known| known.hold == standing.hold || !standing.disclosed);
                 if is_known {
                     continue;
                 }
                 let (_, thing, _) = schema::hold_on_parts(&row.key).ok_or_else(|| VaultError::Internal("hold on row".into()))?;
-                if self.touches((tenant, When::Now), scope, record.as_ref(), &thing).await? {
+                if self.touches((tenant, When::Now), scope, (record.as_ref(), &along), &thing).await? {
                     over.push(standing);
+                }
+                if over.iter().any(|known| known.disclosed) {
+                    return Ok(over);
                 }
             }
         }
@@ -57,12 +77,46 @@ impl Vault {
             Scope::Record { collection, row, .. } => schema::record_tokens(row).map(|tokens| (CollectionNo(*collection), tokens)),
             Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_) => None,
         };
+        let along = self.along((tenant, When::Before), scope).await?;
         for thing in hold.things() {
-            if self.touches((tenant, When::Before), scope, record.as_ref(), &thing).await? {
+            if self.touches((tenant, When::Before), scope, (record.as_ref(), &along), &thing).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whom those records name that an order for persons takes along although they name one of these second.
+    async fn along(&self, (tenant, when): (TenantNo, When), scope: &Scope) -> Result<Along, VaultError> {
+        let mut along = Along::default();
+        let Scope::Subjects(subjects) = scope else { return Ok(along) };
+        for second in subjects {
+            let mut range = schema::secondary_records(tenant, second);
+            while let Some(places) = self.places(&mut range).await? {
+                for (no, tokens) in places {
+                    let seen = self.seen((tenant, when), no, &tokens).await?;
+                    if !seen.goes_with_any(self, tenant, subjects).await? {
+                        continue;
+                    }
+                    match seen {
+                        Seen::Gone => {}
+                        Seen::Subjects(named, _) => along.named.extend(named),
+                        closed @ Seen::ByIndex(..) => along.closed.push(closed),
+                    }
+                }
+            }
+        }
+        Ok(along)
+    }
+
+    /// Whether a record names a person, by what it says itself; the index is believed where it cannot be read for now.
+    pub(in crate::vault::ops) async fn still_names(
+        &self,
+        tenant: TenantNo,
+        (no, tokens): (CollectionNo, &[Token]),
+        subject: &Token,
+    ) -> Result<bool, VaultError> {
+        self.seen((tenant, When::Now), no, tokens).await?.names(self, tenant, subject).await
     }
 
     /// The record that an order for one would destroy; `None` where what is there now is not under its units.
@@ -79,7 +133,7 @@ impl Vault {
         &self,
         (tenant, when): (TenantNo, When),
         scope: &Scope,
-        record: Option<&Place>,
+        (record, along): (Option<&Place>, &Along),
         thing: &HeldThing,
     ) -> Result<bool, VaultError> {
         match (scope, thing) {
@@ -105,7 +159,7 @@ impl Vault {
                     HeldThing::Subject(held) => self.seen((tenant, when), *no, tokens).await?.names(self, tenant, held).await,
                 }
             }
-            (Scope::Subjects(subjects), HeldThing::Subject(held)) => self.touches_person((tenant, when), subjects, held).await,
+            (Scope::Subjects(subjects), HeldThing::Subject(held)) => self.touches_person((tenant, when), (subjects, along), held).await,
             (Scope::Subjects(subjects), HeldThing::Record(no, tokens)) => {
                 self.seen((tenant, when), *no, tokens).await?.goes_with_any(self, tenant, subjects).await
             }
@@ -126,19 +180,27 @@ impl Vault {
     }
 
     /// Whether a shred of some persons takes along a record that names a held one, or is of the held one.
-    async fn touches_person(&self, (tenant, when): (TenantNo, When), subjects: &[Token], held: &Token) -> Result<bool, VaultError> {
-        if subjects.contains(held) {
+    async fn touches_person(
+        &self,
+        (tenant, when): (TenantNo, When),
+        (subjects, along): (&[Token], &Along),
+        held: &Token,
+    ) -> Result<bool, VaultError> {
+        if subjects.contains(held) || along.named.contains(held) {
             return Ok(true);
         }
-        // A record that names both: one of them is not the first.
-        for second in std::iter::once(held).chain(subjects) {
-            let mut range = schema::secondary_records(tenant, second);
-            while let Some(places) = self.places(&mut range).await? {
-                for (no, tokens) in places {
-                    let seen = self.seen((tenant, when), no, &tokens).await?;
-                    if seen.names(self, tenant, held).await? && seen.goes_with_any(self, tenant, subjects).await? {
-                        return Ok(true);
-                    }
+        for closed in &along.closed {
+            if closed.names(self, tenant, held).await? {
+                return Ok(true);
+            }
+        }
+        // What names the held one second, and one of them first.
+        let mut range = schema::secondary_records(tenant, held);
+        while let Some(places) = self.places(&mut range).await? {
+            for (no, tokens) in places {
+                let seen = self.seen((tenant, when), no, &tokens).await?;
+                if seen.names(self, tenant, held).await? && seen.goes_with_any(self, tenant, subjects).await? {
+                    return Ok(true);
                 }
             }
         }
@@ -207,6 +269,14 @@ enum When {
     Now,
     /// Its keys are gone: what they sealed counts as it lay there.
     Before,
+}
+
+/// Whom an order for persons takes along, who is not one of them.
+#[derive(Default)]
+struct Along {
+    named: HashSet<Token>,
+    /// By records that cannot be read for now.
+    closed: Vec<Seen>,
 }
 
 /// What is known of whom a record is about.

@@ -20,6 +20,8 @@ pub(in crate::vault) struct HoldRow {
     /// Token that placed it, and when.
     pub(in crate::vault) placed_by: [u8; 16],
     pub(in crate::vault) placed_at: i64,
+    /// The line of that token: who else may renew and release it.
+    pub(in crate::vault) line: Option<[u8; 16]>,
     /// How it ended.
     pub(in crate::vault) end: Option<HoldEnd>,
     /// Matter, reasons, custodian and case number, sealed under the tenant's metadata key.

@@ -102,10 +102,19 @@ fn log_path(dir: &Path) -> PathBuf {
 /// # Errors
 /// [`OpenError::MirrorMissing`], [`OpenError::MirrorDamaged`], [`OpenError::UnknownFormat`].
 pub fn restore(dir: &Path) -> Result<Restored, OpenError> {
+    restore_some(dir, |_, _| true)
+}
+
+/// The same of those rows alone whose keys are wanted: the others are read and not kept.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_some(dir: &Path, is_wanted: impl Fn(Space, &[u8]) -> bool) -> Result<Restored, OpenError> {
     let mut rows = BTreeMap::new();
     let contents = read::read(&log_path(dir), |_, body| {
         for write in frame::take_writes(body)? {
             match write {
+                Write::Put { space, key, .. } if !is_wanted(space, &key) => {}
                 Write::Put { space, key, value } => drop(rows.insert((space, key), value)),
                 Write::Delete { space, key } => drop(rows.remove(&(space, key))),
                 Write::DeleteRange { space, from, to } => rows.retain(|(at, key), _| *at != space || *key < from || *key >= to),

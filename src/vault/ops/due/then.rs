@@ -1,0 +1,121 @@
+//! What became of a record of older data since: it ends as it would have, had it stayed in the store, by the rules and under the holds of
+//! the time. So nothing comes back because rules were made longer, or a hold was placed, after it was over; and what a hold has kept from
+//! its end until now is there.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{End, begin_of, hour_of, looked_for_again};
+use crate::{
+    domain::{HoldId, Retention, TenantNo, Timestamp},
+    vault::{
+        ops::{Vault, VaultError, rows::HoldRow},
+        store::{
+            Space,
+            schema::{self, HeldThing, Table},
+        },
+    },
+};
+
+/// How long after its end a run has destroyed a record at the latest: a hold that was placed by then has found it there. Runs come each
+/// minute.
+const RUN_BY: Duration = Duration::from_mins(2);
+
+/// A hold, of whichever time.
+pub(super) struct HoldThen {
+    hold: HoldId,
+    on: HashSet<HeldThing>,
+    placed_at: Timestamp,
+    /// `None` while it stands.
+    ended_at: Option<Timestamp>,
+}
+
+impl HoldThen {
+    fn kept(&self, things: &[HeldThing], at: Timestamp) -> bool {
+        let stood = self.placed_at <= at.plus(RUN_BY) && self.ended_at.is_none_or(|end| end > at);
+        stood && things.iter().any(|thing| self.on.contains(thing))
+    }
+}
+
+/// Rules, and the categories that are declared beside them.
+pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
+
+/// Earlier ones, as a collection remembers them.
+type Was = (i64, Retention, Vec<String>);
+
+/// When a record ends, and the hold that has kept it since, if one has.
+pub(super) struct Went {
+    pub(super) end: Option<End>,
+    pub(super) kept_by: Option<HoldId>,
+}
+
+impl Vault {
+    /// Every hold that a tenant ever had.
+    pub(super) async fn holds_then(&self, tenant: TenantNo) -> Result<Vec<HoldThen>, VaultError> {
+        let now = self.inner.clock.now();
+        let mut holds = Vec::new();
+        let mut range = schema::table_of_tenant(Table::Hold, tenant);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let hold = row.key.last_chunk::<16>().map(|id| HoldId(*id)).ok_or_else(|| VaultError::Internal("hold row".into()))?;
+                let row: HoldRow = self.inner.seals.open(&row.key, &row.value)?;
+                let lapsed_at = row.lapses_at.filter(|_| !row.stands(now));
+                let ended_at = row.end.as_ref().map(|end| end.at).or(lapsed_at).map(Timestamp);
+                holds.push(HoldThen { hold, on: row.things().collect(), placed_at: Timestamp(row.placed_at), ended_at });
+            }
+        }
+        Ok(holds)
+    }
+}
+
+/// When a record ends as it went, under the rules of the time (`was`, `is`) and those `holds` that were on one of the `things` that it is.
+/// `first` is when its row had it looked at, and since when it had no end, where it had none.
+pub(super) fn as_it_went(
+    rules: (&[Was], Rules<'_>),
+    mut first: (Timestamp, Option<Timestamp>),
+    until: Timestamp,
+    (holds, things): (&[HoldThen], &[HeldThing]),
+    end: impl Fn(Rules<'_>) -> Option<End>,
+) -> Went {
+    loop {
+        let end = end_as_it_went(rules, first, until, &end);
+        let Some(over) = end.filter(|end| end.at <= until) else { return Went { end, kept_by: None } };
+        let (mut last, mut stands) = (None, None);
+        for hold in holds.iter().filter(|hold| hold.kept(things, over.at)) {
+            match hold.ended_at {
+                None => stands = Some(hold.hold),
+                ended => last = last.max(ended),
+            }
+        }
+        match last {
+            // It was looked at again when the last of them ended.
+            Some(ended) if stands.is_none() => first = (ended, None),
+            Some(_) | None => return Went { end, kept_by: stands },
+        }
+    }
+}
+
+/// The same without holds: when it was looked at, and was over.
+fn end_as_it_went(
+    (was, is): (&[Was], Rules<'_>),
+    first: (Timestamp, Option<Timestamp>),
+    until: Timestamp,
+    end: impl Fn(Rules<'_>) -> Option<End>,
+) -> Option<End> {
+    let (mut at, mut since) = first;
+    loop {
+        // At the very moment of a change, those before it count: it may have been destroyed under them.
+        let rules = was.iter().find(|(changed, ..)| at.0 <= *changed).map_or(is, |(_, rules, categories)| (rules, categories.as_slice()));
+        match end(rules) {
+            Some(end) if end.at <= at => return Some(End { at, ..end }),
+            Some(end) if end.at > until => return Some(end),
+            Some(end) => (at, since) = (end.at, None),
+            None => {
+                let next = begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at))));
+                if next > until {
+                    return None;
+                }
+                at = next;
+            }
+        }
+    }
+}
