@@ -967,7 +967,7 @@ mod with_a_server {
             served.owner(&["record", "put", "people", "first", "v", "--subject", "7", new]);
             served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
             let refused = served.run("acme.token", &without);
-            assert!(refused.status.code() == Some(2) && stderr(&refused).contains("shredded"), "{without:?}: {}", stderr(&refused));
+            assert!(refused.status.code() == Some(2) && stderr(&refused).contains("subject-erased"), "{without:?}: {}", stderr(&refused));
             served.owner(&with.unwrap_or_else(|| [&without[..], &[new]].concat()));
         }
         let trail = served.owner(&["audit", "ls", "--all"]);

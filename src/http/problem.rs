@@ -71,6 +71,7 @@ codes! {
     LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
     HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
+    SubjectErased = 410, "subject-erased", "The person was shredded, and what is erased stays erased", "Nothing was stored. Should the person be known anew, say so: `Lethe-New-Relationship: true`, in a batch or an envelope `new_relationship`; it opens a new key and is recorded. `certificate` names the evidence of the shred.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";
     UnsupportedMediaType = 415, "unsupported-media-type", "The content type is not one this route takes", "Send `Content-Type: application/json`.";

@@ -17,6 +17,11 @@ impl From<VaultError> for Problem {
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
+            VaultError::SubjectErased { certificate, done: true } => Self::new(Code::SubjectErased).certificate(certificate),
+            VaultError::SubjectErased { certificate, done: false } => {
+                let detail = "the person is being shredded: a new relationship can begin once the order, which `certificate` names, is done";
+                Self::with(Code::SubjectErased, detail).certificate(certificate)
+            }
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),

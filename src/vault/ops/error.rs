@@ -35,6 +35,15 @@ pub enum VaultError {
         /// The order that did it, which is also its certificate's id.
         certificate: Option<ShredId>,
     },
+    /// A person whom the record names was shredded, or is being shredded, and what is erased stays erased: a write that begins a new
+    /// relationship must say so.
+    #[error("subject erased")]
+    SubjectErased {
+        /// The order that did it, which is also its certificate's id.
+        certificate: Option<ShredId>,
+        /// Whether it is done: no new relationship begins before.
+        done: bool,
+    },
     /// A legal hold keeps it. Nothing is destroyed; an order to shred is carried out once no hold stands over it.
     #[error("under a legal hold")]
     LegalHold {
