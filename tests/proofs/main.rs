@@ -6,6 +6,7 @@ mod cut_short;
 mod damage;
 mod due;
 mod epochs;
+mod erased;
 mod evidence;
 mod harness;
 mod holds;
