@@ -49,6 +49,7 @@ impl From<Missing> for Problem {
                 Missing::Token => "no such token",
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
+                Missing::Alias => "the id is no alias of anybody",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -64,6 +65,8 @@ impl From<Conflict> for Problem {
             Conflict::SecretShownOnce(token) => Self::new(Code::SecretShownOnce).token(token),
             Conflict::LastOwner => Self::new(Code::LastOwner),
             Conflict::HoldOver => Self::new(Code::HoldOver),
+            Conflict::AliasTaken => Self::new(Code::AliasTaken),
+            Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -93,6 +96,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::ExpiryInThePast
             | Unprocessable::DuplicateKey
             | Unprocessable::NothingNamed
+            | Unprocessable::OwnAlias
             | Unprocessable::Metadata(_)
             | Unprocessable::EmptyBatch
             | Unprocessable::CategoryUndeclared

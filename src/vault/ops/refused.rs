@@ -139,7 +139,9 @@ impl VaultError {
                 | Conflict::IdempotencyMismatch
                 | Conflict::SecretShownOnce(_)
                 | Conflict::LastOwner
-                | Conflict::HoldOver,
+                | Conflict::HoldOver
+                | Conflict::AliasTaken
+                | Conflict::AliasHasRecords,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }
