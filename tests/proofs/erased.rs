@@ -17,16 +17,17 @@ use crate::{
     meddling::sets,
 };
 
-const COLLECTIONS: [(&str, ShredUnit); 3] = [("people", ShredUnit::Subject), ("files", ShredUnit::Record), ("all", ShredUnit::Collection)];
+pub(crate) const COLLECTIONS: [(&str, ShredUnit); 3] =
+    [("people", ShredUnit::Subject), ("files", ShredUnit::Record), ("all", ShredUnit::Collection)];
 
 /// A tenant with a collection of each unit, and a record about person 7 and one about person 8 in each.
-struct Acme {
-    name: TenantName,
-    owner: Caller,
+pub(crate) struct Acme {
+    pub(crate) name: TenantName,
+    pub(crate) owner: Caller,
 }
 
 impl Acme {
-    async fn make(open: &Open, place: &Place) -> Self {
+    pub(crate) async fn make(open: &Open, place: &Place) -> Self {
         let (name, owner, _) = open.tenant(place, "acme").await;
         for (collection, unit) in COLLECTIONS {
             open.collection(&owner, &name, collection, unit).await;
@@ -37,27 +38,27 @@ impl Acme {
         Self { name, owner }
     }
 
-    async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str], value: &[u8], anew: bool) -> Result<(), VaultError> {
+    pub(crate) async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str], value: &[u8], anew: bool) -> Result<(), VaultError> {
         let put = PutRecord { subjects: persons(subjects), new_relationship: anew, ..put_of(None, value) };
         open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
     }
 
-    async fn get(&self, open: &Open, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
+    pub(crate) async fn get(&self, open: &Open, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
         open.get(&self.owner, &self.name, at).await
     }
 
-    async fn shred(&self, open: &Open, person: &str) -> ShredId {
+    pub(crate) async fn shred(&self, open: &Open, person: &str) -> ShredId {
         open.shred_subject(&self.owner, &self.name, person).await.id
     }
 
     /// How many new relationships the trail tells of.
-    async fn returns(&self, open: &Open) -> usize {
+    pub(crate) async fn returns(&self, open: &Open) -> usize {
         let trail = open.vault.audit_page(&self.owner, &self.name, None, 1_000).await.unwrap();
         trail.entries.iter().filter(|named| named.entry.entry.action.name() == "subject.return").count()
     }
 }
 
-fn persons(names: &[&str]) -> Vec<SubjectId> {
+pub(crate) fn persons(names: &[&str]) -> Vec<SubjectId> {
     names.iter().map(|name| SubjectId::parse(name).unwrap()).collect()
 }
 
@@ -68,7 +69,7 @@ fn anew(op: BatchOp) -> BatchOp {
 }
 
 #[track_caller]
-fn is_refused<T: Debug>(result: Result<T, VaultError>, by: ShredId, named: &str) {
+pub(crate) fn is_refused<T: Debug>(result: Result<T, VaultError>, by: ShredId, named: &str) {
     let error = match result {
         Err(VaultError::Batch { source, .. }) => Err(*source),
         other => other,
