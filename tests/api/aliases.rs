@@ -18,8 +18,7 @@ async fn shred(site: &Site, token: &str, subject: &str) -> Answer {
 }
 
 fn keys(page: &Answer) -> Vec<String> {
-    let mut keys: Vec<String> =
-        page.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect();
+    let mut keys: Vec<String> = page.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect();
     keys.sort_unstable();
     keys
 }
