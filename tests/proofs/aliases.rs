@@ -28,6 +28,8 @@ use crate::{
     meddling::sets,
 };
 
+mod model;
+
 const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn subject(name: &str) -> SubjectId {
