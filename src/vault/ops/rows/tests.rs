@@ -138,6 +138,22 @@ fn a_row_opens_in_its_own_place_whole_and_nowhere_else() {
 }
 
 #[test]
+fn totals_of_no_collection_are_listed_with_those_that_find_no_place() {
+    let one = Totals { units: 1, deleted: 2, kept: 3 };
+    let of = |numbers: std::ops::Range<u32>| listed(&numbers.map(|no| (CollectionNo(no), one)).collect());
+    let limit = u32::try_from(TOTALS_MAX).unwrap();
+    assert_eq!(of(0..1), [(0, one)], "a tenant, or a person who has ids and no records");
+    assert_eq!(of(1..3), [(1, one), (2, one)]);
+    assert_eq!(of(0..3), [(1, one), (2, one), (0, one)]);
+    for (from, rest) in [(1, 5), (0, 6)] {
+        let listed = of(from..limit + 6);
+        let (last, own) = listed.split_last().unwrap();
+        assert!(own.len() == TOTALS_MAX && own.iter().all(|(no, totals)| *no > 0 && *totals == one));
+        assert_eq!(*last, (0, Totals { units: rest, deleted: 2 * rest, kept: 3 * rest }));
+    }
+}
+
+#[test]
 fn the_state_that_seals_is_wiped_when_it_is_dropped() {
     fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
     // An HMAC is two states of its hash, and has no more to wipe.
