@@ -68,7 +68,7 @@ pub(super) struct Person {
 
 impl Person {
     fn aliases(&self) -> &[Token] {
-        self.row.as_ref().map_or(&[], |row| &row.aliases)
+        self.row.as_ref().map_or(&[][..], |row| row.aliases.as_slice())
     }
 
     /// All ids, the first one first.
