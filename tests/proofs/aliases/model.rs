@@ -57,7 +57,7 @@ impl World {
     fn some_ids(&mut self) -> Vec<Id> {
         let (first, second) = (self.draw(IDS.len()), 1 + self.draw(IDS.len() - 1));
         let both = [IDS[first], IDS[(first + second) % IDS.len()]];
-        both[..1 + self.draw(2)].to_vec()
+        both[..=self.draw(2)].to_vec()
     }
 
     /// The first id of a person.
