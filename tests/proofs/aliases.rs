@@ -53,7 +53,7 @@ impl Acme {
     }
 
     async fn anew(&self, open: &Open, of: &str, alias: &str) -> Result<(PersonView, bool), VaultError> {
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: true, new_relationship: true };
+        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: false, new_relationship: true };
         open.vault.add_alias(&self.owner, &self.name, new, None).await
     }
 
