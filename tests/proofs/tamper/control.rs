@@ -169,6 +169,7 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     let ids = async || vault.person_ids(&owner, &acme, &subject).await.map(drop);
     every_byte(store, Table::Alias, |key, _| key[9..] == a[..], true, &ids).await;
     ids().await.unwrap();
+    vault.remove_alias(&owner, &acme, SubjectId::parse("alpha").unwrap(), None).await.unwrap();
 
     // What a hold is on, and what it says: a bent one is refused by who destroys, and keeps what it kept.
     let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;
