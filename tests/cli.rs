@@ -967,13 +967,49 @@ mod with_a_server {
             served.owner(&["record", "put", "people", "first", "v", "--subject", "7", new]);
             served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
             let refused = served.run("acme.token", &without);
-            assert!(refused.status.code() == Some(2) && stderr(&refused).contains("shredded"), "{without:?}: {}", stderr(&refused));
+            assert!(refused.status.code() == Some(2) && stderr(&refused).contains("subject-erased"), "{without:?}: {}", stderr(&refused));
             served.owner(&with.unwrap_or_else(|| [&without[..], &[new]].concat()));
         }
         let trail = served.owner(&["audit", "ls", "--all"]);
         assert_eq!(trail.matches("subject.return").count(), 5, "each is on the record: {trail}");
         let back = served.owner(&["export", "--collection", "people", "--envelope"]);
         assert!(!back.contains("new_relationship"), "nobody returns by being copied: {back}");
+    }
+
+    #[test]
+    fn a_person_is_erased_by_an_alias_and_stays_so_under_every_id() {
+        let served = Served::start();
+        served.owner(&["collection", "put", "people"]);
+        served.write("v", "{}");
+        let put = |key: &'static str, subject: &'static str| ["record", "put", "people", key, "v", "--subject", subject];
+        let refused = |arguments: &[&str], code: &str| {
+            let refused = served.run("acme.token", arguments);
+            assert!(refused.status.code() == Some(2) && stderr(&refused).contains(code), "{arguments:?}: {}", stderr(&refused));
+        };
+        let ids = |of: &str| json_lines(&served.owner(&["alias", "ls", of, "--format", "json"])).remove(0);
+        let both = serde_json::json!({"subject": "7", "aliases": ["ann@example.com"]});
+        served.owner(&put("a", "7"));
+        served.owner(&["alias", "add", "7", "ann@example.com"]);
+        served.owner(&put("b", "ann@example.com"));
+        assert_eq!((ids("7"), ids("ann@example.com")), (both.clone(), both.clone()));
+        assert_eq!(served.owner(&["record", "ls", "people", "--subject", "7", "--format", "json"]).lines().count(), 2);
+        refused(&["alias", "add", "8", "ann@example.com"], "alias-taken");
+        served.owner(&["alias", "rm", "ann@example.com"]);
+        refused(&["alias", "rm", "ann@example.com"], "not-found");
+        refused(&["alias", "add", "7", "ann@example.com"], "alias-has-records");
+        served.owner(&["alias", "add", "7", "ann@example.com", "--with-records"]);
+        assert_eq!(ids("7"), both);
+        served.owner(&["shred", "subject", "ann@example.com", "--yes", "--wait"]);
+        for id in ["7", "ann@example.com"] {
+            refused(&put("c", id), "subject-erased");
+            refused(&["alias", "ls", id], "shredded");
+        }
+        refused(&["alias", "add", "7", "new"], "subject-erased");
+        served.owner(&["alias", "add", "7", "new", "--new-relationship"]);
+        served.owner(&put("c", "new"));
+        served.owner(&put("d", "7"));
+        refused(&put("e", "ann@example.com"), "subject-erased");
+        assert_eq!(ids("new"), serde_json::json!({"subject": "7", "aliases": ["new"]}));
     }
 
     #[test]

@@ -78,6 +78,12 @@ actions! {
     CounselAppoint = "counsel.appoint";
     /// Revoke a counsel's token.
     CounselDismiss = "counsel.dismiss";
+    /// Give a person another id.
+    AliasAdd = "alias.add";
+    /// Take an id from a person.
+    AliasRemove = "alias.remove";
+    /// Read the ids of a person.
+    AliasRead = "alias.read";
     /// Create a token.
     TokenCreate = "token.create";
     /// List tokens, without their secrets.

@@ -66,6 +66,10 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
     // The trail outlives the tenant and its other tokens; what is in it are pseudonyms by then.
     rule(A::AuditRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
+    // Whoever writes about persons says who they are; what names one reaches into every collection.
+    rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
+    rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),
+    rule(A::AliasRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),

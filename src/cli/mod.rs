@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod alias;
 mod audit;
 mod backup;
 mod bench;
@@ -96,6 +97,9 @@ enum Command {
     /// Place, list, show, renew and release legal holds, with a counsel's token.
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Add, list and remove further ids of persons.
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Fetch and verify certificates of deletion.
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -171,6 +175,7 @@ impl Command {
             | Self::Export(_)
             | Self::Shred(_)
             | Self::Hold(_)
+            | Self::Alias(_)
             | Self::Certificate(_)
             | Self::Audit(_)
             | Self::Log(_)
@@ -213,6 +218,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Export(args) => export::run(args, &connection, &mut out).await,
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
             Command::Hold(command) => hold::run(command, &connection, &mut out).await,
+            Command::Alias(command) => alias::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,

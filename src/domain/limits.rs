@@ -47,8 +47,10 @@ limits! {
     BATCH_OPS = 1_000, "operations", "batch_ops";
     /// Records of one page of a list.
     LIST_LIMIT = 1_000, "records", "list_limit";
-    /// Subjects of one order to shred.
+    /// Subjects of one order to shred, with all their aliases.
     SHRED_SUBJECTS = 2_000, "subjects", "shred_subjects";
+    /// Aliases of one person.
+    SUBJECT_ALIASES = 32, "aliases", "subject_aliases";
     /// Units that one record may have had, one for each person it was about and each large value that broke off.
     RECORD_UNITS = 4_096, "units", "record_units";
     /// All header lines of a request.
@@ -73,7 +75,7 @@ limits! {
     PAST_RETENTION_LEN = 49_152, "bytes", "past_retention_len";
     /// The law that a retention rule's minimum cites.
     BASIS_LEN = 512, "bytes", "basis_len";
-    /// Subjects that one legal hold names.
+    /// Subjects that one legal hold names, with all their aliases.
     HOLD_SUBJECTS = 1_000, "subjects", "hold_subjects";
     /// Records that one legal hold lists.
     HOLD_RECORDS = 100, "records", "hold_records";

@@ -18,6 +18,7 @@ use crate::domain::RequestId;
 use crate::domain::limits::{self, Limit};
 use crate::vault::ops::Vault;
 
+mod aliases;
 mod audit;
 mod batch;
 mod caller;

@@ -70,7 +70,10 @@ codes! {
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
     LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
     HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
+    AliasTaken = 409, "alias-taken", "The id belongs to another person", "It is an alias of another person, or has aliases of its own: remove those first (`POST .../subjects/aliases/remove`).";
+    AliasHasRecords = 409, "alias-has-records", "Records name the id already", "They would be the person's from then on: shredded, held and listed with the others. If they are, send `with_records: true`; if they are another person's, write or delete them first.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
+    SubjectErased = 410, "subject-erased", "The person was shredded, and what is erased stays erased", "Nothing was stored. Should the person be known anew, say so: `Lethe-New-Relationship: true`, in a batch or an envelope `new_relationship`; it opens a new key and is recorded. `certificate` names the evidence of the shred.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";
     UnsupportedMediaType = 415, "unsupported-media-type", "The content type is not one this route takes", "Send `Content-Type: application/json`.";

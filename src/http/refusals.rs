@@ -17,6 +17,11 @@ impl From<VaultError> for Problem {
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
+            VaultError::SubjectErased { certificate, done: true } => Self::new(Code::SubjectErased).certificate(certificate),
+            VaultError::SubjectErased { certificate, done: false } => {
+                let detail = "the person is being shredded: a new relationship can begin once the order, which `certificate` names, is done";
+                Self::with(Code::SubjectErased, detail).certificate(certificate)
+            }
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
@@ -44,6 +49,7 @@ impl From<Missing> for Problem {
                 Missing::Token => "no such token",
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
+                Missing::Alias => "the id is no alias of anybody",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -59,6 +65,8 @@ impl From<Conflict> for Problem {
             Conflict::SecretShownOnce(token) => Self::new(Code::SecretShownOnce).token(token),
             Conflict::LastOwner => Self::new(Code::LastOwner),
             Conflict::HoldOver => Self::new(Code::HoldOver),
+            Conflict::AliasTaken => Self::new(Code::AliasTaken),
+            Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -88,6 +96,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::ExpiryInThePast
             | Unprocessable::DuplicateKey
             | Unprocessable::NothingNamed
+            | Unprocessable::OwnAlias
             | Unprocessable::Metadata(_)
             | Unprocessable::EmptyBatch
             | Unprocessable::CategoryUndeclared

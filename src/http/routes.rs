@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds, snapshots,
-    tenants, tokens,
+    Api, aliases, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds,
+    snapshots, tenants, tokens,
 };
 
 /// Who may use a route at all.
@@ -60,6 +60,9 @@ const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
 const RELEASE: &str = "/v1/tenants/{tenant}/holds/{id}/release";
 const RENEW: &str = "/v1/tenants/{tenant}/holds/{id}/renew";
+const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
+const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
+const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
 const CERTIFICATES: &str = "/v1/certificates/";
 const LOG: &str = "/log/";
@@ -98,6 +101,9 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, HOLD, Credential, holds::read),
         endpoint!("POST", post, RELEASE, Credential, holds::release),
         endpoint!("POST", post, RENEW, Credential, holds::renew),
+        endpoint!("POST", post, ALIASES, Credential, aliases::add),
+        endpoint!("POST", post, ALIASES_QUERY, Credential, aliases::query),
+        endpoint!("POST", post, ALIASES_REMOVE, Credential, aliases::remove),
         endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
         endpoint!("GET", get, AUDIT, Credential, audit::read),
         endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),

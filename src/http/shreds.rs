@@ -109,8 +109,8 @@ pub(super) struct ShredDocument {
     /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order; keep it. Null once the certificate is made, a moment before
     /// it is in the log and the order done.
     salt: Option<String>,
-    /// The subjects or the key that were named, in the order of the commitments: as they are in the answer to the order,
-    /// pseudonyms in every later one.
+    /// The subjects that were named and, behind them, their other ids, or the key, in the order of the commitments: as they are in the
+    /// answer to the order (to who may not read a person's ids those that were named), pseudonyms in every later one.
     targets: Vec<String>,
     collections: Vec<TotalsDocument>,
     /// The epochs that carried it out.
@@ -120,6 +120,7 @@ pub(super) struct ShredDocument {
 /// What it touched in a collection.
 #[derive(Serialize, ToSchema)]
 struct TotalsDocument {
+    /// `*` stands for what lies in no collection, the list of a person's ids, and for all collections behind the first 256.
     collection: String,
     /// Keys destroyed.
     units: u64,

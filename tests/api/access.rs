@@ -35,6 +35,7 @@ const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUNS: &str = "/v1/jobs/retention/runs";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
+const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
@@ -99,8 +100,37 @@ fn cases_of_holds() -> Vec<Case> {
     ]
 }
 
+/// Of persons whom no other case is about.
+fn cases_of_aliases() -> Vec<Case> {
+    let alias = || Some(json!({"subject": "somebody", "alias": "something"}));
+    let (add, query, remove) =
+        ("/v1/tenants/acme/subjects/aliases", "/v1/tenants/acme/subjects/aliases/query", "/v1/tenants/acme/subjects/aliases/remove");
+    vec![
+        case("POST", ALIASES, add, alias, ("reader", 403), 404, ("writer", "alias.add")),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/subjects/aliases/query",
+            query,
+            || Some(json!({"subject": "somebody"})),
+            ("eraser", 403),
+            404,
+            ("reader", "alias.read"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/subjects/aliases/remove",
+            remove,
+            || Some(json!({"alias": "something"})),
+            ("counsel", 403),
+            404,
+            ("owner", "alias.remove"),
+        ),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
+    cases.extend(cases_of_aliases());
     cases.extend(cases_of_retention());
     cases.extend(cases_of_the_rest());
     cases

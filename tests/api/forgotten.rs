@@ -18,6 +18,9 @@ const BERT: &str = "subject-bert-40f6aa";
 const KEYS: [(&str, &str); 3] = [(PEOPLE, "eu/key-anna-1b9d"), (NOTES, "key-anna-2e8f"), (SHARED, "key-anna-3a7c")];
 const SECRET: &str = "value-of-anna-66e0d1";
 
+/// Another id of Anna's.
+const ALIAS: &str = "alias-of-anna-5b20d8";
+
 /// Bert's keys, which stay.
 fn berts(key: &str) -> String {
     key.replace("anna", "bert")
@@ -42,8 +45,8 @@ struct Asker<'a> {
     holds: Vec<String>,
 }
 
-const NAMES: [&str; 10] =
-    [TENANT, PEOPLE, NOTES, SHARED, ANNA, "eu/key-anna-1b9d", "key-anna-1b9d", "key-anna-2e8f", "key-anna-3a7c", SECRET];
+const NAMES: [&str; 11] =
+    [TENANT, PEOPLE, NOTES, SHARED, ANNA, ALIAS, "eu/key-anna-1b9d", "key-anna-1b9d", "key-anna-2e8f", "key-anna-3a7c", SECRET];
 
 impl<'a> Asker<'a> {
     /// A tenant with three collections, one for each kind of unit, and records about Anna and Bert in each.
@@ -67,6 +70,7 @@ impl<'a> Asker<'a> {
         let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds };
         asker.puts().await;
+        asker.alias(ALIASES, "", json!({"subject": ANNA, "alias": ALIAS})).await;
         asker.place_holds().await;
         assert_eq!(asker.holds.len(), 6);
         asker
@@ -90,6 +94,11 @@ impl<'a> Asker<'a> {
             self.ask("POST", "/v1/tenants/{tenant}/holds/{id}/release", &format!("{path}/{id}/release"), &counsel, &[], reason).await;
             self.holds.push(id.to_owned());
         }
+    }
+
+    async fn alias(&mut self, route: &'static str, what: &str, body: Value) {
+        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/subjects/aliases{what}"));
+        self.ask("POST", route, &path, &owner, &[], Some(body)).await;
     }
 
     /// Puts with idempotency keys: the first time they store, then they are replayed.
@@ -171,6 +180,9 @@ impl<'a> Asker<'a> {
                 self.ask("GET", RECORDS, &format!("{path}/records?{}", text.join("&")), &owner, &[], None).await;
                 self.ask("POST", QUERY, &format!("{path}/query"), &owner, &[], Some(query)).await;
             }
+        }
+        for id in [ANNA, ALIAS, BERT] {
+            self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
         }
         for (collection, query) in self.cursors.clone() {
             self.ask("POST", QUERY, &format!("{tenant}/collections/{collection}/query"), &owner, &[], Some(query)).await;
@@ -258,6 +270,12 @@ impl<'a> Asker<'a> {
         let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
         self.puts().await;
         self.place_holds().await;
+        for (subject, alias) in [(ANNA, "new"), (ALIAS, "new"), (BERT, ALIAS)] {
+            self.alias(ALIASES, "", json!({"subject": subject, "alias": alias})).await;
+        }
+        for alias in ["new", ANNA, ALIAS] {
+            self.alias(ALIASES_REMOVE, "/remove", json!({"alias": alias})).await;
+        }
         for (collection, key) in KEYS {
             let path = format!("{tenant}/collections/{collection}/records/{key}");
             self.ask("PUT", RECORD, &path, &owner, &[("lethe-subject", ANNA), ("if-match", "*")], Some(Value::String("new".into()))).await;
@@ -315,6 +333,9 @@ const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
+const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
+const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
+const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
@@ -342,13 +363,15 @@ async fn a_shredded_person_is_named_by_no_answer() {
         ("eu/key-anna-1b9d", HOLD),
         ("key-anna-3a7c", HOLD),
         (SHARED, HOLD),
+        (ALIAS, ALIASES_QUERY),
+        (ANNA, ALIASES_QUERY),
     ] {
         assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
     }
 
     let done = asker.shred(json!({"scope": "subject", "subject": ANNA})).await;
-    assert_eq!(done.json["targets"], json!([ANNA]));
-    asker.is_gone(&[ANNA, "key-anna", SECRET]).await;
+    assert_eq!(done.json["targets"], json!([ANNA, ALIAS]));
+    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET]).await;
     let asked: BTreeSet<(&str, &str)> = asker.asked.iter().map(|(method, route)| (method.as_str(), *route)).collect();
     let missing: Vec<_> =
         endpoints().iter().map(|endpoint| (endpoint.method, endpoint.path)).filter(|route| !asked.contains(route)).collect();

@@ -13,7 +13,7 @@ use lethe::domain::{
 };
 use lethe::http::tasks::Tasks;
 use lethe::http::{self, Api, HttpOptions};
-use lethe::vault::ops::{BatchOp, Caller, MintToken, Precondition, PutRecord, ShredOrder, Vault, VaultError};
+use lethe::vault::ops::{BatchOp, Caller, MintToken, NewAlias, Precondition, PutRecord, ShredOrder, Vault, VaultError};
 use lethe::vault::store::schema::{self, Table};
 use lethe::vault::store::{Commit, Durability, Row, Space, Store as _, StoreError, Tail, Urgency, Write};
 use serde_json::json;
@@ -105,7 +105,7 @@ fn put_policy(
 }
 
 /// Everything that a token can change.
-const CHANGES: [Change; 19] = [
+const CHANGES: [Change; 21] = [
     ("token create", Role::Owner, |with| {
         async move { with.vault.create_token(&with.caller, &acme(), mint(Role::Owner), None).await.map(drop) }.boxed()
     }),
@@ -146,6 +146,14 @@ const CHANGES: [Change; 19] = [
     ("batch that makes its collection", Role::Writer, |with| {
         async move { with.vault.batch(&with.caller, &acme(), vec![batch_put("made")], None).await.map(drop) }.boxed()
     }),
+    ("alias", Role::Writer, |with| {
+        let [subject, alias] = ["1", "one"].map(|id| SubjectId::parse(id).unwrap());
+        let alias = NewAlias { subject, alias, with_records: false, new_relationship: false };
+        async move { with.vault.add_alias(&with.caller, &acme(), alias, None).await.map(drop) }.boxed()
+    }),
+    ("alias taken away", Role::Owner, |with| {
+        async move { with.vault.remove_alias(&with.caller, &acme(), SubjectId::parse("other").unwrap(), None).await.map(drop) }.boxed()
+    }),
     ("shred of a person", Role::Eraser, |with| order(with, ShredOrder::Subjects(vec![SubjectId::parse("1").unwrap()]))),
     ("shred of a collection", Role::Owner, |with| order(with, ShredOrder::Collection(collection("crm")))),
     ("shred of a tenant", Role::Owner, |with| order(with, ShredOrder::Tenant { confirm: "acme".into() })),
@@ -168,6 +176,8 @@ async fn acme_with_records(site: &Site) -> String {
     for path in [format!("{CRM}/records/a"), "/v1/tenants/acme/collections/notes/records/n".into()] {
         assert_eq!(site.put(&path, &owner, "1", "value").await.status, 201);
     }
+    let alias = json!({"subject": "2", "alias": "other"});
+    assert_eq!(site.send("POST", "/v1/tenants/acme/subjects/aliases", &owner, Some(alias)).await.status, 201);
     owner
 }
 
@@ -189,7 +199,16 @@ async fn entered(site: &Site, owner: &str, role: Role, end: Option<String>) -> (
 async fn rows(site: &Site) -> Vec<Row> {
     let store = &site.server.rooms().store;
     let mut rows = Vec::new();
-    let tables = [Table::Tenant, Table::Collection, Table::AccessToken, Table::SubjectState, Table::Unit, Table::ShredOrder, Table::Made];
+    let tables = [
+        Table::Tenant,
+        Table::Collection,
+        Table::AccessToken,
+        Table::SubjectState,
+        Table::Unit,
+        Table::ShredOrder,
+        Table::Made,
+        Table::Alias,
+    ];
     for table in tables {
         let range = schema::table(table);
         rows.extend(store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap());

@@ -22,7 +22,12 @@ async fn a_shredded_person_is_410_and_everyone_else_reads() {
     let gone = site.get(&format!("{CRM}/records/anna"), &owner).await;
     assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
     assert_eq!(site.get(&format!("{CRM}/records/bert"), &owner).await.text(), "x");
-    assert_eq!(site.put(&format!("{CRM}/records/anna2"), &owner, "1", "y").await.status, 410);
+    for subjects in ["1", "2,1"] {
+        let refused = site.put(&format!("{CRM}/records/anna2"), &owner, subjects, "y").await;
+        assert_eq!((refused.status, refused.code()), (410, "subject-erased"), "{refused:?}");
+        assert_eq!(refused.json["certificate"], done.json["id"], "the evidence");
+        assert!(refused.json["detail"].as_str().unwrap().contains("`Lethe-New-Relationship: true`"), "what to send: {refused:?}");
+    }
     let again = site
         .request(Method::PUT, &format!("{CRM}/records/anna2"), &owner)
         .header("lethe-subject", "1")

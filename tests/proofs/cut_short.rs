@@ -19,7 +19,7 @@ use lethe::{
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Missing, NewAlias, ShredOrder, ShredView, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -128,6 +128,8 @@ struct Bench {
     order: ShredOrder,
     /// Who places a hold on what it names before it is given, and releases it then.
     counsel: Option<Caller>,
+    /// Ids of whom it names.
+    ids: &'static [&'static str],
 }
 
 /// How a schedule went.
@@ -148,12 +150,23 @@ impl Bench {
                 open.put(&owner, &acme, (collection, person), Some(person), person.as_bytes()).await.unwrap();
             }
         }
+        // Who is ordered by an alias is a person with two ids, and with records under each.
+        let by_alias = matches!(&order, ShredOrder::Subjects(named) if named[0].as_str() == "seven");
+        if by_alias {
+            for collection in ["people", "notes", "all"] {
+                open.put(&owner, &acme, (collection, "seven"), Some("seven"), b"seven").await.unwrap();
+            }
+            let [subject, alias] = ["7", "seven"].map(|id| SubjectId::parse(id).unwrap());
+            let alias = NewAlias { subject, alias, with_records: true, new_relationship: false };
+            open.vault.add_alias(&owner, &acme, alias, None).await.unwrap();
+        }
+        let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
         let counsel = if held { Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await) } else { None };
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order, counsel }
+        Self { place, acme, owner, order, counsel, ids }
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
@@ -255,9 +268,13 @@ impl Bench {
         let (acme, owner) = (&self.acme, &self.owner);
         let is_tenant = matches!(self.order, ShredOrder::Tenant { .. });
         for collection in ["people", "notes", "all"] {
-            let sevens = open.get(owner, acme, (collection, "7")).await;
-            let is_deleted = !is_tenant && collection == "all" && matches!(sevens, Err(VaultError::NotFound(Missing::Record)));
-            assert!(is_shredded(&sevens) || is_deleted, "schedule {schedule:?}: {collection}: {sevens:?}");
+            for id in self.ids {
+                let sevens = open.get(owner, acme, (collection, id)).await;
+                let is_deleted = !is_tenant && collection == "all" && matches!(sevens, Err(VaultError::NotFound(Missing::Record)));
+                assert!(is_shredded(&sevens) || is_deleted, "schedule {schedule:?}: {collection}: {sevens:?}");
+                let again = open.put(owner, acme, (collection, "new"), Some(id), b"v").await;
+                assert!(is_shredded(&again), "schedule {schedule:?}: {collection}: erased is erased: {again:?}");
+            }
             let eights = open.get(owner, acme, (collection, "8")).await;
             if is_tenant {
                 assert!(is_shredded(&eights), "schedule {schedule:?}: {collection}");
@@ -269,7 +286,13 @@ impl Bench {
         let text = std::str::from_utf8(&note).unwrap();
         let certificate = Certificate::open(text, &Place::verifier()).unwrap();
         let totals = (certificate.totals.units, certificate.totals.records_deleted);
-        assert_eq!(totals, if is_tenant { (1, 0) } else { (2, 1) }, "schedule {schedule:?}");
+        let expected = match (is_tenant, self.ids.len()) {
+            (true, _) => (1, 0),
+            (false, 1) => (2, 1),
+            // And the key of the list of ids.
+            (false, _) => (5, 2),
+        };
+        assert_eq!(totals, expected, "schedule {schedule:?}");
         for (table, rows) in [
             (Table::ShredOrder, 1),
             (Table::Certificate, 1),
@@ -279,6 +302,7 @@ impl Bench {
             (Table::HoldState, 0),
             (Table::HoldOn, 0),
             (Table::HeldOrder, 0),
+            (Table::Alias, 0),
         ] {
             let range = schema::table(table);
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
@@ -335,6 +359,13 @@ async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
     ends_however_it_is_cut_short(order, false, &tables).await;
+}
+
+/// By one of the ids that the person has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shred_of_a_person_with_aliases_ends_once_wherever_it_is_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    ends_however_it_is_cut_short(order, false, &[Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::Alias]).await;
 }
 
 /// Placing a hold, the order that it stops, its release and what that sets going.

@@ -415,5 +415,5 @@ pub(crate) async fn certificate(open: &Open, id: lethe::domain::ShredId) -> serd
 
 /// Whether an operation met a 410.
 pub(crate) fn is_shredded<T>(result: &Result<T, VaultError>) -> bool {
-    matches!(result, Err(VaultError::Shredded { .. }))
+    matches!(result, Err(VaultError::Shredded { .. } | VaultError::SubjectErased { .. }))
 }

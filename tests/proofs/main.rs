@@ -1,11 +1,13 @@
 //! The promises, each tried to be broken: against the real engine, real custody and real keys, in temp directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
+mod aliases;
 mod check;
 mod cut_short;
 mod damage;
 mod due;
 mod epochs;
+mod erased;
 mod evidence;
 mod harness;
 mod holds;

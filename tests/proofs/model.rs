@@ -219,6 +219,8 @@ struct Model {
 enum Refusal {
     NotFound,
     Shredded,
+    /// A person whom it names is gone, and it does not say that the person returns.
+    Erased,
     CheckFailed,
     PreconditionFailed,
 }
@@ -228,6 +230,7 @@ impl Refusal {
         match self {
             Self::NotFound => matches!(error, VaultError::NotFound(Missing::Record)),
             Self::Shredded => matches!(error, VaultError::Shredded { .. }),
+            Self::Erased => matches!(error, VaultError::SubjectErased { certificate: Some(_), done: true }),
             Self::CheckFailed => matches!(error, VaultError::Conflict(Conflict::CheckFailed)),
             Self::PreconditionFailed => matches!(error, VaultError::PreconditionFailed),
         }
@@ -276,7 +279,7 @@ impl Model {
         now: Timestamp,
     ) -> Result<bool, Refusal> {
         if record.people.iter().any(|person| self.gone.contains(person)) && !returning {
-            return Err(Refusal::Shredded);
+            return Err(Refusal::Erased);
         }
         let present = self.present(cell, now);
         if !holds(precondition, present) {

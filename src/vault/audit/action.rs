@@ -113,6 +113,12 @@ table! {
         BackupTake = 40, "backup.take";
         /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
         BackupRestore = 41, "backup.restore";
+        /// A person was given another id.
+        AliasAdd = 60, "alias.add";
+        /// An id was taken from a person.
+        AliasRemove = 61, "alias.remove";
+        /// A person's ids were read.
+        AliasRead = 62, "alias.read";
     }
 }
 

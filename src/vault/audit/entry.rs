@@ -58,7 +58,7 @@ pub struct Target {
     pub unit: Option<(Slot, Gen)>,
     /// A record's version.
     pub version: Option<Version>,
-    /// A token's, shred's, upload's or certificate's id.
+    /// A token's, shred's, upload's or certificate's id; an alias's token.
     pub object: Option<[u8; 16]>,
     /// Another tenant, in the system tenant's trail.
     pub tenant: Option<TenantNo>,

@@ -49,6 +49,8 @@ labels! {
     TOKEN_META = "token-meta";
     /// Content: what is said of a legal hold.
     HOLD_META = "hold-meta";
+    /// Content: a person's several ids.
+    SUBJECT_ALIASES = "subject-aliases";
     /// Content: a list's cursor.
     CURSOR = "cursor";
     /// Content: when a record ends.

@@ -179,6 +179,11 @@ impl Vault {
             if seals.open::<SubjectRow>(&key, &before)?.state == State::Pending(id.0) {
                 checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(before) });
                 writes.push(seals.put(key, &shredded)?);
+                // Each id is erased by itself from here on: who begins anew has that one alone.
+                let alias = schema::alias(TenantNo(row.tenant), token);
+                if self.inner.store.get(Space::Control, &alias).await?.is_some() {
+                    writes.push(Write::Delete { space: Space::Control, key: alias });
+                }
             }
         }
         Ok((checks, writes))

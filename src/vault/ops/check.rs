@@ -24,6 +24,7 @@ use crate::{
     },
 };
 
+mod aliases;
 mod due;
 mod holds;
 mod orders;
@@ -65,6 +66,8 @@ pub struct CheckReport {
     pub index_rows: u64,
     /// Rows of the index of what is due.
     pub due_rows: u64,
+    /// Ids of persons who have several.
+    pub aliases: u64,
     /// Rows of what the trail's tokens stand for.
     pub names: u64,
     /// Orders to shred.
@@ -183,6 +186,7 @@ impl Vault {
         for table in [Table::SubjectRecord, Table::SecondaryRecord] {
             self.check_index(tenant, table, behind, report).await?;
         }
+        self.check_aliases(tenant, report).await?;
         self.check_names(tenant, report).await
     }
 

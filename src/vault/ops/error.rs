@@ -35,6 +35,15 @@ pub enum VaultError {
         /// The order that did it, which is also its certificate's id.
         certificate: Option<ShredId>,
     },
+    /// A person whom the record names was shredded, or is being shredded, and what is erased stays erased: a write that begins a new
+    /// relationship must say so.
+    #[error("subject erased")]
+    SubjectErased {
+        /// The order that did it, which is also its certificate's id.
+        certificate: Option<ShredId>,
+        /// Whether it is done: no new relationship begins before.
+        done: bool,
+    },
     /// A legal hold keeps it. Nothing is destroyed; an order to shred is carried out once no hold stands over it.
     #[error("under a legal hold")]
     LegalHold {
@@ -103,6 +112,8 @@ pub enum Missing {
     Shred,
     /// The legal hold.
     Hold,
+    /// The alias.
+    Alias,
     /// A page or tile of the log.
     Page,
 }
@@ -124,6 +135,10 @@ pub enum Conflict {
     LastOwner,
     /// The legal hold has ended.
     HoldOver,
+    /// The id is another person's alias, or has aliases of its own.
+    AliasTaken,
+    /// Records name that id already, perhaps as another person.
+    AliasHasRecords,
 }
 
 /// Rules that refuse a well-formed request.
@@ -223,6 +238,9 @@ pub enum Unprocessable {
     /// A hold that does not end by itself.
     #[error("only a hold for law enforcement ends by itself and can be renewed; any other stands until it is released")]
     NothingToRenew,
+    /// A person's own id as an alias.
+    #[error("\"alias\" must be another id than \"subject\"")]
+    OwnAlias,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

@@ -91,62 +91,74 @@ impl Vault {
             Some(prefix) => self.key_tokens(&found.tenant, found.collection.no, prefix).await?,
             None => Vec::new(),
         };
-        let subject = match &query.subject {
-            Some(subject) => self.subject_tokens(&found.tenant, std::slice::from_ref(subject)).await?.first().copied(),
-            None => None,
-        };
-        let (space, range, target) = match &subject {
-            Some(subject) => {
-                self.refuse_shredded_subject(&found.tenant, subject).await?;
-                let under = schema::prefix(&schema::subject_record(found.tenant.no, subject, found.collection.no, &prefix));
-                (Space::Index, under, subject_target(*subject))
+        let of = self.of_whom(&found.tenant, query.subject.as_ref()).await?;
+        let (tenant, no) = (found.tenant.no, found.collection.no);
+        let (ranges, target): (Vec<KeyRange>, Target) = match &of {
+            Of::Person { token, ids, .. } => {
+                let under = |id: &Token| schema::prefix(&schema::subject_record(tenant, id, no, &prefix));
+                (ids.iter().map(under).collect(), subject_target(*token))
             }
-            None => {
-                let target = prefix.last().map_or(Target::default(), |token| named(*token));
-                (Space::Records, schema::records_under(found.tenant.no, found.collection.no, &prefix), target)
+            Of::Everybody => {
+                (vec![schema::records_under(tenant, no, &prefix)], prefix.last().map_or(Target::default(), |token| named(*token)))
             }
         };
+        // Of a cursor.
+        let range = whole(&ranges);
         let limit = query.limit.max(1);
-        let mut from = match &query.cursor {
+        let ranges = match &query.cursor {
             Some(cursor) => {
-                schema::successor(&self.open_cursor(found.tenant.no, &found.collection.no.to_be_bytes(), &range, cursor).await?)
+                let last = self.open_cursor(tenant, &no.to_be_bytes(), &range, cursor).await?;
+                // Of an id that the person does not have any more.
+                behind(ranges, &last).ok_or(Unprocessable::Cursor)?
             }
-            None => range.from.clone(),
+            None => ranges,
         };
         let mut items = Vec::with_capacity(limit.min(SCAN_ROWS));
         let mut len = 0_usize;
         let mut last = None;
-        'pages: loop {
-            let rows = self.inner.store.scan(space, &from, &range.to, SCAN_ROWS.min(limit.saturating_add(1))).await?;
-            let Some(end) = rows.last().map(|row| row.key.clone()) else { break };
-            let full = rows.len();
-            let mut rows = rows.into_iter();
-            while rows.len() > 0 {
-                let some = rows.by_ref().take(OPENED_ROWS).collect();
-                for (key, item) in self.list_items(&found.tenant, &found.collection, space, some, query.subject.as_ref()).await? {
-                    if items.len() == limit || len >= PAGE_LEN {
-                        break 'pages;
+        let mut is_whole = true;
+        'pages: for mut rest in ranges {
+            loop {
+                let rows = self.inner.store.scan(of.space(), &rest.from, &rest.to, SCAN_ROWS.min(limit.saturating_add(1))).await?;
+                let Some(end) = rows.last().map(|row| row.key.clone()) else { break };
+                let full = rows.len();
+                let mut rows = rows.into_iter();
+                while rows.len() > 0 {
+                    let some = rows.by_ref().take(OPENED_ROWS).collect();
+                    for (key, item) in self.list_items(&found.tenant, &found.collection, &of, some).await? {
+                        if items.len() == limit || len >= PAGE_LEN {
+                            is_whole = false;
+                            break 'pages;
+                        }
+                        len = len.saturating_add(EncodedMeta::len_of(&item.meta));
+                        items.push(item);
+                        last = Some(key);
                     }
-                    len = len.saturating_add(EncodedMeta::len_of(&item.meta));
-                    items.push(item);
-                    last = Some(key);
+                }
+                rest = rest.after(&end);
+                if full < SCAN_ROWS.min(limit.saturating_add(1)) {
+                    break;
                 }
             }
-            from = schema::successor(&end);
-            if full < SCAN_ROWS.min(limit.saturating_add(1)) {
-                last = None;
-                break;
-            }
         }
-        let next_cursor = match last.filter(|_| items.len() == limit || len >= PAGE_LEN) {
-            Some(last) => Some(self.seal_cursor(found.tenant.no, &found.collection.no.to_be_bytes(), &range, &last).await?),
+        let next_cursor = match last.filter(|_| !is_whole) {
+            Some(last) => Some(self.seal_cursor(tenant, &no.to_be_bytes(), &range, &last).await?),
             None => None,
         };
-        let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
+        let purpose = self.purpose_token(caller, tenant, no).await?;
         let count = u32::try_from(items.len()).ok();
         let listed = Target { count, purpose, ..target };
-        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, found.collection.no, listed)).await?;
+        self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::RecordList, no, listed)).await?;
         Ok(ListPage { items, next_cursor })
+    }
+
+    /// Of whom a list is: of a person by all ids.
+    async fn of_whom<'a>(&self, tenant: &Tenant, subject: Option<&'a SubjectId>) -> Result<Of<'a>, VaultError> {
+        let Some(asked) = subject else { return Ok(Of::Everybody) };
+        let token = self.subject_tokens(tenant, std::slice::from_ref(asked)).await?.first().copied().unwrap_or_default();
+        self.refuse_shredded_subject(tenant, &token).await?;
+        let ids = self.person(tenant.no, token).await?.tokens().collect();
+        Ok(Of::Person { asked, token, ids })
     }
 
     /// The records behind rows of the index, each with its index row's key; those that are gone are left out.
@@ -167,15 +179,12 @@ impl Vault {
         &self,
         tenant: &Tenant,
         collection: &Collection,
-        space: Space,
+        of: &Of<'_>,
         rows: Vec<Row>,
-        of: Option<&SubjectId>,
     ) -> Result<Vec<(Bytes, ListItem)>, VaultError> {
-        let rows = match space {
-            Space::Index => self.indexed(tenant, collection, rows).await?,
-            Space::Records | Space::Control | Space::ControlAudit | Space::Blobs | Space::DataAudit => {
-                rows.into_iter().map(|row| (None, row)).collect()
-            }
+        let rows = match of {
+            Of::Person { .. } => self.indexed(tenant, collection, rows).await?,
+            Of::Everybody => rows.into_iter().map(|row| (None, row)).collect(),
         };
         let mut closed = Vec::with_capacity(rows.len());
         let mut units = Vec::with_capacity(rows.len());
@@ -215,33 +224,44 @@ impl Vault {
                 Err(other) => return Err(other),
             };
             let Some(meta) = meta else { continue };
-            if let Some(meta) = self.listed(tenant, collection, meta, of).await? {
+            if let Some(meta) = self.listed(tenant, collection, meta, of, &at).await? {
                 items.push((at, ListItem { meta, version: header.version }));
             }
         }
         Ok(items)
     }
 
-    /// A record's metadata as a list gives it; `None` if it is on its way out, or not about `of`.
+    /// A record's metadata as a list gives it, found by a row with that key; `None` if it is on its way out, or not about `of`.
     async fn listed(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         meta: RecordMeta,
-        of: Option<&SubjectId>,
+        of: &Of<'_>,
+        at: &[u8],
     ) -> Result<Option<RecordMeta>, VaultError> {
         if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
             return Ok(None);
         }
         // An index row may be left from a shredded record whose key was written again.
-        if of.is_some_and(|subject| !meta.subjects.contains(subject)) {
+        let is_about = match of {
+            Of::Everybody => true,
+            Of::Person { asked, ids, .. } if ids.len() == 1 => meta.subjects.contains(asked),
+            Of::Person { ids, .. } => {
+                // By whichever of the person's ids; by several, it is shown once.
+                let named = self.subject_tokens(tenant, &meta.subjects).await?;
+                let found_by = schema::subject_record_parts(at).map(|(id, ..)| id);
+                ids.iter().find(|id| named.contains(id)).copied() == found_by
+            }
+        };
+        if !is_about {
             return Ok(None);
         }
         self.veil_subjects(tenant, collection, meta).await.map(Some)
     }
 
     /// A subject that was shredded has no list.
-    async fn refuse_shredded_subject(&self, tenant: &Tenant, subject: &Token) -> Result<(), VaultError> {
+    pub(super) async fn refuse_shredded_subject(&self, tenant: &Tenant, subject: &Token) -> Result<(), VaultError> {
         let row = self.control_row::<SubjectRow>(&schema::subject_state(tenant.no, subject)).await?;
         row.map_or(Ok(()), |row| super::directory::in_use(row.state))
     }
@@ -316,6 +336,40 @@ impl Vault {
         let opened = self.with_tenant(tenant, |secret| secret.derive_meta().open(&context, &sealed)).await?.map_err(|_| refused())?;
         Ok(Bytes::copy_from_slice(opened.expose()))
     }
+}
+
+/// Of whom a list is.
+enum Of<'a> {
+    Everybody,
+    /// The id that was asked for, its token, and the tokens of all ids of that person.
+    Person {
+        asked: &'a SubjectId,
+        token: Token,
+        ids: Vec<Token>,
+    },
+}
+
+impl Of<'_> {
+    const fn space(&self) -> Space {
+        match self {
+            Self::Everybody => Space::Records,
+            Self::Person { .. } => Space::Index,
+        }
+    }
+}
+
+/// From where the first of some ranges begins to where the last one ends.
+fn whole(ranges: &[KeyRange]) -> KeyRange {
+    let from = ranges.first().map(|range| range.from.clone()).unwrap_or_default();
+    KeyRange { from, to: ranges.last().map(|range| range.to.clone()).unwrap_or_default() }
+}
+
+/// What is left of some ranges behind a key of one of them; `None` if it lies in none.
+fn behind(ranges: Vec<KeyRange>, last: &[u8]) -> Option<Vec<KeyRange>> {
+    let at = ranges.iter().position(|range| range.from.as_ref() <= last && last < range.to.as_ref())?;
+    let mut left = ranges.into_iter().skip(at);
+    let first = left.next()?.after(last);
+    Some(std::iter::once(first).chain(left).collect())
 }
 
 fn encode(row: &[u8]) -> String {

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod access;
+mod aliases;
 mod audits;
 mod batch;
 mod blob;
@@ -59,6 +60,7 @@ mod tokens;
 mod turns;
 mod units;
 
+pub use aliases::{NewAlias, PersonView};
 pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;

@@ -280,10 +280,14 @@ impl<'a> Lookup<'a> {
         let shown = if self.vault.is_subject_shredded(self.tenant, &token).await? {
             Some(pseudonym("subject", &token))
         } else {
-            match self.subject_of_units(&token).await? {
-                Some(subject) => Some(subject),
-                None => self.subject_of_record(&token).await?,
+            let mut found = self.subject_of_units(&token).await?;
+            if found.is_none() {
+                found = self.subject_of_record(&token).await?;
             }
+            if found.is_none() {
+                found = self.vault.listed_id(self.tenant.no, &token).await?.map(SubjectId::into_string);
+            }
+            found
         };
         self.subjects.insert(token, shown.clone());
         Ok(shown)

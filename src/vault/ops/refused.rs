@@ -130,7 +130,7 @@ impl VaultError {
         let reason = match self {
             Self::Forbidden => return Some(Outcome::Denied(Reason::Forbidden)),
             Self::NotFound(_) => Reason::NotFound,
-            Self::Shredded { .. } => Reason::Shredded,
+            Self::Shredded { .. } | Self::SubjectErased { .. } => Reason::Shredded,
             Self::LegalHold { .. } => Reason::LegalHold,
             Self::PreconditionFailed | Self::Conflict(Conflict::CheckFailed) => Reason::PreconditionFailed,
             Self::Conflict(Conflict::NameTaken) => Reason::NameTaken,
@@ -139,7 +139,9 @@ impl VaultError {
                 | Conflict::IdempotencyMismatch
                 | Conflict::SecretShownOnce(_)
                 | Conflict::LastOwner
-                | Conflict::HoldOver,
+                | Conflict::HoldOver
+                | Conflict::AliasTaken
+                | Conflict::AliasHasRecords,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

@@ -12,12 +12,14 @@ use crate::{
     vault::{keys::UnitRef, store::StoreError},
 };
 
+mod aliases;
 mod holds;
 mod seals;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow};
+pub(in crate::vault) use aliases::AliasRow;
+pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -279,6 +281,8 @@ pub(in crate::vault) enum Progress {
 pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) tenant: u64,
     pub(in crate::vault) scope: Scope,
+    /// How many of its subjects, the last ones, it does not name: they are other ids of those that it does.
+    pub(in crate::vault) aliases: u16,
     /// Subjects this order set to pending, by their place in its scope; others were shredded or pending already.
     pub(in crate::vault) marked: Vec<u16>,
     /// Orders that had set subjects of its scope to pending: this one is done after them.
@@ -300,7 +304,7 @@ pub(in crate::vault) struct ShredRow {
     pub(in crate::vault) sample: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whom the record of a record's order named when it was given, by subject token: what leads to it from them goes with it.
     pub(in crate::vault) persons: Vec<[u8; 16]>,
-    /// What it touched, by collection: at most [`TOTALS_MAX`], the rest together under number 0.
+    /// What it touched, by collection: at most [`TOTALS_MAX`], the rest, and what lies in no collection, together under number 0.
     pub(in crate::vault) totals: Vec<(u32, Totals)>,
     /// Categories of the data before, from the collections' policies: as many as [`capped`] leaves.
     pub(in crate::vault) categories: Vec<String>,
@@ -325,10 +329,12 @@ const CATEGORIES_LEN_MAX: usize = 4_096;
 
 /// Totals as an order's row lists them: a row has 100,000 bytes, a tenant any number of collections.
 pub(in crate::vault) fn listed(totals: &std::collections::BTreeMap<CollectionNo, Totals>) -> Vec<(u32, Totals)> {
-    let mut listed: Vec<(u32, Totals)> = totals.iter().take(TOTALS_MAX).map(|(no, totals)| (no.0, *totals)).collect();
-    if totals.len() > TOTALS_MAX {
-        let rest = totals.values().skip(TOTALS_MAX).fold(Totals::default(), |sum, more| sum.plus(*more));
-        listed.push((CollectionNo::TENANT.0, rest));
+    let in_collections = || totals.iter().filter(|(no, _)| **no != CollectionNo::TENANT);
+    let mut listed: Vec<(u32, Totals)> = in_collections().take(TOTALS_MAX).map(|(no, totals)| (no.0, *totals)).collect();
+    let of_none = totals.get(&CollectionNo::TENANT);
+    let rest: Vec<&Totals> = in_collections().skip(TOTALS_MAX).map(|(_, totals)| totals).chain(of_none).collect();
+    if !rest.is_empty() {
+        listed.push((CollectionNo::TENANT.0, rest.into_iter().fold(Totals::default(), |sum, more| sum.plus(*more))));
     }
     listed
 }
@@ -358,7 +364,7 @@ impl Totals {
 }
 
 impl ShredRow {
-    /// Whether its row lists every collection that it touched.
+    /// Whether its row lists every collection that it touched; where it may not, they are counted.
     pub(in crate::vault) fn lists_all(&self) -> bool {
         self.totals.len() <= TOTALS_MAX
     }

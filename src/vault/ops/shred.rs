@@ -21,7 +21,7 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    authz::{ShredOrder as OrderAction, ShredRead},
+    authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
     domain::{CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp, limits},
     vault::{
         audit::{
@@ -72,8 +72,8 @@ pub struct ShredView {
     pub done_at: Option<Timestamp>,
     /// Salt of the certificate's commitments, in hexadecimal: in the answer to the order, and until it is done.
     pub salt: Option<String>,
-    /// The subjects or the key that were named, in the order of the commitments: in the clear in the answer to the order itself,
-    /// pseudonyms in every later one.
+    /// The subjects, behind those that were named their other ids, or the key, in the order of the commitments: in the clear in the
+    /// answer to the order itself, pseudonyms in every later one.
     pub targets: Vec<String>,
     /// What it touched, by collection; pseudonyms where the name is gone.
     pub collections: Vec<(String, ShredTotals)>,
@@ -97,6 +97,24 @@ pub struct ShredTotals {
 pub(super) struct Named {
     pub(super) collection: Option<String>,
     pub(super) targets: Vec<String>,
+    /// How many subjects of the scope, the last ones, are other ids of those that were named.
+    pub(super) aliases: u16,
+}
+
+impl Named {
+    /// What who gave the order is told of it: who may not read a person's ids is told those alone that were named.
+    fn told_to(mut self, caller: &Caller, tenant: TenantNo, scope: &Scope) -> Self {
+        if let Scope::Subjects(tokens) = scope
+            && self.aliases > 0
+            && authz::decide::<AliasRead>(&caller.principal, &Resource::tenant(tenant)).is_err()
+        {
+            let named = tokens.len().saturating_sub(usize::from(self.aliases));
+            let others = self.targets.len().saturating_sub(named);
+            self.targets.truncate(named);
+            self.targets.extend(tokens.iter().skip(named).take(others).map(|token| pseudonym("subject", token)));
+        }
+        self
+    }
 }
 
 /// Commitments to what an order names, as its certificate gives them.
@@ -223,7 +241,7 @@ impl Vault {
                 ShredOrder::Collection(name) => {
                     let found = self.in_collection::<OrderAction>(caller, tenant, name, None).await?;
                     found.collection.in_use()?;
-                    let named = Named { collection: Some(name.as_str().to_owned()), targets: Vec::new() };
+                    let named = Named { collection: Some(name.as_str().to_owned()), ..Named::default() };
                     (found.tenant, Scope::Collection(found.collection.no.0), named)
                 }
                 ShredOrder::Subjects(subjects) => {
@@ -234,8 +252,7 @@ impl Vault {
                     if named.is_empty() {
                         return Err(Unprocessable::NothingNamed.into());
                     }
-                    let tokens = self.subject_tokens(&found.tenant, &named).await?;
-                    let named = Named { collection: None, targets: named.iter().map(|subject| subject.as_str().to_owned()).collect() };
+                    let (tokens, named) = self.persons_of_order(&found.tenant, named).await?;
                     (found.tenant, Scope::Subjects(tokens), named)
                 }
                 ShredOrder::Record { collection, key } => {
@@ -249,18 +266,32 @@ impl Vault {
                     let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
                     // A header that cannot be read names no unit, and need not: control knows every unit that the record had.
                     let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
-                    let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
+                    let targets = vec![key.as_str().to_owned()];
+                    let named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
-            Ok(Ordered::Now(Box::new(self.queue_kept(Some(caller), caller, &tenant, scope, named.clone(), keeping).await?), named))
+            let told = named.clone().told_to(caller, tenant.no, &scope);
+            Ok(Ordered::Now(Box::new(self.queue_kept(Some(caller), caller, &tenant, scope, named, keeping).await?), told))
         })
         .await?;
         if let Ordered::Now(queued, _) = &ordered {
             self.close_queued(queued).await?;
         }
         Ok(ordered)
+    }
+
+    /// The tokens of an order's persons by all their ids, those that were named first; and all these names.
+    async fn persons_of_order(&self, tenant: &Tenant, named: Vec<SubjectId>) -> Result<(Vec<Token>, Named), VaultError> {
+        let tokens = self.subject_tokens(tenant, &named).await?;
+        let (tokens, others) = self.by_all_ids(tenant.no, &tokens).await?;
+        if tokens.len() as u64 > limits::SHRED_SUBJECTS.max {
+            return Err(VaultError::Limit(limits::SHRED_SUBJECTS));
+        }
+        let aliases = u16::try_from(others.len()).map_err(|_| VaultError::Internal("aliases of an order".into()))?;
+        let targets = named.into_iter().chain(others.into_iter().flatten()).map(SubjectId::into_string).collect();
+        Ok((tokens, Named { collection: None, targets, aliases }))
     }
 
     /// What who has given an order that is held is told.
@@ -360,6 +391,7 @@ impl Vault {
         let row = ShredRow {
             tenant: tenant.no.0,
             scope,
+            aliases: named.aliases,
             marked: Vec::new(),
             after: Vec::new(),
             progress: Progress::Pending,
@@ -544,6 +576,10 @@ impl Vault {
                     }
                 }
             }
+        }
+        if let Scope::Subjects(tokens) = scope {
+            // Who was given another id meanwhile is named by all of them, or by none.
+            checks.extend(self.have_no_others(tenant.no, tokens).await?);
         }
         Ok(Intent { checks, writes, marked, after })
     }
@@ -740,7 +776,7 @@ impl Vault {
             let name = if row.scope == Scope::Tenant {
                 pseudonym("tenant", &tenant.to_be_bytes())
             } else if *no == CollectionNo::TENANT.0 {
-                // All that the row does not list. No collection has this name.
+                // All that the row does not list, and a person's list of ids. No collection has this name.
                 "*".to_owned()
             } else {
                 match self.collection_by_number(tenant, CollectionNo(*no)).await {

@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use super::{
     Caller, Unprocessable, Vault, VaultError,
-    directory::{Collection, Tenant, in_use},
+    directory::{Collection, Tenant},
     foresee::Looked,
     plan::{Plan, entry, subject_target},
     rows::{State, SubjectRow, UnitRow},
 };
 use crate::{
-    domain::{CollectionNo, ShredUnit, Slot, TenantNo, limits},
+    domain::{CollectionNo, ShredId, ShredUnit, Slot, TenantNo, limits},
     vault::{
         audit::Action,
         crypto::{RecordHeader, Token},
@@ -221,7 +221,11 @@ impl Vault {
     }
 }
 
-/// What a state that refuses is answered with.
-fn refusal(state: State) -> VaultError {
-    in_use(state).err().unwrap_or(VaultError::Busy)
+/// What a write about a person in a state that refuses is answered with.
+pub(super) fn refusal(state: State) -> VaultError {
+    match state {
+        State::Pending(order) => VaultError::SubjectErased { certificate: Some(ShredId(order)), done: false },
+        State::Shredded(order) => VaultError::SubjectErased { certificate: Some(ShredId(order)), done: true },
+        State::Active | State::Frozen => VaultError::Busy,
+    }
 }

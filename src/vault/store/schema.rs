@@ -89,6 +89,8 @@ pub enum Table {
     EpochCheck = 31,
     /// tenant be64, the first half of a hash of its scope: an order to shred that a hold stopped.
     HeldOrder = 32,
+    /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
+    Alias = 60,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -780,6 +782,20 @@ pub fn hold_lapse_parts(key: &[u8]) -> Option<(u64, TenantNo, HoldId)> {
 #[must_use]
 pub fn held_order(tenant: TenantNo, scope: &Token) -> Bytes {
     key(Table::HeldOrder, &[&tenant.to_be_bytes(), scope])
+}
+
+/// [`Table::Alias`].
+#[must_use]
+pub fn alias(tenant: TenantNo, subject: &Token) -> Bytes {
+    key(Table::Alias, &[&tenant.to_be_bytes(), subject])
+}
+
+/// Tenant and subject of a [`Table::Alias`] key; `None` if it is not one.
+#[must_use]
+pub fn alias_parts(key: &[u8]) -> Option<(TenantNo, Token)> {
+    let mut parts = Parts::of(Table::Alias, key)?;
+    let (tenant, subject) = (parts.tenant()?, parts.token()?);
+    parts.rest().is_empty().then_some((tenant, subject))
 }
 
 /// [`Table::Made`].

@@ -11,7 +11,7 @@ use lethe::{
         hold::{HoldScope, HoldText, NewHold},
     },
     vault::{
-        ops::{ListQuery, MintToken, Missing, Precondition, ShredOrder, VaultError},
+        ops::{ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             embedded::Embedded,
@@ -161,6 +161,15 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     };
     every_byte(store, Table::ShredSlots, |key, _| holds(key, &gone), false, held_back).await;
     every_byte(store, Table::Made, |_, row| holds(row, &token.id.0), false, &again).await;
+
+    // A person's ids.
+    let [subject, alias] = ["a", "alpha"].map(|id| SubjectId::parse(id).unwrap());
+    let alias = NewAlias { subject: subject.clone(), alias, with_records: false, new_relationship: false };
+    vault.add_alias(&owner, &acme, alias, None).await.unwrap();
+    let ids = async || vault.person_ids(&owner, &acme, &subject).await.map(drop);
+    every_byte(store, Table::Alias, |key, _| key[9..] == a[..], true, &ids).await;
+    ids().await.unwrap();
+    vault.remove_alias(&owner, &acme, SubjectId::parse("alpha").unwrap(), None).await.unwrap();
 
     // What a hold is on, and what it says: a bent one is refused by who destroys, and keeps what it kept.
     let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 20] = [
+const OF_DATA: [&str; 23] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -102,6 +102,9 @@ const OF_DATA: [&str; 20] = [
     "GET /v1/tenants/{tenant}/holds/{id}",
     "POST /v1/tenants/{tenant}/holds/{id}/renew",
     "POST /v1/tenants/{tenant}/holds/{id}/release",
+    "POST /v1/tenants/{tenant}/subjects/aliases",
+    "POST /v1/tenants/{tenant}/subjects/aliases/query",
+    "POST /v1/tenants/{tenant}/subjects/aliases/remove",
 ];
 
 impl Prober {

@@ -48,6 +48,9 @@ const HOLDS: &str = "GET /v1/tenants/{tenant}/holds";
 const HOLD: &str = "GET /v1/tenants/{tenant}/holds/{id}";
 const RENEW: &str = "POST /v1/tenants/{tenant}/holds/{id}/renew";
 const RELEASE: &str = "POST /v1/tenants/{tenant}/holds/{id}/release";
+const ADD_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases";
+const ASK_ALIASES: &str = "POST /v1/tenants/{tenant}/subjects/aliases/query";
+const REMOVE_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases/remove";
 
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
@@ -121,6 +124,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     lists(p, &store).await;
     batches(p, &store).await;
     retention(p, &store).await;
+    aliases(p, &store).await;
     holds(p, &store).await;
     evidence(p, &store).await;
     everywhere(p, &store).await;
@@ -339,6 +343,41 @@ async fn snapshots(p: &Prober, store: &Store, job: &str) {
     ask(SNAPSHOT, "/v1/jobs/snapshots".into(), &store.owner, 403).await;
     ask(LET_GO, format!("/v1/jobs/snapshots/{}", "0".repeat(32)), &p.operator, 204).await;
     ask(LET_GO, format!("/v1/jobs/snapshots/{}", p.canary("an id")), job, 400).await;
+}
+
+/// One stays with the person, and goes with the person's shred.
+async fn aliases(p: &Prober, store: &Store) {
+    let add = store.at("/subjects/aliases");
+    let (query, remove) = (format!("{add}/query"), format!("{add}/remove"));
+    let [alias, gone] = ["an alias", "an alias that is taken away"].map(|what| p.canary(what));
+    for (alias, status) in [(&alias, 201), (&alias, 200), (&gone, 201)] {
+        let body = json!({"subject": store.subject, "alias": alias});
+        let added = send(p, ADD_ALIAS, add.clone(), &store.owner, body, status).await;
+        p.came_back(&added, alias);
+    }
+    let read = send(p, ASK_ALIASES, query.clone(), &store.owner, json!({"subject": alias}), 200).await;
+    p.came_back(&read, &store.subject);
+    let removed = send(p, REMOVE_ALIAS, remove.clone(), &store.owner, json!({"alias": gone}), 200).await;
+    p.came_back(&removed, &alias);
+    for (body, status) in [
+        (json!({"subject": store.subject, "alias": store.subject}), 422),
+        (json!({"subject": p.canary("another person"), "alias": alias}), 409),
+        (json!({"subject": p.canary("a long subject").repeat(12), "alias": p.canary("its alias")}), 400),
+        (json!({"subject": store.subject, "alias": p.canary("a refused alias"), p.canary("a field"): p.canary("its value")}), 422),
+        (json!({"subject": store.subject, "alias": {p.canary("a wrong type"): 1}}), 422),
+    ] {
+        send(p, ADD_ALIAS, add.clone(), &store.owner, body, status).await;
+    }
+    for (route, path, field) in [(ASK_ALIASES, &query, "subject"), (REMOVE_ALIAS, &remove, "alias")] {
+        for (body, status) in [
+            (json!({field: p.canary("a long id").repeat(12)}), 400),
+            (json!({field: p.canary("an id"), p.canary("a field"): p.canary("its value")}), 422),
+        ] {
+            send(p, route, path.clone(), &store.owner, body, status).await;
+        }
+        send(p, route, path.clone(), &p.operator, json!({field: p.canary("an operator's guess")}), 403).await;
+    }
+    send(p, REMOVE_ALIAS, remove, &store.owner, json!({"alias": gone}), 404).await;
 }
 
 /// Placed, met by those who destroy, and released again: what is shredded later is free.
@@ -735,6 +774,8 @@ pub(super) async fn empty(p: &Prober, store: &Store) {
             }
             let value = p.canary("a value of who was shredded").into_bytes();
             put(p, record.clone(), &store.owner, &[("lethe-subject", store.subject.clone())], value, 410).await;
+            let alias = json!({"subject": store.subject, "alias": p.canary("an alias of who was shredded")});
+            send(p, ADD_ALIAS, store.at("/subjects/aliases"), &store.owner, alias, 410).await;
         }
         if at < last {
             let trail = get(p, AUDIT, store.at("/audit?limit=1000"), &store.owner, 200).await;

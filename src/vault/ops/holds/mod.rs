@@ -4,6 +4,7 @@
 //! * [`weigh`]: what an order to shred asks, when it is given and again in the moment before the keys go.
 //! * [`queue`]: what a hold stopped, and what its end sets going again.
 //! * [`view`]: what is shown of a hold, and to whom.
+//! * [`widen`]: a hold on a person is on every id that the person is given.
 //!
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
@@ -42,6 +43,7 @@ pub(super) mod bind;
 pub(super) mod queue;
 mod view;
 mod weigh;
+mod widen;
 
 pub use view::{HoldView, ShownScope};
 
@@ -371,12 +373,20 @@ impl Vault {
         Ok(writes)
     }
 
-    /// What a scope is on, and the checks that its collections are as they were read.
+    /// What a scope is on, and the checks that its collections and its persons' ids are as they were read.
     async fn things_of(&self, tenant: &Tenant, scope: &HoldScope) -> Result<(Vec<HeldThing>, Vec<Check>), VaultError> {
         let mut checks = Vec::new();
         let mut things = match scope {
             HoldScope::Tenant => vec![HeldThing::Tenant],
-            HoldScope::Subjects(subjects) => self.subject_tokens(tenant, subjects).await?.into_iter().map(HeldThing::Subject).collect(),
+            HoldScope::Subjects(subjects) => {
+                let tokens = self.subject_tokens(tenant, subjects).await?;
+                let (tokens, _) = self.by_all_ids(tenant.no, &tokens).await?;
+                if tokens.len() as u64 > limits::HOLD_SUBJECTS.max {
+                    return Err(VaultError::Limit(limits::HOLD_SUBJECTS));
+                }
+                checks.extend(self.have_no_others(tenant.no, &tokens).await?);
+                tokens.into_iter().map(HeldThing::Subject).collect()
+            }
             HoldScope::Collection(name) => {
                 let collection = self.held_collection(tenant, name, &mut checks).await?;
                 vec![HeldThing::Under(collection.no, Vec::new())]

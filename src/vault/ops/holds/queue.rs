@@ -48,7 +48,7 @@ impl Vault {
         (holds, unmoved): (&[Standing], Check),
     ) -> Result<VaultError, VaultError> {
         let refusal = |order| VaultError::LegalHold { hold: told_of(holds, actor.role), order: Some(order) };
-        let key = held_key(tenant.no, &scope)?;
+        let key = held_key(tenant.no, &scope, named.aliases)?;
         if let Some(known) = self.control_row::<HeldOrderRow>(&key).await? {
             return Ok(refusal(ShredId(known.order)));
         }
@@ -101,7 +101,7 @@ impl Vault {
         let held = ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), ..row.clone() };
         writes.push(seals.put(order, &held)?);
         writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
-        let mut key = held_key(tenant.no, &row.scope)?;
+        let mut key = held_key(tenant.no, &row.scope, row.aliases)?;
         if self.inner.store.get(Space::Control, &key).await?.is_some() {
             // Such an order is held already; this one has its own certificate to come.
             key = schema::held_order(tenant.no, &id.0);
@@ -245,14 +245,14 @@ impl Vault {
         if is_gone {
             return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
         }
-        let scope = self.scope_of_today(&tenant, &row.scope).await?;
+        let (scope, aliases) = self.scope_of_today(&tenant, &row).await?;
         let (state, check) = self.hold_state(tenant.no).await?;
         if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
             return Ok(());
         }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
-        let row = ShredRow { scope, progress: Progress::Pending, ..row };
+        let row = ShredRow { scope, aliases, progress: Progress::Pending, ..row };
         let row =
             self.give(&tenant, id, row, vec![held, unmoved, check], Write::Delete { space: Space::Control, key: key.clone() }).await?;
         self.close_fence(&row).await?;
@@ -260,14 +260,22 @@ impl Vault {
         Ok(())
     }
 
-    /// The units that a record has had until today.
-    async fn scope_of_today(&self, tenant: &Tenant, scope: &Scope) -> Result<Scope, VaultError> {
-        let Scope::Record { collection, row, .. } = scope else { return Ok(scope.clone()) };
+    /// The units that a record has had until today; the persons that an order names, by all ids that they have today.
+    async fn scope_of_today(&self, tenant: &Tenant, order: &ShredRow) -> Result<(Scope, u16), VaultError> {
+        let (collection, row) = match &order.scope {
+            Scope::Record { collection, row, .. } => (collection, row),
+            Scope::Subjects(tokens) => {
+                let named = tokens.len().saturating_sub(usize::from(order.aliases));
+                let (tokens, others) = self.by_all_ids(tenant.no, tokens.get(..named).unwrap_or(tokens)).await?;
+                return Ok((Scope::Subjects(tokens), u16::try_from(others.len()).unwrap_or(u16::MAX)));
+            }
+            scope @ (Scope::Tenant | Scope::Collection(_)) => return Ok((scope.clone(), 0)),
+        };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
         let stored = self.inner.store.get(Space::Records, row).await?;
         let header = stored.and_then(|stored| RecordHeader::parse(&stored).ok());
         let units = self.units_known_of(tenant.no, CollectionNo(*collection), &tokens, header.as_ref()).await?;
-        Ok(Scope::Record { collection: *collection, row: row.clone(), units })
+        Ok((Scope::Record { collection: *collection, row: row.clone(), units }, 0))
     }
 
     /// Forgets an order whose targets went with another.
@@ -355,11 +363,15 @@ impl Vault {
 }
 
 /// Where an order is held: one for each scope.
-fn held_key(tenant: TenantNo, scope: &Scope) -> Result<Bytes, VaultError> {
-    // Of a record's order the record: its units may be more by then.
+fn held_key(tenant: TenantNo, scope: &Scope, aliases: u16) -> Result<Bytes, VaultError> {
+    // Of a record's order the record: its units may be more by then. Of persons those ids that were named, likewise.
     let scope = match scope {
         Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
-        scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_)) => scope.clone(),
+        Scope::Subjects(tokens) => {
+            let named = tokens.len().saturating_sub(usize::from(aliases));
+            Scope::Subjects(tokens.iter().copied().take(named).collect())
+        }
+        scope @ (Scope::Tenant | Scope::Collection(_)) => scope.clone(),
     };
     let encoded = postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))?;
     Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))

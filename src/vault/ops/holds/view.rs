@@ -324,7 +324,7 @@ impl Vault {
     }
 
     /// Whether a record's key is still there.
-    async fn is_readable(&self, tenant: TenantNo, stored: &[u8]) -> Result<bool, VaultError> {
+    pub(in crate::vault::ops) async fn is_readable(&self, tenant: TenantNo, stored: &[u8]) -> Result<bool, VaultError> {
         let Some(header) = RecordHeader::parse(stored).ok().filter(|header| !header.is_tombstone()) else { return Ok(false) };
         // Whatever an order has closed meanwhile: the hold takes it back.
         match self.inner.forest.load_unit(tenant, header.slot).await {

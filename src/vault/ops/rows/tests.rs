@@ -8,7 +8,7 @@ use crate::vault::{
 };
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
-const CODE: &str = concat!(include_str!("../rows.rs"), include_str!("holds.rs"));
+const CODE: &str = concat!(include_str!("../rows.rs"), include_str!("aliases.rs"), include_str!("holds.rs"));
 
 /// The declaration of a type of this file, up to its end.
 fn declared(name: &str) -> &'static str {
@@ -44,7 +44,7 @@ fn fields(name: &str) -> Vec<&'static str> {
 #[test]
 fn the_format_document_lists_every_field_of_every_row_in_its_order() {
     let rows = rows();
-    assert!(rows.len() >= 21);
+    assert!(rows.len() >= 22);
     for (_, name, told) in rows {
         let line = line(&format!("| *{told}* | "));
         assert_eq!(words(line), fields(name), "docs/format.md, section 15: the fields of {name}, in their order");
@@ -135,6 +135,22 @@ fn a_row_opens_in_its_own_place_whole_and_nowhere_else() {
     assert!(refused(&[&key[..], &stored[..1]].concat(), &stored[1..]));
     let other = Seals::new(&Key::<TenantSecret>::from_slice(&[11; 32]));
     assert!(matches!(other.open::<UnitRow>(&key, &stored), Err(VaultError::Internal(_))), "another store's");
+}
+
+#[test]
+fn totals_of_no_collection_are_listed_with_those_that_find_no_place() {
+    let one = Totals { units: 1, deleted: 2, kept: 3 };
+    let of = |numbers: std::ops::Range<u32>| listed(&numbers.map(|no| (CollectionNo(no), one)).collect());
+    let limit = u32::try_from(TOTALS_MAX).unwrap();
+    assert_eq!(of(0..1), [(0, one)], "a tenant, or a person who has ids and no records");
+    assert_eq!(of(1..3), [(1, one), (2, one)]);
+    assert_eq!(of(0..3), [(1, one), (2, one), (0, one)]);
+    for (from, rest) in [(1, 5), (0, 6)] {
+        let listed = of(from..limit + 6);
+        let (last, own) = listed.split_last().unwrap();
+        assert!(own.len() == TOTALS_MAX && own.iter().all(|(no, totals)| *no > 0 && *totals == one));
+        assert_eq!(*last, (0, Totals { units: rest, deleted: 2 * rest, kept: 3 * rest }));
+    }
 }
 
 #[test]

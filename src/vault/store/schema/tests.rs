@@ -116,6 +116,16 @@ fn the_holds_on_a_thing_are_found_and_no_others() {
 }
 
 #[test]
+fn an_alias_row_tells_whose_it_is() {
+    let row = alias(TenantNo(7), &[1; 16]);
+    assert_eq!(alias_parts(&row), Some((TenantNo(7), [1; 16])));
+    assert_eq!((alias_parts(&row[1..]), alias_parts(&row[..24]), alias_parts(&[&row[..], &[0]].concat())), (None, None, None));
+    assert_eq!(alias_parts(&subject_state(TenantNo(7), &[1; 16])), None);
+    let range = table_of_tenant(Table::Alias, TenantNo(7));
+    assert!(range.from <= row && row < range.to);
+}
+
+#[test]
 fn the_longest_key_of_a_record_is_within_the_limit() {
     let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
