@@ -97,7 +97,7 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "reads",
         &[("path", &["cache", "pool"])],
-        "Reads answered inline from the cache, or by the pool",
+        "Reads of single rows answered from the block cache (`cache`), past it by the thread that asked (`here`: while the system has the files in memory), and of rows and ranges by a thread of the pool (`pool`)",
     ),
     metric(
         "lethe_store_health",

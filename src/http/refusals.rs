@@ -19,7 +19,8 @@ impl From<VaultError> for Problem {
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::SubjectErased { certificate, done: true } => Self::new(Code::SubjectErased).certificate(certificate),
             VaultError::SubjectErased { certificate, done: false } => {
-                let detail = "the person is being shredded: a new relationship can begin once the order, which `certificate` names, is done";
+                let detail =
+                    "the person is being shredded: a new relationship can begin once the order, which `certificate` names, is done";
                 Self::with(Code::SubjectErased, detail).certificate(certificate)
             }
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
