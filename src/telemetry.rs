@@ -96,7 +96,7 @@ pub const METRICS: &[Metric] = &[
         "lethe_store_reads_total",
         Counter,
         "reads",
-        &[("path", &["cache", "pool"])],
+        &[("path", &["cache", "here", "pool"])],
         "Reads of single rows answered from the block cache (`cache`), past it by the thread that asked (`here`: while the system has the files in memory), and of rows and ranges by a thread of the pool (`pool`)",
     ),
     metric(
