@@ -2,7 +2,7 @@
 //!
 //! A commit waits for none of them. Who ends an epoch asks those that are to confirm it, and waits until they have all that was
 //! committed before ([`Copies::confirm`]). What a copy fails with is tried again every second; how it is brought along, and what is
-//! refused, is in [`mirror`](super::mirror).
+//! refused, is in [`mirror`].
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
