@@ -29,6 +29,8 @@ enum Way {
     Rules,
     /// By one more legal hold.
     Holds,
+    /// By one more alias of a person.
+    Aliases,
     /// By rules that were changed too often for their length.
     Past,
     /// By one more request without a credential.
@@ -184,6 +186,7 @@ fn cases_of_the_rest() -> Vec<(Limit, Way)> {
                 Body::Json(json!({"scope": "subject", "subject": "1"})),
             ),
         ),
+        (limits::SUBJECT_ALIASES, Way::Aliases),
         // The last: no stranger is told anything else any more.
         (limits::REFUSED_CREDENTIALS, Way::Stranger),
     ]
@@ -204,7 +207,7 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Past | Way::Stranger => limit.name.to_owned(),
+            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Past | Way::Stranger => limit.name.to_owned(),
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -242,6 +245,7 @@ impl Way {
             Self::Units => one_unit_too_many(site, owner).await,
             Self::Rules => one_change_too_many(site, owner).await,
             Self::Holds => one_hold_too_many(site).await,
+            Self::Aliases => one_alias_too_many(site, owner).await,
             Self::Past => past_too_long(site, owner).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
@@ -276,6 +280,18 @@ async fn one_change_too_many(site: &Site, owner: &str) -> Answer {
     }
     assert_eq!(rule("keep").await.status, 200);
     rule("delete").await
+}
+
+async fn one_alias_too_many(site: &Site, owner: &str) -> Answer {
+    let add = async |number: u64| {
+        let body = json!({"subject": "many", "alias": format!("many-{number}")});
+        site.send("POST", "/v1/tenants/acme/subjects/aliases", owner, Some(body)).await
+    };
+    for number in 0..limits::SUBJECT_ALIASES.max {
+        let added = add(number).await;
+        assert!(matches!(added.status, 200 | 201), "{added:?}");
+    }
+    add(limits::SUBJECT_ALIASES.max).await
 }
 
 /// In a tenant of their own: they would keep what the others need.

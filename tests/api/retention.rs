@@ -536,6 +536,9 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
                 "/v1/tenants/{tenant}/collections/{collection}/simulations" => json!({"policy": {}}),
                 "/v1/tenants/{tenant}/holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
+                path if path.ends_with("/aliases/query") => json!({"subject": "1"}),
+                path if path.ends_with("/aliases/remove") => json!({"alias": "1"}),
+                path if path.ends_with("/aliases") => json!({"subject": "1", "alias": "2"}),
                 path if path.contains("/holds/") => json!({"reason": "r"}),
                 _ => json!({}),
             });
