@@ -136,7 +136,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
     let (rooms, mut idle) = rooms::open_idle(&config, clock, (work.tracker(), work.stop_token()), start.demo).await?;
     info!(epoch = rooms.recovery.epoch.0, row = ?rooms.recovery.row, "store is open");
-    let fenced = is_fenced(&config, &rooms)?;
+    let fenced = is_fenced(&config, &rooms).await?;
     if fenced {
         rooms.vault.begin_restoring();
         idle.state_lost().await.map_err(RoomError::from)?;
@@ -145,6 +145,7 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
     }
     // Behind the fence: without it, older data would now be told for today's.
     rooms.vault.number_start().await.map_err(RoomError::from)?;
+    backup::restore::end_ready(&config)?;
     jobs::start(&rooms.vault, &work.tracker(), &work.stop_token());
 
     let stall_timeout = Duration::from_secs(config.server.stall_timeout_secs);
@@ -174,11 +175,11 @@ pub async fn open(config: Config, start: Start, clock: Arc<dyn Clock>) -> Result
 }
 
 /// Whether the data store is an older one that is not ready to be served: one that a restore has put back, or a hand.
-fn is_fenced(config: &Config, rooms: &Rooms) -> Result<bool, backup::BackupError> {
+async fn is_fenced(config: &Config, rooms: &Rooms) -> Result<bool, backup::BackupError> {
     if backup::restore::is_fenced(config)? {
         return Ok(true);
     }
-    let is_older = rooms.vault.found_older_data();
+    let is_older = rooms.vault.found_older_data() && !backup::restore::is_ready(config, rooms.vault.start_number().await)?;
     if is_older {
         warn!("the data store is older than the control store knows it, and no restore has put it back");
         backup::restore::raise_fence(config, rooms.vault.store_id())?;

@@ -548,7 +548,7 @@ mod with_a_server {
         let output = served.run("acme.token", &import);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         let told = stderr(&output);
-        for (line, reason) in [(10, "not a JSON object"), (1_200, "410 shredded"), (2_000, "field CustomerId is missing")] {
+        for (line, reason) in [(10, "not a JSON object"), (1_200, "410 subject-erased"), (2_000, "field CustomerId is missing")] {
             assert!(
                 told.lines().any(|text| text.starts_with(&format!("customers.jsonl:{line}: ")) && text.contains(reason)),
                 "{line}: {told}"

@@ -32,6 +32,8 @@ use crate::{
 
 /// The fence, in the directory of a data store.
 const FENCE: &str = "RESTORING";
+/// Holds the number of the last start or checkpoint that control knew when a restore had made the data ready.
+const READY: &str = "RESTORED";
 /// Where the data store is made ready.
 const FRESH: &str = "data.new";
 const DISCARDED: &str = "data.discarded";
@@ -90,6 +92,28 @@ pub fn is_fenced(config: &Config) -> Result<bool, BackupError> {
     path.try_exists().map_err(|error| BackupError::at(&path, error))
 }
 
+/// Whether a restore has made the data ready, and control has counted no start and no checkpoint since: up to then it is older than
+/// control knows it, and still what it would be today. A copy of it that comes back later is told by the number.
+///
+/// # Errors
+/// [`BackupError::File`] if that cannot be told.
+pub fn is_ready(config: &Config, mark: u64) -> Result<bool, BackupError> {
+    let path = config.data_dir().join(READY);
+    match fs::read(&path) {
+        Ok(told) => Ok(told == mark.to_string().as_bytes()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(BackupError::at(&path, error)),
+    }
+}
+
+/// Forgets that a restore has made the data ready: the start behind it is counted.
+///
+/// # Errors
+/// [`BackupError::File`]: it may still be there.
+pub fn end_ready(config: &Config) -> Result<(), BackupError> {
+    take_away(&config.data_dir(), READY)
+}
+
 /// Puts a fence before older data that was put back without one.
 ///
 /// # Errors
@@ -103,12 +127,16 @@ pub fn raise_fence(config: &Config, store: StoreId) -> Result<(), BackupError> {
 /// # Errors
 /// [`BackupError::File`]: it may still be there.
 pub fn take_fence_away(data: &Path) -> Result<(), BackupError> {
-    let path = data.join(FENCE);
+    take_away(data, FENCE)
+}
+
+fn take_away(data: &Path, name: &str) -> Result<(), BackupError> {
+    let path = data.join(name);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(BackupError::at(&path, error)),
-        Ok(()) | Err(_) => {}
+        Ok(()) => sync_dir(data),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BackupError::at(&path, error)),
     }
-    sync_dir(data)
 }
 
 /// Puts a generation back in the place of the data store, which is moved aside.
@@ -141,7 +169,7 @@ pub async fn restore(
     // The engine takes the lock itself; whoever takes it in between finds the data store as it was.
     drop(hold);
     let made = make_ready(config, &fresh, asked, clock).await;
-    let (over, proof) = match made {
+    let (over, proof, mark) = match made {
         Ok(made) => made,
         Err(error) => {
             // The reason matters more than what is left.
@@ -151,6 +179,7 @@ pub async fn restore(
     };
     let _hold = Embedded::hold(&engine(config))?;
     if !asked.fenced {
+        write_new(&fresh.join(READY), mark.to_string().as_bytes())?;
         take_fence_away(&fresh)?;
     }
     let moved_to = put_in_place(config, &fresh)?;
@@ -274,7 +303,7 @@ async fn make_ready(
     fresh: &Path,
     asked: Asked,
     clock: Arc<dyn Clock>,
-) -> Result<(Option<Destroyed>, Option<Proof>), BackupError> {
+) -> Result<(Option<Destroyed>, Option<Proof>, u64), BackupError> {
     remove_parts(fresh)?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let options = crate::vault::store::embedded::EmbeddedOptions { data_name: FRESH, ..engine(config) };
@@ -282,6 +311,7 @@ async fn make_ready(
     // An epoch that was cut short is finished: where the data store is lost, no start could do it.
     let (rooms, _) = rooms::open_of(config, options, rooms::CustodyUse::Finish, clock, way, asked.demo).await?;
     let made = replay(&rooms, asked).await;
+    let mark = rooms.vault.start_number().await;
     close(&rooms, &tasks, &stop).await;
     let (over, proof) = made.map_err(RoomError::from)?;
     if let Some(over) = over.filter(|over| over.failed > 0 && !asked.accept_failed) {
@@ -292,7 +322,7 @@ async fn make_ready(
     }
     match proof.as_ref().map(|proof| proof.findings.as_slice()) {
         Some([first, rest @ ..]) => Err(BackupError::Unproved(format!("{first} (and {} more)", rest.len()))),
-        Some([]) | None => Ok((over, proof)),
+        Some([]) | None => Ok((over, proof, mark)),
     }
 }
 
@@ -311,11 +341,6 @@ async fn replay(rooms: &Rooms, asked: Asked) -> Result<(Option<Destroyed>, Optio
     rooms.vault.begin_restoring();
     let over = if asked.fenced { None } else { Some(rooms.vault.replay_retention().await?) };
     let proof = if asked.verify { Some(rooms.vault.prove_shreds(STEP).await?) } else { None };
-    let is_good = proof.as_ref().is_none_or(|proof| proof.findings.is_empty());
-    if !asked.fenced && is_good {
-        // Or the next start would take it for data that came without a restore.
-        rooms.vault.number_start().await?;
-    }
     Ok((over, proof))
 }
 

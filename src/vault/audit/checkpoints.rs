@@ -129,6 +129,11 @@ impl Audit {
         self.write(vec![put(Space::Control, schema::setting(MARK), number.to_be_bytes().to_vec())]).await
     }
 
+    /// The number of the last checkpoint or start, of those that control knows and of those that the data store knows the higher one.
+    pub async fn start_number(&self) -> u64 {
+        *self.0.mark.lock().await
+    }
+
     /// The row that keeps a leaf until it is in the log: part of the control commit that the leaf reports.
     #[must_use]
     pub fn outbox(leaf: &[u8]) -> Write {

@@ -113,6 +113,11 @@ impl Vault {
         Ok(self.inner.audit.number_start().await?)
     }
 
+    /// The number of the last checkpoint or start.
+    pub async fn start_number(&self) -> u64 {
+        self.inner.audit.start_number().await
+    }
+
     /// Destroys what is over by now of older data that was put back; its record in the operator's trail is durable when this
     /// returns. The data is ready only if nothing has failed. What was deleted with an order is deleted again by every start. No key is destroyed by either ([`Plan::keeping_keys`]).
     ///
