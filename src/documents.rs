@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
+    "docs/approvals.md",
     "docs/decisions.md",
     "docs/errors.md",
     "docs/format.md",

@@ -11,6 +11,7 @@ mod api {
     pub(crate) mod site;
 
     mod access;
+    mod approvals;
     mod bad_input;
     mod connections;
     mod credentials;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod approval;
 mod audit;
 mod backup;
 mod bench;
@@ -70,7 +71,7 @@ enum Command {
     Init(init::Args),
     /// Serve a store until SIGTERM; prints one line: listening on URL.
     Serve(serve::Args),
-    /// Create, list and show tenants.
+    /// Create, list and show tenants, and what takes two persons in them.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Create, change, show and list collections.
@@ -82,7 +83,7 @@ enum Command {
     /// Put, get, list and remove records.
     #[command(subcommand)]
     Record(record::Command),
-    /// Explain how long records are kept, and show the legal periods that rules can be made from.
+    /// Explain how long records are kept, let shorter rules hold for what is there, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
     /// Import JSON Lines.
@@ -95,6 +96,9 @@ enum Command {
     /// Place, list, show, renew and release legal holds, with a counsel's token.
     #[command(subcommand)]
     Hold(hold::Command),
+    /// List, show, approve, refuse and withdraw what waits for a second person.
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Fetch and verify certificates of deletion.
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -167,6 +171,7 @@ impl Command {
             | Self::Export(_)
             | Self::Shred(_)
             | Self::Hold(_)
+            | Self::Approval(_)
             | Self::Certificate(_)
             | Self::Audit(_)
             | Self::Log(_)
@@ -208,6 +213,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Export(args) => export::run(args, &connection, &mut out).await,
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
             Command::Hold(command) => hold::run(command, &connection, &mut out).await,
+            Command::Approval(command) => approval::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,

@@ -120,6 +120,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         }
     };
     let answer = order(&client, &tenant, &body, wait).await?;
+    super::approval::note_if_asked(&answer);
     out.document(&answer)
 }
 

@@ -18,6 +18,7 @@ use crate::domain::RequestId;
 use crate::domain::limits::{self, Limit};
 use crate::vault::ops::Vault;
 
+mod approvals;
 mod audit;
 mod batch;
 mod caller;
@@ -33,6 +34,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod patience;
+mod policy;
 pub mod problem;
 mod records;
 mod refusals;

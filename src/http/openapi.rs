@@ -13,7 +13,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    audit, batch, certificates, collections, health, holds, lists, log, metrics, records, retention, shreds, snapshots, tenants, tokens,
+    approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds, snapshots,
+    tenants, tokens,
 };
 
 #[derive(OpenApi)]
@@ -30,6 +31,8 @@ use super::{
         batch::batch,
         shreds::order, shreds::read,
         holds::place, holds::list, holds::read, holds::release, holds::renew,
+        policy::put, policy::read,
+        approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten,
         certificates::read, audit::read,
         log::checkpoint, log::tile,
         health::live, health::ready, metrics::read,
@@ -266,7 +269,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 11);
+        assert_eq!(seen, 16);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds, snapshots,
-    tenants, tokens,
+    Api, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records, retention,
+    shreds, snapshots, tenants, tokens,
 };
 
 /// Who may use a route at all.
@@ -60,6 +60,13 @@ const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
 const RELEASE: &str = "/v1/tenants/{tenant}/holds/{id}/release";
 const RENEW: &str = "/v1/tenants/{tenant}/holds/{id}/renew";
+const POLICY: &str = "/v1/tenants/{tenant}/policy";
+const APPROVALS: &str = "/v1/tenants/{tenant}/approvals";
+const APPROVAL: &str = "/v1/tenants/{tenant}/approvals/{id}";
+const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
+const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
+const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
+const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
 const CERTIFICATES: &str = "/v1/certificates/";
 const LOG: &str = "/log/";
@@ -98,6 +105,14 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, HOLD, Credential, holds::read),
         endpoint!("POST", post, RELEASE, Credential, holds::release),
         endpoint!("POST", post, RENEW, Credential, holds::renew),
+        endpoint!("PUT", put, POLICY, Credential, policy::put),
+        endpoint!("GET", get, POLICY, Credential, policy::read),
+        endpoint!("GET", get, APPROVALS, Credential, approvals::list),
+        endpoint!("GET", get, APPROVAL, Credential, approvals::read),
+        endpoint!("POST", post, APPROVE, Credential, approvals::approve),
+        endpoint!("POST", post, REFUSE, Credential, approvals::refuse),
+        endpoint!("POST", post, WITHDRAW, Credential, approvals::withdraw),
+        endpoint!("POST", post, SHORTENINGS, Credential, approvals::shorten),
         endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
         endpoint!("GET", get, AUDIT, Credential, audit::read),
         endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),

@@ -536,6 +536,7 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
                 "/v1/tenants/{tenant}/collections/{collection}/simulations" => json!({"policy": {}}),
                 "/v1/tenants/{tenant}/holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
+                "/v1/tenants/{tenant}/policy" => json!({"approvals": {}}),
                 path if path.contains("/holds/") => json!({"reason": "r"}),
                 _ => json!({}),
             });

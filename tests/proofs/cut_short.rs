@@ -13,13 +13,14 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        ApprovalId, Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
     },
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Missing, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -128,6 +129,16 @@ struct Bench {
     order: ShredOrder,
     /// Who places a hold on what it names before it is given, and releases it then.
     counsel: Option<Caller>,
+    /// Who approves it, where it takes two persons.
+    second: Option<Caller>,
+}
+
+/// Who else has a part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum With {
+    Nobody,
+    Counsel,
+    SecondPerson,
 }
 
 /// How a schedule went.
@@ -138,7 +149,7 @@ struct Outcome {
 }
 
 impl Bench {
-    async fn make(order: ShredOrder, held: bool) -> Self {
+    async fn make(order: ShredOrder, with: With) -> Self {
         let place = Place::make_with(VaultOptions::default(), true).await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
@@ -148,16 +159,46 @@ impl Bench {
                 open.put(&owner, &acme, (collection, person), Some(person), person.as_bytes()).await.unwrap();
             }
         }
-        let counsel = if held { Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await) } else { None };
+        let (mut counsel, mut second) = (None, None);
+        match with {
+            With::Nobody => {}
+            With::Counsel => counsel = Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await),
+            With::SecondPerson => {
+                second = Some(open.caller(&open.token(&owner, &acme, Role::Owner).await.0).await);
+                let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+                open.vault.put_policy(&owner, &acme, rules, None).await.unwrap();
+            }
+        }
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order, counsel }
+        Self { place, acme, owner, order, counsel, second }
+    }
+
+    /// The order and its approval; until that nothing of it is done. Sent again, all of it is done once.
+    async fn ask_and_approve(&self, open: &Open, second: &Caller) -> Result<ShredView, VaultError> {
+        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let asked = vault.order_shred(&self.owner, &self.acme, self.order.clone(), None, Some("once".into())).await?;
+        if asked.second == Some(SecondPerson::Awaited) {
+            for collection in ["people", "notes", "all"] {
+                let got = open.get(&self.owner, &self.acme, (collection, "7")).await;
+                assert!(!matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{collection}: it waits: {got:?}");
+            }
+        }
+        // A tenant that is on its way answers nobody but who ordered that.
+        match vault.approve(second, &self.acme, ApprovalId(asked.id.0), None, Some("approve".into())).await {
+            Err(VaultError::Shredded { .. }) if asked.second == Some(SecondPerson::Approved) => {}
+            approved => drop(approved?),
+        }
+        vault.shred(&self.owner, &self.acme, asked.id, wait).await
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
     async fn give(&self, open: &Open) -> Result<ShredView, VaultError> {
+        if let Some(second) = &self.second {
+            return self.ask_and_approve(open, second).await;
+        }
         let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
         let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
         let Some(counsel) = &self.counsel else { return order.await };
@@ -269,6 +310,8 @@ impl Bench {
         let text = std::str::from_utf8(&note).unwrap();
         let certificate = Certificate::open(text, &Place::verifier()).unwrap();
         let totals = (certificate.totals.units, certificate.totals.records_deleted);
+        let by = self.second.as_ref().map(|second| second.principal.id());
+        assert_eq!(certificate.approval.approved_by, by, "schedule {schedule:?}");
         assert_eq!(totals, if is_tenant { (1, 0) } else { (2, 1) }, "schedule {schedule:?}");
         for (table, rows) in [
             (Table::ShredOrder, 1),
@@ -279,6 +322,9 @@ impl Bench {
             (Table::HoldState, 0),
             (Table::HoldOn, 0),
             (Table::HeldOrder, 0),
+            (Table::Approval, usize::from(self.second.is_some())),
+            (Table::ApprovalOpen, 0),
+            (Table::ApprovalDue, 0),
         ] {
             let range = schema::table(table);
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
@@ -301,8 +347,8 @@ fn seed() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
-async fn ends_however_it_is_cut_short(order: ShredOrder, held: bool, must_meet: &[Table]) {
-    let bench = Bench::make(order, held).await;
+async fn ends_however_it_is_cut_short(order: ShredOrder, with: With, must_meet: &[Table]) {
+    let bench = Bench::make(order, with).await;
     let mut seed = seed();
     println!("cut short: LETHE_SEED={seed}");
     assert_eq!(bench.run(&[]).await.deaths, 0);
@@ -334,7 +380,7 @@ async fn ends_however_it_is_cut_short(order: ShredOrder, held: bool, must_meet: 
 async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(order, false, &tables).await;
+    ends_however_it_is_cut_short(order, With::Nobody, &tables).await;
 }
 
 /// Placing a hold, the order that it stops, its release and what that sets going.
@@ -342,11 +388,25 @@ async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
 async fn a_hold_and_what_it_stops_end_as_they_should_wherever_they_are_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::Hold, Table::HoldState, Table::HeldOrder, Table::PendingShred, Table::RootPtr, Table::Certificate];
-    ends_however_it_is_cut_short(order, true, &tables).await;
+    ends_however_it_is_cut_short(order, With::Counsel, &tables).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenants_shred_ends_once_wherever_it_is_cut_short() {
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, false, &tables).await;
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, With::Nobody, &tables).await;
+}
+
+/// Asking for a second person, the approval and what it carries out: nothing before it, once behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    ends_however_it_is_cut_short(order, With::SecondPerson, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_shred_that_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, With::SecondPerson, &tables).await;
 }

@@ -1,6 +1,7 @@
 //! The promises, each tried to be broken: against the real engine, real custody and real keys, in temp directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
+mod approvals;
 mod check;
 mod cut_short;
 mod damage;

@@ -55,6 +55,8 @@ kinds! {
     TokenMeta = TOKEN_META, 1;
     /// What is said of a legal hold.
     HoldMeta = HOLD_META, 1;
+    /// What is said of a request for approval.
+    ApprovalMeta = APPROVAL_META, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;
     /// When a record ends.

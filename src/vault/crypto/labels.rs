@@ -49,6 +49,8 @@ labels! {
     TOKEN_META = "token-meta";
     /// Content: what is said of a legal hold.
     HOLD_META = "hold-meta";
+    /// Content: what is said of a request for approval.
+    APPROVAL_META = "approval-meta";
     /// Content: a list's cursor.
     CURSOR = "cursor";
     /// Content: when a record ends.
@@ -64,6 +66,8 @@ labels! {
     COMMITMENT = "commitment";
     /// Hash: the salt of one commitment.
     COMMITMENT_SALT = "commit-salt";
+    /// Hash: what a request for approval asks for.
+    APPROVAL = "approval";
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, hour_of, named_hour, next_hour, stood},
     next::Walk,
 };
 use super::{
@@ -43,7 +43,7 @@ use crate::{
 mod index;
 mod next;
 
-pub(super) use index::{End, is_over};
+pub(super) use index::{End, end_under, is_over};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -208,6 +208,14 @@ impl Vault {
     async fn destroy_due(&self, pass: &mut Pass) -> Result<(), VaultError> {
         if let Some(lapse) = self.look_after_holds(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(lapse));
+        }
+        if let Some(over) = self.look_after_approvals(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(over));
+        }
+        // First, so that what is over by it is found.
+        if !self.shorten_some(pass.actor).await? {
+            pass.done.more = true;
+            return Ok(());
         }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
@@ -442,8 +450,12 @@ impl Vault {
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let end = |rules: &Retention| end_under(rules, &collection.policy, &opened.meta, value);
         let rules = &collection.policy.retention;
-        let end =
-            if self.is_restoring() { end_as_it_went((&collection.past.retention_was, rules), first, batch.until, end) } else { end(rules) };
+        let end = if self.is_restoring() {
+            let shortened = self.shortened_ends(tenant, collection, &opened.meta, value).await?;
+            end_as_it_went((&collection.past.retention_was, rules), &shortened, first, batch.until, end)
+        } else {
+            end(rules)
+        };
         Ok(Some((end, opened.meta.subjects.clone())))
     }
 }
@@ -455,9 +467,10 @@ fn looked_for_again(now: Timestamp, since: Timestamp) -> Timestamp {
 
 /// When a record of older data ends: as it would have, had it stayed in the store. So rules that were made longer, or taken away, after
 /// it was over bring it back as little as they kept it. `first` is when its row had it looked at, and since when it had no end, where
-/// it had none.
+/// it had none. `shortened` is when two persons let shorter rules hold for it, and the end that it had by those.
 fn end_as_it_went(
     (was, is): (&[(i64, Retention)], &Retention),
+    shortened: &[(Timestamp, End)],
     first: (Timestamp, Option<Timestamp>),
     until: Timestamp,
     end: impl Fn(&Retention) -> Option<End>,
@@ -466,17 +479,28 @@ fn end_as_it_went(
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
         let rules = was.iter().find(|(changed, _)| at.0 <= *changed).map_or(is, |(_, rules)| rules);
-        match end(rules) {
-            Some(end) if end.at <= at => return Some(End { at, ..end }),
-            Some(end) if end.at > until => return Some(end),
-            Some(end) => (at, since) = (end.at, None),
-            None => {
-                let next = begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at))));
-                if next > until {
-                    return None;
-                }
-                at = next;
+        let mut next = end(rules);
+        if let Some(end) = next
+            && end.at <= at
+        {
+            return Some(End { at, ..end });
+        }
+        let mut looked_at = match next {
+            Some(end) => end.at,
+            None => begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at)))),
+        };
+        // What was approved while it waited for that brought the next look forward.
+        for (approved, end) in shortened {
+            if *approved > at && *approved < looked_at && end.at < looked_at {
+                (next, looked_at) = (Some(*end), end.at);
             }
+        }
+        if looked_at > until {
+            return next;
+        }
+        at = looked_at;
+        if next.is_some() {
+            since = None;
         }
     }
 }

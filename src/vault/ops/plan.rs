@@ -21,7 +21,7 @@ use crate::{
     authn::Role,
     domain::{
         CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        limits,
+        approval::ShredScope, limits,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -343,6 +343,11 @@ impl Vault {
         let present = existing.version();
         let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
         precondition.holds(present)?;
+        // It would destroy the record's key. What rules end was decided by more than one; the tenant's row holds the plan to its policy.
+        let is_shred = collection.policy.shred_unit == ShredUnit::Record && actor.role != Role::Job && !plan.is_decided();
+        if is_shred && tenant.rules().asks_for(ShredScope::Record) {
+            return Err(VaultError::Conflict(Conflict::ApprovalRequired));
+        }
         self.plan_unheld(plan, actor, tenant, (collection.no, tokens), &live.meta.subjects).await?;
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());

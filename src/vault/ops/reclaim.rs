@@ -226,7 +226,14 @@ impl Vault {
                 self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
-                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
+                for table in [
+                    Table::SubjectRecord,
+                    Table::SecondaryRecord,
+                    Table::UnitUpload,
+                    Table::Idempotency,
+                    Table::TrailName,
+                    Table::Shortened,
+                ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
                 self.drop_ranges(ranges).await?;
@@ -237,7 +244,8 @@ impl Vault {
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
-                self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
+                let shortened = schema::prefix(&schema::shortened(tenant, no));
+                self.drop_ranges(vec![(Space::Records, records.clone()), (Space::Index, shortened)]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                     self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
-        CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo,
+        ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
     },
     vault::{
@@ -186,6 +187,28 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     hold().await.unwrap();
     for id in ids {
         vault.release_hold(&counsel, &acme, id, "settled".into(), None).await.unwrap();
+    }
+
+    // What takes two persons stands in the tenant's row, which is bent above. A bent request is shown to nobody and carried out by nobody.
+    let second = open.caller(&open.token(&owner, &acme, Role::Owner).await.0).await;
+    let rules = ApprovalRules { shreds: Some(ShredScope::Subject), ..ApprovalRules::default() };
+    vault.put_policy(&owner, &acme, rules, None).await.unwrap();
+    let mut asked = Vec::new();
+    for name in ["a", "b"] {
+        asked.push(ApprovalId(vault.order_shred(&owner, &acme, person(name), None, None).await.unwrap().id.0));
+    }
+    let show = async || vault.approval(&second, &acme, asked[0]).await.map(drop);
+    let approve = async || vault.approve(&second, &acme, asked[0], None, None).await.map(drop);
+    let again_asked = async || vault.order_shred(&owner, &acme, person("a"), None, None).await.map(drop);
+    every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), true, &show).await;
+    every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), false, &approve).await;
+    every_byte(store, Table::ApprovalOpen, |_, row| holds(row, &asked[0].0), false, &again_asked).await;
+    every_byte(store, Table::ShredOrder, at(schema::shred_order(ShredId(asked[0].0))), false, &approve).await;
+    show().await.unwrap();
+    again_asked().await.unwrap();
+    assert_eq!(get("a").await.map_err(|error| error.to_string()), Ok(()), "nothing was done");
+    for id in asked {
+        vault.withdraw_approval(&owner, &acme, id, None).await.unwrap();
     }
 
     for right in [tenant().await, tenants().await, get("a").await, enter().await, put().await, order().await, reclaim().await] {

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 20] = [
+const OF_DATA: [&str; 25] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -102,6 +102,11 @@ const OF_DATA: [&str; 20] = [
     "GET /v1/tenants/{tenant}/holds/{id}",
     "POST /v1/tenants/{tenant}/holds/{id}/renew",
     "POST /v1/tenants/{tenant}/holds/{id}/release",
+    "GET /v1/tenants/{tenant}/approvals",
+    "GET /v1/tenants/{tenant}/approvals/{id}",
+    "POST /v1/tenants/{tenant}/approvals/{id}/refuse",
+    "POST /v1/tenants/{tenant}/approvals/{id}/withdraw",
+    "POST /v1/tenants/{tenant}/collections/{collection}/shortenings",
 ];
 
 impl Prober {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     super::{
         Caller, Vault, VaultError,
+        approvals::Along,
         directory::Tenant,
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
@@ -235,15 +236,41 @@ impl Vault {
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
         let row = ShredRow { scope, progress: Progress::Pending, ..row };
-        let row =
-            self.give(&tenant, id, row, vec![held, unmoved, check], Write::Delete { space: Space::Control, key: key.clone() }).await?;
+        let no_longer = Write::Delete { space: Space::Control, key: key.clone() };
+        let along = Along { checks: vec![held, unmoved, check], writes: vec![no_longer], entries: Vec::new() };
+        let row = self.give(None, &tenant, id, row, along).await?;
         self.close_fence(&row).await?;
         drop(alone);
         Ok(())
     }
 
+    /// Keeps an order that a second person approves, and that a hold stops.
+    pub(in crate::vault::ops) async fn keep_back_approved(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        id: ShredId,
+        row: &ShredRow,
+        Along { mut checks, mut writes, mut entries }: Along,
+    ) -> Result<(), VaultError> {
+        let held = ShredRow { progress: Progress::Held, ..row.clone() };
+        let mut key = held_key(tenant.no, &row.scope)?;
+        if self.inner.store.get(Space::Control, &key).await?.is_some() {
+            // Such an order is held already, of before there was a policy; this one has its own certificate to come.
+            key = schema::held_order(tenant.no, &id.0);
+        }
+        checks.extend([tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        writes.push(self.inner.seals.put(schema::shred_order(id), &held)?);
+        writes.push(self.inner.seals.put(key, &HeldOrderRow { order: id.0 })?);
+        entries.push((tenant.audit, stopped(actor_of(row), tenant, id)));
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let done = self.commit_for(caller, Trail::Control, commit, entries).await;
+        self.inner.directory.forget_all();
+        done.map(drop)
+    }
+
     /// The units that a record has had until today.
-    async fn scope_of_today(&self, tenant: &Tenant, scope: &Scope) -> Result<Scope, VaultError> {
+    pub(in crate::vault::ops) async fn scope_of_today(&self, tenant: &Tenant, scope: &Scope) -> Result<Scope, VaultError> {
         let Scope::Record { collection, row, .. } = scope else { return Ok(scope.clone()) };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
         let stored = self.inner.store.get(Space::Records, row).await?;

@@ -1,0 +1,154 @@
+//! What an approval carries out, in its own commit, in the name of who asked. What stood in the way when it was asked for may be gone by
+//! now, and the other way round: so a hold over an order is looked for here, and again in the moment before its keys go.
+
+use super::{Along, Stored, place_of};
+use crate::{
+    domain::{CollectionNo, HoldId, Retention, ShredId},
+    vault::{
+        audit::{Action, Trail},
+        crypto::{
+            Token,
+            hash::{Purpose, of_fields},
+        },
+        ops::{
+            Caller, Conflict, Vault, VaultError,
+            directory::Tenant,
+            plan::{entry, object},
+            rows::{ApprovalRulesRow, ApprovalWhatRow, Progress, Scope, ShorteningRow, ShredRow, TenantRow},
+            shred::Queued,
+        },
+        store::{Check, Commit, Durability, Expect, Space, Urgency, schema},
+    },
+};
+
+/// What is left to do once an approval is committed.
+pub(super) enum Then {
+    Nothing,
+    /// Everything that an order names answers 410 from here on.
+    Close(Box<Queued>),
+    /// What a hold has stopped is given again.
+    SetGoing,
+    /// What is there is gone through.
+    Shorten,
+}
+
+impl Vault {
+    /// Carries out what was asked for, with what goes along.
+    pub(super) async fn carry_out_approved(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        along: Along,
+    ) -> Result<Then, VaultError> {
+        match &stored.row.what {
+            ApprovalWhatRow::Shred(_) => self.carry_shred(caller, tenant, stored, along).await,
+            ApprovalWhatRow::ReleaseHold(hold) => {
+                let reason = self.open_texts(tenant.no, stored.id, &stored.row).await?.reason.unwrap_or_default();
+                self.release_approved(caller, tenant, HoldId(*hold), (stored.asker(), &reason), along).await?;
+                Ok(Then::SetGoing)
+            }
+            ApprovalWhatRow::LoosenPolicy(from, to) => {
+                self.carry_policy(caller, tenant, stored, (from, to.as_ref()), along).await?;
+                Ok(Then::Nothing)
+            }
+            ApprovalWhatRow::ShortenRetention(no, rules) => {
+                self.carry_shortening(caller, tenant, stored, (CollectionNo(*no), rules), along).await?;
+                Ok(Then::Shorten)
+            }
+        }
+    }
+
+    /// Gives the order, or keeps it back where a legal hold stands over it.
+    async fn carry_shred(&self, caller: &Caller, tenant: &Tenant, stored: &Stored, mut along: Along) -> Result<Then, VaultError> {
+        let id = ShredId(stored.id.0);
+        let key = schema::shred_order(id);
+        let bytes = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("asked order".into()))?;
+        let row: ShredRow = self.inner.seals.open(&key, &bytes)?;
+        along.checks.push(Check { space: Space::Control, key, expect: Expect::Equals(bytes) });
+        let scope = self.scope_of_today(tenant, &row.scope).await?;
+        let row = ShredRow { scope, progress: Progress::Pending, approved_by: Some(caller.principal.token().0), ..row };
+        let (state, still) = self.hold_state(tenant.no).await?;
+        along.checks.push(still);
+        if state.is_some() && !self.weigh(tenant.no, &row.scope).await?.is_empty() {
+            self.keep_back_approved(caller, tenant, id, &row, along).await?;
+            return Ok(Then::Nothing);
+        }
+        let row = self.give(Some(caller), tenant, id, row, along).await?;
+        Ok(Then::Close(Box::new(Queued::again(id, row))))
+    }
+
+    async fn carry_policy(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (from, to): (&ApprovalRulesRow, Option<&ApprovalRulesRow>),
+        mut along: Along,
+    ) -> Result<(), VaultError> {
+        if tenant.approvals.as_ref() != Some(from) {
+            // Somebody has made it tighter since.
+            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+        }
+        let key = schema::tenant(tenant.no);
+        let row = TenantRow { approvals: to.copied(), ..self.inner.seals.open(&key, &tenant.row)? };
+        along.checks.push(tenant.check());
+        along.writes.push(self.inner.seals.put(key, &row)?);
+        along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::PolicyWrite, CollectionNo::TENANT, object(stored.id.0))));
+        let done = self.commit_along(caller, along).await;
+        self.inner.directory.forget_tenant(&tenant.name);
+        done
+    }
+
+    /// Writes down that a collection's rules hold for what is there now; who goes through it is told behind the commit.
+    async fn carry_shortening(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (no, rules): (CollectionNo, &[u8; 32]),
+        mut along: Along,
+    ) -> Result<(), VaultError> {
+        let collection = self.collection_by_number(tenant.no, no).await?;
+        collection.in_use()?;
+        if hash_of(&collection.policy.retention)? != *rules {
+            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+        }
+        // Each has a moment of its own, whatever the clock says.
+        let earlier = schema::shortenings_of(tenant.no, no);
+        let rows = self.inner.store.scan(Space::Control, &earlier.from, &earlier.to, usize::MAX).await?;
+        let last = rows.last().and_then(|row| schema::shortening_parts(&row.key)).map_or(0, |(.., at)| at);
+        let at = super::unsigned(self.inner.clock.now().0).max(last.saturating_add(1));
+        let key = schema::shortening(tenant.no, no, at);
+        along.checks.extend([collection.check(tenant.no), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
+        along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::RetentionShorten, no, object(stored.id.0))));
+        self.commit_along(caller, along).await
+    }
+
+    /// Commits what goes along with nothing else, on the word of a caller.
+    pub(super) async fn commit_along(&self, caller: &Caller, Along { checks, writes, entries }: Along) -> Result<(), VaultError> {
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit_for(caller, Trail::Control, commit, entries).await.map(drop)
+    }
+}
+
+/// What an order names, whatever units a record has by then.
+fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
+    let scope = match scope {
+        Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
+        scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_)) => scope.clone(),
+    };
+    postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))
+}
+
+/// Where a request for an order's approval is open: one for each scope.
+pub(super) fn shred_place(scope: &Scope) -> Result<Token, VaultError> {
+    Ok(place_of(&[b"shred", &encoded(scope)?]))
+}
+
+/// The hash of a collection's retention, as a shortening names it.
+pub(in crate::vault::ops) fn hash_of(retention: &Retention) -> Result<[u8; 32], VaultError> {
+    let text = serde_json::to_vec(retention).map_err(|_| VaultError::Internal("retention".into()))?;
+    Ok(of_fields(Purpose::Approval, &[b"retention", &text]))
+}
