@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "docs/decisions.md",
     "docs/errors.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/operations.md",
     "docs/requirements.md",
     "docs/retention.md",
+    "docs/termination.md",
     "docs/threat-model.md",
 ];
 

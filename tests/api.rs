@@ -28,4 +28,5 @@ mod api {
     mod refused;
     mod retention;
     mod shredding;
+    mod termination;
 }

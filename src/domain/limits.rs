@@ -81,6 +81,8 @@ limits! {
     HOLD_TEXT_LEN = 512, "bytes", "hold_text_len";
     /// Legal holds of one tenant that stand at a time.
     HOLDS = 1_000, "holds", "holds";
+    /// The grace of a tenant that is terminated: what follows it is done within 45 days.
+    GRACE_DAYS = 42, "days", "grace_days";
     /// Records that one pass of a run of retention deals with.
     RETENTION_RUN = 10_000, "records", "retention_run";
     /// The longest `Prefer: wait`.

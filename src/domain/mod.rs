@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod hold;
 pub mod id;
+pub mod lifecycle;
 pub mod limits;
 pub mod list;
 pub mod name;

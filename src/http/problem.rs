@@ -62,6 +62,8 @@ codes! {
     IncompleteBody = 400, "incomplete-body", "The body ended early or stalled", "Nothing was stored; send the request again.";
     Unauthenticated = 401, "unauthenticated", "No valid credential", "Send `Authorization: Bearer <token>` with a token that has neither expired nor been revoked.";
     Forbidden = 403, "forbidden", "The principal may not do this", "Use a token whose role, narrowing and end allow it.";
+    TenantSuspended = 403, "tenant-suspended", "The operator has suspended the tenant", "No data is read or written until the operator resumes it; legal holds, retention and the trail go on.";
+    TenantTerminating = 403, "tenant-terminating", "The tenant is about to end", "Nothing is written, and owners alone read until the grace is over; `GET .../termination` tells when. An owner can cancel it until then.";
     NotFound = 404, "not-found", "There is no such thing, or the principal may not know it", "Check the names and whose token was sent.";
     NoSuchRoute = 404, "no-such-route", "No such route", "/openapi.json lists them.";
     MethodNotAllowed = 405, "method-not-allowed", "The route does not know this method", "`Allow` lists those it knows.";
@@ -70,6 +72,7 @@ codes! {
     SecretShownOnce = 409, "secret-shown-once", "The token was made by the first request, and its secret is shown once", "`token_id` names it. If its secret is lost, revoke it and make another with a fresh idempotency key.";
     LastOwner = 409, "last-owner", "The last token of an owner or operator cannot be revoked", "Nobody could make a token there for good. Make another owner's, or operator's, token without an end first, or shred the tenant.";
     HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
+    TenantState = 409, "tenant-state", "There is no such step from the tenant's present state", "docs/termination.md has the table of states; `lethe tenant show` tells the present one.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";
     TooLarge = 413, "too-large", "The body is too large", "`limit` names the limit; docs/limits.md has the table.";

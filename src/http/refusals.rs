@@ -2,6 +2,7 @@
 
 use super::problem::{Code, Problem};
 use crate::domain::hold::HoldError;
+use crate::domain::lifecycle::TenantState;
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
 use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
@@ -16,6 +17,8 @@ impl From<VaultError> for Problem {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
+            VaultError::TenantState(TenantState::Suspended | TenantState::TerminatingSuspended) => Self::new(Code::TenantSuspended),
+            VaultError::TenantState(_) => Self::new(Code::TenantTerminating),
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::Conflict(conflict) => conflict.into(),
@@ -44,6 +47,7 @@ impl From<Missing> for Problem {
                 Missing::Token => "no such token",
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
+                Missing::Termination => "the tenant is not ordered to end",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -59,6 +63,7 @@ impl From<Conflict> for Problem {
             Conflict::SecretShownOnce(token) => Self::new(Code::SecretShownOnce).token(token),
             Conflict::LastOwner => Self::new(Code::LastOwner),
             Conflict::HoldOver => Self::new(Code::HoldOver),
+            Conflict::TenantState => Self::new(Code::TenantState),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -82,6 +87,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::NothingToRenew
             | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
+            | Unprocessable::Grace
             | Unprocessable::SystemTenant
             | Unprocessable::RoleNotOfTenant
             | Unprocessable::OperatorsOnly

@@ -99,6 +99,7 @@ pub(super) struct ShredDocument {
     /// `pending`: unreadable already, its keys about to be destroyed; `done`; or `held`: a legal hold keeps what it names, which is there
     /// as before, and the order is carried out once no hold stands over it.
     state: &'static str,
+    /// As it was ordered; or `rest`: all of a tenant that ended but what legal holds are on.
     scope: &'static str,
     #[schema(value_type = String, format = DateTime)]
     ordered_at: Timestamp,

@@ -99,8 +99,24 @@ fn cases_of_holds() -> Vec<Case> {
     ]
 }
 
+/// The states of a tenant: each case takes back what the one before it did.
+fn cases_of_states() -> Vec<Case> {
+    let reason = || Some(json!({"reason": "r"}));
+    let (suspend, resume) = ("/v1/tenants/{tenant}/suspend", "/v1/tenants/{tenant}/resume");
+    let (end, cancel) = ("/v1/tenants/{tenant}/termination", "/v1/tenants/{tenant}/termination/cancel");
+    let order = || Some(json!({"confirm": "acme"}));
+    vec![
+        case("POST", suspend, "/v1/tenants/acme/suspend", reason, ("owner", 403), 404, ("operator", "tenant.suspend")),
+        case("POST", resume, "/v1/tenants/acme/resume", reason, ("owner", 403), 404, ("operator", "tenant.resume")),
+        case("POST", end, "/v1/tenants/acme/termination", order, ("operator", 403), 404, ("owner", "tenant.terminate")),
+        case("GET", end, "/v1/tenants/acme/termination", none, ("reader", 403), 404, ("auditor", "shred.read")),
+        case("POST", cancel, "/v1/tenants/acme/termination/cancel", reason, ("writer", 403), 404, ("owner", "tenant.cancel")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
+    cases.extend(cases_of_states());
     cases.extend(cases_of_retention());
     cases.extend(cases_of_the_rest());
     cases

@@ -150,6 +150,9 @@ impl<'a> Asker<'a> {
             self.ask("GET", TOKENS, &format!("{tenant}/tokens"), token, &[], None).await;
             self.ask("GET", COLLECTIONS, &format!("{tenant}/collections"), token, &[], None).await;
         }
+        for token in [&owner, &auditor, &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
         for (collection, key) in KEYS {
             let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
@@ -281,6 +284,24 @@ impl<'a> Asker<'a> {
             self.ask("DELETE", SNAPSHOT, &format!("{SNAPSHOTS}/{}", "0".repeat(32)), token, &[], None).await;
         }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
+        self.change_states().await;
+    }
+
+    /// Stops the tenant and lets it go on, orders its end and takes that back.
+    async fn change_states(&mut self) {
+        let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
+        let reason = || Some(json!({"reason": "none of these"}));
+        for token in [&owner, &operator] {
+            self.ask("POST", "/v1/tenants/{tenant}/suspend", &format!("{tenant}/suspend"), token, &[], reason()).await;
+            self.ask("POST", "/v1/tenants/{tenant}/resume", &format!("{tenant}/resume"), token, &[], reason()).await;
+        }
+        let confirm = Some(json!({"confirm": TENANT, "reason": "none of these"}));
+        self.ask("POST", TERMINATION, &format!("{tenant}/termination"), &owner, &[], confirm).await;
+        for token in [&owner, &self.auditor.clone(), &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
+        let cancel = "/v1/tenants/{tenant}/termination/cancel";
+        self.ask("POST", cancel, &format!("{tenant}/termination/cancel"), &owner, &[], reason()).await;
     }
 
     /// Orders a shred and waits for it. Only this answer repeats what was named, and gives the salt.
@@ -315,6 +336,7 @@ const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
+const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";

@@ -116,6 +116,10 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
         ),
         (limits::HOLD_TEXT_LEN, hold(&json!({"scope": "tenant", "matter": "x".repeat(one_over(limits::HOLD_TEXT_LEN))}))),
         (limits::HOLDS, Way::Holds),
+        (
+            limits::GRACE_DAYS,
+            post("/v1/tenants/acme/termination", json!({"confirm": "acme", "grace": format!("{}d", one_over(limits::GRACE_DAYS))})),
+        ),
         (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
     ]
 }

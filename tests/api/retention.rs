@@ -536,7 +536,8 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 "/v1/tenants/{tenant}/shreds" => json!({"scope": "tenant", "confirm": "acme"}),
                 "/v1/tenants/{tenant}/collections/{collection}/simulations" => json!({"policy": {}}),
                 "/v1/tenants/{tenant}/holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
-                path if path.contains("/holds/") => json!({"reason": "r"}),
+                "/v1/tenants/{tenant}/termination" => json!({"confirm": "acme"}),
+                path if path.contains("/holds/") || path.ends_with("/suspend") || path.ends_with("/resume") => json!({"reason": "r"}),
                 _ => json!({}),
             });
             let answer = site.send(endpoint.method, &path, &job, body).await;

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod due;
+mod ends;
 mod holds;
 mod orders;
 mod trails;
@@ -30,7 +31,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 12] = [
+const SEALED: [(Space, Table); 13] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -40,6 +41,7 @@ const SEALED: [(Space, Table); 12] = [
     (Space::Control, Table::Unit),
     (Space::Control, Table::ShredSlots),
     (Space::Control, Table::Made),
+    (Space::Control, Table::TenantChange),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
@@ -112,6 +114,7 @@ impl Vault {
         self.check_due(&mut report).await?;
         self.check_orders(&mut report).await?;
         self.check_holds(&mut report).await?;
+        self.check_ends(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

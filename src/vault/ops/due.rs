@@ -209,6 +209,9 @@ impl Vault {
         if let Some(lapse) = self.look_after_holds(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(lapse));
         }
+        if let Some(end) = self.look_after_terminations(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(end));
+        }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);

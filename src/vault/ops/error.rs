@@ -3,7 +3,14 @@
 use std::io::ErrorKind;
 
 use crate::{
-    domain::{HoldId, NameError, ShredId, Timestamp, TokenId, hold::HoldError, limits::Limit, policy::PolicyError, retention::RuleName},
+    domain::{
+        HoldId, NameError, ShredId, Timestamp, TokenId,
+        hold::HoldError,
+        lifecycle::{GRACE_FORM, TenantState},
+        limits::Limit,
+        policy::PolicyError,
+        retention::RuleName,
+    },
     vault::{
         audit::{AuditError, tlog::LogError},
         keys::{KeysError, LendError},
@@ -29,6 +36,9 @@ pub enum VaultError {
         /// When one will be recorded again.
         retry_after: std::time::Duration,
     },
+    /// The tenant is in a state that refuses this: suspended, or on its way to its end.
+    #[error("the tenant is {}", .0.name())]
+    TenantState(TenantState),
     /// It was shredded, or is being shredded.
     #[error("shredded")]
     Shredded {
@@ -103,6 +113,8 @@ pub enum Missing {
     Shred,
     /// The legal hold.
     Hold,
+    /// The tenant's termination.
+    Termination,
     /// A page or tile of the log.
     Page,
 }
@@ -124,6 +136,8 @@ pub enum Conflict {
     LastOwner,
     /// The legal hold has ended.
     HoldOver,
+    /// There is no such step from the state that the tenant is in.
+    TenantState,
 }
 
 /// Rules that refuse a well-formed request.
@@ -138,8 +152,11 @@ pub enum Unprocessable {
     )]
     NotARecordUnit,
     /// The tenant's name was not repeated.
-    #[error("to shred a tenant, repeat its name in \"confirm\"")]
+    #[error("to shred or end a tenant, repeat its name in \"confirm\"")]
     ConfirmationMissing,
+    /// No grace.
+    #[error("`grace` must be {}", GRACE_FORM)]
+    Grace,
     /// The system tenant cannot be shredded.
     #[error("the system tenant cannot be shredded")]
     SystemTenant,

@@ -38,6 +38,7 @@ mod explain;
 mod foresee;
 mod get;
 mod holds;
+mod lifecycle;
 mod list;
 mod names;
 mod plan;
@@ -68,6 +69,7 @@ pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, ShownScope};
+pub use lifecycle::{Minimum, Remaining, Terminate, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
@@ -161,6 +163,7 @@ struct Inner {
     /// Of writers of the same record.
     turns: turns::Turns,
     placing: holds::Placing,
+    stopped: lifecycle::Stopped,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

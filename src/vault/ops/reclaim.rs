@@ -135,7 +135,11 @@ impl Vault {
 
     /// The same for one order.
     async fn reapply(&self, entry: &ShredLogRow) -> Result<u64, VaultError> {
-        let Scope::Subjects(subjects) = &entry.scope else { return Ok(0) };
+        let subjects: &[Token] = match &entry.scope {
+            Scope::Subjects(subjects) => subjects,
+            Scope::Rest { .. } => &[],
+            Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } => return Ok(0),
+        };
         let tenant = match self.tenant_by_number(TenantNo(entry.tenant)).await {
             Ok(tenant) => tenant,
             Err(error) if is_its_own(&error) => {
@@ -151,6 +155,11 @@ impl Vault {
         let Some(order) = self.shred_row(ShredId(entry.order)).await? else { return Ok(0) };
         if order.progress != Progress::Done {
             // Its own deletions are under way and are counted; its persons are pending until they are done.
+            return Ok(0);
+        }
+        if matches!(entry.scope, Scope::Rest { .. }) {
+            // What it deleted is deleted again under the keys that are kept.
+            self.delete_unheld(tenant.no, None).await?;
             return Ok(0);
         }
         let (as_of, at) = (Version(entry.version), PositionRow::default());
@@ -215,7 +224,7 @@ impl Vault {
         // What could not be deleted again, for its tenant cannot be read, must not count as done.
         let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?.no;
         let order = self.shred_row(ShredId(entry.order)).await?;
-        if matches!(entry.scope, Scope::Subjects(_)) && order.is_some_and(|order| order.progress != Progress::Done) {
+        if matches!(entry.scope, Scope::Subjects(_) | Scope::Rest { .. }) && order.is_some_and(|order| order.progress != Progress::Done) {
             // A copy of this data store must not say that it is done with deletions which are not.
             return Ok(false);
         }
@@ -232,6 +241,8 @@ impl Vault {
                 self.drop_ranges(ranges).await?;
                 self.inner.ranges.add(Space::Records, records);
             }
+            // All that it left went with it.
+            Scope::Rest { .. } => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
@@ -257,6 +268,11 @@ impl Vault {
             }
         }
         Ok(true)
+    }
+
+    /// Rows were deleted there: their bytes leave the files in time.
+    pub(super) fn is_reclaimable(&self, space: Space, range: KeyRange) {
+        self.inner.ranges.add(space, range);
     }
 
     /// Compacts some of the ranges that were touched; the next pass comes at once if more are left.

@@ -128,7 +128,7 @@ impl VaultError {
     /// is recorded elsewhere.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let reason = match self {
-            Self::Forbidden => return Some(Outcome::Denied(Reason::Forbidden)),
+            Self::Forbidden | Self::TenantState(_) => return Some(Outcome::Denied(Reason::Forbidden)),
             Self::NotFound(_) => Reason::NotFound,
             Self::Shredded { .. } => Reason::Shredded,
             Self::LegalHold { .. } => Reason::LegalHold,
@@ -139,7 +139,8 @@ impl VaultError {
                 | Conflict::IdempotencyMismatch
                 | Conflict::SecretShownOnce(_)
                 | Conflict::LastOwner
-                | Conflict::HoldOver,
+                | Conflict::HoldOver
+                | Conflict::TenantState,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

@@ -4,7 +4,7 @@
 //! before anything is answered: an expiry that has happened already must not be seen to happen again.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -56,11 +56,16 @@ struct Named {
     tenants: HashSet<u64>,
     collections: HashSet<(u64, u32)>,
     slots: HashSet<(u64, u64)>,
+    /// Tenants that went in part, and the slots that were kept of them.
+    rests: HashMap<u64, HashSet<u64>>,
 }
 
 impl Named {
     fn holds(&self, tenant: TenantNo, no: CollectionNo, slot: Slot) -> bool {
-        self.tenants.contains(&tenant.0) || self.collections.contains(&(tenant.0, no.0)) || self.slots.contains(&(tenant.0, slot.number()))
+        self.rests.get(&tenant.0).is_some_and(|kept| !kept.contains(&slot.number()))
+            || self.tenants.contains(&tenant.0)
+            || self.collections.contains(&(tenant.0, no.0))
+            || self.slots.contains(&(tenant.0, slot.number()))
     }
 }
 
@@ -172,6 +177,7 @@ impl Vault {
                 match &order.scope {
                     Scope::Tenant => drop(named.tenants.insert(order.tenant)),
                     Scope::Collection(no) => drop(named.collections.insert((order.tenant, *no))),
+                    Scope::Rest { kept } => drop(named.rests.insert(order.tenant, kept.iter().copied().collect())),
                     Scope::Subjects(_) | Scope::Record { .. } => {}
                 }
                 for slot in self.slots_of(id).await? {

@@ -64,7 +64,7 @@ pub struct ShredView {
     pub done: bool,
     /// Whether a legal hold keeps what it names: that is there as before.
     pub held: bool,
-    /// `tenant`, `collection`, `subject` or `record`.
+    /// `tenant`, `collection`, `subject`, `record`, or `rest`: all of a tenant but what legal holds are on.
     pub scope: &'static str,
     /// When it was given.
     pub ordered_at: Timestamp,
@@ -316,6 +316,25 @@ impl Vault {
         self.queue_kept(None, actor, tenant, scope, named, None).await
     }
 
+    /// The same, which the holds that are checked let through.
+    pub(super) async fn queue_held_to(
+        &self,
+        held: Vec<Check>,
+        actor: Actor,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+    ) -> Result<Queued, VaultError> {
+        let place = self.inner.shredder.reserve()?;
+        let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
+        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
+        checks.extend(held);
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        self.commit_intent(None, tenant, actor, &row, (checks, writes)).await?;
+        place.send(id);
+        Ok(Queued { id, salt, row })
+    }
+
     async fn queue_kept(
         &self,
         caller: Option<&Caller>,
@@ -397,7 +416,7 @@ impl Vault {
         (checks, writes): (Vec<Check>, Vec<Write>),
     ) -> Result<(), VaultError> {
         let (collection, target) = match &row.scope {
-            Scope::Tenant => (CollectionNo::TENANT, Target::default()),
+            Scope::Tenant | Scope::Rest { .. } => (CollectionNo::TENANT, Target::default()),
             Scope::Collection(no) => (CollectionNo(*no), Target::default()),
             // The trail names the first, and says how many there were.
             Scope::Subjects(tokens) => (
@@ -478,11 +497,12 @@ impl Vault {
             writes.push(Write::Put { space: Space::Control, key, value: new });
         };
         match scope {
-            Scope::Tenant => {
+            Scope::Tenant | Scope::Rest { .. } => {
                 let key = schema::tenant(tenant.no);
                 let row = TenantRow { state: pending, ..seals.open(&key, &tenant.row)? };
                 let new = seals.seal(&key, &row)?;
                 swap(key, Some(tenant.row.clone()), new);
+                writes.extend(super::lifecycle::no_end(tenant.no, &row.life));
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
@@ -526,7 +546,7 @@ impl Vault {
         Ok(Intent { checks, writes, marked, after })
     }
 
-    /// Shows each unit that an order destroys, with its collection; none for a tenant, which is one target by itself.
+    /// Shows each unit that an order destroys, with its collection; none for a tenant, whole or in part, which is one target by itself.
     ///
     /// # Errors
     /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
@@ -534,7 +554,7 @@ impl Vault {
         let tenant = TenantNo(order.tenant);
         let mut bent = None;
         match &order.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 if let Some(row) = self.control_row::<CollectionRow>(&schema::collection(tenant, no)).await? {
@@ -580,7 +600,7 @@ impl Vault {
     pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
         let tenant = TenantNo(row.tenant);
         let fence = self.inner.forest.fence();
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
             fence.close_tenant(tenant);
         }
         self.units_of(row, |_, unit| fence.close_unit(tenant, unit.slot)).await
@@ -597,9 +617,11 @@ impl Vault {
     pub(super) async fn targets(&self, row: &ShredRow) -> Result<(Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>), VaultError> {
         let tenant = TenantNo(row.tenant);
         let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
+            // The one key above all that goes.
             totals.entry(CollectionNo::TENANT).or_default().units = 1;
-            return Ok((vec![ShredTarget::Tenant(tenant)], totals));
+            let target = if row.scope == Scope::Tenant { ShredTarget::Tenant(tenant) } else { ShredTarget::Others(tenant) };
+            return Ok((vec![target], totals));
         }
         let mut targets = Vec::new();
         let take = |no: CollectionNo, unit: UnitRef| {
@@ -750,7 +772,7 @@ impl Vault {
 /// What an order named, once its answer is given.
 fn pseudonyms(scope: &Scope) -> Vec<String> {
     match scope {
-        Scope::Tenant | Scope::Collection(_) => Vec::new(),
+        Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) => Vec::new(),
         Scope::Subjects(tokens) => tokens.iter().map(|token| pseudonym("subject", token)).collect(),
         Scope::Record { row, .. } => row.last_chunk::<16>().map(|token| pseudonym("key", token)).into_iter().collect(),
     }
@@ -786,6 +808,7 @@ struct Intent {
 pub(super) const fn scope_name(scope: &Scope) -> &'static str {
     match scope {
         Scope::Tenant => "tenant",
+        Scope::Rest { .. } => "rest",
         Scope::Collection(_) => "collection",
         Scope::Subjects(_) => "subject",
         Scope::Record { .. } => "record",

@@ -119,7 +119,7 @@ impl Vault {
     }
 
     /// The hold of a row of [`schema::Table::HoldOn`], if it stands.
-    pub(super) fn standing(&self, key: &[u8], value: &[u8]) -> Result<Option<Standing>, VaultError> {
+    pub(in crate::vault::ops) fn standing(&self, key: &[u8], value: &[u8]) -> Result<Option<Standing>, VaultError> {
         let HoldOnRow { disclosed, lapses_at } = self.inner.seals.open(key, value)?;
         let (_, _, hold) = schema::hold_on_parts(key).ok_or_else(|| VaultError::Internal("hold on row".into()))?;
         let is_over = lapses_at.is_some_and(|end| end <= self.inner.clock.now().0);

@@ -236,8 +236,10 @@ impl Vault {
         let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
         let released = hold_entry(caller, &tenant, Action::HoldRelease, id, row.disclosed);
         self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
+        // What it sets going may be the end of the tenant, which is then told nothing any more.
+        let view = self.hold_view(&tenant, id, &row, Vec::new()).await;
         self.set_going().await;
-        self.hold_view(&tenant, id, &row, Vec::new()).await
+        view
     }
 
     /// Ends a hold whose time is over; the store does it by itself.

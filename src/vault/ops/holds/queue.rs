@@ -80,7 +80,7 @@ impl Vault {
     pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
         let tenant = TenantNo(row.tenant);
         // A tenant that is about to go takes no holds, and had none.
-        if row.scope == Scope::Tenant || row.progress != Progress::Pending || !row.epochs.is_empty() {
+        if row.scope.is_tenants() || row.progress != Progress::Pending || !row.epochs.is_empty() {
             return Ok(false);
         }
         let comes_after_held = self.comes_after_held(row).await?;
@@ -88,7 +88,7 @@ impl Vault {
             return Ok(false);
         }
         let tenant = self.tenant_by_number(tenant).await?;
-        if order_of(tenant.state).is_some() {
+        if self.goes_whole(&tenant).await? {
             // It goes with its tenant.
             return Ok(false);
         }
@@ -129,6 +129,12 @@ impl Vault {
         Ok(true)
     }
 
+    /// Whether a tenant is shredded, or about to be, with all that is in it.
+    async fn goes_whole(&self, tenant: &Tenant) -> Result<bool, VaultError> {
+        let Some(order) = order_of(tenant.state) else { return Ok(false) };
+        Ok(self.shred_row(order).await?.is_none_or(|order| !matches!(order.scope, Scope::Rest { .. })))
+    }
+
     async fn comes_after_held(&self, row: &ShredRow) -> Result<bool, VaultError> {
         for other in &row.after {
             if self.shred_row(ShredId(*other)).await?.is_some_and(|other| other.progress == Progress::Held) {
@@ -144,7 +150,7 @@ impl Vault {
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let mut keys: Vec<Bytes> = Vec::new();
         match &row.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => keys.push(schema::collection(tenant, CollectionNo(*no))),
             Scope::Subjects(_) => keys.extend(row.marked().map(|token| schema::subject_state(tenant, token))),
             Scope::Record { units, .. } => {
@@ -164,7 +170,7 @@ impl Vault {
                     let row: SubjectRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| seals.put(key.clone(), &SubjectRow { state: State::Active })).transpose()?
                 }
-                Scope::Tenant | Scope::Record { .. } => {
+                Scope::Tenant | Scope::Rest { .. } | Scope::Record { .. } => {
                     let row: UnitStateRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| Write::Delete { space: Space::Control, key: key.clone() })
                 }
@@ -213,8 +219,13 @@ impl Vault {
         let unmoved = Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(bytes.clone()) };
         let row: ShredRow = self.inner.seals.open(&order, &bytes)?;
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        let is_going = self.goes_whole(&tenant).await?;
+        if !is_going && order_of(tenant.state).is_some() {
+            // When what holds leave of it is there again.
+            return Ok(());
+        }
         let is_gone = match &row.scope {
-            _ if order_of(tenant.state).is_some() => true,
+            _ if is_going => true,
             Scope::Collection(no) | Scope::Record { collection: no, .. } => {
                 match self.collection_by_number(tenant.no, CollectionNo(*no)).await {
                     Ok(collection) => order_of(collection.state).is_some(),
@@ -222,7 +233,7 @@ impl Vault {
                     Err(error) => return Err(error),
                 }
             }
-            Scope::Tenant | Scope::Subjects(_) => false,
+            Scope::Tenant | Scope::Rest { .. } | Scope::Subjects(_) => false,
         };
         if is_gone {
             return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
@@ -338,7 +349,7 @@ fn held_key(tenant: TenantNo, scope: &Scope) -> Result<Bytes, VaultError> {
     // Of a record's order the record: its units may be more by then.
     let scope = match scope {
         Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
-        scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_)) => scope.clone(),
+        scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) | Scope::Subjects(_)) => scope.clone(),
     };
     let encoded = postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))?;
     Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))
