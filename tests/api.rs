@@ -21,6 +21,7 @@ mod api {
     mod idempotency;
     mod limits;
     mod meanwhile;
+    mod minimums;
     mod operators;
     mod purposes;
     mod races;

@@ -18,6 +18,8 @@ impl From<VaultError> for Problem {
             }
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
+            VaultError::LegalMinimum { law, records } => Self::new(Code::LegalMinimum).law(law).records(records),
+            VaultError::Restricted => Self::new(Code::Restricted),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
             VaultError::Unprocessable(rule) => rule.into(),

@@ -9,6 +9,7 @@ mod epochs;
 mod evidence;
 mod harness;
 mod holds;
+mod kept;
 mod meddling;
 mod model;
 mod orders;

@@ -315,7 +315,7 @@ impl Vault {
                 if let Some(deferred) = deleted {
                     later.shreds.push((
                         deferred,
-                        Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] },
+                        Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()], unmoved: None },
                     ));
                 }
                 Ok(BatchResult::Deleted)

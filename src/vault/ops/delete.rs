@@ -76,7 +76,7 @@ impl Vault {
         };
         self.commit_plan_for(caller, plan, Urgency::Essential).await.inspect_err(|_| self.forget(&found))?;
         if let Some(deferred) = deleted {
-            let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
+            let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()], unmoved: None };
             self.shred_deferred(caller.into(), &found.tenant, vec![(deferred, named)]).await;
         }
         Ok(())

@@ -43,7 +43,7 @@ use crate::{
 mod index;
 mod next;
 
-pub(super) use index::{End, is_over};
+pub(super) use index::{End, end_of, is_over};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -227,6 +227,10 @@ impl Vault {
                 }
             }
         }
+        // Behind the records: with the last one goes the key.
+        if let Some(next) = self.end_spared(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(next));
+        }
         Ok(())
     }
 
@@ -297,7 +301,8 @@ impl Vault {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
         let tenant = self.tenant_by_number(no).await?;
         let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until };
-        let mut plan = Plan::default();
+        // The rules of their time have ended what it destroys: no minimum of today brings it back.
+        let mut plan = Plan::by_rule();
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {

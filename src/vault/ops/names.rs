@@ -205,9 +205,9 @@ impl<'a> Lookup<'a> {
             names.subject = self.subject(subject).await?;
         }
         if let (Some(stated), Some(collection)) = (target.purpose, &collection) {
-            for purpose in &collection.policy.purposes {
+            for purpose in collection.policy.purposes.iter().map(String::as_str).chain(collection.rules()) {
                 if self.vault.token_of_purpose(self.tenant.no, collection.no, purpose).await? == stated {
-                    names.purpose = Some(purpose.clone());
+                    names.purpose = Some(purpose.to_owned());
                 }
             }
         }

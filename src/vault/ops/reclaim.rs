@@ -153,8 +153,10 @@ impl Vault {
             // Its own deletions are under way and are counted; its persons are pending until they are done.
             return Ok(0);
         }
-        let (as_of, at) = (Version(entry.version), PositionRow::default());
-        let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, as_of, bound: Some(as_of), at };
+        let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());
+        let (actor, id) = (actor_of(&order), ShredId(entry.order));
+        let mut walk = Walk { tenant: &tenant, actor, order: id, decided_at, subjects, as_of, bound: Some(as_of), at };
+        self.drop_names_of_spared(tenant.no, subjects).await?;
         let mut deleted: u64 = 0;
         while !walk.is_over() {
             let touched = self.delete_batch(&mut walk, None).await?;
@@ -226,7 +228,14 @@ impl Vault {
                 self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
-                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
+                for table in [
+                    Table::SubjectRecord,
+                    Table::SecondaryRecord,
+                    Table::UnitUpload,
+                    Table::Idempotency,
+                    Table::TrailName,
+                    Table::KeptRecords,
+                ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
                 self.drop_ranges(ranges).await?;
@@ -521,7 +530,7 @@ impl Vault {
     }
 
     /// Removes what the trail's tokens stood for under these units; nothing opens it any more.
-    async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
+    pub(super) async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
         let ranges = slots.iter().filter_map(|slot| Slot::new(*slot)).map(|slot| (Space::Index, schema::trail_names_of_slot(tenant, slot)));
         self.drop_ranges(ranges.collect()).await
     }

@@ -12,13 +12,14 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     deletions::Touched,
-    directory::{Tenant, damaged, pseudonym},
+    directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
-    plan::{Actor, entry, object, record_row, retrying},
+    plan::{Actor, Existing, Plan, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{CollectionRow, Progress, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
+    rows::{CollectionRow, Progress, Retained, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
     shredder::actor_of,
+    spare::Lawful,
 };
 use crate::{
     authz::{ShredOrder as OrderAction, ShredRead},
@@ -28,7 +29,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, KeyId, Label},
         },
-        crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, random},
+        crypto::{Context, OpenError, Plaintext, RECORD_HEADER_LEN, RecordHeader, Sealed, ShredAnswer, Token, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -77,8 +78,25 @@ pub struct ShredView {
     pub targets: Vec<String>,
     /// What it touched, by collection; pseudonyms where the name is gone.
     pub collections: Vec<(String, ShredTotals)>,
+    /// What a law keeps of what it names, once it is done: it is for its legal purpose alone, and goes when the minimum ends.
+    pub retained: Vec<RetainedView>,
     /// Epochs that carried it out: (old, new).
     pub epochs: Vec<(u64, u64)>,
+}
+
+/// What an order left for its legal purpose: records of a collection that the same rule keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedView {
+    /// The collection's name, or its pseudonym; `*` for all that are not listed by themselves.
+    pub collection: String,
+    /// How many.
+    pub records: u64,
+    /// By which rule; empty where several are taken together.
+    pub rule: String,
+    /// The law that it cites.
+    pub basis: String,
+    /// When the last of them ends; `None` while a date is not known.
+    pub until: Option<Timestamp>,
 }
 
 /// What an order touched in a collection.
@@ -97,6 +115,8 @@ pub struct ShredTotals {
 pub(super) struct Named {
     pub(super) collection: Option<String>,
     pub(super) targets: Vec<String>,
+    /// What must still be so when the intent is committed.
+    pub(super) unmoved: Option<Check>,
 }
 
 /// Commitments to what an order names, as its certificate gives them.
@@ -143,6 +163,7 @@ impl Queued {
             salt: Some(hex::encode(self.salt)),
             targets: named.targets,
             collections: Vec::new(),
+            retained: Vec::new(),
             epochs: Vec::new(),
         }
     }
@@ -214,12 +235,21 @@ impl Vault {
                     if confirm != tenant.as_str() {
                         return Err(Unprocessable::ConfirmationMissing.into());
                     }
+                    Self::unless_kept(self.minimums_in_tenant(&found.tenant).await?, caller.principal.role())?;
                     (found.tenant, Scope::Tenant, Named::default())
                 }
                 ShredOrder::Collection(name) => {
                     let found = self.in_collection::<OrderAction>(caller, tenant, name, None).await?;
                     found.collection.in_use()?;
-                    let named = Named { collection: Some(name.as_str().to_owned()), targets: Vec::new() };
+                    let named = Named { collection: Some(name.as_str().to_owned()), ..Named::default() };
+                    if found.collection.has_law {
+                        let minimums = self.minimums_in(&found.tenant, &found.collection).await?;
+                        Self::unless_kept(minimums, caller.principal.role())?;
+                        // Found nothing, it looks again while nobody writes, and the intent finds it frozen.
+                        let frozen = self.order_frozen(caller, &found.tenant, &found.collection, named.clone(), keeping).await;
+                        self.thaw_left().await;
+                        return Ok(Ordered::Now(Box::new(frozen?), named));
+                    }
                     (found.tenant, Scope::Collection(found.collection.no.0), named)
                 }
                 ShredOrder::Subjects(subjects) => {
@@ -231,7 +261,8 @@ impl Vault {
                         return Err(Unprocessable::NothingNamed.into());
                     }
                     let tokens = self.subject_tokens(&found.tenant, &named).await?;
-                    let named = Named { collection: None, targets: named.iter().map(|subject| subject.as_str().to_owned()).collect() };
+                    let targets = named.iter().map(|subject| subject.as_str().to_owned()).collect();
+                    let named = Named { targets, ..Named::default() };
                     (found.tenant, Scope::Subjects(tokens), named)
                 }
                 ShredOrder::Record { collection, key } => {
@@ -245,7 +276,13 @@ impl Vault {
                     let stored = self.inner.store.get(Space::Records, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
                     // A header that cannot be read names no unit, and need not: control knows every unit that the record had.
                     let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
-                    let named = Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()] };
+                    let mut named =
+                        Named { collection: Some(collection.as_str().to_owned()), targets: vec![key.as_str().to_owned()], unmoved: None };
+                    if found.collection.has_law {
+                        self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
+                        let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
+                        named.unmoved = Some(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
+                    }
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
@@ -257,6 +294,32 @@ impl Vault {
             self.close_queued(queued).await?;
         }
         Ok(ordered)
+    }
+
+    /// Orders a collection's shred while nothing is written to it: no law keeps anything of it, and none does when its intent is there.
+    async fn order_frozen(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        named: Named,
+        keeping: Option<Keeping>,
+    ) -> Result<Queued, VaultError> {
+        let _frozen = self.freeze(caller, tenant, collection).await?;
+        Self::unless_kept(self.minimums_in(tenant, collection).await?, caller.principal.role())?;
+        self.queue_kept(Some(caller), caller, tenant, Scope::Collection(collection.no.0), named, keeping).await
+    }
+
+    /// Refuses an order for a record that a law keeps, or that is there for the law alone.
+    async fn unkept(&self, caller: &Caller, tenant: &Tenant, collection: &Collection, tokens: &[Token]) -> Result<(), VaultError> {
+        match self.existing(tenant, collection, tokens, &record_row(tenant, collection.no, tokens)).await {
+            Ok(Some(Existing { live: Some(live), .. })) => {
+                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await
+            }
+            // One that cannot be read is kept for nobody, and goes.
+            Ok(_) | Err(VaultError::Internal(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What who has given an order that is held is told.
@@ -337,6 +400,7 @@ impl Vault {
         let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
         let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
         checks.push(unmoved);
+        checks.extend(named.unmoved);
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, id.0, true)?;
@@ -371,6 +435,8 @@ impl Vault {
             categories: Vec::new(),
             epochs: Vec::new(),
             version: 0,
+            decided_at: 0,
+            retained: Vec::new(),
         };
         Ok(NewOrder { id, salt, row })
     }
@@ -488,7 +554,10 @@ impl Vault {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
                 let old = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
                 let row: CollectionRow = seals.open(&key, &old)?;
-                super::directory::in_use(row.state)?;
+                // Who gives the order may have frozen it, so that nothing is written that a law would keep.
+                if row.state != State::Frozen || !self.inner.freezes.holds((tenant.no, CollectionNo(*no))) {
+                    super::directory::in_use(row.state)?;
+                }
                 let new = seals.seal(&key, &CollectionRow { state: pending, ..row })?;
                 swap(key, Some(old), new);
             }
@@ -576,14 +645,24 @@ impl Vault {
         Ok(state.is_some_and(|row| matches!(row.state, State::Shredded(_))))
     }
 
-    /// From here on no key of the order's targets is lent.
+    /// From here on no key of the order's targets is lent. Until it is decided what a law keeps of a person, the keys of what it may
+    /// keep are: nobody reads by them, for the person is pending ([`Vault::leaving`]).
     pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
         let tenant = TenantNo(row.tenant);
         let fence = self.inner.forest.fence();
         if row.scope == Scope::Tenant {
             fence.close_tenant(tenant);
         }
-        self.units_of(row, |_, unit| fence.close_unit(tenant, unit.slot)).await
+        let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
+        let mut units = Vec::new();
+        let known = self.units_of(row, |no, unit| units.push((no, unit))).await;
+        let mut lawful = Lawful::default();
+        for (no, unit) in units {
+            if !is_open || lawful.get(self, tenant, no).await?.is_none() {
+                fence.close_unit(tenant, unit.slot);
+            }
+        }
+        known
     }
 
     /// Opens again what an order had closed.
@@ -712,24 +791,16 @@ impl Vault {
     }
 
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
-        let tenant = TenantNo(row.tenant);
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
-            let name = if row.scope == Scope::Tenant {
-                pseudonym("tenant", &tenant.to_be_bytes())
-            } else if *no == CollectionNo::TENANT.0 {
-                // All that the row does not list. No collection has this name.
-                "*".to_owned()
-            } else {
-                match self.collection_by_number(tenant, CollectionNo(*no)).await {
-                    Ok(collection) => collection.name.as_str().to_owned(),
-                    // The order stands, and is told of, although a row is bent.
-                    Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => pseudonym("collection", &no.to_be_bytes()),
-                    Err(error) => return Err(error),
-                }
-            };
+            let name = self.name_in_view(row, *no).await?;
             let Totals { units, deleted, kept } = *totals;
             collections.push((name, ShredTotals { units, deleted, kept }));
+        }
+        let mut retained = Vec::with_capacity(row.retained.len());
+        for Retained { collection, rule, basis, records, until } in row.retained.iter().cloned() {
+            let collection = self.name_in_view(row, collection).await?;
+            retained.push(RetainedView { collection, records, rule, basis, until: until.map(Timestamp) });
         }
         let done = self.is_done(id, row).await?;
         Ok(ShredView {
@@ -742,8 +813,27 @@ impl Vault {
             salt: self.salt_of(id, row).await?,
             targets: pseudonyms(&row.scope),
             collections,
+            retained,
             epochs: row.epochs.clone(),
         })
+    }
+
+    /// What a view of an order calls a collection.
+    async fn name_in_view(&self, row: &ShredRow, no: u32) -> Result<String, VaultError> {
+        let tenant = TenantNo(row.tenant);
+        if row.scope == Scope::Tenant {
+            return Ok(pseudonym("tenant", &tenant.to_be_bytes()));
+        }
+        if no == CollectionNo::TENANT.0 {
+            // All that the row does not list. No collection has this name.
+            return Ok("*".to_owned());
+        }
+        match self.collection_by_number(tenant, CollectionNo(no)).await {
+            Ok(collection) => Ok(collection.name.as_str().to_owned()),
+            // The order stands, and is told of, although a row is bent.
+            Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => Ok(pseudonym("collection", &no.to_be_bytes())),
+            Err(error) => Err(error),
+        }
     }
 }
 

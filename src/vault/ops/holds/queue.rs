@@ -94,10 +94,14 @@ impl Vault {
         }
         let seals = &self.inner.seals;
         let (mut checks, mut writes) = self.unmarked(id, row).await?;
+        let (unmoved, back) = self.unspared(id, row).await?;
+        checks.extend(unmoved);
+        writes.extend(back);
         let order = schema::shred_order(id);
         let unmoved = self.inner.store.get(Space::Control, &order).await?.map_or(Expect::Absent, Expect::Equals);
         checks.push(Check { space: Space::Control, key: order.clone(), expect: unmoved });
-        let held = ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), ..row.clone() };
+        let held =
+            ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), decided_at: 0, ..row.clone() };
         writes.push(seals.put(order, &held)?);
         writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
         let mut key = held_key(tenant.no, &row.scope)?;
@@ -230,6 +234,10 @@ impl Vault {
         let scope = self.scope_of_today(&tenant, &row.scope).await?;
         let (state, check) = self.hold_state(tenant.no).await?;
         if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
+            return Ok(());
+        }
+        if self.minimums_over(&tenant, &scope).await?.is_some() {
+            // What was written meanwhile, a law keeps: the order waits for that, too.
             return Ok(());
         }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
