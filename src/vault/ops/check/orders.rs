@@ -82,16 +82,32 @@ impl Vault {
         if order.progress == Progress::Held {
             return Ok(());
         }
-        if order.progress != Progress::Pending && !logged.contains(&id) {
+        // Of a store in use it may have gone on since the others were read.
+        if order.progress != Progress::Pending && !logged.contains(&id) && !self.is_logged(id).await.map_err(|error| error.to_string())? {
             return Err("it is not in the shred log".into());
         }
         if order.progress == Progress::Done && !certified.contains(&id) {
-            return Err("it is done and has no certificate".into());
+            let certificate = self.inner.store.get(Space::Control, &schema::certificate(id)).await.map_err(|error| error.to_string())?;
+            if certificate.is_none() {
+                return Err("it is done and has no certificate".into());
+            }
         }
         let pending = self.inner.store.get(Space::Control, &schema::pending_shred(id)).await.map_err(|error| error.to_string())?;
         if order.progress != Progress::Done && pending.is_none() {
             return Err("it is not done, and nothing will do it".into());
         }
         self.slots_of(id).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Whether the log of shreds names an order now.
+    async fn is_logged(&self, id: ShredId) -> Result<bool, VaultError> {
+        let mut range = schema::table(Table::ShredLog);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            let names = |row: &Row| self.inner.seals.open::<ShredLogRow>(&row.key, &row.value).is_ok_and(|entry| entry.order == id.0);
+            if rows.iter().any(names) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
