@@ -277,3 +277,28 @@ async fn a_full_disk_ends_a_backup_and_harms_no_earlier_one() {
     served.stop();
     site.ok(&["restore", "--from", &to, "--dir", "store", "--yes", "--verify"]);
 }
+
+/// What a restore has made ready needs no fence at the start behind it; a copy of that, put back behind the start, does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restore_has_made_ready_is_so_for_the_start_behind_it_alone() {
+    let site = lived().await;
+    site.ok(&["restore", "--from", "bk", "--dir", "store", "--yes"]);
+    let (data, copy) = (site.path("store/data"), site.path("store/copy"));
+    assert!(data.join("RESTORED").exists());
+    assert!(std::process::Command::new("cp").arg("-a").arg(&data).arg(&copy).status().unwrap().success());
+    let gone_through = async |served: &Served| {
+        let (_, trail) = site.send(served, Method::GET, "/v1/tenants/system/audit?limit=1000", &site.operator(), "").await;
+        trail.matches("backup.restore").count()
+    };
+    let served = site.serve(|_| ());
+    assert_eq!(site.ready(&served).await, StatusCode::NO_CONTENT, "at once");
+    assert!(!data.join("RESTORED").exists());
+    assert_eq!(gone_through(&served).await, 1);
+    served.stop();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&copy, &data).unwrap();
+    let served = site.serve(|_| ());
+    until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!(gone_through(&served).await, 2, "it went through the fence");
+    served.stop();
+}
