@@ -94,9 +94,10 @@ fn finish(output: &std::process::Output, arguments: &[&str]) -> Value {
     report
 }
 
-/// Stores the records `0..records`.
+/// Stores the records `0..records`; what that set going is over when it returns.
 fn load(server: &Serving, records: u64) {
     bench(server, &["get", "--load", "only", "--records", &records.to_string()]);
+    server.rest();
 }
 
 impl<'a> Session<'a> {
@@ -190,6 +191,9 @@ impl<'a> Session<'a> {
         let all: &[&str] = if arguments.contains(&"--records") { &[] } else { &all };
         let arguments = [arguments, &timed, all].concat();
         let mut row = Row { what: what.into(), unit, memory: Vec::new(), base: Vec::new(), lethe: Vec::new(), goal, errors: 0 };
+        // No row bears what the one before it left to be done.
+        turn.base.rest();
+        turn.lethe.rest();
         for round in 0..self.scale.rounds {
             let mut order = [(0, turn.memory), (1, Some(turn.base)), (2, Some(turn.lethe))];
             // Who goes first may meet a colder machine.
@@ -318,6 +322,7 @@ impl<'a> Session<'a> {
         let few = (self.scale.shreds / 4).max(2).to_string();
         let one = ["shred-subject", "--load", "never", "--operations", &shreds];
         let large = ["shred-subject", "--load", "never", "--operations", &few, "--per-subject", &many];
+        lethe.rest();
         let mut syncs = Vec::new();
         let [mut full, mut among_few, mut of_many] = [Figures::default(), Figures::default(), Figures::default()];
         for _ in 0..self.scale.rounds {
@@ -377,10 +382,11 @@ impl<'a> Session<'a> {
         let lethe = &three.lethe;
         let operator = lethe.operator.as_deref();
         let records = self.scale.tenant.to_string();
-        let once = ["--operations", if self.scale.tenant > 100_000 { "1" } else { "3" }];
+        let once = ["--operations", if self.scale.tenant > 100_000 { "1" } else { "3" }, "--rest", &self.scale.rest_secs.to_string()];
         let (mut base, mut full) = (Figures::default(), Figures::default());
         for _ in 0..self.scale.rounds.min(3) {
             for (records, figures) in [("1", &mut base), (&records, &mut full)] {
+                lethe.rest();
                 let arguments = [&["shred-tenant", "--records", records], &once[..]].concat();
                 figures.add(&bench_as(lethe, "none", operator, &arguments), p50_millis);
             }
@@ -401,6 +407,7 @@ impl<'a> Session<'a> {
             let (name, token) = (format!("victim-{round}"), lethe.dir.join(format!("victim-{round}.token")));
             run(lethe.client(lethe.operator.as_deref()).args(["tenant", "create", &name, "--save-token"]).arg(&token));
             bench_as(lethe, &name, Some(&token), &["get", "--load", "only", "--records", records]);
+            lethe.rest();
             rest.add(&bench(lethe, &reads), p99_millis);
             let reader = begin(lethe, "bench", lethe.token.as_deref(), &reads);
             run(lethe.client(Some(&token)).args(["shred", "tenant", &name, "--yes", "--wait"]));

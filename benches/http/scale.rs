@@ -23,6 +23,8 @@ pub(crate) struct Scale {
     pub(crate) import: u64,
     /// Records of a tenant that is shredded.
     pub(crate) tenant: u64,
+    /// Seconds between such a tenant's load and its shred: compactions that the load set going are over then.
+    pub(crate) rest_secs: u64,
     /// Records of a subject that is shredded.
     pub(crate) subject: u64,
     /// Shreds of one kind in a round.
@@ -48,6 +50,7 @@ impl ScaleName {
                 stream_mib: 64,
                 import: 10_000,
                 tenant: 1_000,
+                rest_secs: 1,
                 subject: 1_000,
                 grown: [1_000, 10_000],
                 aside: 2_000,
@@ -63,6 +66,7 @@ impl ScaleName {
                 stream_mib: 1_024,
                 import: 100_000,
                 tenant: 20_000,
+                rest_secs: 5,
                 subject: 10_000,
                 shreds: 20,
                 grown: [10_000, 1_000_000],
@@ -78,6 +82,7 @@ impl ScaleName {
                 stream_mib: 1_024,
                 import: 1_000_000,
                 tenant: 1_000_000,
+                rest_secs: 30,
                 subject: 10_000,
                 shreds: 20,
                 grown: [10_000, 10_000_000],

@@ -5,10 +5,15 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// The program that is measured.
 pub(crate) const LETHE: &str = env!("CARGO_BIN_EXE_lethe");
+
+/// A server that works less than this in a second does nothing but its ticks.
+const IDLE_CPU_SECS: f64 = 0.03;
+const REST_MAX: Duration = Duration::from_mins(10);
 
 /// A server that runs until it is dropped.
 pub(crate) struct Serving {
@@ -134,6 +139,19 @@ impl Serving {
         let after = stat.rsplit(')').next().unwrap_or_default();
         let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
         ticks / f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100))
+    }
+
+    /// Waits until what its last load set going (flushes, compactions, syncs of what was only written) is over: until it has
+    /// hardly worked for two seconds.
+    pub(crate) fn rest(&self) {
+        let begun = crate::now();
+        let mut quiet = 0;
+        while quiet < 2 {
+            let before = self.cpu();
+            std::thread::park_timeout(Duration::from_secs(1));
+            quiet = if self.cpu() - before < IDLE_CPU_SECS { quiet + 1 } else { 0 };
+            assert!(crate::now().saturating_sub(begun) < REST_MAX, "a server did not come to rest");
+        }
     }
 
     /// Bytes of the data store's write-ahead log.

@@ -62,7 +62,7 @@ fn every_workload_runs_without_an_error() {
     let shred = ["shred-subject", "--records", "300", "--per-subject", "3", "--duration", "0.3"];
     report(&served, "acme.token", &shred);
     report(&served, "acme.token", &shred);
-    report(&served, "store/operator.token", &["shred-tenant", "--records", "20", "--operations", "2"]);
+    report(&served, "store/operator.token", &["shred-tenant", "--records", "20", "--operations", "2", "--rest", "0.1"]);
     let streamed = report(&served, "acme.token", &["stream", "--value-len", "3MiB"]);
     for way in ["stream_put", "stream_get"] {
         assert_eq!(streamed["by_operation"][way]["bytes"], 3 << 20, "{streamed}");

@@ -23,7 +23,7 @@ use lethe::{
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
-            schema::{self, Table},
+            schema::{self, KeyRange, Table},
         },
     },
 };
@@ -105,9 +105,14 @@ impl Store for Dying {
         self.inner.sync_mirror().await
     }
 
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
         self.alive()?;
-        self.inner.compact(space, from, to).await
+        self.inner.compact(space, ranges).await
+    }
+
+    async fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), StoreError> {
+        self.alive()?;
+        self.inner.drop_files(space, range).await
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lethe::vault::store::{Commit, Committed, Row, Space, Store, StoreError, Write, schema::Table};
+use lethe::vault::store::{
+    Commit, Committed, Row, Space, Store, StoreError, Write,
+    schema::{KeyRange, Table},
+};
 use tokio::sync::Semaphore;
 
 type Refusal = Box<dyn Fn(&Commit) -> Option<StoreError> + Send>;
@@ -200,7 +203,11 @@ impl Store for Meddled {
         self.store.sweep_snapshots().await
     }
 
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        self.store.compact(space, from, to).await
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
+        self.store.compact(space, ranges).await
+    }
+
+    async fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), StoreError> {
+        self.store.drop_files(space, range).await
     }
 }

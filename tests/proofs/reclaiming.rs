@@ -54,7 +54,8 @@ fn value(metric: &str) -> f64 {
 async fn the_bytes_of_a_shredded_person_and_of_a_shredded_record_leave_the_files() {
     drop(metrics_handle());
     for by_record in [false, true] {
-        let place = Place::make_with(VaultOptions::default(), true).await;
+        let options = VaultOptions { rows_wait: Duration::ZERO, ..VaultOptions::default() };
+        let place = Place::make_with(options, true).await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         let unit = if by_record { ShredUnit::Record } else { ShredUnit::Subject };

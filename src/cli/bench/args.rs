@@ -94,6 +94,9 @@ pub(crate) struct Args {
     /// shred-subject: all connections make their victims first, then order at the same moment.
     #[arg(long)]
     pub(crate) together: bool,
+    /// shred-tenant: how long the server may rest between a victim's load and the order.
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) rest: Option<Duration>,
     /// stream: which way.
     #[arg(long, value_enum)]
     pub(crate) direction: Option<Direction>,
@@ -116,6 +119,7 @@ impl Args {
             ("--per-subject", self.per_subject.is_some() && workload != Workload::ShredSubject, "shred-subject"),
             ("--subjects-per-order", self.subjects_per_order.is_some() && workload != Workload::ShredSubject, "shred-subject"),
             ("--together", self.together && workload != Workload::ShredSubject, "shred-subject"),
+            ("--rest", self.rest.is_some() && workload != Workload::ShredTenant, "shred-tenant"),
             ("--direction", self.direction.is_some() && workload != Workload::Stream, "stream"),
             ("--keys", self.keys.is_some() && workload.mix().is_none(), "ycsb-*, put and get"),
             ("--rate", self.rate.is_some() && workload.mix().is_none() && workload != Workload::List, "ycsb-*, put, get and list"),
@@ -253,6 +257,7 @@ mod tests {
             ("list --keys latest", "--keys goes with"),
             ("import --rate 5", "--rate goes with"),
             ("put --together", "--together goes with shred-subject only"),
+            ("shred-subject --rest 1", "--rest goes with shred-tenant only"),
             ("get --subjects-per-order 2", "--subjects-per-order goes with shred-subject only"),
             ("shred-subject --together --connections 4 --operations 6", "a multiple of 4"),
             ("shred-subject --together", "needs --operations"),

@@ -114,7 +114,8 @@ async fn measure(args: &Args, drive: &Drive, target: &Arc<Target>, records: Reco
             Ok(Measured { epochs: Some(epochs as u64), ..measured })
         }
         Workload::ShredTenant => {
-            let tenants = Tenants { next: Arc::default(), count: args.records(), seed: args.seed, value_len: args.value_len(), run };
+            let (rest, value_len) = (args.rest.unwrap_or_default(), args.value_len());
+            let tenants = Tenants { next: Arc::default(), count: args.records(), seed: args.seed, value_len, rest, run };
             drive::drive(drive, target, |_| Work::Tenants(tenants.clone())).await
         }
         Workload::Stream => {

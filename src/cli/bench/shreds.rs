@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::{HeaderValue, Method, StatusCode, header};
@@ -15,6 +16,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Barrier;
 
 use super::{
+    super::connection::pause,
     batches::{self, Shape},
     records::Records,
     tally::{Op, Step},
@@ -36,7 +38,7 @@ pub(crate) struct Subjects {
     pub(crate) group_len: u64,
     /// Victims of each order.
     pub(crate) per_order: u64,
-    /// Where all connections meet before they order, if they are to order at the same moment.
+    /// Where all connections meet before they order and behind their answers, if they are to order at the same moment.
     pub(crate) together: Option<Arc<Barrier>>,
     /// The epochs that the orders went with.
     pub(crate) epochs: Arc<Mutex<BTreeSet<u64>>>,
@@ -52,12 +54,16 @@ impl Subjects {
             together.wait().await;
         }
         if let Err(trouble) = filled {
+            if let Some(together) = &self.together {
+                together.wait().await;
+            }
             return failed(Op::ShredSubject, trouble);
         }
         let victims = (0..self.per_order).map(|victim| first.saturating_add(victim.saturating_mul(self.group_len)));
         let subjects: Vec<String> = victims.map(|number| self.records.subject(number)).collect();
         let order = json!({ "scope": "subject", "subjects": subjects });
-        let step = shred(wire, Op::ShredSubject, &self.records, &token, (first, count), &order, |answer| self.count_epochs(answer)).await;
+        let order = (&order, self.together.as_deref());
+        let step = shred(wire, Op::ShredSubject, &self.records, &token, (first, count), order, |answer| self.count_epochs(answer)).await;
         Step { items: self.per_order, ..step }
     }
 
@@ -76,6 +82,8 @@ pub(crate) struct Tenants {
     pub(crate) count: u64,
     pub(crate) seed: u64,
     pub(crate) value_len: u64,
+    /// Between a victim's load and its order.
+    pub(crate) rest: Duration,
     /// What sets this run's tenants apart from those of earlier runs.
     pub(crate) run: String,
 }
@@ -85,8 +93,9 @@ impl Tenants {
         let tenant = format!("bench-{}-{}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
         match self.make(wire, rng, &tenant).await {
             Ok((records, token)) => {
+                pause(self.rest).await;
                 let order = json!({ "scope": "tenant", "confirm": tenant });
-                shred(wire, Op::ShredTenant, &records, &token, (0, self.count), &order, |_| ()).await
+                shred(wire, Op::ShredTenant, &records, &token, (0, self.count), (&order, None), |_| ()).await
             }
             Err(trouble) => failed(Op::ShredTenant, trouble),
         }
@@ -131,18 +140,22 @@ async fn fill(wire: &mut Wire, records: &Records, token: &HeaderValue, first: u6
 }
 
 /// Orders a shred and waits for its end; the first and the last of `count` records from number `first` on must be unreadable then.
+/// Those who order at the same moment wait for each other before they look: a look is no part of what is measured.
 async fn shred(
     wire: &mut Wire,
     op: Op,
     records: &Records,
     token: &HeaderValue,
     (first, count): (u64, u64),
-    order: &Json,
+    (order, together): (&Json, Option<&Barrier>),
     answered: impl FnOnce(&Json),
 ) -> Step {
     let begun = SystemClock.monotonic();
     let ordered = ordered(wire, records, token, order).await;
     let ended = SystemClock.monotonic();
+    if let Some(together) = together {
+        together.wait().await;
+    }
     let mut result = ordered.map(|answer| answered(&answer));
     let last = first.saturating_add(count.saturating_sub(1));
     for number in if first == last { vec![first] } else { vec![first, last] } {

@@ -19,7 +19,7 @@ use crate::{
     vault::{
         crypto::Suite,
         keys::{Custody, FileCustody, Forest, ForestOptions, Ground, UnitRef},
-        store::{Commit, Committed, Database, Expect, Row, Space, Store, StoreError, Write},
+        store::{Commit, Committed, Database, Expect, Row, Space, Store, StoreError, Write, schema::KeyRange},
     },
 };
 
@@ -120,7 +120,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn compact(&self, _: Space, _: &[u8], _: &[u8]) -> Result<(), StoreError> {
+    async fn compact(&self, _: Space, _: &[KeyRange]) -> Result<(), StoreError> {
         Ok(())
     }
 }

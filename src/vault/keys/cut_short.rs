@@ -17,7 +17,10 @@ use crate::{
     domain::{Epoch, RootId},
     vault::{
         crypto::{PageSlots, SlotIndex},
-        store::{Commit, Committed, Row, Space, Store, StoreError, Write, schema},
+        store::{
+            Commit, Committed, Row, Space, Store, StoreError, Write,
+            schema::{self, KeyRange},
+        },
     },
 };
 
@@ -71,8 +74,8 @@ impl Store for Faulty {
         self.inner.sync_mirror().await
     }
 
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        self.inner.compact(space, from, to).await
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
+        self.inner.compact(space, ranges).await
     }
 }
 

@@ -43,6 +43,7 @@ mod list;
 mod names;
 mod plan;
 mod put;
+mod ranges;
 mod reclaim;
 mod refused;
 mod replies;
@@ -119,6 +120,8 @@ pub struct VaultOptions {
     pub suite: Suite,
     /// How long a replaced large value stays for downloads under way.
     pub download_max: std::time::Duration,
+    /// How long the remains of single shredded records stay in files, for one compaction to remove many.
+    pub rows_wait: std::time::Duration,
 }
 
 impl Default for VaultOptions {
@@ -128,6 +131,7 @@ impl Default for VaultOptions {
             durable_reads: false,
             suite: Suite::preferred(),
             download_max: std::time::Duration::from_hours(24),
+            rows_wait: std::time::Duration::from_hours(24),
         }
     }
 }
@@ -159,7 +163,7 @@ struct Inner {
     /// When something is due.
     next_due: due::Next,
     /// Where deleted rows still lie in files.
-    ranges: reclaim::Ranges,
+    ranges: ranges::Ranges,
     /// Of writers of the same record.
     turns: turns::Turns,
     placing: holds::Placing,

@@ -4,10 +4,7 @@
 //! How far a data store has come stands in that store itself: a copy of an older date goes through the log from there. An entry
 //! that cannot be done with yet is held back by name, and holds up no other.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -31,10 +28,8 @@ use crate::{
 
 /// Rows of one pass over a range.
 const PASS: usize = 512;
-/// Ranges that one pass compacts at most.
+/// Whole ranges that one pass compacts at most.
 const COMPACTIONS: usize = 16;
-/// Ranges that wait at most; of more, those of one collection or tenant become one.
-const RANGES: usize = 4_096;
 /// Entries of the shred log that are counted at most.
 const COUNTED: usize = 1_000;
 
@@ -74,48 +69,6 @@ enum Buried {
     Changed,
     /// Not even a header.
     Unreadable(Bytes),
-}
-
-/// Ranges whose deleted rows still lie in files. In memory: what a restart forgets waits for the engine's periodic compaction.
-#[derive(Default)]
-pub(super) struct Ranges(Mutex<BTreeSet<(Space, Bytes, Bytes)>>);
-
-impl Ranges {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Space, Bytes, Bytes)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, space: Space, range: KeyRange) {
-        let mut ranges = self.lock();
-        ranges.insert((space, range.from, range.to));
-        if ranges.len() > RANGES {
-            *ranges = coalesced(std::mem::take(&mut *ranges), 12);
-        }
-        if ranges.len() > RANGES {
-            *ranges = coalesced(std::mem::take(&mut *ranges), 0);
-        }
-    }
-
-    fn take(&self, count: usize) -> Vec<(Space, Bytes, Bytes)> {
-        let mut ranges = self.lock();
-        (0..count).map_while(|_| ranges.pop_first()).collect()
-    }
-
-    fn len(&self) -> usize {
-        self.lock().len()
-    }
-}
-
-/// Ranges whose first keys begin with the same so many bytes (12 are tenant and collection) as one.
-fn coalesced(ranges: BTreeSet<(Space, Bytes, Bytes)>, prefix: usize) -> BTreeSet<(Space, Bytes, Bytes)> {
-    let mut wide: BTreeMap<(Space, Bytes), (Bytes, Bytes)> = BTreeMap::new();
-    for (space, from, to) in ranges {
-        let begins = from.slice(..from.len().min(prefix));
-        let span = wide.entry((space, begins)).or_insert_with(|| (from.clone(), to.clone()));
-        span.0 = span.0.clone().min(from);
-        span.1 = span.1.clone().max(to);
-    }
-    wide.into_iter().map(|((space, _), (from, to))| (space, from, to)).collect()
 }
 
 impl Vault {
@@ -232,7 +185,7 @@ impl Vault {
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
-                self.drop_ranges(ranges).await?;
+                self.drop_whole(ranges).await?;
                 self.inner.ranges.add(Space::Records, records);
             }
             Scope::Collection(no) => {
@@ -240,7 +193,7 @@ impl Vault {
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
-                self.drop_ranges(vec![(Space::Records, records.clone())]).await?;
+                self.drop_whole(vec![(Space::Records, records.clone())]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                     self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                 }
@@ -267,16 +220,21 @@ impl Vault {
         Ok(true)
     }
 
-    /// Compacts some of the ranges that were touched; the next pass comes at once if more are left.
+    /// Compacts some of the ranges that were touched; the next pass comes at once if more are left that need not wait.
     async fn compact_some(&self, done: &mut Reclaimed) -> Result<(), VaultError> {
-        for (space, from, to) in self.inner.ranges.take(COMPACTIONS) {
-            if let Err(error) = self.inner.store.compact(space, &from, &to).await {
-                self.inner.ranges.add(space, KeyRange { from, to });
+        // On a full disk nothing waits: compactions make room.
+        let wait = match self.inner.store.takes_commits() {
+            Ok(()) => self.inner.options.rows_wait,
+            Err(_) => std::time::Duration::ZERO,
+        };
+        for batch in self.inner.ranges.take(COMPACTIONS, self.inner.clock.monotonic(), wait) {
+            if let Err(error) = self.inner.store.compact(batch.0, &batch.1).await {
+                self.inner.ranges.give_back(batch);
                 return Err(error.into());
             }
-            done.compacted = done.compacted.saturating_add(1);
+            done.compacted = done.compacted.saturating_add(batch.1.len() as u64);
         }
-        if self.inner.ranges.len() > 0 {
+        if self.inner.ranges.has_whole() {
             self.inner.reclaim.notify_one();
         }
         Ok(())
@@ -520,7 +478,7 @@ impl Vault {
         if !slots.contains(&header.slot.number()) {
             return Ok(if header.is_tombstone() { Buried::Header(stored) } else { Buried::Another(header) });
         }
-        self.inner.ranges.add(Space::Records, KeyRange { from: Bytes::copy_from_slice(row), to: schema::successor(row) });
+        self.inner.ranges.add_row(Space::Records, row, self.inner.clock.monotonic());
         if header.is_tombstone() {
             return Ok(Buried::Header(stored));
         }
@@ -628,6 +586,14 @@ impl Vault {
             let writes: Vec<Write> = gone.map(|row| Write::Delete { space: Space::Index, key: row.key }).collect();
             self.data(writes, Vec::new(), Durability::Written).await?;
         }
+    }
+
+    /// The same of ranges that nobody reads or writes any more: files that hold nothing else go first, unread.
+    async fn drop_whole(&self, ranges: Vec<(Space, KeyRange)>) -> Result<(), VaultError> {
+        for (space, range) in &ranges {
+            self.inner.store.drop_files(*space, range).await?;
+        }
+        self.drop_ranges(ranges).await
     }
 
     async fn drop_ranges(&self, ranges: Vec<(Space, KeyRange)>) -> Result<(), VaultError> {
@@ -746,34 +712,4 @@ fn index_removal(tenant: TenantNo, no: CollectionNo, tokens: &[Token], named: &[
 fn passed_over(kind: &'static str) {
     OpenError::from(OpenReason::Framing).counted();
     tracing::error!(kind, "a row that the sweep cannot read stays");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_that_are_too_many_become_those_of_their_collections() {
-        let ranges = Ranges::default();
-        for record in 0..3_000_u64 {
-            for collection in [1_u32, 2] {
-                let row = schema::record(TenantNo(1), CollectionNo(collection), &[u128::from(record).to_be_bytes()]);
-                ranges.add(Space::Records, KeyRange { to: schema::successor(&row), from: row });
-            }
-        }
-        assert!(ranges.len() <= RANGES, "{}", ranges.len());
-        let all = ranges.take(usize::MAX);
-        for collection in [1_u32, 2] {
-            let within = schema::records_under(TenantNo(1), CollectionNo(collection), &[]);
-            for record in [0, 1_500, 2_999_u64] {
-                let row = schema::record(TenantNo(1), CollectionNo(collection), &[u128::from(record).to_be_bytes()]);
-                assert!(all.iter().any(|(_, from, to)| *from <= row && row < *to), "a range was lost");
-            }
-            let begins = all.iter().filter(|(_, from, _)| within.from <= *from && *from < within.to);
-            assert!(
-                begins.clone().count() > 0 && begins.clone().all(|(_, _, to)| *to <= within.to),
-                "a range reaches into another collection"
-            );
-        }
-    }
 }

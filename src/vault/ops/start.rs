@@ -9,7 +9,7 @@ use super::{
     Inner, Vault, VaultError, VaultOptions,
     brake::Brake,
     directory::Directory,
-    reclaim::Ranges,
+    ranges::Ranges,
     rows::{Seals, State, SubjectRow, TenantNameRow, UnitRow, UnitStateRow},
     shredder::{Left, Queue, is_its_own},
     tokens::MintToken,

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Before, Check, Commit, Durability, Expect, Row, Space, Store, StoreError, Tail, Urgency, Write};
+use super::{Before, Check, Commit, Durability, Expect, Row, Space, Store, StoreError, Tail, Urgency, Write, schema::KeyRange};
 
 /// Makes a test of every sentence of the contract. `$make` gives a store and what must live as long as it.
 macro_rules! suite {
@@ -43,6 +43,7 @@ macro_rules! suite {
             a_commit_without_writes_checks_and_answers
             the_mirror_can_be_proven_at_any_time
             compaction_keeps_what_is_there
+            files_of_a_range_alone_take_no_other_row_with_them
         );
     };
     (@ $make:expr, $($name:ident)*) => {
@@ -491,10 +492,27 @@ pub(crate) async fn compaction_keeps_what_is_there(store: Engine) {
     for space in [Space::Control, Space::Records] {
         apply(&store, (0..200_u8).map(|n| put(space, vec![n], vec![n; 1_000])).collect()).await;
         apply(&store, vec![Write::DeleteRange { space, from: vec![50].into(), to: vec![150].into() }]).await;
-        store.compact(space, &[0], &[255]).await.unwrap();
+        store.compact(space, &[KeyRange { from: vec![0].into(), to: vec![255].into() }]).await.unwrap();
         let left: Vec<_> = all(&store, space).await.into_iter().map(|row| row.key[0]).collect();
         assert_eq!(left, (0..50).chain(150..200).collect::<Vec<_>>());
         assert_eq!(store.get(space, &[100]).await, Ok(None));
         assert_eq!(store.get(space, &[10]).await, Ok(Some(vec![10; 1_000].into())));
     }
+}
+
+pub(crate) async fn files_of_a_range_alone_take_no_other_row_with_them(store: Engine) {
+    let (space, range) = (Space::Records, KeyRange { from: vec![50].into(), to: vec![150].into() });
+    let whole = KeyRange { from: vec![0].into(), to: vec![255].into() };
+    // Rows deleted before, and rows on each border, in files of all levels.
+    for round in 0..3_u8 {
+        apply(&store, (0..200_u8).map(|n| put(space, vec![n], vec![round; 1_000])).collect()).await;
+        apply(&store, vec![Write::Delete { space, key: vec![round].into() }, Write::Delete { space, key: vec![100 + round].into() }]).await;
+        store.compact(space, std::slice::from_ref(&whole)).await.unwrap();
+    }
+    store.drop_files(space, &range).await.unwrap();
+    store.drop_files(space, &KeyRange { from: vec![255].into(), to: vec![0].into() }).await.unwrap();
+    apply(&store, vec![Write::DeleteRange { space, from: range.from, to: range.to }]).await;
+    let left: Vec<_> = all(&store, space).await.into_iter().map(|row| (row.key[0], row.value)).collect();
+    let expected: Vec<_> = (0..50).chain(150..200).filter(|n| *n != 2).map(|n| (n, Bytes::from(vec![2; 1_000]))).collect();
+    assert_eq!(left, expected);
 }

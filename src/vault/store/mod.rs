@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::schema::KeyRange;
 use crate::domain::SnapshotId;
 
 #[cfg(test)]
@@ -261,8 +262,14 @@ pub trait Store: Send + Sync + 'static {
     /// commit is always current; this is for the start, where the last commit may have been cut short.
     async fn sync_mirror(&self) -> Result<(), StoreError>;
 
-    /// Compacts a range so that deleted rows leave the files too. Long; runs beside other work.
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+    /// Compacts ranges so that deleted rows leave the files too. Long; runs beside other work.
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError>;
+
+    /// Lets files go, unread, that hold nothing but rows of a range. Of the range any row may be there afterwards, one that was deleted
+    /// before too, or none: who asks deletes the range in a commit behind it. An engine without such files has nothing to do.
+    async fn drop_files(&self, _space: Space, _range: &KeyRange) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Keeps the data store's files as they are now, to be copied.
     ///

@@ -21,7 +21,11 @@ use crate::{
             custody::Held,
             testing::{STORE, engine, temp_dir},
         },
-        store::{Commit, Committed, Row, Space, Store, StoreError, Write, embedded::Embedded, schema},
+        store::{
+            Commit, Committed, Row, Space, Store, StoreError, Write,
+            embedded::Embedded,
+            schema::{self, KeyRange},
+        },
     },
 };
 
@@ -337,9 +341,9 @@ impl Store for Watched {
         if variant.is_some() { Err(crashed()) } else { done }
     }
 
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
         look(&self.shared.kept, &self.dir);
-        let done = self.inner.compact(space, from, to).await;
+        let done = self.inner.compact(space, ranges).await;
         look(&self.shared.kept, &self.dir);
         done
     }

@@ -155,7 +155,7 @@ fn a_key_that_lay_raw_in_a_table_of_the_data_store_is_caught() {
             let (durability, urgency) = (Durability::Written, Urgency::Normal);
             let commit = Commit { checks: vec![], writes: vec![write], tail: None, durability, urgency };
             ground.store.commit(commit).await.unwrap();
-            ground.store.compact(Space::Records, &all.from, &all.to).await.unwrap();
+            ground.store.compact(Space::Records, std::slice::from_ref(&all)).await.unwrap();
         }
         assert_eq!(ground.store.get(Space::Records, b"row").await, Ok(None));
     });

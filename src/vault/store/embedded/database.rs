@@ -13,9 +13,10 @@ use rocksdb::{
 };
 
 use super::{
-    super::{Database, Row, Space, StoreError, Write},
+    super::{Database, Row, Space, StoreError, Write, schema::KeyRange},
     error::{OpenError, is_disk_full},
     options::EmbeddedOptions,
+    spans::{last_before, spans},
 };
 
 const OWN: &str = "default";
@@ -292,20 +293,39 @@ impl Rocks {
         [OWN].into_iter().chain(self.which.spaces().map(family)).filter_map(of).fold(0, u64::saturating_add)
     }
 
-    /// Compacts a range down to the last level, so that removed rows leave the files.
-    pub(super) fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+    /// Compacts ranges down to the last level, so that removed rows leave the files: each file of it that they touch once.
+    pub(super) fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
         let mut how = CompactOptions::default();
         how.set_exclusive_manual_compaction(false);
         how.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         self.flush(true)?;
         let failures = self.background_failures();
-        self.db.compact_range_cf_opt(self.family(family(space))?, Some(from), Some(to), &how);
+        for KeyRange { from, to } in spans(ranges, &self.ends_of_files(space)?) {
+            self.db.compact_range_cf_opt(self.family(family(space))?, Some(from), Some(to), &how);
+        }
         if self.background_failures() == failures {
             return Ok(());
         }
         // The engine's C interface does not hand out a compaction's error; the next flush meets the same one.
         self.flush(true)?;
         Err(StoreError::Io(format!("{}: a compaction failed; the engine's own LOG file says why", self.which.name())))
+    }
+
+    /// The last keys of the files of a space's last level, in order.
+    fn ends_of_files(&self, space: Space) -> Result<Vec<Vec<u8>>, StoreError> {
+        let files = self.db.live_files().map_err(|error| self.failed(error))?;
+        let files: Vec<_> = files.into_iter().filter(|file| file.column_family_name == family(space)).collect();
+        let last = files.iter().map(|file| file.level).max();
+        let mut ends: Vec<_> = files.into_iter().filter(|file| Some(file.level) == last).filter_map(|file| file.end_key).collect();
+        ends.sort_unstable();
+        Ok(ends)
+    }
+
+    /// Lets files go that hold nothing but rows of a range; those of the first level stay.
+    pub(super) fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), StoreError> {
+        // The engine takes the last key with it.
+        let Some(last) = last_before(&range.to).filter(|last| *last >= range.from) else { return Ok(()) };
+        self.db.delete_file_in_range_cf(self.family(family(space))?, &range.from[..], &last[..]).map_err(|error| self.failed(error))
     }
 
     /// How often background work has failed since the database was opened.

@@ -37,7 +37,7 @@ use self::{
     snapshot::Snapshots,
     stats::{Counters, Outcome, ReadFrom},
 };
-use super::{Before, Commit, Committed, DataSnapshot, Database, Durability, Row, Space, Store, StoreError};
+use super::{Before, Commit, Committed, DataSnapshot, Database, Durability, Row, Space, Store, StoreError, schema::KeyRange};
 
 mod committer;
 mod copies;
@@ -55,6 +55,7 @@ mod pace;
 mod readers;
 mod reserve;
 mod snapshot;
+mod spans;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -436,8 +437,13 @@ impl Store for Embedded {
         self.readers.run(move || snapshots.sweep(now)).await
     }
 
-    async fn compact(&self, space: Space, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
-        self.compactor.run(move || shared.with(|pair| pair.of(space.database()).compact(space, &from, &to))).await
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
+        let (shared, ranges) = (Arc::clone(&self.shared), ranges.to_vec());
+        self.compactor.run(move || shared.with(|pair| pair.of(space.database()).compact(space, &ranges))).await
+    }
+
+    async fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), StoreError> {
+        let (shared, range) = (Arc::clone(&self.shared), range.clone());
+        self.compactor.run(move || shared.with(|pair| pair.of(space.database()).drop_files(space, &range))).await
     }
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::super::{
     Durability, Expect, Tail, Urgency, Write,
     contract::{self, check, commit, put},
+    schema,
 };
 use super::*;
 use crate::domain::{SystemClock, TestClock, Timestamp};
@@ -277,7 +278,7 @@ async fn reads_past_the_cache_are_made_at_once_while_they_are_fast() {
     let store = fixture.open();
     let rows = (0..=255_u8).map(|n| put(Space::Records, vec![n], vec![n; 20_000])).collect();
     store.commit(commit(vec![], rows)).await.unwrap();
-    store.compact(Space::Records, &[0], &[255, 0]).await.unwrap();
+    store.compact(Space::Records, &[schema::prefix(&[])]).await.unwrap();
     store.close();
     let store = fixture.open();
     let read = |n: u8| {
@@ -324,7 +325,7 @@ async fn many_rows_at_once_are_what_each_is_by_itself_wherever_they_lie() {
     };
     store.commit(commit(vec![], rows(0))).await.unwrap();
     // Behind a compaction neither the file's rows nor its index are in memory.
-    store.compact(Space::Records, &[0], &[255]).await.unwrap();
+    store.compact(Space::Records, &[schema::prefix(&[])]).await.unwrap();
     store.close();
     let store = fixture.open();
     store.commit(commit(vec![], rows(1))).await.unwrap();
@@ -363,8 +364,37 @@ async fn a_closed_store_takes_and_gives_nothing() {
     assert_eq!(store.commit(commit(vec![], vec![])).await, Err(StoreError::Closed));
     assert_eq!(store.get(Space::Control, b"row").await, Err(StoreError::Closed));
     assert_eq!(store.sync_mirror().await, Err(StoreError::Closed));
-    assert_eq!(store.compact(Space::Control, b"a", b"b").await, Err(StoreError::Closed));
+    assert_eq!(store.compact(Space::Control, &[schema::prefix(b"a")]).await, Err(StoreError::Closed));
     store.close();
+}
+
+/// A tenant of gigabytes goes without one of them being read: what is written anew are the files at its borders.
+#[tokio::test]
+async fn files_that_hold_a_range_alone_go_unread() {
+    let (fixture, all) = (Fixture::new(), [schema::prefix(&[])]);
+    let store = fixture.open();
+    let key = |n: u16| Bytes::copy_from_slice(&n.to_be_bytes());
+    for from in (0..4_000_u16).step_by(200) {
+        let rows = (from..from + 200).map(|n| put(Space::Records, key(n), vec![u8::try_from(n % 256).unwrap(); 50_000])).collect();
+        store.commit(commit(vec![], rows)).await.unwrap();
+    }
+    store.compact(Space::Records, &all).await.unwrap();
+    let tables = || {
+        let files = std::fs::read_dir(fixture.dir.path().join("store/data")).unwrap().map(|file| file.unwrap());
+        let tables = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "sst"));
+        tables.map(|file| file.metadata().unwrap().len()).sum::<u64>()
+    };
+    let before = tables();
+    assert!(before > 200_000_000, "{before}");
+    let range = schema::KeyRange { from: key(100), to: key(3_900) };
+    store.drop_files(Space::Records, &range).await.unwrap();
+    assert!(tables() < before / 2, "{} of {before} bytes are left", tables());
+    let gone = Write::DeleteRange { space: Space::Records, from: range.from.clone(), to: range.to.clone() };
+    store.commit(commit(vec![], vec![gone])).await.unwrap();
+    store.compact(Space::Records, &[range]).await.unwrap();
+    assert!(tables() < 11_000_000, "{}", tables());
+    let left = store.scan(Space::Records, &[], &[255; 3], usize::MAX).await.unwrap();
+    assert!(left.iter().map(|row| row.key.clone()).eq((0..100).chain(3_900..4_000).map(key)));
 }
 
 #[tokio::test]
@@ -372,7 +402,8 @@ async fn a_compaction_under_way_does_not_keep_the_store_from_closing() {
     let fixture = Fixture::new();
     let store = fixture.open();
     store.commit(commit(vec![], (0..200_u8).map(|n| put(Space::Records, vec![n], vec![n; 10_000])).collect())).await.unwrap();
-    let mut compacting = std::pin::pin!(store.compact(Space::Records, &[0], &[255]));
+    let ranges = [schema::prefix(&[])];
+    let mut compacting = std::pin::pin!(store.compact(Space::Records, &ranges));
     let early = futures_util::poll!(&mut compacting);
     store.close();
     // It was done or was cut; either way it is answered.
