@@ -410,10 +410,19 @@ impl Vault {
         }
         drop(alone);
         // One that comes after another is certified behind it.
+        let jobs: Vec<Arc<Job>> = jobs.into_iter().map(Arc::new).collect();
         let (alone, behind): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.row.after.is_empty());
         let mut finished = Vec::with_capacity(jobs.len());
         for some in alone.chunks(CERTIFIED_AT_ONCE) {
-            let all = join_all(some.iter().map(|job| self.finish(job))).await;
+            // Tasks of their own, where there are several: the arithmetic of certificates is for all threads.
+            let apart = |job: &Arc<Job>| {
+                let (vault, job) = (self.clone(), Arc::clone(job));
+                self.to_the_end(async move { vault.finish(&job).await })
+            };
+            let all = match some {
+                [job] => vec![self.finish(job).await],
+                _ => join_all(some.iter().map(|job| apart(job))).await,
+            };
             finished.extend(some.iter().map(|job| job.id).zip(all));
         }
         for job in behind {
