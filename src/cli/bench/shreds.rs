@@ -25,6 +25,8 @@ use super::{
 };
 use crate::domain::{Clock as _, SystemClock};
 
+/// How often a connection that rests shows that it is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Records in one request while a victim is made.
 const BATCH_LEN: u64 = 500;
 
@@ -93,7 +95,9 @@ impl Tenants {
         let tenant = format!("bench-{}-{}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
         match self.make(wire, rng, &tenant).await {
             Ok((records, token)) => {
-                pause(self.rest).await;
+                if let Err(trouble) = rest(wire, &records, &token, self.rest).await {
+                    return failed(Op::ShredTenant, trouble);
+                }
                 let order = json!({ "scope": "tenant", "confirm": tenant });
                 shred(wire, Op::ShredTenant, &records, &token, (0, self.count), (&order, None), |_| ()).await
             }
@@ -164,6 +168,19 @@ async fn shred(
         }
     }
     Step { op, begun, ended, items: 1, bytes: 0, result }
+}
+
+/// Leaves the server in peace for so long, but for a read now and then: it would close a connection on which nothing comes.
+async fn rest(wire: &mut Wire, records: &Records, token: &HeaderValue, time: Duration) -> Result<(), Trouble> {
+    let until = SystemClock.monotonic().saturating_add(time);
+    loop {
+        let left = until.saturating_sub(SystemClock.monotonic());
+        if left.is_zero() {
+            return Ok(());
+        }
+        pause(left.min(SIGN_OF_LIFE)).await;
+        wire.send_any(wire.head_as(Method::GET, &records.path(0), token), Load::Empty).await?.done().await?;
+    }
 }
 
 async fn ordered(wire: &mut Wire, records: &Records, token: &HeaderValue, order: &Json) -> Result<Json, Trouble> {
