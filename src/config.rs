@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     path::{Component, Path, PathBuf},
+    sync::mpsc::{Receiver, sync_channel},
     time::Duration,
 };
 
@@ -370,8 +371,11 @@ impl Config {
             let Custody::File { path } = custody;
             *path = resolved(&dir.join(&path));
         }
-        for copy in &mut self.control.copies {
-            copy.dir = resolved(&dir.join(&copy.dir));
+        // Of a mount whose server is gone no link is followed, and none of the rooms waits for that.
+        let copies: Vec<_> = self.control.copies.iter().map(|copy| dir.join(&copy.dir)).collect();
+        let looks: Vec<_> = copies.iter().map(|path| followed(path.clone())).collect();
+        for (copy, (path, look)) in self.control.copies.iter_mut().zip(copies.iter().zip(looks)) {
+            copy.dir = look.recv_timeout(FOLLOW_WITHIN).unwrap_or_else(|_| walked(path, |_| None));
         }
         for path in [&mut self.server.tls_cert_file, &mut self.server.tls_key_file].into_iter().flatten() {
             *path = dir.join(&path);
@@ -479,8 +483,24 @@ impl Config {
     }
 }
 
+/// How long a path is followed that may lead to a disk which does not answer.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(10);
+
+/// The path as [`resolved`] has it, from a thread of its own; it comes to nothing where the thread never does.
+fn followed(path: PathBuf) -> Receiver<PathBuf> {
+    let (told, found) = sync_channel(1);
+    // Without a thread nothing is found either.
+    drop(std::thread::Builder::new().name("lethe-path".into()).spawn(move || drop(told.send(resolved(&path)))));
+    found
+}
+
 /// The path with symbolic links followed as far as it exists, and `.` and `..` taken out of the rest.
 fn resolved(path: &Path) -> PathBuf {
+    walked(path, |path| path.canonicalize().ok())
+}
+
+/// The path without `.` and `..`; `real` says where each step of it leads, if anywhere else.
+fn walked(path: &Path, real: impl Fn(&Path) -> Option<PathBuf>) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut out = PathBuf::new();
     for component in absolute.components() {
@@ -492,7 +512,7 @@ fn resolved(path: &Path) -> PathBuf {
             Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
                 out.push(component);
                 // Followed at each step, so that `..` after a link means what the kernel makes of it.
-                if let Ok(real) = out.canonicalize() {
+                if let Some(real) = real(&out) {
                     out = real;
                 }
             }

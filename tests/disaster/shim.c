@@ -3,7 +3,8 @@
 // LETHE_FAULTS=FILE     while FILE exists, its lines "CALL PREFIX" make CALL (sync, write, rename or read) fail with EIO on
 //                       files below PREFIX; "CALL+N PREFIX" lets N of them pass first, "CALL PREFIX AFTER" all until a file
 //                       below AFTER was written. A line "swallow PREFIX" lets syncs of files below PREFIX succeed without
-//                       leaving anything behind: as if the call were missing. The file is
+//                       leaving anything behind: as if the call were missing. A line "stall PREFIX" holds these calls, and
+//                       realpath, up for as long as it stands there: as a mount does whose server is gone. The file is
 //                       looked for at every call.
 // LETHE_KILL_AT=N       the N-th call that changes files below LETHE_KILL_BELOW kills the process before it is made.
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
@@ -69,6 +70,10 @@ static int fails(const char *call, const char *path) {
     return 0;
 }
 
+static void stall(const char *path) {
+    while (fails("stall", path)) usleep(10000);
+}
+
 static void step(const char *path) {
     const char *at = getenv("LETHE_KILL_AT");
     if (!at || !below(path, getenv("LETHE_KILL_BELOW"))) return;
@@ -96,6 +101,7 @@ static void trace(const char *call, const char *path) {
 static int enter(const char *call, int fd) {
     char path[4096];
     if (path_of(fd, path, sizeof path)) return 0;
+    stall(path);
     step(path);
     if (!strcmp(call, "sync")) trace(call, path);
     if (fails(call, path)) {
@@ -177,7 +183,9 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 // Reads change nothing, so they are no steps.
 static int unreadable(int fd) {
     char path[4096];
-    if (!getenv("LETHE_FAULTS") || path_of(fd, path, sizeof path) || !fails("read", path)) return 0;
+    if (!getenv("LETHE_FAULTS") || path_of(fd, path, sizeof path)) return 0;
+    stall(path);
+    if (!fails("read", path)) return 0;
     errno = EIO;
     return 1;
 }
@@ -208,4 +216,11 @@ int unlink(const char *path) {
 int mkdir(const char *path, mode_t mode) {
     step(path);
     return NEXT(mkdir)(path, mode);
+}
+
+// Of two versions dlsym may find the one that takes no null pointer.
+char *realpath(const char *path, char *resolved) {
+    stall(path);
+    typeof(&realpath) next = dlvsym(RTLD_NEXT, "realpath", "GLIBC_2.3");
+    return (next ? next : NEXT(realpath))(path, resolved);
 }

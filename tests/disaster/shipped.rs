@@ -4,6 +4,7 @@
 use std::{fs, process::Output};
 
 use reqwest::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
@@ -261,6 +262,45 @@ async fn a_copy_that_fails_holds_up_the_end_of_an_epoch_and_nothing_else() {
     let examined = site.examined();
     // On the volume of the store, as all of a test is.
     assert!(examined.len() == 2 && examined.iter().all(|found| found["verdict"] == "warning"), "{examined:?}");
+    site.ok(&["check", "--dir", "store"]);
+}
+
+/// As a network mount does whose server is gone: no call to it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_hangs_stops_neither_new_persons_nor_the_end_of_a_server_nor_its_start() {
+    let site = Site::make().await;
+    site.with_copies(&[("other", false), ("copy", true)]);
+    let faults = site.path("keep/faults");
+    let serve = || {
+        site.serve(|command| {
+            shim::before(command).env("LETHE_FAULTS", &faults);
+        })
+    };
+    let mut served = serve();
+    assert_eq!(site.put_about(&served, "c", ("theirs", "8"), "\"v\"").await, StatusCode::CREATED);
+    fs::write(&faults, format!("stall {}\n", site.text("copy"))).unwrap();
+    let (status, told) = site.shred(&served, "8", 1).await;
+    assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
+    until("readiness names the copy", async || failing(&site, &served).await).await;
+    assert_eq!(site.get(&served, "theirs").await.0, StatusCode::GONE, "from the order on");
+    // More than one block of units has.
+    for number in 0..70 {
+        let put = site.put_about(&served, "c", (&format!("new-{number}"), &format!("p{number}")), "\"v\"").await;
+        assert_eq!(put, StatusCode::CREATED, "{number}");
+    }
+    for _ in 0..2 {
+        kill_process(Pid::from_child(&served.child), Signal::TERM).unwrap();
+        until("the server has ended", async || served.child.try_wait().unwrap().is_some()).await;
+        assert!(served.child.wait().unwrap().success());
+        served = serve();
+    }
+    assert_eq!(site.get(&served, "new-69").await.0, StatusCode::OK);
+    assert_eq!(site.get(&served, "theirs").await.0, StatusCode::GONE);
+    fs::remove_file(&faults).unwrap();
+    site.shredded(&served, "8").await;
+    until("it is ready again", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    served.stop();
+    assert!(site.is_level("copy") && site.is_level("other"));
     site.ok(&["check", "--dir", "store"]);
 }
 

@@ -134,6 +134,24 @@ async fn findings(open: &Open) -> Vec<String> {
     open.vault.check().await.unwrap().findings
 }
 
+/// A copy of the control store that takes its time is waited for while nobody is kept from placing a hold; one that comes meanwhile takes
+/// the order back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_is_placed_while_an_epoch_waits_for_a_copy_of_the_control_store() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place, "acme").await;
+    acme.put(&open, ("people", "k"), &["7"]).await.unwrap();
+    let held = place.meddler.hold_copies();
+    let order = acme.shred(&open, persons(&["7"]), None).await.unwrap();
+    held.has_read().await;
+    acme.place(&open, HoldScope::Subjects(vec![subject("7")])).await;
+    held.let_go();
+    assert_eq!(acme.state(&open, order).await, "held");
+    assert_eq!(acme.get(&open, ("people", "k")).await.unwrap(), b"v");
+    open.close().await;
+}
+
 /// HOLD-2, in a race: an order or a deletion and a hold at the same moment end in one of two ways, and the hold's own answer tells
 /// which: it counts the record, or it does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,8 @@ struct Orders {
     hold_reader: Option<(Space, Bytes, Arc<Held>)>,
     /// The first such commit waits before it is made.
     hold_commit: Option<(Which, Arc<Held>)>,
+    /// Who asks first whether the copies have what was committed waits for the answer.
+    hold_copies: Option<Arc<Held>>,
     /// Rows of records that were read one by one.
     records_read: usize,
     /// Rows of control that were read, and looks for one.
@@ -116,6 +118,13 @@ impl Meddler {
         held
     }
 
+    /// Holds up whoever waits for the copies of the control store next.
+    pub(crate) fn hold_copies(&self) -> Arc<Held> {
+        let held = Held::new();
+        self.lock().hold_copies = Some(held.clone());
+        held
+    }
+
     fn held_commit(&self, commit: &Commit) -> Option<Arc<Held>> {
         Some(self.lock().hold_commit.take_if(|(which, _)| which(commit))?.1)
     }
@@ -197,6 +206,14 @@ impl Store for Meddled {
 
     async fn sync_mirror(&self) -> Result<(), StoreError> {
         self.store.sync_mirror().await
+    }
+
+    async fn confirm_copies(&self) -> Result<(), StoreError> {
+        let held = self.meddler.lock().hold_copies.take();
+        if let Some(held) = held {
+            held.hold().await;
+        }
+        self.store.confirm_copies().await
     }
 
     async fn sweep_snapshots(&self) -> Result<u64, StoreError> {

@@ -139,7 +139,8 @@ impl Forest {
         inner.verify_top(&survey).await?;
         inner.store.sync_mirror().await.map_err(StartError::MirrorMissing)?;
         if row == StartRow::RolledForward {
-            inner.store.confirm_copies().await.map_err(StartError::CopyMissing)?;
+            // Nobody is served yet: a copy that is read as a whole first, as at every start, has the time for it.
+            inner.store.catch_up_copies().await.map_err(StartError::CopyMissing)?;
         }
         if inner.procedure.rolls_forward() {
             inner.desk.run(move |components| components.retain(name)).await?;

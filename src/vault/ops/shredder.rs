@@ -389,6 +389,9 @@ impl Vault {
     pub(super) async fn carry_out(&self, ids: &[ShredId]) -> Left {
         let mut left = Left::default();
         let mut jobs = Vec::with_capacity(ids.len());
+        // A copy of the control store that takes its time is waited for here, where nobody waits with it: behind this, one that has not
+        // answered fails at once, and what it failed with is met again where an epoch begins.
+        drop(self.inner.store.confirm_copies().await);
         // No hold is placed from here on until the keys are gone.
         let alone = self.inner.placing.wait().await;
         for id in ids {

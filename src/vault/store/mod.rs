@@ -305,15 +305,23 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Resolves once every further copy of the control store that is to confirm the end of an epoch has, durably, what was committed
-    /// before the call.
+    /// before the call, and within a bounded time: others wait for who asks.
     ///
     /// # Errors
-    /// [`StoreError::Io`] names the first that has not.
+    /// [`StoreError::Io`] names the first that has not, or does not answer.
     async fn confirm_copies(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// The first of these copies that fails: its place in the settings, from 1 on, and why.
+    /// The same for who holds nobody up: waits for a copy as long as it comes on.
+    ///
+    /// # Errors
+    /// As [`Store::confirm_copies`].
+    async fn catch_up_copies(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The first of these copies that fails, or does not answer: its place in the settings, from 1 on, and why.
     fn failing_copy(&self) -> Option<(usize, StoreError)> {
         None
     }

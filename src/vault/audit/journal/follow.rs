@@ -59,7 +59,7 @@ struct Whole {
 }
 
 impl Companion for Follower {
-    fn bring(&mut self) -> io::Result<()> {
+    fn bring(&mut self, beat: &dyn Fn()) -> io::Result<()> {
         let journal = match File::open(&self.from) {
             Ok(journal) => journal,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -69,18 +69,18 @@ impl Companion for Follower {
         let (of, limit) = (meta.ino(), meta.len());
         let written = self.written.take().filter(|written| written.of == of && written.len <= limit);
         let mut next = match &written {
-            Some(written) => self.next(&journal, written, limit)?,
+            Some(written) => self.next(&journal, written, limit, beat)?,
             None => None,
         };
         let mut written = written;
         if next.is_none() {
-            let aligned = self.align(&journal, of)?;
-            next = Some(whole(&journal, aligned.len, limit)?);
+            let aligned = self.align(&journal, of, beat)?;
+            next = Some(whole(&journal, (aligned.len, limit), beat)?);
             written = Some(aligned);
         }
         let (Some(written), Some(next)) = (written, next) else { return Ok(()) };
         if next.end > written.len {
-            move_range(&journal, &written.file, written.len, next.end)?;
+            move_range(&journal, &written.file, (written.len, next.end), beat)?;
             written.file.sync_data()?;
         }
         self.written = Some(Written { len: next.end, last: next.last.or(written.last), ..written });
@@ -90,29 +90,29 @@ impl Companion for Follower {
 
 impl Follower {
     /// The leaves behind what is written; `None` where the copy is not known to be the journal's beginning any more.
-    fn next(&self, journal: &File, written: &Written, limit: u64) -> io::Result<Option<Whole>> {
+    fn next(&self, journal: &File, written: &Written, limit: u64, beat: &dyn Fn()) -> io::Result<Option<Whole>> {
         if std::fs::metadata(&self.to).map_or(true, |found| found.ino() != written.inode) {
             return Ok(None);
         }
         if let Some(last) = written.last
-            && whole(journal, last.place, written.len)?.last != Some(last)
+            && whole(journal, (last.place, written.len), beat)?.last != Some(last)
         {
             return Ok(None);
         }
-        let next = whole(journal, written.len, limit)?;
+        let next = whole(journal, (written.len, limit), beat)?;
         // Bytes that are no leaf: one that is being written, or the middle of one.
         Ok(if next.end == written.len && limit > next.end { None } else { Some(next) })
     }
 
     /// Holds the copy against the journal, leaf by leaf, and cuts a torn end. One that has other leaves is moved aside.
-    fn align(&self, journal: &File, of: u64) -> io::Result<Written> {
+    fn align(&self, journal: &File, of: u64, beat: &dyn Fn()) -> io::Result<Written> {
         let mut file = self.open()?;
-        let mut has = whole(&file, 0, file.metadata()?.len())?;
-        if whole(journal, 0, has.end)? != has {
+        let mut has = whole(&file, (0, file.metadata()?.len()), beat)?;
+        if whole(journal, (0, has.end), beat)? != has {
             let aside = move_aside(&self.to).map_err(io::Error::other)?;
             tracing::warn!(?aside, "log: a copy of the journal that ends otherwise was moved aside");
             file = self.open()?;
-            has = whole(&file, 0, 0)?;
+            has = whole(&file, (0, 0), beat)?;
         }
         let meta = file.metadata()?;
         if meta.len() > has.end {
@@ -133,11 +133,12 @@ impl Follower {
 }
 
 /// The whole leaves from one place on, up to another.
-fn whole(file: &File, from: u64, to: u64) -> io::Result<Whole> {
+fn whole(file: &File, (from, to): (u64, u64), beat: &dyn Fn()) -> io::Result<Whole> {
     let mut cursor = file;
     cursor.seek(SeekFrom::Start(from))?;
     let mut whole = Whole { end: from, last: None, sum: [0; 32] };
     let each = |leaf: &[u8]| {
+        beat();
         let hash = merkle::leaf_hash(leaf);
         whole.last = Some(Leaf { place: whole.end, hash });
         whole.end = whole.end.saturating_add(frame_len(leaf));
@@ -148,7 +149,7 @@ fn whole(file: &File, from: u64, to: u64) -> io::Result<Whole> {
     Ok(whole)
 }
 
-fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+fn move_range(from: &File, to: &File, (start, end): (u64, u64), beat: &dyn Fn()) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(start).min(1024 * 1024)).unwrap_or_default()];
     let mut place = start;
     while place < end {
@@ -156,6 +157,7 @@ fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
         let part = bytes.get_mut(..wanted).unwrap_or_default();
         from.read_exact_at(part, place)?;
         to.write_all_at(part, place)?;
+        beat();
         place = place.saturating_add(wanted as u64);
     }
     Ok(())
@@ -197,7 +199,7 @@ mod tests {
                 torn.write_all_at(b"\0\0\0\x09half", torn.metadata().unwrap().len()).unwrap();
                 brought = follow(from.path(), to.path());
             }
-            brought.bring().unwrap();
+            brought.bring(&|| ()).unwrap();
             assert_eq!(leaves(&path), (0..=number).map(leaf).collect::<Vec<_>>());
         }
         assert_eq!(std::fs::metadata(&path).unwrap().len(), journal.len());
@@ -218,14 +220,14 @@ mod tests {
             first.append(&[&leaf(9)]).unwrap();
             drop(first);
             let mut brought = follow(from.path(), to.path());
-            brought.bring().unwrap();
+            brought.bring(&|| ()).unwrap();
             std::fs::write(from.path().join(NAME), kept).unwrap();
             let mut second = Journal::open(&from.path().join(NAME), 2, |index| Ok(Some(leaf(index.saturating_add(1))))).unwrap();
             second.append(&again.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
             if begins_anew {
                 brought = follow(from.path(), to.path());
             }
-            brought.bring().unwrap();
+            brought.bring(&|| ()).unwrap();
             assert_eq!(leaves(&path), [vec![leaf(1), leaf(2)], again].concat());
             assert_eq!(leaves(&to.path().join("log.journal.replaced-1")), [leaf(1), leaf(2), leaf(9)]);
         }

@@ -3,22 +3,31 @@
 //! A commit waits for none of them. Who ends an epoch asks those that are to confirm it, and waits until they have all that was
 //! committed before ([`Copies::confirm`]). What a copy fails with is tried again every second; how it is brought along, and what is
 //! refused, is in [`mirror`].
+//!
+//! A disk may also do neither, succeed nor fail: a network mount whose server is gone lets every call wait. So nobody waits for a copy
+//! for longer than [`EmbeddedOptions::copy_patience`], or, where nobody is held up by it, for longer than it comes on ([`Pulse`]); its
+//! thread, which nothing can end, is left behind.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use crate::domain::StoreId;
+use crate::domain::{Clock, StoreId};
 
 use super::{
     super::StoreError,
-    error::OpenError,
+    error::{OpenError, at},
     mirror::{self, Follower, State, Way},
     options::{CopyPlace, EmbeddedOptions},
+    pulse::Pulse,
 };
 
 /// A copy is looked at as often although nothing is committed.
@@ -26,6 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// What failed is tried again after so long.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 const ENDED: &str = "the store is closed";
+const SILENT: &str = "it does not answer";
 
 /// What the copies are to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +51,11 @@ struct Asked {
 #[derive(Debug, Clone)]
 struct Progress {
     seq: u64,
-    /// The last question that was answered.
+    /// The last question that was answered; behind all of them, once its thread has ended.
     answered: u64,
     failure: Option<String>,
+    /// Somebody has waited for it in vain, and it has not answered since.
+    is_late: bool,
 }
 
 /// One copy.
@@ -52,17 +64,38 @@ struct Line {
     number: usize,
     place: CopyPlace,
     progress: watch::Sender<Progress>,
+    pulse: Arc<Pulse>,
+}
+
+impl Line {
+    /// Whether it has what was asked for, or it was tried.
+    fn has_answered(progress: &Progress, asked: Asked) -> bool {
+        progress.seq >= asked.seq || progress.answered >= asked.number
+    }
+
+    fn has_ended(&self) -> bool {
+        self.progress.borrow().answered == u64::MAX
+    }
+
+    /// That it has not confirmed, and why.
+    fn failed(&self, reason: &str) -> StoreError {
+        StoreError::Io(format!("copy {} of the control store: {reason}", self.number))
+    }
 }
 
 /// Tells whoever waits for a copy that its thread has ended, be it by a panic.
-struct End<'a>(&'a Line);
+struct End<'a>(&'a Copies, &'a Line);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.progress.send_modify(|progress| {
+        let Self(copies, line) = self;
+        line.progress.send_modify(|progress| {
             progress.answered = u64::MAX;
             progress.failure.get_or_insert_with(|| ENDED.to_owned());
         });
+        // Who waits for the end looks while it holds this, and hears of it behind that.
+        drop(copies.asked());
+        copies.changed.notify_all();
     }
 }
 
@@ -76,29 +109,32 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Looks where the copies of a store stand whose control store stands at `control`.
+    /// Looks where the copies of a store stand whose control store stands at `control`, as far as they come on.
     ///
     /// # Errors
     /// [`OpenError::ControlBehindCopy`], [`OpenError::CopyDiverged`], [`OpenError::Foreign`]: nothing may be opened. A copy that cannot be
-    /// read is no error: it fails until it can be.
-    pub(super) fn of(options: &EmbeddedOptions, store_id: StoreId, control: State) -> Result<Self, OpenError> {
-        for CopyPlace { dir, .. } in &options.copies {
-            match mirror::standing(dir) {
-                Ok((store, _)) if store != store_id => return Err(OpenError::Foreign("a copy of the control store")),
-                Ok((_, copy)) if copy.seq > control.seq => {
+    /// read, or does not answer, is no error: it fails until it can be.
+    pub(super) fn of(options: &EmbeddedOptions, store_id: StoreId, control: State, clock: &Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let looks = options.copies.iter().map(|place| Look::begin(place, clock)).collect::<std::io::Result<Vec<_>>>();
+        for (CopyPlace { dir, .. }, look) in options.copies.iter().zip(looks.map_err(at("starting threads"))?) {
+            match look.standing(options.copy_patience) {
+                Some(Ok((store, _))) if store != store_id => return Err(OpenError::Foreign("a copy of the control store")),
+                Some(Ok((_, copy))) if copy.seq > control.seq => {
                     return Err(OpenError::ControlBehindCopy { dir: dir.clone(), control: control.seq, copy: copy.seq });
                 }
-                Ok((_, copy)) if copy.seq == control.seq && copy.digest != control.digest => {
+                Some(Ok((_, copy))) if copy.seq == control.seq && copy.digest != control.digest => {
                     return Err(OpenError::CopyDiverged { dir: dir.clone(), seq: copy.seq });
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "store: a copy of the control store cannot be read"),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => tracing::warn!(%error, "store: a copy of the control store cannot be read"),
+                None => tracing::error!(dir = %dir.display(), "store: a copy of the control store does not answer; it is not looked at"),
             }
         }
         let line = |(place, number): (&CopyPlace, usize)| Line {
             number,
             place: place.clone(),
-            progress: watch::Sender::new(Progress { seq: 0, answered: 0, failure: None }),
+            progress: watch::Sender::new(Progress { seq: 0, answered: 0, failure: None, is_late: false }),
+            pulse: Arc::new(Pulse::new(Arc::clone(clock))),
         };
         Ok(Self {
             options: options.clone(),
@@ -139,41 +175,103 @@ impl Copies {
         }
     }
 
-    /// Resolves once every copy that is to confirm has what was committed before the call.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] names the first that has not, though it was tried.
-    pub(super) async fn confirm(&self) -> Result<(), StoreError> {
-        if !self.lines.iter().any(|line| line.place.confirm) {
-            return Ok(());
-        }
-        let Asked { seq, number, .. } = {
+    fn confirming(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.place.confirm)
+    }
+
+    /// Asks all copies to be as far as the mirror is.
+    fn ask(&self) -> Asked {
+        let asked = {
             let mut asked = self.asked();
             asked.number = asked.number.saturating_add(1);
             *asked
         };
         self.changed.notify_all();
-        for line in self.lines.iter().filter(|line| line.place.confirm) {
+        asked
+    }
+
+    /// Resolves once every copy that is to confirm has what was committed before the call. One that was waited for in vain, and has not
+    /// answered since, fails at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] names the first that has not, though it was tried, or that does not answer in time.
+    pub(super) async fn confirm(&self) -> Result<(), StoreError> {
+        if self.confirming().next().is_none() {
+            return Ok(());
+        }
+        let asked = self.ask();
+        if let Some(line) = self.confirming().find(|line| self.is_silent(line)) {
+            return Err(line.failed(SILENT));
+        }
+        match tokio::time::timeout(self.options.copy_patience, self.answers(asked)).await {
+            Ok(answered) => answered,
+            Err(_) => self.confirming().map(|line| Self::late(line, asked)).find(Result::is_err).unwrap_or(Ok(())),
+        }
+    }
+
+    /// The same for who holds nobody up meanwhile: waits as long as they come on.
+    ///
+    /// # Errors
+    /// As [`Copies::confirm`].
+    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
+        let asked = self.ask();
+        let mut answers = pin!(self.answers(asked));
+        loop {
+            if let Ok(answered) = tokio::time::timeout(self.options.copy_patience, answers.as_mut()).await {
+                return answered;
+            }
+            let is_waited_for = |line: &&Line| !Line::has_answered(&line.progress.borrow(), asked);
+            if let Some(line) = self.confirming().filter(is_waited_for).find(|line| line.pulse.silence() >= self.options.copy_patience) {
+                return Self::late(line, asked);
+            }
+        }
+    }
+
+    /// What the copies that are to confirm answer, however long that takes.
+    async fn answers(&self, asked: Asked) -> Result<(), StoreError> {
+        for line in self.confirming() {
             let mut progress = line.progress.subscribe();
-            let settled = progress.wait_for(|progress| progress.seq >= seq || progress.answered >= number).await;
+            let settled = progress.wait_for(|progress| Line::has_answered(progress, asked)).await;
             let (has, failure) = match settled {
                 Ok(progress) => (progress.seq, progress.failure.clone()),
                 Err(_) => (0, Some(ENDED.to_owned())),
             };
-            if has < seq {
-                let reason = failure.unwrap_or_else(|| format!("it is at {has}, the control store at {seq}"));
-                return Err(StoreError::Io(format!("copy {} of the control store: {reason}", line.number)));
+            if has < asked.seq {
+                let reason = failure.unwrap_or_else(|| format!("it is at {has}, the control store at {}", asked.seq));
+                return Err(line.failed(&reason));
             }
         }
         Ok(())
     }
 
+    /// Remembers that a copy was waited for in vain, unless it has what was asked for by now.
+    fn late(line: &Line, asked: Asked) -> Result<(), StoreError> {
+        let mut has = false;
+        line.progress.send_modify(|progress| {
+            has = progress.seq >= asked.seq;
+            if !Line::has_answered(progress, asked) {
+                if !progress.is_late {
+                    tracing::error!(number = line.number, "store: a copy of the control store does not answer; no epoch ends without it");
+                }
+                progress.is_late = true;
+            }
+        });
+        if has { Ok(()) } else { Err(line.failed(SILENT)) }
+    }
+
+    /// Whether nothing has come of a copy for too long.
+    fn is_silent(&self, line: &Line) -> bool {
+        line.progress.borrow().is_late || line.pulse.silence() >= self.options.copy_patience
+    }
+
+    /// Why a copy fails, if it does.
+    fn fault(&self, line: &Line) -> Option<String> {
+        if self.is_silent(line) { Some(SILENT.to_owned()) } else { line.progress.borrow().failure.clone() }
+    }
+
     /// The first copy that is to confirm and fails, and why.
     pub(super) fn failing(&self) -> Option<(usize, StoreError)> {
-        self.lines.iter().filter(|line| line.place.confirm).find_map(|line| {
-            let failure = line.progress.borrow().failure.clone()?;
-            Some((line.number, StoreError::Io(failure)))
-        })
+        self.confirming().find_map(|line| Some((line.number, StoreError::Io(self.fault(line)?))))
     }
 
     /// Sets the gauges.
@@ -181,21 +279,31 @@ impl Copies {
     pub(super) fn observe(&self) {
         let wanted = self.asked().seq;
         for line in &self.lines {
-            let Progress { seq, failure, .. } = line.progress.borrow().clone();
+            let seq = line.progress.borrow().seq;
+            let is_failing = self.fault(line).is_some();
             let copy = line.number.to_string();
             metrics::gauge!("lethe_control_copy_lag_commits", "copy" => copy.clone()).set(wanted.saturating_sub(seq) as f64);
-            metrics::gauge!("lethe_control_copy_failing", "copy" => copy).set(if failure.is_some() { 1.0 } else { 0.0 });
+            metrics::gauge!("lethe_control_copy_failing", "copy" => copy).set(if is_failing { 1.0 } else { 0.0 });
         }
     }
 
-    /// Brings every copy along once more and ends. Blocks.
+    /// Brings every copy along once more, as far as each comes in the time that it has, and ends. Blocks for no longer than that.
     pub(super) fn stop(&self) {
-        self.asked().is_over = true;
+        let mut asked = self.asked();
+        asked.is_over = true;
         self.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            // What it panicked with is told where it did; who waits for it is told that it has ended.
-            drop(thread.join());
+        let begun = self.lines.get(..threads.len()).unwrap_or_default();
+        let is_at_work = |_: &mut Asked| !begun.iter().all(Line::has_ended);
+        let waited = self.changed.wait_timeout_while(asked, self.options.copy_patience, is_at_work);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        for (line, thread) in begun.iter().zip(threads) {
+            if line.has_ended() {
+                // What it panicked with is told where it did; who waits for it is told that it has ended.
+                drop(thread.join());
+            } else {
+                tracing::error!(number = line.number, "store: a copy of the control store does not answer; its thread is left behind");
+            }
         }
     }
 
@@ -208,15 +316,21 @@ impl Copies {
     }
 
     fn run(&self, line: &Line) {
-        let _end = End(line);
+        let _end = End(self, line);
         let way = Way { begins: false, sync: !self.options.danger_skip_sync, companion: self.options.companion };
         let (mut follower, mut done, mut patience): (Option<Follower>, Option<Asked>, Duration) = (None, None, LOOK_EVERY);
+        let open = || -> Result<Follower, OpenError> {
+            let pulse = Arc::clone(&line.pulse);
+            Ok(Follower::open(&self.options.mirror_dir, &line.place.dir, way)?.told_to(move || pulse.beat()))
+        };
         loop {
             let asked = self.next(done, patience);
+            line.pulse.beat();
             let stepped = match &mut follower {
                 Some(follower) => follower.step(asked.seq),
-                none => Follower::open(&self.options.mirror_dir, &line.place.dir, way).and_then(|made| none.insert(made).step(asked.seq)),
+                none => open().and_then(|made| none.insert(made).step(asked.seq)),
             };
+            line.pulse.rest();
             patience = if stepped.is_ok() { LOOK_EVERY } else { RETRY_EVERY };
             if matches!(stepped, Err(OpenError::CopyMissing(_))) {
                 // Its disk is gone; what comes in its place has a lock of its own.
@@ -235,6 +349,7 @@ impl Copies {
         let number = line.number;
         line.progress.send_modify(|progress| {
             progress.answered = asked.number;
+            progress.is_late = false;
             match stepped {
                 Ok(state) => {
                     progress.seq = state.seq;
@@ -251,5 +366,35 @@ impl Copies {
                 }
             }
         });
+    }
+}
+
+/// A look at where a copy stands, on a thread of its own, which is left behind where nothing comes of it.
+struct Look {
+    standing: Receiver<Result<(StoreId, State), OpenError>>,
+    pulse: Arc<Pulse>,
+}
+
+impl Look {
+    fn begin(place: &CopyPlace, clock: &Arc<dyn Clock>) -> std::io::Result<Self> {
+        let (told, standing) = sync_channel(1);
+        let pulse = Arc::new(Pulse::new(Arc::clone(clock)));
+        pulse.beat();
+        let (dir, beats) = (place.dir.clone(), Arc::clone(&pulse));
+        // Who has begun it may have gone on without it.
+        let look = move || drop(told.send(mirror::standing(&dir, || beats.beat())));
+        drop(std::thread::Builder::new().name("lethe-copy".into()).spawn(look)?);
+        Ok(Self { standing, pulse })
+    }
+
+    /// What is found; `None` where nothing has come of it for so long.
+    fn standing(&self, patience: Duration) -> Option<Result<(StoreId, State), OpenError>> {
+        loop {
+            let left = patience.saturating_sub(self.pulse.silence());
+            match self.standing.recv_timeout(left) {
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                found => return found.ok(),
+            }
+        }
     }
 }

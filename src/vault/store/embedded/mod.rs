@@ -52,6 +52,7 @@ mod open;
 mod options;
 mod overlay;
 mod pace;
+mod pulse;
 mod readers;
 mod reserve;
 mod snapshot;
@@ -130,7 +131,7 @@ impl Embedded {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let (pair, states) = open::open_pair(&options, &cache)?;
         let mirror = open::open_mirror(&options, &states, &pair.control)?;
-        let copies = Arc::new(Copies::of(&options, states.store_id, states.control)?);
+        let copies = Arc::new(Copies::of(&options, states.store_id, states.control, &clock)?);
         let snapshots = Arc::new(Snapshots::of(&options));
         if let Err(error) = snapshots.sweep(clock.monotonic()) {
             tracing::warn!(%error, "store: a snapshot that nobody holds is still there");
@@ -235,7 +236,8 @@ impl Embedded {
         self.shared.counters.stats()
     }
 
-    /// Ends the store: what waits is answered, all is synced, threads end, databases close, the lock is given up. Blocks.
+    /// Ends the store: what waits is answered, all is synced, threads end, databases close, the lock is given up. Blocks, for no copy
+    /// of the control store longer than [`EmbeddedOptions::copy_patience`].
     pub fn close(&self) {
         let Some(committer) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         // It ends by itself if it is gone already.
@@ -403,6 +405,10 @@ impl Store for Embedded {
 
     async fn confirm_copies(&self) -> Result<(), StoreError> {
         self.shared.copies.confirm().await
+    }
+
+    async fn catch_up_copies(&self) -> Result<(), StoreError> {
+        self.shared.copies.catch_up().await
     }
 
     fn failing_copy(&self) -> Option<(usize, StoreError)> {

@@ -1,6 +1,9 @@
 //! Where a store lies and how much it may take.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::domain::limits;
 
@@ -26,6 +29,8 @@ pub struct EmbeddedOptions {
     pub mirror_dir: PathBuf,
     /// Further copies of the control store.
     pub copies: Vec<CopyPlace>,
+    /// How long the end of an epoch, and the end of the store, wait for a copy; and a start for one of which nothing comes.
+    pub copy_patience: Duration,
     /// What lies beside the mirror and goes with it to each copy.
     pub companion: Option<MakeCompanion>,
     /// The data store's directory within it: `data`, but for one that is not in its place yet.
@@ -60,6 +65,7 @@ impl EmbeddedOptions {
             dir: dir.into(),
             mirror_dir: mirror_dir.into(),
             copies: Vec::new(),
+            copy_patience: Duration::from_secs(10),
             companion: None,
             data_name: "data",
             block_cache_bytes: 128 * 1024 * 1024,

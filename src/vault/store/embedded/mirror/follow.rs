@@ -10,6 +10,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -25,11 +26,11 @@ const CHUNK_LEN: u64 = 1024 * 1024;
 
 /// What lies beside a mirror and goes with it to each copy.
 pub trait Companion: Send {
-    /// Brings the copy to where the mirror's is, durably.
+    /// Brings the copy to where the mirror's is, durably; `beat` is told whenever it has come on.
     ///
     /// # Errors
     /// Those of the disks.
-    fn bring(&mut self) -> io::Result<()>;
+    fn bring(&mut self, beat: &dyn Fn()) -> io::Result<()>;
 }
 
 /// Makes the companion of a copy, from the mirror's directory and the copy's.
@@ -56,6 +57,8 @@ pub(in super::super) struct Follower {
     /// A write or sync failed: what of the copy is on its disk is not known.
     is_doubtful: bool,
     moved: u64,
+    /// Told whenever it has come on.
+    beat: Arc<dyn Fn() + Send + Sync>,
     _lock: DirLock,
 }
 
@@ -90,7 +93,13 @@ impl Follower {
         }
         let lock = DirLock::take(to)?;
         let companion = way.companion.map(|make| make(from, to));
-        Ok(Self { from: from.to_owned(), to: to.to_owned(), way, companion, written: None, is_doubtful: false, moved: 0, _lock: lock })
+        let (from, to, beat) = (from.to_owned(), to.to_owned(), Arc::new(|| ()));
+        Ok(Self { from, to, way, companion, written: None, is_doubtful: false, moved: 0, beat, _lock: lock })
+    }
+
+    /// The same, which tells whenever it has come on.
+    pub(in super::super) fn told_to(self, beat: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { beat: Arc::new(beat), ..self }
     }
 
     /// Bytes that were moved so far.
@@ -120,7 +129,7 @@ impl Follower {
             _ => self.compare(&mirror, of, limit)?,
         };
         if let Some(companion) = &mut self.companion {
-            companion.bring().map_err(at(self.to.display()))?;
+            companion.bring(&*self.beat).map_err(at(self.to.display()))?;
         }
         match plan {
             Plan::Append { written, end, state } => self.append(&mirror, written, end, state),
@@ -131,7 +140,7 @@ impl Follower {
     /// Appends what the mirror has beyond the copy.
     fn append(&mut self, mirror: &File, written: Written, end: u64, state: State) -> Result<State, OpenError> {
         if end > written.len {
-            let moved = move_range(mirror, &written.file, written.len, end);
+            let moved = move_range(mirror, &written.file, (written.len, end), &*self.beat);
             let synced = moved.and_then(|()| if self.way.sync { written.file.sync_data() } else { Ok(()) });
             if let Err(error) = synced {
                 self.is_doubtful = true;
@@ -145,8 +154,11 @@ impl Follower {
 
     /// Finds out what the copy is of the mirror's file, and what makes it its beginning. Changes nothing but a torn end.
     fn compare(&self, mirror: &File, of: u64, limit: u64) -> Result<Plan, OpenError> {
-        let (from, to) = (log_path(&self.from), log_path(&self.to));
-        let readable = |_, body: &[u8]| frame::take_writes(body).map(drop);
+        let (from, to, beat) = (log_path(&self.from), log_path(&self.to), &*self.beat);
+        let readable = |_, body: &[u8]| {
+            beat();
+            frame::take_writes(body).map(drop)
+        };
         let copy = match read::read(&to, readable) {
             Ok(copy) => Some(copy),
             Err(OpenError::MirrorMissing(_)) if self.way.begins => None,
@@ -177,7 +189,7 @@ impl Follower {
             return Err(OpenError::CopyDiverged { dir: self.to.clone(), seq: copy.state.seq });
         }
         let file = OpenOptions::new().read(true).write(true).open(&to).map_err(at(to.display()))?;
-        let is_beginning = copy.len <= whole.len && same_bytes(mirror, &file, copy.len).map_err(at(to.display()))?;
+        let is_beginning = copy.len <= whole.len && same_bytes(mirror, &file, copy.len, beat).map_err(at(to.display()))?;
         if self.is_doubtful || !is_beginning {
             return Ok(anew);
         }
@@ -195,7 +207,7 @@ impl Follower {
         let fresh = self.to.join("mirror.new");
         let write = || -> io::Result<Written> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-            move_range(mirror, &file, 0, len)?;
+            move_range(mirror, &file, (0, len), &*self.beat)?;
             file.sync_all()?;
             publish_snapshot(&self.to)?;
             let inode = file.metadata()?.ino();
@@ -210,7 +222,7 @@ impl Follower {
 }
 
 /// Moves the bytes of a range from one file to the same place of another.
-fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+fn move_range(from: &File, to: &File, (start, end): (u64, u64), beat: &dyn Fn()) -> io::Result<()> {
     let mut chunk = vec![0; usize::try_from(end.saturating_sub(start).min(CHUNK_LEN)).unwrap_or_default()];
     let mut place = start;
     while place < end {
@@ -218,13 +230,14 @@ fn move_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
         let part = chunk.get_mut(..wanted).unwrap_or_default();
         from.read_exact_at(part, place)?;
         to.write_all_at(part, place)?;
+        beat();
         place = place.saturating_add(wanted as u64);
     }
     Ok(())
 }
 
 /// Whether two files begin with the same `len` bytes.
-fn same_bytes(one: &File, other: &File, len: u64) -> io::Result<bool> {
+fn same_bytes(one: &File, other: &File, len: u64, beat: &dyn Fn()) -> io::Result<bool> {
     let chunk_len = usize::try_from(len.min(CHUNK_LEN)).unwrap_or_default();
     let (mut first, mut second) = (vec![0; chunk_len], vec![0; chunk_len]);
     let mut place = 0_u64;
@@ -233,6 +246,7 @@ fn same_bytes(one: &File, other: &File, len: u64) -> io::Result<bool> {
         let (left, right) = (first.get_mut(..wanted).unwrap_or_default(), second.get_mut(..wanted).unwrap_or_default());
         one.read_exact_at(left, place)?;
         other.read_exact_at(right, place)?;
+        beat();
         if left != right {
             return Ok(false);
         }

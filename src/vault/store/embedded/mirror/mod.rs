@@ -153,7 +153,7 @@ pub(super) fn recreate(
 
 /// Where the mirror in a directory stands; all of it is proven.
 pub(super) fn state(dir: &Path) -> Result<State, OpenError> {
-    Ok(standing(dir)?.1)
+    Ok(standing(dir, || ())?.1)
 }
 
 /// How many batches of the control store a mirror has, or a copy of one; all of it is proven.
@@ -164,9 +164,12 @@ pub fn seq(dir: &Path) -> Result<u64, OpenError> {
     Ok(state(dir)?.seq)
 }
 
-/// Where it stands, and whose it is.
-pub(super) fn standing(dir: &Path) -> Result<(StoreId, State), OpenError> {
-    let contents = read::read(&log_path(dir), |_, body| frame::take_writes(body).map(drop))?;
+/// Where it stands, and whose it is; `beat` is told of each frame that was read.
+pub(super) fn standing(dir: &Path, beat: impl Fn()) -> Result<(StoreId, State), OpenError> {
+    let contents = read::read(&log_path(dir), |_, body| {
+        beat();
+        frame::take_writes(body).map(drop)
+    })?;
     Ok((contents.store_id, contents.state))
 }
 

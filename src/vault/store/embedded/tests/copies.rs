@@ -1,6 +1,6 @@
 //! Further copies of the control store: what they have when, and who waits for them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Condvar};
 
 use super::{
     opening::{whole, write},
@@ -98,6 +98,167 @@ async fn a_copy_whose_disk_is_gone_fails_by_its_number_holds_up_no_commit_and_co
     std::fs::rename(&aside, fixture.copy_dir()).unwrap();
     assert_eq!(store.confirm_copies().await, Ok(()), "asked, it is looked at at once");
     assert_eq!((store.failing_copy(), fixture.seq("copy")), (None, 10));
+}
+
+/// Whether what goes with a copy hangs, as every call to a mount does whose server is gone.
+static HANGS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+struct Hanging;
+
+impl mirror::Companion for Hanging {
+    fn bring(&mut self, _: &dyn Fn()) -> std::io::Result<()> {
+        let (hangs, changed) = &HANGS;
+        drop(changed.wait_while(hangs.lock().unwrap(), |hangs| *hangs).unwrap());
+        Ok(())
+    }
+}
+
+fn hanging(_: &Path, _: &Path) -> Box<dyn mirror::Companion> {
+    Box::new(Hanging)
+}
+
+fn hang(hangs: bool) {
+    *HANGS.0.lock().unwrap() = hangs;
+    HANGS.1.notify_all();
+}
+
+/// More time than anybody has for a copy, and less than a disk takes that hangs.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// Does what may hang on a thread of its own; it must come back.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waits) = mpsc::sync_channel(1);
+    std::thread::spawn(move || drop(done.send(work())));
+    waits.recv_timeout(BOUND).expect("it hangs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_hangs_ends_in_an_error_within_its_time_and_stops_neither_commits_nor_the_end_nor_a_start() {
+    let fixture = Fixture::new();
+    let options = EmbeddedOptions { copy_patience: Duration::from_millis(300), companion: Some(hanging), ..fixture.with_copies() };
+    for place in &options.copies {
+        Embedded::ship(&fixture.options(), &place.dir).unwrap();
+    }
+    let store = Embedded::open(options.clone(), Arc::new(SystemClock)).unwrap();
+    write(&store, Space::Control, 0..5).await;
+    assert_eq!(store.confirm_copies().await, Ok(()));
+    hang(true);
+    write(&store, Space::Control, 5..10).await;
+    for _ in 0..3 {
+        for patient in [false, true] {
+            let asked = if patient { store.catch_up_copies() } else { store.confirm_copies() };
+            let told = tokio::time::timeout(BOUND, asked).await.expect("nobody waits for ever").unwrap_err();
+            assert!(matches!(&told, StoreError::Io(text) if text.contains("copy 1 ") && text.contains("does not answer")), "{told}");
+        }
+    }
+    assert_eq!(store.failing_copy().map(|(number, _)| number), Some(1));
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let is_told = |line: &str| {
+        metrics::with_local_recorder(&recorder, || store.observe());
+        recorder.handle().render().lines().any(|told| told == line)
+    };
+    // Whether or not anybody asks for it.
+    for line in [r#"lethe_control_copy_failing{copy="1"} 1"#, r#"lethe_control_copy_failing{copy="2"} 1"#] {
+        while !is_told(line) {
+            tokio::task::yield_now().await;
+        }
+    }
+    write(&store, Space::Control, 10..15).await;
+    write(&store, Space::Records, 0..5).await;
+    let closing = Arc::clone(&store);
+    in_time(move || closing.close());
+    drop(store);
+
+    // And one that cannot even be opened to be read.
+    for place in &options.copies {
+        let file = place.dir.join("mirror.log");
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    }
+    let store = in_time(move || Embedded::open(options, Arc::new(SystemClock)).unwrap());
+    write(&store, Space::Control, 15..20).await;
+    assert!(tokio::time::timeout(BOUND, store.confirm_copies()).await.expect("nobody waits for ever").is_err());
+    assert_eq!(whole(&store, Space::Control).await, (0..20).collect::<Vec<_>>());
+    in_time(move || store.close());
+    hang(false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_has_hung_is_gone_on_with_when_it_comes_back() {
+    static STUCK: Mutex<()> = Mutex::new(());
+    struct Stuck;
+    impl mirror::Companion for Stuck {
+        fn bring(&mut self, _: &dyn Fn()) -> std::io::Result<()> {
+            drop(STUCK.lock().unwrap());
+            Ok(())
+        }
+    }
+    fn stuck(_: &Path, _: &Path) -> Box<dyn mirror::Companion> {
+        Box::new(Stuck)
+    }
+    let fixture = Fixture::new();
+    let options = EmbeddedOptions { copy_patience: Duration::from_millis(300), companion: Some(stuck), ..fixture.with_copies() };
+    for place in &options.copies {
+        Embedded::ship(&fixture.options(), &place.dir).unwrap();
+    }
+    let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
+    // Held by another thread, for this one waits meanwhile.
+    let (held, is_held) = mpsc::sync_channel(1);
+    let (go, may_go) = mpsc::sync_channel(1);
+    let holder = std::thread::spawn(move || {
+        let stuck = STUCK.lock().unwrap();
+        held.send(()).unwrap();
+        may_go.recv().unwrap();
+        drop(stuck);
+    });
+    is_held.recv().unwrap();
+    write(&store, Space::Control, 0..5).await;
+    assert!(store.confirm_copies().await.is_err());
+    go.send(()).unwrap();
+    holder.join().unwrap();
+    let comes_back = async {
+        while store.confirm_copies().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, comes_back).await.unwrap();
+    assert_eq!((store.failing_copy(), fixture.seq("copy")), (None, 5));
+    store.close();
+    assert_eq!(fixture.seq("other"), 5);
+}
+
+/// Takes longer than an epoch waits, and comes on all the while.
+struct Slow;
+
+impl mirror::Companion for Slow {
+    fn bring(&mut self, beat: &dyn Fn()) -> std::io::Result<()> {
+        for _ in 0..6 {
+            let (_keeps, pause) = mpsc::sync_channel::<()>(1);
+            assert!(pause.recv_timeout(Duration::from_millis(500)).is_err());
+            beat();
+        }
+        Ok(())
+    }
+}
+
+fn slow(_: &Path, _: &Path) -> Box<dyn mirror::Companion> {
+    Box::new(Slow)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_slow_is_waited_for_as_long_as_it_comes_on_by_who_holds_nobody_up() {
+    let fixture = Fixture::new();
+    Embedded::ship(&fixture.options(), &fixture.copy_dir()).unwrap();
+    let place = CopyPlace { dir: fixture.copy_dir(), confirm: true };
+    let options =
+        EmbeddedOptions { copies: vec![place], copy_patience: Duration::from_secs(2), companion: Some(slow), ..fixture.options() };
+    let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
+    write(&store, Space::Control, 0..5).await;
+    let told = store.confirm_copies().await.unwrap_err();
+    assert!(told.to_string().contains("does not answer"), "{told}");
+    assert_eq!(store.catch_up_copies().await, Ok(()));
+    assert_eq!((store.failing_copy(), fixture.seq("copy")), (None, 5));
+    assert_eq!(store.confirm_copies().await, Ok(()), "it has all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,7 +207,7 @@ fn a_damaged_mirror_is_not_brought_and_a_copy_that_is_gone_is_begun_by_nobody_bu
 struct Noted;
 
 impl Companion for Noted {
-    fn bring(&mut self) -> io::Result<()> {
+    fn bring(&mut self, _: &dyn Fn()) -> io::Result<()> {
         Err(io::Error::other("planted"))
     }
 }
