@@ -11,7 +11,7 @@ use lethe::{
         policy::SecondarySubjects,
     },
     vault::{
-        ops::{Caller, HoldView, PutRecord, ShredOrder, VaultError},
+        ops::{Caller, HoldView, NewAlias, PutRecord, ShredOrder, VaultError},
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
@@ -385,6 +385,57 @@ async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
             assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
             open.close().await;
         }
+    }
+}
+
+/// Nor under an id that a held person was given later: on that the hold is from then on, whenever it was placed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_over_before_a_held_person_was_given_its_id_does_not_come_back_under_the_hold() {
+    for early in [true, false] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, owner, _) = open.tenant(&place, "acme").await;
+        set(&open, &owner, &acme, kept_for("10d")).await;
+        hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("7")])).await;
+        open.put(&owner, &acme, ("c", "k"), Some("ann"), b"v").await.unwrap();
+        open.close().await;
+        place.copy("store/data", "then/data");
+
+        let open = place.open().await;
+        let give = async |open: &Open| {
+            let ann = NewAlias { subject: subject("7"), alias: subject("ann"), with_records: early, new_relationship: false };
+            open.vault.add_alias(&owner, &acme, ann, None).await.unwrap();
+        };
+        if early {
+            give(&open).await;
+        }
+        clock.advance(time("2000-02-11T00:00:00Z").since(clock.now()) + Duration::from_secs(30));
+        let done = run(&open, &clock).await;
+        assert_eq!((done.held, done.destroyed), if early { (1, 0) } else { (0, 1) }, "early: {early}: {done:?}");
+        clock.advance(DAY);
+        if !early {
+            give(&open).await;
+        }
+        clock.advance(DAY);
+        open.close().await;
+
+        place.put_back("then/data", "store/data");
+        let open = place.open_idle().await;
+        open.vault.begin_restoring();
+        let done = open.vault.replay_retention().await.unwrap();
+        let expected = if early { (1, 0, 0) } else { (0, 1, 0) };
+        assert_eq!((done.held, done.destroyed, done.failed), expected, "early: {early}: {done:?}");
+        open.close().await;
+        let open = place.open().await;
+        let there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key("k")).await;
+        assert_eq!(there.is_ok(), early, "{there:?}");
+        // What is written under it from here on is held as any other.
+        open.put(&owner, &acme, ("c", "new"), Some("ann"), b"v").await.unwrap();
+        clock.advance(DAY * 11);
+        assert_eq!(run(&open, &clock).await.destroyed, 0, "early: {early}");
+        assert!(is_there(&open, &owner, &acme, "new").await, "early: {early}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "early: {early}");
+        open.close().await;
     }
 }
 

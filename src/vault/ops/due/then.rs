@@ -2,7 +2,7 @@
 //! the time. So nothing comes back because rules were made longer, or a hold was placed, after it was over; and what a hold has kept from
 //! its end until now is there.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::{End, begin_of, hour_of, looked_for_again};
 use crate::{
@@ -16,23 +16,23 @@ use crate::{
     },
 };
 
-/// How long after its end a run has destroyed a record at the latest: a hold that was placed by then has found it there. Runs come each
+/// How long after its end a run has destroyed a record at the latest: a hold that was on it by then has found it there. Runs come each
 /// minute.
 const RUN_BY: Duration = Duration::from_mins(2);
 
 /// A hold, of whichever time.
 pub(super) struct HoldThen {
     hold: HoldId,
-    on: HashSet<HeldThing>,
-    placed_at: Timestamp,
+    /// What it is on, and since when.
+    on: HashMap<HeldThing, Timestamp>,
     /// `None` while it stands.
     ended_at: Option<Timestamp>,
 }
 
 impl HoldThen {
     fn kept(&self, things: &[HeldThing], at: Timestamp) -> bool {
-        let stood = self.placed_at <= at.plus(RUN_BY) && self.ended_at.is_none_or(|end| end > at);
-        stood && things.iter().any(|thing| self.on.contains(thing))
+        let stood = self.ended_at.is_none_or(|end| end > at);
+        stood && things.iter().any(|thing| self.on.get(thing).is_some_and(|since| *since <= at.plus(RUN_BY)))
     }
 }
 
@@ -60,7 +60,7 @@ impl Vault {
                 let row: HoldRow = self.inner.seals.open(&row.key, &row.value)?;
                 let lapsed_at = row.lapses_at.filter(|_| !row.stands(now));
                 let ended_at = row.end.as_ref().map(|end| end.at).or(lapsed_at).map(Timestamp);
-                holds.push(HoldThen { hold, on: row.things().collect(), placed_at: Timestamp(row.placed_at), ended_at });
+                holds.push(HoldThen { hold, on: row.things_since().collect(), ended_at });
             }
         }
         Ok(holds)

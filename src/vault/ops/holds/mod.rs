@@ -124,6 +124,7 @@ impl Vault {
         let id = HoldId(random::bytes());
         let row = HoldRow {
             on: things.iter().map(Into::into).collect(),
+            widened: Vec::new(),
             disclosed: new.disclosed,
             lapses_at: new.law_enforcement.then(|| now.plus(hold::LAPSE).0),
             placed_by: caller.principal.token().0,

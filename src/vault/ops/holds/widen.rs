@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// What one hold is on at most: a row has 100,000 bytes, and a hold may name many persons who are given ids later.
-const THINGS_MAX: usize = 4_000;
+/// What one hold is on at most: a row has 100,000 bytes, and a hold may name many persons who are given ids later, each at its time.
+const THINGS_MAX: usize = 3_000;
 
 impl Vault {
     /// Has every hold that is on one of a person's ids be on all of them, in the commit that gives the person another. Nothing is
@@ -57,10 +57,13 @@ impl Vault {
                     if more.is_empty() {
                         continue;
                     }
+                    let first = u16::try_from(row.on.len()).map_err(|_| VaultError::Limit(limits::SUBJECT_ALIASES))?;
                     row.on.extend(more.iter().copied().map(HoldThingRow::Subject));
                     if row.on.len() > THINGS_MAX {
                         return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
                     }
+                    // What was gone before it was on it, it has not found.
+                    row.widened.push((first, self.inner.clock.now().0));
                     let on = HoldOnRow { disclosed: row.disclosed, lapses_at: row.lapses_at };
                     for id in more {
                         writes.push(self.inner.seals.put(schema::hold_on(tenant.no, &HeldThing::Subject(id), hold), &on)?);

@@ -13,6 +13,8 @@ use crate::{
 pub(in crate::vault) struct HoldRow {
     /// What it is on.
     pub(in crate::vault) on: Vec<HoldThingRow>,
+    /// What was added later, ids that its persons were given: each time the place in `on` of the first of them, and when.
+    pub(in crate::vault) widened: Vec<(u16, i64)>,
     /// Whether everybody in the tenant may know of it.
     pub(in crate::vault) disclosed: bool,
     /// When it ends by itself: that of a hold for law enforcement.
@@ -95,6 +97,14 @@ impl HoldRow {
             HoldThingRow::Subject(subject) => HeldThing::Subject(*subject),
             HoldThingRow::Under(collection, tokens) => HeldThing::Under(CollectionNo(*collection), tokens.clone()),
             HoldThingRow::Record(collection, tokens) => HeldThing::Record(CollectionNo(*collection), tokens.clone()),
+        })
+    }
+
+    /// The same, each with the time from which on the hold is on it.
+    pub(in crate::vault) fn things_since(&self) -> impl Iterator<Item = (HeldThing, Timestamp)> {
+        self.things().enumerate().map(move |(place, thing)| {
+            let added = self.widened.iter().rev().find(|(first, _)| usize::from(*first) <= place);
+            (thing, Timestamp(added.map_or(self.placed_at, |(_, at)| *at)))
         })
     }
 }
