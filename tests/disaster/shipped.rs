@@ -1,7 +1,7 @@
 //! Further copies of the control store: brought along by the server or by a command, confirmed before an epoch ends, and what a lost
 //! store comes back from. A copy that is not of today is refused by name.
 
-use std::{fs, process::Output};
+use std::{fs, os::unix::fs::MetadataExt as _, process::Output};
 
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -326,10 +326,51 @@ async fn an_epoch_that_was_cut_short_waits_at_the_start_for_the_copy_that_is_to_
     assert_eq!(held(&site), [2, 2], "a refused start destroys nothing");
     assert_eq!(site.examined()[0]["verdict"], "bad");
     fs::rename(site.path("aside"), site.path("copy")).unwrap();
-    let served = site.serve(|_| ());
+    let there = ["copy/mirror.log", "copy/log.journal"].map(|file| fs::metadata(site.path(file)).unwrap());
+    let synced = site.path("keep/synced");
+    let served = site.serve(|command| {
+        shim::before(command).env("LETHE_SYNCED", &synced);
+    });
     assert_eq!(held(&site), [1, 1]);
+    // What it found there was in memory alone, perhaps, and was on the copy's disk before the old root went.
+    let synced = fs::read_to_string(&synced).unwrap();
+    let synced: Vec<(u64, u64)> = synced
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(inode, len)| (inode.parse().unwrap(), len.parse().unwrap()))
+        .collect();
+    let custody = fs::metadata(site.path("a/root")).unwrap().ino();
+    let went = synced.iter().position(|(inode, _)| *inode == custody).unwrap();
+    for meta in there {
+        assert!(synced[..went].iter().any(|(inode, len)| *inode == meta.ino() && *len >= meta.len()), "{synced:?}: {meta:?}");
+    }
     assert_eq!(site.get(&served, "theirs").await.0, StatusCode::GONE);
     site.shredded(&served, "9").await;
+    served.stop();
+    assert!(site.is_level("copy"));
+}
+
+/// What a failed sync has left is read back like anything else, and may be on no disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sync_of_a_copy_has_failed_on_is_written_anew() {
+    let site = Site::make().await;
+    site.with_copies(&[("copy", false)]);
+    let faults = site.path("keep/faults");
+    let served = site.serve(|command| {
+        shim::before(command).env("LETHE_FAULTS", &faults);
+    });
+    let tells = async |line: &str| site.send(&served, Method::GET, "/metrics", &site.operator(), "").await.1.contains(line);
+    for (person, file) in [("1", "copy/mirror.log"), ("2", "copy/log.journal")] {
+        let inode = || fs::metadata(site.path(file)).unwrap().ino();
+        let before = inode();
+        fs::write(&faults, format!("sync {}\n", site.text(file))).unwrap();
+        site.shredded(&served, person).await;
+        until("the copy fails", async || tells("lethe_control_copy_failing{copy=\"1\"} 1").await).await;
+        assert_eq!(inode(), before);
+        fs::remove_file(&faults).unwrap();
+        until("it is brought along", async || tells("lethe_control_copy_failing{copy=\"1\"} 0").await).await;
+        assert_ne!(inode(), before, "{file} was trusted");
+    }
     served.stop();
     assert!(site.is_level("copy"));
 }

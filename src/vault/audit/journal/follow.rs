@@ -2,6 +2,7 @@
 //!
 //! Leaves are brought whole and in their order. The end of a journal may be written again otherwise, after a sync that failed; what a copy
 //! has of it then is moved aside. That the copy is not of a later day, its rows have told before: they are held against the mirror's first.
+//! What is found is synced and read from the disk before anything is built on it, as with the rows, and written anew where a sync failed.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,9 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Advice, fadvise};
+
 use super::{
     super::merkle::{self, Hash},
-    frame_len, move_aside, read,
+    beside, frame_len, move_aside, read,
 };
 use crate::vault::{crypto::hash::sha256, store::embedded::mirror::Companion};
 
@@ -22,13 +25,15 @@ pub const NAME: &str = "log.journal";
 /// Brings the journal of a mirror's directory to a copy's.
 #[must_use]
 pub fn follow(from: &Path, to: &Path) -> Box<dyn Companion> {
-    Box::new(Follower { from: from.join(NAME), to: to.join(NAME), written: None })
+    Box::new(Follower { from: from.join(NAME), to: to.join(NAME), written: None, is_doubtful: false })
 }
 
 struct Follower {
     from: PathBuf,
     to: PathBuf,
     written: Option<Written>,
+    /// A sync failed: what of the copy is on its disk is not known, whatever is read back.
+    is_doubtful: bool,
 }
 
 /// A copy that is the beginning of the journal.
@@ -81,7 +86,7 @@ impl Companion for Follower {
         let (Some(written), Some(next)) = (written, next) else { return Ok(()) };
         if next.end > written.len {
             move_range(&journal, &written.file, (written.len, next.end), beat)?;
-            written.file.sync_data()?;
+            self.doubted(written.file.sync_data())?;
         }
         self.written = Some(Written { len: next.end, last: next.last.or(written.last), ..written });
         Ok(())
@@ -104,16 +109,28 @@ impl Follower {
         Ok(if next.end == written.len && limit > next.end { None } else { Some(next) })
     }
 
+    /// Remembers that a sync has failed.
+    fn doubted(&mut self, synced: io::Result<()>) -> io::Result<()> {
+        self.is_doubtful |= synced.is_err();
+        synced
+    }
+
     /// Holds the copy against the journal, leaf by leaf, and cuts a torn end. One that has other leaves is moved aside.
-    fn align(&self, journal: &File, of: u64, beat: &dyn Fn()) -> io::Result<Written> {
+    fn align(&mut self, journal: &File, of: u64, beat: &dyn Fn()) -> io::Result<Written> {
         let mut file = self.open()?;
+        self.doubted(file.sync_all().and_then(|()| sync_above(&self.to)))?;
+        // Only advice, so a refusal changes nothing.
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap_or_default();
         let mut has = whole(&file, (0, file.metadata()?.len()), beat)?;
         if whole(journal, (0, has.end), beat)? != has {
             let aside = move_aside(&self.to).map_err(io::Error::other)?;
             tracing::warn!(?aside, "log: a copy of the journal that ends otherwise was moved aside");
             file = self.open()?;
             has = whole(&file, (0, 0), beat)?;
+        } else if self.is_doubtful {
+            file = self.write_anew(journal, has.end, beat)?;
         }
+        self.is_doubtful = false;
         let meta = file.metadata()?;
         if meta.len() > has.end {
             file.set_len(has.end)?;
@@ -121,15 +138,31 @@ impl Follower {
         Ok(Written { file, inode: meta.ino(), len: has.end, last: has.last, of })
     }
 
+    /// Writes the copy's part of the journal anew beside, and puts it in place.
+    fn write_anew(&self, journal: &File, len: u64, beat: &dyn Fn()) -> io::Result<File> {
+        let fresh = beside(&self.to, ".new");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        move_range(journal, &file, (0, len), beat)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &self.to)?;
+        sync_above(&self.to)?;
+        Ok(file)
+    }
+
     /// Opens the copy, or begins it.
     fn open(&self) -> io::Result<File> {
         let exists = self.to.try_exists()?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.to)?;
         if !exists {
-            self.to.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+            sync_above(&self.to)?;
         }
         Ok(file)
     }
+}
+
+/// Makes a file's name durable.
+fn sync_above(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 /// The whole leaves from one place on, up to another.

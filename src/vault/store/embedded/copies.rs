@@ -319,22 +319,24 @@ impl Copies {
         let _end = End(self, line);
         let way = Way { begins: false, sync: !self.options.danger_skip_sync, companion: self.options.companion };
         let (mut follower, mut done, mut patience): (Option<Follower>, Option<Asked>, Duration) = (None, None, LOOK_EVERY);
-        let open = || -> Result<Follower, OpenError> {
+        let mut is_doubtful = false;
+        let open = |is_doubtful| -> Result<Follower, OpenError> {
             let pulse = Arc::clone(&line.pulse);
-            Ok(Follower::open(&self.options.mirror_dir, &line.place.dir, way)?.told_to(move || pulse.beat()))
+            let made = Follower::open(&self.options.mirror_dir, &line.place.dir, way)?;
+            Ok(made.doubting(is_doubtful).told_to(move || pulse.beat()))
         };
         loop {
             let asked = self.next(done, patience);
             line.pulse.beat();
             let stepped = match &mut follower {
                 Some(follower) => follower.step(asked.seq),
-                none => open().and_then(|made| none.insert(made).step(asked.seq)),
+                none => open(is_doubtful).and_then(|made| none.insert(made).step(asked.seq)),
             };
             line.pulse.rest();
             patience = if stepped.is_ok() { LOOK_EVERY } else { RETRY_EVERY };
             if matches!(stepped, Err(OpenError::CopyMissing(_))) {
-                // Its disk is gone; what comes in its place has a lock of its own.
-                follower = None;
+                // Its disk is gone; what comes in its place has a lock of its own, and may be what a sync has failed on.
+                is_doubtful |= follower.take().is_some_and(|gone| gone.is_doubtful());
             }
             Self::tell(line, asked, stepped);
             if asked.is_over {

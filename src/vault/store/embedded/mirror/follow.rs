@@ -4,6 +4,9 @@
 //! the server. Every frame is proven on its way. A copy is the beginning of the mirror's file; where it is not any more (the mirror was
 //! written anew, the copy is damaged), it is written anew beside and put in place by a rename. One that is ahead of the mirror, or took
 //! another way, is never written over: it tells that the mirror is an old copy.
+//!
+//! What is read back is no proof that it is on the disk: a process that was killed, or a sync that failed, leaves it in the system's memory
+//! alone. So what is found is synced and read from the disk before anything is built on it, and what a sync has failed on is written anew.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -13,10 +16,13 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::{Advice, fadvise};
+
 use super::{
     super::{
         error::{OpenError, at},
         lock::DirLock,
+        options::sync_dir,
     },
     State, frame, log_path, publish_snapshot, read,
 };
@@ -54,7 +60,7 @@ pub(in super::super) struct Follower {
     way: Way,
     companion: Option<Box<dyn Companion>>,
     written: Option<Written>,
-    /// A write or sync failed: what of the copy is on its disk is not known.
+    /// A write or sync failed: what of the copy is on its disk is not known, whatever is read back.
     is_doubtful: bool,
     moved: u64,
     /// Told whenever it has come on.
@@ -87,7 +93,7 @@ impl Follower {
     /// [`OpenError::CopyMissing`] where there is none and none is to be begun; [`OpenError::Locked`].
     pub(in super::super) fn open(from: &Path, to: &Path, way: Way) -> Result<Self, OpenError> {
         if way.begins {
-            DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(at(to.display()))?;
+            make_dir(to, way.sync).map_err(at(to.display()))?;
         } else if !log_path(to).try_exists().map_err(at(to.display()))? {
             return Err(OpenError::CopyMissing(to.to_owned()));
         }
@@ -100,6 +106,16 @@ impl Follower {
     /// The same, which tells whenever it has come on.
     pub(in super::super) fn told_to(self, beat: impl Fn() + Send + Sync + 'static) -> Self {
         Self { beat: Arc::new(beat), ..self }
+    }
+
+    /// The same of a copy that may be one of which a sync has failed, before its disk went away.
+    pub(in super::super) fn doubting(self, is_doubtful: bool) -> Self {
+        Self { is_doubtful, ..self }
+    }
+
+    /// Whether what of it is on its disk is not known.
+    pub(in super::super) const fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// Bytes that were moved so far.
@@ -152,8 +168,27 @@ impl Follower {
         Ok(state)
     }
 
+    /// Has what lies there be on its disk, and be read from there.
+    fn settle(&mut self) -> io::Result<()> {
+        let file = match File::open(log_path(&self.to)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        if !self.way.sync {
+            return Ok(());
+        }
+        // Its name too: it may have got it by a rename that was cut short before that was synced.
+        let synced = file.sync_all().and_then(|()| sync_dir(&self.to));
+        self.is_doubtful |= synced.is_err();
+        synced?;
+        // Only advice, so a refusal changes nothing.
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap_or_default();
+        Ok(())
+    }
+
     /// Finds out what the copy is of the mirror's file, and what makes it its beginning. Changes nothing but a torn end.
-    fn compare(&self, mirror: &File, of: u64, limit: u64) -> Result<Plan, OpenError> {
+    fn compare(&mut self, mirror: &File, of: u64, limit: u64) -> Result<Plan, OpenError> {
+        self.settle().map_err(at(self.to.display()))?;
         let (from, to, beat) = (log_path(&self.from), log_path(&self.to), &*self.beat);
         let readable = |_, body: &[u8]| {
             beat();
@@ -219,6 +254,21 @@ impl Follower {
         self.written = Some(written);
         Ok(state)
     }
+}
+
+/// Makes a directory and those above it, durably.
+fn make_dir(dir: &Path, sync: bool) -> io::Result<()> {
+    let whole = std::path::absolute(dir)?;
+    let missing = whole.ancestors().take_while(|above| !above.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(&whole)?;
+    for (number, above) in whole.ancestors().skip(1).take(if sync { missing.max(1) } else { 0 }).enumerate() {
+        match sync_dir(above) {
+            // What was there before may be somebody else's.
+            Err(error) if number >= missing && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Moves the bytes of a range from one file to the same place of another.
