@@ -37,17 +37,36 @@ pub(super) struct Committer {
 
 /// A thread that syncs what was only handed to the operating system, when it is told to: the committer looks at the disk
 /// meanwhile, on which whoever writes at once relies, however long a sync takes.
-struct Syncer {
+pub(super) struct Syncer {
     begin: SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
+/// What a sync has come to that nobody made.
+fn unsynced() -> Result<(), StoreError> {
+    Err(StoreError::Io("the thread for syncs has ended".into()))
+}
+
+/// Tells the core that a sync has panicked: it would wait for it for ever, and sync nothing any more.
+struct Panicked(Arc<Desk>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(core) = self.0.wait().as_mut()
+        {
+            core.synced(unsynced());
+        }
+    }
+}
+
 impl Syncer {
-    fn start(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub(super) fn start(desk: Arc<Desk>, sync: impl Fn() -> Result<(), StoreError> + Send + 'static) -> io::Result<Self> {
         let (begin, begun) = sync_channel(1);
         let work = move || {
+            let _panicked = Panicked(Arc::clone(&desk));
             for () in begun {
-                let synced = sync(&shared, &*clock);
+                let synced = sync();
                 if let Some(core) = desk.wait().as_mut() {
                     core.synced(synced);
                 }
@@ -56,10 +75,15 @@ impl Syncer {
         Ok(Self { begin, thread: std::thread::Builder::new().name("lethe-sync".into()).spawn(work)? })
     }
 
+    /// Begins a sync; `false` where the thread is gone.
+    pub(super) fn begin(&self) -> bool {
+        self.begin.send(()).is_ok()
+    }
+
     /// Ends it when the sync that is under way is done.
-    fn stop(self) {
+    pub(super) fn stop(self) {
         drop(self.begin);
-        // Should it have panicked, the last sync tells what is wrong.
+        // Should it have panicked, the core knows.
         drop(self.thread.join());
     }
 }
@@ -74,7 +98,8 @@ fn sync(shared: &Shared, clock: &dyn Clock) -> Result<(), StoreError> {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, desk: Arc<Desk>, clock: Arc<dyn Clock>, queue: Receiver<Request>) -> io::Result<Self> {
-        let syncer = Syncer::start(Arc::clone(&shared), Arc::clone(&desk), Arc::clone(&clock))?;
+        let (synced, time) = (Arc::clone(&shared), Arc::clone(&clock));
+        let syncer = Syncer::start(Arc::clone(&desk), move || sync(&synced, &*time))?;
         Ok(Self { shared, desk, clock, queue, held: None, syncer })
     }
 
@@ -115,11 +140,11 @@ impl Committer {
 
     fn tick(&self) {
         let is_due = self.desk.wait().as_mut().is_some_and(Core::tick);
-        if is_due && self.syncer.begin.send(()).is_err() {
-            let ended = Err(StoreError::Io("the thread for syncs has ended".into()));
-            if let Some(core) = self.desk.wait().as_mut() {
-                core.synced(ended);
-            }
+        if is_due
+            && !self.syncer.begin()
+            && let Some(core) = self.desk.wait().as_mut()
+        {
+            core.synced(unsynced());
         }
     }
 

@@ -218,6 +218,17 @@ async fn after_who_writes_has_died_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn after_a_sync_has_died_nothing_is_written() {
+    let fixture = Fixture::new();
+    let (store, _) = fixture.open_at_a_moment(false);
+    let syncer = super::committer::Syncer::start(Arc::clone(&store.desk), || panic!("planted: a sync dies here")).unwrap();
+    assert!(syncer.begin());
+    syncer.stop();
+    assert_eq!(store.health(), Health::Closed, "nobody would sync what is written");
+    assert_eq!(store.commit(commit(vec![], vec![put(Space::Records, "row", "x")])).await, Err(StoreError::Closed));
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_not_told_as_refused() {
     let fixture = Fixture::new();
     let store = fixture.open();
