@@ -4,12 +4,16 @@
 use std::{fs, os::unix::fs::MetadataExt as _, process::Output};
 
 use reqwest::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::CapabilitySet,
+};
 use serde_json::Value;
 
 use crate::{
     backups_cut::{cut, tried},
-    shim,
+    disk::{Disk, fill},
+    privilege, shim,
     site::{Served, Site, code, copy, stderr, until},
 };
 
@@ -373,6 +377,30 @@ async fn what_a_sync_of_a_copy_has_failed_on_is_written_anew() {
     }
     served.stop();
     assert!(site.is_level("copy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_to_be_written_anew_on_a_full_disk_leaves_nothing_there_and_waits_for_room() {
+    let test = "shipped::a_copy_that_is_to_be_written_anew_on_a_full_disk_leaves_nothing_there_and_waits_for_room";
+    if !privilege::held(CapabilitySet::SYS_ADMIN, test) {
+        return;
+    }
+    let (disk, site) = (Disk::of(8 << 20), Site::make().await);
+    let copy = disk.path("copy");
+    site.with_copies(&[(copy.to_str().unwrap(), false)]);
+    let mut bytes = fs::read(copy.join("mirror.log")).unwrap();
+    bytes[200] ^= 1;
+    fs::write(copy.join("mirror.log"), bytes).unwrap();
+    fill(&disk.path("ballast"), 0);
+    let served = site.serve(|_| ());
+    let tells = async |line: &str| site.send(&served, Method::GET, "/metrics", &site.operator(), "").await.1.contains(line);
+    until("the copy fails", async || tells("lethe_control_copy_failing{copy=\"1\"} 1").await).await;
+    site.shredded(&served, "1").await;
+    assert!(!copy.join("mirror.new").exists());
+    fs::remove_file(disk.path("ballast")).unwrap();
+    until("it is brought along", async || tells("lethe_control_copy_failing{copy=\"1\"} 0").await).await;
+    served.stop();
+    assert!(site.is_level(copy.to_str().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

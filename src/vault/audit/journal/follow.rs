@@ -85,7 +85,13 @@ impl Companion for Follower {
         }
         let (Some(written), Some(next)) = (written, next) else { return Ok(()) };
         if next.end > written.len {
-            move_range(&journal, &written.file, (written.len, next.end), beat)?;
+            if let Err(error) = move_range(&journal, &written.file, (written.len, next.end), beat) {
+                // What was there before is there, and the next time goes on behind it.
+                if written.file.set_len(written.len).is_ok() {
+                    self.written = Some(written);
+                }
+                return Err(error);
+            }
             self.doubted(written.file.sync_data())?;
         }
         self.written = Some(Written { len: next.end, last: next.last.or(written.last), ..written });

@@ -1,8 +1,8 @@
 //! Further copies of the control store: a thread for each brings it along behind the mirror.
 //!
 //! A commit waits for none of them. Who ends an epoch asks those that are to confirm it, and waits until they have all that was
-//! committed before ([`Copies::confirm`]). What a copy fails with is tried again every second; how it is brought along, and what is
-//! refused, is in [`mirror`].
+//! committed before ([`Copies::confirm`]). What a copy fails with is tried again, ever more rarely, whatever is committed meanwhile, and
+//! at once for who asks; how it is brought along, and what is refused, is in [`mirror`].
 //!
 //! A disk may also do neither, succeed nor fail: a network mount whose server is gone lets every call wait. So nobody waits for a copy
 //! for longer than [`EmbeddedOptions::copy_patience`], or, where nobody is held up by it, for longer than it comes on ([`Pulse`]); its
@@ -32,8 +32,9 @@ use super::{
 
 /// A copy is looked at as often although nothing is committed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// What failed is tried again after so long.
-const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// What failed is tried again after so long, and then after twice as long each time, up to a bound.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
 const ENDED: &str = "the store is closed";
 const SILENT: &str = "it does not answer";
 
@@ -307,18 +308,23 @@ impl Copies {
         }
     }
 
-    /// The next thing that is asked; the same again where nothing was for a while.
-    fn next(&self, done: Option<Asked>, patience: Duration) -> Asked {
+    /// The next thing that is asked; the same again where nothing was for a while. What has failed is not tried for each commit: a copy may
+    /// have to be read as a whole for it.
+    fn next(&self, done: Option<Asked>, failed_for: Option<Duration>) -> Asked {
         let asked = self.asked();
         let Some(done) = done else { return *asked };
-        let (asked, _) = self.changed.wait_timeout_while(asked, patience, |asked| *asked == done).unwrap_or_else(PoisonError::into_inner);
-        *asked
+        let is_idle = |asked: &mut Asked| match failed_for {
+            None => *asked == done,
+            Some(_) => (asked.number, asked.is_over) == (done.number, done.is_over),
+        };
+        let waited = self.changed.wait_timeout_while(asked, failed_for.unwrap_or(LOOK_EVERY), is_idle);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn run(&self, line: &Line) {
         let _end = End(self, line);
         let way = Way { begins: false, sync: !self.options.danger_skip_sync, companion: self.options.companion };
-        let (mut follower, mut done, mut patience): (Option<Follower>, Option<Asked>, Duration) = (None, None, LOOK_EVERY);
+        let (mut follower, mut done, mut failed_for): (Option<Follower>, Option<Asked>, Option<Duration>) = (None, None, None);
         let mut is_doubtful = false;
         let open = |is_doubtful| -> Result<Follower, OpenError> {
             let pulse = Arc::clone(&line.pulse);
@@ -326,14 +332,18 @@ impl Copies {
             Ok(made.doubting(is_doubtful).told_to(move || pulse.beat()))
         };
         loop {
-            let asked = self.next(done, patience);
+            let asked = self.next(done, failed_for);
             line.pulse.beat();
             let stepped = match &mut follower {
                 Some(follower) => follower.step(asked.seq),
                 none => open(is_doubtful).and_then(|made| none.insert(made).step(asked.seq)),
             };
             line.pulse.rest();
-            patience = if stepped.is_ok() { LOOK_EVERY } else { RETRY_EVERY };
+            failed_for = match (&stepped, failed_for) {
+                (Ok(_), _) => None,
+                (Err(_), None) => Some(RETRY_FIRST),
+                (Err(_), Some(last)) => Some(last.saturating_mul(2).min(RETRY_LAST)),
+            };
             if matches!(stepped, Err(OpenError::CopyMissing(_))) {
                 // Its disk is gone; what comes in its place has a lock of its own, and may be what a sync has failed on.
                 is_doubtful |= follower.take().is_some_and(|gone| gone.is_doubtful());

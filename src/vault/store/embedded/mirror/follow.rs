@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, fadvise, statvfs};
 
 use super::{
     super::{
@@ -60,8 +60,10 @@ pub(in super::super) struct Follower {
     way: Way,
     companion: Option<Box<dyn Companion>>,
     written: Option<Written>,
-    /// A write or sync failed: what of the copy is on its disk is not known, whatever is read back.
+    /// A sync failed: what of the copy is on its disk is not known, whatever is read back.
     is_doubtful: bool,
+    /// It is to be written anew, for which its disk had no room of so many bytes.
+    lacks: Option<u64>,
     moved: u64,
     /// Told whenever it has come on.
     beat: Arc<dyn Fn() + Send + Sync>,
@@ -100,7 +102,7 @@ impl Follower {
         let lock = DirLock::take(to)?;
         let companion = way.companion.map(|make| make(from, to));
         let (from, to, beat) = (from.to_owned(), to.to_owned(), Arc::new(|| ()));
-        Ok(Self { from, to, way, companion, written: None, is_doubtful: false, moved: 0, beat, _lock: lock })
+        Ok(Self { from, to, way, companion, written: None, is_doubtful: false, lacks: None, moved: 0, beat, _lock: lock })
     }
 
     /// The same, which tells whenever it has come on.
@@ -129,6 +131,10 @@ impl Follower {
     /// [`OpenError::ControlBehindCopy`], [`OpenError::CopyDiverged`], [`OpenError::Foreign`]: the copy is as it was. Those of the disks:
     /// the next step goes on.
     pub(in super::super) fn step(&mut self, wanted: u64) -> Result<State, OpenError> {
+        if let Some(len) = self.lacks {
+            // Before both are read as a whole to find that out again.
+            self.make_room(len).map_err(at(self.to.display()))?;
+        }
         let path = log_path(&self.from);
         let mirror = read::open(&path)?;
         let meta = mirror.metadata().map_err(at(path.display()))?;
@@ -144,8 +150,13 @@ impl Follower {
             (Some((end, state)), Some(written)) if state.seq >= wanted => Plan::Append { written, end, state },
             _ => self.compare(&mirror, of, limit)?,
         };
-        if let Some(companion) = &mut self.companion {
-            companion.bring(&*self.beat).map_err(at(self.to.display()))?;
+        if let Some(companion) = &mut self.companion
+            && let Err(error) = companion.bring(&*self.beat)
+        {
+            if let Plan::Append { written, .. } = plan {
+                self.written = Some(written);
+            }
+            return Err(at(self.to.display())(error));
         }
         match plan {
             Plan::Append { written, end, state } => self.append(&mirror, written, end, state),
@@ -156,9 +167,16 @@ impl Follower {
     /// Appends what the mirror has beyond the copy.
     fn append(&mut self, mirror: &File, written: Written, end: u64, state: State) -> Result<State, OpenError> {
         if end > written.len {
-            let moved = move_range(mirror, &written.file, (written.len, end), &*self.beat);
-            let synced = moved.and_then(|()| if self.way.sync { written.file.sync_data() } else { Ok(()) });
-            if let Err(error) = synced {
+            if let Err(error) = move_range(mirror, &written.file, (written.len, end), &*self.beat) {
+                // What was there before is there, and the next step goes on behind it.
+                if written.file.set_len(written.len).is_ok() {
+                    self.written = Some(written);
+                }
+                return Err(at(self.to.display())(error));
+            }
+            if self.way.sync
+                && let Err(error) = written.file.sync_data()
+            {
                 self.is_doubtful = true;
                 return Err(at(self.to.display())(error));
             }
@@ -237,9 +255,31 @@ impl Follower {
         Ok(Plan::Append { written, end: whole.len, state: whole.state })
     }
 
+    /// Sees to it that the disk has so much room for a copy that is written anew.
+    fn make_room(&mut self, len: u64) -> io::Result<()> {
+        self.lacks = Some(len);
+        match std::fs::remove_file(self.fresh()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // Where a file system does not say, the writing tells.
+        let free = statvfs(&self.to).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
+        if free < len {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.lacks = None;
+        Ok(())
+    }
+
+    /// Where a copy is written anew.
+    fn fresh(&self) -> PathBuf {
+        self.to.join("mirror.new")
+    }
+
     /// Writes the copy anew beside, and puts it in place.
     fn write_anew(&mut self, mirror: &File, of: u64, len: u64, state: State) -> Result<State, OpenError> {
-        let fresh = self.to.join("mirror.new");
+        self.make_room(len).map_err(at(self.to.display()))?;
+        let fresh = self.fresh();
         let write = || -> io::Result<Written> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
             move_range(mirror, &file, (0, len), &*self.beat)?;
@@ -248,7 +288,11 @@ impl Follower {
             let inode = file.metadata()?.ino();
             Ok(Written { file, inode, len, state, of })
         };
-        let written = write().map_err(at(self.to.display()))?;
+        let written = write().map_err(|error| {
+            // It takes room that the copy beside it may need; the failure itself matters more.
+            drop(std::fs::remove_file(&fresh));
+            at(self.to.display())(error)
+        })?;
         self.moved = self.moved.saturating_add(len);
         self.is_doubtful = false;
         self.written = Some(written);

@@ -1,6 +1,12 @@
 //! Further copies of the control store: what they have when, and who waits for them.
 
-use std::{path::PathBuf, sync::Condvar};
+use std::{
+    path::PathBuf,
+    sync::{
+        Condvar,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::{
     opening::{whole, write},
@@ -225,6 +231,39 @@ async fn a_copy_that_has_hung_is_gone_on_with_when_it_comes_back() {
     assert_eq!((store.failing_copy(), fixture.seq("copy")), (None, 5));
     store.close();
     assert_eq!(fixture.seq("other"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_fails_is_tried_again_in_its_time_and_not_for_each_commit() {
+    static TRIES: AtomicU64 = AtomicU64::new(0);
+    struct Full;
+    impl mirror::Companion for Full {
+        fn bring(&mut self, _: &dyn Fn()) -> std::io::Result<()> {
+            TRIES.fetch_add(1, Ordering::SeqCst);
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+    }
+    fn full(_: &Path, _: &Path) -> Box<dyn mirror::Companion> {
+        Box::new(Full)
+    }
+    let fixture = Fixture::new();
+    Embedded::ship(&fixture.options(), &fixture.copy_dir()).unwrap();
+    let place = CopyPlace { dir: fixture.copy_dir(), confirm: true };
+    let options = EmbeddedOptions { copies: vec![place], companion: Some(full), ..fixture.options() };
+    let begun = SystemClock.monotonic();
+    let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
+    for n in (0..50).cycle().take(500) {
+        write(&store, Space::Control, n..n + 1).await;
+    }
+    let (tries, took) = (TRIES.load(Ordering::SeqCst), SystemClock.monotonic().saturating_sub(begun));
+    assert!(tries <= 2 + took.as_secs(), "{tries} tries in {took:?}");
+    for _ in 0..3 {
+        let before = TRIES.load(Ordering::SeqCst);
+        let told = store.confirm_copies().await.unwrap_err();
+        assert!(told.to_string().contains("disk-full"), "{told}");
+        assert!(TRIES.load(Ordering::SeqCst) > before, "asked, it is tried at once");
+    }
+    store.close();
 }
 
 /// Takes longer than an epoch waits, and comes on all the while.
