@@ -2,6 +2,7 @@
 //! control, the log from its journal. What is there is moved aside, never written over. And a lost operator's token replaced.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +21,7 @@ use crate::{
         store::{
             Space,
             embedded::{Embedded, EmbeddedOptions, Standing, mirror},
+            schema,
         },
     },
 };
@@ -129,6 +131,19 @@ pub fn recover(config: &Config, part: Part, from: Option<&Path>) -> Result<Recov
             Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
         }
     })
+}
+
+/// Cuts the log's journal behind the leaves that the mirror's control store knows of, or keeps for the log. Of a copy of both that is made
+/// beside a server the journal is never behind, and may have gone on.
+pub(super) fn cut_journal(config: &Config) -> Result<(), RoomError> {
+    let (head, outbox) = (log_head_key(), schema::table(schema::Table::LogOutbox));
+    let rows = mirror::restore_some(&config.paths.mirror_dir, |space, key| {
+        space == Space::Control && (&head[..] == key || (&outbox.from[..] <= key && key < &outbox.to[..]))
+    })?;
+    let mut rows = rows.rows;
+    let known = known_log_head(rows.remove(&(Space::Control, head.clone())).as_ref())?;
+    let kept: HashSet<[u8; 32]> = rows.keys().filter_map(|(_, key)| key.last_chunk::<32>().copied()).collect();
+    Ok(journal::cut(&config.log_journal(), known.map_or(0, |(size, _)| size), |hash| kept.contains(hash))?)
 }
 
 /// Revokes every operator's token and puts a new one in the place of `operator.token`; tells how many were revoked. Cut short

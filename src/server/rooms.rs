@@ -216,10 +216,22 @@ pub(super) async fn open_of(
     options: EmbeddedOptions,
     may: CustodyUse,
     clock: Arc<dyn Clock>,
-    (tasks, stop): (TaskTracker, CancellationToken),
+    work: (TaskTracker, CancellationToken),
     demo: bool,
 ) -> Result<(Rooms, Idle), RoomError> {
     let store = Embedded::open(options, Arc::clone(&clock))?;
+    open_over(store, config, may, clock, work, demo).await
+}
+
+/// The same over an engine that is open: from here on there are keys.
+pub(super) async fn open_over(
+    store: Arc<Embedded>,
+    config: &Config,
+    may: CustodyUse,
+    clock: Arc<dyn Clock>,
+    (tasks, stop): (TaskTracker, CancellationToken),
+    demo: bool,
+) -> Result<(Rooms, Idle), RoomError> {
     let store_id = store.store_id();
     if !demo && let Some(which) = demo::known(config, store_id) {
         return Err(RoomError::DemoKeys(which));

@@ -12,7 +12,10 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use crate::site::{Site, until};
+use crate::{
+    shim,
+    site::{Site, stderr, until},
+};
 
 fn held(site: &Site) -> [usize; 2] {
     // Byte 4 of a slot: held.
@@ -71,25 +74,83 @@ async fn no_root_goes_while_somebody_may_hold_what_it_opens() {
     served.stop();
 }
 
+/// Whether nobody who only looks, and nobody who makes a root, may hold keys.
+fn is_free(site: &Site) -> bool {
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(site.path("store/keys.lock")).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Starts a rehearsal and stops it while it makes what it plays with.
+fn staging(site: &Site) -> Child {
+    for _ in 0..100 {
+        drop(fs::remove_dir_all(site.path("store/rehearsal")));
+        let mut command = site.command(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let copied = site.path("store/rehearsal/mirror/mirror.log");
+        while !copied.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let pid = Pid::from_child(&child);
+        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && copied.exists() && is_free(site) {
+            return child;
+        }
+        kill_process(pid, Signal::KILL).unwrap_or_default();
+        drop(child.wait());
+    }
+    panic!("what a rehearsal plays with is made while it keeps orders from being carried out");
+}
+
+/// However large the control store is: no key is held before it is copied, made anew and open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_shred_waits_for_nothing_that_a_rehearsal_does_without_keys() {
+    let site = lived().await;
+    let served = site.serve(|_| ());
+    let child = staging(&site);
+    site.shredded(&served, "1").await;
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    // What was copied is of an epoch that has ended, so it was copied again.
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((told["readable"].as_u64(), told["named"].as_u64(), &told["findings"]), (Some(2), Some(1), &json!([])), "{told}");
+    assert!(!site.path("store/rehearsal").exists());
+    served.stop();
+}
+
+/// The journal of the log goes before the rows, so that no row says of more than lies there; a leaf that came in between is nobody's yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_that_comes_while_a_rehearsal_copies_the_control_store_is_no_old_copy() {
+    let site = lived().await;
+    let served = site.serve(|_| ());
+    let faults = site.path("keep/faults");
+    // From its first file on it does not come to the end of the mirror, whose length it has read.
+    fs::write(&faults, format!("stall {} {}\n", site.text("store-mirror/mirror.log"), site.text("store/rehearsal/"))).unwrap();
+    let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+    shim::before(&mut command).env("LETHE_FAULTS", &faults);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let locked = site.path("store/rehearsal/mirror/lock");
+    until("it copies the control store", async || locked.exists()).await;
+    let leaves = || fs::metadata(site.path("store-mirror/log.journal")).unwrap().len();
+    let before = leaves();
+    assert_eq!(site.put_about(&served, "c", ("four", "4"), "\"v\"").await, StatusCode::CREATED);
+    until("a checkpoint is in the log", async || leaves() > before).await;
+    fs::remove_file(&faults).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    served.stop();
+}
+
 /// Starts a rehearsal and stops it while it holds keys.
 fn stopped(site: &Site) -> Child {
-    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(site.path("store/keys.lock")).unwrap();
-    let is_free = || {
-        let free = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if free {
-            flock(&lock, FlockOperation::Unlock).unwrap();
-        }
-        free
-    };
     loop {
         let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        while is_free() && child.try_wait().unwrap().is_none() {
+        while is_free(site) && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
         let pid = Pid::from_child(&child);
         // It may have ended, or be about to: then another one.
-        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && !is_free() {
+        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && !is_free(site) {
             return child;
         }
         kill_process(pid, Signal::KILL).unwrap_or_default();

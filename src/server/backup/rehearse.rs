@@ -3,7 +3,8 @@
 //! its journal. The root is read from custody and never changed; it is copied nowhere.
 //!
 //! A shred must not be certified while this process still holds its keys: so none ends before they are wiped, and one that is to end cuts
-//! the rehearsal off ([`readers`](crate::server::readers)).
+//! the rehearsal off ([`readers`](crate::server::readers)). All that takes long and needs no key is done before; should an epoch have ended
+//! by then, the control store is copied once more.
 
 use std::{
     fs,
@@ -32,10 +33,14 @@ use crate::{
         rooms::{self, RoomError, engine},
     },
     vault::{
+        keys::{KeysError, StartError},
         ops::{Destroyed, Proof},
         store::embedded::Embedded,
     },
 };
+
+/// How often the control store is copied, where an epoch ends each time before custody is read.
+const STAGINGS: usize = 8;
 
 /// What a rehearsal found.
 #[derive(Debug)]
@@ -75,21 +80,30 @@ pub async fn rehearse(
     bring_all(&place, &manifest.files, &data, progress)?;
     let copied = clock.monotonic();
     let readers = Readers::of(config);
-    // No root is made or destroyed from here on, until this is dropped.
-    let reading = readers.begin().map_err(|error| BackupError::at(&config.dir, error))?;
-    stage.set(config)?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let played = tokio::select! {
-        biased;
-        () = readers.wanted() => Err(BackupError::RehearsalCut),
-        played = play(&stage.config, step, demo, &clock, (&tasks, &stop)) => played,
+    let mut stagings = 1..=STAGINGS;
+    let (over, proof, ready) = loop {
+        let is_last = stagings.next().is_none_or(|number| number == STAGINGS);
+        stage.set(config)?;
+        let store = Embedded::open(engine(&stage.config), Arc::clone(&clock))?;
+        // No root is made or destroyed from here on, until this is dropped.
+        let reading = readers.begin().map_err(|error| BackupError::at(&config.dir, error))?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let played = tokio::select! {
+            biased;
+            () = readers.wanted() => Err(BackupError::RehearsalCut),
+            played = play(store, &stage.config, (step, demo), &clock, (&tasks, &stop)) => played,
+        };
+        // Whatever it was at: all that holds a key ends, and wipes it, before a root may go.
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        drop(reading);
+        match played {
+            // An epoch has ended since it was copied: nothing of that control store opens any more.
+            Err(BackupError::Room(RoomError::Keys(KeysError::Start(StartError::TreeBehindCustody)))) if !is_last => {}
+            played => break played?,
+        }
     };
-    // Whatever it was at: all that holds a key ends, and wipes it, before a root may go.
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    drop(reading);
-    let (over, proof, ready) = played?;
     let (copied_in, ready_in) = (copied.saturating_sub(started), ready.saturating_sub(copied));
     stage.clear()?;
     Ok(Rehearsed { manifest, over, proof, copied_in, ready_in })
@@ -97,14 +111,14 @@ pub async fn rehearse(
 
 /// Opens what is on the stage, makes it ready, and looks at it; and when it was ready.
 async fn play(
+    store: Arc<Embedded>,
     config: &Config,
-    step: u64,
-    demo: bool,
+    (step, demo): (u64, bool),
     clock: &Arc<dyn Clock>,
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<(Destroyed, Proof, Duration), BackupError> {
     let way = (tasks.clone(), stop.clone());
-    let (rooms, _) = rooms::open_of(config, engine(config), rooms::CustodyUse::ReadOnly, Arc::clone(clock), way, demo).await?;
+    let (rooms, _) = rooms::open_over(store, config, rooms::CustodyUse::ReadOnly, Arc::clone(clock), way, demo).await?;
     rooms.vault.begin_restoring();
     let over = rooms.vault.replay_retention().await;
     let ready = clock.monotonic();
@@ -148,9 +162,9 @@ impl Stage {
         let (from, to) = (config.dir.join("format"), self.config.dir.join("format"));
         fs::copy(&from, to).map_err(|error| BackupError::at(&from, error))?;
         Embedded::ship(&engine(config), &self.config.paths.mirror_dir)?;
-        for part in [Part::Control, Part::Log] {
-            recovery::recover(&self.config, part, None)?;
-        }
+        recovery::recover(&self.config, Part::Control, None)?;
+        recovery::cut_journal(&self.config)?;
+        recovery::recover(&self.config, Part::Log, None)?;
         Ok(())
     }
 

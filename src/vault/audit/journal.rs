@@ -177,6 +177,26 @@ pub(super) fn count(path: &Path) -> Result<u64, LogError> {
     Ok(leaves)
 }
 
+/// Cuts a journal, offline, behind the leaves that a control store knows of, and those behind them that it keeps for the log. What lies
+/// further on came later than that control store.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn cut(path: &Path, known: u64, keeps: impl Fn(&Hash) -> bool) -> Result<(), LogError> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let (mut len, mut leaves, mut is_known) = (0_u64, 0_u64, true);
+    read(&file, |leaf| {
+        is_known = is_known && (leaves < known || keeps(&merkle::leaf_hash(leaf)));
+        if is_known {
+            len = len.saturating_add(frame_len(leaf));
+            leaves = leaves.saturating_add(1);
+        }
+        Ok(())
+    })?;
+    file.set_len(len)?;
+    Ok(())
+}
+
 fn frame_len(leaf: &[u8]) -> u64 {
     u64::try_from(leaf.len()).unwrap_or(u64::MAX).saturating_add(36)
 }

@@ -129,6 +129,19 @@ fn a_journal_of_other_leaves_is_refused_and_makes_no_log() {
 }
 
 #[test]
+fn a_journal_is_cut_behind_what_a_control_store_knows_of_or_keeps() {
+    let hash = |index: usize| merkle::leaf_hash(&leaves(index, index + 1)[0]);
+    for (known, keeps, left) in [(20, vec![], 20), (20, vec![20, 21], 22), (20, vec![21, 22], 20), (0, vec![0], 1), (30, vec![], 30)] {
+        let kept = Kept::new(30);
+        let keeps: Vec<Hash> = keeps.into_iter().map(hash).collect();
+        cut(&kept.journal(), known, |hash| keeps.contains(hash)).unwrap();
+        assert_eq!(count(&kept.journal()).unwrap(), left, "{known}");
+        let rebuilt = rebuild(&kept.log(), &kept.journal(), signer(), None).unwrap();
+        assert_eq!(rebuilt.size, left);
+    }
+}
+
+#[test]
 fn disk_space_is_taken_ahead_and_kept_over_a_start() {
     use std::os::unix::fs::MetadataExt as _;
     let kept = Kept::new(3);
