@@ -9,6 +9,7 @@ use lethe::{
     domain::{
         HoldId, ShredId, ShredUnit, SubjectId,
         hold::{HoldScope, HoldText, NewHold},
+        limits,
     },
     vault::{
         ops::{
@@ -114,6 +115,41 @@ impl Acme {
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
         open.vault.delete_record(&self.owner, &self.name, &coll(at.0), key(at.1), Precondition::None, None).await
     }
+}
+
+/// A row holds so many ids and no more: an order that a hold keeps does not come to name others, and is carried out for all that it names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
+    let options = VaultOptions { held_order_ids: 6, ..VaultOptions::default() };
+    let place = Place::make_with(options, true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let counsel = acme.counsel(&open).await;
+    acme.alias(&open, "far", "far-1").await.unwrap();
+    let hold = acme.hold(&open, &counsel, "held").await;
+    let order = ShredOrder::Subjects(persons(&["held", "other"]));
+    let stopped = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await;
+    let Err(VaultError::LegalHold { order: Some(order), .. }) = stopped else { panic!("{stopped:?}") };
+    let is_full = |result: Result<_, VaultError>| matches!(result, Err(VaultError::Limit(limits::SUBJECT_ALIASES)));
+    for alias in ["a", "b", "c"] {
+        acme.alias(&open, "other", alias).await.unwrap();
+    }
+    acme.alias(&open, "held", "d").await.unwrap();
+    // Under any id, be it the new one that the order names; whom it does not name has as many as before.
+    assert!(is_full(acme.alias(&open, "b", "e").await));
+    assert!(is_full(acme.alias(&open, "held", "e").await));
+    acme.forget(&open, "d").await.unwrap();
+    assert!(is_full(acme.alias(&open, "far", "held").await));
+    acme.alias(&open, "far", "far-2").await.unwrap();
+    acme.alias(&open, "held", "d").await.unwrap();
+    open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
+    let view = open.vault.shred(&acme.owner, &acme.name, order, WAIT).await.unwrap();
+    assert!(view.done, "{view:?}");
+    for id in ["held", "d", "other", "a", "b", "c"] {
+        is_refused(acme.put(&open, ("people", id), &[id], b"v", false).await, order, id);
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
 }
 
 async fn store() -> (Place, Arc<Open>, Arc<Acme>) {

@@ -181,6 +181,7 @@ impl Vault {
         let view = PersonView { aliases: [&view.aliases[..], std::slice::from_ref(alias)].concat(), ..view };
         let aliases = [person.aliases(), &[added]].concat();
         let ids: Vec<Token> = person.tokens().chain([added]).collect();
+        self.fits_held_orders(&tenant, &ids).await?;
         self.plan_ids(&mut change, &tenant, person.first, aliases, &view).await?;
         change.put(self, schema::alias(tenant.no, &added), &AliasRow::of(person.first))?;
         change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasAdd, person.first, added)));

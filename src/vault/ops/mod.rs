@@ -122,6 +122,8 @@ pub struct VaultOptions {
     pub download_max: std::time::Duration,
     /// How long the remains of single shredded records stay in files, for one compaction to remove many.
     pub rows_wait: std::time::Duration,
+    /// How many ids an order that a hold keeps may come to name by aliases: its row has 100,000 bytes, and of each id up to 19.
+    pub held_order_ids: usize,
 }
 
 impl Default for VaultOptions {
@@ -132,6 +134,7 @@ impl Default for VaultOptions {
             suite: Suite::preferred(),
             download_max: std::time::Duration::from_hours(24),
             rows_wait: std::time::Duration::from_hours(24),
+            held_order_ids: 3_000,
         }
     }
 }

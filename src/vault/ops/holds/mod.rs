@@ -5,6 +5,7 @@
 //! * [`queue`]: what a hold stopped, and what its end sets going again.
 //! * [`view`]: what is shown of a hold, and to whom.
 //! * [`widen`]: a hold on a person is on every id that the person is given.
+//! * [`outgrown`]: what a hold stopped can be given again for all of them.
 //!
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
@@ -40,6 +41,7 @@ use crate::{
 };
 
 pub(super) mod bind;
+mod outgrown;
 pub(super) mod queue;
 mod view;
 mod weigh;
