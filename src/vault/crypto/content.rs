@@ -55,7 +55,7 @@ kinds! {
     TokenMeta = TOKEN_META, 1;
     /// What is said of a legal hold.
     HoldMeta = HOLD_META, 1;
-    /// A person's several ids.
+    /// One of a person's several ids.
     SubjectAliases = SUBJECT_ALIASES, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;

@@ -1,9 +1,12 @@
 //! A person's several ids: the one that the person was known by first, and its aliases.
 //!
 //! ```text
-//! id -> token -> row of control: under an alias, which id is the first; under the first, the tokens of the aliases, and all ids, sealed
-//! under a unit of the person that lies in no collection
+//! id -> token -> row of control: under an alias, which id is the first; under the first, the tokens of the aliases; under each the id
+//! itself, sealed under a unit of that id's own that lies in no collection
 //! ```
+//! So an alias that is taken away, and is another person's, goes with that person's shred out of every copy of control, although the one
+//! whose it was is not erased.
+//!
 //! What is written under an id is sealed, indexed and found under that id, whatever else the person is called. What is done to a person
 //! is done to all ids: a shred ([`Vault::by_all_ids`]), a hold ([`Vault::widen_holds`]), a list. So a write looks for no alias, a record
 //! of any date says the same whatever became of its persons' ids since, and after a shred every id is erased by itself.
@@ -182,8 +185,8 @@ impl Vault {
         let aliases = [person.aliases(), &[added]].concat();
         let ids: Vec<Token> = person.tokens().chain([added]).collect();
         self.fits_held_orders(&tenant, &ids).await?;
-        self.plan_ids(&mut change, &tenant, person.first, aliases, &view).await?;
-        change.put(self, schema::alias(tenant.no, &added), &AliasRow::of(person.first))?;
+        self.plan_id(&mut change, &tenant, (person.first, &view.subject), (None, aliases)).await?;
+        self.plan_id(&mut change, &tenant, (added, alias), (Some(person.first), Vec::new())).await?;
         change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasAdd, person.first, added)));
         change.keep(self, before.and_then(free), added)?;
         // A hold on the person is on the new id too, before anything under it can be destroyed.
@@ -241,7 +244,7 @@ impl Vault {
         if aliases.is_empty() {
             gone.push(schema::alias(tenant.no, &person.first));
         } else {
-            self.plan_ids(&mut change, &tenant, person.first, aliases, &view).await?;
+            self.plan_id(&mut change, &tenant, (person.first, &view.subject), (None, aliases)).await?;
         }
         change.writes.extend(gone.into_iter().map(|key| Write::Delete { space: Space::Control, key }));
         change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasRemove, person.first, removed)));
@@ -356,69 +359,81 @@ impl Vault {
         Ok(checks)
     }
 
-    /// One of a person's ids, by its token, where the list of them has it and can be read.
+    /// One of a person's several ids, by its token.
     pub(super) async fn listed_id(&self, tenant: TenantNo, token: &Token) -> Result<Option<SubjectId>, VaultError> {
-        let person = self.person(tenant, *token).await?;
-        if person.has_one_id() {
-            return Ok(None);
-        }
-        match self.ids_of(tenant, &person).await {
-            Ok(ids) => Ok(ids.into_iter().zip(person.tokens()).find(|(_, known)| known == token).map(|(id, _)| id)),
+        let Some(row) = self.control_row::<AliasRow>(&schema::alias(tenant, token)).await? else { return Ok(None) };
+        match self.id_of(tenant, token, &row).await {
+            Ok(id) => Ok(Some(id)),
             // Between its order and the row that says so.
             Err(VaultError::Shredded { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// All ids of a person as the list has them, each held against its token; none for a person who has no list.
+    /// All ids of a person, the first one first; none of a person who has but one.
     pub(super) async fn ids_of(&self, tenant: TenantNo, person: &Person) -> Result<Vec<SubjectId>, VaultError> {
         let Some(row) = &person.row else { return Ok(Vec::new()) };
-        let unit = UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?;
-        let sealed = Sealed::<SubjectAliases>::from_row(row.sealed.clone().into()).map_err(damaged)?;
-        let context = self.ids_context(unit, &person.first);
-        let opened = self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await?.map_err(damaged)?;
-        let wrong = || VaultError::Internal("a person's list of ids".into());
-        let texts: Vec<String> = serde_json::from_slice(opened.expose()).map_err(|_| wrong())?;
-        let ids = texts.iter().map(|text| SubjectId::parse(text)).collect::<Result<Vec<SubjectId>, _>>().map_err(|_| wrong())?;
-        let tokens: Vec<Token> = self
-            .with_tenant(tenant, |secret| {
-                let index = secret.derive_subject_index();
-                ids.iter().map(|id| index.subject_token(id)).collect()
-            })
-            .await?;
-        if person.tokens().eq(tokens) { Ok(ids) } else { Err(wrong()) }
+        let mut ids = vec![self.id_of(tenant, &person.first, row).await?];
+        for alias in &row.aliases {
+            let id = match self.control_row::<AliasRow>(&schema::alias(tenant, alias)).await? {
+                Some(row) if row.of == Some(person.first) => self.id_of(tenant, alias, &row).await,
+                Some(_) | None => Err(VaultError::Internal("an alias does not lead to its person".into())),
+            };
+            match id {
+                Ok(id) => ids.push(id),
+                // Unless it was taken away since the person was read, and perhaps erased by itself.
+                Err(error) => return Err(if self.is_still(person).await? { error } else { VaultError::Busy }),
+            }
+        }
+        Ok(ids)
     }
 
-    /// The same as they are shown; of a person who has no list the id that was asked for.
+    /// Whether a person has the ids that were read.
+    async fn is_still(&self, person: &Person) -> Result<bool, VaultError> {
+        let stored = self.inner.store.get(Space::Control, &person.check.key).await?;
+        Ok(matches!((&person.check.expect, &stored), (Expect::Equals(known), Some(stored)) if known == stored))
+    }
+
+    /// The id of a row, held against its token.
+    async fn id_of(&self, tenant: TenantNo, token: &Token, row: &AliasRow) -> Result<SubjectId, VaultError> {
+        let unit = UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?;
+        let sealed = Sealed::<SubjectAliases>::from_row(row.sealed.clone().into()).map_err(damaged)?;
+        let context = self.id_context(unit, token);
+        let opened = self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await?.map_err(damaged)?;
+        let id = std::str::from_utf8(opened.expose()).ok().and_then(|text| SubjectId::parse(text).ok());
+        let wrong = || VaultError::Internal("one of a person's ids".into());
+        let id = id.ok_or_else(wrong)?;
+        if self.token_of(tenant, &id).await? == *token { Ok(id) } else { Err(wrong()) }
+    }
+
+    /// The same as they are shown; of a person who has but one id the one that was asked for.
     async fn ids_or(&self, tenant: &Tenant, person: &Person, asked: &SubjectId) -> Result<PersonView, VaultError> {
         let mut ids = self.ids_of(tenant.no, person).await?.into_iter();
         let subject = ids.next().unwrap_or_else(|| asked.clone());
         Ok(PersonView { subject, aliases: ids.collect() })
     }
 
-    /// Plans the row of a person's first id, its list sealed under the person's own unit.
-    async fn plan_ids(
+    /// Plans the row of one of a person's ids: under an alias which one is the first, under the first the aliases.
+    async fn plan_id(
         &self,
         change: &mut Change,
         tenant: &Tenant,
-        first: Token,
-        aliases: Vec<Token>,
-        view: &PersonView,
+        (token, id): (Token, &SubjectId),
+        (of, aliases): (Option<Token>, Vec<Token>),
     ) -> Result<(), VaultError> {
-        let unit = self.plan_unit_of_ids(change, tenant.no, &first).await?;
-        let ids: Vec<&str> = std::iter::once(&view.subject).chain(&view.aliases).map(SubjectId::as_str).collect();
-        let plain = serde_json::to_vec(&ids).map_err(|_| VaultError::Internal("a person's list of ids".into()))?;
-        let (context, plain) = (self.ids_context(unit, &first), Plaintext::<SubjectAliases>::new(plain));
+        let unit = self.plan_unit_of_id(change, tenant.no, &token).await?;
+        let plain = Plaintext::<SubjectAliases>::new(id.as_str().as_bytes().to_vec());
+        let context = self.id_context(unit, &token);
         let suite = self.inner.options.suite;
         let sealed = self.with_sole(unit, CollectionNo::TENANT, |key| key.seal(suite, &context, &plain)).await?;
         let UnitRow { slot, generation } = UnitRow::of(unit);
-        let row = AliasRow { of: None, aliases, slot, generation, sealed: sealed.into_row().to_vec() };
-        change.put(self, schema::alias(tenant.no, &first), &row)
+        let row = AliasRow { of, aliases, slot, generation, sealed: sealed.into_row().to_vec() };
+        change.put(self, schema::alias(tenant.no, &token), &row)
     }
 
-    /// The unit that seals a person's list of ids: a person's as any other, so that the person's shred finds it, and of no collection.
-    async fn plan_unit_of_ids(&self, change: &mut Change, tenant: TenantNo, first: &Token) -> Result<UnitRef, VaultError> {
-        let key = schema::unit(tenant, first, CollectionNo::TENANT);
+    /// The unit that seals an id: one of that id's as any other, so that a shred by it finds it, and of no collection.
+    async fn plan_unit_of_id(&self, change: &mut Change, tenant: TenantNo, token: &Token) -> Result<UnitRef, VaultError> {
+        let key = schema::unit(tenant, token, CollectionNo::TENANT);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let known = match &stored {
             Some(row) => {
@@ -500,9 +515,9 @@ impl Vault {
         self.with_tenant(tenant, |secret| secret.derive_subject_index().subject_token(subject)).await
     }
 
-    fn ids_context(&self, unit: UnitRef, first: &Token) -> Context<SubjectAliases> {
+    fn id_context(&self, unit: UnitRef, token: &Token) -> Context<SubjectAliases> {
         let sealed_under = [&unit.slot.to_be_bytes()[..], &unit.generation.to_be_bytes()].concat();
-        Context::of(&self.inner.store_id, unit.tenant, &[first, &sealed_under])
+        Context::of(&self.inner.store_id, unit.tenant, &[token, &sealed_under])
     }
 }
 

@@ -776,7 +776,7 @@ impl Vault {
             let name = if row.scope == Scope::Tenant {
                 pseudonym("tenant", &tenant.to_be_bytes())
             } else if *no == CollectionNo::TENANT.0 {
-                // All that the row does not list, and a person's list of ids. No collection has this name.
+                // All that the row does not list, and a person's several ids. No collection has this name.
                 "*".to_owned()
             } else {
                 match self.collection_by_number(tenant, CollectionNo(*no)).await {

@@ -1,4 +1,4 @@
-//! Persons with several ids: each of them leads to all of them, no one is erased, and the list opens and names the same ids.
+//! Persons with several ids: each of them leads to all of them, no one is erased, and each opens, under a unit of its own.
 
 use super::{CheckReport, Vault, VaultError};
 use crate::{
@@ -46,9 +46,13 @@ impl Vault {
         };
         match state.map(|row| row.state) {
             Some(State::Shredded(_)) => return Ok(Some("an id of a person who was shredded".into())),
-            // Its list is closed, and goes with its order.
+            // It is closed, and goes with its order.
             Some(state) if order_of(state).is_some() => return Ok(None),
             Some(_) | None => {}
+        }
+        let known: Option<UnitRow> = self.control_row(&schema::unit(tenant, &token, CollectionNo::TENANT)).await.ok().flatten();
+        if known != Some(UnitRow { slot: row.slot, generation: row.generation }) {
+            return Ok(Some("control knows another unit, or none".into()));
         }
         if let Some(first) = row.of {
             return match self.person(tenant, token).await {
@@ -60,14 +64,10 @@ impl Vault {
         }
         for alias in &row.aliases {
             match self.control_row::<AliasRow>(&schema::alias(tenant, alias)).await {
-                Ok(Some(alias)) if alias == AliasRow::of(token) => {}
+                Ok(Some(alias)) if alias.of == Some(token) && alias.aliases.is_empty() => {}
                 Ok(_) | Err(VaultError::Internal(_)) => return Ok(Some("an alias does not lead to it".into())),
                 Err(error) => return Err(error),
             }
-        }
-        let known: Option<UnitRow> = self.control_row(&schema::unit(tenant, &token, CollectionNo::TENANT)).await.ok().flatten();
-        if known != Some(UnitRow { slot: row.slot, generation: row.generation }) {
-            return Ok(Some("control knows another unit, or none".into()));
         }
         let person = self.person(tenant, token).await?;
         match self.ids_of(tenant, &person).await {
