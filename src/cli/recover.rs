@@ -103,14 +103,14 @@ fn recover(args: &Args, part: Part, from: Option<&Path>, out: &mut Output) -> Re
     confirm_that(&format!("makes the {name} anew; what is there is moved aside, not removed"), &shown(&args.dir)?, args.yes)?;
     let recovered = recovery::recover(&config, part, from).map_err(local)?;
     let what = match part {
-        Part::Control => format!("{} rows", recovered.count),
+        Part::Control => format!("{} rows, as of commit {}", recovered.count, recovered.control_seq.unwrap_or_default()),
         Part::Mirror => format!("as of commit {}", recovered.count),
         Part::Log => format!("{} entries, with the checkpoint it had", recovered.count),
     };
     let aside = recovered.moved_to.as_ref().map(|path| format!("\nthe old one lies in {}", path.display())).unwrap_or_default();
     out.say(
         &format!("the {name} is made anew: {what}{aside}\nnext: lethe check --dir {}", args.dir.display()),
-        &json!({ "count": recovered.count, "moved_to": recovered.moved_to }),
+        &json!({ "count": recovered.count, "control_seq": recovered.control_seq, "moved_to": recovered.moved_to }),
     )
 }
 

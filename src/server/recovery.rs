@@ -42,6 +42,8 @@ pub enum Part {
 pub struct Recovered {
     /// Rows of the control store, commits of the mirror, entries of the log.
     pub count: u64,
+    /// The last commit of the control store that it has, of a control store or a mirror.
+    pub control_seq: Option<u64>,
     /// Where the old part lies now, if there was one.
     pub moved_to: Option<PathBuf>,
 }
@@ -118,17 +120,18 @@ pub fn recover(config: &Config, part: Part, from: Option<&Path>) -> Result<Recov
         Part::Control => {
             from.map_or(Ok(()), |dir| refuse_stale(config, dir))?;
             let rebuilt = Embedded::rebuild_control_from_mirror(&options)?;
-            Recovered { count: u64::try_from(rebuilt.rows).unwrap_or(u64::MAX), moved_to: rebuilt.moved_to }
+            let count = u64::try_from(rebuilt.rows).unwrap_or(u64::MAX);
+            Recovered { count, control_seq: Some(rebuilt.control_seq), moved_to: rebuilt.moved_to }
         }
         Part::Mirror => {
             let rebuilt = Embedded::rebuild_mirror_from_control(&options)?;
-            Recovered { count: rebuilt.control_seq, moved_to: rebuilt.moved_to }
+            Recovered { count: rebuilt.control_seq, control_seq: Some(rebuilt.control_seq), moved_to: rebuilt.moved_to }
         }
         Part::Log => {
             let known = log_head(config, from)?;
             let _hold = Embedded::hold(&options)?;
             let rebuilt = journal::rebuild(&config.log_dir(), &journal_of(config, from), read_signer(config)?, known)?;
-            Recovered { count: rebuilt.size, moved_to: rebuilt.moved_to }
+            Recovered { count: rebuilt.size, control_seq: None, moved_to: rebuilt.moved_to }
         }
     })
 }

@@ -102,9 +102,12 @@ async fn a_store_that_is_lost_with_its_mirror_comes_back_from_a_copy() {
         site.put_back("today", &format!("store/{file}"));
     }
     fs::write(site.path("store/format"), "1\n").unwrap();
+    let as_of = format!("as of commit {}", again["control_seq"]);
     for (part, more) in [("control", &["--from", "copy"][..]), ("mirror", &[]), ("log", &["--from", "copy"])] {
         let done = site.recover(part, more);
         assert!(done.status.success(), "{part}: {}", stderr(&done));
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(part == "log" || told.contains(&as_of), "what came behind that is lost: {told}");
     }
     assert_eq!(fs::read(site.path("store/log/checkpoint")).unwrap(), checkpoint);
     site.restore(&["--verify"]);

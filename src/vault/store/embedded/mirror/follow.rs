@@ -2,8 +2,9 @@
 //!
 //! What is brought is read from the mirror's file, never from memory: so a copy that lags needs no queue, and who brings it need not be
 //! the server. Every frame is proven on its way. A copy is the beginning of the mirror's file; where it is not any more (the mirror was
-//! written anew, the copy is damaged), it is written anew beside and put in place by a rename. One that is ahead of the mirror, or took
-//! another way, is never written over: it tells that the mirror is an old copy.
+//! written anew, the copy is damaged), it is written anew beside and put in place by a rename. One that can be read and is ahead of the
+//! mirror, or took another way, is never written over: it tells that the mirror is an old copy. Whether it took another way is known where
+//! the mirror's file still knows of where the copy ends: it has forgotten what lies before its snapshot.
 //!
 //! What is read back is no proof that it is on the disk: a process that was killed, or a sync that failed, leaves it in the system's memory
 //! alone. So what is found is synced and read from the disk before anything is built on it, and what a sync has failed on is written anew.
