@@ -188,17 +188,11 @@ impl Forest {
     /// # Errors
     /// [`LendError`].
     pub fn holds_unit(&self, unit: UnitRef) -> Result<(), LendError> {
-        self.0.fenced(&[unit], || {
-            let generation = self.0.state().cache.unit_generation(unit.tenant, unit.slot, self.0.clock.monotonic());
-            match generation {
-                Some(held) if held == unit.generation => Ok(()),
-                Some(_) => Err(LendError::Shredded),
-                None => Err(LendError::Missing),
-            }
-        })
+        self.0.fenced(&[unit], || self.0.are_present(&[unit]))
     }
 
-    /// Lends a unit's key to `f`. If the unit is closed while `f` runs, its result is dropped.
+    /// Lends a unit's key to `f`. If the unit is closed while `f` runs, its result is dropped, also where its key was replaced and it is
+    /// open again by then.
     ///
     /// # Errors
     /// [`LendError`].
@@ -418,14 +412,30 @@ impl Inner {
         if generation == unit.generation { Ok(key) } else { Err(LendError::Shredded) }
     }
 
-    /// Runs `f` between two looks at the fence.
-    fn fenced<T>(&self, units: &[UnitRef], f: impl FnOnce() -> Result<T, LendError>) -> Result<T, LendError> {
-        let closed = || units.iter().any(|unit| self.fence.is_unit_closed(unit.tenant, unit.slot));
-        if closed() {
-            return Err(LendError::Pending);
+    /// Whether these are the present keys of their units, and held.
+    fn are_present(&self, units: &[UnitRef]) -> Result<(), LendError> {
+        let now = self.clock.monotonic();
+        let state = self.state();
+        for unit in units {
+            match state.cache.unit_generation(unit.tenant, unit.slot, now) {
+                Some(held) if held == unit.generation => {}
+                Some(_) => return Err(LendError::Shredded),
+                None => return Err(LendError::Missing),
+            }
         }
+        Ok(())
+    }
+
+    /// Runs `f` between two looks at the fence. Where something was closed between them, it may have been one of these units, whose key was
+    /// replaced and that is open again: then the keys must be those of now.
+    fn fenced<T>(&self, units: &[UnitRef], f: impl FnOnce() -> Result<T, LendError>) -> Result<T, LendError> {
+        let before = self.fence.look(units).ok_or(LendError::Pending)?;
         let result = f()?;
-        if closed() { Err(LendError::Pending) } else { Ok(result) }
+        let after = self.fence.look(units).ok_or(LendError::Pending)?;
+        if after != before {
+            self.are_present(units)?;
+        }
+        Ok(result)
     }
 
     /// A tenant's unit tree, `None` if it was never made.

@@ -81,6 +81,44 @@ async fn a_shredded_unit_is_gone_and_its_neighbours_stay() {
     }
 }
 
+/// An order is carried out as a whole between the two looks of one who uses the key: its unit is open at both.
+#[tokio::test]
+async fn a_key_that_is_replaced_while_it_is_lent_gives_no_result() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 2).await;
+    let shred = |slot: Slot, loads: bool| {
+        let shredded = async {
+            forest.fence().close_unit(A, slot);
+            forest.shred(&[ShredTarget::Unit { tenant: A, slot }], vec![], vec![]).await.unwrap();
+            forest.fence().reopen_unit(A, slot);
+            if loads {
+                forest.load_unit(A, slot).await.unwrap();
+            }
+        };
+        // On a thread of its own: this one waits in the use of the key.
+        let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(shredded);
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+    };
+    for (loads, told) in [(false, LendError::Missing), (true, LendError::Shredded)] {
+        let unit = forest.load_unit(A, made[0].slot).await.unwrap();
+        assert_eq!(forest.lend_unit(unit, |_| shred(unit.slot, loads)), Err(told));
+        let unit = forest.load_unit(A, made[0].slot).await.unwrap();
+        let collection = forest.load_unit(A, made[1].slot).await.unwrap();
+        assert_eq!(forest.lend_data(collection, unit, CollectionNo(1), |_| shred(unit.slot, loads)), Err(told));
+    }
+    // Whatever else is closed, and what is opened again with its key, takes nothing away.
+    let unit = forest.load_unit(A, made[1].slot).await.unwrap();
+    let closed = |slot| {
+        forest.fence().close_unit(A, slot);
+        forest.fence().reopen_unit(A, slot);
+        7
+    };
+    for slot in [made[0].slot, made[1].slot] {
+        assert_eq!(forest.lend_unit(unit, |_| closed(slot)), Ok(7));
+    }
+}
+
 #[tokio::test]
 async fn a_shredded_tenant_is_gone_with_all_its_units() {
     let site = Site::new();
