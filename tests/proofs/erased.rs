@@ -80,6 +80,48 @@ pub(crate) fn is_refused<T: Debug>(result: Result<T, VaultError>, by: ShredId, n
     );
 }
 
+/// Who has ordered closes what the order names, and may be late with it: the order is done by then, and the person known anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_done_closes_nothing_of_who_is_known_anew() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = Arc::new(place.open_meddled().await);
+    let acme = Arc::new(Acme::make(&open, &place).await);
+    let tasks = TaskTracker::new();
+    let order = |person: &'static str| {
+        let (open, acme) = (open.clone(), acme.clone());
+        tasks.spawn(async move {
+            let order = ShredOrder::Subjects(persons(&[person]));
+            open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await
+        })
+    };
+    // The shredder is at another order until this one has come to its fence.
+    let at_work = place.meddler.hold_commit(|commit| sets(commit, Table::Certificate, |_, _| true));
+    let other = order("8");
+    at_work.has_read().await;
+    let intent = place.meddler.hold_commit(|commit| sets(commit, Table::PendingShred, |_, _| true));
+    let ordering = order("7");
+    intent.has_read().await;
+    let late = place.meddler.hold_scan(|space, from| space == Space::Control && from[0] == Table::Unit as u8);
+    intent.let_go();
+    late.has_read().await;
+    at_work.let_go();
+    let returns = async {
+        while let Err(error) = acme.put(&open, ("people", "new"), &["7"], b"anew", true).await {
+            assert!(matches!(error, VaultError::SubjectErased { done: false, .. }), "{error:?}");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), returns).await.unwrap();
+    late.let_go();
+    for ordered in [other, ordering] {
+        ordered.await.unwrap().unwrap();
+    }
+    assert_eq!(acme.get(&open, ("people", "new")).await.unwrap(), b"anew");
+    acme.put(&open, ("people", "more"), &["7"], b"v", false).await.unwrap();
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    Arc::into_inner(open).unwrap().close().await;
+}
+
 fn writes_a_record(commit: &Commit) -> bool {
     commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. }))
 }

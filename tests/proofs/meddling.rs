@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 type Refusal = Box<dyn Fn(&Commit) -> Option<StoreError> + Send>;
 type Which = Box<dyn Fn(&Commit) -> bool + Send>;
+type Where = Box<dyn Fn(Space, &[u8]) -> bool + Send>;
 
 /// What the test says. Cheap to clone.
 #[derive(Clone, Default)]
@@ -26,6 +27,8 @@ struct Orders {
     hold_reader: Option<(Space, Bytes, Arc<Held>)>,
     /// The first such commit waits before it is made.
     hold_commit: Option<(Which, Arc<Held>)>,
+    /// The first such look for rows waits before it is made.
+    hold_scan: Option<(Where, Arc<Held>)>,
     /// Who asks first whether the copies have what was committed waits for the answer.
     hold_copies: Option<Arc<Held>>,
     /// Rows of records that were read one by one.
@@ -118,6 +121,17 @@ impl Meddler {
         held
     }
 
+    /// Holds up the next look for rows from such a place on, before it is made.
+    pub(crate) fn hold_scan(&self, is_from: impl Fn(Space, &[u8]) -> bool + Send + 'static) -> Arc<Held> {
+        let held = Held::new();
+        self.lock().hold_scan = Some((Box::new(is_from), held.clone()));
+        held
+    }
+
+    fn held_scan(&self, space: Space, from: &[u8]) -> Option<Arc<Held>> {
+        Some(self.lock().hold_scan.take_if(|(is_from, _)| is_from(space, from))?.1)
+    }
+
     /// Holds up whoever waits for the copies of the control store next.
     pub(crate) fn hold_copies(&self) -> Arc<Held> {
         let held = Held::new();
@@ -182,6 +196,9 @@ impl Store for Meddled {
     }
 
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        if let Some(held) = self.meddler.held_scan(space, from) {
+            held.hold().await;
+        }
         let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
         let rows = self.store.scan(space, from, to, limit).await;
         if space == Space::Control {

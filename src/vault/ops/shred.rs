@@ -498,7 +498,7 @@ impl Vault {
         let mut pause = tokio::time::interval(FENCE_PAUSE);
         for _ in 0..FENCE_ATTEMPTS {
             pause.tick().await;
-            match self.close_fence(&queued.row).await {
+            match self.close_while_pending(queued).await {
                 Err(VaultError::Busy) => {}
                 Err(error) => return Err(error),
                 Ok(()) => match self.reopen_if_held(queued).await {
@@ -508,6 +508,21 @@ impl Vault {
             }
         }
         Err(VaultError::Busy)
+    }
+
+    /// The order may be carried out by now, and who was erased known anew, under other units: those it does not close. While it is not, all
+    /// units that were found before are its own.
+    async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
+        let mut units = Vec::new();
+        let found = self.units_of(&queued.row, |_, unit| units.push(unit)).await;
+        if self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending) {
+            let (tenant, fence) = (TenantNo(queued.row.tenant), self.inner.forest.fence());
+            if queued.row.scope == Scope::Tenant {
+                fence.close_tenant(tenant);
+            }
+            units.into_iter().for_each(|unit| fence.close_unit(tenant, unit.slot));
+        }
+        found
     }
 
     /// The shredder may have taken the order back before the fence was closed.
