@@ -389,6 +389,7 @@ pub(super) fn engine(config: &Config) -> EmbeddedOptions {
         block_cache_bytes: usize::try_from(config.cache.blocks_len_bytes).unwrap_or(usize::MAX),
         reserve_bytes: config.store.reserve_len_bytes,
         queue_len: config.store.commit_queue_len,
+        asking_threads: config.worker_threads(),
         copies: config.control.copies.iter().map(place).collect(),
         companion: Some(journal::follow::follow),
         ..EmbeddedOptions::new(&config.dir, &config.paths.mirror_dir)
@@ -422,6 +423,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn the_engine_knows_how_many_threads_ask_it() {
+        let text = "[server]\nworker_threads = 3\n[paths]\nmirror_dir = \"../m\"\n[[custody]]\nkind = \"file\"\npath = \"../c/root\"\n";
+        assert_eq!(engine(&Config::parse(text, Path::new("/srv/s")).unwrap()).asking_threads, 3);
+    }
 
     #[test]
     fn a_new_file_is_whole_and_replaces_nothing() {

@@ -138,7 +138,7 @@ impl Embedded {
         }
         let counters = Counters::default();
         counters.looked(reserve.health(), reserve.free());
-        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters, pace: Pace::new(), copies });
+        let shared = Arc::new(Shared { pair: RwLock::new(Some(pair)), counters, pace: Pace::new(options.asking_threads), copies });
         let (queue, requests) = sync_channel(options.queue_len);
         let (thread, time) = (at("starting threads"), Arc::clone(&clock));
         let threads = || {
@@ -301,6 +301,16 @@ impl Embedded {
         Ok(self.shared.timed(&*self.clock, read)?.map_or(Cached::Miss, Cached::Hit))
     }
 
+    /// The rows of a range, likewise.
+    fn scan_here(&self, space: Space, (from, to): (&[u8], &[u8]), limit: usize, _: &Leave<'_>) -> Result<Option<Vec<Row>>, StoreError> {
+        let begun = self.clock.monotonic();
+        let rows = self.shared.try_with(|pair| pair.of(space.database()).scan(space, from, to, limit))?;
+        if let Some(rows) = &rows {
+            self.shared.pace.took_range(self.clock.monotonic().saturating_sub(begun), rows.len());
+        }
+        Ok(rows)
+    }
+
     /// Writes a commit that is an unsynced tail alone, on the caller's thread; `None` where it must queue.
     fn at_once(&self, commit: &mut Commit) -> Option<Result<Committed, StoreError>> {
         if commit.durability != Durability::Written || !commit.checks.is_empty() || !commit.writes.is_empty() {
@@ -369,18 +379,23 @@ impl Store for Embedded {
             self.shared.counters.read(ReadFrom::Cache);
             return Ok(rows);
         }
-        // How long a range takes is no measure of how long a row does.
         if is_missing
-            && let Some(_leave) = self.leave().await
-            && let Some(rows) = self.shared.try_with(|pair| pair.of(space.database()).scan(space, from, to, probe))?
+            && let Some(leave) = self.leave().await
+            && let Some(rows) = self.scan_here(space, (from, to), probe, &leave)?
             && whole(&rows)
         {
             self.shared.counters.read(ReadFrom::Here);
             return Ok(rows);
         }
         self.shared.counters.read(ReadFrom::Pool);
-        let (shared, from, to) = (Arc::clone(&self.shared), from.to_vec(), to.to_vec());
-        self.readers.run(move || shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))).await
+        let (shared, clock, from, to) = (Arc::clone(&self.shared), Arc::clone(&self.clock), from.to_vec(), to.to_vec());
+        let read = move || -> Result<Vec<Row>, StoreError> {
+            let begun = clock.monotonic();
+            let rows = shared.with(|pair| pair.of(space.database()).scan(space, &from, &to, limit))?;
+            shared.pace.took_range(clock.monotonic().saturating_sub(begun), rows.len());
+            Ok(rows)
+        };
+        self.readers.run(read).await
     }
 
     async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {

@@ -49,6 +49,8 @@ pub struct EmbeddedOptions {
     pub mirror_compact_bytes: u64,
     /// Commits that may wait; more are refused as busy.
     pub queue_len: usize,
+    /// Threads that ask for reads: at most half of them read themselves.
+    pub asking_threads: usize,
     /// Threads for reads that miss the cache.
     pub reader_threads: usize,
     /// Reads that may wait for a thread; more are refused as busy.
@@ -75,6 +77,7 @@ impl EmbeddedOptions {
             mirror_ahead_bytes: 16 * MIB,
             mirror_compact_bytes: 64 * MIB,
             queue_len: usize::try_from(limits::COMMITS.max).unwrap_or(usize::MAX),
+            asking_threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(2),
             reader_threads: 4,
             reader_queue_len: usize::try_from(limits::READS.max).unwrap_or(usize::MAX),
             danger_skip_sync: false,

@@ -3,8 +3,8 @@
 //!
 //! A change of threads costs more than a read from the page cache; a read from the disk would stop all that the asking thread
 //! has to do. Which of the two it will be cannot be asked beforehand, so it is told from how long the last reads took, wherever
-//! they were made. Never more than half of the processors' number of reads are made by who asks: should a disk hang from one
-//! moment to the next, other threads go on, and all further reads wait in the pool, whose queue is bounded.
+//! they were made. Never more reads are made by who asks than half of the threads that ask, and half of the processors: should a disk
+//! hang from one moment to the next, other threads go on, and all further reads wait in the pool, whose queue is bounded.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
@@ -13,6 +13,8 @@ use std::{
 
 /// A read that took longer has waited for the disk.
 const FAST: Duration = Duration::from_micros(50);
+/// So many rows of a range take as long from memory as a read.
+const ROWS: usize = 8;
 /// What a slow read adds, and a fast one takes away: reads are made by who asks while fewer than one in nine is slow.
 const SLOW: u32 = 8;
 const SLOWEST: u32 = 64;
@@ -46,15 +48,15 @@ impl Drop for Leave<'_> {
 }
 
 impl Pace {
-    /// Nothing is known yet: the first reads go to the pool.
-    pub(crate) fn new() -> Self {
+    /// Of so many threads that ask. Nothing is known yet: the first reads go to the pool.
+    pub(crate) fn new(asking: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { slowness: AtomicU32::new(SLOWEST), here: AtomicUsize::new(0), most: (processors / 2).max(1) }
+        Self { slowness: AtomicU32::new(SLOWEST), here: AtomicUsize::new(0), most: (processors / 2).max(1).min(asking / 2) }
     }
 
     /// How the next read is to be made.
     pub(crate) fn way(&self) -> Way<'_> {
-        if self.slowness.load(Relaxed) >= TOO_SLOW {
+        if self.most == 0 || self.slowness.load(Relaxed) >= TOO_SLOW {
             return Way::Pool;
         }
         // Counted first, and given back when it is dropped.
@@ -70,6 +72,12 @@ impl Pace {
         if next != now {
             self.slowness.store(next, Relaxed);
         }
+    }
+
+    /// A range of so many rows past the cache took so long.
+    pub(crate) fn took_range(&self, time: Duration, rows: usize) {
+        let reads = u32::try_from(rows / ROWS).unwrap_or(u32::MAX).saturating_add(1);
+        self.took(time.checked_div(reads).unwrap_or(time));
     }
 }
 
@@ -88,7 +96,7 @@ mod tests {
     #[test]
     fn reads_are_made_by_who_asks_only_while_nearly_all_are_fast() {
         let (fast, slow) = (Duration::from_micros(3), Duration::from_millis(1));
-        let pace = Pace::new();
+        let pace = Pace::new(8);
         assert!(is_pool(&pace), "nothing is known yet");
         of(&pace, SLOWEST - TOO_SLOW, fast);
         assert!(is_pool(&pace));
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_read_that_hangs_leaves_the_other_threads_alone() {
-        let pace = Pace { most: 2, ..Pace::new() };
+        let pace = Pace { most: 2, ..Pace::new(8) };
         of(&pace, SLOWEST, Duration::ZERO);
         let (first, second) = (pace.way(), pace.way());
         assert!(matches!((&first, &second), (Way::Here(_), Way::Here(_))));
@@ -121,6 +129,30 @@ mod tests {
         drop(first);
         assert!(matches!(pace.way(), Way::Here(_)));
         of(&pace, SLOWEST, Duration::from_secs(1));
+        assert!(is_pool(&pace));
+    }
+
+    #[test]
+    fn half_of_the_threads_that_ask_are_left_alone_however_many_processors_there_are() {
+        for (asking, most) in [(1, 0), (2, 1), (3, 1)] {
+            let pace = Pace::new(asking);
+            of(&pace, SLOWEST, Duration::ZERO);
+            let leaves: Vec<_> = std::iter::from_fn(|| if let Way::Here(leave) = pace.way() { Some(leave) } else { None }).collect();
+            assert_eq!(leaves.len(), most, "of {asking}");
+            assert_eq!(is_pool(&pace), most == 0, "the only thread reads nothing itself");
+        }
+    }
+
+    #[test]
+    fn a_range_is_slow_that_took_longer_than_its_rows_take_from_memory() {
+        let pace = Pace::new(8);
+        (0..SLOWEST).for_each(|_| pace.took_range(Duration::from_millis(1), 256));
+        assert!(!is_pool(&pace), "many rows");
+        (0..4).for_each(|_| pace.took_range(Duration::from_millis(1), 8));
+        assert!(is_pool(&pace), "few");
+        (0..SLOWEST).for_each(|_| pace.took_range(Duration::ZERO, 0));
+        assert!(!is_pool(&pace));
+        (0..4).for_each(|_| pace.took_range(Duration::from_millis(10), 256));
         assert!(is_pool(&pace));
     }
 }

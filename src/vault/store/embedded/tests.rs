@@ -326,6 +326,50 @@ async fn reads_past_the_cache_are_made_at_once_while_they_are_fast() {
 }
 
 #[tokio::test]
+async fn half_of_the_threads_that_ask_never_wait_for_a_disk_and_ranges_that_do_go_to_the_pool() {
+    let fixture = Fixture::new();
+    let store = fixture.open_with(|options| options.asking_threads = 2);
+    (0..1_000).for_each(|_| store.shared.pace.took(Duration::ZERO));
+    let Way::Here(only) = store.shared.pace.way() else { panic!("reads are fast") };
+    assert!(matches!(store.shared.pace.way(), Way::Soon));
+    drop(only);
+    store.close();
+
+    let (store, clock) = fixture.open_at_a_moment(true);
+    let rows = (0..=255_u8).map(|n| put(Space::Records, vec![n], vec![n; 20_000])).collect();
+    store.commit(commit(vec![], rows)).await.unwrap();
+    store.compact(Space::Records, &[0], &[255, 0]).await.unwrap();
+    store.close();
+    drop(store);
+    // A disk for which each range waits: the clock goes on while it is read.
+    let ticking = Ticking(clock);
+    let store = Embedded::open(fixture.options(), Arc::new(ticking)).unwrap();
+    (0..1_000).for_each(|_| store.shared.pace.took(Duration::ZERO));
+    for n in 0..8 {
+        store.scan(Space::Records, &[n * 10], &[n * 10 + 5], 100).await.unwrap();
+    }
+    let stats = store.stats();
+    assert!(stats.here_reads <= 4 && stats.pool_reads >= 4, "{stats:?}");
+}
+
+/// A clock on which everything that reads takes a second.
+struct Ticking(TestClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        // The committer's own looks would have it do nothing else.
+        if std::thread::current().name() != Some("lethe-commit") {
+            self.0.advance(Duration::from_secs(1));
+        }
+        self.0.monotonic()
+    }
+}
+
+#[tokio::test]
 async fn many_rows_at_once_are_what_each_is_by_itself_wherever_they_lie() {
     let fixture = Fixture::new();
     let store = fixture.open();
