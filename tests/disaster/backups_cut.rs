@@ -176,6 +176,45 @@ async fn a_kill_at_any_step_of_a_fenced_restore_leaves_no_restored_data_without_
     assert!(kills > 10 && behind > 0, "{kills} {behind}");
 }
 
+/// The data store may itself be one that was put back and never got ready: another generation is to take its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_step_of_a_restore_keeps_a_data_store_aside_that_was_behind_its_fence() {
+    let site = lived().await;
+    site.restore(&["--fenced"]);
+    fs::remove_dir_all(site.path("store/data.replaced-1")).unwrap();
+    site.keep("today");
+    let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let below = site.text("store");
+    for how in [&[] as &[&str], &["--fenced"]] {
+        site.reset("today");
+        let arguments = [&["restore", "--from", "bk", "--dir", &below, "--yes"], how].concat();
+        let (done, steps) = cut(&site, &arguments, &below, 0);
+        assert!(done.status.success() && steps > 20, "{steps} steps: {}", stderr(&done));
+        let mut kills = 0;
+        for at in tried(steps) {
+            site.reset("today");
+            let fenced = inode(&site.path("store/data"));
+            let (killed, _) = cut(&site, &arguments, &below, at);
+            if killed.status.success() {
+                continue;
+            }
+            assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+            kills += 1;
+            site.restore(how);
+            let entries = fs::read_dir(site.path("store")).unwrap().map(|entry| entry.unwrap().path());
+            let mut aside = entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("data.replaced-"));
+            assert!(aside.any(|path| inode(&path) == fenced), "{how:?} at {at}: it was removed");
+        }
+        assert!(kills > 10, "{kills}");
+    }
+    let served = site.serve(|_| ());
+    until("it serves", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE);
+    assert_eq!(site.get(&served, "two").await, (StatusCode::OK, "\"then\"".into()));
+    served.stop();
+    site.ok(&["check", "--dir", "store"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_while_it_takes_a_snapshot_leaves_none_behind_its_next_start() {
     let site = lived().await;

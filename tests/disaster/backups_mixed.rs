@@ -30,7 +30,8 @@ fn begun(site: &Site, generation: u64, complete: bool) {
     drop(fs::remove_dir_all(site.path("store/data.new")));
     fs::create_dir(site.path("store/data.new")).unwrap();
     let of = manifest(site, generation);
-    let fence = json!({"store": of["store"], "generation": generation, "taken_at_ms": of["taken_at_ms"], "complete": complete});
+    let (store, taken_at_ms) = (&of["store"], &of["taken_at_ms"]);
+    let fence = json!({"store": store, "generation": generation, "taken_at_ms": taken_at_ms, "complete": complete, "making": true});
     fs::write(site.path("store/data.new/RESTORING"), fence.to_string()).unwrap();
 }
 

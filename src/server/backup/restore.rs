@@ -81,6 +81,9 @@ struct Fence {
     taken_at_ms: i64,
     /// All files are there, and the engine may have changed them since.
     complete: bool,
+    /// A restore is at work on it: it has never had the name of the data store.
+    #[serde(default)]
+    making: bool,
 }
 
 /// Whether the data store is one that was put back and is not ready to be served.
@@ -119,7 +122,7 @@ pub fn end_ready(config: &Config) -> Result<(), BackupError> {
 /// # Errors
 /// [`BackupError::File`]: nothing may be served.
 pub fn raise_fence(config: &Config, store: StoreId) -> Result<(), BackupError> {
-    write_fence(&config.data_dir(), &Fence { store: store.to_string(), generation: 0, taken_at_ms: 0, complete: true })
+    write_fence(&config.data_dir(), &Fence { store: store.to_string(), generation: 0, taken_at_ms: 0, complete: true, making: false })
 }
 
 /// Takes the fence away: the data is as it would be today.
@@ -178,7 +181,10 @@ pub async fn restore(
         }
     };
     let _hold = Embedded::hold(&engine(config))?;
-    if !asked.fenced {
+    // Before it may have the name: whatever is found here behind that was a data store.
+    if asked.fenced {
+        write_fence(&fresh, &Fence { making: false, ..Fence::of(&manifest, true) })?;
+    } else {
         write_new(&fresh.join(READY), mark.to_string().as_bytes())?;
         take_fence_away(&fresh)?;
     }
@@ -209,10 +215,10 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
     remove(&discarded)?;
     if fresh.try_exists().map_err(|error| BackupError::at(fresh, error))? {
         match read_fence(fresh)? {
-            Some(fence) if !fence.complete && fence.is_of(manifest) => return remove_others(fresh, manifest),
-            Some(_) => discard(config, fresh)?,
-            // Without a fence it is what was in the place of the data store until a run was cut short.
-            None => {
+            Some(fence) if fence.making && !fence.complete && fence.is_of(manifest) => return remove_others(fresh, manifest),
+            Some(fence) if fence.making => discard(config, fresh)?,
+            // It was in the place of the data store until a run was cut short, perhaps behind a fence of its own, or was about to be.
+            Some(_) | None => {
                 move_aside_as(config, fresh)?;
             }
         }
@@ -229,7 +235,7 @@ fn prepare(config: &Config, fresh: &Path, manifest: &Manifest) -> Result<(), Bac
 impl Fence {
     fn of(manifest: &Manifest, complete: bool) -> Self {
         let Manifest { store, generation, taken_at_ms, .. } = manifest;
-        Self { store: store.clone(), generation: *generation, taken_at_ms: *taken_at_ms, complete }
+        Self { store: store.clone(), generation: *generation, taken_at_ms: *taken_at_ms, complete, making: true }
     }
 
     /// Whether it stands before that very backup: another directory has generations of the same numbers.
@@ -255,12 +261,12 @@ fn write_fence(dir: &Path, fence: &Fence) -> Result<(), BackupError> {
     write_new(&dir.join(FENCE), &text)
 }
 
-/// What the fence of a directory says; one that cannot be read is of a run that is not gone on with.
+/// What the fence of a directory says; one that cannot be read is taken for that of a data store.
 fn read_fence(dir: &Path) -> Result<Option<Fence>, BackupError> {
     let path = dir.join(FENCE);
     match fs::read(&path) {
         Ok(text) => {
-            let unknown = Fence { store: String::new(), generation: 0, taken_at_ms: 0, complete: true };
+            let unknown = Fence { store: String::new(), generation: 0, taken_at_ms: 0, complete: true, making: false };
             Ok(Some(serde_json::from_slice(&text).unwrap_or(unknown)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
