@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     path::Path,
     sync::{Arc, PoisonError, RwLock, mpsc},
 };
@@ -72,7 +73,9 @@ impl Shelf {
         drop(std::thread::spawn(move || commit_all(&committed, &waiting)));
         let mut memory = ReadOptions::default();
         memory.set_read_tier(ReadTier::BlockCache);
-        Self::Rocks(Arc::new(Rocks { db, queue, memory, disk: ReadOptions::default(), pace: Pace::new() }))
+        // The runtime of a baseline has a thread for each processor, as Lethe's has by default.
+        let pace = Pace::new(std::thread::available_parallelism().map_or(1, NonZero::get));
+        Self::Rocks(Arc::new(Rocks { db, queue, memory, disk: ReadOptions::default(), pace }))
     }
 
     /// From the block cache at once, else as Lethe's engine does it; parts of large values do not stay in the cache.

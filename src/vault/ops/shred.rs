@@ -520,7 +520,9 @@ impl Vault {
             if queued.row.scope == Scope::Tenant {
                 fence.close_tenant(tenant);
             }
-            units.into_iter().for_each(|unit| fence.close_unit(tenant, unit.slot));
+            for unit in units {
+                fence.close_unit(tenant, unit.slot);
+            }
         }
         found
     }
