@@ -80,6 +80,21 @@ fn is_free(site: &Site) -> bool {
     flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
+/// Stops a process; whether it stands still, and has not ended. A signal is there before it has come.
+fn halts(child: &mut Child) -> bool {
+    let state = format!("/proc/{}/stat", child.id());
+    if kill_process(Pid::from_child(child), Signal::STOP).is_err() {
+        return false;
+    }
+    while child.try_wait().unwrap().is_none() {
+        if fs::read_to_string(&state).is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))) {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
 /// Starts a rehearsal and stops it while it makes what it plays with.
 fn staging(site: &Site) -> Child {
     for _ in 0..100 {
@@ -90,11 +105,10 @@ fn staging(site: &Site) -> Child {
         while !copied.exists() && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        let pid = Pid::from_child(&child);
-        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && copied.exists() && is_free(site) {
+        if halts(&mut child) && copied.exists() && is_free(site) {
             return child;
         }
-        kill_process(pid, Signal::KILL).unwrap_or_default();
+        kill_process(Pid::from_child(&child), Signal::KILL).unwrap_or_default();
         drop(child.wait());
     }
     panic!("what a rehearsal plays with is made while it keeps orders from being carried out");
@@ -148,12 +162,11 @@ fn stopped(site: &Site) -> Child {
         while is_free(site) && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        let pid = Pid::from_child(&child);
         // It may have ended, or be about to: then another one.
-        if kill_process(pid, Signal::STOP).is_ok() && child.try_wait().unwrap().is_none() && !is_free(site) {
+        if halts(&mut child) && !is_free(site) {
             return child;
         }
-        kill_process(pid, Signal::KILL).unwrap_or_default();
+        kill_process(Pid::from_child(&child), Signal::KILL).unwrap_or_default();
         drop(child.wait());
     }
 }

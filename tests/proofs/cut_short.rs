@@ -294,8 +294,8 @@ impl Bench {
         let expected = match (is_tenant, self.ids.len()) {
             (true, _) => (1, 0),
             (false, 1) => (2, 1),
-            // And the key of the list of ids.
-            (false, _) => (5, 2),
+            // And the keys of the ids themselves.
+            (false, _) => (6, 2),
         };
         assert_eq!(totals, expected, "schedule {schedule:?}");
         for (table, rows) in [
