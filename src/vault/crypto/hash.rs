@@ -15,6 +15,10 @@ pub enum Purpose {
     Commitment,
     /// The salt of one commitment, from the certificate's.
     CommitmentSalt,
+    /// The running hash over the frames of a bundle.
+    Bundle,
+    /// The commitment to a hold in a bundle that is sealed for a counsel.
+    SealedHold,
 }
 
 /// SHA-256(label | L(field)..), L = be32 length prefix.
@@ -29,6 +33,8 @@ pub fn of_fields(purpose: Purpose, fields: &[&[u8]]) -> [u8; 32] {
         Purpose::AuditHead => labels::AUDIT_HEAD,
         Purpose::Commitment => labels::COMMITMENT,
         Purpose::CommitmentSalt => labels::COMMITMENT_SALT,
+        Purpose::Bundle => labels::BUNDLE,
+        Purpose::SealedHold => labels::SEALED_HOLD,
     });
     for field in fields {
         hash.update(u32::try_from(field.len()).expect("fields are names and numbers, far below 4 GiB").to_be_bytes());

@@ -66,6 +66,10 @@ labels! {
     COMMITMENT = "commitment";
     /// Hash: the salt of one commitment.
     COMMITMENT_SALT = "commit-salt";
+    /// Hash: the running hash over the frames of an exported tenant.
+    BUNDLE = "bundle";
+    /// Hash: the commitment to a legal hold in it that is sealed for a counsel.
+    SEALED_HOLD = "sealed-hold";
 }
 
 #[cfg(test)]
