@@ -119,6 +119,10 @@ table! {
         AliasRemove = 61, "alias.remove";
         /// A person's ids were read.
         AliasRead = 62, "alias.read";
+        /// A tenant was exported, as a bundle for a recipient.
+        TenantExport = 80, "tenant.export";
+        /// A bundle was imported as a tenant.
+        TenantImport = 81, "tenant.import";
     }
 }
 

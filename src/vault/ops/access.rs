@@ -250,6 +250,8 @@ fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantCreate => audit::Action::TenantCreate,
         ActionKind::TenantList => audit::Action::TenantList,
         ActionKind::TenantRead => audit::Action::TenantRead,
+        ActionKind::TenantExport => audit::Action::TenantExport,
+        ActionKind::TenantImport => audit::Action::TenantImport,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,
