@@ -21,6 +21,7 @@ use crate::vault::ops::Vault;
 mod aliases;
 mod audit;
 mod batch;
+mod bundles;
 mod caller;
 mod certificates;
 mod collections;

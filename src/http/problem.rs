@@ -72,6 +72,8 @@ codes! {
     HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
     AliasTaken = 409, "alias-taken", "The id belongs to another person", "It is an alias of another person, or has aliases of its own: remove those first (`POST .../subjects/aliases/remove`).";
     AliasHasRecords = 409, "alias-has-records", "Records name the id already", "They would be the person's from then on: shredded, held and listed with the others. If they are, send `with_records: true`; if they are another person's, write or delete them first.";
+    Importing = 409, "importing", "The tenant is being imported", "Nothing of it is served until all of it is there: send the rest of the bundle (`lethe import tenant`), or shred the tenant.";
+    NotImporting = 409, "not-importing", "The tenant is not being imported", "A bundle goes into a tenant that was made for it (`\"import\": true`) and is not complete; one that is in use takes records as any client writes them.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     SubjectErased = 410, "subject-erased", "The person was shredded, and what is erased stays erased", "Nothing was stored. Should the person be known anew, say so: `Lethe-New-Relationship: true`, in a batch or an envelope `new_relationship`; it opens a new key and is recorded. `certificate` names the evidence of the shred.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";

@@ -68,6 +68,8 @@ impl From<Conflict> for Problem {
             Conflict::HoldOver => Self::new(Code::HoldOver),
             Conflict::AliasTaken => Self::new(Code::AliasTaken),
             Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
+            Conflict::Importing => Self::new(Code::Importing),
+            Conflict::NotImporting => Self::new(Code::NotImporting),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -103,6 +105,11 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::CategoryUndeclared
             | Unprocessable::NoDateForRule { .. }
             | Unprocessable::TooLargeForRule { .. }
+            | Unprocessable::CounselRecipientMissing
+            | Unprocessable::Bundle(_)
+            | Unprocessable::BundleRule { .. }
+            | Unprocessable::ImportGap { .. }
+            | Unprocessable::OtherBundle
             | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
         }
     }

@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds,
-    snapshots, tenants, tokens,
+    Api, aliases, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention,
+    shreds, snapshots, tenants, tokens,
 };
 
 /// Who may use a route at all.
@@ -38,6 +38,8 @@ macro_rules! endpoint {
 
 const TENANTS: &str = "/v1/tenants";
 const TENANT: &str = "/v1/tenants/{tenant}";
+const EXPORT: &str = "/v1/tenants/{tenant}/export";
+const IMPORT: &str = "/v1/tenants/{tenant}/import";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -76,6 +78,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, TENANTS, Credential, tenants::create),
         endpoint!("GET", get, TENANTS, Credential, tenants::list),
         endpoint!("GET", get, TENANT, Credential, tenants::read),
+        endpoint!("POST", post, EXPORT, Credential, bundles::export),
+        endpoint!("POST", post, IMPORT, Credential, bundles::import),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),

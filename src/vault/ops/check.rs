@@ -34,7 +34,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 12] = [
+const SEALED: [(Space, Table); 13] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -47,6 +47,7 @@ const SEALED: [(Space, Table); 12] = [
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
+    (Space::Index, Table::TenantImport),
 ];
 
 /// What a check read, and what is wrong.

@@ -25,6 +25,7 @@ mod audits;
 mod batch;
 mod blob;
 mod brake;
+pub mod bundle;
 mod certify;
 mod check;
 mod collections;
@@ -63,6 +64,7 @@ mod units;
 
 pub use aliases::{NewAlias, PersonView};
 pub use batch::{BatchOp, BatchResult};
+pub use bundle::{BundleError, ExportTenant, ImportPart, ImportView};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
@@ -82,6 +84,8 @@ pub use snapshots::SnapshotView;
 pub use start::{Idle, VaultParts};
 pub use tenants::TenantView;
 pub use tokens::{MintToken, MintedToken, TokenView};
+
+pub use super::crypto::{Recipient, RecipientError};
 
 /// Who asks, and in which request.
 #[derive(Debug, Clone)]

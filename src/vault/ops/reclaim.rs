@@ -182,7 +182,14 @@ impl Vault {
                 self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
-                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
+                for table in [
+                    Table::SubjectRecord,
+                    Table::SecondaryRecord,
+                    Table::UnitUpload,
+                    Table::Idempotency,
+                    Table::TrailName,
+                    Table::TenantImport,
+                ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
                 self.drop_whole(ranges).await?;

@@ -141,7 +141,9 @@ impl VaultError {
                 | Conflict::LastOwner
                 | Conflict::HoldOver
                 | Conflict::AliasTaken
-                | Conflict::AliasHasRecords,
+                | Conflict::AliasHasRecords
+                | Conflict::Importing
+                | Conflict::NotImporting,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

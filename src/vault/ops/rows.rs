@@ -14,12 +14,14 @@ use crate::{
 
 mod aliases;
 mod holds;
+mod import;
 mod seals;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::vault) use aliases::AliasRow;
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
+pub(in crate::vault) use import::ImportRow;
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -64,7 +66,7 @@ fn decode<R: DeserializeOwned>(row: &[u8], name: &'static str) -> Result<R, Stor
 pub(in crate::vault) enum State {
     /// In use.
     Active,
-    /// No writes while its shred unit is being changed.
+    /// Of a collection: no writes while its shred unit is being changed. Of a tenant: it is being imported, and serves nothing else.
     Frozen,
     /// Ordered to be shredded: nothing is read or written any more.
     Pending([u8; 16]),

@@ -125,6 +125,8 @@ pub enum Table {
     DueOf = 143,
     /// hold id 16, then the key of its row in [`Table::Due`] or [`Table::DueMonth`]: a record that is due and that this hold keeps.
     HeldDue = 144,
+    /// tenant be64: how far the import of a tenant has come; stays when all of it is there.
+    TenantImport = 180,
 }
 
 /// Keys with `from <= key < to`.
@@ -762,6 +764,12 @@ pub fn hold_on_parts(key: &[u8]) -> Option<(TenantNo, HeldThing, HoldId)> {
 #[must_use]
 pub fn hold_state(tenant: TenantNo) -> Bytes {
     key(Table::HoldState, &[&tenant.to_be_bytes()])
+}
+
+/// [`Table::TenantImport`].
+#[must_use]
+pub fn tenant_import(tenant: TenantNo) -> Bytes {
+    key(Table::TenantImport, &[&tenant.to_be_bytes()])
 }
 
 /// [`Table::HoldLapse`]; `at` in milliseconds since 1970.
