@@ -13,6 +13,7 @@ mod alias;
 mod audit;
 mod backup;
 mod bench;
+mod bundle;
 mod certificate;
 mod check;
 mod collection;
@@ -87,9 +88,9 @@ enum Command {
     /// Explain how long records are kept, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
-    /// Import JSON Lines.
+    /// Import JSON Lines, or a whole tenant.
     Import(import::Args),
-    /// Export a collection as JSON Lines.
+    /// Export a collection as JSON Lines, or a whole tenant.
     Export(export::Args),
     /// Destroy keys, so that what they protect is unreadable everywhere, for ever.
     #[command(subcommand)]
