@@ -13,6 +13,7 @@ mod api {
     mod access;
     mod aliases;
     mod bad_input;
+    mod bundles;
     mod connections;
     mod credentials;
     mod flow;
