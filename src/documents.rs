@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "docs/decisions.md",
     "docs/errors.md",
+    "docs/export.md",
     "docs/format.md",
     "docs/holds.md",
     "docs/limits.md",
