@@ -122,8 +122,8 @@ impl Vault {
     ) -> Result<MintedToken, VaultError> {
         let caller = &caller.begin();
         let (vault, asker) = (self.clone(), caller.clone());
-        let made = self
-            .to_the_end(async move { retrying(|| vault.create_tenant_once(&asker, &name, new, idempotency_key.as_deref())).await });
+        let made =
+            self.to_the_end(async move { retrying(|| vault.create_tenant_once(&asker, &name, new, idempotency_key.as_deref())).await });
         self.on_record(caller, Place::STORE, Action::TenantCreate, made).await
     }
 
@@ -155,15 +155,7 @@ impl Vault {
         self.inner.forest.make_tenant(no).await?;
         let (row, audit) = self.tenant_row(no, name, create_on_write, state).await?;
         let (minted, token_writes) = self.mint(no, &first_owner()).await?;
-        let made = Tenant {
-            no,
-            name: name.clone(),
-            state,
-            audit,
-            created_at: self.inner.clock.now(),
-            create_on_write,
-            row: row.clone(),
-        };
+        let made = Tenant { no, name: name.clone(), state, audit, created_at: self.inner.clock.now(), create_on_write, row: row.clone() };
         // The number, too: a lease that was set back gives another one then.
         let mut checks: Vec<Check> = [schema::tenant_name(&token), schema::tenant(no)]
             .map(|key| Check { space: Space::Control, key, expect: Expect::Absent })
