@@ -735,13 +735,13 @@ impl Vault {
     }
 }
 
-/// A row that no sweep can read, and no pass stops at.
 /// What removes the rows that lead to a record from persons.
 fn index_removal(tenant: TenantNo, no: CollectionNo, tokens: &[Token], named: &[Token]) -> Vec<Write> {
     let rows = |token: &Token| [schema::subject_record(tenant, token, no, tokens), schema::secondary_record(tenant, token, no, tokens)];
     named.iter().flat_map(rows).map(|key| Write::Delete { space: Space::Index, key }).collect()
 }
 
+/// A row that no sweep can read, and no pass stops at.
 fn passed_over(kind: &'static str) {
     OpenError::from(OpenReason::Framing).counted();
     tracing::error!(kind, "a row that the sweep cannot read stays");
