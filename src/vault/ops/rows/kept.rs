@@ -92,8 +92,8 @@ impl Retained {
             rest.until = later(rest.until, self.until);
             return;
         }
-        let lens = all.iter().chain([&self]).map(|one| one.rule.len().saturating_add(one.basis.len()));
-        let has_room = all.len() < RETAINED_MAX && lens.sum::<usize>() <= RETAINED_LEN_MAX;
+        let len: usize = all.iter().chain([&self]).map(|one| one.rule.len().saturating_add(one.basis.len())).sum();
+        let has_room = all.len() < RETAINED_MAX && len <= RETAINED_LEN_MAX;
         all.push(if has_room { self } else { Self { collection: CollectionNo::TENANT.0, rule: String::new(), basis: String::new(), ..self } });
     }
 }
