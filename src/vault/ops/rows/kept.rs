@@ -94,6 +94,10 @@ impl Retained {
         }
         let len: usize = all.iter().chain([&self]).map(|one| one.rule.len().saturating_add(one.basis.len())).sum();
         let has_room = all.len() < RETAINED_MAX && len <= RETAINED_LEN_MAX;
-        all.push(if has_room { self } else { Self { collection: CollectionNo::TENANT.0, rule: String::new(), basis: String::new(), ..self } });
+        all.push(if has_room {
+            self
+        } else {
+            Self { collection: CollectionNo::TENANT.0, rule: String::new(), basis: String::new(), ..self }
+        });
     }
 }
