@@ -136,6 +136,9 @@ impl<'a> Session<'a> {
         for (name, group) in groups {
             if self.wants(name) {
                 eprintln!("{name}");
+                // None bears what the one before it left to be done.
+                three.rocks.rest();
+                three.lethe.rest();
                 group(self, &three);
             }
         }
@@ -191,7 +194,6 @@ impl<'a> Session<'a> {
         let all: &[&str] = if arguments.contains(&"--records") { &[] } else { &all };
         let arguments = [arguments, &timed, all].concat();
         let mut row = Row { what: what.into(), unit, memory: Vec::new(), base: Vec::new(), lethe: Vec::new(), goal, errors: 0 };
-        // No row bears what the one before it left to be done.
         turn.base.rest();
         turn.lethe.rest();
         for round in 0..self.scale.rounds {
@@ -322,7 +324,6 @@ impl<'a> Session<'a> {
         let few = (self.scale.shreds / 4).max(2).to_string();
         let one = ["shred-subject", "--load", "never", "--operations", &shreds];
         let large = ["shred-subject", "--load", "never", "--operations", &few, "--per-subject", &many];
-        lethe.rest();
         let mut syncs = Vec::new();
         let [mut full, mut among_few, mut of_many] = [Figures::default(), Figures::default(), Figures::default()];
         for _ in 0..self.scale.rounds {

@@ -52,13 +52,9 @@ impl Subjects {
         let first = self.next.fetch_add(1, Ordering::Relaxed).saturating_mul(count);
         let token = wire.target.token.clone();
         let filled = fill(wire, &self.records, &token, first, count, rng).await;
-        if let Some(together) = &self.together {
-            together.wait().await;
-        }
+        meet(self.together.as_deref()).await;
         if let Err(trouble) = filled {
-            if let Some(together) = &self.together {
-                together.wait().await;
-            }
+            meet(self.together.as_deref()).await;
             return failed(Op::ShredSubject, trouble);
         }
         let victims = (0..self.per_order).map(|victim| first.saturating_add(victim.saturating_mul(self.group_len)));
@@ -157,9 +153,7 @@ async fn shred(
     let begun = SystemClock.monotonic();
     let ordered = ordered(wire, records, token, order).await;
     let ended = SystemClock.monotonic();
-    if let Some(together) = together {
-        together.wait().await;
-    }
+    meet(together).await;
     let mut result = ordered.map(|answer| answered(&answer));
     let last = first.saturating_add(count.saturating_sub(1));
     for number in if first == last { vec![first] } else { vec![first, last] } {
@@ -168,6 +162,13 @@ async fn shred(
         }
     }
     Step { op, begun, ended, items: 1, bytes: 0, result }
+}
+
+/// Waits for all others of those who order at the same moment.
+async fn meet(together: Option<&Barrier>) {
+    if let Some(together) = together {
+        together.wait().await;
+    }
 }
 
 /// Leaves the server in peace for so long, but for a read now and then: it would close a connection on which nothing comes.

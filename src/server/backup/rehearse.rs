@@ -80,9 +80,9 @@ pub async fn rehearse(
     bring_all(&place, &manifest.files, &data, progress)?;
     let copied = clock.monotonic();
     let readers = Readers::of(config);
-    let mut stagings = 1..=STAGINGS;
+    let mut more = STAGINGS;
     let (over, proof, ready) = loop {
-        let is_last = stagings.next().is_none_or(|number| number == STAGINGS);
+        more = more.saturating_sub(1);
         stage.set(config)?;
         let store = Embedded::open(engine(&stage.config), Arc::clone(&clock))?;
         // No root is made or destroyed from here on, until this is dropped.
@@ -100,7 +100,7 @@ pub async fn rehearse(
         drop(reading);
         match played {
             // An epoch has ended since it was copied: nothing of that control store opens any more.
-            Err(BackupError::Room(RoomError::Keys(KeysError::Start(StartError::TreeBehindCustody)))) if !is_last => {}
+            Err(BackupError::Room(RoomError::Keys(KeysError::Start(StartError::TreeBehindCustody)))) if more > 0 => {}
             played => break played?,
         }
     };

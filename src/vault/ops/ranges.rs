@@ -57,22 +57,23 @@ impl Ranges {
         bounded(&mut waiting.rows, (space, Bytes::copy_from_slice(row), schema::successor(row)));
     }
 
-    /// At most `count` of the whole ranges, each by itself, and all single rows once the oldest has waited for `wait`.
-    pub(super) fn take(&self, count: usize, now: Duration, wait: Duration) -> Vec<Batch> {
+    /// The next that may be compacted: a whole range, else the single rows of a space once the oldest of all has waited for `wait`.
+    pub(super) fn take(&self, now: Duration, wait: Duration) -> Option<Batch> {
         let mut waiting = self.lock();
-        let mut batches: Vec<Batch> = Vec::new();
-        for (space, from, to) in (0..count).map_while(|_| waiting.whole.pop_first()) {
-            batches.push((space, vec![KeyRange { from, to }]));
+        if let Some((space, from, to)) = waiting.whole.pop_first() {
+            return Some((space, vec![KeyRange { from, to }]));
         }
-        if waiting.rows_since.is_some_and(|since| now.saturating_sub(since) >= wait) {
+        if waiting.rows_since.is_none_or(|since| now.saturating_sub(since) < wait) {
+            return None;
+        }
+        let space = waiting.rows.first().map(|(space, ..)| *space)?;
+        let (taken, left) = std::mem::take(&mut waiting.rows).into_iter().partition(|(of, ..)| *of == space);
+        waiting.rows = left;
+        if waiting.rows.is_empty() {
             waiting.rows_since = None;
-            let mut by_space: BTreeMap<Space, Vec<KeyRange>> = BTreeMap::new();
-            for (space, from, to) in std::mem::take(&mut waiting.rows) {
-                by_space.entry(space).or_default().push(KeyRange { from, to });
-            }
-            batches.extend(by_space);
         }
-        batches
+        let taken: BTreeSet<Range> = taken;
+        Some((space, taken.into_iter().map(|(_, from, to)| KeyRange { from, to }).collect()))
     }
 
     /// Takes ranges back that could not be compacted, to be tried again by the next pass.
@@ -132,8 +133,8 @@ mod tests {
             }
         }
         assert!(ranges.len() <= RANGES, "{}", ranges.len());
-        let all = ranges.take(0, Duration::ZERO, Duration::ZERO);
-        let [(Space::Records, all)] = &all[..] else { panic!("{all:?}") };
+        let (space, all) = ranges.take(Duration::ZERO, Duration::ZERO).unwrap();
+        assert_eq!((space, ranges.len()), (Space::Records, 0));
         for collection in [1_u32, 2] {
             let within = schema::records_under(TenantNo(1), CollectionNo(collection), &[]);
             for record in [0, 1_500, 2_999_u64] {
@@ -155,18 +156,20 @@ mod tests {
         ranges.add_row(Space::Records, &row(1, 1), secs(10));
         ranges.add(Space::Records, schema::records_of_tenant(TenantNo(7)));
         ranges.add_row(Space::Index, &row(1, 2), secs(90));
-        let first = ranges.take(16, secs(109), wait);
-        assert_eq!(first, [(Space::Records, vec![schema::records_of_tenant(TenantNo(7))])]);
+        let next = |at| ranges.take(secs(at), wait);
+        assert_eq!(next(109), Some((Space::Records, vec![schema::records_of_tenant(TenantNo(7))])));
         assert!(!ranges.has_whole() && ranges.len() == 2);
-        let rows = ranges.take(16, secs(110), wait);
+        assert_eq!(next(109), None);
+        let rows: Vec<_> = std::iter::from_fn(|| next(110)).collect();
         assert_eq!(rows.iter().map(|(space, ranges)| (*space, ranges.len())).collect::<Vec<_>>(), [(Space::Records, 1), (Space::Index, 1)]);
         assert_eq!(ranges.len(), 0);
         // What comes later waits as long again; what could not be done is tried by the next pass.
         ranges.add_row(Space::Records, &row(1, 3), secs(200));
-        assert!(ranges.take(16, secs(299), wait).is_empty());
+        assert_eq!(next(299), None);
         for batch in rows {
             ranges.give_back(batch);
         }
-        assert_eq!(ranges.take(16, secs(299), wait).len(), 2);
+        assert_eq!(std::iter::from_fn(|| next(299)).count(), 2);
+        assert_eq!(ranges.len(), 1);
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 /// Rows of one pass over a range.
 const PASS: usize = 512;
-/// Whole ranges that one pass compacts at most.
+/// Compactions of one pass at most.
 const COMPACTIONS: usize = 16;
 /// Entries of the shred log that are counted at most.
 const COUNTED: usize = 1_000;
@@ -222,12 +222,8 @@ impl Vault {
 
     /// Compacts some of the ranges that were touched; the next pass comes at once if more are left that need not wait.
     async fn compact_some(&self, done: &mut Reclaimed) -> Result<(), VaultError> {
-        // On a full disk nothing waits: compactions make room.
-        let wait = match self.inner.store.takes_commits() {
-            Ok(()) => self.inner.options.rows_wait,
-            Err(_) => std::time::Duration::ZERO,
-        };
-        for batch in self.inner.ranges.take(COMPACTIONS, self.inner.clock.monotonic(), wait) {
+        for _ in 0..COMPACTIONS {
+            let Some(batch) = self.inner.ranges.take(self.inner.clock.monotonic(), self.inner.options.rows_wait) else { break };
             if let Err(error) = self.inner.store.compact(batch.0, &batch.1).await {
                 self.inner.ranges.give_back(batch);
                 return Err(error.into());
@@ -702,13 +698,13 @@ impl Vault {
     }
 }
 
-/// A row that no sweep can read, and no pass stops at.
 /// What removes the rows that lead to a record from persons.
 fn index_removal(tenant: TenantNo, no: CollectionNo, tokens: &[Token], named: &[Token]) -> Vec<Write> {
     let rows = |token: &Token| [schema::subject_record(tenant, token, no, tokens), schema::secondary_record(tenant, token, no, tokens)];
     named.iter().flat_map(rows).map(|key| Write::Delete { space: Space::Index, key }).collect()
 }
 
+/// A row that no sweep can read, and no pass stops at.
 fn passed_over(kind: &'static str) {
     OpenError::from(OpenReason::Framing).counted();
     tracing::error!(kind, "a row that the sweep cannot read stays");

@@ -312,7 +312,7 @@ impl Rocks {
     }
 
     /// The last keys of the files of a space's last level, in order.
-    fn ends_of_files(&self, space: Space) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(super) fn ends_of_files(&self, space: Space) -> Result<Vec<Vec<u8>>, StoreError> {
         let files = self.db.live_files().map_err(|error| self.failed(error))?;
         let files: Vec<_> = files.into_iter().filter(|file| file.column_family_name == family(space)).collect();
         let last = files.iter().map(|file| file.level).max();
