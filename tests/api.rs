@@ -22,6 +22,7 @@ mod api {
     mod idempotency;
     mod limits;
     mod meanwhile;
+    mod minimums;
     mod operators;
     mod purposes;
     mod put_back;

@@ -56,6 +56,8 @@ actions! {
     CollectionRead = "collection.read";
     /// Read a record, or its metadata.
     RecordRead = "record.read";
+    /// Read a record that is kept for its legal purpose alone.
+    RestrictedRead = "restricted.read";
     /// Create or replace a record.
     RecordWrite = "record.write";
     /// Delete a record.

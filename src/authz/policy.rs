@@ -78,6 +78,8 @@ pub(super) const POLICY: &[Rule] = &[
     // A page of a list shows names, subjects and sizes: an eraser, who may not read, sees none.
     rule(A::RecordList, On::Keys, Reach::Part, &[Owner, Writer, Reader]),
     rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),
+    // What is kept for its legal purpose alone, and for that purpose: to everybody else such a record is gone.
+    rule(A::RestrictedRead, On::Record, Reach::Part, &[Auditor]),
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
     // Times and rules, nothing of the value: who audits may ask why something is kept.

@@ -134,7 +134,7 @@ fn an_eraser_deletes_and_shreds_and_reads_nothing() {
     assert!(decide::<action::ShredOrder>(&eraser, &resource(ResourceKind::Tenant, OWN)).is_ok());
     // But for the trail of a tenant that it has shredded itself: pseudonyms.
     for kind in ResourceKind::ALL.into_iter().filter(|kind| *kind != ResourceKind::Shredded) {
-        for read in [ActionKind::RecordRead, ActionKind::RecordList, ActionKind::AuditRead] {
+        for read in [ActionKind::RecordRead, ActionKind::RestrictedRead, ActionKind::RecordList, ActionKind::AuditRead] {
             assert_ne!(cell(&eraser, read, &resource(kind, OWN)), "allow", "{} on {}", read.name(), kind.name());
         }
     }

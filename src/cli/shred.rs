@@ -120,6 +120,13 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         }
     };
     let answer = order(&client, &tenant, &body, wait).await?;
+    let kept =
+        answer.get("retained").and_then(Value::as_array).map_or(0, |of| of.iter().filter_map(|one| one.get("records")?.as_u64()).sum());
+    if kept > 0_u64 {
+        super::output::note(&format!(
+            "a law keeps {kept} records, for their legal purpose alone: `retained` says which, why and until when"
+        ));
+    }
     out.document(&answer)
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{RecordKey, SubjectId, Timestamp, limits, list};
+use super::{RecordKey, SubjectId, Timestamp, limits, list, retention::Kept};
 
 /// A record's metadata.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct RecordMeta {
     pub value_len: u64,
     /// Custom pairs, in the order given.
     pub custom: Vec<(String, String)>,
+    /// What a law keeps it for beyond what the rules say of it. Never a client's.
+    pub kept: Option<Kept>,
 }
 
 impl fmt::Debug for RecordMeta {

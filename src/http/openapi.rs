@@ -124,7 +124,7 @@ fn describe(status: &str, answer: &mut Response, method: &str) {
         "415" => "The body is not `application/json` in UTF-8",
         "416" => "The range lies outside the value",
         "422" => "Well-formed, and cannot be carried out",
-        "423" => "A legal hold keeps it",
+        "423" => "A legal hold, or a legal minimum, keeps it",
         "429" => "Too many requests without a credential, with `Retry-After`",
         "500" => "The server failed",
         "503" => "Busy, out of space or going down, with `Retry-After`",
@@ -160,6 +160,10 @@ fn problem_schema() -> Schema {
         .property("token_id", text("The token that the first request made"))
         .property("hold", text("The legal hold, where the principal may know of it"))
         .property("order", text("The order to shred that waits for the end of a legal hold"))
+        .property("rule", text("The retention rule whose legal minimum keeps the data, where the principal may know it"))
+        .property("basis", text("The law that the rule cites"))
+        .property("until", text("When the minimum is met, RFC 3339; absent while the date that it counts from is not known"))
+        .property("records", number("How many records a legal minimum keeps: as many at least"))
         .property("op", number("Which operation of a batch, counted from 0"));
     for name in ["type", "title", "status", "code", "detail", "request_id"] {
         problem = problem.required(name);
@@ -204,7 +208,10 @@ mod tests {
 
     use super::super::problem::Problem;
     use super::*;
-    use crate::domain::{HoldId, RequestId, ShredId, TokenId, limits};
+    use crate::domain::{
+        HoldId, RequestId, ShredId, Timestamp, TokenId, limits,
+        retention::{Law, RuleName},
+    };
 
     /// The operation of each route as the document has it.
     fn operations() -> Vec<(String, Access, Value)> {
@@ -316,6 +323,8 @@ mod tests {
         let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
         let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
         let largest = largest.hold(Some(HoldId([5; 16]))).order(Some(ShredId([6; 16])));
+        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)) };
+        let largest = largest.law(Some(Box::new(law))).records(Some(7));
         let largest = sent(largest);
         assert_eq!(fields(&schema["properties"]), fields(&largest));
         for (name, value) in largest.as_object().unwrap() {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::domain::{HoldId, NameError, RequestId, ShredId, TokenId, limits::Limit};
+use crate::domain::{HoldId, NameError, RequestId, ShredId, Timestamp, TokenId, limits::Limit, retention::Law};
 
 macro_rules! codes {
     ($($name:ident = $status:literal, $code:literal, $title:literal, $help:literal;)*) => {
@@ -85,6 +85,8 @@ codes! {
     OutsideRetention = 422, "outside-retention", "The record's end does not fit the collection's retention", "The detail names the rule and its moment; `lethe collection get` shows the rules.";
     IdempotencyMismatch = 422, "idempotency-mismatch", "The idempotency key was used for another request", "Use a fresh key for each request.";
     LegalHold = 423, "legal-hold", "A legal hold keeps the data", "Nothing is destroyed or overwritten while the hold stands. `hold` names it where the principal may know of it; `order` is the order to shred that is carried out once no hold stands over it.";
+    LegalMinimum = 423, "legal-minimum", "A legal minimum keeps the data", "Nothing of it is destroyed on purpose before the minimum is met. `rule`, `basis` and `until` name the one that stands longest, where the principal may know the rules, and `records` how many there are under one at least.";
+    Restricted = 423, "restricted", "The key holds a record that is kept for its legal purpose alone", "It is not written to; use another key, or wait until its end.";
     TooManyRequests = 429, "too-many-requests", "Too many requests without a valid credential", "Repeat it after `Retry-After` seconds, or with a valid token: those are never held up.";
     Internal = 500, "internal", "The server failed", "The log has the reason under the request's id; a repeat with an idempotency key is safe.";
     Busy = 503, "busy", "The server is at its limit", "Repeat it after `Retry-After` seconds.";
@@ -115,6 +117,8 @@ struct Told {
     token: Option<TokenId>,
     hold: Option<HoldId>,
     order: Option<ShredId>,
+    law: Option<Box<Law>>,
+    records: Option<u64>,
     value_len: Option<u64>,
     /// Which operation of a batch.
     op: Option<usize>,
@@ -151,6 +155,8 @@ impl Problem {
             token: None,
             hold: None,
             order: None,
+            law: None,
+            records: None,
             value_len: None,
             op: None,
             reason: None,
@@ -230,6 +236,20 @@ impl Problem {
         self
     }
 
+    /// The same, naming a legal minimum.
+    #[must_use]
+    pub fn law(mut self, law: Option<Box<Law>>) -> Self {
+        self.0.law = law;
+        self
+    }
+
+    /// The same, telling how many records it is about.
+    #[must_use]
+    pub fn records(mut self, records: Option<u64>) -> Self {
+        self.0.records = records;
+        self
+    }
+
     /// The same, telling the value's length.
     #[must_use]
     pub fn value_len(mut self, len: u64) -> Self {
@@ -288,6 +308,14 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             order: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            rule: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            basis: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            until: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            records: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             op: Option<usize>,
         }
         let told = &self.0;
@@ -304,6 +332,10 @@ impl Problem {
             token_id: told.token.map(|id| id.to_string()),
             hold: told.hold.map(|id| id.to_string()),
             order: told.order.map(|id| id.to_string()),
+            rule: told.law.as_ref().map(|law| law.rule.as_str()),
+            basis: told.law.as_ref().map(|law| law.basis.as_str()),
+            until: told.law.as_ref().and_then(|law| law.until).map(Timestamp::to_rfc3339),
+            records: told.records,
             op: told.op,
         };
         serde_json::to_vec(&document).unwrap_or_default()

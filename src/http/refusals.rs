@@ -24,6 +24,8 @@ impl From<VaultError> for Problem {
                 Self::with(Code::SubjectErased, detail).certificate(certificate)
             }
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
+            VaultError::LegalMinimum { law, records } => Self::new(Code::LegalMinimum).law(law).records(records),
+            VaultError::Restricted => Self::new(Code::Restricted),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
             VaultError::Unprocessable(rule) => rule.into(),

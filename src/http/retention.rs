@@ -34,6 +34,8 @@ pub(super) struct RetentionExplained {
     held: bool,
     /// The ids of those that the principal may know of.
     holds: Vec<String>,
+    /// The order to shred that has left it for its legal purpose alone; told to auditors and counsels, to others it is gone.
+    restricted_by: Option<String>,
     #[serde(flatten)]
     #[schema(value_type = ExplanationDocument)]
     explanation: Explanation,
@@ -73,9 +75,10 @@ pub(super) struct ExplanationDocument {
 
 impl From<RetentionView> for RetentionExplained {
     fn from(view: RetentionView) -> Self {
-        let RetentionView { version, created_at, modified_at, expires_at, category, explanation, held, holds } = view;
+        let RetentionView { version, created_at, modified_at, expires_at, category, explanation, held, holds, restricted_by } = view;
         let holds = holds.iter().map(ToString::to_string).collect();
-        Self { etag: headers::etag(version), created_at, modified_at, expires_at, category, held, holds, explanation }
+        let restricted_by = restricted_by.map(|order| order.to_string());
+        Self { etag: headers::etag(version), created_at, modified_at, expires_at, category, held, holds, restricted_by, explanation }
     }
 }
 

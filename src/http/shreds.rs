@@ -16,7 +16,7 @@ use super::extract::path::RawPath;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
 use crate::domain::{CollectionName, SubjectId, Timestamp, limits, list};
-use crate::vault::ops::{ShredOrder, ShredView};
+use crate::vault::ops::{RetainedView, ShredOrder, ShredView};
 
 /// What is to be shredded.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -113,6 +113,8 @@ pub(super) struct ShredDocument {
     /// answer to the order (to who may not read a person's ids those that were named), pseudonyms in every later one.
     targets: Vec<String>,
     collections: Vec<TotalsDocument>,
+    /// What a law keeps of what it names: empty until it is done.
+    retained: Vec<RetainedDocument>,
     /// The epochs that carried it out.
     epochs: Vec<EpochDocument>,
 }
@@ -128,6 +130,22 @@ struct TotalsDocument {
     deleted: u64,
     /// Records kept that name the subject second.
     kept: u64,
+}
+
+/// Records of a collection that the order left for their legal purpose alone, by the rule that keeps them. They are destroyed when its
+/// minimum ends.
+#[derive(Serialize, ToSchema)]
+struct RetainedDocument {
+    /// `*` for all that are not listed by themselves.
+    collection: String,
+    records: u64,
+    /// Also the purpose for which an auditor may read them.
+    rule: String,
+    /// The law that the rule cites.
+    basis: String,
+    /// When the minimum of the last of them is met; null while the date that it counts from is not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
 }
 
 /// An epoch's step.
@@ -155,6 +173,17 @@ impl From<ShredView> for ShredDocument {
             targets: view.targets,
             collections: totals
                 .map(|(collection, totals)| TotalsDocument { collection, units: totals.units, deleted: totals.deleted, kept: totals.kept })
+                .collect(),
+            retained: view
+                .retained
+                .into_iter()
+                .map(|RetainedView { collection, records, rule, basis, until }| RetainedDocument {
+                    collection,
+                    records,
+                    rule,
+                    basis,
+                    until,
+                })
                 .collect(),
             epochs: view.epochs.into_iter().map(|(old, new)| EpochDocument { old, new }).collect(),
         }

@@ -393,6 +393,32 @@ async fn a_shredded_person_is_named_by_no_answer() {
     assert!(read("shredded-key-") && read("eu/key-bert-1b9d") && read("key-bert-3a7c"));
 }
 
+/// Nor is a person of whom a law keeps everything: it is there for who audits, and for its purpose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_of_whom_a_law_keeps_something_is_named_by_no_answer() {
+    let site = Site::open().await;
+    let mut asker = Asker::new(&site).await;
+    let law = json!({"period": "1y", "basis": "law 1"});
+    let rules = json!([{"name": "by-law", "from": "created", "minimum": law, "maximum": "2y", "then": "delete"}]);
+    for (collection, unit) in [(PEOPLE, "subject"), (NOTES, "record"), (SHARED, "collection")] {
+        let policy = json!({"shred_unit": unit, "retention": {"time_zone": "UTC", "rules": rules}});
+        let path = format!("/v1/tenants/{TENANT}/collections/{collection}");
+        assert_eq!(site.send("PUT", &path, &asker.owner, Some(policy)).await.status, 200);
+    }
+    asker.take_cursors().await;
+    asker.read_everything().await;
+    let done = asker.shred(json!({"scope": "subject", "subject": ANNA})).await;
+    let kept: u64 = done.json["retained"].as_array().unwrap().iter().map(|one| one["records"].as_u64().unwrap()).sum();
+    assert_eq!(kept, 4, "{done:?}");
+    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET]).await;
+    for (collection, key) in KEYS {
+        let path = format!("/v1/tenants/{TENANT}/collections/{collection}/records/{key}");
+        let request = site.request("GET".parse().unwrap(), &path, &asker.auditor).header("lethe-purpose", "by-law");
+        assert_eq!(Answer::of(request.send().await.unwrap()).await.text(), SECRET, "{collection}");
+    }
+    asker.trail(TENANT, &asker.auditor.clone()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shredded_record_is_named_by_no_answer() {
     let site = Site::open().await;

@@ -19,7 +19,7 @@ use lethe::{
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, NewAlias, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Missing, NewAlias, PutRecord, ShredOrder, ShredView, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -29,7 +29,11 @@ use lethe::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Open, Place, is_shredded, proof};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, proof, put_of},
+    kept::{lawful, left},
+    retention::{DAY, place},
+};
 
 const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
 
@@ -59,6 +63,11 @@ fn dead() -> StoreError {
 }
 
 impl Dying {
+    fn new(inner: Arc<Embedded>, dies_at: Option<usize>) -> Self {
+        let (places, end, last) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        Self { inner, places, dies_at, end, dead: CancellationToken::new(), last }
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         if self.dead.is_cancelled() { Err(dead()) } else { Ok(()) }
     }
@@ -135,6 +144,16 @@ struct Bench {
     counsel: Option<Caller>,
     /// Ids of whom it names.
     ids: &'static [&'static str],
+    /// Who reads what a law keeps of it.
+    auditor: Option<Caller>,
+}
+
+/// What comes beside an order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Hold,
+    Law,
 }
 
 /// How a schedule went.
@@ -145,7 +164,7 @@ struct Outcome {
 }
 
 impl Bench {
-    async fn make(order: ShredOrder, held: bool) -> Self {
+    async fn make(order: ShredOrder, beside: Beside) -> Self {
         let place = Place::make_with(VaultOptions::default(), true).await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
@@ -166,12 +185,19 @@ impl Bench {
             open.vault.add_alias(&owner, &acme, alias, None).await.unwrap();
         }
         let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
-        let counsel = if held { Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await) } else { None };
+        let counsel = match beside {
+            Beside::Hold => Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await),
+            Beside::Nothing | Beside::Law => None,
+        };
+        let auditor = match beside {
+            Beside::Law => Some(keep_invoices(&open, &acme, &owner, ids).await),
+            Beside::Nothing | Beside::Hold => None,
+        };
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order, counsel, ids }
+        Self { place, acme, owner, order, counsel, ids, auditor }
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
@@ -223,8 +249,7 @@ impl Bench {
             let opened = self
                 .place
                 .open_through(|inner| {
-                    let (places, end, last) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
-                    let dying = Arc::new(Dying { inner, places, dies_at, end, dead: CancellationToken::new(), last });
+                    let dying = Arc::new(Dying::new(inner, dies_at));
                     engine = Some(Arc::clone(&dying));
                     dying
                 })
@@ -313,6 +338,20 @@ impl Bench {
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
             assert_eq!(there.len(), rows, "schedule {schedule:?}: {table:?}");
         }
+        if let Some(auditor) = &self.auditor {
+            let told: Vec<_> = view.retained.iter().map(|one| (one.collection.as_str(), one.records)).collect();
+            assert_eq!(told, [("tax", self.ids.len() as u64)], "schedule {schedule:?}");
+            for id in self.ids {
+                let sevens = open.get(owner, acme, ("tax", id)).await;
+                assert!(
+                    matches!(sevens, Err(VaultError::Shredded { certificate }) if certificate == Some(view.id)),
+                    "schedule {schedule:?}: {id}: {sevens:?}"
+                );
+                assert_eq!(open.get(auditor, acme, ("tax", id)).await.unwrap(), id.as_bytes(), "schedule {schedule:?}");
+            }
+            assert_eq!(open.get(owner, acme, ("tax", "8")).await.unwrap(), b"8", "schedule {schedule:?}");
+            assert_eq!(left(open).await, [self.ids.len(), self.ids.len(), 0], "schedule {schedule:?}");
+        }
         let journal = std::fs::read(self.place.path("mirror/log.journal")).unwrap();
         let times = journal.windows(note.len()).filter(|window| *window == note).count();
         assert_eq!(times, 1, "schedule {schedule:?}: the certificate is in the log once");
@@ -320,6 +359,18 @@ impl Bench {
         assert_eq!(report.findings, Vec::<String>::new(), "schedule {schedule:?}");
         assert_eq!(report.stated_gaps, 0, "schedule {schedule:?}");
     }
+}
+
+/// An invoice under each of a person's ids, and of person 8, which a law keeps; gives the auditor, for its purpose.
+async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&str]) -> Caller {
+    open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
+    for person in ids.iter().copied().chain(["8"]) {
+        let put = PutRecord { custom: vec![("category".into(), "tax".into())], ..put_of(Some(person), person.as_bytes()) };
+        open.vault.put_record(owner, acme, &coll("tax"), key(person), put).await.unwrap();
+    }
+    let mut auditor = open.caller(&open.token(owner, acme, Role::Auditor).await.0).await;
+    auditor.purpose = Some("invoices".into());
+    auditor
 }
 
 /// A seed for the places of the second death: `LETHE_SEED`, or the time.
@@ -330,8 +381,8 @@ fn seed() -> u64 {
 }
 
 #[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
-async fn ends_however_it_is_cut_short(order: ShredOrder, held: bool, must_meet: &[Table]) {
-    let bench = Bench::make(order, held).await;
+async fn ends_however_it_is_cut_short(order: ShredOrder, beside: Beside, must_meet: &[Table]) {
+    let bench = Bench::make(order, beside).await;
     let mut seed = seed();
     println!("cut short: LETHE_SEED={seed}");
     assert_eq!(bench.run(&[]).await.deaths, 0);
@@ -363,14 +414,15 @@ async fn ends_however_it_is_cut_short(order: ShredOrder, held: bool, must_meet: 
 async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(order, false, &tables).await;
+    ends_however_it_is_cut_short(order, Beside::Nothing, &tables).await;
 }
 
 /// By one of the ids that the person has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shred_of_a_person_with_aliases_ends_once_wherever_it_is_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
-    ends_however_it_is_cut_short(order, false, &[Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::Alias]).await;
+    let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::Alias];
+    ends_however_it_is_cut_short(order, Beside::Nothing, &tables).await;
 }
 
 /// Placing a hold, the order that it stops, its release and what that sets going.
@@ -378,11 +430,86 @@ async fn the_shred_of_a_person_with_aliases_ends_once_wherever_it_is_cut_short()
 async fn a_hold_and_what_it_stops_end_as_they_should_wherever_they_are_cut_short() {
     let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
     let tables = [Table::Hold, Table::HoldState, Table::HeldOrder, Table::PendingShred, Table::RootPtr, Table::Certificate];
-    ends_however_it_is_cut_short(order, true, &tables).await;
+    ends_however_it_is_cut_short(order, Beside::Hold, &tables).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenants_shred_ends_once_wherever_it_is_cut_short() {
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
-    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, false, &tables).await;
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, Beside::Nothing, &tables).await;
+}
+
+/// An order that spares what a law keeps under each of a person's ids: its decision, its epoch, what it leaves for the legal purpose.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shred_that_leaves_what_a_law_keeps_ends_once_wherever_it_is_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let tables = [Table::ShredOrder, Table::KeptUnit, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
+    ends_however_it_is_cut_short(order, Beside::Law, &tables).await;
+}
+
+/// The end of the law: the run that deletes the last restricted record, the order for its key, its epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let auditor = keep_invoices(&open, &acme, &owner, &["7"]).await;
+    open.shred_subject(&owner, &acme, "7").await;
+    open.close().await;
+    for part in PARTS {
+        place.copy(part, &format!("base/{part}"));
+    }
+    clock.advance(DAY * 4 * 366);
+    let over = async |open: &Open| {
+        Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await?;
+        while left(open).await != [0, 0, 0] {
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, VaultError>(())
+    };
+    let mut deaths = 0;
+    for at in 0.. {
+        for part in PARTS {
+            place.put_back(&format!("base/{part}"), part);
+        }
+        let mut engine = None;
+        let opened = place
+            .open_through(|inner| {
+                let dying = Arc::new(Dying::new(inner, Some(at)));
+                engine = Some(Arc::clone(&dying));
+                dying
+            })
+            .await;
+        let engine = engine.unwrap();
+        if let Ok(open) = opened {
+            tokio::select! {
+                // A run that met its death may have come back with it.
+                _ = over(&open) => {}
+                () = engine.dead.cancelled() => {}
+            }
+            let is_dying = {
+                let mut end = engine.end.lock().unwrap();
+                end.is_over = true;
+                end.is_dying
+            };
+            if is_dying {
+                engine.dead.cancelled().await;
+            }
+            open.close().await;
+        }
+        let open = place.open().await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), over(&open)).await;
+        assert!(matches!(ended, Ok(Ok(()))), "place {at}: {:?} are left: {ended:?}", left(&open).await);
+        for caller in [&owner, &auditor] {
+            assert!(open.get(caller, &acme, ("tax", "7")).await.is_err(), "place {at}");
+        }
+        assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        open.close().await;
+        if !engine.dead.is_cancelled() {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 10, "{deaths} places");
 }

@@ -11,6 +11,7 @@ mod erased;
 mod evidence;
 mod harness;
 mod holds;
+mod kept;
 mod meddling;
 mod model;
 mod orders;

@@ -16,6 +16,7 @@ use crate::{
 };
 
 const HOUR_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
 
 /// When a record is looked for, as it was written down.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,23 @@ struct Known {
     own: Option<Timestamp>,
     category: Option<&'static str>,
     value: String,
+    /// Until when the law of an earlier version keeps it.
+    kept: Option<Timestamp>,
+    /// The minimum that it was stored with: no run comes before it, whatever became of the rules and the clock.
+    promised: Option<Timestamp>,
     written: Written,
+}
+
+/// Earlier policies, oldest first, each with when it held no more.
+type Was = Vec<(Timestamp, CollectionPolicy)>;
+
+/// What was ever written stays under the law of then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Law {
+    Met,
+    Until(Timestamp),
+    /// Its rule waits for a date.
+    Unknown,
 }
 
 const fn hour(at: Timestamp) -> i64 {
@@ -46,12 +63,39 @@ const fn hour(at: Timestamp) -> i64 {
 impl Known {
     /// Its latest minimum and its end, by these rules.
     fn under(&self, policy: &CollectionPolicy) -> (Option<Timestamp>, Option<Timestamp>) {
-        let Some(schedule) = policy.retention.schedule() else { return (None, self.own) };
+        let put_off = |end: Option<Timestamp>| end.map(|end| self.kept.map_or(end, |kept| end.max(kept)));
+        let Some(schedule) = policy.retention.schedule() else { return (None, put_off(self.own)) };
         let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
         let value = Some(self.value.as_bytes());
         let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
         let outlook = schedule.outlook(&facts);
-        (outlook.minimum.map(|bound| bound.at), outlook.end.map(|end| end.at))
+        (outlook.minimum.map(|bound| bound.at), put_off(outlook.end.map(|end| end.at)))
+    }
+
+    /// What keeps it, whoever wants it gone: the rules of today, those under which it was written, and an earlier version's.
+    fn law(&self, today: &CollectionPolicy, was: &Was, now: Timestamp) -> Law {
+        let mut rules = vec![today];
+        // What it was written under may have been changed within a minute before the time that it bears.
+        let earlier = was.iter().skip_while(|(changed, _)| changed.0 < self.modified.0 - MINUTE_MS);
+        for (changed, policy) in earlier.map(|(changed, policy)| (changed.0, policy)).chain([(i64::MAX, today)]) {
+            rules.push(policy);
+            if changed > self.modified.0 {
+                break;
+            }
+        }
+        let mut latest = self.kept;
+        for policy in rules {
+            let Some(schedule) = policy.retention.schedule() else { continue };
+            let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
+            let value = Some(self.value.as_bytes());
+            let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
+            let outlook = schedule.outlook(&facts);
+            if outlook.applied.iter().any(|one| one.from.is_none() && one.rule.minimum.is_some()) {
+                return Law::Unknown;
+            }
+            latest = latest.max(outlook.minimum.map(|bound| bound.at));
+        }
+        latest.filter(|until| *until > now).map_or(Law::Met, Law::Until)
     }
 
     /// The end that was written down, or else that of today.
@@ -130,7 +174,7 @@ impl Draw {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
-    let (mut stored, mut destroyed, mut endless) = (0, 0, 0);
+    let (mut stored, mut destroyed, mut endless, mut refused, mut carried) = (0, 0, 0, 0, 0);
     for seed in 0..20_u64 {
         let (place, clock) = place().await;
         let mut open = place.open().await;
@@ -139,6 +183,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         let mut today = draw.policy();
         set(&open, &owner, &acme, today.clone()).await;
         let mut model: BTreeMap<String, Known> = BTreeMap::new();
+        let mut was = Was::new();
         for step in 0..160 {
             let name = format!("k{}", draw.below(12));
             match draw.below(12) {
@@ -157,11 +202,21 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                         !is_over
                     });
                     let created = there.map_or(now, |known| known.created);
-                    let mut known = Known { created, modified: now, own, category, value, written: Written::Nothing };
+                    let law = model.get(&name).map_or(Law::Met, |known| known.law(&today, &was, now));
+                    let mut known =
+                        Known { created, modified: now, own, category, value, kept: None, promised: None, written: Written::Nothing };
+                    if let Law::Until(until) = law
+                        && known.under(&today).0.is_none_or(|minimum| minimum < until)
+                    {
+                        known.kept = Some(until);
+                    }
                     match put {
                         Ok(_) => {
+                            assert!(known.kept.is_none_or(|kept| own.is_none_or(|own| own >= kept)), "seed {seed}, step {step}: {known:?}");
+                            carried += usize::from(known.kept.is_some());
                             let end = known.under(&today).1;
                             assert!(end.is_none_or(|end| end > now), "seed {seed}, step {step}: stored, and over already");
+                            known.promised = known.kept.max(known.under(&today).0);
                             known.written = end.map_or(Written::Nothing, Written::End);
                             model.insert(name, known);
                             stored += 1;
@@ -171,7 +226,12 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                     }
                 }
                 5 => {
-                    today = draw.policy();
+                    let drawn = draw.policy();
+                    let are_others = today.retention.schedule().is_some() && drawn.categories != today.categories;
+                    if drawn.retention != today.retention || are_others {
+                        was.push((clock.now(), today));
+                    }
+                    today = drawn;
                     set(&open, &owner, &acme, today.clone()).await;
                 }
                 6 if step % 3 == 0 => {
@@ -180,8 +240,17 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                     owner = open.caller(&token).await;
                 }
                 7 => {
+                    let law = model.get(&name).map(|known| known.law(&today, &was, clock.now()));
                     let deleted = open.vault.delete_record(&owner, &acme, &coll("c"), key(&name), Precondition::None, None).await;
-                    assert_eq!(deleted.is_ok(), model.remove(&name).is_some(), "seed {seed}, step {step}: {deleted:?}");
+                    match (&deleted, law) {
+                        (Ok(()), Some(Law::Met)) => drop(model.remove(&name)),
+                        (Err(VaultError::LegalMinimum { law: Some(told), .. }), Some(law)) => {
+                            assert_eq!(told.until.map_or(Law::Unknown, Law::Until), law, "seed {seed}, step {step}");
+                            refused += 1;
+                        }
+                        (Err(VaultError::NotFound(_)), None) => {}
+                        _ => panic!("seed {seed}, step {step}: {deleted:?} under {law:?}"),
+                    }
                 }
                 8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
                 _ => {
@@ -196,7 +265,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                     let now = clock.now();
                     let mut gone = Vec::new();
                     for (name, known) in &mut model {
-                        let (minimum, end) = known.under(&today);
+                        let end = known.under(&today).1;
                         let is_due = known.is_looked_for(now) && end.is_some_and(|end| end <= now);
                         let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
                         if is_there {
@@ -207,7 +276,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                             }
                         } else {
                             assert!(
-                                is_due && minimum.is_none_or(|minimum| minimum <= now),
+                                is_due && known.promised.is_none_or(|promised| promised <= now),
                                 "seed {seed}, step {step}: {name} died early: {known:?}"
                             );
                             gone.push(name.clone());
@@ -232,4 +301,5 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         open.close().await;
     }
     assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");
+    assert!(refused > 20 && carried > 5, "{refused} deletions refused by a law, {carried} times one outlived the value that it was for");
 }

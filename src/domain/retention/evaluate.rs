@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{Event, Rule, Schedule, Then, Zone, pointer::Pointer};
+use super::{Event, Law, Rule, Schedule, Then, Zone, pointer::Pointer};
 use crate::domain::Timestamp;
 
 /// What rules look at in a record.
@@ -201,6 +201,18 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// The legal minimum that stands longest, met or not: one that waits for its date, if there is one.
+    #[must_use]
+    pub fn law(&self) -> Option<Law> {
+        let waiting = self.applied.iter().find(|one| one.from.is_none() && one.rule.minimum.is_some());
+        let (rule, until) = match (waiting, self.minimum) {
+            (Some(one), _) => (one.rule, None),
+            (None, Some(bound)) => (bound.rule, Some(bound.at)),
+            (None, None) => return None,
+        };
+        Some(Law { rule: rule.name.clone(), basis: rule.basis().to_owned(), until })
+    }
+
     /// Whether one of the rules counts from a date in the value.
     #[must_use]
     pub fn reads_value(&self) -> bool {
@@ -263,6 +275,30 @@ mod tests {
             assert_eq!(outlook.standing(Timestamp(end.0 - 1)), Standing::Kept);
             assert_eq!(outlook.standing(end), Standing::Due);
         }
+    }
+
+    /// What may not be destroyed on purpose: until when, and by which law; longest of all while that is not known.
+    #[test]
+    fn the_law_is_that_of_the_longest_minimum_or_of_one_that_waits() {
+        let rule = |name: &str, from: Value, minimum: &str| json!({"name": name, "from": from, "minimum": {"period": minimum, "basis": format!("law {name}")}, "maximum": "9y", "then": "delete"});
+        let rules = schedule(
+            "UTC",
+            &json!([
+                {"name": "idle", "from": "created", "maximum": "9y", "then": "delete"},
+                rule("short", json!("created"), "1y"),
+                rule("dated", json!({"field": "/date"}), "2y"),
+            ]),
+        );
+        let law = |value: &'static [u8]| {
+            let law = rules.outlook(&Facts { value: Some(value), ..facts("2024-03-01T10:00:00Z") }).law().unwrap();
+            (law.rule.as_str().to_owned(), law.basis.clone(), law.until)
+        };
+        let told = |rule: &str, until: Option<&str>| (rule.to_owned(), format!("law {rule}"), until.map(time));
+        assert_eq!(law(br#"{"date": "2024-03-01"}"#), told("dated", Some("2026-03-02T00:00:00Z")));
+        assert_eq!(law(br#"{"date": "2020-03-01"}"#), told("short", Some("2025-03-02T00:00:00Z")));
+        assert_eq!(law(b"{}"), told("dated", None));
+        let none = schedule("UTC", &json!([{"name": "idle", "from": "created", "maximum": "1y", "then": "delete"}]));
+        assert_eq!(none.outlook(&facts("2024-03-01T10:00:00Z")).law(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Event, Facts, Retention, Rule, Schedule, Then,
+    Event, Facts, Kept, Law, Retention, Rule, Schedule, Then,
     evaluate::{Applied, Bound, End, Outlook, Standing},
 };
 use crate::domain::{ShredUnit, Timestamp};
@@ -104,6 +104,43 @@ const fn destruction(unit: ShredUnit) -> &'static str {
 }
 
 impl Explanation {
+    /// Adds a law that keeps the record for longer than the rules of today say: they were others when it was written, or its earlier
+    /// version has a longer minimum.
+    #[must_use]
+    pub fn under_law(mut self, law: Option<&Law>) -> Self {
+        let Some(Law { rule, basis, until: Some(until) }) = law else { return self };
+        if self.minimum.as_ref().is_some_and(|known| known.until >= *until) {
+            return self;
+        }
+        let rule = rule.as_str().to_owned();
+        self.why = format!(
+            "must be kept until {}, by rule `{rule}` ({basis}) as it was for it before; otherwise: {}",
+            until.to_rfc3339(),
+            self.why
+        );
+        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone() });
+        if let Some(end) = self.end.as_mut().filter(|end| end.at < *until) {
+            end.at = *until;
+            end.put_off_by = Some(rule);
+            self.state = if self.state == "due" { "kept" } else { self.state };
+        }
+        self
+    }
+
+    /// The same of a record that an order to shred has left for its legal purpose alone, until `end`.
+    #[must_use]
+    pub fn restricted_by_order(mut self, kept: &Kept, unit: ShredUnit, end: Option<Timestamp>, now: Timestamp) -> Self {
+        let rule = kept.rule.as_str().to_owned();
+        let until = match end {
+            Some(end) => format!("until {}, by rule `{rule}` ({})", end.to_rfc3339(), kept.basis),
+            None => format!("while rule `{rule}` ({}) waits for the date that it counts from", kept.basis),
+        };
+        self.why = format!("kept for its legal purpose alone {until}: whom it is about was shredded");
+        self.state = if end.is_some_and(|end| end <= now) { "due" } else { "restricted" };
+        self.end = end.map(|at| TheEnd { at, rule: Some(rule), put_off_by: None, then: destruction(unit) });
+        self
+    }
+
     /// Adds when the store is to carry it out, `None` where it is not going to: it is written down when the record is.
     #[must_use]
     pub fn carried_out(mut self, at: Option<Timestamp>) -> Self {
@@ -183,7 +220,7 @@ fn name(rule: &Rule) -> String {
 }
 
 fn basis(rule: &Rule) -> &str {
-    rule.minimum.as_ref().map_or("", |minimum| &minimum.basis)
+    rule.basis()
 }
 
 fn told(applied: &Applied<'_>) -> TheRule {

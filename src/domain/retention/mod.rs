@@ -2,17 +2,20 @@
 //! and "now" go in, an answer comes out; nothing here destroys anything.
 //!
 //! Read [`period`] for what "seven years from" means to the day, [`rules`] for what an owner may write, [`evaluate`] for what
-//! follows from it, [`explain`] for how that is told, [`catalogue`] for legal periods to begin with.
+//! follows from it, [`explain`] for how that is told, [`kept`] for what a law keeps whatever is ordered, [`catalogue`] for legal
+//! periods to begin with.
 
 pub mod catalogue;
 pub mod evaluate;
 pub mod explain;
+pub mod kept;
 pub mod period;
 pub mod pointer;
 pub mod rules;
 pub mod zone;
 
 pub use evaluate::{Facts, Outlook};
+pub use kept::{Kept, Law};
 pub use period::Period;
 pub use rules::{Event, Retention, RetentionError, Rule, RuleName, Schedule, Then};
 pub use zone::Zone;

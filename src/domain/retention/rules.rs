@@ -102,6 +102,12 @@ impl Rule {
         }
     }
 
+    /// The law that its minimum cites; empty where it has none.
+    #[must_use]
+    pub fn basis(&self) -> &str {
+        self.minimum.as_ref().map_or("", |minimum| &minimum.basis)
+    }
+
     /// Whether it is for records of a category; one that names none is of all.
     #[must_use]
     pub fn is_for(&self, category: Option<&str>) -> bool {
@@ -114,6 +120,18 @@ impl Schedule {
     #[must_use]
     pub fn reads_values(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.from, Event::Field(_)))
+    }
+
+    /// Whether some rule has a legal minimum.
+    #[must_use]
+    pub fn has_minimum(&self) -> bool {
+        self.rules.iter().any(|rule| rule.minimum.is_some())
+    }
+
+    /// Whether some rule leads into the restricted state.
+    #[must_use]
+    pub fn restricts(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.then, Then::Restrict(_)))
     }
 
     /// Whether rules differ by category.

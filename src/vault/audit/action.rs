@@ -113,6 +113,10 @@ table! {
         BackupTake = 40, "backup.take";
         /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
         BackupRestore = 41, "backup.restore";
+        /// A record was read that is kept for its legal purpose alone.
+        RestrictedRead = 55, "restricted.read";
+        /// An order to shred left a record for its legal purpose alone.
+        RecordRestrict = 56, "record.restrict";
         /// A person was given another id.
         AliasAdd = 60, "alias.add";
         /// An id was taken from a person.
@@ -175,6 +179,10 @@ table! {
         Unavailable = 11, "unavailable";
         /// A fault of the server.
         Internal = 12, "internal";
+        /// Under a legal minimum.
+        LegalMinimum = 55, "legal-minimum";
+        /// Kept for its legal purpose alone.
+        Restricted = 56, "restricted";
     }
 }
 

@@ -72,7 +72,7 @@ impl Key<Data> {
         let header = context.header();
         let suite = context.suite();
         let meta = meta.bytes();
-        let meta_len = u32::try_from(meta.len()).expect("metadata is at most 16 KiB").to_be_bytes();
+        let meta_len = u32::try_from(meta.len()).expect("metadata is at most 17 KiB").to_be_bytes();
         let len = value.len().saturating_add(meta.len()).saturating_add(4);
         let mut row = Vec::with_capacity(cobblestone::sealed_len(len).saturating_add(RECORD_HEADER_LEN));
         row.extend_from_slice(header);

@@ -1,13 +1,16 @@
 //! The binary encoding of a record's metadata.
 //!
-//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB. Required and single: 1 key, 2 content type,
-//! 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at.
-//! Any number, in the order given: 3 subject, 8 custom pair (`length be16 | name | value`). There is one
-//! encoding of each metadata; anything else is refused.
+//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tag 9. Required and single: 1 key, 2 content type,
+//! 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at, 9 kept by a law
+//! (`until be64 | order 16, or zeros | length u8 | rule | basis`). Any number, in the order given: 3 subject, 8 custom pair
+//! (`length be16 | name | value`). There is one encoding of each metadata; anything else is refused.
 
 use zeroize::Zeroizing;
 
-use crate::domain::{RecordKey, RecordMeta, SubjectId, Timestamp, limits};
+use crate::domain::{
+    RecordKey, RecordMeta, ShredId, SubjectId, Timestamp, limits,
+    retention::{Kept, RuleName},
+};
 
 use super::{OpenError, OpenReason};
 
@@ -20,6 +23,7 @@ const MODIFIED_AT: u8 = 5;
 const EXPIRES_AT: u8 = 6;
 const VALUE_LEN: u8 = 7;
 const CUSTOM: u8 = 8;
+const KEPT: u8 = 9;
 
 /// Metadata over [`limits::METADATA_LEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +40,8 @@ impl EncodedMeta {
     /// [`MetaTooLong`] above 16 KiB.
     pub fn new(meta: &RecordMeta) -> Result<Self, MetaTooLong> {
         let len = encoded_len(meta);
-        if len as u64 > limits::METADATA_LEN.max {
+        // What a law adds is not the client's to make room for.
+        if len.saturating_sub(kept_len(meta)) as u64 > limits::METADATA_LEN.max {
             return Err(MetaTooLong);
         }
         // Invariant: the buffer never grows, which would leave a copy behind.
@@ -56,6 +61,12 @@ impl EncodedMeta {
         for (name, value) in &meta.custom {
             let name_len = u16::try_from(name.len()).map_err(|_| MetaTooLong)?;
             out.field(CUSTOM, &[&name_len.to_be_bytes(), name.as_bytes(), value.as_bytes()])?;
+        }
+        if let Some(Kept { rule, basis, until, restricted_by }) = &meta.kept {
+            let order = restricted_by.map_or([0; 16], |order| order.0);
+            let rule = rule.as_str().as_bytes();
+            let rule_len = u8::try_from(rule.len()).map_err(|_| MetaTooLong)?;
+            out.field(KEPT, &[&until.0.to_be_bytes(), &order, &[rule_len], rule, basis.as_bytes()])?;
         }
         Ok(Self(out.0))
     }
@@ -78,7 +89,12 @@ fn encoded_len(meta: &RecordMeta) -> usize {
     let pairs = meta.custom.iter().map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(5));
     // The format's byte, and the fields of eight bytes: two times and the length, or three.
     let fixed = if meta.expires_at.is_some() { 1 + 44 } else { 1 + 33 };
-    texts.chain(pairs).fold(fixed, usize::saturating_add)
+    texts.chain(pairs).fold(fixed, usize::saturating_add).saturating_add(kept_len(meta))
+}
+
+/// What the last field takes of it.
+fn kept_len(meta: &RecordMeta) -> usize {
+    meta.kept.as_ref().map_or(0, |kept| kept.rule.as_str().len().saturating_add(kept.basis.len()).saturating_add(3 + 25))
 }
 
 struct Encoder(Zeroizing<Vec<u8>>);
@@ -118,11 +134,25 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RecordMeta, OpenError> {
         let (name, value) = pair.split_at_checked(usize::from(u16::from_be_bytes(*name_len))).ok_or(OpenReason::Framing)?;
         custom.push((text(name)?.to_owned(), text(value)?.to_owned()));
     }
+    let kept = fields.optional(KEPT)?.map(kept).transpose()?;
     if !fields.rest.is_empty() {
         return Err(OpenReason::Framing.into());
     }
     let key = RecordKey::parse(text(key)?).map_err(|_| OpenReason::Framing)?;
-    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom })
+    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, kept })
+}
+
+fn kept(field: &[u8]) -> Result<Kept, OpenReason> {
+    let (until, rest) = field.split_first_chunk::<8>().ok_or(OpenReason::Framing)?;
+    let (order, rest) = rest.split_first_chunk::<16>().ok_or(OpenReason::Framing)?;
+    let (rule_len, rest) = rest.split_first().ok_or(OpenReason::Framing)?;
+    let (rule, basis) = rest.split_at_checked(usize::from(*rule_len)).ok_or(OpenReason::Framing)?;
+    Ok(Kept {
+        rule: RuleName::parse(text(rule)?).ok_or(OpenReason::Framing)?,
+        basis: text(basis)?.to_owned(),
+        until: Timestamp(i64::from_be_bytes(*until)),
+        restricted_by: Some(ShredId(*order)).filter(|order| order.0 != [0; 16]),
+    })
 }
 
 /// The fields that have not been read yet.

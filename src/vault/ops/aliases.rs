@@ -21,7 +21,7 @@ use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     directory::{Tenant, damaged},
-    plan::{entry, retrying, subject_target},
+    plan::{entry, record_row, retrying, subject_target},
     refused::Place,
     replies::{Before, Keeping},
     rows::{AliasRow, ControlRow, State, SubjectRow, UnitRow},
@@ -177,7 +177,7 @@ impl Vault {
         if person.aliases().len() as u64 >= limits::SUBJECT_ALIASES.max {
             return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
         }
-        if !with_records && self.is_named(tenant.no, &added).await? {
+        if !with_records && self.is_named(&tenant, &added).await? {
             return Err(VaultError::Conflict(Conflict::AliasHasRecords));
         }
         let view = self.ids_or(&tenant, &person, subject).await?;
@@ -494,15 +494,17 @@ impl Vault {
         }
     }
 
-    /// Whether any record that is there names a person by this id. The index of one who was erased goes with the bytes.
-    async fn is_named(&self, tenant: TenantNo, token: &Token) -> Result<bool, VaultError> {
-        let range = schema::records_of_subject(tenant, token);
+    /// Whether any record that is there names a person by this id. The index of one who was erased goes with the bytes; what a law keeps
+    /// of such a person is nobody's to take along.
+    async fn is_named(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
+        let range = schema::records_of_subject(tenant.no, token);
         let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, LOOKS).await?;
         for row in &rows {
             let parts = schema::subject_record_parts(&row.key);
             let (_, no, tokens) = parts.ok_or_else(|| VaultError::Internal("subject index row".into()))?;
-            if let Some(stored) = self.inner.store.get(Space::Records, &schema::record(tenant, no, &tokens)).await?
-                && self.is_readable(tenant, &stored).await?
+            if let Some(stored) = self.inner.store.get(Space::Records, &record_row(tenant, no, &tokens)).await?
+                && self.is_readable(tenant.no, &stored).await?
+                && !self.is_left(tenant, no, &tokens).await?
             {
                 return Ok(true);
             }

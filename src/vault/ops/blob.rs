@@ -269,6 +269,7 @@ impl Vault {
         fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
         if let Some((_, live)) = live {
             let place = (target.collection.no, &tokens[..]);
+            self.plan_overwritten(&mut plan, &target.tenant, &target.collection, live, fields.subjects.first()).await?;
             self.plan_unheld(&mut plan, caller.into(), &target.tenant, place, &live.meta.subjects).await?;
         } else if let Some(closed) = &existing {
             self.plan_unclosed(&mut plan, &target.tenant, &closed.header).await?;

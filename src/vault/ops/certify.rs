@@ -1,7 +1,7 @@
 //! Certificates: issued after the keys are gone and that was checked, kept in the control store, logged once.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use super::{
     Vault, VaultError,
     deletions::Touched,
     plan::{entry, object},
-    rows::{EPOCHS_MAX, Progress, Scope, ShredRow, State, SubjectRow, listed},
+    rows::{EPOCHS_MAX, Progress, Retained, Scope, ShredRow, State, SubjectRow, listed},
     sample::split_sample,
     shred::Committed,
     shredder::actor_of,
@@ -22,7 +22,7 @@ use crate::{
         audit::{
             Action, Audit, Trail,
             certificate::{
-                self, Approval, ApprovalPolicy, Backup, Certificate, CustodyReceipt, EpochChange, Residual, Totals, Verification,
+                self, Approval, ApprovalPolicy, Backup, Certificate, CustodyReceipt, EpochChange, Exception, Residual, Totals, Verification,
             },
             commitments::{Commitments, KeyId, Label},
         },
@@ -72,9 +72,9 @@ impl Vault {
         };
         // What its deletions were counted by.
         if self.inner.store.get(Space::Index, &schema::shred_deleted(id, CollectionNo::TENANT)).await?.is_some() {
-            let counted = schema::all_shred_deleted(id);
-            let gone = Write::DeleteRange { space: Space::Index, from: counted.from, to: counted.to };
-            self.data(vec![gone], Vec::new(), Durability::Written).await?;
+            let counted = [schema::all_shred_deleted(id), schema::all_shred_retained(id)];
+            let gone = counted.map(|range| Write::DeleteRange { space: Space::Index, from: range.from, to: range.to });
+            self.data(gone.into(), Vec::new(), Durability::Written).await?;
         }
         Ok(Issued { id, note, is_fresh, ordered_at: row.ordered_at })
     }
@@ -83,6 +83,7 @@ impl Vault {
         let reports = self.all_reports(id, row, reports).await?;
         let slots = self.slots_of(id).await?;
         let touched = self.touched(id, row, &slots).await?;
+        let retained = self.retained_by(id).await?;
         let mut categories = self.categories_of(row, touched.keys()).await?;
         categories.extend(row.categories.iter().cloned());
         let (unreadable_before, sample) = split_sample(&row.sample);
@@ -142,7 +143,7 @@ impl Vault {
             },
             holds_checked: true,
             approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
-            exceptions_retained: Vec::new(),
+            exceptions_retained: exceptions(&retained),
             subprocessors_notified: Vec::new(),
             residual_ciphertext: vec![
                 // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
@@ -155,8 +156,14 @@ impl Vault {
         let note = Bytes::from(note);
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
         // Who ordered it has the salt: kept here, it would let anyone confirm a guessed name against the public certificate.
-        let row =
-            ShredRow { progress: Progress::Done, done_at: Some(now.0), sealed_salt: Vec::new(), totals: listed(&touched), ..row.clone() };
+        let row = ShredRow {
+            progress: Progress::Done,
+            done_at: Some(now.0),
+            sealed_salt: Vec::new(),
+            totals: listed(&touched),
+            retained,
+            ..row.clone()
+        };
         let (checks, mut writes) = self.final_subjects(id, &row).await?;
         writes.extend([
             Write::Put { space: Space::Control, key: schema::certificate(id), value: note.clone() },
@@ -252,6 +259,25 @@ fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -
     };
     reports.iter().flat_map(|report| report.record.done.iter().filter_map(id)).collect()
 }
+
+/// What the law keeps, as a certificate gives it: by the law that is cited, the one that lasts longest first.
+fn exceptions(retained: &[Retained]) -> Vec<Exception> {
+    let mut by_law: BTreeMap<&str, i64> = BTreeMap::new();
+    for Retained { basis, until, .. } in retained {
+        let known = by_law.entry(basis.as_str()).or_insert(i64::MIN);
+        *known = (*known).max(until.unwrap_or(END_UNKNOWN));
+    }
+    let mut all: Vec<Exception> =
+        by_law.into_iter().map(|(basis, until)| Exception { basis: basis.to_owned(), until: Timestamp(until) }).collect();
+    all.sort_by_key(|exception| std::cmp::Reverse(exception.until));
+    all.truncate(EXCEPTIONS);
+    all
+}
+
+/// Exceptions that a certificate lists: it must fit a leaf of the log, and a basis has 512 bytes.
+const EXCEPTIONS: usize = 16;
+/// What stands for an end that is not known: the last day of the calendar, 9999-12-31T00:00:00Z.
+const END_UNKNOWN: i64 = 253_402_214_400_000;
 
 fn custody_receipts(report: &EpochReport) -> Vec<CustodyReceipt> {
     let receipt = |receipt: &crate::vault::keys::DestroyReceipt| CustodyReceipt {

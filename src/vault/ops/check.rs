@@ -9,7 +9,7 @@ use super::{
     blob::Place,
     directory::{Collection, Tenant, damaged, read_u64},
     plan::{record_row, unit_of},
-    rows::{State, UnitRow},
+    rows::{KeptUnitRow, State, UnitRow},
     shredder::is_its_own,
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
 mod aliases;
 mod due;
 mod holds;
+mod kept;
 mod orders;
 mod trails;
 mod values;
@@ -34,7 +35,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 12] = [
+const SEALED: [(Space, Table); 15] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -44,6 +45,9 @@ const SEALED: [(Space, Table); 12] = [
     (Space::Control, Table::Unit),
     (Space::Control, Table::ShredSlots),
     (Space::Control, Table::Made),
+    (Space::Control, Table::KeptUnit),
+    (Space::Index, Table::KeptRecords),
+    (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
@@ -123,6 +127,7 @@ impl Vault {
         self.check_due(&mut report).await?;
         self.check_orders(&mut report).await?;
         self.check_holds(&mut report).await?;
+        self.check_kept(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)
@@ -272,8 +277,16 @@ impl Vault {
         }
         self.check_unit(tenant, collection, &header, &tokens, subjects.first()).await?;
         // One that only rules end may have been stored before them.
-        if opened.meta.expires_at.is_some() && self.scheduled((tenant.no, collection.no, &tokens), header.version).await?.is_none() {
+        let is_restricted = opened.meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
+        let must_be_due = is_restricted || opened.meta.expires_at.is_some();
+        if must_be_due && self.scheduled((tenant.no, collection.no, &tokens), header.version).await?.is_none() {
             return Err(VaultError::Internal("has an end of its own, and is missing in the index of what is due".into()));
+        }
+        if is_restricted && unit != collection.unit {
+            let counted = schema::kept_records(tenant.no, header.slot);
+            if self.inner.store.get(Space::Index, &counted).await?.is_none() {
+                return Err(VaultError::Internal("is restricted, and not counted under its unit".into()));
+            }
         }
         Ok(true)
     }
@@ -292,13 +305,16 @@ impl Vault {
         let known = match (collection.policy.shred_unit, subject) {
             (ShredUnit::Collection, _) => unit == collection.unit,
             (ShredUnit::Subject, None) => false,
-            (ShredUnit::Subject, Some(subject)) => self.knows_unit(schema::unit(tenant.no, subject, collection.no), unit).await?,
+            (ShredUnit::Subject, Some(subject)) => {
+                self.knows_unit(schema::unit(tenant.no, subject, collection.no), unit).await?
+                    || self.knows_spared(unit, collection.no, subject).await?
+            }
             (ShredUnit::Record, subject) => {
                 let record = tokens.last().copied().unwrap_or_default();
                 let by_subject = match subject {
                     Some(subject) => {
                         let row = schema::record_unit_of_subject(tenant.no, subject, collection.no, &record, unit.slot);
-                        self.knows_unit(row, unit).await?
+                        self.knows_unit(row, unit).await? || self.knows_spared(unit, collection.no, subject).await?
                     }
                     None => true,
                 };
@@ -306,6 +322,13 @@ impl Vault {
             }
         };
         if known { Ok(()) } else { Err(VaultError::Internal("control knows another unit, or none".into())) }
+    }
+
+    /// Whether a unit is one of a person's that an order has spared.
+    async fn knows_spared(&self, unit: UnitRef, no: CollectionNo, subject: &Token) -> Result<bool, VaultError> {
+        let row: Option<KeptUnitRow> = self.control_row(&schema::kept_unit(unit.tenant, unit.slot)).await?;
+        let is_its = |kept: KeptUnitRow| (kept.collection, kept.subject, kept.generation) == (no.0, *subject, unit.generation.0);
+        Ok(row.is_some_and(is_its))
     }
 
     async fn knows_unit(&self, row: bytes::Bytes, unit: UnitRef) -> Result<bool, VaultError> {

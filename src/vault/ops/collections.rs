@@ -74,6 +74,11 @@ impl Freezes {
         }
     }
 
+    /// Whether somebody is at work on it.
+    pub(super) fn holds(&self, place: (TenantNo, CollectionNo)) -> bool {
+        self.lock().get(&place) == Some(&true)
+    }
+
     fn left(&self) -> Vec<(TenantNo, CollectionNo)> {
         self.lock().iter().filter(|(_, is_at_work)| !**is_at_work).map(|(place, _)| *place).collect()
     }
@@ -87,8 +92,8 @@ impl Freezes {
     }
 }
 
-/// Whoever changes a collection's unit; once gone, however it went, the collection may be thawed by others.
-struct AtWork<'a>(&'a Freezes, (TenantNo, CollectionNo));
+/// Whoever has frozen a collection; once gone, however it went, the collection may be thawed by others.
+pub(super) struct AtWork<'a>(&'a Freezes, (TenantNo, CollectionNo));
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
@@ -258,6 +263,19 @@ impl Vault {
         }
         self.swap(None, tenant, collection.no, frozen, Change::only(collection.row.clone()), Urgency::Essential).await?;
         Err(VaultError::Conflict(Conflict::ShredUnitFixed))
+    }
+
+    /// Freezes a collection: until what is returned is gone, and [`Vault::thaw_left`] was called or its row changed, nothing is written
+    /// to it.
+    pub(super) async fn freeze(&self, caller: Option<&Caller>, tenant: &Tenant, collection: &Collection) -> Result<AtWork<'_>, VaultError> {
+        let at_work = self.inner.freezes.begin((tenant.no, collection.no))?;
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        let (key, seals) = (schema::collection(tenant.no, collection.no), &self.inner.seals);
+        let open: CollectionRow = seals.open(&key, &collection.row)?;
+        let frozen = seals.seal(&key, &CollectionRow { state: State::Frozen, ..open })?;
+        self.swap(caller, tenant, collection.no, collection.row.clone(), Change::only(frozen), Urgency::Essential).await?;
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        Ok(at_work)
     }
 
     /// Notes in a new text what of the present policy still counts. Where the rule for those named second changes, the change

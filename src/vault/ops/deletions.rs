@@ -1,7 +1,8 @@
 //! What an order to shred deletes rather than shreds: a person's records that the collection's own unit seals, and, as the policy
-//! said when the keys went, those that name it second. After the keys are gone, a bounded batch and one commit at a time, so that
-//! nobody else's order waits for it; until it is done the person stays pending and none of these records is read
-//! ([`Vault::leaving`]).
+//! said when the keys went, those that name it second; and those beside what a law keeps, whose unit was spared ([`super::spare`]). What
+//! the law keeps of all of these is left for its legal purpose alone ([`super::restricted`]). After the keys are gone, a bounded batch
+//! and one commit at a time, so that nobody else's order waits for it; until it is done the person stays pending and none of these
+//! records is read ([`Vault::leaving`]).
 //!
 //! Each record says itself whom it is about and what seals it; the index is only the way to it, and is believed where a record
 //! cannot be read. So a walk over older data, under a policy of today, ends where the order did.
@@ -10,7 +11,7 @@
 //! that nobody moves it on past what is still there. A record that does not open is deleted too: nobody reads it any more, and one bent byte must not keep a person from being forgotten.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,12 +20,17 @@ use bytes::Bytes;
 use super::{
     Precondition, Vault, VaultError,
     directory::{Collection, Tenant},
+    minimum::standing_at,
     plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
-    rows::{ControlRow, DeletedRow, PositionRow, ShredRow, State, SubjectRow, Totals},
+    rows::{ControlRow, DeletedRow, PositionRow, RETAINED_MAX, Retained, RetainedRow, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, ShredId, ShredUnit, SubjectId, TenantNo, Version, policy::SecondarySubjects},
+    domain::{
+        CollectionNo, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, Version,
+        policy::SecondarySubjects,
+        retention::{Kept, Law},
+    },
     vault::{
         audit::Action,
         crypto::{Context, Manifest, OpenError, Record, RecordHeader, Sealed, Token},
@@ -47,6 +53,9 @@ const ROWS: usize = 256;
 pub(super) struct Walk<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) actor: Actor,
+    pub(super) order: ShredId,
+    /// As of when a law keeps what it keeps.
+    pub(super) decided_at: Timestamp,
     pub(super) subjects: &'a [Token],
     /// The order's version: the rules of collections are those that held then.
     pub(super) as_of: Version,
@@ -57,6 +66,9 @@ pub(super) struct Walk<'a> {
 
 /// What a batch of a walk touched, by collection; units are none.
 pub(super) type Touched = BTreeMap<CollectionNo, Totals>;
+
+/// What a batch left for its legal purpose, by collection and rule.
+type Left = BTreeMap<(CollectionNo, String), RetainedRow>;
 
 /// A record that may have to go.
 struct Candidate {
@@ -75,6 +87,10 @@ enum Fate {
     Stays,
     /// It names the subject second, and the policy says that it stays.
     Kept,
+    /// A law keeps it: its header, its row as it stands.
+    Retained(RecordHeader, Bytes, Law),
+    /// An order has left it for its legal purpose already.
+    Restricted(Law),
     /// With this header.
     Goes(RecordHeader),
     /// It does not open: its row as it stands.
@@ -86,6 +102,8 @@ enum Planned {
     Nothing,
     Kept,
     Deleted,
+    /// For its legal purpose; whether anything is written for that.
+    Retained(Law, bool),
 }
 
 impl Vault {
@@ -96,7 +114,8 @@ impl Vault {
         collection: &Collection,
         subjects: &[SubjectId],
     ) -> Result<Option<ShredId>, VaultError> {
-        let first = collection.past.own_unit;
+        // Where a law may keep something, the keys are there until it is decided what.
+        let first = collection.past.own_unit || collection.has_law;
         let others = collection.ever_deletes_secondary();
         if !first && !others {
             return Ok(None);
@@ -136,8 +155,8 @@ impl Vault {
             State::Active | State::Frozen => tenant.in_use()?,
         }
         let at: PositionRow = self.progress_row(&schema::shred_deleted(id, CollectionNo::TENANT)).await?;
-        let as_of = Version(row.version);
-        let mut walk = Walk { tenant: &tenant, actor: actor_of(row), subjects: &subjects, as_of, bound: None, at };
+        let (as_of, decided_at) = (Version(row.version), row.decided_as_of());
+        let mut walk = Walk { tenant: &tenant, actor: actor_of(row), order: id, decided_at, subjects: &subjects, as_of, bound: None, at };
         self.delete_batch(&mut walk, Some(id)).await?;
         Ok(walk.is_over())
     }
@@ -158,24 +177,61 @@ impl Vault {
         Ok(touched)
     }
 
+    /// What an order has left so far for its legal purpose, as its row lists it.
+    pub(super) async fn retained_by(&self, id: ShredId) -> Result<Vec<Retained>, VaultError> {
+        let mut all: Vec<Retained> = Vec::new();
+        let mut range = schema::all_shred_retained(id);
+        while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
+            for row in rows {
+                let (no, rule) = schema::shred_retained_parts(&row.key).ok_or_else(|| VaultError::Internal("retained row".into()))?;
+                let RetainedRow { records, until, basis } = self.inner.seals.open(&row.key, &row.value)?;
+                let is_full = all.len() >= RETAINED_MAX;
+                match all.last_mut().filter(|last| last.collection == CollectionNo::TENANT.0) {
+                    Some(rest) => rest.add(records, until),
+                    None if is_full => {
+                        all.push(Retained {
+                            collection: CollectionNo::TENANT.0,
+                            rule: String::new(),
+                            basis: String::new(),
+                            records,
+                            until,
+                        });
+                    }
+                    None => all.push(Retained { collection: no.0, rule: rule.to_owned(), basis, records, until }),
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// One batch and its commit; with an order's progress in it, if it is an order's.
     pub(super) async fn delete_batch(&self, walk: &mut Walk<'_>, order: Option<ShredId>) -> Result<Touched, VaultError> {
         let mut at = walk.at.clone();
         let candidates = self.candidates(walk, &mut at).await?;
         let touched = retrying(|| async {
             let mut met: HashMap<(CollectionNo, &[Token]), Totals> = HashMap::new();
+            let mut restricted: HashSet<(CollectionNo, &[Token])> = HashSet::new();
             // No hold stood over them when the keys went: what an order has begun, it ends.
             let mut plan = if walk.bound.is_some() { Plan::decided().keeping_keys() } else { Plan::decided() };
+            let (mut left, mut writes) = (Left::new(), false);
             for candidate in &candidates {
                 // One that names two of the walk's subjects counts once, and what is deleted is not kept.
                 let place = (candidate.collection.no, candidate.tokens.as_slice());
-                if met.get(&place).is_some_and(|known| known.deleted > 0) {
+                if met.get(&place).is_some_and(|known| known.deleted > 0) || restricted.contains(&place) {
                     continue;
                 }
                 let (deleted, kept) = match self.plan_candidate(&mut plan, walk, candidate).await? {
                     Planned::Nothing => continue,
                     Planned::Kept => (0, 1),
                     Planned::Deleted => (1, 0),
+                    Planned::Retained(law, is_written) => {
+                        restricted.insert(place);
+                        met.remove(&place);
+                        writes |= is_written;
+                        let known = left.entry((candidate.collection.no, law.rule.as_str().to_owned()));
+                        known.or_insert_with(|| RetainedRow::new(&law)).add(&law);
+                        continue;
+                    }
                 };
                 met.insert(place, Totals { units: 0, deleted, kept });
             }
@@ -185,12 +241,13 @@ impl Vault {
                 *total = total.plus(totals);
             }
             // Where nothing was found there is nothing to remember: looking again finds nothing.
-            let is_fruitless = touched.is_empty() && usize::from(at.subject) >= walk.subjects.len();
+            let is_fruitless = touched.is_empty() && left.is_empty() && usize::from(at.subject) >= walk.subjects.len();
             let remembered = order.filter(|_| !is_fruitless);
             if let Some(id) = remembered {
                 self.plan_progress(&mut plan, id, &at, &touched).await?;
+                self.plan_retained(&mut plan, id, &left).await?;
             }
-            if remembered.is_some() || touched.values().any(|total| total.deleted > 0) {
+            if remembered.is_some() || writes || touched.values().any(|total| total.deleted > 0) {
                 self.commit_plan(plan, Urgency::Essential).await?;
             }
             Ok(touched)
@@ -226,9 +283,9 @@ impl Vault {
                 };
                 known = Some((no, collection.clone()));
                 at.after = schema::successor(&row.key).to_vec();
-                let here = collection.filter(|collection| at.second || collection.past.own_unit);
+                let here = collection.filter(|collection| at.second || collection.past.own_unit || collection.has_law);
                 let Some(collection) = here else {
-                    // One look for each collection: the records sealed under the subject are not walked.
+                    // One look for each collection: the records sealed under the subject are not walked, but where a law keeps some.
                     let all = if at.second {
                         schema::prefix(&schema::secondary_record(tenant.no, subject, no, &[]))
                     } else {
@@ -295,12 +352,27 @@ impl Vault {
         match self.fate(walk, candidate).await? {
             Fate::Stays => Ok(Planned::Nothing),
             Fate::Kept => Ok(Planned::Kept),
+            Fate::Restricted(law) => Ok(Planned::Retained(law, false)),
+            Fate::Retained(header, stored, law) => {
+                match self.plan_restricted(plan, walk, (collection, tokens), (header, stored), &law).await {
+                    Ok(()) => Ok(Planned::Retained(law, true)),
+                    Err(VaultError::Shredded { .. }) => {
+                        self.is_gone(walk, collection, unit_of(&header, walk.tenant.no)).await.map(|()| Planned::Nothing)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             Fate::Goes(header) => {
                 // Not by a precondition: it would not hold of a record whose time is over, and that goes, too.
                 plan.check(Space::Records, record_row(walk.tenant, collection.no, tokens), unchanged(&header));
                 match self.plan_delete(plan, walk.actor, walk.tenant, collection, tokens, &Precondition::None, None).await {
                     Ok(deferred) => {
                         plan.defers |= deferred.is_some();
+                        if let Some(token) = tokens.last().filter(|_| collection.has_law) {
+                            // Its unit is spared for others, and must name it no more.
+                            let unit = (header.slot, header.generation);
+                            plan.delete(Space::Index, schema::trail_name(walk.tenant.no, unit, collection.no, token));
+                        }
                         Ok(Planned::Deleted)
                     }
                     Err(VaultError::NotFound(_)) => Ok(Planned::Nothing),
@@ -358,7 +430,16 @@ impl Vault {
         Ok(match (place.is_some_and(|place| (place == 0) == *first), rule) {
             (false, _) => Fate::Stays,
             (true, SecondarySubjects::Keep) => Fate::Kept,
-            (true, SecondarySubjects::Delete) => Fate::Goes(header),
+            (true, SecondarySubjects::Delete) => {
+                let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                match (standing_at(collection, &record.meta, value, walk.decided_at), &record.meta.kept) {
+                    (None, _) => Fate::Goes(header),
+                    // It names two of the order's persons, and is counted.
+                    (Some(_), Some(Kept { restricted_by: Some(order), .. })) if *order == walk.order => Fate::Stays,
+                    (Some(law), Some(Kept { restricted_by: Some(_), .. })) => Fate::Restricted(law),
+                    (Some(law), _) => Fate::Retained(header, stored, law),
+                }
+            }
         })
     }
 
@@ -366,6 +447,10 @@ impl Vault {
     /// by that rule.
     async fn fate_of_unreadable(&self, tenant: &Tenant, candidate: &Candidate, stored: Bytes) -> Result<Fate, VaultError> {
         let Candidate { collection, tokens, subject, first, rule } = candidate;
+        if *first && !collection.past.own_unit {
+            // Sealed under a unit of the person's, if any: it went with that, or is left with it.
+            return Ok(Fate::Stays);
+        }
         let second = schema::secondary_record(tenant.no, subject, collection.no, tokens);
         if *first && self.inner.store.get(Space::Index, &second).await?.is_some() {
             return Ok(Fate::Stays);
@@ -386,6 +471,21 @@ impl Vault {
         let key = schema::shred_deleted(id, CollectionNo::TENANT);
         let row = seals.seal(&key, at)?;
         plan.put(Space::Index, key, row);
+        Ok(())
+    }
+
+    /// The same of what it has left for its legal purpose.
+    async fn plan_retained(&self, plan: &mut Plan, id: ShredId, left: &Left) -> Result<(), VaultError> {
+        let seals = &self.inner.seals;
+        for ((no, rule), more) in left {
+            let key = schema::shred_retained(id, *no, rule);
+            let row = match self.inner.store.get(Space::Index, &key).await? {
+                Some(stored) => seals.open::<RetainedRow>(&key, &stored)?.and(more),
+                None => more.clone(),
+            };
+            let row = seals.seal(&key, &row)?;
+            plan.put(Space::Index, key, row);
+        }
         Ok(())
     }
 

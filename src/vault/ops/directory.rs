@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CollectionName, CollectionNo, CollectionPolicy, Gen, ShredId, Slot, TenantName, TenantNo, Timestamp, Version,
-        policy::SecondarySubjects,
+        CollectionName, CollectionNo, CollectionPolicy, Gen, Retention, ShredId, Slot, TenantName, TenantNo, Timestamp, Version,
+        policy::SecondarySubjects, retention::Schedule,
     },
     vault::{
         crypto::{CollectionMeta, Context, OpenReason, Plaintext, Sealed, TenantMeta},
@@ -44,6 +44,8 @@ pub(super) struct Collection {
     pub(super) unit: UnitRef,
     pub(super) policy: CollectionPolicy,
     pub(super) past: Past,
+    /// Whether a rule of its has a legal minimum, or ever had.
+    pub(super) has_law: bool,
     pub(super) created_at: Timestamp,
     pub(super) row: Bytes,
 }
@@ -270,7 +272,9 @@ impl Vault {
         };
         let name = CollectionName::parse(&text.name).map_err(|_| VaultError::Internal("stored collection name".into()))?;
         let CollectionText { policy, past, .. } = text;
-        Ok(Collection { no, name, state, unit, policy, past, created_at: Timestamp(parsed.created_at), row })
+        let rules = past.retention_was.iter().map(|(_, was, _)| was).chain([&policy.retention]);
+        let has_law = rules.filter_map(Retention::schedule).any(Schedule::has_minimum);
+        Ok(Collection { no, name, state, unit, policy, past, has_law, created_at: Timestamp(parsed.created_at), row })
     }
 
     /// The policy of a collection that is being shredded, while its key still exists; `None` where it does not open.

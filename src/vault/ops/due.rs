@@ -17,7 +17,7 @@ use bytes::Bytes;
 use self::{
     index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
     next::Walk,
-    then::{HoldThen, Rules, Went, as_it_went},
+    then::{HoldThen, Went, as_it_went},
 };
 use super::{
     Caller, Precondition, Vault, VaultError,
@@ -25,6 +25,7 @@ use super::{
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
+    retention::Rules,
     rows::State,
     shredder::is_its_own,
 };
@@ -46,7 +47,7 @@ mod index;
 mod next;
 mod then;
 
-pub(super) use index::{End, is_over};
+pub(super) use index::{End, end_of, is_over};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -240,6 +241,10 @@ impl Vault {
                 }
             }
         }
+        // Behind the records: with the last one goes the key.
+        if let Some(next) = self.end_spared(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(next));
+        }
         Ok(())
     }
 
@@ -310,8 +315,8 @@ impl Vault {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
         let tenant = self.tenant_by_number(no).await?;
         let then = if self.is_restoring() { Some(self.holds_then(no).await?) } else { None };
-        // Of older data it was decided then.
-        let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::default() };
+        // The rules of their time have ended what it destroys: no minimum of today brings it back. Of older data it was decided then.
+        let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::by_rule() };
         let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then };
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();

@@ -3,7 +3,13 @@
 use std::io::ErrorKind;
 
 use crate::{
-    domain::{HoldId, NameError, ShredId, Timestamp, TokenId, hold::HoldError, limits::Limit, policy::PolicyError, retention::RuleName},
+    domain::{
+        HoldId, NameError, ShredId, Timestamp, TokenId,
+        hold::HoldError,
+        limits::Limit,
+        policy::PolicyError,
+        retention::{Law, RuleName},
+    },
     vault::{
         audit::{AuditError, tlog::LogError},
         keys::{KeysError, LendError},
@@ -52,6 +58,17 @@ pub enum VaultError {
         /// The order that waits for its end.
         order: Option<ShredId>,
     },
+    /// A legal minimum keeps it: it is not destroyed on purpose before that is met.
+    #[error("under a legal minimum")]
+    LegalMinimum {
+        /// The one that stands longest, for who may know of rules.
+        law: Option<Box<Law>>,
+        /// Of a collection or a tenant, how many records there are under one: as many at least.
+        records: Option<u64>,
+    },
+    /// Its key holds a record that is kept for its legal purpose alone, and is not written to.
+    #[error("restricted")]
+    Restricted,
     /// It is in a state that refuses this.
     #[error("conflict")]
     Conflict(Conflict),

@@ -5,15 +5,18 @@ use super::{
     Caller, Missing, Vault, VaultError,
     access::InCollection,
     directory::damaged,
+    due::end_of,
     holds::bind::knows_holds,
+    minimum::standing,
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     retention,
 };
 use crate::{
+    authn::Role,
     authz::RetentionRead,
     domain::{
-        CollectionName, HoldId, RecordKey, TenantName, Timestamp, Version,
+        CollectionName, HoldId, RecordKey, ShredId, TenantName, Timestamp, Version,
         retention::explain::{Explanation, explain},
     },
     vault::{
@@ -42,6 +45,13 @@ pub struct RetentionView {
     pub held: bool,
     /// Those of them that the caller may know of.
     pub holds: Vec<HoldId>,
+    /// The order to shred that has left it for its legal purpose alone.
+    pub restricted_by: Option<ShredId>,
+}
+
+/// Whether a role is told of what an order to shred has restricted; to the others it is gone.
+const fn knows_restricted(role: Role) -> bool {
+    matches!(role, Role::Auditor | Role::Counsel)
 }
 
 impl Vault {
@@ -105,8 +115,20 @@ impl Vault {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
-        let policy = &found.collection.policy;
-        let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), self.inner.clock.now());
+        let (policy, now) = (&found.collection.policy, self.inner.clock.now());
+        let kept = meta.kept.as_ref().filter(|kept| kept.restricted_by.is_some());
+        if let Some(order) = kept.and_then(|kept| kept.restricted_by).filter(|_| !knows_restricted(caller.principal.role())) {
+            return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+        }
+        let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), now);
+        let explanation = match kept {
+            Some(kept) => {
+                let end = end_of(policy, meta, value).map(|end| end.at);
+                explanation.restricted_by_order(kept, policy.shred_unit, end, now)
+            }
+            None => explanation,
+        };
+        let explanation = explanation.under_law(standing(&found.collection, meta, value, now).as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
         let mut explanation = explanation.carried_out(scheduled);
 
@@ -137,6 +159,7 @@ impl Vault {
             explanation,
             held: !over.is_empty(),
             holds,
+            restricted_by: kept.and_then(|kept| kept.restricted_by),
         })
     }
 

@@ -7,7 +7,7 @@ use futures_util::Stream;
 
 use super::{
     Caller, Missing, Precondition, Vault, VaultError,
-    access::InCollection,
+    access::{InCollection, audited},
     blob::Place,
     directory::damaged,
     plan::{entry, order_of, record_row, target},
@@ -15,7 +15,8 @@ use super::{
     rows::UnitStateRow,
 };
 use crate::{
-    authz::RecordRead,
+    authn::Role,
+    authz::{self, ActionKind, RecordRead, RestrictedRead},
     domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Entry, Target, Trail},
@@ -102,11 +103,17 @@ impl Vault {
         get: GetRecord,
     ) -> Result<Got, VaultError> {
         let caller = &caller.begin();
-        let read = self.read_record(caller, tenant, collection, key, get);
-        self.on_record(caller, Asked::collection(tenant, collection), Action::RecordRead, read).await
+        let place = Asked::collection(tenant, collection);
+        if caller.principal.role() == Role::Auditor {
+            // Who reads nothing else may read what is kept for its legal purpose alone.
+            let read = self.read_record::<RestrictedRead>(caller, tenant, collection, key, get);
+            return self.on_record(caller, place, Action::RestrictedRead, read).await;
+        }
+        let read = self.read_record::<RecordRead>(caller, tenant, collection, key, get);
+        self.on_record(caller, place, Action::RecordRead, read).await
     }
 
-    async fn read_record(
+    async fn read_record<A: authz::Action>(
         &self,
         caller: &Caller,
         tenant: &TenantName,
@@ -115,7 +122,7 @@ impl Vault {
         get: GetRecord,
     ) -> Result<Got, VaultError> {
         // Gather: only sealed bytes.
-        let found = self.in_collection::<RecordRead>(caller, tenant, collection, Some(key)).await?;
+        let found = self.in_collection::<A>(caller, tenant, collection, Some(key)).await?;
         let tokens = self.key_tokens(&found.tenant, found.collection.no, key).await?;
         let row = record_row(&found.tenant, found.collection.no, &tokens);
         let purpose = self.purpose_token(caller, found.tenant.no, found.collection.no).await?;
@@ -149,8 +156,19 @@ impl Vault {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, self.inner.clock.now()) {
+        let now = self.inner.clock.now();
+        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
+        }
+        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
+        let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {
+            (None, false) => None,
+            (Some(restricted), false) => Some(restricted.refusal()),
+            (Some(restricted), true) if restricted.is_for(caller.purpose.as_deref()) => None,
+            (_, true) => Some(VaultError::Forbidden),
+        };
+        if let Some(error) = refusal {
+            return Err(self.missed(caller, &found, read, error).await?);
         }
         let unchanged = match get.precondition.holds(Some(header.version)) {
             Ok(()) => false,
@@ -164,7 +182,7 @@ impl Vault {
         };
 
         // Record: the entry is in the store before the body can leave.
-        let read = entry(caller, &found.tenant, Action::RecordRead, found.collection.no, read);
+        let read = entry(caller, &found.tenant, audited(A::KIND), found.collection.no, read);
         let receipt = self.read_receipt(&found.tenant, read).await?;
         let meta = opened.meta;
         let value = if unchanged {
@@ -185,15 +203,15 @@ impl Vault {
     }
 
     /// Records a read that found nothing, and hands the error on.
-    async fn missed(
+    async fn missed<A: authz::Action>(
         &self,
         caller: &Caller,
-        found: &InCollection<RecordRead>,
+        found: &InCollection<A>,
         target: Target,
         error: VaultError,
     ) -> Result<VaultError, VaultError> {
         let Some(outcome) = error.outcome() else { return Ok(error) };
-        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RecordRead, found.collection.no, target) };
+        let missed = Entry { outcome, ..entry(caller, &found.tenant, audited(A::KIND), found.collection.no, target) };
         self.refuse(caller, &found.tenant, missed).await?;
         Ok(error)
     }

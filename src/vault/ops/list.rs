@@ -8,11 +8,12 @@ use super::{
     due::is_over,
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
+    restricted::restricted,
     rows::SubjectRow,
 };
 use crate::{
     authz::RecordList,
-    domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version},
+    domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version, retention::Schedule},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Cursor, Data, EncodedMeta, Key, Plaintext, Record, RecordHeader, Sealed, Token},
@@ -174,7 +175,7 @@ impl Vault {
     }
 
     /// Opens the metadata of the records in, or behind, rows of a list; each item with the key of its row. Left out is what is
-    /// shredded, expired, only a header any more, or not about `of`.
+    /// shredded, expired, restricted, only a header any more, or not about `of`.
     async fn list_items(
         &self,
         tenant: &Tenant,
@@ -200,14 +201,18 @@ impl Vault {
             closed.push((at.unwrap_or(row.key), header, context, sealed));
         }
         let now = self.inner.clock.now();
+        let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
-                if meta.expires_at.is_some_and(|end| end <= now) {
-                    // A minimum may put that off, and may count from a date in the value.
+                if meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()) {
+                    return Ok(None);
+                }
+                if may_restrict || meta.expires_at.is_some_and(|end| end <= now) {
+                    // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
                     let record = key.open_record(context, sealed)?;
                     let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                    if is_over(&collection.policy, &meta, value, now) {
+                    if is_over(&collection.policy, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
                         return Ok(None);
                     }
                 }

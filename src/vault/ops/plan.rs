@@ -14,14 +14,16 @@ use super::{
     directory::{Collection, Tenant, damaged},
     due::Moments,
     foresee::{Foreseen, Wanted},
+    minimum,
     names::NameRow,
+    restricted::{Changes, Restricted},
     rows::{ControlRow, Scope, Seals, State},
 };
 use crate::{
     authn::Role,
     domain::{
         CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        limits,
+        limits, retention::Law,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -56,6 +58,10 @@ pub(super) struct Plan {
     decided: bool,
     /// Whether what it deletes leaves its keys.
     keeps_keys: bool,
+    /// Whether it destroys what rules have ended, and not what somebody orders.
+    pub(super) by_rule: bool,
+    /// What it changes in the numbers of restricted records of units.
+    pub(super) kept_units: Changes,
 }
 
 /// What is written under a key.
@@ -102,12 +108,23 @@ pub(super) struct Live {
     pub(super) upload: Option<UploadId>,
     /// Whether its time is over: it lies there, and to whoever asks for it is gone.
     pub(super) expired: bool,
+    /// The legal minimum that keeps it.
+    pub(super) law: Option<Law>,
+    /// Whether it is kept for its legal purpose alone: to who writes it is gone, too.
+    pub(super) restricted: Option<Restricted>,
+}
+
+impl Live {
+    /// The order to shred that has left it for its legal purpose alone.
+    pub(super) fn restricted_by(&self) -> Option<ShredId> {
+        self.restricted.as_ref().and_then(|restricted| restricted.by)
+    }
 }
 
 impl Existing {
     /// Its version, as a precondition meets it; none where nobody can read it any more.
     pub(super) fn version(&self) -> Option<Version> {
-        self.live.as_ref().filter(|live| !live.expired).map(|_| self.header.version)
+        self.live.as_ref().filter(|live| !live.expired && live.restricted.is_none()).map(|_| self.header.version)
     }
 }
 
@@ -121,6 +138,11 @@ impl Plan {
     /// seal what has taken its place since, in the data store that this one is put in the place of.
     pub(super) fn keeping_keys(self) -> Self {
         Self { keeps_keys: true, ..self }
+    }
+
+    /// A plan that destroys what rules have ended.
+    pub(super) fn by_rule() -> Self {
+        Self { by_rule: true, ..Self::default() }
     }
 
     /// Whether it is one that goes on with what was decided before.
@@ -249,6 +271,7 @@ impl Vault {
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
         if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()) {
             // What stood there would be gone.
+            self.plan_overwritten(plan, tenant, collection, live, put.subjects.first()).await?;
             self.plan_unheld(plan, caller.into(), tenant, (collection.no, &tokens), &live.meta.subjects).await?;
         } else if let Some(closed) = &existing {
             self.plan_unclosed(plan, tenant, &closed.header).await?;
@@ -279,7 +302,7 @@ impl Vault {
             Content::Inline(value) => (value.len() as u64, false),
             Content::Manifest { value_len, .. } => (*value_len, true),
         };
-        let meta = RecordMeta {
+        let mut meta = RecordMeta {
             key: put.key.clone(),
             content_type: put.content_type.clone(),
             subjects: put.subjects.clone(),
@@ -288,8 +311,10 @@ impl Vault {
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
+            kept: None,
         };
-        let end = super::retention::admit(&collection.policy, &meta, content, now)?;
+        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
+        meta.kept = kept;
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -328,7 +353,7 @@ impl Vault {
             // Nobody can say; of a tombstone the row is gone.
             None => !record.header.is_tombstone(),
         });
-        let may_end = end.is_some() || collection.policy.retention.schedule().is_some() || could_end;
+        let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
         if may_end {
             self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
         }
@@ -360,7 +385,11 @@ impl Vault {
         let present = existing.version();
         let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
         precondition.holds(present)?;
+        self.plan_deleted(plan, actor, tenant, collection, &live).await?;
         self.plan_unheld(plan, actor, tenant, (collection.no, tokens), &live.meta.subjects).await?;
+        if live.restricted_by().is_some() {
+            Self::plan_kept_gone(plan, tenant.no, collection, &existing.header);
+        }
         plan.check(Space::Records, row.clone(), unchanged(&existing.header));
         plan.delete(Space::Records, row.clone());
         self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
@@ -398,7 +427,14 @@ impl Vault {
         let tokens = self.key_tokens(tenant, collection.no, key).await?;
         let row = record_row(tenant, collection.no, &tokens);
         let existing = self.existing(tenant, collection, &tokens, &row).await?;
-        precondition.holds(existing.as_ref().and_then(Existing::version)).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
+        let mut version = existing.as_ref().and_then(Existing::version);
+        if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()).filter(|_| collection.has_law)
+            && self.leaving(tenant, collection, &live.meta.subjects).await?.is_some()
+        {
+            // Its key is there until it is decided what a law keeps; to who asks it is gone.
+            version = None;
+        }
+        precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
         let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
         let read = match &existing {
             Some(record) => target(&tokens, &record.header),
@@ -444,8 +480,10 @@ impl Vault {
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-                let expired = super::due::is_over(&collection.policy, &opened.meta, value, self.inner.clock.now());
-                Some(Live { meta: opened.meta, upload, expired })
+                let now = self.inner.clock.now();
+                let expired = super::due::is_over(&collection.policy, &opened.meta, value, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, now);
+                Some(Live { meta: opened.meta, upload, expired, law, restricted })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),
@@ -537,7 +575,8 @@ impl Vault {
         self.commit_plan_of(Some(caller), plan, urgency).await
     }
 
-    async fn commit_plan_of(&self, caller: Option<&Caller>, plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
+    async fn commit_plan_of(&self, caller: Option<&Caller>, mut plan: Plan, urgency: Urgency) -> Result<Vec<Receipt>, VaultError> {
+        let emptied = self.settle_kept(&mut plan).await?;
         let Plan { checks, writes, entries, opened, returned, first_due, defers, .. } = plan;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency };
         let receipts = if opened.is_empty() {
@@ -551,6 +590,9 @@ impl Vault {
             self.inner.shredder.deferred.store(true, Ordering::Release);
         }
         self.inner.next_due.at(&first_due);
+        if receipts.is_ok() {
+            self.look_at_emptied(emptied).await;
+        }
         receipts
     }
 

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     deletions::Walk,
-    plan::unchanged,
+    plan::{unchanged, unit_of},
     rows::{MadeRow, PlainRow, PositionRow, Progress, ReclaimedRow, ReplyRow, Scope, ShredLogRow, UnitRow, UploadRow},
     shredder::{actor_of, is_its_own},
+    spare::SparedSlots,
 };
 use crate::{
     domain::{CollectionNo, Epoch, ShredId, Slot, TenantNo, Timestamp, UploadId, Version},
@@ -75,22 +76,22 @@ impl Vault {
     /// Deletes again what was deleted with orders that this data store has not seen. Before anything is served.
     pub(super) async fn reapply_deletions(&self) -> Result<u64, VaultError> {
         let mut from = self.reclaimed_up_to().await?;
-        let mut deleted: u64 = 0;
+        let (mut deleted, mut spared): (u64, _) = (0, SparedSlots::default());
         for (_, entry) in self.held_back().await? {
-            deleted = deleted.saturating_add(self.reapply(&entry).await?);
+            deleted = deleted.saturating_add(self.reapply(&entry, &mut spared).await?);
         }
         loop {
             let log = self.log_after(&from, PASS).await?;
             let Some((last, _)) = log.last() else { return Ok(deleted) };
             from = last.clone();
             for (_, entry) in log {
-                deleted = deleted.saturating_add(self.reapply(&entry).await?);
+                deleted = deleted.saturating_add(self.reapply(&entry, &mut spared).await?);
             }
         }
     }
 
     /// The same for one order.
-    async fn reapply(&self, entry: &ShredLogRow) -> Result<u64, VaultError> {
+    async fn reapply(&self, entry: &ShredLogRow, spared: &mut SparedSlots) -> Result<u64, VaultError> {
         let Scope::Subjects(subjects) = &entry.scope else { return Ok(0) };
         let tenant = match self.tenant_by_number(TenantNo(entry.tenant)).await {
             Ok(tenant) => tenant,
@@ -109,8 +110,10 @@ impl Vault {
             // Its own deletions are under way and are counted; its persons are pending until they are done.
             return Ok(0);
         }
-        let (as_of, at) = (Version(entry.version), PositionRow::default());
-        let mut walk = Walk { tenant: &tenant, actor: actor_of(&order), subjects, as_of, bound: Some(as_of), at };
+        let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());
+        let (actor, id) = (actor_of(&order), ShredId(entry.order));
+        let mut walk = Walk { tenant: &tenant, actor, order: id, decided_at, subjects, as_of, bound: Some(as_of), at };
+        self.drop_names_of_spared(tenant.no, subjects, spared).await?;
         let mut deleted: u64 = 0;
         while !walk.is_over() {
             let touched = self.delete_batch(&mut walk, None).await?;
@@ -182,7 +185,14 @@ impl Vault {
                 self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
-                for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::UnitUpload, Table::Idempotency, Table::TrailName] {
+                for table in [
+                    Table::SubjectRecord,
+                    Table::SecondaryRecord,
+                    Table::UnitUpload,
+                    Table::Idempotency,
+                    Table::TrailName,
+                    Table::KeptRecords,
+                ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
                 self.drop_whole(ranges).await?;
@@ -213,8 +223,14 @@ impl Vault {
                 if !self.bury_alone(tenant, (CollectionNo(*collection), row), &persons, &slots, done).await? {
                     return Ok(false);
                 }
+                // The key of a person that an order had spared goes by this, too: its row is at the person's token, and no record's.
+                let of_person = row.last_chunk::<16>().copied().unwrap_or_default();
+                if !self.bury_of_subject(tenant, &of_person, &slots, done).await? {
+                    return Ok(false);
+                }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
                 self.drop_names_of_slots(tenant, &slots).await?;
+                self.drop_counts_of_slots(tenant, &slots).await?;
             }
         }
         Ok(true)
@@ -388,7 +404,7 @@ impl Vault {
         let mut named = vec![*subject];
         named.extend(schema::named_besides(&row.value));
         let mut writes = Vec::new();
-        let expect = match self.bury_record(&record, slots, done).await? {
+        let expect = match self.bury_record(tenant, &record, slots, done).await? {
             Buried::Changed => return Ok(false),
             Buried::Another(header) => {
                 // Its key was written again, or it is sealed for somebody else and names the subject second.
@@ -439,7 +455,7 @@ impl Vault {
         for _ in 0..super::ATTEMPTS {
             let mut named = persons.to_vec();
             let mut writes = Vec::new();
-            let expect = match self.bury_record(row, slots, done).await? {
+            let expect = match self.bury_record(tenant, row, slots, done).await? {
                 Buried::Changed => continue,
                 Buried::Nothing => Expect::Absent,
                 Buried::Header(header) => Expect::Equals(header),
@@ -467,12 +483,18 @@ impl Vault {
         Ok(false)
     }
 
-    /// Leaves only a record's header, if one of these slots sealed it.
-    async fn bury_record(&self, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<Buried, VaultError> {
+    /// Leaves only a record's header, if one of these slots sealed it, or one that is shredded by now: what an order had spared, and older
+    /// data has as it was before.
+    async fn bury_record(&self, tenant: TenantNo, row: &[u8], slots: &HashSet<u64>, done: &mut Reclaimed) -> Result<Buried, VaultError> {
         let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Buried::Nothing) };
         let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else { return Ok(Buried::Unreadable(stored)) };
         if !slots.contains(&header.slot.number()) {
-            return Ok(if header.is_tombstone() { Buried::Header(stored) } else { Buried::Another(header) });
+            if header.is_tombstone() {
+                return Ok(Buried::Header(stored));
+            }
+            if !self.is_shredded(unit_of(&header, tenant)).await? {
+                return Ok(Buried::Another(header));
+            }
         }
         self.inner.ranges.add_row(Space::Records, row, self.inner.clock.monotonic());
         if header.is_tombstone() {
@@ -540,9 +562,20 @@ impl Vault {
     }
 
     /// Removes what the trail's tokens stood for under these units; nothing opens it any more.
-    async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
+    pub(super) async fn drop_names_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
         let ranges = slots.iter().filter_map(|slot| Slot::new(*slot)).map(|slot| (Space::Index, schema::trail_names_of_slot(tenant, slot)));
         self.drop_ranges(ranges.collect()).await
+    }
+
+    /// Removes how many restricted records these units seal: none opens any more.
+    async fn drop_counts_of_slots(&self, tenant: TenantNo, slots: &HashSet<u64>) -> Result<(), VaultError> {
+        for slot in slots.iter().filter_map(|slot| Slot::new(*slot)) {
+            let key = schema::kept_records(tenant, slot);
+            if self.inner.store.get(Space::Index, &key).await?.is_some() {
+                self.data(vec![Write::Delete { space: Space::Index, key }], Vec::new(), Durability::Written).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the rows of large values listed in a range; only those of one collection if one is given.

@@ -132,6 +132,8 @@ impl VaultError {
             Self::NotFound(_) => Reason::NotFound,
             Self::Shredded { .. } | Self::SubjectErased { .. } => Reason::Shredded,
             Self::LegalHold { .. } => Reason::LegalHold,
+            Self::LegalMinimum { .. } => Reason::LegalMinimum,
+            Self::Restricted => Reason::Restricted,
             Self::PreconditionFailed | Self::Conflict(Conflict::CheckFailed) => Reason::PreconditionFailed,
             Self::Conflict(Conflict::NameTaken) => Reason::NameTaken,
             Self::Conflict(

@@ -14,7 +14,7 @@ use std::{
 use super::{
     Destroyed, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
-    plan::{Actor, Existing, record_row, unit_of},
+    plan::{Actor, Existing, Live, record_row, unit_of},
     rows::{Scope, ShredRow, State, UnitStateRow},
 };
 use crate::{
@@ -206,7 +206,7 @@ impl Vault {
     }
 
     /// What orders for persons deleted, and did not shred: by the index, whatever of it opens, names one of them in the place by which it
-    /// went, and is older than its order.
+    /// went, and is older than its order. What the order itself left of it for a law is newer.
     async fn prove_deletions(&self, proof: &mut Proof) -> Result<(), VaultError> {
         let mut range = schema::table(Table::Certificate);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
@@ -236,13 +236,25 @@ impl Vault {
                 };
                 let place = self.subject_tokens(&tenant, &live.meta.subjects).await?.iter().position(|named| named == subject);
                 let went = place == Some(0) || (place.is_some() && collection.secondary_at(as_of) == SecondarySubjects::Delete);
-                if went && header.version <= as_of {
+                if went && header.version <= as_of && !self.was_let_be((&tenant, &collection), &tokens, &live, order).await? {
                     let collection = collection.no;
                     proof.findings.push(format!("tenant {no}, collection {collection}: a record that the order {id} deleted is there"));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether an order let a record be that another had left for its legal purpose alone before, for its law still stood then.
+    async fn was_let_be(
+        &self,
+        (tenant, collection): (&Tenant, &Collection),
+        tokens: &[Token],
+        live: &Live,
+        order: &ShredRow,
+    ) -> Result<bool, VaultError> {
+        let row = record_row(tenant, collection.no, tokens);
+        Ok(live.restricted_by().is_some() && self.law_then(tenant.no, collection, row, order.decided_as_of()).await?.is_some())
     }
 
     /// What all certificates name; each unit's own state must say so, too.

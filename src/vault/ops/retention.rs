@@ -2,12 +2,15 @@
 
 use super::{Unprocessable, VaultError, due::End, plan::Content};
 use crate::domain::{
-    CollectionPolicy, RecordMeta, Timestamp,
-    retention::{Event, Facts, RuleName, evaluate::Outside},
+    CollectionPolicy, RecordMeta, Retention, Timestamp,
+    retention::{Event, Facts, Kept, Law, RuleName, evaluate::Outside},
 };
 
 /// The custom pair by which a record says which of its collection's categories it is of.
 pub(super) const CATEGORY: &str = "category";
+
+/// Rules, and the categories that are declared beside them.
+pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
 
 /// The category that a record names.
 pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
@@ -26,15 +29,23 @@ pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value
     Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value }
 }
 
-/// Whether a record may be stored under the policy, and when it ends: its category is declared, each rule that is for it can tell
-/// when it begins, its own end lies within them, and its time is not over already.
+/// Whether a record may be stored under the policy, when it ends, and what it is kept for beyond that: its category is declared, each
+/// rule that is for it can tell when it begins, its own end lies within them, and its time is not over already. `before` is the law that
+/// keeps what it takes the place of: where that lasts longer than what the rules ask for now, it lasts for this, too.
 ///
 /// # Errors
 /// [`Unprocessable::CategoryUndeclared`], [`Unprocessable::NoDateForRule`], [`Unprocessable::TooLargeForRule`],
 /// [`Unprocessable::BeforeMinimum`], [`Unprocessable::AfterEnd`], [`Unprocessable::AlreadyOver`].
-pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Content, now: Timestamp) -> Result<Option<End>, VaultError> {
+pub(super) fn admit(
+    policy: &CollectionPolicy,
+    meta: &RecordMeta,
+    content: &Content,
+    now: Timestamp,
+    before: Option<&Law>,
+) -> Result<(Option<End>, Option<Kept>), VaultError> {
     let Some(schedule) = policy.retention.schedule() else {
-        return Ok(meta.expires_at.map(|at| End { at, by_field: false }));
+        let kept = kept_on(before, None, meta.expires_at)?;
+        return Ok((meta.expires_at.map(|at| End { at, by_field: false }), kept));
     };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
         return Err(Unprocessable::CategoryUndeclared.into());
@@ -56,11 +67,29 @@ pub(super) fn admit(policy: &CollectionPolicy, meta: &RecordMeta, content: &Cont
         Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
         Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
     })?;
-    let Some(end) = outlook.end_with(meta.expires_at) else { return Ok(None) };
+    let kept = kept_on(before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at)?;
+    let Some(end) = outlook.end_with(meta.expires_at) else { return Ok((None, kept)) };
+    let at = kept.as_ref().map_or(end.at, |kept| end.at.max(kept.until));
     match end.put_off_by.or(end.rule) {
-        Some(rule) if end.at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: end.at }.into()),
-        Some(_) | None => Ok(Some(End { at: end.at, by_field: outlook.reads_value() })),
+        Some(rule) if at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: at }.into()),
+        Some(_) | None => Ok((Some(End { at, by_field: outlook.reads_value() }), kept)),
     }
+}
+
+/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much. One that waited for
+/// its date has it by now, or is gone.
+///
+/// # Errors
+/// [`Unprocessable::BeforeMinimum`] for an own end that is earlier.
+fn kept_on(before: Option<&Law>, minimum: Option<Timestamp>, own: Option<Timestamp>) -> Result<Option<Kept>, VaultError> {
+    let Some(Law { rule, basis, until: Some(until) }) = before else { return Ok(None) };
+    if minimum.is_some_and(|minimum| minimum >= *until) {
+        return Ok(None);
+    }
+    if own.is_some_and(|own| own < *until) {
+        return Err(Unprocessable::BeforeMinimum { rule: rule.clone(), until: *until }.into());
+    }
+    Ok(Some(Kept { rule: rule.clone(), basis: basis.clone(), until: *until, restricted_by: None }))
 }
 
 /// A rule that looks into the value of a record of this category: such a value must fit into one row.

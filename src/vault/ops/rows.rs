@@ -8,18 +8,20 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, Gen, Retention, ShredUnit, Slot, TenantNo, policy::SecondarySubjects},
+    domain::{CollectionNo, CollectionPolicy, Gen, Retention, ShredUnit, Slot, TenantNo, Timestamp, policy::SecondarySubjects},
     vault::{keys::UnitRef, store::StoreError},
 };
 
 mod aliases;
 mod holds;
+mod kept;
 mod seals;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::vault) use aliases::AliasRow;
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
+pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -313,6 +315,10 @@ pub(in crate::vault) struct ShredRow {
     /// The last version given out before its first epoch, which is that of its entry in the shred log: what it deletes goes by the rules
     /// that held then. 0 until keys of it are gone.
     pub(in crate::vault) version: u64,
+    /// As of when it was decided what the law keeps of the persons that it names; 0 before.
+    pub(in crate::vault) decided_at: i64,
+    /// What it left for its legal purpose, once it is done: at most [`RETAINED_MAX`].
+    pub(in crate::vault) retained: Vec<Retained>,
 }
 
 impl ControlRow for ShredRow {
@@ -321,6 +327,8 @@ impl ControlRow for ShredRow {
 
 /// Collections that an order's row lists.
 pub(in crate::vault) const TOTALS_MAX: usize = 256;
+/// What an order's row lists of what a law keeps; the rest stands together under collection 0 and no rule.
+pub(in crate::vault) const RETAINED_MAX: usize = 64;
 /// Epochs that an order's row lists: of more, the rows of its slots tell.
 pub(in crate::vault) const EPOCHS_MAX: usize = 1_024;
 /// Categories that an order's row lists, and the bytes they have at most.
@@ -367,6 +375,11 @@ impl ShredRow {
     /// Whether its row lists every collection that it touched; where it may not, they are counted.
     pub(in crate::vault) fn lists_all(&self) -> bool {
         self.totals.len() <= TOTALS_MAX
+    }
+
+    /// As of when a law keeps what it keeps of the persons.
+    pub(in crate::vault) const fn decided_as_of(&self) -> Timestamp {
+        Timestamp(if self.decided_at == 0 { self.ordered_at } else { self.decided_at })
     }
 
     /// The subjects that this order set to pending.

@@ -174,7 +174,8 @@ impl Vault {
             return Ok(Look::Gone);
         };
         let collection = match self.collection_by_number(tenant, no).await {
-            Ok(collection) if collection.state == State::Active => collection,
+            // Who gives the order may have frozen it.
+            Ok(collection) if matches!(collection.state, State::Active | State::Frozen) => collection,
             Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(Look::Gone),
             // Nobody reads a record of a collection whose row is bent, and none keeps a person from being forgotten.
             Err(VaultError::Internal(_)) => return Ok(Look::Damaged),

@@ -12,13 +12,14 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     deletions::Touched,
-    directory::{Tenant, damaged, pseudonym},
+    directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
-    plan::{Actor, Existing, entry, object, record_row, retrying},
+    plan::{Actor, Existing, Plan, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{CollectionRow, Progress, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
+    rows::{CollectionRow, Progress, Retained, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
     shredder::actor_of,
+    spare::Lawful,
 };
 use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
@@ -28,7 +29,7 @@ use crate::{
             Action, Target, Trail,
             commitments::{Commitments, CommittedList, KeyId, Label},
         },
-        crypto::{Context, OpenError, Plaintext, RecordHeader, Sealed, ShredAnswer, Token, random},
+        crypto::{Context, OpenError, Plaintext, RECORD_HEADER_LEN, RecordHeader, Sealed, ShredAnswer, Token, random},
         keys::{ShredTarget, UnitRef},
         store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
@@ -77,8 +78,25 @@ pub struct ShredView {
     pub targets: Vec<String>,
     /// What it touched, by collection; pseudonyms where the name is gone.
     pub collections: Vec<(String, ShredTotals)>,
+    /// What a law keeps of what it names, once it is done: it is for its legal purpose alone, and goes when the minimum ends.
+    pub retained: Vec<RetainedView>,
     /// Epochs that carried it out: (old, new).
     pub epochs: Vec<(u64, u64)>,
+}
+
+/// What an order left for its legal purpose: records of a collection that the same rule keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedView {
+    /// The collection's name, or its pseudonym; `*` for all that are not listed by themselves.
+    pub collection: String,
+    /// How many.
+    pub records: u64,
+    /// By which rule; empty where several are taken together.
+    pub rule: String,
+    /// The law that it cites.
+    pub basis: String,
+    /// When the last of them ends; `None` while a date is not known.
+    pub until: Option<Timestamp>,
 }
 
 /// What an order touched in a collection.
@@ -99,6 +117,8 @@ pub(super) struct Named {
     pub(super) targets: Vec<String>,
     /// How many subjects of the scope, the last ones, are other ids of those that were named.
     pub(super) aliases: u16,
+    /// What must still be so when the intent is committed.
+    pub(super) unmoved: Option<Check>,
 }
 
 impl Named {
@@ -161,6 +181,7 @@ impl Queued {
             salt: Some(hex::encode(self.salt)),
             targets: named.targets,
             collections: Vec::new(),
+            retained: Vec::new(),
             epochs: Vec::new(),
         }
     }
@@ -267,13 +288,21 @@ impl Vault {
                     // A header that cannot be read names no unit, and need not: control knows every unit that the record had.
                     let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
                     let targets = vec![key.as_str().to_owned()];
-                    let named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
+                    let mut named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
+                    if found.collection.has_law {
+                        self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
+                        let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
+                        named.unmoved = Some(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
+                    }
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
                 }
             };
             let told = named.clone().told_to(caller, tenant.no, &scope);
-            Ok(Ordered::Now(Box::new(self.queue_kept(Some(caller), caller, &tenant, scope, named, keeping).await?), told))
+            let queued = self.queue_unkept(caller, &tenant, scope, named, keeping).await;
+            // However that went, no collection is left frozen.
+            self.thaw_left().await;
+            Ok(Ordered::Now(Box::new(queued?), told))
         })
         .await?;
         if let Ordered::Now(queued, _) = &ordered {
@@ -291,7 +320,43 @@ impl Vault {
         }
         let aliases = u16::try_from(others.len()).map_err(|_| VaultError::Internal("aliases of an order".into()))?;
         let targets = named.into_iter().chain(others.into_iter().flatten()).map(SubjectId::into_string).collect();
-        Ok((tokens, Named { collection: None, targets, aliases }))
+        Ok((tokens, Named { targets, aliases, ..Named::default() }))
+    }
+
+    /// Orders a shred of which no law keeps anything; what one keeps of persons, their order leaves by itself. Of a collection or a
+    /// tenant a first look finds what there is, and a second one, while nothing is written, that there is none when the intent is there.
+    async fn queue_unkept(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+        keeping: Option<Keeping>,
+    ) -> Result<Queued, VaultError> {
+        let mut frozen = Vec::new();
+        if matches!(scope, Scope::Tenant | Scope::Collection(_)) {
+            let role = caller.principal.role();
+            Self::unless_kept(self.minimums_over(tenant, &scope).await?, role)?;
+            frozen = self.freeze_lawful(Some(caller), tenant, &scope).await?;
+            if !frozen.is_empty() {
+                Self::unless_kept(self.minimums_over(tenant, &scope).await?, role)?;
+            }
+        }
+        let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
+        drop(frozen);
+        queued
+    }
+
+    /// Refuses an order for a record that a law keeps, or that is there for the law alone.
+    async fn unkept(&self, caller: &Caller, tenant: &Tenant, collection: &Collection, tokens: &[Token]) -> Result<(), VaultError> {
+        match self.existing(tenant, collection, tokens, &record_row(tenant, collection.no, tokens)).await {
+            Ok(Some(Existing { live: Some(live), .. })) => {
+                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await
+            }
+            // One that cannot be read is kept for nobody, and goes.
+            Ok(_) | Err(VaultError::Internal(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What who has given an order that is held is told.
@@ -373,6 +438,7 @@ impl Vault {
         let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
         let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
         checks.push(unmoved);
+        checks.extend(named.unmoved);
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, id.0, true)?;
@@ -409,6 +475,8 @@ impl Vault {
             categories: Vec::new(),
             epochs: Vec::new(),
             version: 0,
+            decided_at: 0,
+            retained: Vec::new(),
         };
         Ok(NewOrder { id, salt, row })
     }
@@ -514,15 +582,9 @@ impl Vault {
     /// units that were found before are its own.
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
-        let found = self.units_of(&queued.row, |_, unit| units.push(unit)).await;
+        let found = self.units_to_close(&queued.row, &mut units).await;
         if self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending) {
-            let (tenant, fence) = (TenantNo(queued.row.tenant), self.inner.forest.fence());
-            if queued.row.scope == Scope::Tenant {
-                fence.close_tenant(tenant);
-            }
-            for unit in units {
-                fence.close_unit(tenant, unit.slot);
-            }
+            self.close(&queued.row, &units);
         }
         found
     }
@@ -559,7 +621,10 @@ impl Vault {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
                 let old = self.inner.store.get(Space::Control, &key).await?.ok_or(VaultError::NotFound(Missing::Collection))?;
                 let row: CollectionRow = seals.open(&key, &old)?;
-                super::directory::in_use(row.state)?;
+                // Who gives the order may have frozen it, so that nothing is written that a law would keep.
+                if row.state != State::Frozen || !self.inner.freezes.holds((tenant.no, CollectionNo(*no))) {
+                    super::directory::in_use(row.state)?;
+                }
                 let new = seals.seal(&key, &CollectionRow { state: pending, ..row })?;
                 swap(key, Some(old), new);
             }
@@ -651,14 +716,39 @@ impl Vault {
         Ok(state.is_some_and(|row| matches!(row.state, State::Shredded(_))))
     }
 
-    /// From here on no key of the order's targets is lent.
+    /// From here on no key of the order's targets is lent. Until it is decided what a law keeps of a person, the keys of what it may
+    /// keep are: nobody reads by them, for the person is pending ([`Vault::leaving`]).
     pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
-        let tenant = TenantNo(row.tenant);
-        let fence = self.inner.forest.fence();
+        let mut units = Vec::new();
+        let found = self.units_to_close(row, &mut units).await;
+        self.close(row, &units);
+        found
+    }
+
+    /// The units that an order closes as far as it is.
+    ///
+    /// # Errors
+    /// As [`Vault::units_of`]: what is known is there all the same.
+    async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
+        let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
+        let (mut all, mut lawful) = (Vec::new(), Lawful::default());
+        let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
+        for (no, unit) in all {
+            if !is_open || lawful.get(self, TenantNo(row.tenant), no).await?.is_none() {
+                units.push(unit);
+            }
+        }
+        found
+    }
+
+    fn close(&self, row: &ShredRow, units: &[UnitRef]) {
+        let (tenant, fence) = (TenantNo(row.tenant), self.inner.forest.fence());
         if row.scope == Scope::Tenant {
             fence.close_tenant(tenant);
         }
-        self.units_of(row, |_, unit| fence.close_unit(tenant, unit.slot)).await
+        for unit in units {
+            fence.close_unit(tenant, unit.slot);
+        }
     }
 
     /// Opens again what an order had closed.
@@ -787,24 +877,16 @@ impl Vault {
     }
 
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
-        let tenant = TenantNo(row.tenant);
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
-            let name = if row.scope == Scope::Tenant {
-                pseudonym("tenant", &tenant.to_be_bytes())
-            } else if *no == CollectionNo::TENANT.0 {
-                // All that the row does not list, and a person's several ids. No collection has this name.
-                "*".to_owned()
-            } else {
-                match self.collection_by_number(tenant, CollectionNo(*no)).await {
-                    Ok(collection) => collection.name.as_str().to_owned(),
-                    // The order stands, and is told of, although a row is bent.
-                    Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => pseudonym("collection", &no.to_be_bytes()),
-                    Err(error) => return Err(error),
-                }
-            };
+            let name = self.name_in_view(row, *no).await?;
             let Totals { units, deleted, kept } = *totals;
             collections.push((name, ShredTotals { units, deleted, kept }));
+        }
+        let mut retained = Vec::with_capacity(row.retained.len());
+        for Retained { collection, rule, basis, records, until } in row.retained.iter().cloned() {
+            let collection = self.name_in_view(row, collection).await?;
+            retained.push(RetainedView { collection, records, rule, basis, until: until.map(Timestamp) });
         }
         let done = self.is_done(id, row).await?;
         Ok(ShredView {
@@ -817,8 +899,27 @@ impl Vault {
             salt: self.salt_of(id, row).await?,
             targets: pseudonyms(&row.scope),
             collections,
+            retained,
             epochs: row.epochs.clone(),
         })
+    }
+
+    /// What a view of an order calls a collection.
+    async fn name_in_view(&self, row: &ShredRow, no: u32) -> Result<String, VaultError> {
+        let tenant = TenantNo(row.tenant);
+        if row.scope == Scope::Tenant {
+            return Ok(pseudonym("tenant", &tenant.to_be_bytes()));
+        }
+        if no == CollectionNo::TENANT.0 {
+            // All that the row does not list, and a person's several ids. No collection has this name.
+            return Ok("*".to_owned());
+        }
+        match self.collection_by_number(tenant, CollectionNo(no)).await {
+            Ok(collection) => Ok(collection.name.as_str().to_owned()),
+            // The order stands, and is told of, although a row is bent.
+            Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => Ok(pseudonym("collection", &no.to_be_bytes())),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -537,6 +537,11 @@ impl Vault {
 
     /// Finds an order's targets, and what it touches.
     async fn prepare(&self, job: &mut Job) -> Result<(), VaultError> {
+        if job.row.epochs.is_empty() && matches!(job.row.scope, Scope::Subjects(_)) {
+            // Nothing that it names is written to any more: what a law keeps of it stays so.
+            job.row = self.spare_kept(job.id, job.row.clone()).await?;
+            self.close_fence(&job.row).await?;
+        }
         let (targets, totals) = self.targets(&job.row).await?;
         job.targets = targets;
         job.targets.sort_unstable();
@@ -672,6 +677,8 @@ impl Vault {
                 for slot in units.iter().filter_map(|unit| Slot::new(unit.slot)) {
                     let key = schema::record_unit(tenant, &token, CollectionNo(*collection), slot);
                     writes.push(Write::Delete { space: Space::Control, key });
+                    // One that an order had spared, of which nothing is left.
+                    writes.extend(self.forgotten(tenant, slot).await?);
                 }
             }
         }

@@ -181,21 +181,26 @@ impl Vault {
         done.looked_at = done.looked_at.saturating_add(1);
         let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
         let facts = retention::facts(draft, &record.meta, value);
+        let zone = draft.retention.schedule().map_or_else(Zone::utc, |schedule| schedule.time_zone.clone());
         let ended = match draft.retention.schedule() {
-            Some(schedule) => schedule.outlook(&facts).end.map(|end| {
-                let rule = end.put_off_by.or(end.rule).map(|rule| rule.name.clone());
-                (end.at, schedule.time_zone.day_of(end.at), rule)
-            }),
-            None => record.meta.expires_at.map(|at| (at, Zone::utc().day_of(at), None)),
+            Some(schedule) => schedule.outlook(&facts).end.map(|end| (end.at, end.put_off_by.or(end.rule).map(|rule| rule.name.clone()))),
+            None => record.meta.expires_at.map(|at| (at, None)),
         };
-        let Some((at, day, rule)) = ended else {
+        let ended = match &record.meta.kept {
+            // What an order left of it ends with the law that keeps it, and another is put off by that of an earlier version.
+            Some(kept) if kept.restricted_by.is_some() || ended.as_ref().is_some_and(|(at, _)| *at < kept.until) => {
+                Some((kept.until, Some(kept.rule.clone())))
+            }
+            Some(_) | None => ended,
+        };
+        let Some((at, rule)) = ended else {
             done.endless = done.endless.saturating_add(1);
             return Ok(());
         };
         let scheduled = self.scheduled((tenant.no, collection.no, tokens), header.version).await?;
         let is_later = scheduled.is_none_or(|scheduled| scheduled > at);
         let named = rule.as_ref().map(|rule| rule.as_str().to_owned());
-        let (_, records, later) = counts.entry((day, named)).or_insert((rule, 0, 0));
+        let (_, records, later) = counts.entry((zone.day_of(at), named)).or_insert((rule, 0, 0));
         *records = records.saturating_add(1);
         *later = later.saturating_add(u64::from(is_later));
         Ok(())

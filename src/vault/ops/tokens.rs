@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Tenant, damaged, pseudonym},
-    plan::{entry, object, order_of, record_row, retrying},
+    plan::{Existing, entry, object, order_of, record_row, retrying},
     refused::Place,
     replies::Before,
     rows::{HoldRow, TokenRow},
@@ -372,8 +372,10 @@ impl Vault {
             let tokens = self.key_tokens(tenant, collection.no, key).await?;
             let row = record_row(tenant, collection.no, &tokens);
             let record = if shredded { None } else { unless_damaged(self.existing(tenant, &collection, &tokens, &row).await)? };
+            // What an order has left for the law alone is as gone as what it shredded.
+            let is_named = |record: &Existing| record.live.as_ref().is_some_and(|live| live.restricted_by().is_none());
             match record {
-                Some(record) if record.as_ref().is_none_or(|record| record.live.is_some()) => alive = true,
+                Some(record) if record.as_ref().is_none_or(is_named) => alive = true,
                 Some(_) | None => gone = tokens.last().copied(),
             }
         }

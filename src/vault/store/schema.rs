@@ -89,6 +89,10 @@ pub enum Table {
     EpochCheck = 31,
     /// tenant be64, the first half of a hash of its scope: an order to shred that a hold stopped.
     HeldOrder = 32,
+    /// tenant be64, slot u48: a unit that an order about persons has spared, for it seals what a law keeps.
+    KeptUnit = 55,
+    /// time be64, tenant be64, slot u48: when such a unit is looked at next, whether anything is left under it.
+    KeptDue = 56,
     /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
     Alias = 60,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
@@ -125,6 +129,10 @@ pub enum Table {
     DueOf = 143,
     /// hold id 16, then the key of its row in [`Table::Due`] or [`Table::DueMonth`]: a record that is due and that this hold keeps.
     HeldDue = 144,
+    /// tenant be64, slot u48: how many restricted records a unit seals that an order has spared.
+    KeptRecords = 155,
+    /// shred id 16, collection be32, the name of a rule: what an order has left there so far for that rule's minimum.
+    ShredRetained = 156,
 }
 
 /// Keys with `from <= key < to`.
@@ -451,6 +459,69 @@ pub fn unit_collection(key: &[u8]) -> Option<CollectionNo> {
     parts.tenant()?;
     parts.token()?;
     parts.collection()
+}
+
+/// The last token of the record of a [`Table::Unit`] key that is [`record_unit_of_subject`]; `None` for every other.
+#[must_use]
+pub fn unit_record(key: &[u8]) -> Option<Token> {
+    let mut parts = Parts::of(Table::Unit, key)?;
+    let (_, _, _, record) = (parts.tenant()?, parts.token()?, parts.collection()?, parts.token()?);
+    parts.slot()?;
+    parts.rest().is_empty().then_some(record)
+}
+
+/// [`Table::KeptUnit`].
+#[must_use]
+pub fn kept_unit(tenant: TenantNo, slot: Slot) -> Bytes {
+    key(Table::KeptUnit, &[&tenant.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+/// Tenant and slot of a [`Table::KeptUnit`] key; `None` if it is not one.
+#[must_use]
+pub fn kept_unit_parts(key: &[u8]) -> Option<(TenantNo, Slot)> {
+    let mut parts = Parts::of(Table::KeptUnit, key)?;
+    let (tenant, slot) = (parts.tenant()?, parts.slot()?);
+    parts.rest().is_empty().then_some((tenant, slot))
+}
+
+/// [`Table::KeptDue`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn kept_due(at: u64, tenant: TenantNo, slot: Slot) -> Bytes {
+    key(Table::KeptDue, &[&at.to_be_bytes(), &tenant.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+/// Time, tenant and slot of a [`Table::KeptDue`] key; `None` if it is not one.
+#[must_use]
+pub fn kept_due_parts(key: &[u8]) -> Option<(u64, TenantNo, Slot)> {
+    let mut parts = Parts::of(Table::KeptDue, key)?;
+    let (at, tenant, slot) = (parts.u64()?, parts.tenant()?, parts.slot()?);
+    parts.rest().is_empty().then_some((at, tenant, slot))
+}
+
+/// [`Table::KeptRecords`].
+#[must_use]
+pub fn kept_records(tenant: TenantNo, slot: Slot) -> Bytes {
+    key(Table::KeptRecords, &[&tenant.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+/// [`Table::ShredRetained`]; `rule` is the rule's name.
+#[must_use]
+pub fn shred_retained(order: ShredId, collection: CollectionNo, rule: &str) -> Bytes {
+    key(Table::ShredRetained, &[&order.0, &collection.to_be_bytes(), rule.as_bytes()])
+}
+
+/// All that an order has left.
+#[must_use]
+pub fn all_shred_retained(order: ShredId) -> KeyRange {
+    prefix(&key(Table::ShredRetained, &[&order.0]))
+}
+
+/// Collection and rule of a [`Table::ShredRetained`] key; `None` if it is not one.
+#[must_use]
+pub fn shred_retained_parts(key: &[u8]) -> Option<(CollectionNo, &str)> {
+    let mut parts = Parts::of(Table::ShredRetained, key)?;
+    parts.bytes::<16>()?;
+    Some((parts.collection()?, str::from_utf8(parts.rest()).ok()?))
 }
 
 /// [`Table::SecondaryRecord`]; `record` are the record's tokens.

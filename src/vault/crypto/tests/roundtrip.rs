@@ -2,6 +2,11 @@
 
 use proptest::prelude::*;
 
+use crate::domain::{
+    ShredId,
+    retention::{Kept, RuleName},
+};
+
 use super::*;
 
 #[test]
@@ -19,6 +24,21 @@ fn a_record_opens_to_what_was_sealed() {
             assert_eq!(opened.value.expose(), value);
         }
     }
+}
+
+/// A client's metadata may be as long as its limit, and a law may keep its record all the same.
+#[test]
+fn what_a_law_keeps_a_record_for_fits_beside_metadata_of_the_greatest_length() {
+    let mut meta = some_meta(0);
+    let room = 16_384 - EncodedMeta::new(&meta).unwrap().bytes().len() - 5;
+    meta.custom.push((String::new(), "x".repeat(room)));
+    let rule = RuleName::parse(&"r".repeat(64)).unwrap();
+    meta.kept = Some(Kept { rule, basis: "b".repeat(512), until: Timestamp(1), restricted_by: Some(ShredId([7; 16])) });
+    let encoded = EncodedMeta::new(&meta).unwrap();
+    assert_eq!(encoded.bytes().len(), EncodedMeta::len_of(&meta));
+    assert!(record_meta::decode(encoded.bytes()).unwrap() == meta);
+    meta.custom.push((String::new(), String::new()));
+    assert!(EncodedMeta::new(&meta).is_err(), "the limit is the client's as before");
 }
 
 #[test]
@@ -113,8 +133,15 @@ fn side_texts_open_under_their_own_kind_of_key() {
 fn any_meta() -> impl Strategy<Value = RecordMeta> {
     let subjects = proptest::collection::vec("[^\0]{1,20}", 0..4);
     let custom = proptest::collection::vec((".{0,20}", ".{0,40}"), 0..4);
-    ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), custom).prop_map(
-        |(key, content_type, subjects, times, expires_at, value_len, custom)| RecordMeta {
+    let kept =
+        ("[a-z0-9.-]{1,64}", ".{0,60}", any::<i64>(), any::<[u8; 16]>(), any::<bool>()).prop_map(|(rule, basis, until, order, ordered)| {
+            // An order of zeros is none.
+            let restricted_by = Some(ShredId(order)).filter(|order| ordered && order.0 != [0; 16]);
+            RuleName::parse(&rule).map(|rule| Kept { rule, basis, until: Timestamp(until), restricted_by })
+        });
+    let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>());
+    ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, fixed, custom, kept).prop_map(
+        |(key, content_type, subjects, (times, expires_at, value_len), custom, kept)| RecordMeta {
             key: RecordKey::parse(&key).unwrap(),
             content_type,
             subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
@@ -123,6 +150,7 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             expires_at: expires_at.map(Timestamp),
             value_len,
             custom,
+            kept,
         },
     )
 }

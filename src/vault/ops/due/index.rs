@@ -7,10 +7,14 @@
 use bytes::Bytes;
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, HoldId, RecordMeta, Retention, TenantNo, Timestamp, Version},
+    domain::{CollectionNo, CollectionPolicy, HoldId, RecordMeta, TenantNo, Timestamp, Version, retention::Kept},
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
-        ops::{Vault, VaultError, plan::Plan, retention},
+        ops::{
+            Vault, VaultError,
+            plan::Plan,
+            retention::{self, Rules},
+        },
         store::{
             Durability, Expect, Row, Space, StoreError, Write,
             schema::{self, Due, Fineness, KeyRange, Parts, Table},
@@ -40,19 +44,29 @@ pub(super) enum When {
 }
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
-fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     end_under((&policy.retention, &policy.categories), meta, value)
 }
 
 /// The same under other rules than those of the policy, and where other categories are declared.
-pub(super) fn end_under((rules, categories): (&Retention, &[String]), meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    match rules.schedule() {
-        None => meta.expires_at.map(|at| End { at, by_field: false }),
+pub(super) fn end_under((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    let (end, law, by_field) = match rules.schedule() {
+        None => (meta.expires_at, None, false),
         Some(schedule) => {
             let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
-            outlook.end.map(|end| End { at: end.at, by_field: outlook.reads_value() })
+            (outlook.end.map(|end| end.at), outlook.law(), outlook.reads_value())
         }
-    }
+    };
+    let at = match &meta.kept {
+        None => end,
+        // What an order left of it ends with the law that keeps it, and with no rule before or after.
+        Some(Kept { until, restricted_by: Some(_), .. }) => match law {
+            None => Some(*until),
+            Some(law) => law.until.map(|law| law.max(*until)),
+        },
+        Some(kept) => end.map(|end| end.max(kept.until)),
+    };
+    at.map(|at| End { at, by_field })
 }
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
@@ -148,6 +162,22 @@ impl Vault {
         (since, at): (Timestamp, Timestamp),
     ) -> Result<(), VaultError> {
         self.plan_row(plan, of, false, Some((version, (Fineness::Hour, hour_of(at), When::Endless(since))))).await
+    }
+
+    /// The same for one that an order has left for its legal purpose alone: where its end is not known, it is looked for again.
+    pub(in crate::vault::ops) async fn plan_kept_end(
+        &self,
+        plan: &mut Plan,
+        of: (TenantNo, CollectionNo, &[Token]),
+        (version, end): (Version, Option<End>),
+    ) -> Result<(), VaultError> {
+        if end.is_some() {
+            return self.plan_due(plan, of, false, (version, end)).await;
+        }
+        let now = self.inner.clock.now();
+        let at = super::looked_for_again(now, now);
+        plan.first_due.at(Fineness::Hour, at);
+        self.plan_endless(plan, of, version, (now, at)).await
     }
 
     async fn plan_row(

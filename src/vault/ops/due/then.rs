@@ -8,7 +8,7 @@ use super::{End, begin_of, hour_of, looked_for_again};
 use crate::{
     domain::{HoldId, Retention, TenantNo, Timestamp},
     vault::{
-        ops::{Vault, VaultError, rows::HoldRow},
+        ops::{Vault, VaultError, retention::Rules, rows::HoldRow},
         store::{
             Space,
             schema::{self, HeldThing, Table},
@@ -35,9 +35,6 @@ impl HoldThen {
         stood && things.iter().any(|thing| self.on.get(thing).is_some_and(|since| *since <= at.plus(RUN_BY)))
     }
 }
-
-/// Rules, and the categories that are declared beside them.
-pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
 
 /// Earlier ones, as a collection remembers them.
 type Was = (i64, Retention, Vec<String>);

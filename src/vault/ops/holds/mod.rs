@@ -10,7 +10,10 @@
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -54,12 +57,14 @@ pub(super) struct Placing {
     alone: tokio::sync::Mutex<()>,
     /// Whether a hold has ended since held orders were looked at.
     has_ended: AtomicBool,
+    /// When they are looked at again anyhow: a law keeps what one of them would destroy.
+    again_at: AtomicI64,
 }
 
 impl Default for Placing {
     /// Of what a start finds nobody knows yet.
     fn default() -> Self {
-        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true) }
+        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true), again_at: AtomicI64::new(i64::MAX) }
     }
 }
 
@@ -76,6 +81,19 @@ impl Placing {
     async fn wait_patiently(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
         let waited = tokio::time::timeout(PATIENCE, self.alone.lock()).await;
         waited.map_err(|_| VaultError::Unavailable("an epoch takes too long: custody does not answer".into()))
+    }
+
+    /// Held orders are to be looked at again then.
+    fn look_again_at(&self, at: Timestamp) {
+        self.again_at.fetch_min(at.0, Ordering::AcqRel);
+    }
+
+    /// Whether held orders are to be looked at now, by who asks.
+    fn is_time(&self, now: Timestamp) -> bool {
+        let at = self.again_at.load(Ordering::Acquire);
+        // Where another moment came between, the next who asks meets it.
+        let is_over = at <= now.0 && self.again_at.compare_exchange(at, i64::MAX, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        self.has_ended.swap(false, Ordering::AcqRel) || is_over
     }
 }
 

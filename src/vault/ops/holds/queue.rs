@@ -4,7 +4,7 @@
 //!
 //! Nothing of this is lost with a process: a start, and every run of retention, looks for what waits under a hold that has ended.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 
@@ -22,10 +22,10 @@ use super::{
     unsigned,
 };
 use crate::{
-    domain::{CollectionNo, HoldId, ShredId, TenantNo, Timestamp},
+    domain::{CollectionNo, HoldId, ShredId, TenantNo, Timestamp, retention::Law},
     vault::{
         audit::{Action, Entry, Outcome, Reason, Trail},
-        crypto::{RecordHeader, hash::sha256},
+        crypto::{RECORD_HEADER_LEN, RecordHeader, hash::sha256},
         store::{
             Check, Commit, Durability, Expect, Space, Urgency, Write,
             schema::{self, KeyRange, Table},
@@ -35,6 +35,8 @@ use crate::{
 
 /// Rows that are moved in one commit.
 const PASS: usize = 256;
+/// How soon an order is looked at again that a minimum keeps back of which nobody knows when it is met.
+const LOOK_AGAIN: Duration = Duration::from_hours(24 * 32);
 
 impl Vault {
     /// Keeps an order that a hold has stopped; the same one is kept once. Gives what who gave it is told.
@@ -95,10 +97,14 @@ impl Vault {
         }
         let seals = &self.inner.seals;
         let (mut checks, mut writes) = self.unmarked(id, row).await?;
+        let (unmoved, back) = self.unspared(id, row).await?;
+        checks.extend(unmoved);
+        writes.extend(back);
         let order = schema::shred_order(id);
         let unmoved = self.inner.store.get(Space::Control, &order).await?.map_or(Expect::Absent, Expect::Equals);
         checks.push(Check { space: Space::Control, key: order.clone(), expect: unmoved });
-        let held = ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), ..row.clone() };
+        let held =
+            ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), decided_at: 0, ..row.clone() };
         writes.push(seals.put(order, &held)?);
         writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
         let mut key = held_key(tenant.no, &row.scope, row.aliases)?;
@@ -213,9 +219,9 @@ impl Vault {
         Ok(())
     }
 
-    /// The same for all tenants, if a hold has ended since.
+    /// The same for all tenants, if a hold has ended since, or a minimum for which one waits.
     async fn give_held_again_if_ended(&self) -> Result<(), VaultError> {
-        if !self.inner.placing.has_ended.swap(false, Ordering::AcqRel) {
+        if !self.inner.placing.is_time(self.inner.clock.now()) {
             return Ok(());
         }
         self.give_held_again(schema::table(Table::HeldOrder)).await.inspect_err(|_| self.hold_has_ended())
@@ -250,14 +256,53 @@ impl Vault {
         if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
             return Ok(());
         }
+        let row = ShredRow { scope, aliases, progress: Progress::Pending, ..row };
+        let no_longer = Write::Delete { space: Space::Control, key: key.clone() };
+        let given = self.give_unkept(&tenant, id, row, vec![held, unmoved, check], no_longer).await;
+        // However that went, no collection is left frozen.
+        self.thaw_left().await;
+        given
+    }
+
+    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too.
+    async fn give_unkept(
+        &self,
+        tenant: &Tenant,
+        id: ShredId,
+        row: ShredRow,
+        mut checks: Vec<Check>,
+        no_longer: Write,
+    ) -> Result<(), VaultError> {
+        if let Scope::Record { row, .. } = &row.scope {
+            let stored = self.inner.store.get(Space::Records, row).await?;
+            let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
+            checks.push(Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect });
+        }
+        if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
+            self.waits_for(&found.law);
+            return Ok(());
+        }
+        let frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
+        // Found nothing, it looks again while nobody writes.
+        if !frozen.is_empty()
+            && let Some(found) = self.minimums_over(tenant, &row.scope).await?
+        {
+            self.waits_for(&found.law);
+            return Ok(());
+        }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
-        let row = ShredRow { scope, aliases, progress: Progress::Pending, ..row };
-        let row =
-            self.give(&tenant, id, row, vec![held, unmoved, check], Write::Delete { space: Space::Control, key: key.clone() }).await?;
+        let row = self.give(tenant, id, row, checks, no_longer).await?;
         self.close_fence(&row).await?;
-        drop(alone);
+        drop((alone, frozen));
         Ok(())
+    }
+
+    /// An order that no hold keeps back any more, and a law does, is looked at again when that is over.
+    fn waits_for(&self, law: &Law) {
+        let at = law.until.unwrap_or_else(|| self.inner.clock.now().plus(LOOK_AGAIN));
+        self.inner.placing.look_again_at(at);
+        self.is_due_at(at);
     }
 
     /// The units that a record has had until today; the persons that an order names, by all ids that they have today.

@@ -254,7 +254,10 @@ impl Vault {
             Err(error) => return Err(error),
         };
         match self.existing(tenant, &collection, tokens, &record_row(tenant, no, tokens)).await {
-            Ok(Some(Existing { live: Some(live), .. })) => Ok(Some(live.meta.key)),
+            // What an order has restricted is named to nobody.
+            Ok(Some(Existing { live: Some(live), .. })) => {
+                Ok(Some(live).filter(|live| live.restricted_by().is_none()).map(|live| live.meta.key))
+            }
             // A hold is shown although a record is bent; who read it has counted it.
             Ok(_) | Err(VaultError::Internal(_)) => Ok(None),
             Err(error) => Err(error),

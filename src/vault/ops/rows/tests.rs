@@ -8,7 +8,7 @@ use crate::vault::{
 };
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
-const CODE: &str = concat!(include_str!("../rows.rs"), include_str!("aliases.rs"), include_str!("holds.rs"));
+const CODE: &str = concat!(include_str!("../rows.rs"), include_str!("aliases.rs"), include_str!("holds.rs"), include_str!("kept.rs"));
 
 /// The declaration of a type of this file, up to its end.
 fn declared(name: &str) -> &'static str {

@@ -1,0 +1,187 @@
+//! The restricted state: a record that is kept for its legal purpose alone. A rule leads into it at its maximum, told from the record's
+//! own times at every read; or an order to shred left the record there, for a law keeps it: that is sealed with the record. An auditor
+//! reads it who states its purpose, the rule's name; to everybody else it is gone.
+//!
+//! A unit that seals records which an order left so is not destroyed with the order ([`super::spare`]). How many there are stands beside
+//! them, in the commits of their own: with the last of them goes the key.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{
+    Missing, Vault, VaultError,
+    deletions::Walk,
+    directory::{Collection, Tenant, damaged},
+    due::end_of,
+    plan::{Plan, entry, record_row, target, unchanged, unit_of},
+    retention::{Rules, facts_under},
+    rows::KeptRecordsRow,
+};
+use crate::{
+    domain::{
+        CollectionNo, RecordMeta, ShredId, TenantNo, Timestamp, Version,
+        retention::{Kept, Law, RuleName},
+    },
+    vault::{
+        audit::{Action, Target},
+        crypto::{Context, EncodedMeta, OpenError, Record, RecordHeader, Sealed, Token},
+        keys::{LeaseKind, UnitRef},
+        store::{Expect, Space, schema},
+    },
+};
+
+/// That a record is restricted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Restricted {
+    /// The order to shred that left it so; `None` where a rule did.
+    pub(super) by: Option<ShredId>,
+    /// The rule, whose name is the record's legal purpose.
+    purpose: RuleName,
+}
+
+impl Restricted {
+    /// What everybody but an auditor is told: that it is gone.
+    pub(super) const fn refusal(&self) -> VaultError {
+        match self.by {
+            Some(order) => VaultError::Shredded { certificate: Some(order) },
+            None => VaultError::NotFound(Missing::Record),
+        }
+    }
+
+    /// Whether it may be read for a stated purpose.
+    pub(super) fn is_for(&self, purpose: Option<&str>) -> bool {
+        purpose == Some(self.purpose.as_str())
+    }
+}
+
+/// Whether a record is restricted. By a rule only where the rules under which it was written say so too: one that was made shorter
+/// since touches nothing that is there.
+pub(super) fn restricted(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> Option<Restricted> {
+    if let Some(Kept { rule, restricted_by: Some(order), .. }) = &meta.kept {
+        return Some(Restricted { by: Some(*order), purpose: rule.clone() });
+    }
+    let by_rule = |(rules, categories): Rules<'_>| {
+        let schedule = rules.schedule().filter(|schedule| schedule.restricts())?;
+        let outlook = schedule.outlook(&facts_under(categories, meta, value));
+        outlook.restricted.filter(|bound| bound.at <= now).map(|bound| bound.rule.name.clone())
+    };
+    let today = collection.rules_now();
+    let purpose = by_rule(today)?;
+    let mut written = collection.rules_for(meta.modified_at);
+    written.any(|rules| std::ptr::eq(rules.0, today.0) || by_rule(rules).is_some()).then_some(Restricted { by: None, purpose })
+}
+
+/// How many restricted records come and go with a plan, by the unit that seals them.
+#[derive(Default)]
+pub(super) struct Changes(HashMap<UnitRef, Change>);
+
+#[derive(Default)]
+struct Change {
+    more: u64,
+    fewer: u64,
+}
+
+impl Changes {
+    fn one_more(&mut self, unit: UnitRef) {
+        let change = self.0.entry(unit).or_default();
+        change.more = change.more.saturating_add(1);
+    }
+
+    fn one_fewer(&mut self, unit: UnitRef) {
+        let change = self.0.entry(unit).or_default();
+        change.fewer = change.fewer.saturating_add(1);
+    }
+}
+
+impl Vault {
+    /// Whether an order has left the record at a place for its legal purpose alone.
+    pub(super) async fn is_left(&self, tenant: &Tenant, no: CollectionNo, tokens: &[Token]) -> Result<bool, VaultError> {
+        let collection = match self.collection_by_number(tenant.no, no).await {
+            Ok(collection) if collection.has_law && collection.in_use().is_ok() => collection,
+            Ok(_) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match self.existing(tenant, &collection, tokens, &record_row(tenant, no, tokens)).await {
+            Ok(existing) => Ok(existing.and_then(|record| record.live).is_some_and(|live| live.restricted_by().is_some())),
+            Err(VaultError::Internal(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Plans what an order leaves of a record that a law keeps: the same value under the same key, sealed anew and marked. Its end is
+    /// that of the law.
+    pub(super) async fn plan_restricted(
+        &self,
+        plan: &mut Plan,
+        walk: &Walk<'_>,
+        (collection, tokens): (&Collection, &[Token]),
+        (header, stored): (RecordHeader, Bytes),
+        law: &Law,
+    ) -> Result<(), VaultError> {
+        let tenant = walk.tenant;
+        plan.hold(tenant, collection)?;
+        let row = schema::record(tenant.no, collection.no, tokens);
+        plan.check(Space::Records, row.clone(), unchanged(&header));
+        let version = Version(self.inner.forest.lease(LeaseKind::Version).await?);
+        let anew = RecordHeader { suite: self.inner.options.suite, version, ..header };
+        let until = law.until.unwrap_or(walk.decided_at);
+        let kept = Kept { rule: law.rule.clone(), basis: law.basis.clone(), until, restricted_by: Some(walk.order) };
+        let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
+        let place = |header: &RecordHeader| Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
+        let (before, after) = (place(&header), place(&anew));
+        let unit = unit_of(&header, tenant.no);
+        let resealed = self.with_data(collection.unit, unit, collection.no, |key| {
+            let opened = key.open_record(&before, &sealed)?;
+            let meta = RecordMeta { kept: Some(kept.clone()), ..opened.meta };
+            let value = opened.value.expose();
+            let end = end_of(&collection.policy, &meta, Some(value).filter(|_| !header.is_manifest()));
+            Ok::<_, OpenError>((EncodedMeta::new(&meta).map(|meta| key.seal_record(&after, &meta, value)), end))
+        });
+        let (resealed, end) = resealed.await?.map_err(damaged)?;
+        let resealed = resealed.map_err(|_| VaultError::Internal("metadata of a restricted record".into()))?;
+        plan.put(Space::Records, row.clone(), resealed.into_row());
+        self.plan_kept_end(plan, (tenant.no, collection.no, tokens), (version, end)).await?;
+        if let Some(token) = tokens.last() {
+            // Its key lives, and the trail must name the person no more.
+            plan.delete(Space::Index, schema::trail_name(tenant.no, (unit.slot, unit.generation), collection.no, token));
+        }
+        if unit != collection.unit {
+            plan.kept_units.one_more(unit);
+        }
+        let restricted = Target { object: Some(walk.order.0), ..target(tokens, &anew) };
+        plan.entry(tenant.audit, entry(walk.actor, tenant, Action::RecordRestrict, collection.no, restricted));
+        Ok(())
+    }
+
+    /// A record that an order had left so is deleted with this plan.
+    pub(super) fn plan_kept_gone(plan: &mut Plan, tenant: TenantNo, collection: &Collection, header: &RecordHeader) {
+        let unit = unit_of(header, tenant);
+        if unit != collection.unit {
+            plan.kept_units.one_fewer(unit);
+        }
+    }
+
+    /// Adds to a plan the counts of the restricted records of the units that it changes; gives the units of which none is left.
+    pub(super) async fn settle_kept(&self, plan: &mut Plan) -> Result<Vec<UnitRef>, VaultError> {
+        let mut emptied = Vec::new();
+        for (unit, Change { more, fewer }) in std::mem::take(&mut plan.kept_units).0 {
+            let key = schema::kept_records(unit.tenant, unit.slot);
+            let stored = self.inner.store.get(Space::Index, &key).await?;
+            let before = match &stored {
+                Some(stored) => self.inner.seals.open::<KeptRecordsRow>(&key, stored)?.records,
+                None => 0,
+            };
+            plan.check(Space::Index, key.clone(), stored.map_or(Expect::Absent, Expect::Equals));
+            let records = before.saturating_add(more).saturating_sub(fewer);
+            if records > 0 {
+                let row = self.inner.seals.seal(&key, &KeptRecordsRow { records })?;
+                plan.put(Space::Index, key, row);
+            } else {
+                plan.delete(Space::Index, key);
+                emptied.push(unit);
+            }
+        }
+        Ok(emptied)
+    }
+}

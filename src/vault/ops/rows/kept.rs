@@ -1,0 +1,93 @@
+//! Rows of what a law keeps of persons who were shredded: tokens and numbers, and the law.
+
+use serde::{Deserialize, Serialize};
+
+use super::ControlRow;
+use crate::domain::retention::Law;
+
+/// A unit that an order about persons has spared, for it seals what a law keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct KeptUnitRow {
+    /// Whose it was, by token.
+    pub(in crate::vault) subject: [u8; 16],
+    pub(in crate::vault) collection: u32,
+    /// The last token of the record that it seals, where the unit is a record's.
+    pub(in crate::vault) record: Option<[u8; 16]>,
+    pub(in crate::vault) generation: u32,
+    /// The order.
+    pub(in crate::vault) order: [u8; 16],
+    /// The latest end of the minimums for which it was spared; `None` while one was not known. Its key does not go before.
+    pub(in crate::vault) until: Option<i64>,
+    /// When it is looked at next whether anything is left under it.
+    pub(in crate::vault) look_at: i64,
+}
+
+impl ControlRow for KeptUnitRow {
+    const NAME: &'static str = "kept unit";
+}
+
+/// How many restricted records such a unit seals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct KeptRecordsRow {
+    pub(in crate::vault) records: u64,
+}
+
+impl ControlRow for KeptRecordsRow {
+    const NAME: &'static str = "kept records";
+}
+
+/// What an order has left so far of a collection, by rule: its key names both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct RetainedRow {
+    pub(in crate::vault) records: u64,
+    /// The latest end of their minimums; `None` while one is not known.
+    pub(in crate::vault) until: Option<i64>,
+    /// The law that the rule cites.
+    pub(in crate::vault) basis: String,
+}
+
+impl ControlRow for RetainedRow {
+    const NAME: &'static str = "retained";
+}
+
+/// The later of two ends; one that is not known is the latest.
+pub(in crate::vault) fn later(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
+impl RetainedRow {
+    /// Of no record so far.
+    pub(in crate::vault) fn new(law: &Law) -> Self {
+        Self { records: 0, until: law.until.map(|until| until.0), basis: law.basis.clone() }
+    }
+
+    /// One record more.
+    pub(in crate::vault) fn add(&mut self, law: &Law) {
+        self.records = self.records.saturating_add(1);
+        self.until = later(self.until, law.until.map(|until| until.0));
+    }
+
+    /// Both together.
+    pub(in crate::vault) fn and(self, more: &Self) -> Self {
+        Self { records: self.records.saturating_add(more.records), until: later(self.until, more.until), ..self }
+    }
+}
+
+/// What an order left for its legal purpose, as the order's row lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct Retained {
+    pub(in crate::vault) collection: u32,
+    pub(in crate::vault) rule: String,
+    pub(in crate::vault) basis: String,
+    pub(in crate::vault) records: u64,
+    /// The latest end of their minimums; `None` while one is not known.
+    pub(in crate::vault) until: Option<i64>,
+}
+
+impl Retained {
+    /// So many records more.
+    pub(in crate::vault) fn add(&mut self, records: u64, until: Option<i64>) {
+        self.records = self.records.saturating_add(records);
+        self.until = later(self.until, until);
+    }
+}

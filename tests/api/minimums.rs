@@ -1,0 +1,286 @@
+//! What a law keeps, over the wire: invoices that are kept seven years by law, customers until the relationship ends. A customer leaves
+//! and is shredded except for the invoices, which are restricted; a hold stops their end, and its release runs it.
+
+use std::{sync::Arc, time::Duration};
+
+use lethe::domain::{Clock as _, TestClock, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::site::{Answer, Site};
+
+const CUSTOMERS: &str = "/v1/tenants/acme/collections/customers";
+const INVOICES: &str = "/v1/tenants/acme/collections/invoices";
+const RUNS: &str = "/v1/jobs/retention/runs";
+const BASIS: &str = "26 USC 6001";
+
+/// In use for two years, kept by law for seven.
+fn invoices() -> Value {
+    json!({"shred_unit": "subject", "categories": ["tax", "draft"], "purposes": ["billing"], "retention": {"time_zone": "America/New_York", "rules": [
+        {"name": "by-law", "categories": ["tax"], "from": {"field": "/date"}, "minimum": {"period": "7y", "basis": BASIS}, "maximum": "2y",
+            "then": {"restrict": "8y"}},
+        {"name": "drafts", "categories": ["draft"], "from": "modified", "maximum": "9y", "then": "delete"},
+    ]}})
+}
+
+struct Shop {
+    site: Site,
+    clock: Arc<TestClock>,
+    owner: String,
+    auditor: String,
+}
+
+impl Shop {
+    /// At noon in New York of 31 January 2024, with two customers, an invoice and a draft of each.
+    async fn open() -> Self {
+        let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T17:00:00Z").unwrap()));
+        let site = Site::open_at("", clock.clone()).await;
+        let owner = site.tenant("acme").await;
+        let auditor = site.token("acme", &owner, json!({"role": "auditor"})).await;
+        for (path, policy) in [(CUSTOMERS, json!({"shred_unit": "subject"})), (INVOICES, invoices())] {
+            assert_eq!(site.send("PUT", path, &owner, Some(policy)).await.status, 201);
+        }
+        let shop = Self { site, clock, owner, auditor };
+        for person in ["7", "8"] {
+            let made = shop.site.put(&format!("{CUSTOMERS}/records/{person}"), &shop.owner, person, "a customer").await;
+            assert_eq!(made.status, 201, "{made:?}");
+            assert_eq!(shop.put(&format!("{person}/1"), person, "tax", &invoice("2024-01-31")).await.status, 201);
+            assert_eq!(shop.put(&format!("{person}/draft"), person, "draft", "{}").await.status, 201);
+        }
+        shop
+    }
+
+    async fn put(&self, key: &str, subject: &str, category: &str, body: &str) -> Answer {
+        let request = self.site.request(Method::PUT, &format!("{INVOICES}/records/{key}"), &self.owner);
+        let request = request.header("lethe-subject", subject).header("lethe-meta-category", category).body(body.to_owned());
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    async fn ask(&self, method: Method, key: &str, token: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.site.request(method, &format!("{INVOICES}/records/{key}"), token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    async fn get(&self, key: &str) -> Answer {
+        self.ask(Method::GET, key, &self.owner, &[]).await
+    }
+
+    /// For the law's purpose.
+    async fn audited(&self, key: &str) -> Answer {
+        self.ask(Method::GET, key, &self.auditor, &[("lethe-purpose", "by-law")]).await
+    }
+
+    async fn shred(&self, body: Value) -> Answer {
+        let request = self.site.request(Method::POST, "/v1/tenants/acme/shreds", &self.owner).header("prefer", "wait=30").json(&body);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    fn until(&self, time: &str) {
+        self.clock.advance(Timestamp::parse_rfc3339(time).unwrap().since(self.clock.now()));
+    }
+
+    async fn run(&self) -> Value {
+        self.site.send("POST", RUNS, &self.site.operator, Some(json!({}))).await.json
+    }
+
+    async fn listed(&self) -> Vec<String> {
+        let list = self.site.get(&format!("{INVOICES}/records"), &self.owner).await;
+        let names = list.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+fn invoice(date: &str) -> String {
+    json!({"date": date, "total": "12.00"}).to_string()
+}
+
+/// RET-5: the answer lists what remains, why and until when; it is there for its legal purpose alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_who_leaves_is_shredded_but_for_the_invoices_that_a_law_keeps() {
+    let shop = Shop::open().await;
+    let done = shop.shred(json!({"scope": "subject", "subject": "7"})).await;
+    assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
+    let until = "2031-02-01T05:00:00.000Z";
+    let retained = json!([{"collection": "invoices", "records": 1, "rule": "by-law", "basis": BASIS, "until": until}]);
+    assert_eq!(done.json["retained"], retained);
+    let order = done.json["id"].as_str().unwrap();
+    assert_eq!(shop.site.get(&format!("/v1/tenants/acme/shreds/{order}"), &shop.owner).await.json["retained"], retained);
+    let certificate = shop.site.client.get(format!("{}/v1/certificates/{order}", shop.site.server.url())).send().await.unwrap();
+    assert!(certificate.text().await.unwrap().contains(BASIS));
+
+    // Gone to whoever does business, and there for who audits and says why.
+    let gone = shop.site.get(&format!("{CUSTOMERS}/records/7"), &shop.owner).await;
+    assert_eq!((gone.status, gone.code()), (410, "shredded"));
+    assert_eq!(shop.get("7/draft").await.status, 404, "what no law keeps is deleted beside it");
+    for method in [Method::GET, Method::HEAD] {
+        let gone = shop.ask(method.clone(), "7/1", &shop.owner, &[]).await;
+        assert_eq!(gone.status, 410, "{method}: {gone:?}");
+    }
+    assert_eq!(shop.get("7/1").await.json["certificate"], json!(order));
+    assert_eq!(shop.listed().await, ["8/1", "8/draft"]);
+    let of = shop.site.get(&format!("{INVOICES}/records?subject=7"), &shop.owner).await;
+    assert_eq!(of.status, 410, "{of:?}");
+    assert_eq!(shop.audited("7/1").await.text(), invoice("2024-01-31"));
+    let part = shop.ask(Method::GET, "7/1", &shop.auditor, &[("lethe-purpose", "by-law"), ("range", "bytes=0-6")]).await;
+    assert_eq!((part.status, part.text()), (206, r#"{"date""#));
+    for (headers, status) in [(vec![], 403), (vec![("lethe-purpose", "billing")], 403), (vec![("lethe-purpose", "marketing")], 422)] {
+        let refused = shop.ask(Method::GET, "7/1", &shop.auditor, &headers).await;
+        assert_eq!(refused.status, status, "{headers:?}: {refused:?}");
+    }
+    assert_eq!(shop.audited("8/1").await.status, 403, "of what is in use an auditor reads nothing");
+    assert_eq!(shop.audited("8/none").await.status, 404);
+
+    // Nobody writes there, and nobody takes it away.
+    let refused = shop.put("7/1", "8", "tax", &invoice("2024-01-31")).await;
+    assert_eq!((refused.status, refused.code()), (423, "restricted"), "{refused:?}");
+    assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.status, 410);
+    let check = json!({"ops": [{"op": "check", "collection": "invoices", "key": "7/1", "if_match": "*"}]});
+    assert_eq!(shop.site.send("POST", "/v1/tenants/acme/batch", &shop.owner, Some(check)).await.code(), "precondition-failed");
+    let explain = format!("{INVOICES}/retention/7/1");
+    assert_eq!(shop.site.get(&explain, &shop.owner).await.status, 410);
+    let told = shop.site.get(&explain, &shop.auditor).await.json;
+    assert_eq!((&told["state"], &told["restricted_by"]), (&json!("restricted"), &json!(order)));
+    assert_eq!((&told["end"]["at"], &told["scheduled_at"]), (&json!(until), &json!(until)), "with the law, not with the rule");
+    assert_eq!(told["minimum"], json!({"until": until, "rule": "by-law", "basis": BASIS}));
+
+    // On the record: what was restricted, who read it and for what; and nobody is named.
+    let trail = shop.site.trail("acme", &shop.owner).await;
+    let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action).collect::<Vec<_>>();
+    assert!(of("record.restrict").len() == 1 && of("record.restrict")[0]["target"]["object"] == json!(order), "{trail:?}");
+    let reads = of("restricted.read");
+    assert_eq!(reads.iter().filter(|entry| entry["outcome"] == "allowed").count(), 2);
+    assert_eq!(reads.iter().filter(|entry| entry["outcome"] == "denied").count(), 4, "{reads:?}");
+    assert!(reads.iter().filter(|entry| entry["outcome"] == "allowed").all(|entry| entry["names"]["purpose"] == "by-law"));
+    assert!(!trail.iter().any(|entry| entry["names"]["subject"] == "7" || entry["names"]["key"] == "7/1"), "{trail:?}");
+
+    // A hold stops the end, and its release runs it: record and key.
+    let counsel = shop.site.token("acme", &shop.owner, json!({"role": "counsel"})).await;
+    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "collection", "collection": "invoices"});
+    let placed = shop.site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
+    assert_eq!(placed.status, 201, "{placed:?}");
+    shop.until(until);
+    let held = shop.run().await;
+    assert_eq!((&held["destroyed"], &held["held"]), (&json!(0), &json!(1)), "{held}");
+    assert_eq!(shop.audited("7/1").await.status, 200);
+    let release = format!("/v1/tenants/acme/holds/{}/release", placed.json["id"].as_str().unwrap());
+    assert_eq!(shop.site.send("POST", &release, &counsel, Some(json!({"reason": "settled"}))).await.status, 200);
+    assert_eq!(shop.run().await["destroyed"], 1);
+    assert_eq!(shop.audited("7/1").await.status, 404);
+    let ordered = async {
+        loop {
+            let trail = shop.site.trail("acme", &shop.owner).await;
+            if trail.iter().filter(|entry| entry["action"] == "shred.done").count() == 2 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ordered).await.expect("with the record goes its key");
+    // The key is free again, for somebody else.
+    assert_eq!(shop.put("7/1", "8", "tax", &invoice("2031-01-31")).await.status, 201);
+}
+
+/// RET-3: the refusal names the rule, its law and the moment, to those who may know the rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_law_keeps_is_deleted_by_nobody_before_its_minimum_and_may_be_corrected() {
+    let shop = Shop::open().await;
+    let site = &shop.site;
+    let until = "2031-02-01T05:00:00.000Z";
+    let eraser = site.token("acme", &shop.owner, json!({"role": "eraser"})).await;
+    let writer = site.token("acme", &shop.owner, json!({"role": "writer"})).await;
+    let told = |answer: &Answer| {
+        assert_eq!((answer.status, answer.code()), (423, "legal-minimum"), "{answer:?}");
+        (answer.json["rule"].clone(), answer.json["basis"].clone(), answer.json["until"].clone(), answer.json["records"].clone())
+    };
+    let by_law = |records: Value| (json!("by-law"), json!(BASIS), json!(until), records);
+    for token in [&shop.owner, &writer] {
+        assert_eq!(told(&shop.ask(Method::DELETE, "7/1", token, &[]).await), by_law(Value::Null));
+    }
+    let untold = (Value::Null, Value::Null, Value::Null, Value::Null);
+    assert_eq!(told(&shop.ask(Method::DELETE, "7/1", &eraser, &[]).await), untold, "who may not read the policy");
+    let batch = json!({"ops": [
+        {"op": "delete", "collection": "invoices", "key": "7/draft"},
+        {"op": "delete", "collection": "invoices", "key": "7/1"},
+    ]});
+    let batch = site.send("POST", "/v1/tenants/acme/batch", &shop.owner, Some(batch)).await;
+    assert_eq!((told(&batch), &batch.json["op"]), (by_law(Value::Null), &json!(1)));
+    assert_eq!(shop.get("7/draft").await.status, 200, "nothing of it is done");
+    assert_eq!(told(&shop.shred(json!({"scope": "collection", "collection": "invoices"})).await), by_law(json!(2)));
+    assert_eq!(told(&shop.shred(json!({"scope": "tenant", "confirm": "acme"})).await), by_law(json!(2)));
+    assert_eq!(shop.ask(Method::DELETE, "7/draft", &shop.owner, &[]).await.status, 204, "the floor is of that class only");
+
+    // A correction is a right; it does not bring the minimum forward, and a later date puts it off.
+    assert_eq!(shop.put("7/1", "7", "tax", &invoice("2023-06-30")).await.status, 204);
+    assert_eq!(told(&shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await), by_law(Value::Null));
+    assert_eq!(shop.put("7/1", "7", "draft", "{}").await.status, 204);
+    assert_eq!(told(&shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await), by_law(Value::Null));
+    let explained = site.get(&format!("{INVOICES}/retention/7/1"), &shop.owner).await.json;
+    assert_eq!(explained["minimum"], json!({"until": until, "rule": "by-law", "basis": BASIS}), "{explained}");
+    let trail = site.trail("acme", &shop.owner).await;
+    assert_eq!(trail.iter().filter(|entry| entry["reason"] == "legal-minimum").count(), 8);
+
+    shop.until("2031-02-01T04:59:59.999Z");
+    told(&shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await);
+    shop.clock.advance(Duration::from_millis(1));
+    assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.status, 204);
+}
+
+/// What a rule restricts, by the record's own dates: gone to everybody but auditors from that moment on, and for the rule's sake alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_past_its_maximum_is_restricted_until_its_rule_ends_it() {
+    let shop = Shop::open().await;
+    let at = "2026-02-01T05:00:00Z";
+    shop.until("2026-02-01T04:59:59.999Z");
+    assert_eq!((shop.get("7/1").await.status, shop.audited("7/1").await.status), (200, 403));
+    assert_eq!(shop.listed().await, ["7/1", "7/draft", "8/1", "8/draft"]);
+    shop.until(at);
+    let gone = shop.get("7/1").await;
+    assert_eq!((gone.status, gone.code()), (404, "not-found"));
+    assert_eq!(shop.ask(Method::HEAD, "7/1", &shop.owner, &[]).await.status, 404);
+    assert_eq!(shop.ask(Method::GET, "7/1", &shop.owner, &[("range", "bytes=0-1")]).await.status, 404);
+    assert_eq!(shop.listed().await, ["7/draft", "8/draft"]);
+    let query = site_query(&shop, json!({"subject": "7"})).await;
+    assert_eq!(query, ["7/draft"]);
+    assert_eq!(shop.audited("7/1").await.text(), invoice("2024-01-31"));
+    assert_eq!(shop.ask(Method::GET, "7/1", &shop.auditor, &[]).await.status, 403);
+    let refused = shop.put("7/1", "7", "tax", &invoice("2026-01-31")).await;
+    assert_eq!((refused.status, refused.code()), (423, "restricted"), "{refused:?}");
+    assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.code(), "legal-minimum");
+    assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[("if-match", "*")]).await.status, 412);
+    let told = shop.site.get(&format!("{INVOICES}/retention/7/1"), &shop.owner).await.json;
+    assert_eq!((&told["state"], &told["restricted_by"]), (&json!("restricted"), &Value::Null), "the rules are no secret of the owner's");
+    // Past the minimum it may be deleted on purpose; by itself it goes when the rule ends it.
+    shop.until("2031-02-01T05:00:00Z");
+    assert_eq!(shop.ask(Method::DELETE, "8/1", &shop.owner, &[]).await.status, 204);
+    assert_eq!(shop.run().await["destroyed"], 0);
+    assert_eq!(shop.audited("7/1").await.status, 200);
+    shop.until("2032-02-01T05:00:00Z");
+    assert_eq!(shop.run().await["destroyed"], 1);
+    assert_eq!(shop.audited("7/1").await.status, 404);
+}
+
+async fn site_query(shop: &Shop, query: Value) -> Vec<String> {
+    let list = shop.site.send("POST", &format!("{INVOICES}/query"), &shop.owner, Some(query)).await;
+    list.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A maximum that is made shorter, or a restriction that is new, hides nothing that was written before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_was_made_shorter_hides_nothing_that_is_there() {
+    let shop = Shop::open().await;
+    shop.clock.advance(Duration::from_hours(24 * 40));
+    let mut shorter = invoices();
+    shorter["retention"]["rules"][0]["maximum"] = json!("30d");
+    assert_eq!(shop.site.send("PUT", INVOICES, &shop.owner, Some(shorter)).await.status, 200);
+    assert_eq!(shop.get("7/1").await.status, 200);
+    // Written again, it goes by the rule of today.
+    shop.clock.advance(Duration::from_millis(1));
+    assert_eq!(shop.put("7/1", "7", "tax", &invoice("2024-01-31")).await.status, 204);
+    assert_eq!(shop.get("7/1").await.status, 404);
+    assert_eq!(shop.audited("7/1").await.status, 200);
+    assert_eq!(shop.get("8/1").await.status, 200);
+}

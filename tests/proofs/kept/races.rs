@@ -1,0 +1,152 @@
+//! What a law keeps, against whoever writes, orders or changes rules at the same moment. RET-3, RET-5.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lethe::{
+    domain::ShredUnit,
+    vault::{
+        ops::{ShredOrder, VaultError},
+        store::schema::Table,
+    },
+};
+
+use super::{Acme, findings, lawful, left, refused_by_law, unruled};
+use crate::{
+    harness::{coll, is_shredded},
+    meddling::sets,
+    retention::place,
+};
+
+/// An order against whoever gives the person's record to somebody else at the same moment: either it was corrected before, and the
+/// person's key is gone, or it is restricted, and was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_against_a_correction_at_the_same_moment_ends_in_exactly_one_of_two_ways() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let mut seen: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for round in 0..48_usize {
+        let collection = ["people", "files"][round % 2];
+        let (person, name) = (format!("p{round}"), format!("k{round}"));
+        acme.put(&open, (collection, &name), &[&person], "tax", b"old").await.unwrap();
+        let correct = async {
+            // Sooner or later, so that each comes first at times.
+            for _ in 0..(round / 2 % 8) * 3 {
+                tokio::task::yield_now().await;
+            }
+            acme.put(&open, (collection, &name), &["8"], "tax", b"new").await
+        };
+        let (view, corrected) = tokio::join!(open.shred_subject(&acme.owner, &acme.name, &person), correct);
+        let there = acme.get(&open, (collection, &name)).await;
+        let kept = acme.audited(&open, (collection, &name)).await;
+        match &corrected {
+            Ok(()) => {
+                assert_eq!(there.unwrap(), b"new", "round {round}");
+                assert!(matches!(kept, Err(VaultError::Forbidden)), "round {round}");
+                assert!(view.retained.is_empty(), "round {round}: {:?}", view.retained);
+            }
+            Err(VaultError::Shredded { .. } | VaultError::Restricted | VaultError::Busy) => {
+                assert!(is_shredded(&there), "round {round}: {there:?}");
+                assert_eq!(kept.unwrap(), b"old", "round {round}");
+                assert_eq!(view.retained.len(), 1, "round {round}");
+            }
+            Err(error) => panic!("round {round}: {error:?}"),
+        }
+        *seen.entry((collection, corrected.is_ok())).or_default() += 1;
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    // Each spared unit seals something, or it would be spared for ever.
+    let restricted = seen.iter().filter(|((_, corrected), _)| !corrected).map(|(_, count)| count).sum::<usize>();
+    assert_eq!(left(&open).await, [restricted, restricted, 0], "{seen:?}");
+    assert!(restricted > 0 && restricted < 48, "{seen:?}: one way was never seen");
+    open.close().await;
+}
+
+/// A write that a law would keep, and an order to shred its collection: one of them is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collections_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_ways() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    for round in 0..24_usize {
+        let name = format!("c{round}");
+        acme.set(&open, &name, lawful([ShredUnit::Subject, ShredUnit::Collection][round % 2], "4y")).await;
+        acme.put(&open, (&name, "note"), &["7"], "note", b"v").await.unwrap();
+        let write = async {
+            for _ in 0..(round % 12) * 4 {
+                tokio::task::yield_now().await;
+            }
+            acme.put(&open, (&name, "tax"), &["7"], "tax", b"v").await
+        };
+        let order = ShredOrder::Collection(coll(&name));
+        let (ordered, written) =
+            tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
+        match (&ordered, &written) {
+            (Ok(_), Err(VaultError::Shredded { .. } | VaultError::Busy)) => {
+                assert!(is_shredded(&acme.get(&open, (&name, "note")).await), "round {round}");
+            }
+            (Err(VaultError::LegalMinimum { records: Some(1), .. }), Ok(())) => {
+                assert_eq!(acme.get(&open, (&name, "tax")).await.unwrap(), b"v", "round {round}");
+                acme.put(&open, (&name, "more"), &["7"], "tax", b"v").await.unwrap();
+            }
+            _ => panic!("round {round}: {:?} {written:?}", ordered.as_ref().map(|view| view.id)),
+        }
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Rules that are made shorter while somebody writes: what is committed under the longer ones is bound by those, although it bears a later
+/// time than the change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_the_rules_are_made_shorter_is_under_the_longer_ones() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let held = place.meddler.hold_commit(|commit| sets(commit, Table::Collection, |_, _| true));
+    let write = async {
+        held.has_read().await;
+        clock.advance(Duration::from_secs(10));
+        acme.put(&open, ("people", "late"), &["7"], "tax", b"v").await.unwrap();
+        held.let_go();
+    };
+    tokio::join!(acme.set(&open, "people", unruled(ShredUnit::Subject)), write);
+    assert_eq!(refused_by_law(acme.delete(&open, ("people", "late")).await), "2004-02-01T00:00:00.000Z");
+    clock.advance(Duration::from_mins(2));
+    acme.put(&open, ("people", "free"), &["7"], "tax", b"v").await.unwrap();
+    acme.delete(&open, ("people", "free")).await.unwrap();
+    open.close().await;
+}
+
+/// A write that a law would keep, and an order to shred its tenant: one of them is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_ways() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    for round in 0..16_usize {
+        let named = format!("t{round}");
+        let (name, owner, token) = open.tenant(&place, &named).await;
+        let acme = Acme { name, owner, tokens: [token.clone(), token] };
+        acme.set(&open, "c", lawful([ShredUnit::Subject, ShredUnit::Collection][round % 2], "4y")).await;
+        acme.put(&open, ("c", "note"), &["7"], "note", b"v").await.unwrap();
+        let write = async {
+            for _ in 0..(round / 2) * 6 {
+                tokio::task::yield_now().await;
+            }
+            acme.put(&open, ("c", "tax"), &["7"], "tax", b"v").await
+        };
+        let order = ShredOrder::Tenant { confirm: named };
+        let (ordered, written) =
+            tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
+        match (&ordered, &written) {
+            (Ok(view), Err(VaultError::Shredded { .. } | VaultError::Busy)) => assert!(view.done, "round {round}"),
+            (Err(VaultError::LegalMinimum { .. }), Ok(())) => {
+                assert_eq!(acme.get(&open, ("c", "tax")).await.unwrap(), b"v", "round {round}");
+                acme.put(&open, ("c", "more"), &["7"], "note", b"v").await.unwrap();
+            }
+            _ => panic!("round {round}: {:?} {written:?}", ordered.as_ref().map(|view| view.id)),
+        }
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
