@@ -5,13 +5,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lethe::{
-    domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, retention::Facts},
-    vault::ops::{Precondition, PutRecord, VaultError},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, TenantName, TestClock, Timestamp, retention::Facts},
+    vault::ops::{Caller, Precondition, PutRecord, VaultError},
 };
 use serde_json::json;
 
 use crate::{
-    harness::{coll, key, put_of},
+    harness::{Open, coll, key, put_of},
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
 
@@ -98,6 +98,21 @@ impl Known {
         latest.filter(|until| *until > now).map_or(Law::Met, Law::Until)
     }
 
+    /// What is known of it when it overwrites another: what ended is made anew, and what keeps the other keeps this one.
+    fn in_place_of(mut self, other: Option<&Self>, today: &CollectionPolicy, was: &Was) -> Self {
+        let (Some(other), now) = (other, self.modified) else { return self };
+        let is_over = other.own.is_some_and(|own| own <= now) && other.under(today).1.is_some_and(|end| end <= now);
+        if !is_over {
+            self.created = other.created;
+        }
+        if let Law::Until(until) = other.law(today, was, now)
+            && self.under(today).0.is_none_or(|minimum| minimum < until)
+        {
+            self.kept = Some(until);
+        }
+        self
+    }
+
     /// The end that was written down, or else that of today.
     fn ends(&self, today: &CollectionPolicy) -> Option<Timestamp> {
         match self.written {
@@ -140,6 +155,19 @@ impl Draw {
         among[usize::try_from(self.below(among.len() as u64)).unwrap()]
     }
 
+    /// What is put, and what is to be known of it when nothing was there before.
+    fn put(&mut self, now: Timestamp) -> (PutRecord, Known) {
+        let date = Timestamp(now.0 + i64::try_from(self.below(40)).unwrap() * 86_400_000 - 20 * 86_400_000).to_rfc3339();
+        let value = if self.below(3) == 0 { "{}".to_owned() } else { json!({"date": date[..10]}).to_string() };
+        let own = (self.below(3) == 0).then(|| now.plus(Duration::from_millis(1 + self.below(40 * 86_400_000))));
+        let category = self.of(&[None, None, Some("x"), Some("y")]);
+        let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
+        let subject = self.below(3).to_string();
+        let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject), value.as_bytes()) };
+        let known = Known { created: now, modified: now, own, category, value, kept: None, promised: None, written: Written::Nothing };
+        (put, known)
+    }
+
     fn policy(&mut self) -> CollectionPolicy {
         loop {
             if self.below(6) == 0 {
@@ -172,6 +200,39 @@ impl Draw {
     }
 }
 
+/// Whether a law has refused a deletion, as it must what it keeps, and nothing else.
+fn is_refused(deleted: &Result<(), VaultError>, law: Option<Law>, at: &str) -> bool {
+    match (deleted, law) {
+        (Ok(()), Some(Law::Met)) | (Err(VaultError::NotFound(_)), None) => false,
+        (Err(VaultError::LegalMinimum { law: Some(told), .. }), Some(law)) => {
+            assert_eq!(told.until.map_or(Law::Unknown, Law::Until), law, "{at}");
+            true
+        }
+        _ => panic!("{at}: {deleted:?} under {law:?}"),
+    }
+}
+
+/// Under a rule that ends everything, what was ever written down goes.
+async fn assert_all_that_ends_goes(
+    open: &Open,
+    owner: &Caller,
+    acme: &TenantName,
+    clock: &TestClock,
+    model: &BTreeMap<String, Known>,
+    seed: u64,
+) {
+    set(open, owner, acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
+    for _ in 0..20 {
+        clock.advance(DAY * 20);
+        run(open, clock).await;
+    }
+    assert!(due_rows(open).await.is_empty(), "seed {seed}");
+    for (name, known) in model {
+        let is_there = open.vault.explain_retention(owner, acme, &coll("c"), &key(name)).await.is_ok();
+        assert_eq!(is_there, matches!(known.written, Written::Nothing), "seed {seed}: {name}: {known:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
     let (mut stored, mut destroyed, mut endless, mut refused, mut carried) = (0, 0, 0, 0, 0);
@@ -189,27 +250,10 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
             match draw.below(12) {
                 0..5 => {
                     let now = clock.now();
-                    let date = Timestamp(now.0 + i64::try_from(draw.below(40)).unwrap() * 86_400_000 - 20 * 86_400_000).to_rfc3339();
-                    let value = if draw.below(3) == 0 { "{}".to_owned() } else { json!({"date": date[..10]}).to_string() };
-                    let own = (draw.below(3) == 0).then(|| now.plus(Duration::from_millis(1 + draw.below(40 * 86_400_000))));
-                    let category = draw.of(&[None, None, Some("x"), Some("y")]);
-                    let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
-                    let subject = draw.below(3).to_string();
-                    let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject), value.as_bytes()) };
+                    let (put, drawn) = draw.put(now);
+                    let own = drawn.own;
                     let put = open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await;
-                    let there = model.get(&name).filter(|known| {
-                        let is_over = known.own.is_some_and(|own| own <= now) && known.under(&today).1.is_some_and(|end| end <= now);
-                        !is_over
-                    });
-                    let created = there.map_or(now, |known| known.created);
-                    let law = model.get(&name).map_or(Law::Met, |known| known.law(&today, &was, now));
-                    let mut known =
-                        Known { created, modified: now, own, category, value, kept: None, promised: None, written: Written::Nothing };
-                    if let Law::Until(until) = law
-                        && known.under(&today).0.is_none_or(|minimum| minimum < until)
-                    {
-                        known.kept = Some(until);
-                    }
+                    let mut known = drawn.in_place_of(model.get(&name), &today, &was);
                     match put {
                         Ok(_) => {
                             assert!(known.kept.is_none_or(|kept| own.is_none_or(|own| own >= kept)), "seed {seed}, step {step}: {known:?}");
@@ -242,14 +286,10 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 7 => {
                     let law = model.get(&name).map(|known| known.law(&today, &was, clock.now()));
                     let deleted = open.vault.delete_record(&owner, &acme, &coll("c"), key(&name), Precondition::None, None).await;
-                    match (&deleted, law) {
-                        (Ok(()), Some(Law::Met)) => drop(model.remove(&name)),
-                        (Err(VaultError::LegalMinimum { law: Some(told), .. }), Some(law)) => {
-                            assert_eq!(told.until.map_or(Law::Unknown, Law::Until), law, "seed {seed}, step {step}");
-                            refused += 1;
-                        }
-                        (Err(VaultError::NotFound(_)), None) => {}
-                        _ => panic!("seed {seed}, step {step}: {deleted:?} under {law:?}"),
+                    if is_refused(&deleted, law, &format!("seed {seed}, step {step}")) {
+                        refused += 1;
+                    } else {
+                        model.remove(&name);
                     }
                 }
                 8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
@@ -287,17 +327,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 }
             }
         }
-        // Under a rule that ends everything, what was ever written down goes.
-        set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
-        for _ in 0..20 {
-            clock.advance(DAY * 20);
-            run(&open, &clock).await;
-        }
-        assert!(due_rows(&open).await.is_empty(), "seed {seed}");
-        for (name, known) in &model {
-            let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
-            assert_eq!(is_there, matches!(known.written, Written::Nothing), "seed {seed}: {name}: {known:?}");
-        }
+        assert_all_that_ends_goes(&open, &owner, &acme, &clock, &model, seed).await;
         open.close().await;
     }
     assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");

@@ -144,7 +144,7 @@ impl Vault {
         collection: &Collection,
         live: &Live,
     ) -> Result<(), VaultError> {
-        if plan.is_decided() || plan.by_rule {
+        if !plan.is_asked() {
             return Ok(());
         }
         if let Some(order) = live.restricted_by() {

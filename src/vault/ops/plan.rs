@@ -33,6 +33,18 @@ use crate::{
     },
 };
 
+/// Why a plan changes what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Why {
+    /// Somebody asks for it.
+    #[default]
+    Asked,
+    /// It only goes on with what was decided before, which no hold stops any more.
+    Decided,
+    /// Rules have ended what it destroys.
+    Rules,
+}
+
 /// The preconditions, rows and audit entries of one data commit.
 #[derive(Default)]
 pub(super) struct Plan {
@@ -54,12 +66,9 @@ pub(super) struct Plan {
     pub(super) defers: bool,
     /// Whether its tenant has holds, once that was asked: the plan is held to it.
     pub(super) has_holds: Option<bool>,
-    /// Whether it only goes on with what was decided before, which no hold stops any more.
-    decided: bool,
+    why: Why,
     /// Whether what it deletes leaves its keys.
     keeps_keys: bool,
-    /// Whether it destroys what rules have ended, and not what somebody orders.
-    pub(super) by_rule: bool,
     /// What it changes in the numbers of restricted records of units.
     pub(super) kept_units: Changes,
 }
@@ -131,7 +140,7 @@ impl Existing {
 impl Plan {
     /// A plan that goes on with what was decided before.
     pub(super) fn decided() -> Self {
-        Self { decided: true, ..Self::default() }
+        Self { why: Why::Decided, ..Self::default() }
     }
 
     /// The same plan, for older data: what it deletes leaves its keys. They are there today, so nobody has destroyed them, and they may
@@ -142,12 +151,17 @@ impl Plan {
 
     /// A plan that destroys what rules have ended.
     pub(super) fn by_rule() -> Self {
-        Self { by_rule: true, ..Self::default() }
+        Self { why: Why::Rules, ..Self::default() }
     }
 
     /// Whether it is one that goes on with what was decided before.
     pub(super) const fn is_decided(&self) -> bool {
-        self.decided
+        matches!(self.why, Why::Decided)
+    }
+
+    /// Whether somebody asks for what it does, and neither rules nor what was decided before.
+    pub(super) const fn is_asked(&self) -> bool {
+        matches!(self.why, Why::Asked)
     }
 
     /// Adds a row to the control store, before everything else.
