@@ -122,7 +122,7 @@ pub(super) struct ShredDocument {
 /// What it touched in a collection.
 #[derive(Serialize, ToSchema)]
 struct TotalsDocument {
-    /// `*` stands for what lies in no collection, the list of a person's ids, and for all collections behind the first 256.
+    /// `*` stands for what lies in no collection, a person's several ids, and for all collections behind the first 256.
     collection: String,
     /// Keys destroyed.
     units: u64,

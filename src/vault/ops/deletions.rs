@@ -22,7 +22,7 @@ use super::{
     directory::{Collection, Tenant},
     minimum::standing_at,
     plan::{Actor, Plan, entry, named, record_row, retrying, unchanged, unit_of},
-    rows::{ControlRow, DeletedRow, PositionRow, RETAINED_MAX, Retained, RetainedRow, ShredRow, State, SubjectRow, Totals},
+    rows::{ControlRow, DeletedRow, PositionRow, Retained, RetainedRow, ShredRow, State, SubjectRow, Totals},
     shredder::actor_of,
 };
 use crate::{
@@ -185,20 +185,7 @@ impl Vault {
             for row in rows {
                 let (no, rule) = schema::shred_retained_parts(&row.key).ok_or_else(|| VaultError::Internal("retained row".into()))?;
                 let RetainedRow { records, until, basis } = self.inner.seals.open(&row.key, &row.value)?;
-                let is_full = all.len() >= RETAINED_MAX;
-                match all.last_mut().filter(|last| last.collection == CollectionNo::TENANT.0) {
-                    Some(rest) => rest.add(records, until),
-                    None if is_full => {
-                        all.push(Retained {
-                            collection: CollectionNo::TENANT.0,
-                            rule: String::new(),
-                            basis: String::new(),
-                            records,
-                            until,
-                        });
-                    }
-                    None => all.push(Retained { collection: no.0, rule: rule.to_owned(), basis, records, until }),
-                }
+                Retained { collection: no.0, rule: rule.to_owned(), basis, records, until }.list(&mut all);
             }
         }
         Ok(all)

@@ -327,8 +327,10 @@ impl ControlRow for ShredRow {
 
 /// Collections that an order's row lists.
 pub(in crate::vault) const TOTALS_MAX: usize = 256;
-/// What an order's row lists of what a law keeps; the rest stands together under collection 0 and no rule.
-pub(in crate::vault) const RETAINED_MAX: usize = 64;
+/// What an order's row lists of what a law keeps, and the bytes that rules and laws have there at most; the rest stands together under
+/// collection 0 and no rule.
+const RETAINED_MAX: usize = 64;
+const RETAINED_LEN_MAX: usize = 16_384;
 /// Epochs that an order's row lists: of more, the rows of its slots tell.
 pub(in crate::vault) const EPOCHS_MAX: usize = 1_024;
 /// Categories that an order's row lists, and the bytes they have at most.

@@ -91,7 +91,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     open.close().await;
 }
 
-/// Whichever id an order names, what a law keeps under each of the person's ids is left, once; the rest goes, with the list of ids. Nobody
+/// Whichever id an order names, what a law keeps under each of the person's ids is left, once; the rest goes, with the ids themselves. Nobody
 /// who is called so later takes it along, and it names nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_law_keeps_under_each_id_of_a_person_is_left_whichever_is_named() {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ControlRow;
-use crate::domain::retention::Law;
+use super::{ControlRow, RETAINED_LEN_MAX, RETAINED_MAX};
+use crate::domain::{CollectionNo, retention::Law};
 
 /// A unit that an order about persons has spared, for it seals what a law keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,9 +85,19 @@ pub(in crate::vault) struct Retained {
 }
 
 impl Retained {
-    /// So many records more.
-    pub(in crate::vault) fn add(&mut self, records: u64, until: Option<i64>) {
-        self.records = self.records.saturating_add(records);
-        self.until = later(self.until, until);
+    /// Adds one to what a row lists: a row has 100,000 bytes, and names up to 3,000 ids beside this.
+    pub(in crate::vault) fn list(self, all: &mut Vec<Self>) {
+        if let Some(rest) = all.last_mut().filter(|last| last.collection == CollectionNo::TENANT.0) {
+            rest.records = rest.records.saturating_add(self.records);
+            rest.until = later(rest.until, self.until);
+            return;
+        }
+        let len = |one: &Self| one.rule.len().saturating_add(one.basis.len());
+        let has_room = all.len() < RETAINED_MAX && all.iter().map(len).sum::<usize>().saturating_add(len(&self)) <= RETAINED_LEN_MAX;
+        all.push(if has_room {
+            self
+        } else {
+            Self { collection: CollectionNo::TENANT.0, rule: String::new(), basis: String::new(), ..self }
+        });
     }
 }

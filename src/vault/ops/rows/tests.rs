@@ -1,10 +1,13 @@
 //! docs/format.md, section 15, held against the rows and their seals.
 
 use super::*;
-use crate::vault::{
-    crypto::{Key, TenantSecret},
-    ops::VaultError,
-    store::schema,
+use crate::{
+    domain::{ShredId, limits},
+    vault::{
+        crypto::{Key, TenantSecret},
+        ops::{VaultError, VaultOptions},
+        store::schema,
+    },
 };
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
@@ -151,6 +154,66 @@ fn totals_of_no_collection_are_listed_with_those_that_find_no_place() {
         assert!(own.len() == TOTALS_MAX && own.iter().all(|(no, totals)| *no > 0 && *totals == one));
         assert_eq!(*last, (0, Totals { units: rest, deleted: 2 * rest, kept: 3 * rest }));
     }
+}
+
+/// A law that is kept names its rule and its text, a held order as many ids as it may come to name: both are in one row.
+#[test]
+fn an_orders_row_has_room_for_all_that_it_may_come_to_hold() {
+    let ids = VaultOptions::default().held_order_ids;
+    let basis = "b".repeat(usize::try_from(limits::BASIS_LEN.max).unwrap());
+    let mut retained = Vec::new();
+    for no in 1..=100 {
+        let one = Retained { collection: no, rule: "r".repeat(64), basis: basis.clone(), records: 1 << 34, until: Some(i64::MAX - 100) };
+        one.list(&mut retained);
+    }
+    let (rest, own) = retained.split_last().unwrap();
+    assert!(own.iter().all(|one| one.basis == basis) && own.len() < RETAINED_MAX);
+    let together = (rest.collection, rest.rule.as_str(), rest.basis.as_str(), rest.records);
+    assert_eq!(together, (0, "", "", (100 - own.len() as u64) << 34));
+    let many = Totals { units: 1 << 27, deleted: 1 << 34, kept: 1 << 34 };
+    let row = ShredRow {
+        tenant: u64::MAX,
+        scope: Scope::Subjects(vec![[255; 16]; ids]),
+        aliases: u16::MAX,
+        marked: (0..u16::try_from(ids).unwrap()).rev().collect(),
+        after: Vec::new(),
+        progress: Progress::Done,
+        ordered_by: [255; 16],
+        role: u8::MAX,
+        request: [255; 16],
+        ordered_at: i64::MAX,
+        done_at: Some(i64::MAX),
+        sealed_salt: vec![255; 128],
+        committed: vec![b'x'; 1_024],
+        seed: [255; 16],
+        sample: Vec::new(),
+        persons: Vec::new(),
+        totals: listed(&(0..1_000).map(|no| (CollectionNo(no), many)).collect()),
+        categories: capped((0..CATEGORIES_MAX).map(|_| "c".repeat(CATEGORIES_LEN_MAX / CATEGORIES_MAX))),
+        epochs: vec![(1 << 34, 1 << 34); EPOCHS_MAX],
+        version: u64::MAX,
+        decided_at: i64::MAX,
+        retained,
+    };
+    let len = seals().seal(&schema::shred_order(ShredId([255; 16])), &row).unwrap().len();
+    assert!(len <= 100_000, "{len} bytes");
+}
+
+#[test]
+fn rules_that_find_no_place_are_listed_together() {
+    let of = |no: u32, until| Retained { collection: no, rule: "tax".into(), basis: "law".into(), records: 2, until };
+    let mut all = Vec::new();
+    let limit = u32::try_from(RETAINED_MAX).unwrap();
+    for no in 1..=limit {
+        of(no, Some(i64::from(no))).list(&mut all);
+    }
+    assert_eq!(all.len(), RETAINED_MAX);
+    of(limit + 1, Some(7)).list(&mut all);
+    of(limit + 2, Some(9)).list(&mut all);
+    let rest = |records, until| Retained { collection: 0, rule: String::new(), basis: String::new(), records, until };
+    assert_eq!(all[RETAINED_MAX..], [rest(4, Some(9))]);
+    of(limit + 3, None).list(&mut all);
+    assert_eq!(all[RETAINED_MAX..], [rest(6, None)]);
 }
 
 #[test]
