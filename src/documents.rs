@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
+    "docs/approvals.md",
     "docs/decisions.md",
     "docs/errors.md",
     "docs/format.md",

@@ -12,6 +12,7 @@ mod api {
 
     mod access;
     mod aliases;
+    mod approvals;
     mod bad_input;
     mod connections;
     mod credentials;

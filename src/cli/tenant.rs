@@ -1,4 +1,4 @@
-//! `lethe tenant`: create, list, show. Shredding a tenant is `lethe shred tenant`.
+//! `lethe tenant`: create, list, show, policy. Shredding a tenant is `lethe shred tenant`.
 
 use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Connection, make_idempotency_key, patiently_once_there},
+    connection::{Client, Connection, make_idempotency_key, patiently_once_there},
     failure::Failure,
     output::{Format, Output},
 };
@@ -35,6 +35,28 @@ pub(crate) enum Command {
         /// Which.
         name: String,
     },
+    /// Show or set what takes two persons in a tenant. What is set is the whole: what is not given takes one. Tighter holds at once, looser
+    /// waits for a second owner.
+    Policy(PolicyArgs),
+}
+
+/// What takes two persons in a tenant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// Which tenant.
+    name: String,
+    /// Orders to shred this take two persons, and all that take more along: tenant, collection, subject, record.
+    #[arg(long, value_name = "SCOPE", value_parser = ["tenant", "collection", "subject", "record"])]
+    shred: Option<String>,
+    /// The release of legal holds takes two counsels.
+    #[arg(long)]
+    release_hold: bool,
+    /// How long a request waits, and as long must a token have been there before it counts as a second person; 7d, otherwise.
+    #[arg(long, value_name = "PERIOD")]
+    window: Option<String>,
+    /// One person is enough for everything.
+    #[arg(long, conflicts_with_all = ["shred", "release_hold", "window"])]
+    one_person: bool,
 }
 
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
@@ -66,7 +88,25 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])?).await?;
             out.document(&answer)
         }
+        Command::Policy(args) => policy(&args, &client, out).await,
     }
+}
+
+async fn policy(args: &PolicyArgs, client: &Client, out: &mut Output) -> Result<(), Failure> {
+    let PolicyArgs { name, shred, release_hold, window, one_person } = args;
+    let path = ["v1", "tenants", name, "policy"];
+    if shred.is_none() && !release_hold && window.is_none() && !one_person {
+        return out.document(&client.json(client.request(Method::GET, &path)?).await?);
+    }
+    let mut approvals = json!({ "shred": shred.iter().collect::<Vec<_>>(), "release_hold": release_hold });
+    if let (Some(window), Some(fields)) = (window, approvals.as_object_mut()) {
+        fields.insert("window".to_owned(), json!(window));
+    }
+    let (body, key) = (json!({ "approvals": approvals }), make_idempotency_key());
+    let ask = async || client.json(client.request(Method::PUT, &path)?.header("idempotency-key", &key).json(&body)).await;
+    let answer = patiently_once_there(ask).await?;
+    super::approval::note_if_asked(&answer);
+    out.document(&answer)
 }
 
 /// A file for a secret, made before the secret is asked for: a token that cannot be kept is not created.

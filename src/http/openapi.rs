@@ -13,8 +13,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, audit, batch, certificates, collections, health, holds, lists, log, metrics, records, retention, shreds, snapshots, tenants,
-    tokens,
+    aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds,
+    snapshots, tenants, tokens,
 };
 
 #[derive(OpenApi)]
@@ -32,6 +32,8 @@ use super::{
         shreds::order, shreds::read,
         holds::place, holds::list, holds::read, holds::release, holds::renew,
         aliases::add, aliases::query, aliases::remove,
+        policy::put, policy::read,
+        approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten,
         certificates::read, audit::read,
         log::checkpoint, log::tile,
         health::live, health::ready, metrics::read,
@@ -275,7 +277,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 13);
+        assert_eq!(seen, 18);
     }
 
     #[test]

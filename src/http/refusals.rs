@@ -4,7 +4,7 @@ use super::problem::{Code, Problem};
 use crate::domain::hold::HoldError;
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
-use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+use crate::vault::ops::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
 
 impl From<VaultError> for Problem {
     fn from(failure: VaultError) -> Self {
@@ -26,6 +26,15 @@ impl From<VaultError> for Problem {
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::LegalMinimum { law, records } => Self::new(Code::LegalMinimum).law(law).records(records),
             VaultError::Restricted => Self::new(Code::Restricted),
+            VaultError::NotSecond(reason) => Self::with(
+                Code::NotSecondPerson,
+                match reason {
+                    NotSecond::Asked => "who asked for it cannot decide it: the token must be another one",
+                    NotSecond::New => {
+                        "the token was made too short a time before it was asked for: it must have been there as long as a request waits, or since before the policy"
+                    }
+                },
+            ),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
             VaultError::Unprocessable(rule) => rule.into(),
@@ -53,6 +62,7 @@ impl From<Missing> for Problem {
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
                 Missing::Alias => "the id is no alias of anybody",
+                Missing::Approval => "no such request for approval, or none that this credential may know",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -70,6 +80,8 @@ impl From<Conflict> for Problem {
             Conflict::HoldOver => Self::new(Code::HoldOver),
             Conflict::AliasTaken => Self::new(Code::AliasTaken),
             Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
+            Conflict::ApprovalOver => Self::new(Code::ApprovalOver),
+            Conflict::ApprovalRequired => Self::new(Code::ApprovalRequired),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -91,6 +103,8 @@ impl From<Unprocessable> for Problem {
             Unprocessable::Hold(HoldError::Over { field, limit }) => Self::over(field, limit),
             Unprocessable::Hold(_)
             | Unprocessable::NothingToRenew
+            | Unprocessable::NoSecondPerson
+            | Unprocessable::NothingToShorten
             | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::SystemTenant

@@ -543,6 +543,7 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 path if path.ends_with("/aliases/query") => json!({"subject": "1"}),
                 path if path.ends_with("/aliases/remove") => json!({"alias": "1"}),
                 path if path.ends_with("/aliases") => json!({"subject": "1", "alias": "2"}),
+                "/v1/tenants/{tenant}/policy" => json!({"approvals": {}}),
                 path if path.contains("/holds/") => json!({"reason": "r"}),
                 _ => json!({}),
             });

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        ApprovalId, Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
     },
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, NewAlias, PutRecord, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Missing, NewAlias, PutRecord, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -142,6 +143,8 @@ struct Bench {
     order: ShredOrder,
     /// Who places a hold on what it names before it is given, and releases it then.
     counsel: Option<Caller>,
+    /// Who approves it, where it takes two persons.
+    second: Option<Caller>,
     /// Ids of whom it names.
     ids: &'static [&'static str],
     /// Who reads what a law keeps of it.
@@ -154,6 +157,8 @@ enum Beside {
     Nothing,
     Hold,
     Law,
+    SecondPerson,
+    SecondPersonAndLaw,
 }
 
 /// How a schedule went.
@@ -187,21 +192,46 @@ impl Bench {
         let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
         let counsel = match beside {
             Beside::Hold => Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await),
-            Beside::Nothing | Beside::Law => None,
+            Beside::Nothing | Beside::Law | Beside::SecondPerson | Beside::SecondPersonAndLaw => None,
         };
         let auditor = match beside {
-            Beside::Law => Some(keep_invoices(&open, &acme, &owner, ids).await),
-            Beside::Nothing | Beside::Hold => None,
+            Beside::Law | Beside::SecondPersonAndLaw => Some(keep_invoices(&open, &acme, &owner, ids).await),
+            Beside::Nothing | Beside::Hold | Beside::SecondPerson => None,
+        };
+        let second = match beside {
+            Beside::SecondPerson | Beside::SecondPersonAndLaw => Some(ask_for_two(&open, &acme, &owner).await),
+            Beside::Nothing | Beside::Hold | Beside::Law => None,
         };
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order, counsel, ids, auditor }
+        Self { place, acme, owner, order, counsel, second, ids, auditor }
+    }
+
+    /// The order and its approval; until that nothing of it is done. Sent again, all of it is done once.
+    async fn ask_and_approve(&self, open: &Open, second: &Caller) -> Result<ShredView, VaultError> {
+        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let asked = vault.order_shred(&self.owner, &self.acme, self.order.clone(), None, Some("once".into())).await?;
+        if asked.second == Some(SecondPerson::Awaited) {
+            for collection in ["people", "notes", "all"] {
+                let got = open.get(&self.owner, &self.acme, (collection, "7")).await;
+                assert!(!matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{collection}: it waits: {got:?}");
+            }
+        }
+        // A tenant that is on its way answers nobody but who ordered that.
+        match vault.approve(second, &self.acme, ApprovalId(asked.id.0), None, Some("approve".into())).await {
+            Err(VaultError::Shredded { .. }) if asked.second == Some(SecondPerson::Approved) => {}
+            approved => drop(approved?),
+        }
+        vault.shred(&self.owner, &self.acme, asked.id, wait).await
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
     async fn give(&self, open: &Open) -> Result<ShredView, VaultError> {
+        if let Some(second) = &self.second {
+            return self.ask_and_approve(open, second).await;
+        }
         let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
         let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
         let Some(counsel) = &self.counsel else { return order.await };
@@ -316,6 +346,8 @@ impl Bench {
         let text = std::str::from_utf8(&note).unwrap();
         let certificate = Certificate::open(text, &Place::verifier()).unwrap();
         let totals = (certificate.totals.units, certificate.totals.records_deleted);
+        let by = self.second.as_ref().map(|second| second.principal.id());
+        assert_eq!(certificate.approval.approved_by, by, "schedule {schedule:?}");
         let expected = match (is_tenant, self.ids.len()) {
             (true, _) => (1, 0),
             (false, 1) => (2, 1),
@@ -333,6 +365,9 @@ impl Bench {
             (Table::HoldOn, 0),
             (Table::HeldOrder, 0),
             (Table::Alias, 0),
+            (Table::Approval, usize::from(self.second.is_some())),
+            (Table::ApprovalOpen, 0),
+            (Table::ApprovalDue, 0),
         ] {
             let range = schema::table(table);
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
@@ -371,6 +406,16 @@ async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&s
     let mut auditor = open.caller(&open.token(owner, acme, Role::Auditor).await.0).await;
     auditor.purpose = Some("invoices".into());
     auditor
+}
+
+/// From now on every order takes two persons; gives the second, who was there before. A collection that has a law, if there is none yet, has
+/// nothing under it.
+async fn ask_for_two(open: &Open, acme: &TenantName, owner: &Caller) -> Caller {
+    open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
+    let second = open.caller(&open.token(owner, acme, Role::Owner).await.0).await;
+    let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+    open.vault.put_policy(owner, acme, rules, None).await.unwrap();
+    second
 }
 
 /// A seed for the places of the second death: `LETHE_SEED`, or the time.
@@ -512,4 +557,27 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
         deaths += 1;
     }
     assert!(deaths > 10, "{deaths} places");
+}
+
+/// Asking for a second person, the approval and what it carries out, for all ids of a person: nothing before it, once behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::PendingShred, Table::RootPtr, Table::Certificate, Table::Alias];
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    ends_however_it_is_cut_short(order, Beside::SecondPerson, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_shred_that_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    // The collection that has a law, and nothing under it, is frozen while it is looked through.
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::Collection, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, Beside::SecondPerson, &tables).await;
+}
+
+/// An order that takes two persons, and of which a law keeps something: asked for, approved, spared, certified, left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_second_person_approves_leaves_what_a_law_keeps_wherever_it_is_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let tables = [Table::Approval, Table::KeptUnit, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(order, Beside::SecondPersonAndLaw, &tables).await;
 }

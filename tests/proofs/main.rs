@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
 mod aliases;
+mod approvals;
 mod check;
 mod cut_short;
 mod damage;

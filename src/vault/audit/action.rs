@@ -123,6 +123,24 @@ table! {
         AliasRemove = 61, "alias.remove";
         /// A person's ids were read.
         AliasRead = 62, "alias.read";
+        /// A second person was asked for.
+        ApprovalAsk = 65, "approval.ask";
+        /// A second person approved, and what was asked for was done in the same commit.
+        ApprovalApprove = 66, "approval.approve";
+        /// Somebody who could have approved refused.
+        ApprovalRefuse = 67, "approval.refuse";
+        /// Who asked for a second person took that back.
+        ApprovalWithdraw = 68, "approval.withdraw";
+        /// No second person approved in time.
+        ApprovalExpire = 69, "approval.expire";
+        /// Requests for a second person were read.
+        ApprovalRead = 75, "approval.read";
+        /// It was read what takes two persons.
+        PolicyRead = 76, "policy.read";
+        /// It was changed what takes two persons.
+        PolicyWrite = 77, "policy.write";
+        /// A collection's rules were let hold for what was there already, or all of that was gone through.
+        RetentionShorten = 78, "retention.shorten";
     }
 }
 

@@ -142,7 +142,11 @@ impl Vault {
                 unreadable_before: u64::from(unreadable_before),
             },
             holds_checked: true,
-            approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
+            approval: Approval {
+                policy: if row.two_persons { ApprovalPolicy::TwoPerson } else { ApprovalPolicy::Single },
+                performed_by: PrincipalId(row.ordered_by),
+                approved_by: row.approved_by.map(PrincipalId),
+            },
             exceptions_retained: exceptions(&retained),
             subprocessors_notified: Vec::new(),
             residual_ciphertext: vec![

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod aliases;
+mod approvals;
 mod due;
 mod holds;
 mod kept;
@@ -35,7 +36,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 15] = [
+const SEALED: [(Space, Table); 18] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -46,11 +47,14 @@ const SEALED: [(Space, Table); 15] = [
     (Space::Control, Table::ShredSlots),
     (Space::Control, Table::Made),
     (Space::Control, Table::KeptUnit),
+    (Space::Control, Table::ApprovalOpen),
+    (Space::Control, Table::Shortening),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
+    (Space::Index, Table::Shortened),
 ];
 
 /// What a check read, and what is wrong.
@@ -78,6 +82,8 @@ pub struct CheckReport {
     pub orders: u64,
     /// Legal holds, those that have ended included.
     pub holds: u64,
+    /// Requests for a second person, those that have ended included.
+    pub approvals: u64,
     /// Certificates that verify.
     pub certificates: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
@@ -128,6 +134,7 @@ impl Vault {
         self.check_orders(&mut report).await?;
         self.check_holds(&mut report).await?;
         self.check_kept(&mut report).await?;
+        self.check_approvals(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

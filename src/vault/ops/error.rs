@@ -69,6 +69,9 @@ pub enum VaultError {
     /// Its key holds a record that is kept for its legal purpose alone, and is not written to.
     #[error("restricted")]
     Restricted,
+    /// It takes a second person, and the caller is none.
+    #[error("not a second person")]
+    NotSecond(NotSecond),
     /// It is in a state that refuses this.
     #[error("conflict")]
     Conflict(Conflict),
@@ -131,8 +134,19 @@ pub enum Missing {
     Hold,
     /// The alias.
     Alias,
+    /// The request for approval.
+    Approval,
     /// A page or tile of the log.
     Page,
+}
+
+/// Why somebody does not count as a second person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSecond {
+    /// It is who asked.
+    Asked,
+    /// The token was made too short a time before it was asked for.
+    New,
 }
 
 /// States that refuse a change.
@@ -156,6 +170,10 @@ pub enum Conflict {
     AliasTaken,
     /// Records name that id already, perhaps as another person.
     AliasHasRecords,
+    /// A request for approval was decided, or its time is over, or what it is about, or who asked, is not as it was.
+    ApprovalOver,
+    /// The deletion would be a shred of a record, which takes two persons here: it is ordered as one.
+    ApprovalRequired,
 }
 
 /// Rules that refuse a well-formed request.
@@ -258,6 +276,14 @@ pub enum Unprocessable {
     /// A person's own id as an alias.
     #[error("\"alias\" must be another id than \"subject\"")]
     OwnAlias,
+    /// A policy that asks for two persons where there are not two.
+    #[error(
+        "two persons can be asked for only where there are two: make a second owner's token first, without an end and without narrowing"
+    )]
+    NoSecondPerson,
+    /// Nothing that could be let hold for what is there.
+    #[error("the collection's retention has no rules: nothing would end what is there")]
+    NothingToShorten,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

@@ -192,6 +192,7 @@ impl Vault {
                     Table::Idempotency,
                     Table::TrailName,
                     Table::KeptRecords,
+                    Table::Shortened,
                 ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
@@ -203,7 +204,8 @@ impl Vault {
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
-                self.drop_whole(vec![(Space::Records, records.clone())]).await?;
+                let shortened = schema::prefix(&schema::shortened(tenant, no));
+                self.drop_whole(vec![(Space::Records, records.clone()), (Space::Index, shortened)]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                     self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                 }

@@ -4,7 +4,8 @@
 //! before anything is answered: an expiry that has happened already must not be seen to happen again.
 //!
 //! Until the data is in its place nothing is done that would outlive its being given up: no key is destroyed, no order carried out, no
-//! gap stated. What may be done without data is done: a hold whose time is over ends, a number that was leased stays given.
+//! gap stated. What may be done without data is done: a hold whose time is over ends, a request that nobody has approved in time is over, a
+//! number that was leased stays given.
 
 use std::{
     collections::HashSet,
@@ -197,7 +198,7 @@ impl Vault {
     }
 
     /// Whether a unit's key is there.
-    async fn has_key(&self, unit: UnitRef) -> Result<bool, VaultError> {
+    pub(super) async fn has_key(&self, unit: UnitRef) -> Result<bool, VaultError> {
         match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
             Ok(present) => Ok(present == unit),
             Err(KeysError::Shredded | KeysError::Unknown | KeysError::Damaged(_)) => Ok(false),

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod aliases;
+mod approvals;
 mod holds;
 mod kept;
 mod seals;
@@ -20,6 +21,9 @@ mod seals;
 mod tests;
 
 pub(in crate::vault) use aliases::AliasRow;
+pub(in crate::vault) use approvals::{
+    ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
+};
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
 pub(in crate::vault) use seals::Seals;
@@ -83,6 +87,8 @@ pub(in crate::vault) struct TenantRow {
     pub(in crate::vault) created_at: i64,
     /// Whether a write to an unknown collection makes it.
     pub(in crate::vault) create_on_write: bool,
+    /// What takes two persons; nothing does where there is none. Every commit that destroys something checks this row.
+    pub(in crate::vault) approvals: Option<ApprovalRulesRow>,
     /// Its name, sealed under its own metadata key.
     pub(in crate::vault) sealed_name: Vec<u8>,
 }
@@ -276,6 +282,10 @@ pub(in crate::vault) enum Progress {
     Done,
     /// A legal hold stopped it: what it names is there as before, and it is given again once no hold stands over it.
     Held,
+    /// It waits for a second person: what it names is there as before.
+    Asked,
+    /// No second person has approved it, and nothing was done.
+    Dropped,
 }
 
 /// An order to shred.
@@ -290,6 +300,10 @@ pub(in crate::vault) struct ShredRow {
     /// Orders that had set subjects of its scope to pending: this one is done after them.
     pub(in crate::vault) after: Vec<[u8; 16]>,
     pub(in crate::vault) progress: Progress,
+    /// Whether its tenant's policy asked for two persons when it was given.
+    pub(in crate::vault) two_persons: bool,
+    /// The second one's token.
+    pub(in crate::vault) approved_by: Option<[u8; 16]>,
     /// Token that ordered it: may poll it even if its tenant is gone.
     pub(in crate::vault) ordered_by: [u8; 16],
     pub(in crate::vault) role: u8,
@@ -374,6 +388,11 @@ impl Totals {
 }
 
 impl ShredRow {
+    /// Whether it may be carried out as far as persons go: two, where two were asked for.
+    pub(in crate::vault) const fn is_approved(&self) -> bool {
+        !self.two_persons || self.approved_by.is_some()
+    }
+
     /// Whether its row lists every collection that it touched; where it may not, they are counted.
     pub(in crate::vault) fn lists_all(&self) -> bool {
         self.totals.len() <= TOTALS_MAX

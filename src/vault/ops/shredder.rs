@@ -135,7 +135,11 @@ impl Queue {
             loop {
                 changes.borrow_and_update();
                 let done = match vault.shred_row(id).await {
-                    Ok(Some(row)) => row.progress == Progress::Held || vault.is_done(id, &row).await.unwrap_or(true),
+                    Ok(Some(row)) => {
+                        // It waits for somebody, and not for this process.
+                        matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped)
+                            || vault.is_done(id, &row).await.unwrap_or(true)
+                    }
                     Ok(None) | Err(_) => true,
                 };
                 if done || changes.changed().await.is_err() {
@@ -487,8 +491,12 @@ impl Vault {
     /// An order as far as it has come; `None` if there is no such order any more.
     async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
         let Some(row) = self.shred_row(id).await? else { return Ok(None) };
-        if row.progress == Progress::Held || self.stop_if_held(id, &row).await? {
+        if matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped) || self.stop_if_held(id, &row).await? {
             return Ok(None);
+        }
+        if !row.is_approved() {
+            // No key goes on one person's word where two are asked for, whatever led here.
+            return Err(VaultError::Internal("an order to shred that takes two persons has one".into()));
         }
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
@@ -531,8 +539,8 @@ impl Vault {
 
     /// Whether every order that another comes after is here, or erased.
     async fn comes_next(&self, row: &ShredRow, is_here: impl Fn(ShredId) -> bool) -> Result<bool, VaultError> {
-        self.have_come(others(row).filter(|other| !is_here(*other)), |progress| !matches!(progress, Progress::Pending | Progress::Held))
-            .await
+        let has_erased = |progress: Progress| matches!(progress, Progress::Erased | Progress::Done);
+        self.have_come(others(row).filter(|other| !is_here(*other)), has_erased).await
     }
 
     /// Finds an order's targets, and what it touches.

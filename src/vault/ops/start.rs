@@ -177,6 +177,7 @@ impl Vault {
             next_due: super::due::Next::default(),
             ranges: Ranges::default(),
             placing: super::holds::Placing::default(),
+            shortened: std::sync::atomic::AtomicBool::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,

@@ -126,6 +126,7 @@ impl Vault {
             audit,
             created_at: self.inner.clock.now(),
             create_on_write,
+            approvals: None,
             row: row.clone(),
         };
         // The number, too: a lease that was set back gives another one then.
@@ -239,6 +240,7 @@ impl Vault {
             audit_slot: audit.slot.number(),
             created_at: self.inner.clock.now().0,
             create_on_write,
+            approvals: None,
             sealed_name: sealed.into_row().to_vec(),
         };
         Ok((self.inner.seals.seal(&schema::tenant(no), &row)?, audit))

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 23] = [
+const OF_DATA: [&str; 28] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -105,6 +105,11 @@ const OF_DATA: [&str; 23] = [
     "POST /v1/tenants/{tenant}/subjects/aliases",
     "POST /v1/tenants/{tenant}/subjects/aliases/query",
     "POST /v1/tenants/{tenant}/subjects/aliases/remove",
+    "GET /v1/tenants/{tenant}/approvals",
+    "GET /v1/tenants/{tenant}/approvals/{id}",
+    "POST /v1/tenants/{tenant}/approvals/{id}/refuse",
+    "POST /v1/tenants/{tenant}/approvals/{id}/withdraw",
+    "POST /v1/tenants/{tenant}/collections/{collection}/shortenings",
 ];
 
 impl Prober {

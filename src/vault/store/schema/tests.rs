@@ -126,6 +126,19 @@ fn an_alias_row_tells_whose_it_is() {
 }
 
 #[test]
+fn what_waits_for_a_second_person_lies_in_the_order_of_its_end() {
+    let (one, two) = (ApprovalId([1; 16]), ApprovalId([0xff; 16]));
+    let due = approval_due(5, TenantNo(7), two);
+    assert!(due < approval_due(6, TenantNo(0), one));
+    assert_eq!(approval_due_parts(&due), Some((5, TenantNo(7), two)));
+    assert_eq!((approval_due_parts(&due[..due.len() - 1]), approval_due_parts(&[&due[..], &[0]].concat())), (None, None));
+    let row = shortening(TenantNo(7), CollectionNo(3), 5);
+    assert_eq!((shortening_parts(&row), shortening_parts(&row[1..])), (Some((TenantNo(7), CollectionNo(3), 5)), None));
+    let (range, other) = (shortenings_of(TenantNo(7), CollectionNo(3)), shortenings_of(TenantNo(7), CollectionNo(4)));
+    assert!(range.from <= row && row < range.to && range.to <= other.from);
+}
+
+#[test]
 fn the_longest_key_of_a_record_is_within_the_limit() {
     let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
