@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "docs/approvals.md",
     "docs/decisions.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/requirements.md",
     "docs/retention.md",
     "docs/subjects.md",
+    "docs/termination.md",
     "docs/threat-model.md",
 ];
 

@@ -32,4 +32,5 @@ mod api {
     mod refused;
     mod retention;
     mod shredding;
+    mod termination;
 }

@@ -801,6 +801,41 @@ mod with_a_server {
     }
 
     #[test]
+    fn a_tenant_is_stopped_and_resumed_and_its_end_is_ordered_shown_and_taken_back() {
+        let served = Served::start();
+        let operator = "store/operator.token";
+        let one = |token: &str, arguments: &[&str]| json_lines(&served.ok(token, &[arguments, &["--format", "json"]].concat())).remove(0);
+        served.owner(&["collection", "put", "crm"]);
+        served.write("value", "{\"id\": 7}");
+        served.owner(&["record", "put", "crm", "7", "--subject", "7", "value"]);
+        let unasked = served.run(operator, &["tenant", "suspend", "acme", "--reason", "unpaid"]);
+        assert!(unasked.status.code() == Some(1) && stderr(&unasked).contains("not confirmed"), "{}", stderr(&unasked));
+        assert_eq!(one(operator, &["tenant", "suspend", "acme", "--reason", "unpaid", "--yes"])["state"], "suspended");
+        let refused = served.run("acme.token", &["record", "get", "crm", "7"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("tenant-suspended"), "{}", stderr(&refused));
+        let rows = json_lines(&served.ok(operator, &["tenant", "ls", "--format", "json"]));
+        assert_eq!(rows.iter().find(|row| row["tenant"] == "acme").unwrap()["state"], "suspended");
+        assert_eq!(one(operator, &["tenant", "resume", "acme", "--reason", "paid"])["state"], "active");
+        assert_eq!(served.owner(&["record", "get", "crm", "7"]), "{\"id\": 7}");
+
+        assert_eq!(served.run(operator, &["tenant", "terminate", "acme", "--yes"]).status.code(), Some(2), "an owner's alone");
+        let ordered = one("acme.token", &["tenant", "terminate", "acme", "--grace", "6w", "--reason", "closed", "--yes"]);
+        assert_eq!(ordered["state"], "terminating", "{ordered}");
+        let shown = one("acme.token", &["tenant", "show", "acme"]);
+        assert!(shown["remains"].is_array() && shown["ends_at"] == ordered["ends_at"], "{shown}");
+        let shown = one(operator, &["tenant", "show", "acme"]);
+        assert!(shown["remains"].is_null() && shown["ends_at"] == ordered["ends_at"], "what remains is not the operator's: {shown}");
+        let refused = served.run("acme.token", &["record", "put", "crm", "8", "--subject", "8", "value"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("tenant-terminating"), "{}", stderr(&refused));
+        assert_eq!(served.owner(&["export", "--collection", "crm"]).lines().count(), 1, "its owner takes the data along");
+        let twice = served.run("acme.token", &["tenant", "terminate", "acme", "--yes"]);
+        assert!(twice.status.code() == Some(2) && stderr(&twice).contains("tenant-state"), "{}", stderr(&twice));
+        assert_eq!(one("acme.token", &["tenant", "cancel-termination", "acme"])["state"], "active");
+        let late = served.run("acme.token", &["tenant", "cancel-termination", "acme"]);
+        assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
+    }
+
+    #[test]
     fn a_token_file_of_the_command_line_goes_before_a_token_of_the_environment() {
         let served = Served::start();
         let with = |arguments: &[&str]| {

@@ -50,6 +50,14 @@ actions! {
     TenantList = "tenant.list";
     /// Read a tenant's state.
     TenantRead = "tenant.read";
+    /// Stop a tenant: no data is read or written.
+    TenantSuspend = "tenant.suspend";
+    /// Let a suspended tenant go on.
+    TenantResume = "tenant.resume";
+    /// Order a tenant's end, after a grace.
+    TenantTerminate = "tenant.terminate";
+    /// Take that back.
+    TenantCancel = "tenant.cancel";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
     /// Read a collection's policy, or list the tenant's collections.

@@ -44,6 +44,11 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TokenList, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenRevoke, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel]),
+    // The operator stops what does harm or is not paid for, and ends nothing; an owner ends, and stops nothing.
+    rule(A::TenantSuspend, On::Tenant, Reach::Whole, &[Operator]),
+    rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
+    rule(A::TenantTerminate, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
@@ -77,6 +82,9 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
+    // What legal holds alone keep of a tenant is there for its legal purpose: who audits reads it, nobody else.
+    rule(A::RecordRead, On::Held, Reach::Part, &[Auditor]),
+    rule(A::RecordList, On::Held, Reach::Part, &[Auditor]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),

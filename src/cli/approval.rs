@@ -110,7 +110,7 @@ pub(crate) fn note_if_asked(answer: &Value) {
 
 /// A request in one line: all that it asks for.
 fn summary(shown: &Value) -> String {
-    let fields = ["action", "scope", "subjects", "collection", "key", "hold", "from", "to", "rules", "reason", "asked_by"];
+    let fields = ["action", "scope", "subjects", "collection", "key", "hold", "from", "to", "rules", "grace", "reason", "asked_by"];
     let said = fields.into_iter().filter_map(|name| {
         let value = shown.get(name).filter(|value| !value.is_null())?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -6,6 +6,7 @@ pub mod approval;
 pub mod clock;
 pub mod hold;
 pub mod id;
+pub mod lifecycle;
 pub mod limits;
 pub mod list;
 pub mod name;

@@ -25,7 +25,7 @@ pub(super) struct ApprovalDocument {
     id: String,
     /// `pending`; `approved`, and carried out; `refused`; `withdrawn`, by who asked; or `expired`: nobody has decided in time.
     state: &'static str,
-    /// `shred`, `release-hold`, `loosen-policy` or `shorten-retention`.
+    /// `shred`, `release-hold`, `loosen-policy`, `shorten-retention` or `terminate`.
     action: &'static str,
     /// SHA-256 of what is asked for, in hexadecimal: it does not change, and who approves may send it back to be sure.
     digest: String,
@@ -59,6 +59,9 @@ pub(super) struct ApprovalDocument {
     /// Of a shortening that is approved: whether all that was there has been gone through.
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<bool>,
+    /// Of an end of the tenant: how long it can be taken back, from the approval on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<String>,
     /// Why it is asked for, where that was said.
     reason: Option<String>,
     /// The id of the token that asked.
@@ -93,6 +96,7 @@ impl From<ApprovalView> for ApprovalDocument {
             to: None,
             rules: None,
             done: None,
+            grace: None,
             reason: view.reason,
             asked_by: view.asked_by.to_string(),
             asked_at: view.asked_at,
@@ -126,6 +130,10 @@ impl From<ApprovalView> for ApprovalDocument {
                 document.collection = Some(collection);
                 document.rules = Some(hex::encode(rules));
                 document.done = done;
+            }
+            ApprovalWhat::Terminate { grace } => {
+                document.action = "terminate";
+                document.grace = Some(grace);
             }
         }
         document

@@ -46,6 +46,7 @@ mod snapshots;
 mod streams;
 pub mod tasks;
 mod tenants;
+mod termination;
 pub mod tls;
 mod tokens;
 

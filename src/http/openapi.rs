@@ -14,14 +14,15 @@ use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
     aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds,
-    snapshots, tenants, tokens,
+    snapshots, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Lethe", description = "An encrypted key-value store for customer data that can forget. Refusals are RFC 9457 problem documents; docs/errors.md has their codes."),
     paths(
-        tenants::create, tenants::list, tenants::read,
+        tenants::create, tenants::list, tenants::read, tenants::suspend, tenants::resume,
+        termination::order, termination::read, termination::cancel,
         tokens::create, tokens::list, tokens::revoke,
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
@@ -277,7 +278,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 18);
+        assert_eq!(seen, 22);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::problem::{Code, Problem};
 use crate::domain::hold::HoldError;
+use crate::domain::lifecycle::TenantState;
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
 use crate::vault::ops::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
@@ -16,6 +17,8 @@ impl From<VaultError> for Problem {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
+            VaultError::TenantState(TenantState::Suspended | TenantState::TerminatingSuspended) => Self::new(Code::TenantSuspended),
+            VaultError::TenantState(_) => Self::new(Code::TenantTerminating),
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::SubjectErased { certificate, done: true } => Self::new(Code::SubjectErased).certificate(certificate),
             VaultError::SubjectErased { certificate, done: false } => {
@@ -63,6 +66,7 @@ impl From<Missing> for Problem {
                 Missing::Hold => "no such legal hold, or none that this credential may know",
                 Missing::Alias => "the id is no alias of anybody",
                 Missing::Approval => "no such request for approval, or none that this credential may know",
+                Missing::Termination => "the tenant is not ordered to end",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -82,6 +86,7 @@ impl From<Conflict> for Problem {
             Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
             Conflict::ApprovalOver => Self::new(Code::ApprovalOver),
             Conflict::ApprovalRequired => Self::new(Code::ApprovalRequired),
+            Conflict::TenantState => Self::new(Code::TenantState),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -107,6 +112,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::NothingToShorten
             | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
+            | Unprocessable::Grace
             | Unprocessable::SystemTenant
             | Unprocessable::RoleNotOfTenant
             | Unprocessable::OperatorsOnly

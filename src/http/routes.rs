@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::{
     Api, aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
-    retention, shreds, snapshots, tenants, tokens,
+    retention, shreds, snapshots, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.
@@ -38,6 +38,10 @@ macro_rules! endpoint {
 
 const TENANTS: &str = "/v1/tenants";
 const TENANT: &str = "/v1/tenants/{tenant}";
+const SUSPEND: &str = "/v1/tenants/{tenant}/suspend";
+const RESUME: &str = "/v1/tenants/{tenant}/resume";
+const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
+const CANCEL: &str = "/v1/tenants/{tenant}/termination/cancel";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -83,6 +87,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, TENANTS, Credential, tenants::create),
         endpoint!("GET", get, TENANTS, Credential, tenants::list),
         endpoint!("GET", get, TENANT, Credential, tenants::read),
+        endpoint!("POST", post, SUSPEND, Credential, tenants::suspend),
+        endpoint!("POST", post, RESUME, Credential, tenants::resume),
+        endpoint!("POST", post, TERMINATION, Credential, termination::order),
+        endpoint!("GET", get, TERMINATION, Credential, termination::read),
+        endpoint!("POST", post, CANCEL, Credential, termination::cancel),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),

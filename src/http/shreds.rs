@@ -102,6 +102,7 @@ pub(super) struct ShredDocument {
     state: &'static str,
     /// The id of the request for a second person, under `.../approvals`, where the tenant's policy asks for one.
     approval: Option<String>,
+    /// As it was ordered; or `rest`: all of a tenant that ended but what legal holds are on.
     scope: &'static str,
     #[schema(value_type = String, format = DateTime)]
     ordered_at: Timestamp,

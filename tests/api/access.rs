@@ -185,10 +185,26 @@ fn cases_of_approvals() -> Vec<Case> {
     ]
 }
 
+/// The states of a tenant: each case takes back what the one before it did.
+fn cases_of_states() -> Vec<Case> {
+    let reason = || Some(json!({"reason": "r"}));
+    let (suspend, resume) = ("/v1/tenants/{tenant}/suspend", "/v1/tenants/{tenant}/resume");
+    let (end, cancel) = ("/v1/tenants/{tenant}/termination", "/v1/tenants/{tenant}/termination/cancel");
+    let order = || Some(json!({"confirm": "acme"}));
+    vec![
+        case("POST", suspend, "/v1/tenants/acme/suspend", reason, ("owner", 403), 404, ("operator", "tenant.suspend")),
+        case("POST", resume, "/v1/tenants/acme/resume", reason, ("owner", 403), 404, ("operator", "tenant.resume")),
+        case("POST", end, "/v1/tenants/acme/termination", order, ("operator", 403), 404, ("owner", "tenant.terminate")),
+        case("GET", end, "/v1/tenants/acme/termination", none, ("reader", 403), 404, ("auditor", "shred.read")),
+        case("POST", cancel, "/v1/tenants/acme/termination/cancel", reason, ("writer", 403), 404, ("owner", "tenant.cancel")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
     cases.extend(cases_of_aliases());
     cases.extend(cases_of_approvals());
+    cases.extend(cases_of_states());
     cases.extend(cases_of_retention());
     cases.extend(cases_of_the_rest());
     cases
@@ -345,10 +361,11 @@ impl Tokens {
         let owner = self.get("owner").to_owned();
         let second = site.token("acme", &owner, json!({"role": "owner"})).await;
         self.by_role.push(("second", second));
-        for window in ["7d", "8d", "9d", "10d"] {
-            let body = json!({"approvals": {"shred": ["tenant"], "window": window}});
-            let put = site.send("PUT", "/v1/tenants/acme/policy", &owner, Some(body)).await;
-            assert_eq!(put.status, if window == "7d" { 200 } else { 202 }, "{put:?}");
+        let policy = |window: &str| json!({"shred": ["tenant"], "window": window});
+        // Once it is approved that one is enough, one ends the tenant.
+        for (approvals, status) in [(policy("7d"), 200), (json!({}), 202), (policy("9d"), 202), (policy("10d"), 202)] {
+            let put = site.send("PUT", "/v1/tenants/acme/policy", &owner, Some(json!({ "approvals": approvals }))).await;
+            assert_eq!(put.status, status, "{put:?}");
             self.approvals.extend(put.json["id"].as_str().map(str::to_owned));
         }
         let rule = json!({"name": "r", "from": "created", "maximum": "1y", "then": "delete"});

@@ -194,6 +194,9 @@ impl<'a> Asker<'a> {
             self.ask("GET", TOKENS, &format!("{tenant}/tokens"), token, &[], None).await;
             self.ask("GET", COLLECTIONS, &format!("{tenant}/collections"), token, &[], None).await;
         }
+        for token in [&owner, &auditor, &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
         for (collection, key) in KEYS {
             let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
@@ -352,6 +355,24 @@ impl<'a> Asker<'a> {
             self.ask("DELETE", SNAPSHOT, &format!("{SNAPSHOTS}/{}", "0".repeat(32)), token, &[], None).await;
         }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
+        self.change_states().await;
+    }
+
+    /// Stops the tenant and lets it go on, orders its end and takes that back.
+    async fn change_states(&mut self) {
+        let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
+        let reason = || Some(json!({"reason": "none of these"}));
+        for token in [&owner, &operator] {
+            self.ask("POST", "/v1/tenants/{tenant}/suspend", &format!("{tenant}/suspend"), token, &[], reason()).await;
+            self.ask("POST", "/v1/tenants/{tenant}/resume", &format!("{tenant}/resume"), token, &[], reason()).await;
+        }
+        let confirm = Some(json!({"confirm": TENANT, "reason": "none of these"}));
+        self.ask("POST", TERMINATION, &format!("{tenant}/termination"), &owner, &[], confirm).await;
+        for token in [&owner, &self.auditor.clone(), &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
+        let cancel = "/v1/tenants/{tenant}/termination/cancel";
+        self.ask("POST", cancel, &format!("{tenant}/termination/cancel"), &owner, &[], reason()).await;
     }
 
     /// Orders a shred and waits for it. Only this answer repeats what was named, and gives the salt.
@@ -396,6 +417,7 @@ const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
 const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
 const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
 const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
+const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";

@@ -126,6 +126,10 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
             Way::Ask(Method::PUT, "/v1/tenants/acme/policy".into(), Vec::new(), Body::Json(body))
         }),
         (limits::APPROVALS_PENDING, Way::Approvals),
+        (
+            limits::GRACE_DAYS,
+            post("/v1/tenants/acme/termination", json!({"confirm": "acme", "grace": format!("{}d", one_over(limits::GRACE_DAYS))})),
+        ),
         (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
     ]
 }

@@ -26,4 +26,5 @@ mod retention_model;
 mod sizes;
 mod sweeping;
 mod tamper;
+mod termination;
 mod tokens;

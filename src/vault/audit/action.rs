@@ -113,6 +113,16 @@ table! {
         BackupTake = 40, "backup.take";
         /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
         BackupRestore = 41, "backup.restore";
+        /// A tenant was suspended.
+        TenantSuspend = 50, "tenant.suspend";
+        /// A suspended tenant was resumed.
+        TenantResume = 51, "tenant.resume";
+        /// A tenant's end was ordered.
+        TenantTerminate = 52, "tenant.terminate";
+        /// That order was taken back.
+        TenantCancel = 53, "tenant.cancel";
+        /// The grace of a tenant that was ordered to end is over.
+        TenantEnd = 54, "tenant.end";
         /// A record was read that is kept for its legal purpose alone.
         RestrictedRead = 55, "restricted.read";
         /// An order to shred left a record for its legal purpose alone.

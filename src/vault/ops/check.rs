@@ -27,6 +27,7 @@ use crate::{
 mod aliases;
 mod approvals;
 mod due;
+mod ends;
 mod holds;
 mod kept;
 mod orders;
@@ -36,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 18] = [
+const SEALED: [(Space, Table); 19] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -46,6 +47,7 @@ const SEALED: [(Space, Table); 18] = [
     (Space::Control, Table::Unit),
     (Space::Control, Table::ShredSlots),
     (Space::Control, Table::Made),
+    (Space::Control, Table::TenantChange),
     (Space::Control, Table::KeptUnit),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
@@ -135,6 +137,7 @@ impl Vault {
         self.check_holds(&mut report).await?;
         self.check_kept(&mut report).await?;
         self.check_approvals(&mut report).await?;
+        self.check_ends(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

@@ -224,6 +224,9 @@ impl Vault {
         if let Some(lapse) = self.look_after_holds(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(lapse));
         }
+        if let Some(end) = self.look_after_terminations(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(end));
+        }
         if let Some(over) = self.look_after_approvals(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(over));
         }
@@ -326,8 +329,8 @@ impl Vault {
 
     async fn destroy_once(&self, pass: &Pass, rows: &[Row]) -> Result<Vec<Fate>, VaultError> {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
-        let tenant = self.tenant_by_number(no).await?;
         let then = if self.is_restoring() { Some(self.holds_then(no).await?) } else { None };
+        let tenant = if then.is_some() { self.tenant_unmarked(no).await? } else { self.tenant_by_number(no).await? };
         // The rules of their time have ended what it destroys: no minimum of today brings it back. Of older data it was decided then.
         let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::by_rule() };
         let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then };

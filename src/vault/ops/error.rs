@@ -6,6 +6,7 @@ use crate::{
     domain::{
         HoldId, NameError, ShredId, Timestamp, TokenId,
         hold::HoldError,
+        lifecycle::{GRACE_FORM, TenantState},
         limits::Limit,
         policy::PolicyError,
         retention::{Law, RuleName},
@@ -35,6 +36,9 @@ pub enum VaultError {
         /// When one will be recorded again.
         retry_after: std::time::Duration,
     },
+    /// The tenant is in a state that refuses this: suspended, or on its way to its end.
+    #[error("the tenant is {}", .0.name())]
+    TenantState(TenantState),
     /// It was shredded, or is being shredded.
     #[error("shredded")]
     Shredded {
@@ -136,6 +140,8 @@ pub enum Missing {
     Alias,
     /// The request for approval.
     Approval,
+    /// The tenant's termination.
+    Termination,
     /// A page or tile of the log.
     Page,
 }
@@ -174,6 +180,8 @@ pub enum Conflict {
     ApprovalOver,
     /// The deletion would be a shred of a record, which takes two persons here: it is ordered as one.
     ApprovalRequired,
+    /// There is no such step from the state that the tenant is in.
+    TenantState,
 }
 
 /// Rules that refuse a well-formed request.
@@ -188,8 +196,11 @@ pub enum Unprocessable {
     )]
     NotARecordUnit,
     /// The tenant's name was not repeated.
-    #[error("to shred a tenant, repeat its name in \"confirm\"")]
+    #[error("to shred or end a tenant, repeat its name in \"confirm\"")]
     ConfirmationMissing,
+    /// No grace.
+    #[error("`grace` must be {}", GRACE_FORM)]
+    Grace,
     /// The system tenant cannot be shredded.
     #[error("the system tenant cannot be shredded")]
     SystemTenant,

@@ -207,7 +207,7 @@ impl Vault {
     }
 
     /// Whether a law keeps anything of what an order of a collection, a record or a tenant would destroy; a person's order keeps by
-    /// itself what a law keeps.
+    /// itself what a law keeps, and that of all of a tenant but what holds are on is the end of the tenant, which none holds up.
     pub(super) async fn minimums_over(&self, tenant: &Tenant, scope: &Scope) -> Result<Option<Minimums>, VaultError> {
         match scope {
             Scope::Tenant => self.minimums_in_tenant(tenant).await,
@@ -226,7 +226,7 @@ impl Vault {
                 let laws = self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await?;
                 Ok(laws.into_iter().next().map(|law| Minimums { law, records: 1 }))
             }
-            Scope::Subjects(_) => Ok(None),
+            Scope::Subjects(_) | Scope::Rest { .. } => Ok(None),
         }
     }
 
@@ -248,7 +248,7 @@ impl Vault {
         let collections = match scope {
             Scope::Tenant => self.collections_in(tenant.no).await?,
             Scope::Collection(no) => vec![CollectionNo(*no)],
-            Scope::Subjects(_) | Scope::Record { .. } => Vec::new(),
+            Scope::Subjects(_) | Scope::Record { .. } | Scope::Rest { .. } => Vec::new(),
         };
         let mut frozen = Vec::new();
         for no in collections {

@@ -40,6 +40,7 @@ mod explain;
 mod foresee;
 mod get;
 mod holds;
+mod lifecycle;
 mod list;
 mod minimum;
 mod names;
@@ -77,6 +78,7 @@ pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultErr
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, Released, ShownScope};
+pub use lifecycle::{Minimum, Remaining, Terminate, Terminated, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
@@ -178,6 +180,7 @@ struct Inner {
     placing: holds::Placing,
     /// Whether what two persons let hold for what was there has been gone through in this data store.
     shortened: AtomicBool,
+    stopped: lifecycle::Stopped,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

@@ -16,6 +16,7 @@ mod aliases;
 mod approvals;
 mod holds;
 mod kept;
+mod lifecycle;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub(in crate::vault) use approvals::{
 };
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
+pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -91,6 +93,8 @@ pub(in crate::vault) struct TenantRow {
     pub(in crate::vault) approvals: Option<ApprovalRulesRow>,
     /// Its name, sealed under its own metadata key.
     pub(in crate::vault) sealed_name: Vec<u8>,
+    /// Whether it is suspended or on its way to its end, while it is in use.
+    pub(in crate::vault) life: LifeRow,
 }
 
 impl ControlRow for TenantRow {
@@ -247,9 +251,21 @@ pub(in crate::vault) enum Scope {
         /// Every unit it had until then; a later record under the same key has another.
         units: Vec<UnitRow>,
     },
+    /// All of a tenant but what legal holds are on.
+    Rest {
+        /// The slots of the units that are kept, in order; its secret is kept too.
+        kept: Vec<u64>,
+        /// The holds that they are kept for.
+        holds: Vec<[u8; 16]>,
+    },
 }
 
 impl Scope {
+    /// Whether it is a tenant's, whole or in part: all of it answers 410 meanwhile.
+    pub(in crate::vault) const fn is_tenants(&self) -> bool {
+        matches!(self, Self::Tenant | Self::Rest { .. })
+    }
+
     /// The units that it names itself: those of a record.
     pub(in crate::vault) fn units(&self) -> &[UnitRow] {
         if let Self::Record { units, .. } = self { units } else { &[] }
@@ -414,7 +430,7 @@ impl ShredRow {
     pub(in crate::vault) fn scope_done(&self) -> Scope {
         match &self.scope {
             Scope::Subjects(_) => Scope::Subjects(self.marked().copied().collect()),
-            scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Record { .. }) => scope.clone(),
+            scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } | Scope::Rest { .. }) => scope.clone(),
         }
     }
 }

@@ -162,7 +162,8 @@ impl Vault {
 
     /// The next records, in one commit with how far that is; `None` where the collection, or its tenant, is shredded.
     async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<ShortenedRow>, VaultError> {
-        let tenant = self.tenant_by_number(of.tenant).await?;
+        // Of one that ends in part, what holds keep of older data is there again.
+        let tenant = if self.is_restoring() { self.tenant_unmarked(of.tenant).await? } else { self.tenant_by_number(of.tenant).await? };
         if is_gone(tenant.state)? {
             return Ok(None);
         }

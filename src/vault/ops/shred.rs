@@ -72,7 +72,7 @@ pub struct ShredView {
     pub held: bool,
     /// How far it is with a second person; `None` where one was enough.
     pub second: Option<SecondPerson>,
-    /// `tenant`, `collection`, `subject` or `record`.
+    /// `tenant`, `collection`, `subject`, `record`, or `rest`: all of a tenant but what legal holds are on.
     pub scope: &'static str,
     /// When it was given.
     pub ordered_at: Timestamp,
@@ -156,6 +156,8 @@ pub(super) struct Named {
     pub(super) aliases: u16,
     /// What must still be so when the intent is committed.
     pub(super) unmoved: Option<Check>,
+    /// The token of who approved what the order follows from, where that took two persons.
+    pub(super) approved_by: Option<[u8; 16]>,
 }
 
 impl Named {
@@ -491,6 +493,25 @@ impl Vault {
         self.queue_kept(None, actor, tenant, scope, named, None).await
     }
 
+    /// The same, which the holds that are checked let through.
+    pub(super) async fn queue_held_to(
+        &self,
+        held: Vec<Check>,
+        actor: Actor,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+    ) -> Result<Queued, VaultError> {
+        let place = self.inner.shredder.reserve()?;
+        let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
+        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
+        checks.extend(held);
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        self.commit_intent(None, tenant, actor, &row, Along { checks, writes, entries: Vec::new() }).await?;
+        place.send(id);
+        Ok(Queued { id, salt, row })
+    }
+
     async fn queue_kept(
         &self,
         caller: Option<&Caller>,
@@ -535,8 +556,8 @@ impl Vault {
             marked: Vec::new(),
             after: Vec::new(),
             progress: Progress::Pending,
-            two_persons: false,
-            approved_by: None,
+            two_persons: named.approved_by.is_some(),
+            approved_by: named.approved_by,
             ordered_by: actor.principal.0,
             role: actor.role.code(),
             request: actor.request.0,
@@ -648,8 +669,13 @@ impl Vault {
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
         let found = self.units_to_close(&queued.row, &mut units).await;
-        if self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending) {
+        let is_pending = async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
+        if is_pending().await? {
             self.close(&queued.row, &units);
+        }
+        if matches!(queued.row.scope, Scope::Rest { .. }) && !is_pending().await? {
+            // It was carried out meanwhile: what is left of the tenant has its keys, and the tenant is open again.
+            self.inner.forest.fence().reopen_tenant(TenantNo(queued.row.tenant));
         }
         found
     }
@@ -676,11 +702,12 @@ impl Vault {
             writes.push(Write::Put { space: Space::Control, key, value: new });
         };
         match scope {
-            Scope::Tenant => {
+            Scope::Tenant | Scope::Rest { .. } => {
                 let key = schema::tenant(tenant.no);
                 let row = TenantRow { state: pending, ..seals.open(&key, &tenant.row)? };
                 let new = seals.seal(&key, &row)?;
                 swap(key, Some(tenant.row.clone()), new);
+                writes.extend(super::lifecycle::no_end(tenant.no, &row.life));
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
@@ -731,7 +758,7 @@ impl Vault {
         Ok(Intent { checks, writes, marked, after })
     }
 
-    /// Shows each unit that an order destroys, with its collection; none for a tenant, which is one target by itself.
+    /// Shows each unit that an order destroys, with its collection; none for a tenant, whole or in part, which is one target by itself.
     ///
     /// # Errors
     /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
@@ -739,7 +766,7 @@ impl Vault {
         let tenant = TenantNo(order.tenant);
         let mut bent = None;
         match &order.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 if let Some(row) = self.control_row::<CollectionRow>(&schema::collection(tenant, no)).await? {
@@ -793,7 +820,7 @@ impl Vault {
     /// The units that an order closes as far as it is.
     ///
     /// # Errors
-    /// As [`Vault::units_of`]: what is known is there all the same.
+    /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known.
     async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
         let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
         let (mut all, mut lawful) = (Vec::new(), Lawful::default());
@@ -808,7 +835,7 @@ impl Vault {
 
     fn close(&self, row: &ShredRow, units: &[UnitRef]) {
         let (tenant, fence) = (TenantNo(row.tenant), self.inner.forest.fence());
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
             fence.close_tenant(tenant);
         }
         for unit in units {
@@ -827,9 +854,11 @@ impl Vault {
     pub(super) async fn targets(&self, row: &ShredRow) -> Result<(Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>), VaultError> {
         let tenant = TenantNo(row.tenant);
         let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
+            // The one key above all that goes.
             totals.entry(CollectionNo::TENANT).or_default().units = 1;
-            return Ok((vec![ShredTarget::Tenant(tenant)], totals));
+            let target = if row.scope == Scope::Tenant { ShredTarget::Tenant(tenant) } else { ShredTarget::Others(tenant) };
+            return Ok((vec![target], totals));
         }
         let mut targets = Vec::new();
         let take = |no: CollectionNo, unit: UnitRef| {
@@ -997,7 +1026,7 @@ impl Vault {
 /// What an order named, once its answer is given.
 fn pseudonyms(scope: &Scope) -> Vec<String> {
     match scope {
-        Scope::Tenant | Scope::Collection(_) => Vec::new(),
+        Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) => Vec::new(),
         Scope::Subjects(tokens) => tokens.iter().map(|token| pseudonym("subject", token)).collect(),
         Scope::Record { row, .. } => row.last_chunk::<16>().map(|token| pseudonym("key", token)).into_iter().collect(),
     }
@@ -1018,7 +1047,7 @@ const fn second_person(row: &ShredRow) -> Option<SecondPerson> {
 /// What an order is about, for the trail.
 pub(super) fn aimed_at(scope: &Scope) -> (CollectionNo, Target) {
     match scope {
-        Scope::Tenant => (CollectionNo::TENANT, Target::default()),
+        Scope::Tenant | Scope::Rest { .. } => (CollectionNo::TENANT, Target::default()),
         Scope::Collection(no) => (CollectionNo(*no), Target::default()),
         // The trail names the first, and says how many there were.
         Scope::Subjects(tokens) => {
@@ -1036,7 +1065,7 @@ pub(super) fn aimed_at(scope: &Scope) -> (CollectionNo, Target) {
 /// How much an order takes along.
 pub(super) const fn level(scope: &Scope) -> ShredScope {
     match scope {
-        Scope::Tenant => ShredScope::Tenant,
+        Scope::Tenant | Scope::Rest { .. } => ShredScope::Tenant,
         Scope::Collection(_) => ShredScope::Collection,
         Scope::Subjects(_) => ShredScope::Subject,
         Scope::Record { .. } => ShredScope::Record,
@@ -1073,6 +1102,7 @@ struct Intent {
 pub(super) const fn scope_name(scope: &Scope) -> &'static str {
     match scope {
         Scope::Tenant => "tenant",
+        Scope::Rest { .. } => "rest",
         Scope::Collection(_) => "collection",
         Scope::Subjects(_) => "subject",
         Scope::Record { .. } => "record",

@@ -89,6 +89,10 @@ pub enum Table {
     EpochCheck = 31,
     /// tenant be64, the first half of a hash of its scope: an order to shred that a hold stopped.
     HeldOrder = 32,
+    /// tenant be64, time be64, change id 16: a step from one of the tenant's states to another.
+    TenantChange = 50,
+    /// due be64, tenant be64: when the grace of a tenant that is terminated is over.
+    TenantEnd = 51,
     /// tenant be64, slot u48: a unit that an order about persons has spared, for it seals what a law keeps.
     KeptUnit = 55,
     /// time be64, tenant be64, slot u48: when such a unit is looked at next, whether anything is left under it.
@@ -863,6 +867,26 @@ pub fn hold_lapse_parts(key: &[u8]) -> Option<(u64, TenantNo, HoldId)> {
 #[must_use]
 pub fn held_order(tenant: TenantNo, scope: &Token) -> Bytes {
     key(Table::HeldOrder, &[&tenant.to_be_bytes(), scope])
+}
+
+/// [`Table::TenantChange`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn tenant_change(tenant: TenantNo, at: u64, change: &[u8; 16]) -> Bytes {
+    key(Table::TenantChange, &[&tenant.to_be_bytes(), &at.to_be_bytes(), change])
+}
+
+/// [`Table::TenantEnd`]; `due` in milliseconds since 1970.
+#[must_use]
+pub fn tenant_end(due: u64, tenant: TenantNo) -> Bytes {
+    key(Table::TenantEnd, &[&due.to_be_bytes(), &tenant.to_be_bytes()])
+}
+
+/// Time and tenant of a [`Table::TenantEnd`] key; `None` if it is not one.
+#[must_use]
+pub fn tenant_end_parts(key: &[u8]) -> Option<(u64, TenantNo)> {
+    let mut parts = Parts::of(Table::TenantEnd, key)?;
+    let (due, tenant) = (parts.u64()?, parts.tenant()?);
+    parts.rest().is_empty().then_some((due, tenant))
 }
 
 /// [`Table::Alias`].

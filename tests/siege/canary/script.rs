@@ -61,6 +61,12 @@ const REFUSE: &str = "POST /v1/tenants/{tenant}/approvals/{id}/refuse";
 const WITHDRAW: &str = "POST /v1/tenants/{tenant}/approvals/{id}/withdraw";
 const SHORTEN: &str = "POST /v1/tenants/{tenant}/collections/{collection}/shortenings";
 
+const SUSPEND: &str = "POST /v1/tenants/{tenant}/suspend";
+const RESUME: &str = "POST /v1/tenants/{tenant}/resume";
+const TERMINATE: &str = "POST /v1/tenants/{tenant}/termination";
+const TERMINATION: &str = "GET /v1/tenants/{tenant}/termination";
+const CANCEL: &str = "POST /v1/tenants/{tenant}/termination/cancel";
+
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
     pub(super) tenant: String,
@@ -136,6 +142,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     aliases(p, &store).await;
     holds(p, &store).await;
     two_persons(p, &store).await;
+    states(p, &store).await;
     evidence(p, &store).await;
     everywhere(p, &store).await;
     store
@@ -509,6 +516,45 @@ async fn two_persons(p: &Prober, store: &Store) {
     let looser = send(p, PUT_POLICY, policy, &store.owner, json!({"approvals": {}}), 202).await.json();
     let approve = format!("{path}/{}/approve", looser["id"].as_str().unwrap());
     send(p, APPROVE, approve, second, json!({"digest": looser["digest"]}), 200).await;
+}
+
+/// Suspended and resumed, ordered to end and that taken back; what is sent meanwhile is refused.
+async fn states(p: &Prober, store: &Store) {
+    let record = store.record(&store.people, &store.key);
+    for (route, what) in [(SUSPEND, "suspend"), (RESUME, "resume")] {
+        let path = store.at(&format!("/{what}"));
+        send(p, route, path.clone(), &store.owner, json!({"reason": p.canary("an owner's reason")}), 403).await;
+        send(p, route, path.clone(), &p.operator, json!({"reason": p.canary("a long reason").repeat(30)}), 400).await;
+        send(p, route, path.clone(), &p.operator, json!({p.canary("a field"): p.canary("its value")}), 422).await;
+        send(p, route, path.clone(), &p.operator, json!({"reason": p.canary("a reason")}), 200).await;
+        send(p, route, path, &p.operator, json!({"reason": p.canary("a reason that comes late")}), 409).await;
+        if what == "suspend" {
+            let subject = [("lethe-subject", p.canary("a subject while suspended"))];
+            put(p, record.clone(), &store.owner, &subject, p.canary("a value while suspended").into_bytes(), 403).await;
+            get(p, GET, record.clone(), &store.owner, 403).await;
+        }
+    }
+    let path = store.at("/termination");
+    get(p, TERMINATION, path.clone(), &store.owner, 404).await;
+    for (body, status) in [
+        (json!({"confirm": p.canary("a wrong confirmation")}), 422),
+        (json!({"confirm": store.tenant, "grace": p.canary("a grace")}), 422),
+        (json!({"confirm": store.tenant, "grace": "50d"}), 400),
+        (json!({"confirm": store.tenant, "reason": p.canary("a long reason").repeat(30)}), 400),
+        (json!({"confirm": store.tenant, p.canary("a field"): p.canary("its value")}), 422),
+        (json!({"confirm": store.tenant, "reason": p.canary("a reason")}), 202),
+        (json!({"confirm": store.tenant, "reason": p.canary("a reason that comes late")}), 409),
+    ] {
+        send(p, TERMINATE, path.clone(), &store.owner, body, status).await;
+    }
+    get(p, TERMINATION, path.clone(), &store.owner, 200).await;
+    get(p, TERMINATION, format!("{path}?{}=1", p.canary("a parameter")), &store.owner, 400).await;
+    let subject = [("lethe-subject", p.canary("a subject in the grace"))];
+    put(p, record, &store.owner, &subject, p.canary("a value in the grace").into_bytes(), 403).await;
+    let cancel = store.at("/termination/cancel");
+    send(p, CANCEL, cancel.clone(), &store.owner, json!({p.canary("a field"): p.canary("its value")}), 422).await;
+    send(p, CANCEL, cancel.clone(), &store.owner, json!({"reason": p.canary("a reason")}), 200).await;
+    send(p, CANCEL, cancel, &store.owner, json!({"reason": p.canary("a reason that comes late")}), 409).await;
 }
 
 async fn refused_records(p: &Prober, store: &Store) {

@@ -4,7 +4,7 @@
 
 use super::{Along, Stored, place_of};
 use crate::{
-    domain::{CollectionNo, HoldId, Retention, ShredId},
+    domain::{CollectionNo, HoldId, Retention, ShredId, lifecycle::Grace},
     vault::{
         audit::{Action, Trail},
         crypto::{
@@ -58,6 +58,12 @@ impl Vault {
                 self.carry_shortening(caller, tenant, stored, (CollectionNo(*no), rules), along).await?;
                 Ok(Then::Shorten)
             }
+            ApprovalWhatRow::Terminate(grace) => {
+                let reason = self.open_texts(tenant.no, stored.id, &stored.row).await?.reason;
+                let grace = Grace::parse(grace).map_err(|_| VaultError::Internal("grace of an end".into()))?;
+                self.terminate_approved(caller, tenant, (stored.asker(), grace, reason.as_deref()), along).await?;
+                Ok(Then::Nothing)
+            }
         }
     }
 
@@ -83,7 +89,7 @@ impl Vault {
         let scope = match row.scope {
             // As they were asked for: the commitments go by their order.
             Scope::Subjects(tokens) => Scope::Subjects(tokens),
-            Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } => today,
+            Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) | Scope::Record { .. } => today,
         };
         let row = ShredRow { scope, progress: Progress::Pending, approved_by: Some(caller.principal.token().0), ..row };
         self.check_law(caller, tenant, &row.scope, &mut along).await?;
@@ -194,7 +200,7 @@ fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
             tokens.sort_unstable();
             Scope::Subjects(tokens)
         }
-        scope @ (Scope::Tenant | Scope::Collection(_)) => scope.clone(),
+        scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => scope.clone(),
     };
     postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))
 }

@@ -3,7 +3,7 @@
 //! * [`policy`]: what takes two persons in a tenant. It lies in the tenant's row, which every commit that destroys something checks: so
 //!   no act that was begun under one policy ends under another.
 //! * [`carry`]: what an approval carries out, each in one commit with it: an order to shred, the release of a legal hold, a looser policy,
-//!   rules of retention for what is there already.
+//!   rules of retention for what is there already, the end of the tenant.
 //! * [`view`]: what is shown of a request, and to whom.
 //!
 //! A request keeps tokens, numbers and hashes, as everything that outlives a person does. What it asks for does not change: what is
@@ -36,8 +36,11 @@ use super::{
 };
 use crate::{
     authn::Role,
-    authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw},
-    domain::{ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, hold, limits},
+    authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw, PolicyWrite, ShredOrder},
+    domain::{
+        ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, hold,
+        lifecycle::Grace, limits,
+    },
     vault::{
         audit::{Action, Entry, Target, Trail},
         crypto::{
@@ -159,6 +162,28 @@ impl Vault {
         let about = (CollectionNo::TENANT, Target::default());
         let id = ApprovalId(random::bytes());
         let asking = Asking { id, what: ApprovalWhatRow::ReleaseHold(hold.0), place, texts, about };
+        let row = self.ask(caller, tenant, asking, keeping, Along::default()).await?;
+        self.approval_view(caller, tenant, id, &row).await
+    }
+
+    /// Asks for a second owner's approval of the tenant's end.
+    pub(super) async fn ask_termination(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        grace: Grace,
+        reason: Option<&str>,
+        keeping: Option<Keeping>,
+    ) -> Result<ApprovalView, VaultError> {
+        let grace = grace.to_string();
+        let place = place_of(&[b"terminate-tenant", grace.as_bytes()]);
+        if let Some(known) = self.asked_already(caller, tenant.no, &place).await? {
+            return self.asked_before(caller, tenant, known).await;
+        }
+        let texts = Texts { reason: reason.map(str::to_owned), refusal: None };
+        let about = (CollectionNo::TENANT, Target::default());
+        let id = ApprovalId(random::bytes());
+        let asking = Asking { id, what: ApprovalWhatRow::Terminate(grace), place, texts, about };
         let row = self.ask(caller, tenant, asking, keeping, Along::default()).await?;
         self.approval_view(caller, tenant, id, &row).await
     }
@@ -313,6 +338,7 @@ impl Vault {
         let made = self.decided_by(&tenant, caller, key, &[b"approve", &id.0, told]).await?;
         let stored = self.decidable(caller, &tenant, id).await?;
         let Err(keeping) = made else { return Ok((tenant, stored.row, Then::Nothing)) };
+        self.admits_approved(caller, &tenant, &stored.row.what)?;
         if let Some(digest) = digest
             && *digest != self.digest_of(tenant.no, id, &stored.row)?
         {
@@ -334,6 +360,16 @@ impl Vault {
         self.keep_decision(keeping, id, &mut along)?;
         let then = self.carry_out_approved(caller, &tenant, &stored, along).await?;
         Ok((tenant, row, then))
+    }
+
+    /// Whether the tenant's state leaves to the caller what is asked for; the release of a hold it always does, and its end has a table of
+    /// its own.
+    fn admits_approved(&self, caller: &Caller, tenant: &Tenant, what: &ApprovalWhatRow) -> Result<(), VaultError> {
+        match what {
+            ApprovalWhatRow::Shred(_) | ApprovalWhatRow::ShortenRetention(..) => self.admits::<ShredOrder>(caller, tenant),
+            ApprovalWhatRow::LoosenPolicy(..) => self.admits::<PolicyWrite>(caller, tenant),
+            ApprovalWhatRow::ReleaseHold(_) | ApprovalWhatRow::Terminate(_) => Ok(()),
+        }
     }
 
     /// Refuses a request: nothing is done.

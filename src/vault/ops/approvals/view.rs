@@ -4,7 +4,7 @@
 use super::Stored;
 use crate::{
     authn::{Principal, Role},
-    authz::{self, AliasRead, ApprovalRead, PolicyWrite, Resource, RetentionShorten, ShredOrder, decide},
+    authz::{self, AliasRead, ApprovalRead, PolicyWrite, Resource, RetentionShorten, ShredOrder, TenantTerminate, decide},
     domain::{ApprovalId, CollectionNo, HoldId, PrincipalId, RecordKey, ShredId, TenantName, Timestamp, approval::ApprovalRules},
     vault::{
         audit::{Action, Target},
@@ -86,6 +86,11 @@ pub enum ApprovalWhat {
         rules: [u8; 32],
         /// Whether all that was there has been gone through; `None` while it is not approved.
         done: Option<bool>,
+    },
+    /// The end of the tenant.
+    Terminate {
+        /// After which grace.
+        grace: String,
     },
 }
 
@@ -171,10 +176,11 @@ impl Vault {
         let (principal, whole) = (&caller.principal, Resource::tenant(tenant.no));
         match &row.what {
             ApprovalWhatRow::LoosenPolicy(..) => Ok(decide::<PolicyWrite>(principal, &whole).is_ok()),
+            ApprovalWhatRow::Terminate(_) => Ok(decide::<TenantTerminate>(principal, &whole).is_ok()),
             ApprovalWhatRow::ReleaseHold(hold) => self.may_release(caller, tenant, HoldId(*hold)).await,
             ApprovalWhatRow::ShortenRetention(no, _) => self.may_in::<RetentionShorten>(principal, tenant, CollectionNo(*no), None).await,
             ApprovalWhatRow::Shred(_) => match self.shred_row(ShredId(id.0)).await?.map(|order| order.scope) {
-                Some(Scope::Tenant | Scope::Subjects(_)) | None => Ok(decide::<ShredOrder>(principal, &whole).is_ok()),
+                Some(Scope::Tenant | Scope::Rest { .. } | Scope::Subjects(_)) | None => Ok(decide::<ShredOrder>(principal, &whole).is_ok()),
                 Some(Scope::Collection(no)) => self.may_in::<ShredOrder>(principal, tenant, CollectionNo(no), None).await,
                 Some(Scope::Record { collection, row, .. }) => {
                     let no = CollectionNo(collection);
@@ -278,6 +284,7 @@ impl Vault {
                 ApprovalWhat::Shred { scope: level.name(), shown, order }
             }
             ApprovalWhatRow::ReleaseHold(hold) => ApprovalWhat::ReleaseHold { hold: HoldId(*hold) },
+            ApprovalWhatRow::Terminate(grace) => ApprovalWhat::Terminate { grace: grace.clone() },
             ApprovalWhatRow::LoosenPolicy(from, to) => {
                 ApprovalWhat::LoosenPolicy { from: from.rules(), to: to.map_or_else(ApprovalRules::default, ApprovalRulesRow::rules) }
             }
@@ -297,7 +304,7 @@ impl Vault {
     async fn shown_order(&self, caller: &Caller, tenant: &Tenant, id: ApprovalId, order: &ShredRow) -> Option<ShownScope> {
         let mut others: &[Token] = &[];
         let things = match &order.scope {
-            Scope::Tenant => vec![HeldThing::Tenant],
+            Scope::Tenant | Scope::Rest { .. } => vec![HeldThing::Tenant],
             Scope::Collection(no) => vec![HeldThing::Under(CollectionNo(*no), Vec::new())],
             Scope::Subjects(subjects) => {
                 let mut told = subjects.as_slice();

@@ -292,8 +292,10 @@ impl Vault {
         let by = caller.principal.token().0;
         let ended = self.end_by(caller, &tenant, &stored, (by, reason), keeping, released, along).await;
         let row = ended.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
+        // What it sets going may be the end of the tenant, which is then told nothing any more.
+        let released = self.released(&tenant, id, &row).await;
         self.set_going(tenant.no).await;
-        self.released(&tenant, id, &row).await
+        released
     }
 
     async fn released(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {

@@ -84,7 +84,7 @@ impl Vault {
     pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
         let tenant = TenantNo(row.tenant);
         // A tenant that is about to go takes no holds, and had none.
-        if row.scope == Scope::Tenant || row.progress != Progress::Pending || !row.epochs.is_empty() {
+        if row.scope.is_tenants() || row.progress != Progress::Pending || !row.epochs.is_empty() {
             return Ok(false);
         }
         let comes_after_held = self.comes_after_held(row).await?;
@@ -92,7 +92,7 @@ impl Vault {
             return Ok(false);
         }
         let tenant = self.tenant_by_number(tenant).await?;
-        if order_of(tenant.state).is_some() {
+        if order_of(tenant.state).is_some() && !self.ends_in_part(&tenant).await? {
             // It goes with its tenant.
             return Ok(false);
         }
@@ -154,7 +154,7 @@ impl Vault {
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let mut keys: Vec<Bytes> = Vec::new();
         match &row.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => keys.push(schema::collection(tenant, CollectionNo(*no))),
             Scope::Subjects(_) => keys.extend(row.marked().map(|token| schema::subject_state(tenant, token))),
             Scope::Record { units, .. } => {
@@ -174,7 +174,7 @@ impl Vault {
                     let row: SubjectRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| seals.put(key.clone(), &SubjectRow { state: State::Active })).transpose()?
                 }
-                Scope::Tenant | Scope::Record { .. } => {
+                Scope::Tenant | Scope::Rest { .. } | Scope::Record { .. } => {
                     let row: UnitStateRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| Write::Delete { space: Space::Control, key: key.clone() })
                 }
@@ -239,6 +239,11 @@ impl Vault {
         let unmoved = Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(bytes.clone()) };
         let row: ShredRow = self.inner.seals.open(&order, &bytes)?;
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        if self.ends_in_part(&tenant).await? {
+            // Once what holds leave of it is there again.
+            self.hold_has_ended();
+            return Ok(());
+        }
         let is_gone = match &row.scope {
             _ if order_of(tenant.state).is_some() => true,
             Scope::Collection(no) | Scope::Record { collection: no, .. } => {
@@ -248,7 +253,7 @@ impl Vault {
                     Err(error) => return Err(error),
                 }
             }
-            Scope::Tenant | Scope::Subjects(_) => false,
+            Scope::Tenant | Scope::Rest { .. } | Scope::Subjects(_) => false,
         };
         if is_gone {
             return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
@@ -270,22 +275,26 @@ impl Vault {
         given
     }
 
-    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too.
+    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended waits for
+    /// holds alone.
     async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
         if let Scope::Record { row, .. } = &row.scope {
             along.checks.push(self.record_unmoved(row).await?);
         }
-        if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
-            self.waits_for(&found.law);
-            return Ok(());
-        }
-        let frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
-        // Found nothing, it looks again while nobody writes.
-        if !frozen.is_empty()
-            && let Some(found) = self.minimums_over(tenant, &row.scope).await?
-        {
-            self.waits_for(&found.law);
-            return Ok(());
+        let mut frozen = Vec::new();
+        if !(row.scope == Scope::Tenant && tenant.life.has_ended()) {
+            if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
+                self.waits_for(&found.law);
+                return Ok(());
+            }
+            frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
+            // Found nothing, it looks again while nobody writes.
+            if !frozen.is_empty()
+                && let Some(found) = self.minimums_over(tenant, &row.scope).await?
+            {
+                self.waits_for(&found.law);
+                return Ok(());
+            }
         }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
@@ -336,7 +345,7 @@ impl Vault {
                 let (tokens, others) = self.by_all_ids(tenant.no, tokens.get(..named).unwrap_or(tokens)).await?;
                 return Ok((Scope::Subjects(tokens), u16::try_from(others.len()).unwrap_or(u16::MAX)));
             }
-            scope @ (Scope::Tenant | Scope::Collection(_)) => return Ok((scope.clone(), 0)),
+            scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => return Ok((scope.clone(), 0)),
         };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
         let stored = self.inner.store.get(Space::Records, row).await?;
@@ -444,7 +453,7 @@ fn held_key(tenant: TenantNo, scope: &Scope, aliases: u16) -> Result<Bytes, Vaul
             let named = tokens.len().saturating_sub(usize::from(aliases));
             Scope::Subjects(tokens.iter().copied().take(named).collect())
         }
-        scope @ (Scope::Tenant | Scope::Collection(_)) => scope.clone(),
+        scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => scope.clone(),
     };
     let encoded = postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))?;
     Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))

@@ -77,6 +77,8 @@ pub(in crate::vault) enum ApprovalWhatRow {
     LoosenPolicy(ApprovalRulesRow, Option<ApprovalRulesRow>),
     /// The retention of a collection, by the hash of its rules, for what is there already.
     ShortenRetention(u32, [u8; 32]),
+    /// The end of the tenant, after this grace.
+    Terminate(String),
 }
 
 /// How a request ended.

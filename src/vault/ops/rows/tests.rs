@@ -16,7 +16,8 @@ const CODE: &str = concat!(
     include_str!("aliases.rs"),
     include_str!("approvals.rs"),
     include_str!("holds.rs"),
-    include_str!("kept.rs")
+    include_str!("kept.rs"),
+    include_str!("lifecycle.rs")
 );
 
 /// The declaration of a type of this file, up to its end.
@@ -63,6 +64,8 @@ fn the_format_document_lists_every_field_of_every_row_in_its_order() {
     assert_eq!(words(line("| hold end | ")), fields("HoldEnd"));
     assert_eq!(words(line("| approval end | ")), fields("ApprovalEnd"));
     assert_eq!(words(line("| approval rules | ")), fields("ApprovalRulesRow"));
+    assert_eq!(words(line("| life | ")), fields("LifeRow"));
+    assert_eq!(words(line("| termination | ")), fields("TerminationRow"));
 }
 
 #[test]

@@ -116,6 +116,16 @@ fn the_holds_on_a_thing_are_found_and_no_others() {
 }
 
 #[test]
+fn the_end_of_a_tenant_lies_in_the_order_of_time_and_reads_back() {
+    let (early, late) = (tenant_end(5, TenantNo(u64::MAX)), tenant_end(6, TenantNo(0)));
+    assert!(early < late && late < table(Table::TenantEnd).to);
+    assert_eq!((tenant_end_parts(&early), tenant_end_parts(&early[1..])), (Some((5, TenantNo(u64::MAX))), None));
+    let change = tenant_change(TenantNo(7), 5, &[1; 16]);
+    let of = |tenant| table_of_tenant(Table::TenantChange, TenantNo(tenant));
+    assert!(of(7).from <= change && change < of(7).to && change < of(8).from);
+}
+
+#[test]
 fn an_alias_row_tells_whose_it_is() {
     let row = alias(TenantNo(7), &[1; 16]);
     assert_eq!(alias_parts(&row), Some((TenantNo(7), [1; 16])));
