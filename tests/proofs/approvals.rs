@@ -16,11 +16,12 @@ use lethe::{
         ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
         hold::{HoldScope, HoldText, NewHold},
+        limits,
     },
     vault::{
         ops::{
             ApprovalWhat, BatchOp, Caller, Conflict, NewAlias, NotSecond, PolicyChange, Precondition, Released, SecondPerson, ShredOrder,
-            ShredView, VaultError,
+            ShredView, VaultError, VaultOptions,
         },
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
@@ -357,6 +358,42 @@ async fn who_has_another_id_since_it_was_approved_is_asked_for_anew() {
     let approval = crate::harness::certificate(&open, ShredId(seven.0)).await["approval"].clone();
     let (by, second) = (acme.owner.principal.id().to_string(), acme.second.principal.id().to_string());
     assert_eq!(approval, json!({"policy": "two-person", "performed_by": by, "approved_by": second}));
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// An approved order that a hold keeps is asked for anew for all ids that its persons have by then, and they are no more than its row holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
+    let place = Place::make_with(VaultOptions { held_order_ids: 3, ..VaultOptions::default() }, true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+    let all = ["7", "a", "b"];
+    for name in all {
+        acme.put(&open, ("people", name)).await;
+    }
+    let id = acme.asked(&open, person("7")).await;
+    let held = open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap().id;
+    acme.approve(&open, id).await.unwrap();
+    for alias in ["a", "b"] {
+        acme.alias(&open, "7", alias).await;
+    }
+    let [subject, alias] = ["7", "c"].map(|id| SubjectId::parse(id).unwrap());
+    let new = NewAlias { subject, alias, with_records: true, new_relationship: false };
+    let more = open.vault.add_alias(&acme.owner, &acme.name, new.clone(), None).await;
+    assert!(matches!(more, Err(VaultError::Limit(limits::SUBJECT_ALIASES))), "{more:?}");
+    open.vault.release_hold(&acme.counsel, &acme.name, held, "settled".into(), None).await.unwrap();
+    assert_eq!(acme.state(&open, id).await, "waiting-for-approval");
+    // It names what was asked for and nothing else: what comes now does not go with it.
+    open.vault.add_alias(&acme.owner, &acme.name, new, None).await.unwrap();
+    assert!(is_over(&acme.approve(&open, id).await));
+    open.vault.remove_alias(&acme.owner, &acme.name, SubjectId::parse("c").unwrap(), None).await.unwrap();
+    acme.approve(&open, id).await.unwrap();
+    assert_eq!(acme.state(&open, id).await, "done");
+    for name in all {
+        assert!(!acme.is_there(&open, ("people", name)).await, "{name}");
+    }
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

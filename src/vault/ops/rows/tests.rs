@@ -197,6 +197,8 @@ fn an_orders_row_has_room_for_all_that_it_may_come_to_hold() {
         marked: (0..u16::try_from(ids).unwrap()).rev().collect(),
         after: Vec::new(),
         progress: Progress::Done,
+        two_persons: true,
+        approved_by: Some([255; 16]),
         ordered_by: [255; 16],
         role: u8::MAX,
         request: [255; 16],
