@@ -669,7 +669,8 @@ impl Vault {
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
         let found = self.units_to_close(&queued.row, &mut units).await;
-        let is_pending = async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
+        let is_pending =
+            async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
         if is_pending().await? {
             self.close(&queued.row, &units);
         }
