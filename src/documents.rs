@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
+    "docs/approvals.md",
     "docs/decisions.md",
     "docs/errors.md",
     "docs/format.md",
@@ -19,6 +20,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/requirements.md",
     "docs/retention.md",
     "docs/subjects.md",
+    "docs/termination.md",
     "docs/threat-model.md",
 ];
 

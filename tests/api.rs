@@ -12,6 +12,7 @@ mod api {
 
     mod access;
     mod aliases;
+    mod approvals;
     mod bad_input;
     mod connections;
     mod credentials;
@@ -31,4 +32,5 @@ mod api {
     mod refused;
     mod retention;
     mod shredding;
+    mod termination;
 }

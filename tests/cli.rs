@@ -735,6 +735,107 @@ mod with_a_server {
     }
 
     #[test]
+    fn what_takes_two_persons_is_asked_for_shown_and_decided() {
+        let served = Served::start();
+        let one = |token: &str, arguments: &[&str]| json_lines(&served.ok(token, &[arguments, &["--format", "json"]].concat())).remove(0);
+        served.owner(&["collection", "put", "crm"]);
+        served.write("value", "x");
+        for person in ["7", "8", "9"] {
+            served.owner(&["record", "put", "crm", person, "--subject", person, "value"]);
+        }
+        let alone = served.run("acme.token", &["tenant", "policy", "acme", "--shred", "subject"]);
+        assert_eq!(alone.status.code(), Some(2), "nobody could approve anything: {}", stderr(&alone));
+        served.owner(&["token", "create", "--role", "owner", "--save-token", "second.token"]);
+        let set = one("acme.token", &["tenant", "policy", "acme", "--shred", "subject", "--window", "3d"]);
+        assert_eq!(set["approvals"]["shred"], serde_json::json!(["tenant", "collection", "subject"]), "{set}");
+        assert_eq!(one("second.token", &["tenant", "policy", "acme"]), set);
+
+        let mut orders = Vec::new();
+        for person in ["7", "8", "9"] {
+            let ordered = served.run("acme.token", &["shred", "subject", person, "--yes", "--wait", "--format", "json"]);
+            assert!(ordered.status.success() && stderr(&ordered).contains("a second person must approve it"), "{}", stderr(&ordered));
+            let order = json_lines(&String::from_utf8(ordered.stdout).unwrap()).remove(0);
+            assert_eq!((&order["state"], &order["approval"]), (&"waiting-for-approval".into(), &order["id"]), "{order}");
+            orders.push(order["id"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(served.owner(&["record", "get", "crm", "7"]), "x");
+        let waiting = json_lines(&served.ok("second.token", &["approval", "list", "--state", "pending", "--format", "json"]));
+        assert_eq!(waiting.len(), 3);
+        let shown = one("second.token", &["approval", "show", &orders[0]]);
+        assert_eq!((&shown["action"], &shown["subjects"]), (&"shred".into(), &serde_json::json!(["7"])), "{shown}");
+
+        let own = served.run("acme.token", &["approval", "approve", &orders[0], "--yes"]);
+        assert!(own.status.code() == Some(2) && stderr(&own).contains("not-second-person"), "{}", stderr(&own));
+        let other = served.run("second.token", &["approval", "approve", &orders[0], "--digest", &"0".repeat(64)]);
+        assert_eq!(other.status.code(), Some(2), "what was shown is what is approved: {}", stderr(&other));
+        let asked = served.run("second.token", &["approval", "approve", &orders[0]]);
+        assert_ne!(asked.status.code(), Some(0), "nobody was there to be asked");
+        assert_eq!(served.owner(&["record", "get", "crm", "7"]), "x");
+        let approved = one("second.token", &["approval", "approve", &orders[0], "--digest", shown["digest"].as_str().unwrap()]);
+        assert_eq!(approved["state"], "approved");
+        let gone = served.run("acme.token", &["record", "get", "crm", "7"]);
+        assert!(gone.status.code() == Some(2) && stderr(&gone).contains("shredded"), "{}", stderr(&gone));
+        let refused = one("second.token", &["approval", "refuse", &orders[1], "--reason", "still a customer"]);
+        assert_eq!((&refused["state"], &refused["refusal_reason"]), (&"refused".into(), &"still a customer".into()));
+        assert_eq!(one("acme.token", &["approval", "withdraw", &orders[2]])["state"], "withdrawn");
+        for (order, person) in [(&orders[1], "8"), (&orders[2], "9")] {
+            assert_eq!(one("acme.token", &["shred", "show", order])["state"], "not-approved");
+            assert_eq!(served.owner(&["record", "get", "crm", person]), "x");
+        }
+
+        served.write(
+            "rules.json",
+            r#"{"time_zone": "UTC", "rules": [{"name": "short", "from": "created", "maximum": "1d", "then": "delete"}]}"#,
+        );
+        served.owner(&["collection", "put", "crm", "--retention", "rules.json"]);
+        let shorter = one("acme.token", &["retention", "shorten", "acme", "crm"]);
+        assert_eq!((&shorter["action"], &shorter["state"]), (&"shorten-retention".into(), &"pending".into()), "{shorter}");
+        let new = served.run("second.token", &["approval", "approve", shorter["id"].as_str().unwrap(), "--yes"]);
+        assert!(new.status.code() == Some(2) && stderr(&new).contains("not-second-person"), "it was made a moment ago: {}", stderr(&new));
+        let looser = one("acme.token", &["tenant", "policy", "acme", "--one-person"]);
+        assert_eq!((&looser["action"], &looser["state"]), (&"loosen-policy".into(), &"pending".into()), "{looser}");
+        one("second.token", &["approval", "approve", looser["id"].as_str().unwrap(), "--yes"]);
+        assert_eq!(one("acme.token", &["tenant", "policy", "acme"])["approvals"]["shred"], serde_json::json!([]));
+        served.owner(&["shred", "subject", "8", "--yes", "--wait"]);
+        assert_eq!(served.run("acme.token", &["record", "get", "crm", "8"]).status.code(), Some(2), "by one, as before");
+    }
+
+    #[test]
+    fn a_tenant_is_stopped_and_resumed_and_its_end_is_ordered_shown_and_taken_back() {
+        let served = Served::start();
+        let operator = "store/operator.token";
+        let one = |token: &str, arguments: &[&str]| json_lines(&served.ok(token, &[arguments, &["--format", "json"]].concat())).remove(0);
+        served.owner(&["collection", "put", "crm"]);
+        served.write("value", "{\"id\": 7}");
+        served.owner(&["record", "put", "crm", "7", "--subject", "7", "value"]);
+        let unasked = served.run(operator, &["tenant", "suspend", "acme", "--reason", "unpaid"]);
+        assert!(unasked.status.code() == Some(1) && stderr(&unasked).contains("not confirmed"), "{}", stderr(&unasked));
+        assert_eq!(one(operator, &["tenant", "suspend", "acme", "--reason", "unpaid", "--yes"])["state"], "suspended");
+        let refused = served.run("acme.token", &["record", "get", "crm", "7"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("tenant-suspended"), "{}", stderr(&refused));
+        let rows = json_lines(&served.ok(operator, &["tenant", "ls", "--format", "json"]));
+        assert_eq!(rows.iter().find(|row| row["tenant"] == "acme").unwrap()["state"], "suspended");
+        assert_eq!(one(operator, &["tenant", "resume", "acme", "--reason", "paid"])["state"], "active");
+        assert_eq!(served.owner(&["record", "get", "crm", "7"]), "{\"id\": 7}");
+
+        assert_eq!(served.run(operator, &["tenant", "terminate", "acme", "--yes"]).status.code(), Some(2), "an owner's alone");
+        let ordered = one("acme.token", &["tenant", "terminate", "acme", "--grace", "6w", "--reason", "closed", "--yes"]);
+        assert_eq!(ordered["state"], "terminating", "{ordered}");
+        let shown = one("acme.token", &["tenant", "show", "acme"]);
+        assert!(shown["remains"].is_array() && shown["ends_at"] == ordered["ends_at"], "{shown}");
+        let shown = one(operator, &["tenant", "show", "acme"]);
+        assert!(shown["remains"].is_null() && shown["ends_at"] == ordered["ends_at"], "what remains is not the operator's: {shown}");
+        let refused = served.run("acme.token", &["record", "put", "crm", "8", "--subject", "8", "value"]);
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("tenant-terminating"), "{}", stderr(&refused));
+        assert_eq!(served.owner(&["export", "--collection", "crm"]).lines().count(), 1, "its owner takes the data along");
+        let twice = served.run("acme.token", &["tenant", "terminate", "acme", "--yes"]);
+        assert!(twice.status.code() == Some(2) && stderr(&twice).contains("tenant-state"), "{}", stderr(&twice));
+        assert_eq!(one("acme.token", &["tenant", "cancel-termination", "acme"])["state"], "active");
+        let late = served.run("acme.token", &["tenant", "cancel-termination", "acme"]);
+        assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
+    }
+
+    #[test]
     fn a_token_file_of_the_command_line_goes_before_a_token_of_the_environment() {
         let served = Served::start();
         let with = |arguments: &[&str]| {

@@ -50,6 +50,14 @@ actions! {
     TenantList = "tenant.list";
     /// Read a tenant's state.
     TenantRead = "tenant.read";
+    /// Stop a tenant: no data is read or written.
+    TenantSuspend = "tenant.suspend";
+    /// Let a suspended tenant go on.
+    TenantResume = "tenant.resume";
+    /// Order a tenant's end, after a grace.
+    TenantTerminate = "tenant.terminate";
+    /// Take that back.
+    TenantCancel = "tenant.cancel";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
     /// Read a collection's policy, or list the tenant's collections.
@@ -86,6 +94,20 @@ actions! {
     AliasRemove = "alias.remove";
     /// Read the ids of a person.
     AliasRead = "alias.read";
+    /// Read what takes two persons in a tenant.
+    PolicyRead = "policy.read";
+    /// Change what takes two persons in a tenant.
+    PolicyWrite = "policy.write";
+    /// Read the requests for a second person that one could decide, or made.
+    ApprovalRead = "approval.read";
+    /// Approve what somebody else asked for, and what one might do oneself.
+    ApprovalApprove = "approval.approve";
+    /// Refuse it.
+    ApprovalRefuse = "approval.refuse";
+    /// Take back what one asked for.
+    ApprovalWithdraw = "approval.withdraw";
+    /// Ask that a collection's rules hold for what is there already.
+    RetentionShorten = "retention.shorten";
     /// Create a token.
     TokenCreate = "token.create";
     /// List tokens, without their secrets.

@@ -8,17 +8,20 @@
 //!   who knows tenants, is told of no collection and no record.
 //! * Everybody else is told *forbidden*.
 //!
-//! Nothing is looked up here, so a refusal says nothing about whether the thing is really there.
+//! Nothing is looked up here, so a refusal says nothing about whether the thing is really there. A tenant that is not simply in use
+//! leaves less than the policy allows: [`states`].
 
 use std::marker::PhantomData;
 
 pub mod action;
 pub mod policy;
 pub mod resource;
+pub mod states;
 
 pub use action::*;
 pub use policy::Reach;
 pub use resource::{Resource, ResourceKind};
+pub use states::leaves;
 
 use crate::authn::{Principal, Role};
 use crate::domain::TenantNo;
@@ -98,6 +101,12 @@ fn may_know(principal: &Principal, resource: &Resource) -> bool {
         Resource::Tenant { .. } => at_home || role == Role::Operator,
         // Whose it is that ordered it, the caller has looked up.
         Resource::Shredded { .. } => at_home,
+        Resource::Held { collection, key, .. } => {
+            at_home
+                && policy::has_any(role, ResourceKind::Held)
+                && narrowing.reaches(collection)
+                && key.as_ref().is_none_or(|key| narrowing.covers(key))
+        }
         Resource::Collection { collection, .. } | Resource::Keys { collection, .. } => {
             at_home && policy::has_any(role, ResourceKind::Collection) && narrowing.reaches(collection)
         }
@@ -112,7 +121,9 @@ fn reaches(principal: &Principal, reach: Reach, resource: &Resource) -> bool {
     let narrowing = principal.narrowing();
     match reach {
         Reach::Part => match resource {
-            Resource::Keys { prefix, .. } => narrowing.prefix.is_none() || prefix.as_ref().is_some_and(|prefix| narrowing.covers(prefix)),
+            Resource::Keys { prefix, .. } | Resource::Held { key: prefix, .. } => {
+                narrowing.prefix.is_none() || prefix.as_ref().is_some_and(|prefix| narrowing.covers(prefix))
+            }
             Resource::Store
             | Resource::Tenant { .. }
             | Resource::Shredded { .. }

@@ -44,6 +44,11 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TokenList, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenRevoke, On::Store, Reach::Whole, &[Operator]),
     rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel]),
+    // The operator stops what does harm or is not paid for, and ends nothing; an owner ends, and stops nothing.
+    rule(A::TenantSuspend, On::Tenant, Reach::Whole, &[Operator]),
+    rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
+    rule(A::TenantTerminate, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
@@ -59,6 +64,13 @@ pub(super) const POLICY: &[Rule] = &[
     // a hold stands that no counsel could release.
     rule(A::CounselAppoint, On::Tenant, Reach::Whole, &[Operator, Owner, Counsel]),
     rule(A::CounselDismiss, On::Tenant, Reach::Whole, &[Owner, Counsel]),
+    rule(A::PolicyRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel]),
+    rule(A::PolicyWrite, On::Tenant, Reach::Whole, &[Owner]),
+    // Each request is shown to who may do what it asks for, to who made it and to auditors, and decided by the first of these alone.
+    rule(A::ApprovalRead, On::Tenant, Reach::Part, &[Owner, Auditor, Eraser, Counsel]),
+    rule(A::ApprovalApprove, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
+    rule(A::ApprovalRefuse, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
+    rule(A::ApprovalWithdraw, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
     // The tenant's own, or a person's, which reaches into every collection.
     rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
@@ -70,9 +82,14 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
+    // What legal holds alone keep of a tenant is there for its legal purpose: who audits reads it, nobody else.
+    rule(A::RecordRead, On::Held, Reach::Part, &[Auditor]),
+    rule(A::RecordList, On::Held, Reach::Part, &[Auditor]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
+    // Two of them, always.
+    rule(A::RetentionShorten, On::Collection, Reach::WholeCollection, &[Owner]),
     // A simulation: counts by day and rule, over the whole collection.
     rule(A::RetentionRead, On::Collection, Reach::WholeCollection, &[Owner, Auditor]),
     // A page of a list shows names, subjects and sizes: an eraser, who may not read, sees none.

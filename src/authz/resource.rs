@@ -18,6 +18,15 @@ pub enum Resource {
         /// Its number.
         tenant: TenantNo,
     },
+    /// A record, or the keys, of a tenant of which legal holds alone keep something.
+    Held {
+        /// Its tenant.
+        tenant: TenantNo,
+        /// Its collection.
+        collection: CollectionName,
+        /// Its key, or the keys' prefix.
+        key: Option<RecordKey>,
+    },
     /// A collection, with its policy and the whole of its records.
     Collection {
         /// Its tenant.
@@ -54,6 +63,8 @@ pub enum ResourceKind {
     Tenant,
     /// [`Resource::Shredded`].
     Shredded,
+    /// [`Resource::Held`].
+    Held,
     /// [`Resource::Collection`].
     Collection,
     /// [`Resource::Keys`].
@@ -64,7 +75,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// All kinds, in the order of the golden policy.
-    pub const ALL: [Self; 6] = [Self::Store, Self::Tenant, Self::Shredded, Self::Collection, Self::Keys, Self::Record];
+    pub const ALL: [Self; 7] = [Self::Store, Self::Tenant, Self::Shredded, Self::Held, Self::Collection, Self::Keys, Self::Record];
 
     /// The name in the golden policy.
     #[must_use]
@@ -73,6 +84,7 @@ impl ResourceKind {
             Self::Store => "store",
             Self::Tenant => "tenant",
             Self::Shredded => "shredded",
+            Self::Held => "held",
             Self::Collection => "collection",
             Self::Keys => "keys",
             Self::Record => "record",
@@ -104,6 +116,16 @@ impl Resource {
         }
     }
 
+    /// The same, of a tenant of which legal holds alone keep something.
+    #[must_use]
+    pub fn held(self) -> Self {
+        match self {
+            Self::Keys { tenant, collection, prefix } => Self::Held { tenant, collection, key: prefix },
+            Self::Record { tenant, collection, key } => Self::Held { tenant, collection, key: Some(key) },
+            Self::Store | Self::Tenant { .. } | Self::Shredded { .. } | Self::Held { .. } | Self::Collection { .. } => self,
+        }
+    }
+
     /// What kind of thing it is.
     #[must_use]
     pub const fn kind(&self) -> ResourceKind {
@@ -111,6 +133,7 @@ impl Resource {
             Self::Store => ResourceKind::Store,
             Self::Tenant { .. } => ResourceKind::Tenant,
             Self::Shredded { .. } => ResourceKind::Shredded,
+            Self::Held { .. } => ResourceKind::Held,
             Self::Collection { .. } => ResourceKind::Collection,
             Self::Keys { .. } => ResourceKind::Keys,
             Self::Record { .. } => ResourceKind::Record,
@@ -124,6 +147,7 @@ impl Resource {
             Self::Store => TenantNo::SYSTEM,
             Self::Tenant { tenant }
             | Self::Shredded { tenant }
+            | Self::Held { tenant, .. }
             | Self::Collection { tenant, .. }
             | Self::Keys { tenant, .. }
             | Self::Record { tenant, .. } => *tenant,

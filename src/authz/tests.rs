@@ -39,6 +39,7 @@ fn resource(kind: ResourceKind, tenant: TenantNo) -> Resource {
         ResourceKind::Store => Resource::Store,
         ResourceKind::Tenant => Resource::Tenant { tenant },
         ResourceKind::Shredded => Resource::Shredded { tenant },
+        ResourceKind::Held => Resource::Held { tenant, collection, key: Some(key("eu/anna")) },
         ResourceKind::Collection => Resource::Collection { tenant, collection },
         ResourceKind::Keys => Resource::Keys { tenant, collection, prefix: None },
         ResourceKind::Record => Resource::Record { tenant, collection, key: key("eu/anna") },
@@ -58,7 +59,7 @@ fn render() -> String {
         "Who may do what to which kind of thing: the answer of authz::decide for every role x action x kind of resource.\n\
          Made by the test `the_policy_is_the_golden_file`; changing it is changing who may read what.\n\
          The record is crm eu/anna, the keys are all of crm; in the last part the tenant is not the principal's own.\n\
-         `shredded` is a tenant whose shred the principal's own token has ordered.\n",
+         `shredded` is a tenant whose shred the principal's own token has ordered, `held` a record of a tenant of which legal holds alone keep something.\n",
     );
     let parts = [
         ("own tenant, whole grant", Narrowing::default(), OWN),
@@ -196,6 +197,7 @@ fn any_resource() -> impl Strategy<Value = Resource> {
             ResourceKind::Collection => Resource::Collection { tenant, collection },
             ResourceKind::Keys => Resource::Keys { tenant, collection, prefix: path.map(key) },
             ResourceKind::Record => Resource::Record { tenant, collection, key: key(path.unwrap_or("x")) },
+            ResourceKind::Held => Resource::Held { tenant, collection, key: path.map(key) },
             ResourceKind::Store | ResourceKind::Tenant | ResourceKind::Shredded => super::tests::resource(kind, tenant),
         }
     })

@@ -157,7 +157,9 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let tenant = tenant.name(&client).await?;
             confirm(&format!("releases hold {id}, and what it has stopped is carried out"), &id, yes)?;
             let path = ["v1", "tenants", &tenant, "holds", &id, "release"];
-            out.document(&change(&client, &path, &json!({ "reason": reason })).await?)
+            let released = change(&client, &path, &json!({ "reason": reason })).await?;
+            super::approval::note_if_asked(&released);
+            out.document(&released)
         }
         Command::Renew { id, reason, tenant } => {
             let tenant = tenant.name(&client).await?;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod alias;
+mod approval;
 mod audit;
 mod backup;
 mod bench;
@@ -72,7 +73,7 @@ enum Command {
     Init(init::Args),
     /// Serve a store until SIGTERM; prints one line: listening on URL.
     Serve(serve::Args),
-    /// Create, list and show tenants.
+    /// Create, list and show tenants, and what takes two persons in them.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Create, change, show and list collections.
@@ -84,7 +85,7 @@ enum Command {
     /// Put, get, list and remove records.
     #[command(subcommand)]
     Record(record::Command),
-    /// Explain how long records are kept, and show the legal periods that rules can be made from.
+    /// Explain how long records are kept, let shorter rules hold for what is there, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
     /// Import JSON Lines.
@@ -100,6 +101,9 @@ enum Command {
     /// Add, list and remove further ids of persons.
     #[command(subcommand)]
     Alias(alias::Command),
+    /// List, show, approve, refuse and withdraw what waits for a second person.
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Fetch and verify certificates of deletion.
     #[command(subcommand)]
     Certificate(certificate::Command),
@@ -176,6 +180,7 @@ impl Command {
             | Self::Shred(_)
             | Self::Hold(_)
             | Self::Alias(_)
+            | Self::Approval(_)
             | Self::Certificate(_)
             | Self::Audit(_)
             | Self::Log(_)
@@ -219,6 +224,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
             Command::Hold(command) => hold::run(command, &connection, &mut out).await,
             Command::Alias(command) => alias::run(command, &connection, &mut out).await,
+            Command::Approval(command) => approval::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,
             Command::Log(command) => log::run(command, &connection, &mut out).await,

@@ -1,10 +1,10 @@
-//! `lethe retention`: explain, simulate, run, catalogue.
+//! `lethe retention`: explain, simulate, shorten, run, catalogue.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::Connection,
+    connection::{Connection, make_idempotency_key, patiently_once_there},
     failure::Failure,
     output::{Format, Output},
 };
@@ -31,6 +31,14 @@ pub(crate) enum Command {
     /// Show on which days a draft of a policy would end what is in a collection, by months. Changes nothing; what is not given is as in
     /// the present policy.
     Simulate(simulate::SimulateArgs),
+    /// Ask a second owner that a collection's rules hold for what is there already, and not only for what is written from now on. What is there
+    /// may be destroyed earlier then: simulate first.
+    Shorten {
+        /// Whose.
+        tenant: String,
+        /// Which collection.
+        collection: String,
+    },
     /// Destroy what is due, in all tenants, until nothing is: for an outside scheduler, with an operator's token or a job's. The server
     /// does so by itself, too.
     Run {
@@ -66,6 +74,14 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             }
         }
         Command::Simulate(args) => simulate::run(args, &connection.client()?, out).await,
+        Command::Shorten { tenant, collection } => {
+            let (client, key) = (connection.client()?, make_idempotency_key());
+            let path = ["v1", "tenants", &tenant, "collections", &collection, "shortenings"];
+            let ask = async || client.json(client.request(Method::POST, &path)?.header("idempotency-key", &key)).await;
+            let asked = patiently_once_there(ask).await?;
+            super::approval::note_if_asked(&asked);
+            out.document(&asked)
+        }
         Command::Run { limit, until } => run_until_done(limit, until, connection, out).await,
         Command::Catalogue => {
             let documents: Vec<Value> = catalogue::shipped()

@@ -127,6 +127,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             "a law keeps {kept} records, for their legal purpose alone: `retained` says which, why and until when"
         ));
     }
+    super::approval::note_if_asked(&answer);
     out.document(&answer)
 }
 

@@ -1,4 +1,5 @@
-//! `lethe tenant`: create, list, show. Shredding a tenant is `lethe shred tenant`.
+//! `lethe tenant`: create, list, show, policy, suspend, resume, terminate, cancel-termination. Shredding a tenant at once is
+//! `lethe shred tenant`.
 
 use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -6,7 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Connection, make_idempotency_key, patiently_once_there},
+    confirm::{confirm, confirm_that},
+    connection::{Client, Connection, make_idempotency_key, patiently_once_there},
     failure::Failure,
     output::{Format, Output},
 };
@@ -30,11 +32,74 @@ pub(crate) enum Command {
     },
     /// List tenants.
     Ls,
-    /// Show one tenant.
+    /// Show one tenant; one that is ordered to end with what remains then, to its owners, auditors and erasers.
     Show {
         /// Which.
         name: String,
     },
+    /// Stop a tenant: no data of it is read or written until it is resumed. With the operator's token.
+    Suspend {
+        /// Which.
+        name: String,
+        /// Why: one line, for the record.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Let a suspended tenant go on. With the operator's token.
+    Resume {
+        /// Which.
+        name: String,
+        /// Why: one line, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Order a tenant's end: nobody writes from then on, owners alone read, and after the grace it is shredded. With an owner's token.
+    Terminate {
+        /// Which.
+        name: String,
+        /// How long it can be taken back: at most 42d; 0d ends it at once.
+        #[arg(long, value_name = "PERIOD", default_value = "30d")]
+        grace: String,
+        /// Why: one line, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take back the order to end a tenant, while its grace lasts. With an owner's token.
+    CancelTermination {
+        /// Which.
+        name: String,
+        /// Why: one line, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Show or set what takes two persons in a tenant. What is set is the whole: what is not given takes one. Tighter holds at once, looser
+    /// waits for a second owner.
+    Policy(PolicyArgs),
+}
+
+/// What takes two persons in a tenant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// Which tenant.
+    name: String,
+    /// Orders to shred this take two persons, and all that take more along: tenant, collection, subject, record.
+    #[arg(long, value_name = "SCOPE", value_parser = ["tenant", "collection", "subject", "record"])]
+    shred: Option<String>,
+    /// The release of legal holds takes two counsels.
+    #[arg(long)]
+    release_hold: bool,
+    /// How long a request waits, and as long must a token have been there before it counts as a second person; 7d, otherwise.
+    #[arg(long, value_name = "PERIOD")]
+    window: Option<String>,
+    /// One person is enough for everything.
+    #[arg(long, conflicts_with_all = ["shred", "release_hold", "window"])]
+    one_person: bool,
 }
 
 pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
@@ -63,10 +128,62 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             out.rows(&["tenant", "state", "created_at"], &rows)
         }
         Command::Show { name } => {
-            let answer = client.json(client.request(Method::GET, &["v1", "tenants", &name])?).await?;
-            out.document(&answer)
+            let shown = client.json(client.request(Method::GET, &["v1", "tenants", &name])?).await?;
+            if shown.get("ends_at").is_none_or(Value::is_null) {
+                return out.document(&shown);
+            }
+            match client.json(client.request(Method::GET, &["v1", "tenants", &name, "termination"])?).await {
+                // It has all that the tenant's own has.
+                Ok(ending) => out.document(&ending),
+                // Not everybody who may know of a tenant may know what remains of it.
+                Err(Failure::Refused(_)) => out.document(&shown),
+                Err(failure) => Err(failure),
+            }
         }
+        Command::Suspend { name, reason, yes } => {
+            confirm_that(&format!("stops tenant {name}: no data of it is read or written until it is resumed"), &name, yes)?;
+            out.document(&change(&client, &["v1", "tenants", &name, "suspend"], &json!({ "reason": reason })).await?)
+        }
+        Command::Resume { name, reason } => {
+            out.document(&change(&client, &["v1", "tenants", &name, "resume"], &json!({ "reason": reason })).await?)
+        }
+        Command::Terminate { name, grace, reason, yes } => {
+            let what = format!("ends tenant {name}: nobody writes any more, and it is shredded when {grace} are over");
+            if grace == "0d" { confirm(&what, &name, yes) } else { confirm_that(&what, &name, yes) }?;
+            let body = json!({ "confirm": name, "grace": grace, "reason": reason });
+            let ordered = change(&client, &["v1", "tenants", &name, "termination"], &body).await?;
+            super::approval::note_if_asked(&ordered);
+            out.document(&ordered)
+        }
+        Command::CancelTermination { name, reason } => {
+            out.document(&change(&client, &["v1", "tenants", &name, "termination", "cancel"], &json!({ "reason": reason })).await?)
+        }
+        Command::Policy(args) => policy(&args, &client, out).await,
     }
+}
+
+async fn policy(args: &PolicyArgs, client: &Client, out: &mut Output) -> Result<(), Failure> {
+    let PolicyArgs { name, shred, release_hold, window, one_person } = args;
+    let path = ["v1", "tenants", name, "policy"];
+    if shred.is_none() && !release_hold && window.is_none() && !one_person {
+        return out.document(&client.json(client.request(Method::GET, &path)?).await?);
+    }
+    let mut approvals = json!({ "shred": shred.iter().collect::<Vec<_>>(), "release_hold": release_hold });
+    if let (Some(window), Some(fields)) = (window, approvals.as_object_mut()) {
+        fields.insert("window".to_owned(), json!(window));
+    }
+    let (body, key) = (json!({ "approvals": approvals }), make_idempotency_key());
+    let ask = async || client.json(client.request(Method::PUT, &path)?.header("idempotency-key", &key).json(&body)).await;
+    let answer = patiently_once_there(ask).await?;
+    super::approval::note_if_asked(&answer);
+    out.document(&answer)
+}
+
+/// Sends a change until its answer is there; it is made once.
+async fn change(client: &Client, path: &[&str], body: &Value) -> Result<Value, Failure> {
+    let key = make_idempotency_key();
+    let ask = async || client.json(client.request(Method::POST, path)?.header("idempotency-key", &key).json(body)).await;
+    patiently_once_there(ask).await
 }
 
 /// A file for a secret, made before the secret is asked for: a token that cannot be kept is not created.

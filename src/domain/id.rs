@@ -161,6 +161,10 @@ random_id!(
     HoldId
 );
 random_id!(
+    /// One request for a second person's approval; of an order to shred, the order's id.
+    ApprovalId
+);
+random_id!(
     /// One HTTP request, taken from `X-Request-Id` where that is a valid id.
     RequestId
 );

@@ -79,10 +79,16 @@ limits! {
     HOLD_SUBJECTS = 1_000, "subjects", "hold_subjects";
     /// Records that one legal hold lists.
     HOLD_RECORDS = 100, "records", "hold_records";
-    /// A matter, custodian, case number or reason of a legal hold.
+    /// A matter, custodian, case number or reason of a legal hold, or why a request for approval was refused.
     HOLD_TEXT_LEN = 512, "bytes", "hold_text_len";
     /// Legal holds of one tenant that stand at a time.
     HOLDS = 1_000, "holds", "holds";
+    /// How long a request may wait for a second person.
+    APPROVAL_WINDOW = 90, "days", "approval_window";
+    /// Requests of one tenant that wait for a second person at a time.
+    APPROVALS_PENDING = 1_000, "requests", "approvals_pending";
+    /// The grace of a tenant that is terminated: what follows it is done within 45 days.
+    GRACE_DAYS = 42, "days", "grace_days";
     /// Records that one pass of a run of retention deals with.
     RETENTION_RUN = 10_000, "records", "retention_run";
     /// The longest `Prefer: wait`.

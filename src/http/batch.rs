@@ -115,7 +115,7 @@ impl From<BatchResult> for ResultDocument {
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/batch", tag = "records", params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header),
         ("Lethe-Purpose" = Option<String>, Header)),
     request_body = BatchDocument,
-    responses((status = 200, body = ResultsDocument), (status = 412), (status = 423)))]
+    responses((status = 200, body = ResultsDocument), (status = 409), (status = 412), (status = 423)))]
 pub(super) async fn batch(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

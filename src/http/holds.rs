@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::approvals::ApprovalDocument;
 use super::caller::{Authenticated, no_query};
 use super::extract::Json;
 use super::extract::headers;
@@ -15,7 +16,7 @@ use super::extract::query::{Query, page};
 use super::problem::{Code, Problem};
 use crate::domain::hold::{HoldScope, HoldText, NewHold};
 use crate::domain::{CollectionName, RecordKey, SubjectId, Timestamp, limits, list};
-use crate::vault::ops::{HoldView, ShownScope, Unprocessable, VaultError};
+use crate::vault::ops::{HoldView, Released, ShownScope, Unprocessable, VaultError};
 
 /// What a hold is on.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -291,21 +292,24 @@ pub(super) async fn read(
     Ok(axum::Json(view.into()))
 }
 
-/// Release a legal hold. What it alone has stopped is carried out: orders to shred at once, what is due with the next run of retention.
+/// Release a legal hold. What it alone has stopped is carried out: orders to shred at once, what is due with the next run of retention. Where the
+/// tenant's policy asks for two persons, it stands until a second counsel approves (202).
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/holds/{id}/release", tag = "holds",
     params(("tenant" = String, Path), ("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = ChangeHold,
-    responses((status = 200, body = HoldDocument), (status = 409)))]
+    responses((status = 200, body = HoldDocument), (status = 202, body = ApprovalDocument), (status = 409)))]
 pub(super) async fn release(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,
     uri: Uri,
     head: HeaderMap,
     Json(body): Json<ChangeHold>,
-) -> Result<axum::Json<HoldDocument>, Problem> {
+) -> Result<Response, Problem> {
     no_query(&uri)?;
     let (path, idempotency_key) = (RawPath::of(&uri), headers::idempotency_key(&head)?);
-    let view = api.vault().release_hold(&caller, &path.tenant()?, path.hold()?, body.reason, idempotency_key).await?;
-    Ok(axum::Json(view.into()))
+    Ok(match api.vault().release_hold(&caller, &path.tenant()?, path.hold()?, body.reason, idempotency_key).await? {
+        Released::Now(view) => axum::Json(HoldDocument::from(*view)).into_response(),
+        Released::Asked(view) => (StatusCode::ACCEPTED, axum::Json(ApprovalDocument::from(*view))).into_response(),
+    })
 }
 
 /// Give a hold for law enforcement another 90 days.

@@ -19,6 +19,7 @@ use crate::domain::limits::{self, Limit};
 use crate::vault::ops::Vault;
 
 mod aliases;
+mod approvals;
 mod audit;
 mod batch;
 mod caller;
@@ -34,6 +35,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod patience;
+mod policy;
 pub mod problem;
 mod records;
 mod refusals;
@@ -44,6 +46,7 @@ mod snapshots;
 mod streams;
 pub mod tasks;
 mod tenants;
+mod termination;
 pub mod tls;
 mod tokens;
 

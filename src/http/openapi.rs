@@ -13,15 +13,16 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, audit, batch, certificates, collections, health, holds, lists, log, metrics, records, retention, shreds, snapshots, tenants,
-    tokens,
+    aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds,
+    snapshots, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Lethe", description = "An encrypted key-value store for customer data that can forget. Refusals are RFC 9457 problem documents; docs/errors.md has their codes."),
     paths(
-        tenants::create, tenants::list, tenants::read,
+        tenants::create, tenants::list, tenants::read, tenants::suspend, tenants::resume,
+        termination::order, termination::read, termination::cancel,
         tokens::create, tokens::list, tokens::revoke,
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
@@ -32,6 +33,8 @@ use super::{
         shreds::order, shreds::read,
         holds::place, holds::list, holds::read, holds::release, holds::renew,
         aliases::add, aliases::query, aliases::remove,
+        policy::put, policy::read,
+        approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten,
         certificates::read, audit::read,
         log::checkpoint, log::tile,
         health::live, health::ready, metrics::read,
@@ -275,7 +278,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 13);
+        assert_eq!(seen, 22);
     }
 
     #[test]

@@ -62,6 +62,9 @@ codes! {
     IncompleteBody = 400, "incomplete-body", "The body ended early or stalled", "Nothing was stored; send the request again.";
     Unauthenticated = 401, "unauthenticated", "No valid credential", "Send `Authorization: Bearer <token>` with a token that has neither expired nor been revoked.";
     Forbidden = 403, "forbidden", "The principal may not do this", "Use a token whose role, narrowing and end allow it.";
+    NotSecondPerson = 403, "not-second-person", "Somebody else must approve it", "It takes a second person: another token than the one that asked, which may do the same, and was there as long before as a request waits, or since before the policy.";
+    TenantSuspended = 403, "tenant-suspended", "The operator has suspended the tenant", "No data is read or written until the operator resumes it; legal holds, retention and the trail go on.";
+    TenantTerminating = 403, "tenant-terminating", "The tenant is about to end", "Nothing is written, and owners alone read until the grace is over; `GET .../termination` tells when. An owner can cancel it until then.";
     NotFound = 404, "not-found", "There is no such thing, or the principal may not know it", "Check the names and whose token was sent.";
     NoSuchRoute = 404, "no-such-route", "No such route", "/openapi.json lists them.";
     MethodNotAllowed = 405, "method-not-allowed", "The route does not know this method", "`Allow` lists those it knows.";
@@ -72,6 +75,9 @@ codes! {
     HoldOver = 409, "hold-over", "The legal hold has ended", "It was released, or its time is over: place another.";
     AliasTaken = 409, "alias-taken", "The id belongs to another person", "It is an alias of another person, or has aliases of its own: remove those first (`POST .../subjects/aliases/remove`).";
     AliasHasRecords = 409, "alias-has-records", "Records name the id already", "They would be the person's from then on: shredded, held and listed with the others. If they are, send `with_records: true`; if they are another person's, write or delete them first.";
+    ApprovalOver = 409, "approval-over", "The request for approval can no longer be decided", "It was decided or withdrawn, its time is over, who asked may not act any more, or what it is about has changed: ask again.";
+    ApprovalRequired = 409, "approval-required", "A second person must approve the shred of a record", "The collection's shred unit is the record, so its deletion is a shred: order it (`POST .../shreds`), and it waits for a second person.";
+    TenantState = 409, "tenant-state", "There is no such step from the tenant's present state", "docs/termination.md has the table of states; `lethe tenant show` tells the present one.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     SubjectErased = 410, "subject-erased", "The person was shredded, and what is erased stays erased", "Nothing was stored. Should the person be known anew, say so: `Lethe-New-Relationship: true`, in a batch or an envelope `new_relationship`; it opens a new key and is recorded. `certificate` names the evidence of the shred.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";

@@ -98,7 +98,7 @@ pub(super) async fn head(Authenticated(caller): Authenticated, State(api): State
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/collections/{collection}/records/{key}", tag = "records",
     params(("tenant" = String, Path), ("collection" = String, Path), ("key" = String, Path), ("If-Match" = Option<String>, Header),
         ("Lethe-Purpose" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 204), (status = 412), (status = 423)))]
+    responses((status = 204), (status = 409), (status = 412), (status = 423)))]
 pub(super) async fn delete(
     Authenticated(caller): Authenticated,
     State(api): State<Api>,

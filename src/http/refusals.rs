@@ -2,9 +2,10 @@
 
 use super::problem::{Code, Problem};
 use crate::domain::hold::HoldError;
+use crate::domain::lifecycle::TenantState;
 use crate::domain::limits;
 use crate::domain::policy::PolicyError;
-use crate::vault::ops::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+use crate::vault::ops::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
 
 impl From<VaultError> for Problem {
     fn from(failure: VaultError) -> Self {
@@ -16,6 +17,8 @@ impl From<VaultError> for Problem {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 Self::limit(limits::REFUSED_CREDENTIALS).retry_after(u32::try_from(secs).unwrap_or(u32::MAX))
             }
+            VaultError::TenantState(TenantState::Suspended | TenantState::TerminatingSuspended) => Self::new(Code::TenantSuspended),
+            VaultError::TenantState(_) => Self::new(Code::TenantTerminating),
             VaultError::Shredded { certificate } => Self::new(Code::Shredded).certificate(certificate),
             VaultError::SubjectErased { certificate, done: true } => Self::new(Code::SubjectErased).certificate(certificate),
             VaultError::SubjectErased { certificate, done: false } => {
@@ -26,6 +29,15 @@ impl From<VaultError> for Problem {
             VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::LegalMinimum { law, records } => Self::new(Code::LegalMinimum).law(law).records(records),
             VaultError::Restricted => Self::new(Code::Restricted),
+            VaultError::NotSecond(reason) => Self::with(
+                Code::NotSecondPerson,
+                match reason {
+                    NotSecond::Asked => "who asked for it cannot decide it: the token must be another one",
+                    NotSecond::New => {
+                        "the token was made too short a time before it was asked for: it must have been there as long as a request waits, or since before the policy"
+                    }
+                },
+            ),
             VaultError::Conflict(conflict) => conflict.into(),
             VaultError::PreconditionFailed => Self::new(Code::PreconditionFailed),
             VaultError::Unprocessable(rule) => rule.into(),
@@ -53,6 +65,8 @@ impl From<Missing> for Problem {
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
                 Missing::Alias => "the id is no alias of anybody",
+                Missing::Approval => "no such request for approval, or none that this credential may know",
+                Missing::Termination => "the tenant is not ordered to end",
                 Missing::Page => "no such page of the log",
             },
         )
@@ -70,6 +84,9 @@ impl From<Conflict> for Problem {
             Conflict::HoldOver => Self::new(Code::HoldOver),
             Conflict::AliasTaken => Self::new(Code::AliasTaken),
             Conflict::AliasHasRecords => Self::new(Code::AliasHasRecords),
+            Conflict::ApprovalOver => Self::new(Code::ApprovalOver),
+            Conflict::ApprovalRequired => Self::new(Code::ApprovalRequired),
+            Conflict::TenantState => Self::new(Code::TenantState),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -91,8 +108,11 @@ impl From<Unprocessable> for Problem {
             Unprocessable::Hold(HoldError::Over { field, limit }) => Self::over(field, limit),
             Unprocessable::Hold(_)
             | Unprocessable::NothingToRenew
+            | Unprocessable::NoSecondPerson
+            | Unprocessable::NothingToShorten
             | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
+            | Unprocessable::Grace
             | Unprocessable::SystemTenant
             | Unprocessable::RoleNotOfTenant
             | Unprocessable::OperatorsOnly

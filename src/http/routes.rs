@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, records, retention, shreds,
-    snapshots, tenants, tokens,
+    Api, aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
+    retention, shreds, snapshots, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.
@@ -38,6 +38,10 @@ macro_rules! endpoint {
 
 const TENANTS: &str = "/v1/tenants";
 const TENANT: &str = "/v1/tenants/{tenant}";
+const SUSPEND: &str = "/v1/tenants/{tenant}/suspend";
+const RESUME: &str = "/v1/tenants/{tenant}/resume";
+const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
+const CANCEL: &str = "/v1/tenants/{tenant}/termination/cancel";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -63,6 +67,13 @@ const RENEW: &str = "/v1/tenants/{tenant}/holds/{id}/renew";
 const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
 const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
+const POLICY: &str = "/v1/tenants/{tenant}/policy";
+const APPROVALS: &str = "/v1/tenants/{tenant}/approvals";
+const APPROVAL: &str = "/v1/tenants/{tenant}/approvals/{id}";
+const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
+const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
+const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
+const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
 const CERTIFICATES: &str = "/v1/certificates/";
 const LOG: &str = "/log/";
@@ -76,6 +87,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, TENANTS, Credential, tenants::create),
         endpoint!("GET", get, TENANTS, Credential, tenants::list),
         endpoint!("GET", get, TENANT, Credential, tenants::read),
+        endpoint!("POST", post, SUSPEND, Credential, tenants::suspend),
+        endpoint!("POST", post, RESUME, Credential, tenants::resume),
+        endpoint!("POST", post, TERMINATION, Credential, termination::order),
+        endpoint!("GET", get, TERMINATION, Credential, termination::read),
+        endpoint!("POST", post, CANCEL, Credential, termination::cancel),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),
@@ -104,6 +120,14 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, ALIASES, Credential, aliases::add),
         endpoint!("POST", post, ALIASES_QUERY, Credential, aliases::query),
         endpoint!("POST", post, ALIASES_REMOVE, Credential, aliases::remove),
+        endpoint!("PUT", put, POLICY, Credential, policy::put),
+        endpoint!("GET", get, POLICY, Credential, policy::read),
+        endpoint!("GET", get, APPROVALS, Credential, approvals::list),
+        endpoint!("GET", get, APPROVAL, Credential, approvals::read),
+        endpoint!("POST", post, APPROVE, Credential, approvals::approve),
+        endpoint!("POST", post, REFUSE, Credential, approvals::refuse),
+        endpoint!("POST", post, WITHDRAW, Credential, approvals::withdraw),
+        endpoint!("POST", post, SHORTENINGS, Credential, approvals::shorten),
         endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
         endpoint!("GET", get, AUDIT, Credential, audit::read),
         endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),

@@ -96,9 +96,13 @@ fn subject_id(field: &str, text: &str) -> Result<SubjectId, Problem> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ShredDocument {
     id: String,
-    /// `pending`: unreadable already, its keys about to be destroyed; `done`; or `held`: a legal hold keeps what it names, which is there
-    /// as before, and the order is carried out once no hold stands over it.
+    /// `pending`: unreadable already, its keys about to be destroyed; `done`; `held`: a legal hold keeps what it names, which is there
+    /// as before, and the order is carried out once no hold stands over it; `waiting-for-approval`: everything is there until a second person
+    /// approves; or `not-approved`: nobody has, and nothing was done.
     state: &'static str,
+    /// The id of the request for a second person, under `.../approvals`, where the tenant's policy asks for one.
+    approval: Option<String>,
+    /// As it was ordered; or `rest`: all of a tenant that ended but what legal holds are on.
     scope: &'static str,
     #[schema(value_type = String, format = DateTime)]
     ordered_at: Timestamp,
@@ -157,14 +161,12 @@ struct EpochDocument {
 
 impl From<ShredView> for ShredDocument {
     fn from(view: ShredView) -> Self {
+        let state = view.state();
         let totals = view.collections.into_iter();
         Self {
             id: view.id.to_string(),
-            state: match (view.done, view.held) {
-                (true, _) => "done",
-                (false, true) => "held",
-                (false, false) => "pending",
-            },
+            state,
+            approval: view.second.map(|_| view.id.to_string()),
             scope: view.scope,
             ordered_at: view.ordered_at,
             done_at: view.done_at,

@@ -13,7 +13,7 @@ use super::extract::headers;
 use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
 use super::problem::Problem;
-use crate::domain::TenantName;
+use crate::domain::{TenantName, Timestamp};
 use crate::vault::ops::TenantView;
 
 /// A tenant to create.
@@ -41,17 +41,32 @@ pub(super) struct CreatedTenant {
 pub(super) struct TenantDocument {
     /// Its name, or a pseudonym once it is shredded.
     tenant: String,
-    /// `active`, `pending` or `shredded`.
+    /// `active`, `suspended`, `terminating`, `terminating-suspended`, `ended`, `restricted`, `pending` or `shredded`.
     state: &'static str,
     #[schema(value_type = String, format = DateTime)]
-    created_at: crate::domain::Timestamp,
+    created_at: Timestamp,
+    /// Since when it is suspended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    suspended_at: Option<Timestamp>,
+    /// When its grace ends, if it is ordered to end.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
     create_collections_on_write: bool,
 }
 
 impl From<TenantView> for TenantDocument {
     fn from(view: TenantView) -> Self {
-        Self { tenant: view.name, state: view.state, created_at: view.created_at, create_collections_on_write: view.create_on_write }
+        let TenantView { name, state, suspended_at, ends_at, created_at, create_on_write } = view;
+        Self { tenant: name, state, created_at, suspended_at, ends_at, create_collections_on_write: create_on_write }
     }
+}
+
+/// Why a tenant is suspended or resumed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeTenant {
+    /// One line, for the record of the tenant's states.
+    reason: String,
 }
 
 /// A page of tenants.
@@ -104,5 +119,39 @@ pub(super) async fn read(
 ) -> Result<axum::Json<TenantDocument>, Problem> {
     no_query(&uri)?;
     let view = api.vault().tenant(&caller, &RawPath::of(&uri).tenant()?).await?;
+    Ok(axum::Json(view.into()))
+}
+
+/// Suspend a tenant: no data of it is read or written until it is resumed. Legal holds, retention and orders that were given go on.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/suspend", tag = "tenants",
+    params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = ChangeTenant,
+    responses((status = 200, body = TenantDocument), (status = 409)))]
+pub(super) async fn suspend(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+    Json(body): Json<ChangeTenant>,
+) -> Result<axum::Json<TenantDocument>, Problem> {
+    no_query(&uri)?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    let view = api.vault().suspend_tenant(&caller, &RawPath::of(&uri).tenant()?, body.reason, idempotency_key).await?;
+    Ok(axum::Json(view.into()))
+}
+
+/// Resume a suspended tenant.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants",
+    params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = ChangeTenant,
+    responses((status = 200, body = TenantDocument), (status = 409)))]
+pub(super) async fn resume(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+    Json(body): Json<ChangeTenant>,
+) -> Result<axum::Json<TenantDocument>, Problem> {
+    no_query(&uri)?;
+    let idempotency_key = headers::idempotency_key(&head)?;
+    let view = api.vault().resume_tenant(&caller, &RawPath::of(&uri).tenant()?, body.reason, idempotency_key).await?;
     Ok(axum::Json(view.into()))
 }

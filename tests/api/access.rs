@@ -12,7 +12,7 @@ struct Case {
     method: &'static str,
     /// The route's template.
     route: &'static str,
-    /// A real path; `{token}`, `{order}` and `{hold}` stand for ids that are there.
+    /// A real path; `{token}`, `{order}`, `{hold}` and what stands for requests of approval are ids that are there.
     path: &'static str,
     body: fn() -> Option<Value>,
     /// A role that may not, and what it is told.
@@ -128,9 +128,83 @@ fn cases_of_aliases() -> Vec<Case> {
     ]
 }
 
+/// What is asked of a second owner: to make the policy looser, which takes nothing along.
+fn cases_of_approvals() -> Vec<Case> {
+    let policy = || Some(json!({"approvals": {"shred": ["tenant"]}}));
+    let nothing = || Some(json!({}));
+    let (of_policy, all) = ("/v1/tenants/acme/policy", "/v1/tenants/acme/approvals");
+    vec![
+        case("PUT", "/v1/tenants/{tenant}/policy", of_policy, policy, ("eraser", 403), 404, ("owner", "policy.write")),
+        case("GET", "/v1/tenants/{tenant}/policy", of_policy, none, ("writer", 403), 404, ("auditor", "policy.read")),
+        case("GET", "/v1/tenants/{tenant}/approvals", all, none, ("writer", 403), 404, ("auditor", "approval.read")),
+        case(
+            "GET",
+            "/v1/tenants/{tenant}/approvals/{id}",
+            "/v1/tenants/acme/approvals/{approval}",
+            none,
+            ("reader", 403),
+            404,
+            ("second", "approval.read"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/approvals/{id}/approve",
+            "/v1/tenants/acme/approvals/{approval}/approve",
+            nothing,
+            ("auditor", 403),
+            404,
+            ("second", "approval.approve"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/approvals/{id}/refuse",
+            "/v1/tenants/acme/approvals/{refused}/refuse",
+            nothing,
+            ("auditor", 403),
+            404,
+            ("second", "approval.refuse"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/approvals/{id}/withdraw",
+            "/v1/tenants/acme/approvals/{withdrawn}/withdraw",
+            none,
+            ("reader", 403),
+            404,
+            ("owner", "approval.withdraw"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/collections/{collection}/shortenings",
+            "/v1/tenants/acme/collections/kept/shortenings",
+            none,
+            ("writer", 403),
+            404,
+            ("owner", "approval.ask"),
+        ),
+    ]
+}
+
+/// The states of a tenant: each case takes back what the one before it did.
+fn cases_of_states() -> Vec<Case> {
+    let reason = || Some(json!({"reason": "r"}));
+    let (suspend, resume) = ("/v1/tenants/{tenant}/suspend", "/v1/tenants/{tenant}/resume");
+    let (end, cancel) = ("/v1/tenants/{tenant}/termination", "/v1/tenants/{tenant}/termination/cancel");
+    let order = || Some(json!({"confirm": "acme"}));
+    vec![
+        case("POST", suspend, "/v1/tenants/acme/suspend", reason, ("owner", 403), 404, ("operator", "tenant.suspend")),
+        case("POST", resume, "/v1/tenants/acme/resume", reason, ("owner", 403), 404, ("operator", "tenant.resume")),
+        case("POST", end, "/v1/tenants/acme/termination", order, ("operator", 403), 404, ("owner", "tenant.terminate")),
+        case("GET", end, "/v1/tenants/acme/termination", none, ("reader", 403), 404, ("auditor", "shred.read")),
+        case("POST", cancel, "/v1/tenants/acme/termination/cancel", reason, ("writer", 403), 404, ("owner", "tenant.cancel")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
     cases.extend(cases_of_aliases());
+    cases.extend(cases_of_approvals());
+    cases.extend(cases_of_states());
     cases.extend(cases_of_retention());
     cases.extend(cases_of_the_rest());
     cases
@@ -254,6 +328,8 @@ struct Tokens {
     token: String,
     order: String,
     hold: String,
+    /// Requests for a second owner: one to be approved, one to be refused, one to be taken back.
+    approvals: Vec<String>,
 }
 
 impl Tokens {
@@ -273,15 +349,37 @@ impl Tokens {
         tokens.push(("owner", owner));
         let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody",
             "law_enforcement": true, "case_number": "1"});
-        let mut tokens = Self { by_role: tokens, token, order, hold: String::new() };
+        let mut tokens = Self { by_role: tokens, token, order, hold: String::new(), approvals: Vec::new() };
+        tokens.ask_for_a_second(site).await;
         let placed = site.send("POST", "/v1/tenants/acme/holds", tokens.get("counsel"), Some(body)).await;
         placed.json["id"].as_str().unwrap().clone_into(&mut tokens.hold);
         tokens
     }
 
+    /// A second owner, a policy that takes both to be made looser, and requests to do so; a collection with rules.
+    async fn ask_for_a_second(&mut self, site: &Site) {
+        let owner = self.get("owner").to_owned();
+        let second = site.token("acme", &owner, json!({"role": "owner"})).await;
+        self.by_role.push(("second", second));
+        let policy = |window: &str| json!({"shred": ["tenant"], "window": window});
+        // Once it is approved that one is enough, one ends the tenant.
+        for (approvals, status) in [(policy("7d"), 200), (json!({}), 202), (policy("9d"), 202), (policy("10d"), 202)] {
+            let put = site.send("PUT", "/v1/tenants/acme/policy", &owner, Some(json!({ "approvals": approvals }))).await;
+            assert_eq!(put.status, status, "{put:?}");
+            self.approvals.extend(put.json["id"].as_str().map(str::to_owned));
+        }
+        let rule = json!({"name": "r", "from": "created", "maximum": "1y", "then": "delete"});
+        let rules = json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
+        assert_eq!(site.send("PUT", "/v1/tenants/acme/collections/kept", &owner, Some(rules)).await.status, 201);
+    }
+
     /// The path of a case, with real ids.
     fn path(&self, case: &Case) -> String {
-        case.path.replace("{token}", &self.token).replace("{order}", &self.order).replace("{hold}", &self.hold)
+        let mut path = case.path.replace("{token}", &self.token).replace("{order}", &self.order).replace("{hold}", &self.hold);
+        for (name, id) in ["{approval}", "{refused}", "{withdrawn}"].into_iter().zip(&self.approvals) {
+            path = path.replace(name, id);
+        }
+        path
     }
 
     fn get(&self, name: &str) -> &str {

@@ -43,6 +43,9 @@ struct Asker<'a> {
     shreds: Vec<String>,
     /// Holds that were placed and released again.
     holds: Vec<String>,
+    /// A second owner, and what was asked of them: refused and taken back.
+    second: String,
+    requests: Vec<String>,
 }
 
 const NAMES: [&str; 11] =
@@ -66,14 +69,46 @@ impl<'a> Asker<'a> {
         }
         site.token(TENANT, &owner, json!({"role": "reader", "prefix": ANNA})).await;
         let counsel = site.token(TENANT, &owner, json!({"role": "counsel"})).await;
-        let (cursors, shreds, holds) = (Vec::new(), Vec::new(), Vec::new());
+        let second = site.token(TENANT, &owner, json!({"role": "owner"})).await;
+        let (cursors, shreds, holds, requests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds };
+        let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds, second, requests };
         asker.puts().await;
         asker.alias(ALIASES, "", json!({"subject": ANNA, "alias": ALIAS})).await;
+        asker.ask_for_two().await;
         asker.place_holds().await;
         assert_eq!(asker.holds.len(), 6);
         asker
+    }
+
+    /// Orders to shred what is Anna's that wait for a second person: one is refused, the others are taken back, and one person is enough
+    /// then for what follows.
+    async fn ask_for_two(&mut self) {
+        let (owner, second, tenant) = (self.owner.clone(), self.second.clone(), format!("/v1/tenants/{TENANT}"));
+        let policy = Some(json!({"approvals": {"shred": ["record"]}}));
+        self.ask("PUT", POLICY, &format!("{tenant}/policy"), &owner, &[], policy).await;
+        for order in [
+            json!({"scope": "subject", "subjects": [ANNA, BERT]}),
+            json!({"scope": "record", "collection": NOTES, "key": "key-anna-2e8f"}),
+            json!({"scope": "collection", "collection": PEOPLE}),
+        ] {
+            let asked = self.ask("POST", SHREDS, &format!("{tenant}/shreds"), &owner, &[], Some(order)).await;
+            assert_eq!((asked.status, asked.json["state"].as_str()), (202, Some("waiting-for-approval")), "{asked:?}");
+            let id = asked.json["id"].as_str().unwrap().to_owned();
+            let path = format!("{tenant}/approvals/{id}");
+            self.ask("GET", APPROVAL, &path, &second, &[], None).await;
+            let ended = if self.requests.is_empty() {
+                self.ask("POST", REFUSE, &format!("{path}/refuse"), &second, &[], Some(json!({"reason": "none of these"}))).await
+            } else {
+                self.ask("POST", WITHDRAW, &format!("{path}/withdraw"), &owner, &[], None).await
+            };
+            assert_eq!(ended.status, 200, "{ended:?}");
+            self.requests.push(id);
+        }
+        let asked = self.ask("PUT", POLICY, &format!("{tenant}/policy"), &owner, &[], Some(json!({"approvals": {}}))).await;
+        let path = format!("{tenant}/approvals/{}/approve", asked.json["id"].as_str().unwrap());
+        let approved = self.ask("POST", APPROVE, &path, &second, &[], Some(json!({}))).await;
+        assert_eq!(approved.status, 200, "{approved:?}");
     }
 
     /// Holds on all that is Anna's, each released at once: nothing that is shredded later is held.
@@ -159,6 +194,9 @@ impl<'a> Asker<'a> {
             self.ask("GET", TOKENS, &format!("{tenant}/tokens"), token, &[], None).await;
             self.ask("GET", COLLECTIONS, &format!("{tenant}/collections"), token, &[], None).await;
         }
+        for token in [&owner, &auditor, &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
         for (collection, key) in KEYS {
             let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
@@ -191,6 +229,14 @@ impl<'a> Asker<'a> {
             self.ask("GET", HOLDS, &format!("{tenant}/holds"), token, &[], None).await;
             for id in self.holds.clone() {
                 self.ask("GET", HOLD, &format!("{tenant}/holds/{id}"), token, &[], None).await;
+            }
+        }
+        for token in [&owner, &auditor, &self.second.clone()] {
+            self.ask("GET", POLICY, &format!("{tenant}/policy"), token, &[], None).await;
+            self.ask("GET", APPROVALS, &format!("{tenant}/approvals"), token, &[], None).await;
+            for id in self.requests.clone() {
+                self.ask("GET", APPROVAL, &format!("{tenant}/approvals/{id}"), token, &[], None).await;
+                self.ask("GET", "/v1/tenants/{tenant}/shreds/{id}", &format!("{tenant}/shreds/{id}"), token, &[], None).await;
             }
         }
         for id in self.shreds.clone() {
@@ -287,9 +333,19 @@ impl<'a> Asker<'a> {
                 let ops = json!({"ops": [{"op": op, "collection": collection, "key": key, "if_match": "\"0000000000000000\""}]});
                 self.ask("POST", BATCH, &format!("{tenant}/batch"), &owner, &[], Some(ops)).await;
             }
+            let shortenings = format!("{tenant}/collections/{collection}/shortenings");
+            self.ask("POST", SHORTENINGS, &shortenings, &owner, &[], None).await;
             let policy = json!({"shred_unit": "subject", "retention": "forever"});
             self.ask("PUT", COLLECTION, &format!("{tenant}/collections/{collection}"), &owner, &[], Some(policy)).await;
         }
+        for id in self.requests.clone() {
+            for (route, what) in [(APPROVE, "approve"), (REFUSE, "refuse")] {
+                let path = format!("{tenant}/approvals/{id}/{what}");
+                self.ask("POST", route, &path, &self.second.clone(), &[], Some(json!({}))).await;
+            }
+            self.ask("POST", WITHDRAW, &format!("{tenant}/approvals/{id}/withdraw"), &owner, &[], None).await;
+        }
+        self.ask("PUT", POLICY, &format!("{tenant}/policy"), &owner, &[], Some(json!({"approvals": {}}))).await;
         self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
@@ -299,6 +355,24 @@ impl<'a> Asker<'a> {
             self.ask("DELETE", SNAPSHOT, &format!("{SNAPSHOTS}/{}", "0".repeat(32)), token, &[], None).await;
         }
         self.ask("POST", "/v1/rotate", "/v1/rotate", &owner, &[], None).await;
+        self.change_states().await;
+    }
+
+    /// Stops the tenant and lets it go on, orders its end and takes that back.
+    async fn change_states(&mut self) {
+        let (owner, operator, tenant) = (self.owner.clone(), self.site.operator.clone(), format!("/v1/tenants/{TENANT}"));
+        let reason = || Some(json!({"reason": "none of these"}));
+        for token in [&owner, &operator] {
+            self.ask("POST", "/v1/tenants/{tenant}/suspend", &format!("{tenant}/suspend"), token, &[], reason()).await;
+            self.ask("POST", "/v1/tenants/{tenant}/resume", &format!("{tenant}/resume"), token, &[], reason()).await;
+        }
+        let confirm = Some(json!({"confirm": TENANT, "reason": "none of these"}));
+        self.ask("POST", TERMINATION, &format!("{tenant}/termination"), &owner, &[], confirm).await;
+        for token in [&owner, &self.auditor.clone(), &self.eraser.clone()] {
+            self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
+        }
+        let cancel = "/v1/tenants/{tenant}/termination/cancel";
+        self.ask("POST", cancel, &format!("{tenant}/termination/cancel"), &owner, &[], reason()).await;
     }
 
     /// Orders a shred and waits for it. Only this answer repeats what was named, and gives the salt.
@@ -336,6 +410,14 @@ const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
 const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
 const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
+const POLICY: &str = "/v1/tenants/{tenant}/policy";
+const APPROVALS: &str = "/v1/tenants/{tenant}/approvals";
+const APPROVAL: &str = "/v1/tenants/{tenant}/approvals/{id}";
+const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
+const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
+const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
+const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
+const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
 const SHREDS: &str = "/v1/tenants/{tenant}/shreds";
@@ -365,6 +447,10 @@ async fn a_shredded_person_is_named_by_no_answer() {
         (SHARED, HOLD),
         (ALIAS, ALIASES_QUERY),
         (ANNA, ALIASES_QUERY),
+        (ANNA, APPROVAL),
+        (ALIAS, APPROVAL),
+        ("key-anna-2e8f", APPROVAL),
+        (PEOPLE, APPROVAL),
     ] {
         assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
     }

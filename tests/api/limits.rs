@@ -31,6 +31,8 @@ enum Way {
     Holds,
     /// By one more alias of a person.
     Aliases,
+    /// By one more request for a second person.
+    Approvals,
     /// By rules that were changed too often for their length.
     Past,
     /// By one more request without a credential.
@@ -118,6 +120,16 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
         ),
         (limits::HOLD_TEXT_LEN, hold(&json!({"scope": "tenant", "matter": "x".repeat(one_over(limits::HOLD_TEXT_LEN))}))),
         (limits::HOLDS, Way::Holds),
+        (limits::APPROVAL_WINDOW, {
+            let days = one_over(limits::APPROVAL_WINDOW);
+            let body = json!({"approvals": {"window": format!("{days}d")}});
+            Way::Ask(Method::PUT, "/v1/tenants/acme/policy".into(), Vec::new(), Body::Json(body))
+        }),
+        (limits::APPROVALS_PENDING, Way::Approvals),
+        (
+            limits::GRACE_DAYS,
+            post("/v1/tenants/acme/termination", json!({"confirm": "acme", "grace": format!("{}d", one_over(limits::GRACE_DAYS))})),
+        ),
         (limits::RETENTION_RUN, post("/v1/jobs/retention/runs", json!({"limit": one_over(limits::RETENTION_RUN)}))),
     ]
 }
@@ -207,7 +219,9 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Past | Way::Stranger => limit.name.to_owned(),
+            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Approvals | Way::Past | Way::Stranger => {
+                limit.name.to_owned()
+            }
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -246,6 +260,7 @@ impl Way {
             Self::Rules => one_change_too_many(site, owner).await,
             Self::Holds => one_hold_too_many(site).await,
             Self::Aliases => one_alias_too_many(site, owner).await,
+            Self::Approvals => one_request_too_many(site).await,
             Self::Past => past_too_long(site, owner).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
@@ -306,6 +321,23 @@ async fn one_hold_too_many(site: &Site) -> Answer {
         assert_eq!(place().await.status, 201);
     }
     place().await
+}
+
+/// Of persons who never wrote, each asked for by itself.
+async fn one_request_too_many(site: &Site) -> Answer {
+    let owner = site.tenant("asked").await;
+    site.token("asked", &owner, json!({"role": "owner"})).await;
+    let policy = json!({"approvals": {"shred": ["subject"]}});
+    assert_eq!(site.send("PUT", "/v1/tenants/asked/policy", &owner, Some(policy)).await.status, 200);
+    let ask = async |person: u64| {
+        let body = json!({"scope": "subject", "subject": person.to_string()});
+        site.send("POST", "/v1/tenants/asked/shreds", &owner, Some(body)).await
+    };
+    for person in 0..limits::APPROVALS_PENDING.max {
+        assert_eq!(ask(person).await.status, 202);
+    }
+    assert_eq!(ask(0).await.status, 202, "the same is one");
+    ask(limits::APPROVALS_PENDING.max).await
 }
 
 /// Long rules that are changed again and again; what leaves them as they are adds nothing.

@@ -10,10 +10,11 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use lethe::authn::{Narrowing, PresentedToken, Role, TokenKind};
 use lethe::domain::{
     Clock as _, CollectionName, CollectionPolicy, RecordKey, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, TokenId,
+    lifecycle::Grace,
 };
 use lethe::http::tasks::Tasks;
 use lethe::http::{self, Api, HttpOptions};
-use lethe::vault::ops::{BatchOp, Caller, MintToken, NewAlias, Precondition, PutRecord, ShredOrder, Vault, VaultError};
+use lethe::vault::ops::{BatchOp, Caller, MintToken, NewAlias, Precondition, PutRecord, ShredOrder, Terminate, Vault, VaultError};
 use lethe::vault::store::schema::{self, Table};
 use lethe::vault::store::{Commit, Durability, Row, Space, Store as _, StoreError, Tail, Urgency, Write};
 use serde_json::json;
@@ -105,7 +106,7 @@ fn put_policy(
 }
 
 /// Everything that a token can change.
-const CHANGES: [Change; 21] = [
+const CHANGES: [Change; 23] = [
     ("token create", Role::Owner, |with| {
         async move { with.vault.create_token(&with.caller, &acme(), mint(Role::Owner), None).await.map(drop) }.boxed()
     }),
@@ -163,6 +164,21 @@ const CHANGES: [Change; 21] = [
     ("operator's token", Role::Operator, |with| {
         async move { with.vault.create_token(&with.caller, &system(), mint(Role::Operator), None).await.map(drop) }.boxed()
     }),
+    ("suspension", Role::Operator, |with| {
+        async move {
+            with.vault.suspend_tenant(&with.caller, &acme(), "r".into(), None).await?;
+            with.vault.resume_tenant(&with.caller, &acme(), "r".into(), None).await.map(drop)
+        }
+        .boxed()
+    }),
+    ("termination", Role::Owner, |with| {
+        let order = Terminate { confirm: "acme".into(), grace: Grace::parse("30d").unwrap(), reason: None };
+        async move {
+            with.vault.terminate_tenant(&with.caller, &acme(), order, None).await?;
+            with.vault.cancel_termination(&with.caller, &acme(), None, None).await.map(drop)
+        }
+        .boxed()
+    }),
 ];
 
 /// Tenant `acme` that makes collections on write, with records to change.
@@ -208,6 +224,8 @@ async fn rows(site: &Site) -> Vec<Row> {
         Table::ShredOrder,
         Table::Made,
         Table::Alias,
+        Table::TenantChange,
+        Table::TenantEnd,
     ];
     for table in tables {
         let range = schema::table(table);

@@ -229,6 +229,33 @@ async fn what_a_law_keeps_is_deleted_by_nobody_before_its_minimum_and_may_be_cor
     assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.status, 204);
 }
 
+/// Where it takes two persons, who asks is told of the law, and so is who approves what was asked for before the law came.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_law_keeps_is_refused_to_who_asks_and_to_who_approves() {
+    let shop = Shop::open().await;
+    let second = shop.site.token("acme", &shop.owner, json!({"role": "owner"})).await;
+    let policy = json!({"approvals": {"shred": ["collection"]}});
+    assert_eq!(shop.site.send("PUT", "/v1/tenants/acme/policy", &shop.owner, Some(policy)).await.status, 200);
+    let order = json!({"scope": "collection", "collection": "customers"});
+    let asked = shop.shred(order.clone()).await;
+    assert_eq!((asked.status, asked.json["state"].as_str()), (202, Some("waiting-for-approval")), "{asked:?}");
+    let law = json!({"name": "kyc", "from": "created", "minimum": {"period": "5y", "basis": BASIS}, "maximum": "9y", "then": "delete"});
+    let kept = json!({"shred_unit": "subject", "retention": {"time_zone": "America/New_York", "rules": [law]}});
+    assert_eq!(shop.site.send("PUT", CUSTOMERS, &shop.owner, Some(kept)).await.status, 200);
+    let request = format!("/v1/tenants/acme/approvals/{}", asked.json["id"].as_str().unwrap());
+    let approve = format!("{request}/approve");
+    for refused in [shop.site.send("POST", &approve, &second, Some(json!({}))).await, shop.shred(order).await] {
+        assert_eq!((refused.status, refused.code()), (423, "legal-minimum"), "{refused:?}");
+        let told = ["rule", "basis", "until", "records"].map(|field| refused.json[field].clone());
+        assert_eq!(told, [json!("kyc"), json!(BASIS), json!("2029-02-01T05:00:00.000Z"), json!(2)], "{refused:?}");
+    }
+    assert_eq!(shop.site.get(&request, &second).await.json["state"], "pending", "nothing is approved");
+    assert_eq!(shop.site.get(&format!("{CUSTOMERS}/records/7"), &shop.owner).await.status, 200, "nor is it frozen");
+    let trail = shop.site.trail("acme", &shop.owner).await;
+    let refused = trail.iter().filter(|entry| entry["reason"] == "legal-minimum").map(|entry| entry["action"].as_str().unwrap());
+    assert_eq!(refused.collect::<Vec<_>>(), ["approval.approve", "shred.order"]);
+}
+
 /// What a rule restricts, by the record's own dates: gone to everybody but auditors from that moment on, and for the rule's sake alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_past_its_maximum_is_restricted_until_its_rule_ends_it() {

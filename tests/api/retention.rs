@@ -543,7 +543,9 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 path if path.ends_with("/aliases/query") => json!({"subject": "1"}),
                 path if path.ends_with("/aliases/remove") => json!({"alias": "1"}),
                 path if path.ends_with("/aliases") => json!({"subject": "1", "alias": "2"}),
-                path if path.contains("/holds/") => json!({"reason": "r"}),
+                "/v1/tenants/{tenant}/policy" => json!({"approvals": {}}),
+                "/v1/tenants/{tenant}/termination" => json!({"confirm": "acme"}),
+                path if path.contains("/holds/") || path.ends_with("/suspend") || path.ends_with("/resume") => json!({"reason": "r"}),
                 _ => json!({}),
             });
             let answer = site.send(endpoint.method, &path, &job, body).await;

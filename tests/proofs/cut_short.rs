@@ -13,13 +13,15 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, ShredUnit, SubjectId, SystemClock, TenantName,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
+        lifecycle::Grace,
     },
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, NewAlias, PutRecord, ShredOrder, ShredView, VaultError, VaultOptions},
+        ops::{Caller, Missing, NewAlias, PutRecord, SecondPerson, ShredOrder, ShredView, Terminate, Terminated, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -142,10 +144,14 @@ struct Bench {
     order: ShredOrder,
     /// Who places a hold on what it names before it is given, and releases it then.
     counsel: Option<Caller>,
+    /// Who approves it, where it takes two persons.
+    second: Option<Caller>,
     /// Ids of whom it names.
     ids: &'static [&'static str],
     /// Who reads what a law keeps of it.
     auditor: Option<Caller>,
+    /// The tenant is ordered to end without a grace, and the store gives the order itself; with a counsel, first that of the rest.
+    ends: bool,
 }
 
 /// What comes beside an order.
@@ -154,6 +160,21 @@ enum Beside {
     Nothing,
     Hold,
     Law,
+    SecondPerson,
+    SecondPersonAndLaw,
+}
+
+/// What every hold here says of itself: it is on person 7.
+fn hold() -> NewHold {
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: None,
+        renewal_reason: None,
+        release_reason: None,
+    };
+    NewHold { text, scope: HoldScope::Subjects(vec![SubjectId::parse("7").unwrap()]), disclosed: false, law_enforcement: false }
 }
 
 /// How a schedule went.
@@ -165,6 +186,13 @@ struct Outcome {
 
 impl Bench {
     async fn make(order: ShredOrder, beside: Beside) -> Self {
+        // Who is ordered by an alias is a person with two ids, and with records under each.
+        let by_alias = matches!(&order, ShredOrder::Subjects(named) if named[0].as_str() == "seven");
+        Self::make_of(order, beside, by_alias).await
+    }
+
+    /// The same, where the persons have other ids, too.
+    async fn make_of(order: ShredOrder, beside: Beside, by_alias: bool) -> Self {
         let place = Place::make_with(VaultOptions::default(), true).await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
@@ -174,48 +202,126 @@ impl Bench {
                 open.put(&owner, &acme, (collection, person), Some(person), person.as_bytes()).await.unwrap();
             }
         }
-        // Who is ordered by an alias is a person with two ids, and with records under each.
-        let by_alias = matches!(&order, ShredOrder::Subjects(named) if named[0].as_str() == "seven");
         if by_alias {
             for collection in ["people", "notes", "all"] {
                 open.put(&owner, &acme, (collection, "seven"), Some("seven"), b"seven").await.unwrap();
             }
-            let [subject, alias] = ["7", "seven"].map(|id| SubjectId::parse(id).unwrap());
-            let alias = NewAlias { subject, alias, with_records: true, new_relationship: false };
-            open.vault.add_alias(&owner, &acme, alias, None).await.unwrap();
+            for (person, alias) in [("7", "seven"), ("8", "eight")] {
+                let [subject, alias] = [person, alias].map(|id| SubjectId::parse(id).unwrap());
+                let alias = NewAlias { subject, alias, with_records: true, new_relationship: false };
+                open.vault.add_alias(&owner, &acme, alias, None).await.unwrap();
+            }
         }
         let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
         let counsel = match beside {
             Beside::Hold => Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await),
-            Beside::Nothing | Beside::Law => None,
+            Beside::Nothing | Beside::Law | Beside::SecondPerson | Beside::SecondPersonAndLaw => None,
         };
         let auditor = match beside {
-            Beside::Law => Some(keep_invoices(&open, &acme, &owner, ids).await),
-            Beside::Nothing | Beside::Hold => None,
+            Beside::Law | Beside::SecondPersonAndLaw => Some(keep_invoices(&open, &acme, &owner, ids).await),
+            Beside::Nothing | Beside::Hold | Beside::SecondPerson => None,
+        };
+        let second = match beside {
+            Beside::SecondPerson | Beside::SecondPersonAndLaw => Some(ask_for_two(&open, &acme, &owner).await),
+            Beside::Nothing | Beside::Hold | Beside::Law => None,
         };
         open.close().await;
         for part in PARTS {
             place.copy(part, &format!("base/{part}"));
         }
-        Self { place, acme, owner, order, counsel, ids, auditor }
+        Self { place, acme, owner, order, counsel, second, ids, auditor, ends: false }
+    }
+
+    /// The order and its approval; until that nothing of it is done. Sent again, all of it is done once.
+    async fn ask_and_approve(&self, open: &Open, second: &Caller) -> Result<ShredView, VaultError> {
+        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let asked = vault.order_shred(&self.owner, &self.acme, self.order.clone(), None, Some("once".into())).await?;
+        if asked.second == Some(SecondPerson::Awaited) {
+            for collection in ["people", "notes", "all"] {
+                let got = open.get(&self.owner, &self.acme, (collection, "7")).await;
+                assert!(!matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{collection}: it waits: {got:?}");
+            }
+        }
+        // A tenant that is on its way answers nobody but who ordered that.
+        match vault.approve(second, &self.acme, ApprovalId(asked.id.0), None, Some("approve".into())).await {
+            Err(VaultError::Shredded { .. }) if asked.second == Some(SecondPerson::Approved) => {}
+            approved => drop(approved?),
+        }
+        vault.shred(&self.owner, &self.acme, asked.id, wait).await
+    }
+
+    /// The end of a tenant, as far as the order that the store gives. Sent again, all of it is done once.
+    async fn end(&self, open: &Open) -> Result<ShredId, VaultError> {
+        let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: Some("closed".into()) };
+        let ordered = match open.vault.terminate_tenant(&self.owner, &self.acme, order, Some("end".into())).await {
+            Ok(Terminated::Asked(asked)) if asked.state == "pending" => {
+                let second = self.second.as_ref().unwrap();
+                open.vault.approve(second, &self.acme, asked.id, None, Some("approve".into())).await.map(drop)
+            }
+            ordered => ordered.map(drop),
+        };
+        match ordered {
+            Ok(()) | Err(VaultError::Shredded { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(open.vault.clock().now()).await?;
+        let range = schema::table(Table::ShredOrder);
+        let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        assert_eq!(orders.len(), 1 + usize::from(self.counsel.is_some()), "the store has given each order once");
+        let mut whole = None;
+        for id in orders.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())) {
+            let view = open.vault.shred(&self.owner, &self.acme, id, Some(Duration::from_secs(30))).await?;
+            match view.scope {
+                "rest" => assert!(view.done, "not done after 30 s"),
+                _ => whole = Some(id),
+            }
+        }
+        Ok(whole.unwrap())
+    }
+
+    /// The same of a tenant of which a hold keeps something, until it is released.
+    async fn end_in_part(&self, open: &Open, counsel: &Caller) -> Result<ShredView, VaultError> {
+        match open.vault.place_hold(counsel, &self.acme, hold(), Some("hold".into())).await {
+            Ok(_) | Err(VaultError::Shredded { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let whole = self.end(open).await?;
+        let range = schema::table(Table::Hold);
+        let holds = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        assert_eq!(holds.len(), 1);
+        let id = HoldId(*holds[0].key.last_chunk().unwrap());
+        let shown = open.vault.hold(counsel, &self.acme, id).await;
+        if let Ok(shown) = &shown
+            && shown.state == "active"
+        {
+            // Nothing is told of what a process that dies meanwhile cannot read.
+            let records = 3 * self.ids.len() as u64;
+            assert!(shown.covers.is_none_or(|covers| covers == (records, false)), "what is held is there: {shown:?}");
+        }
+        match open.vault.release_hold(counsel, &self.acme, id, "settled".into(), Some("release".into())).await {
+            Ok(_) | Err(VaultError::Shredded { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(open.vault.clock().now()).await?;
+        open.vault.shred(&self.owner, &self.acme, whole, Some(Duration::from_secs(30))).await
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
     async fn give(&self, open: &Open) -> Result<ShredView, VaultError> {
         let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        if let (true, Some(counsel)) = (self.ends, &self.counsel) {
+            return self.end_in_part(open, counsel).await;
+        }
+        if self.ends {
+            let order = self.end(open).await?;
+            return vault.shred(&self.owner, &self.acme, order, wait).await;
+        }
+        if let Some(second) = &self.second {
+            return self.ask_and_approve(open, second).await;
+        }
         let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
         let Some(counsel) = &self.counsel else { return order.await };
-        let text = HoldText {
-            matter: "M-1".into(),
-            reason: "a lawsuit".into(),
-            custodian: "legal".into(),
-            case_number: None,
-            renewal_reason: None,
-            release_reason: None,
-        };
-        let scope = HoldScope::Subjects(vec![SubjectId::parse("7").unwrap()]);
-        let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
-        let placed = vault.place_hold(counsel, &self.acme, hold, Some("hold".into())).await?;
+        let placed = vault.place_hold(counsel, &self.acme, hold(), Some("hold".into())).await?;
         let order = match order.await {
             Err(VaultError::LegalHold { order: Some(order), .. }) => {
                 for collection in ["people", "notes", "all"] {
@@ -316,6 +422,8 @@ impl Bench {
         let text = std::str::from_utf8(&note).unwrap();
         let certificate = Certificate::open(text, &Place::verifier()).unwrap();
         let totals = (certificate.totals.units, certificate.totals.records_deleted);
+        let by = self.second.as_ref().map(|second| second.principal.id());
+        assert_eq!(certificate.approval.approved_by, by, "schedule {schedule:?}");
         let expected = match (is_tenant, self.ids.len()) {
             (true, _) => (1, 0),
             (false, 1) => (2, 1),
@@ -323,16 +431,23 @@ impl Bench {
             (false, _) => (6, 2),
         };
         assert_eq!(totals, expected, "schedule {schedule:?}");
+        let orders = 1 + usize::from(self.ends && self.counsel.is_some());
+        // Of two persons with two ids each: those of whom the order was for are gone, or those of whom no hold was on when the rest went.
+        let ids = if self.ids.len() > 1 { 2 } else { 0 };
         for (table, rows) in [
-            (Table::ShredOrder, 1),
-            (Table::Certificate, 1),
-            (Table::ShredLog, 1),
+            (Table::ShredOrder, orders),
+            (Table::Certificate, orders),
+            (Table::ShredLog, orders),
             (Table::PendingShred, 0),
             (Table::LogOutbox, 0),
             (Table::HoldState, 0),
             (Table::HoldOn, 0),
             (Table::HeldOrder, 0),
-            (Table::Alias, 0),
+            (Table::Alias, ids),
+            (Table::TenantEnd, 0),
+            (Table::Approval, usize::from(self.second.is_some())),
+            (Table::ApprovalOpen, 0),
+            (Table::ApprovalDue, 0),
         ] {
             let range = schema::table(table);
             let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
@@ -373,6 +488,16 @@ async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&s
     auditor
 }
 
+/// From now on every order takes two persons; gives the second, who was there before. A collection that has a law, if there is none yet, has
+/// nothing under it.
+async fn ask_for_two(open: &Open, acme: &TenantName, owner: &Caller) -> Caller {
+    open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
+    let second = open.caller(&open.token(owner, acme, Role::Owner).await.0).await;
+    let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+    open.vault.put_policy(owner, acme, rules, None).await.unwrap();
+    second
+}
+
 /// A seed for the places of the second death: `LETHE_SEED`, or the time.
 #[expect(clippy::disallowed_methods, reason = "a test asked for again takes the seed it printed")]
 fn seed() -> u64 {
@@ -380,9 +505,12 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::try_from(SystemClock.now().0).unwrap())
 }
 
-#[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
 async fn ends_however_it_is_cut_short(order: ShredOrder, beside: Beside, must_meet: &[Table]) {
-    let bench = Bench::make(order, beside).await;
+    ends_wherever_cut(Bench::make(order, beside).await, must_meet).await;
+}
+
+#[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
+async fn ends_wherever_cut(bench: Bench, must_meet: &[Table]) {
     let mut seed = seed();
     println!("cut short: LETHE_SEED={seed}");
     assert_eq!(bench.run(&[]).await.deaths, 0);
@@ -512,4 +640,53 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
         deaths += 1;
     }
     assert!(deaths > 10, "{deaths} places");
+}
+
+/// Asking for a second person, the approval and what it carries out, for all ids of a person: nothing before it, once behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::PendingShred, Table::RootPtr, Table::Certificate, Table::Alias];
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    ends_however_it_is_cut_short(order, Beside::SecondPerson, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_shred_that_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
+    // The collection that has a law, and nothing under it, is frozen while it is looked through.
+    let tables = [Table::Approval, Table::ApprovalOpen, Table::Collection, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(ShredOrder::Tenant { confirm: "acme".into() }, Beside::SecondPerson, &tables).await;
+}
+
+/// An order that takes two persons, and of which a law keeps something: asked for, approved, spared, certified, left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_second_person_approves_leaves_what_a_law_keeps_wherever_it_is_cut_short() {
+    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let tables = [Table::Approval, Table::KeptUnit, Table::PendingShred, Table::RootPtr, Table::Certificate];
+    ends_however_it_is_cut_short(order, Beside::SecondPersonAndLaw, &tables).await;
+}
+
+/// From the order to end it to the certificate, which the store brings about by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_end_is_ordered_once_wherever_it_is_cut_short() {
+    let bench = Bench::make(ShredOrder::Tenant { confirm: "acme".into() }, Beside::Nothing).await;
+    let tables = [Table::Tenant, Table::TenantEnd, Table::TenantChange, Table::ShredOrder, Table::RootPtr, Table::Certificate];
+    ends_wherever_cut(Bench { ends: true, ..bench }, &tables).await;
+}
+
+/// The same of one whose end takes two persons: nothing before the second one's word, once behind it. A collection that has a law, and nothing
+/// under it, is frozen while it is looked through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_a_second_person_approves_is_ordered_once_wherever_it_is_cut_short() {
+    let bench = Bench::make(ShredOrder::Tenant { confirm: "acme".into() }, Beside::SecondPerson).await;
+    let tables = [Table::Approval, Table::Collection, Table::TenantEnd, Table::TenantChange, Table::ShredOrder, Table::Certificate];
+    ends_wherever_cut(Bench { ends: true, ..bench }, &tables).await;
+}
+
+/// The same of a tenant of which a hold keeps something: first the rest of it goes, then, with the release, all. The hold is on a person
+/// with two ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_part_and_then_wholly_is_as_it_should_be_wherever_it_is_cut_short() {
+    let bench = Bench::make_of(ShredOrder::Tenant { confirm: "acme".into() }, Beside::Hold, true).await;
+    let tables = [Table::TenantEnd, Table::HeldOrder, Table::ShredOrder, Table::RootPtr, Table::Certificate];
+    ends_wherever_cut(Bench { ends: true, ..bench }, &tables).await;
 }

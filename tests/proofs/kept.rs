@@ -1,6 +1,6 @@
 //! What a law keeps: no path destroys it before its minimum is met, an order to shred leaves it for its legal purpose alone, and when
-//! the law ends, record and key go. Over restarts and changed rules; beside holds and aliases, in older data, against others at the same
-//! moment. RET-3, RET-5.
+//! the law ends, record and key go. Over restarts and changed rules; beside holds and aliases, under two persons, in older data, against others
+//! at the same moment. RET-3, RET-5.
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::{
     retention::{DAY, ends_soon, place, policy, run, time},
 };
 
+mod approved;
 mod beside;
 mod older;
 mod races;

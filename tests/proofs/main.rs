@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
 mod aliases;
+mod approvals;
 mod check;
 mod cut_short;
 mod damage;
@@ -25,4 +26,5 @@ mod retention_model;
 mod sizes;
 mod sweeping;
 mod tamper;
+mod termination;
 mod tokens;

@@ -113,6 +113,16 @@ table! {
         BackupTake = 40, "backup.take";
         /// Data of an older date was put back, and what was shredded, deleted or over since is gone from it.
         BackupRestore = 41, "backup.restore";
+        /// A tenant was suspended.
+        TenantSuspend = 50, "tenant.suspend";
+        /// A suspended tenant was resumed.
+        TenantResume = 51, "tenant.resume";
+        /// A tenant's end was ordered.
+        TenantTerminate = 52, "tenant.terminate";
+        /// That order was taken back.
+        TenantCancel = 53, "tenant.cancel";
+        /// The grace of a tenant that was ordered to end is over.
+        TenantEnd = 54, "tenant.end";
         /// A record was read that is kept for its legal purpose alone.
         RestrictedRead = 55, "restricted.read";
         /// An order to shred left a record for its legal purpose alone.
@@ -123,6 +133,24 @@ table! {
         AliasRemove = 61, "alias.remove";
         /// A person's ids were read.
         AliasRead = 62, "alias.read";
+        /// A second person was asked for.
+        ApprovalAsk = 65, "approval.ask";
+        /// A second person approved, and what was asked for was done in the same commit.
+        ApprovalApprove = 66, "approval.approve";
+        /// Somebody who could have approved refused.
+        ApprovalRefuse = 67, "approval.refuse";
+        /// Who asked for a second person took that back.
+        ApprovalWithdraw = 68, "approval.withdraw";
+        /// No second person approved in time.
+        ApprovalExpire = 69, "approval.expire";
+        /// Requests for a second person were read.
+        ApprovalRead = 75, "approval.read";
+        /// It was read what takes two persons.
+        PolicyRead = 76, "policy.read";
+        /// It was changed what takes two persons.
+        PolicyWrite = 77, "policy.write";
+        /// A collection's rules were let hold for what was there already, or all of that was gone through.
+        RetentionShorten = 78, "retention.shorten";
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Scope {
     Subject,
     /// One record.
     Record,
+    /// All of a tenant but what legal holds are on: of its secret and the keys of that, nothing is claimed.
+    Rest,
 }
 
 /// A certificate's content. Field order is part of the format; `docs/format.md` describes each.

@@ -57,6 +57,8 @@ kinds! {
     HoldMeta = HOLD_META, 1;
     /// One of a person's several ids.
     SubjectAliases = SUBJECT_ALIASES, 1;
+    /// What is said of a request for approval.
+    ApprovalMeta = APPROVAL_META, 1;
     /// A list's cursor.
     Cursor = CURSOR, 1;
     /// When a record ends.

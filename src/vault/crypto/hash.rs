@@ -15,6 +15,8 @@ pub enum Purpose {
     Commitment,
     /// The salt of one commitment, from the certificate's.
     CommitmentSalt,
+    /// What a request for approval asks for.
+    Approval,
 }
 
 /// SHA-256(label | L(field)..), L = be32 length prefix.
@@ -29,6 +31,7 @@ pub fn of_fields(purpose: Purpose, fields: &[&[u8]]) -> [u8; 32] {
         Purpose::AuditHead => labels::AUDIT_HEAD,
         Purpose::Commitment => labels::COMMITMENT,
         Purpose::CommitmentSalt => labels::COMMITMENT_SALT,
+        Purpose::Approval => labels::APPROVAL,
     });
     for field in fields {
         hash.update(u32::try_from(field.len()).expect("fields are names and numbers, far below 4 GiB").to_be_bytes());

@@ -51,6 +51,8 @@ labels! {
     HOLD_META = "hold-meta";
     /// Content: a person's several ids.
     SUBJECT_ALIASES = "subject-aliases";
+    /// Content: what is said of a request for approval.
+    APPROVAL_META = "approval-meta";
     /// Content: a list's cursor.
     CURSOR = "cursor";
     /// Content: when a record ends.
@@ -66,6 +68,8 @@ labels! {
     COMMITMENT = "commitment";
     /// Hash: the salt of one commitment.
     COMMITMENT_SALT = "commit-salt";
+    /// Hash: what a request for approval asks for.
+    APPROVAL = "approval";
 }
 
 #[cfg(test)]

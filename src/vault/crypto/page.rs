@@ -40,6 +40,8 @@ pub const SLOTS_LEN: usize = FANOUT * SLOT_LEN;
 const TAG_LEN: usize = 16;
 /// The top bit of a stored generation is kept for leases.
 const GEN_MASK: u32 = 0x7fff_ffff;
+/// The generation of an entry below which nothing is any more. No slot is re-keyed that often.
+const SEVERED: u32 = GEN_MASK;
 
 /// Where a page stands: in which tree, how far above the leaves (0), and which of its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,11 +161,24 @@ impl PageSlots {
 
     /// Puts a fresh random key into the slot and counts its generation up.
     pub(in crate::vault) fn refresh(&mut self, at: SlotIndex) {
-        let next = self.generation(at).0.saturating_add(1).min(GEN_MASK);
+        let next = if self.is_severed(at) { SEVERED } else { self.generation(at).0.saturating_add(1).min(SEVERED.saturating_sub(1)) };
         let slot = self.slot_mut(at);
         random::fill(slot);
         let [.., g0, g1, g2, g3] = slot;
         [*g0, *g1, *g2, *g3] = next.to_be_bytes();
+    }
+
+    /// Puts a fresh random key into the slot for good: nothing is below it any more, and nothing will be.
+    pub(in crate::vault) fn sever(&mut self, at: SlotIndex) {
+        let slot = self.slot_mut(at);
+        random::fill(slot);
+        let [.., g0, g1, g2, g3] = slot;
+        [*g0, *g1, *g2, *g3] = SEVERED.to_be_bytes();
+    }
+
+    /// Whether the slot was severed.
+    pub(in crate::vault) fn is_severed(&self, at: SlotIndex) -> bool {
+        self.generation(at).0 == SEVERED
     }
 
     /// Puts a key that was made elsewhere into the slot: for tests that plant one.

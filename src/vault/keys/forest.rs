@@ -489,6 +489,8 @@ impl Inner {
             match residue::leaving_none(|| self.walk(tenant, unit, path, from == 0, &rows, &look)) {
                 Ok(Some(seen)) => return Ok(seen),
                 Ok(None) => {}
+                // What is not there below it need not be.
+                Err(KeysError::Shredded) => return Err(KeysError::Shredded),
                 Err(error) => {
                     self.count_missing(goal, path.iter().find(|page| !rows.contains_key(page))).await?;
                     return Err(error);
@@ -539,7 +541,11 @@ impl Inner {
             if is_tenants && page.level == 0 && content.generation(SlotIndex::on_path(0, secret_slot(tenant))) > Gen(0) {
                 return Err(KeysError::Shredded);
             }
-            key = content.branch(SlotIndex::on_path(page.level, slot));
+            let entry = SlotIndex::on_path(page.level, slot);
+            if content.is_severed(entry) {
+                return Err(KeysError::Shredded);
+            }
+            key = content.branch(entry);
             state.cache.put_page(*next, &key, now);
         }
         Err(KeysError::Unknown)
@@ -621,7 +627,11 @@ impl Inner {
             if page.level == 0 {
                 return Ok(Grown { leaf: content, fresh });
             }
-            key = content.branch(SlotIndex::on_path(page.level, slot));
+            let entry = SlotIndex::on_path(page.level, slot);
+            if content.is_severed(entry) {
+                return Err(KeysError::Shredded);
+            }
+            key = content.branch(entry);
         }
         Err(KeysError::Damaged("tree"))
     }

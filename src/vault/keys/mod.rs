@@ -40,7 +40,7 @@ pub use forest::{Forest, ForestOptions, TreeRow};
 pub use leases::LeaseKind;
 pub use recovery::{Ground, Recovery, StartRow};
 pub use rows::{EpochRecord, ShredDone, ShredTarget, root_epoch};
-pub use shred::{EpochReport, Extra, MAX_TARGETS, Timings};
+pub use shred::{EpochReport, Extra, MAX_KEPT, MAX_TARGETS, Timings};
 
 use crate::domain::{Gen, Slot, TenantNo};
 

@@ -3,6 +3,9 @@
 //! From the top down, every entry on the way to a target is replaced by a fresh random key, and every
 //! page on the way is wrapped anew under the fresh entry above it. So whoever holds an old page's key,
 //! or an old root, finds nothing newer below it, and whoever holds the new root finds no old target.
+//!
+//! Of a tenant of which some units are kept and all others go, only the pages on the way to what is kept are
+//! read and wrapped anew: every other entry of them is replaced, and what lay below it is reached by nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -44,6 +47,22 @@ pub(super) struct TenantPlan {
     pub(super) height: u8,
     /// Its units that are shredded.
     pub(super) slots: BTreeSet<u64>,
+    /// Its units that are kept, where all others are shredded.
+    pub(super) kept: Option<BTreeSet<u64>>,
+}
+
+impl TenantPlan {
+    /// The units that are kept and not shredded by name, in order.
+    fn kept_slots(&self) -> Option<Vec<u64>> {
+        let kept = self.kept.as_ref()?;
+        Some(kept.difference(&self.slots).copied().collect())
+    }
+
+    /// The pages of its unit tree that stay, where some units are kept.
+    pub(super) fn kept_pages(&self) -> Option<BTreeSet<PageId>> {
+        let kept = self.kept_slots()?;
+        Some(kept.iter().flat_map(|slot| self.tree.path(*slot)).chain([self.tree.top()]).collect())
+    }
 }
 
 impl Plan {
@@ -52,7 +71,12 @@ impl Plan {
         let mut pages = BTreeSet::from([self.tenant_tree.top()]);
         for (tenant, plan) in &self.tenants {
             pages.extend(self.tenant_tree.path(tree_slot(*tenant)));
-            if !plan.whole {
+            if plan.whole {
+                continue;
+            }
+            if let Some(kept) = plan.kept_pages() {
+                pages.extend(kept);
+            } else {
                 pages.insert(plan.tree.top());
                 pages.extend(plan.slots.iter().flat_map(|slot| plan.tree.path(*slot)));
             }
@@ -154,6 +178,10 @@ impl Run<'_> {
                 for group in slots.chunk_by(|a, b| child(a) == child(b)) {
                     let Some(first) = group.first() else { continue };
                     let entry = SlotIndex::on_path(page.level, *first);
+                    if content.is_severed(entry) {
+                        self.gone_before(page.tree, group);
+                        continue;
+                    }
                     let old = content.branch(entry);
                     self.bench.procedure.refresh_branch(&mut content, entry, self.bench.new_epoch);
                     self.page(child(first), &old, &content.branch(entry), group)?;
@@ -184,9 +212,57 @@ impl Run<'_> {
             return Ok(());
         }
         let old = content.branch(entry);
+        if let Some(kept) = plan.kept_slots() {
+            let target = ShredTarget::Others(tenant);
+            self.fingerprints.push((target, sha256(&[old.expose()])));
+            self.bench.procedure.refresh_branch(content, entry, self.bench.new_epoch);
+            self.done.push(ShredDone { target, generation: Some(content.generation(entry)) });
+            self.gone_before(plan.tree.tree, &plan.slots.iter().copied().collect::<Vec<_>>());
+            return self.kept_page(plan.tree.top(), &old, &content.branch(entry), &kept);
+        }
         self.bench.procedure.refresh_branch(content, entry, self.bench.new_epoch);
         let slots: Vec<_> = plan.slots.iter().copied().collect();
         self.tree(plan.tree, plan.height, &old, &content.branch(entry), &slots)
+    }
+
+    /// A page on the way to units that are kept, `slots`, which are sorted: they keep their keys, and every other entry of the page
+    /// gets a fresh one.
+    fn kept_page(&mut self, page: PageId, old: &Key<Branch>, new: &Key<Branch>, slots: &[u64]) -> Result<(), KeysError> {
+        let row = self.bench.rows.get(&page).ok_or_else(|| {
+            OpenError::from(OpenReason::Missing).counted();
+            KeysError::Unknown
+        })?;
+        let mut content = old.unwrap_page(self.bench.store, &page, row).map_err(KeysError::page)?;
+        let on_path: BTreeSet<SlotIndex> = slots.iter().map(|slot| SlotIndex::on_path(page.level, *slot)).collect();
+        for entry in SlotIndex::all().filter(|entry| !on_path.contains(entry)) {
+            match page.level {
+                0 => self.bench.procedure.refresh_target(&mut content, entry),
+                _ => self.bench.procedure.sever(&mut content, entry),
+            }
+        }
+        if let Some(below) = page.level.checked_sub(1) {
+            let child = |slot: &u64| PageId::on_path(page.tree, below, *slot);
+            for group in slots.chunk_by(|a, b| child(a) == child(b)) {
+                let Some(first) = group.first() else { continue };
+                let entry = SlotIndex::on_path(page.level, *first);
+                if content.is_severed(entry) {
+                    // What is to be kept is not there.
+                    return Err(KeysError::Unknown);
+                }
+                let old = content.branch(entry);
+                self.bench.procedure.refresh_branch(&mut content, entry, self.bench.new_epoch);
+                self.kept_page(child(first), &old, &content.branch(entry), group)?;
+            }
+        }
+        self.wrap(page, new, &content);
+        Ok(())
+    }
+
+    /// Units that go, or went, with all that is not kept of their tenant.
+    fn gone_before(&mut self, tree: TreeId, slots: &[u64]) {
+        let Some(tenant) = self.owners.get(&tree).copied() else { return };
+        let units = slots.iter().filter_map(|slot| Slot::new(*slot)).map(|slot| ShredTarget::Unit { tenant, slot });
+        self.done.extend(units.map(|target| ShredDone { target, generation: None }));
     }
 
     /// An entry of a unit-tree leaf.

@@ -77,6 +77,8 @@ pub enum ShredTarget {
         /// Its slot.
         slot: Slot,
     },
+    /// All units of a tenant but those that are kept; its secret stays.
+    Others(TenantNo),
 }
 
 /// A target that an epoch shredded.
@@ -84,7 +86,8 @@ pub enum ShredTarget {
 pub struct ShredDone {
     /// What was shredded.
     pub target: ShredTarget,
-    /// The generation of its slot from now on; `None` for a unit that went with its whole tenant.
+    /// The generation of its slot from now on, or, of what is not kept of a tenant, of the slot above its unit tree; `None` for a unit
+    /// that went with its whole tenant, or with all that was not kept of it.
     pub generation: Option<Gen>,
 }
 
@@ -117,7 +120,8 @@ pub struct EpochRecord {
 
 impl EpochRecord {
     /// `"LEP1" | old epoch be64 | new epoch be64 | old root_id16 | new root_id16 | C_e 32 | C_(e+1) 32 | root page hash32 | delta hash32 |
-    /// at be64 | pages be32 | count be32`, then for each target `kind u8 (0 tenant, 1 unit, 2 unit gone with its tenant) | tenant be64 | slot u48 | gen be32`.
+    /// at be64 | pages be32 | count be32`, then for each target `kind u8 (0 tenant, 1 unit, 2 unit gone with its tenant, 3 a tenant's units but for those that were kept) | tenant
+    /// be64 | slot u48 | gen be32`.
     pub(super) fn to_row(&self) -> Bytes {
         let mut row = Vec::with_capacity(224);
         row.extend_from_slice(b"LEP1");
@@ -136,6 +140,7 @@ impl EpochRecord {
                 (ShredTarget::Tenant(tenant), _) => (0, tenant, [0; 6]),
                 (ShredTarget::Unit { tenant, slot }, Some(_)) => (1, tenant, slot.to_be_bytes()),
                 (ShredTarget::Unit { tenant, slot }, None) => (2, tenant, slot.to_be_bytes()),
+                (ShredTarget::Others(tenant), _) => (3, tenant, [0; 6]),
             };
             row.push(kind);
             row.extend_from_slice(&tenant.to_be_bytes());
@@ -170,6 +175,7 @@ impl EpochRecord {
                 0 => ShredDone { target: ShredTarget::Tenant(tenant), generation: Some(generation) },
                 1 => ShredDone { target: ShredTarget::Unit { tenant, slot }, generation: Some(generation) },
                 2 => ShredDone { target: ShredTarget::Unit { tenant, slot }, generation: None },
+                3 => ShredDone { target: ShredTarget::Others(tenant), generation: Some(generation) },
                 _ => return Err(KeysError::Damaged("epoch")),
             });
         }
@@ -241,6 +247,7 @@ mod tests {
                 ShredDone { target: ShredTarget::Tenant(tenant), generation: Some(Gen(1)) },
                 ShredDone { target: ShredTarget::Unit { tenant, slot }, generation: None },
                 ShredDone { target: ShredTarget::Unit { tenant: TenantNo(5), slot }, generation: Some(Gen(3)) },
+                ShredDone { target: ShredTarget::Others(TenantNo(6)), generation: Some(Gen(2)) },
             ],
         }
     }

@@ -28,7 +28,7 @@ use super::{
     tree::{Shape, tree_slot},
 };
 use crate::{
-    domain::{Epoch, Gen, TenantNo},
+    domain::{Epoch, Gen, Slot, TenantNo},
     vault::{
         crypto::{PageSlots, SlotIndex, hash::sha256, residue},
         store::{Check, Commit, Durability, Expect, Space, StoreError, Tail, Urgency, Write, schema},
@@ -37,6 +37,9 @@ use crate::{
 
 /// Targets of one epoch at most.
 pub const MAX_TARGETS: usize = 2_000;
+
+/// Units that one epoch keeps at most of tenants whose others it shreds: their pages are one commit, and each may have its own.
+pub const MAX_KEPT: usize = 10_000;
 
 /// A step of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,11 @@ pub(super) trait Procedure: Send + Sync {
     /// What replaces an entry on the way to a target.
     fn refresh_branch(&self, content: &mut PageSlots, entry: SlotIndex, _epoch: Epoch) {
         content.refresh(entry);
+    }
+
+    /// What replaces an entry below which nothing is kept.
+    fn sever(&self, content: &mut PageSlots, entry: SlotIndex) {
+        content.sever(entry);
     }
 
     /// What replaces a target's key.
@@ -126,6 +134,8 @@ pub(super) struct Work {
     pub(super) grow: HashMap<TenantNo, u8>,
     /// Height the tenant tree must have, 0 for as it is.
     pub(super) tenant_height: u8,
+    /// What is kept of the tenants of which all else is a target.
+    pub(super) kept: BTreeMap<TenantNo, BTreeSet<Slot>>,
 }
 
 impl Forest {
@@ -149,8 +159,26 @@ impl Forest {
         targets: &[ShredTarget],
         extra: impl FnOnce(&EpochRecord) -> Extra + Send,
     ) -> Result<EpochReport, KeysError> {
+        self.shred_keeping(targets, BTreeMap::new(), extra).await
+    }
+
+    /// The same; of each tenant whose [`ShredTarget::Others`] is among the targets, `kept` names the units whose keys stay. The work
+    /// grows with the pages on their paths, not with the tenant.
+    ///
+    /// # Errors
+    /// As [`Forest::shred`]; [`KeysError::Unknown`] too where nothing is named of such a tenant, or a unit that is not there;
+    /// [`KeysError::TooMany`] for more than [`MAX_KEPT`].
+    pub async fn shred_keeping(
+        &self,
+        targets: &[ShredTarget],
+        kept: BTreeMap<TenantNo, BTreeSet<Slot>>,
+        extra: impl FnOnce(&EpochRecord) -> Extra + Send,
+    ) -> Result<EpochReport, KeysError> {
+        if kept.values().map(BTreeSet::len).sum::<usize>() > MAX_KEPT {
+            return Err(KeysError::TooMany);
+        }
         let gate = self.0.gate.lock().await;
-        self.0.epoch(&gate, Work { targets: distinct(targets), ..Work::default() }, extra).await
+        self.0.epoch(&gate, Work { targets: distinct(targets), kept, ..Work::default() }, extra).await
     }
 
     /// Tries what custody failed with in the last epoch that was tried, if it did: keeps the share of a root that nothing hangs
@@ -297,6 +325,15 @@ impl<'a> Run<'a> {
                     }
                     tenant.slots.insert(slot.number());
                 }
+                ShredTarget::Others(tenant) if tenant == TenantNo::SYSTEM => return Err(KeysError::Unknown),
+                ShredTarget::Others(tenant) => {
+                    let kept: BTreeSet<u64> = work.kept.get(&tenant).ok_or(KeysError::Unknown)?.iter().map(|slot| slot.number()).collect();
+                    let tenant = inner.plan_tenant(&mut plan, tenant).await?;
+                    if !kept.iter().all(|slot| tenant.tree.holds(*slot)) {
+                        return Err(KeysError::Unknown);
+                    }
+                    tenant.kept = Some(kept);
+                }
             }
         }
         for (tenant, height) in work.grow {
@@ -403,6 +440,17 @@ impl<'a> Run<'a> {
                 // Nothing opens these pages any more.
                 let range = schema::pages(plan.tree.tree);
                 writes.push(Write::DeleteRange { space: Space::Control, from: range.from, to: range.to });
+            } else if let Some(kept) = plan.kept_pages() {
+                // Nor those between the pages that stay.
+                let mut range = schema::pages(plan.tree.tree);
+                let mut stay: Vec<_> = kept.iter().map(|page| schema::page(page.tree, page.level, page.index)).collect();
+                stay.sort_unstable();
+                for key in stay {
+                    let rest = range.after(&key);
+                    writes.push(Write::DeleteRange { space: Space::Control, from: range.from, to: key });
+                    range = rest;
+                }
+                writes.push(Write::DeleteRange { space: Space::Control, from: range.from, to: range.to });
             } else if plan.height > plan.tree.height {
                 writes.push(put(schema::tree(*tenant), Shape { tree: plan.tree.tree, height: plan.height }.to_row()));
             }
@@ -432,7 +480,7 @@ impl<'a> Run<'a> {
             state.cache.drop_page(*page);
         }
         for (tenant, plan) in &self.plan.tenants {
-            if plan.whole {
+            if plan.whole || plan.kept.is_some() {
                 state.cache.drop_tenant(*tenant, Some(plan.tree.tree));
             }
             state.trees.insert(*tenant, Shape { tree: plan.tree.tree, height: plan.tree.height.max(plan.height) });
@@ -545,7 +593,8 @@ impl Inner {
         if !plan.tenant_tree.holds(tree_slot(tenant)) {
             return Err(KeysError::Unknown);
         }
-        Ok(plan.tenants.entry(tenant).or_insert_with(|| TenantPlan { whole: false, tree, height: tree.height, slots: BTreeSet::new() }))
+        let untouched = || TenantPlan { whole: false, tree, height: tree.height, slots: BTreeSet::new(), kept: None };
+        Ok(plan.tenants.entry(tenant).or_insert_with(untouched))
     }
 
     /// The self-check of an epoch whose process has not passed it, as far as it reads pages; again is no error.
@@ -569,6 +618,8 @@ impl Inner {
         for ((target, want), dead) in targets.into_iter().zip(&dead.0) {
             match self.fingerprint(target).await {
                 Ok((generation, key)) if generation == want && key != *dead => {}
+                // The slot above a tree is re-keyed with every shred below it.
+                Ok((generation, key)) if matches!(target, ShredTarget::Others(_)) && generation > want && key != *dead => {}
                 // A later epoch took the whole tenant.
                 Err(KeysError::Shredded) => {}
                 Ok(_) => return Err(KeysError::SelfCheck("a target's key is still reachable")),
@@ -592,6 +643,16 @@ impl Inner {
                     (content.generation(entry), sha256(&[content.unit(entry).expose()]))
                 })
                 .await
+            }
+            ShredTarget::Others(tenant) => {
+                // Beside the tenant's secret, on the same page.
+                let (of_tenant, generation, key) = self
+                    .visit(Goal::Tenant(tenant), |content, entry, _| {
+                        let tree = SlotIndex::on_path(0, tree_slot(tenant));
+                        (content.generation(entry), content.generation(tree), sha256(&[content.branch(tree).expose()]))
+                    })
+                    .await?;
+                if of_tenant > Gen(0) { Err(KeysError::Shredded) } else { Ok((generation, key)) }
             }
         }
     }

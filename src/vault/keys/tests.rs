@@ -1,6 +1,9 @@
 //! The forest as its callers see it.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -145,6 +148,89 @@ async fn a_shredded_tenant_is_gone_with_all_its_units() {
         assert_ne!(forest.load_unit(B, live.slot).await.unwrap(), live);
         assert_ne!(forest.lend_unit(forest.load_unit(B, live.slot).await.unwrap(), |key| *key.expose()).unwrap(), key);
         forest = site.open().await.unwrap().0;
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_tenant_is_there_and_all_else_of_it_is_shredded() {
+    let site = Site::new();
+    let forest = site.create().await;
+    let made = units(&forest, A, 200).await;
+    let other = units(&forest, B, 1).await[0];
+    forest.load_tenant(A).await.unwrap();
+    let secret = forest.lend_tenant(A, |key| *key.expose()).unwrap();
+    let (keys, other_key): (Vec<_>, _) = (made.iter().map(|unit| bytes(&forest, *unit)).collect(), bytes(&forest, other));
+    let kept = [0, 7, 130];
+    let slots = || BTreeMap::from([(A, kept.iter().map(|at| made[*at].slot).collect())]);
+    for (targets, kept) in [
+        (vec![ShredTarget::Others(A)], BTreeMap::new()),
+        (vec![ShredTarget::Others(TenantNo::SYSTEM)], BTreeMap::from([(TenantNo::SYSTEM, BTreeSet::new())])),
+        (vec![ShredTarget::Others(A)], BTreeMap::from([(A, BTreeSet::from([Slot::new(1 << 40).unwrap()]))])),
+    ] {
+        let refused = forest.shred_keeping(&targets, kept, |_| Extra::default()).await;
+        assert_eq!(refused.err(), Some(KeysError::Unknown), "{targets:?}");
+    }
+    let report = forest.shred_keeping(&[ShredTarget::Others(A)], slots(), |_| Extra::default()).await.unwrap();
+    assert_eq!(report.record.done, [ShredDone { target: ShredTarget::Others(A), generation: Some(Gen(1)) }]);
+    let tree = forest.make_tenant(A).await.unwrap().tree;
+    let mut forest = forest;
+    for _ in 0..2 {
+        for (at, (unit, key)) in made.iter().zip(&keys).enumerate() {
+            let now = forest.load_unit(A, unit.slot).await;
+            if kept.contains(&at) {
+                assert_eq!((now, bytes(&forest, *unit)), (Ok(*unit), *key), "unit {at}");
+            } else {
+                // A definite answer, be it of the unit or of all that was below an entry.
+                let is_told = now == Err(KeysError::Shredded) || now.as_ref().is_ok_and(|now| now.generation > unit.generation);
+                assert!(is_told, "unit {at}: {now:?}");
+                assert!(forest.lend_unit(*unit, |_| ()).is_err());
+            }
+        }
+        forest.load_tenant(A).await.unwrap();
+        assert_eq!(forest.lend_tenant(A, |key| *key.expose()), Ok(secret));
+        forest.load_unit(B, other.slot).await.unwrap();
+        assert_eq!(bytes(&forest, other), other_key);
+        let range = schema::pages(tree);
+        let left = site.store().scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        assert_eq!(left.len(), 3, "the top and two leaves; what nothing opens is not there any more");
+        assert_eq!(forest.report(Epoch(2)).await.unwrap().unwrap().record, report.record);
+        forest = site.open().await.unwrap().0;
+    }
+    // Units that are opened then are refused, or have keys that nothing else has.
+    for _ in 0..70 {
+        match forest.make_unit(A).await {
+            Err(KeysError::Shredded) => {}
+            made => assert!(!keys.contains(&bytes(&forest, made.unwrap()))),
+        }
+    }
+    // What went before goes with no name of its own, and the last of it with the tenant.
+    let both = [target(made[7]), target(made[70])];
+    let report = forest.shred(&both, vec![], vec![]).await.unwrap();
+    assert!(report.record.done.contains(&ShredDone { target: both[1], generation: None }), "{:?}", report.record.done);
+    assert_ne!(forest.load_unit(A, made[7].slot).await.unwrap(), made[7]);
+    assert_eq!(forest.load_unit(A, made[0].slot).await, Ok(made[0]));
+    forest.shred(&[ShredTarget::Tenant(A)], vec![], vec![]).await.unwrap();
+    assert_eq!(forest.load_unit(A, made[0].slot).await, Err(KeysError::Shredded));
+    let (forest, _) = site.open().await.unwrap();
+    for epoch in 2..=forest.epoch().0 {
+        assert!(forest.report(Epoch(epoch)).await.unwrap().is_some(), "epoch {epoch}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_costs_its_own_pages_and_not_its_tenants() {
+    let mut pages = std::collections::HashMap::new();
+    for (tenant_units, kept) in [(128, 1), (640, 1), (128, 64), (640, 64), (640, 65), (640, 640)] {
+        let site = Site::new();
+        let forest = site.create().await;
+        let made = units(&forest, A, tenant_units).await;
+        let slots = made[..kept].iter().map(|unit| unit.slot).collect();
+        let report = forest.shred_keeping(&[ShredTarget::Others(A)], [(A, slots)].into(), |_| Extra::default()).await.unwrap();
+        pages.insert((tenant_units, kept), report.record.pages);
+    }
+    // Two pages of the tenants' tree, the top of the unit tree, and the leaves over what is kept.
+    for (of, count) in [((128, 1), 4), ((640, 1), 4), ((128, 64), 4), ((640, 64), 4), ((640, 65), 5), ((640, 640), 13)] {
+        assert_eq!(pages[&of], count, "(units, kept) {of:?}");
     }
 }
 

@@ -7,13 +7,13 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, record_row},
-    rows::State,
+    rows::{LifeRow, State},
     tokens,
 };
 use crate::{
     authn::{PresentedToken, Principal},
     authz::{self, Action, ActionKind, Denied, Permit, Resource},
-    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo},
+    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo, lifecycle::TenantState},
     vault::{
         audit::{self, Entry, Outcome, Reason, Target},
         crypto::{Receipt, RecordHeader},
@@ -104,10 +104,21 @@ impl Vault {
         match authz::decide::<A>(&caller.principal, &resource) {
             Ok(permit) => {
                 tenant.in_use()?;
+                self.admits::<A>(caller, &tenant)?;
                 Ok(InTenant { tenant, _permit: permit })
             }
             Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
         }
+    }
+
+    /// Whether a tenant's state leaves this to the caller, as it was read; every commit is held to what was read.
+    pub(super) fn admits<A: Action>(&self, caller: &Caller, tenant: &Tenant) -> Result<(), VaultError> {
+        if tenant.life == LifeRow::default() {
+            // Most are simply in use: no clock is asked for those.
+            return Ok(());
+        }
+        let state = tenant.stands(self.inner.clock.now());
+        if authz::leaves(state, A::KIND, caller.principal.role()) { Ok(()) } else { Err(VaultError::TenantState(state)) }
     }
 
     /// A permit for what outlives a tenant, for the token that ordered its shred; `None` for everyone else, and while it is not
@@ -161,7 +172,13 @@ impl Vault {
         key: Option<&RecordKey>,
     ) -> Result<Permitted<A>, VaultError> {
         let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
-        let decision = authz::decide::<A>(&caller.principal, &Resource::collection::<A>(tenant.no, collection, key));
+        let resource = Resource::collection::<A>(tenant.no, collection, key);
+        let decision = match authz::decide::<A>(&caller.principal, &resource) {
+            Err(Denied::Forbidden) if tenant.stands(self.inner.clock.now()) == TenantState::Restricted => {
+                authz::decide::<A>(&caller.principal, &resource.held()).map_err(|_| Denied::Forbidden)
+            }
+            decision => decision,
+        };
         let permit = match decision {
             Ok(permit) => permit,
             Err(denied) => {
@@ -171,10 +188,12 @@ impl Vault {
             }
         };
         tenant.in_use()?;
+        self.admits::<A>(caller, &tenant)?;
         match self.find_collection(tenant.no, collection).await? {
             Some(found) => {
-                // The legal purpose of what a rule keeps is the rule.
-                let is_legal = |purpose: &str| A::KIND == ActionKind::RestrictedRead && found.rules().any(|rule| rule == purpose);
+                // The legal purpose of what a rule keeps is the rule; of what holds alone keep, who audits reads that, too.
+                let is_audit = A::KIND == ActionKind::RestrictedRead || tenant.life.rest.is_some();
+                let is_legal = |purpose: &str| is_audit && found.rules().any(|rule| rule == purpose);
                 let declared = caller.purpose.as_ref().is_none_or(|purpose| found.policy.purposes.contains(purpose) || is_legal(purpose));
                 if found.in_use().is_ok() && !declared {
                     let aim = self.aim(&tenant, collection, key).await;
@@ -252,6 +271,10 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantCreate => audit::Action::TenantCreate,
         ActionKind::TenantList => audit::Action::TenantList,
         ActionKind::TenantRead => audit::Action::TenantRead,
+        ActionKind::TenantSuspend => audit::Action::TenantSuspend,
+        ActionKind::TenantResume => audit::Action::TenantResume,
+        ActionKind::TenantTerminate => audit::Action::TenantTerminate,
+        ActionKind::TenantCancel => audit::Action::TenantCancel,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,
@@ -270,6 +293,13 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::AliasAdd => audit::Action::AliasAdd,
         ActionKind::AliasRemove => audit::Action::AliasRemove,
         ActionKind::AliasRead => audit::Action::AliasRead,
+        ActionKind::PolicyRead => audit::Action::PolicyRead,
+        ActionKind::PolicyWrite => audit::Action::PolicyWrite,
+        ActionKind::ApprovalRead => audit::Action::ApprovalRead,
+        ActionKind::ApprovalApprove => audit::Action::ApprovalApprove,
+        ActionKind::ApprovalRefuse => audit::Action::ApprovalRefuse,
+        ActionKind::ApprovalWithdraw => audit::Action::ApprovalWithdraw,
+        ActionKind::RetentionShorten => audit::Action::RetentionShorten,
         ActionKind::TokenCreate => audit::Action::TokenCreate,
         ActionKind::TokenList => audit::Action::TokenList,
         ActionKind::TokenRevoke => audit::Action::TokenRevoke,

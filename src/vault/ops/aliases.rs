@@ -388,6 +388,22 @@ impl Vault {
         Ok(ids)
     }
 
+    /// The units that seal a person's several ids, by these: their slots, `None` where that cannot be told; none of a person who has but
+    /// one.
+    pub(super) async fn slots_of_ids(&self, tenant: TenantNo, person: &Person) -> Result<Vec<(Token, Option<u64>)>, VaultError> {
+        let Some(row) = &person.row else { return Ok(Vec::new()) };
+        let mut slots = vec![(person.first, Some(row.slot))];
+        for alias in &row.aliases {
+            let slot = match self.control_row::<AliasRow>(&schema::alias(tenant, alias)).await {
+                Ok(row) => row.filter(|row| row.of == Some(person.first)).map(|row| row.slot),
+                Err(VaultError::Internal(_)) => None,
+                Err(error) => return Err(error),
+            };
+            slots.push((*alias, slot));
+        }
+        Ok(slots)
+    }
+
     /// Whether a person has the ids that were read.
     async fn is_still(&self, person: &Person) -> Result<bool, VaultError> {
         let stored = self.inner.store.get(Space::Control, &person.check.key).await?;

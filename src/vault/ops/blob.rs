@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     authz::RecordWrite,
-    domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, limits},
+    domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, lifecycle::TenantState, limits},
     vault::{
         audit::Action,
         crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, OpenReason, ROW_LEN, Receipt, random},
@@ -381,7 +381,8 @@ impl Vault {
         }
     }
 
-    /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row.
+    /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row, and so does the
+    /// suspension of its tenant.
     pub(super) fn stream_value(
         &self,
         place: Place,
@@ -432,6 +433,9 @@ impl Vault {
         index: u64,
         receipt: &Receipt,
     ) -> Result<Bytes, VaultError> {
+        if self.inner.stopped.holds(place.unit.tenant) {
+            return Err(VaultError::TenantState(TenantState::Suspended));
+        }
         let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
         let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
         let row = row.ok_or_else(|| damaged(OpenReason::Missing.into()))?;

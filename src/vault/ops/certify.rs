@@ -99,12 +99,7 @@ impl Vault {
             system: "lethe".into(),
             tool: concat!("lethe ", env!("CARGO_PKG_VERSION")).into(),
             media: "logical".into(),
-            scope: match row.scope {
-                Scope::Tenant => certificate::Scope::Tenant,
-                Scope::Collection(_) => certificate::Scope::Collection,
-                Scope::Subjects(_) => certificate::Scope::Subject,
-                Scope::Record { .. } => certificate::Scope::Record,
-            },
+            scope: certified(&row.scope),
             action: "erase".into(),
             method: "cryptographic-erase".into(),
             alg: vec!["AES-256-GCM".into(), "XChaCha20-Poly1305".into()],
@@ -142,7 +137,11 @@ impl Vault {
                 unreadable_before: u64::from(unreadable_before),
             },
             holds_checked: true,
-            approval: Approval { policy: ApprovalPolicy::Single, performed_by: PrincipalId(row.ordered_by), approved_by: None },
+            approval: Approval {
+                policy: if row.two_persons { ApprovalPolicy::TwoPerson } else { ApprovalPolicy::Single },
+                performed_by: PrincipalId(row.ordered_by),
+                approved_by: row.approved_by.map(PrincipalId),
+            },
             exceptions_retained: exceptions(&retained),
             subprocessors_notified: Vec::new(),
             residual_ciphertext: vec![
@@ -173,11 +172,21 @@ impl Vault {
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let done = entry(actor_of(&row), &tenant, Action::ShredDone, CollectionNo::TENANT, object(id.0));
         self.commit(Trail::Control, commit, vec![(tenant.audit, done)]).await?;
+        if matches!(row.scope, Scope::Rest { .. }) {
+            self.inner.directory.forget_all();
+            // Holds that have ended meanwhile keep nothing any more: the order for the whole tenant is given with the next run.
+            self.hold_has_ended();
+            self.is_due_at(now);
+        }
         Ok(note)
     }
 
-    /// The persons that an order marked are shredded now; they were pending until what is deleted was gone too.
+    /// The persons that an order marked are shredded now; they were pending until what is deleted was gone too. So was a tenant that
+    /// went in part.
     async fn final_subjects(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
+        if matches!(row.scope, Scope::Rest { .. }) {
+            return self.restricted(TenantNo(row.tenant), id).await;
+        }
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let (shredded, seals) = (SubjectRow { state: State::Shredded(id.0) }, &self.inner.seals);
         for token in row.marked() {
@@ -244,6 +253,17 @@ impl Vault {
     }
 }
 
+/// The scope of an order, as its certificate gives it.
+const fn certified(scope: &Scope) -> certificate::Scope {
+    match scope {
+        Scope::Tenant => certificate::Scope::Tenant,
+        Scope::Collection(_) => certificate::Scope::Collection,
+        Scope::Subjects(_) => certificate::Scope::Subject,
+        Scope::Record { .. } => certificate::Scope::Record,
+        Scope::Rest { .. } => certificate::Scope::Rest,
+    }
+}
+
 /// Each key that was destroyed, as the commitments take it: by epoch, then by slot.
 fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -> Vec<Vec<u8>> {
     let id = |done: &ShredDone| {
@@ -254,7 +274,7 @@ fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -
                 Some(KeyId::Unit(tenant, slot, destroyed).to_bytes())
             }
             // A tenant's own is committed to with its order, for the salt goes with it.
-            ShredTarget::Unit { .. } | ShredTarget::Tenant(_) => None,
+            ShredTarget::Unit { .. } | ShredTarget::Tenant(_) | ShredTarget::Others(_) => None,
         }
     };
     reports.iter().flat_map(|report| report.record.done.iter().filter_map(id)).collect()

@@ -25,7 +25,9 @@ use crate::{
 };
 
 mod aliases;
+mod approvals;
 mod due;
+mod ends;
 mod holds;
 mod kept;
 mod orders;
@@ -35,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 15] = [
+const SEALED: [(Space, Table); 19] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -45,12 +47,16 @@ const SEALED: [(Space, Table); 15] = [
     (Space::Control, Table::Unit),
     (Space::Control, Table::ShredSlots),
     (Space::Control, Table::Made),
+    (Space::Control, Table::TenantChange),
     (Space::Control, Table::KeptUnit),
+    (Space::Control, Table::ApprovalOpen),
+    (Space::Control, Table::Shortening),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
+    (Space::Index, Table::Shortened),
 ];
 
 /// What a check read, and what is wrong.
@@ -78,6 +84,8 @@ pub struct CheckReport {
     pub orders: u64,
     /// Legal holds, those that have ended included.
     pub holds: u64,
+    /// Requests for a second person, those that have ended included.
+    pub approvals: u64,
     /// Certificates that verify.
     pub certificates: u64,
     /// Uploads that nobody finished, and values that were replaced: the sweep removes them in its time.
@@ -128,6 +136,8 @@ impl Vault {
         self.check_orders(&mut report).await?;
         self.check_holds(&mut report).await?;
         self.check_kept(&mut report).await?;
+        self.check_approvals(&mut report).await?;
+        self.check_ends(&mut report).await?;
         self.check_seals(&mut report).await?;
         self.check_blobs(&mut report).await?;
         Ok(report)

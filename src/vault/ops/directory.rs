@@ -8,12 +8,12 @@ use moka::sync::Cache;
 
 use super::{
     Missing, Vault, VaultError,
-    rows::{CollectionNameRow, CollectionRow, CollectionText, Past, State, TenantNameRow, TenantRow},
+    rows::{ApprovalRulesRow, CollectionNameRow, CollectionRow, CollectionText, LifeRow, Past, State, TenantNameRow, TenantRow},
 };
 use crate::{
     domain::{
         CollectionName, CollectionNo, CollectionPolicy, Gen, Retention, ShredId, Slot, TenantName, TenantNo, Timestamp, Version,
-        policy::SecondarySubjects, retention::Schedule,
+        approval::ApprovalRules, lifecycle::TenantState, policy::SecondarySubjects, retention::Schedule,
     },
     vault::{
         crypto::{CollectionMeta, Context, OpenReason, Plaintext, Sealed, TenantMeta},
@@ -31,6 +31,9 @@ pub(super) struct Tenant {
     pub(super) audit: UnitRef,
     pub(super) created_at: Timestamp,
     pub(super) create_on_write: bool,
+    pub(super) approvals: Option<ApprovalRulesRow>,
+    /// Whether it is suspended or on its way to its end.
+    pub(super) life: LifeRow,
     /// The row this was read from: commits check that it still stands.
     pub(super) row: Bytes,
 }
@@ -109,6 +112,20 @@ impl Tenant {
     /// [`VaultError::Shredded`] unless it is in use.
     pub(super) fn in_use(&self) -> Result<(), VaultError> {
         in_use(self.state)
+    }
+
+    /// What takes two persons in it: a commit that relies on this checks the tenant's row.
+    pub(super) fn rules(&self) -> ApprovalRules {
+        self.approvals.map_or_else(ApprovalRules::default, ApprovalRulesRow::rules)
+    }
+
+    /// What it is at `now` for those who use it.
+    pub(super) fn stands(&self, now: Timestamp) -> TenantState {
+        match self.state {
+            State::Active | State::Frozen => self.life.state(now),
+            State::Pending(_) => TenantState::Pending,
+            State::Shredded(_) => TenantState::Shredded,
+        }
     }
 }
 
@@ -206,6 +223,8 @@ impl Vault {
             audit: UnitRef { tenant: TenantNo::SYSTEM, slot, generation: Gen(0) },
             created_at: Timestamp(parsed.created_at),
             create_on_write: parsed.create_on_write,
+            approvals: parsed.approvals,
+            life: parsed.life,
             row,
         })
     }

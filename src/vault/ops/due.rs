@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, end_under, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, hour_of, named_hour, next_hour, stood},
     next::Walk,
     then::{HoldThen, Went, as_it_went},
 };
@@ -27,6 +27,7 @@ use super::{
     refused::Place,
     retention::Rules,
     rows::State,
+    shorten::Came,
     shredder::is_its_own,
 };
 use crate::{
@@ -47,7 +48,7 @@ mod index;
 mod next;
 mod then;
 
-pub(super) use index::{End, end_of, is_over};
+pub(super) use index::{End, end_of, end_under, is_over};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -223,6 +224,21 @@ impl Vault {
         if let Some(lapse) = self.look_after_holds(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(lapse));
         }
+        if let Some(end) = self.look_after_terminations(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(end));
+        }
+        if let Some(over) = self.look_after_approvals(pass.actor).await? {
+            pass.walk.next.all(&Moments::everything(over));
+        }
+        // First, so that what is over by it is found.
+        match self.shorten_some(pass.actor).await? {
+            Came::Through | Came::Past => {}
+            Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
+            Came::Part => {
+                pass.done.more = true;
+                return Ok(());
+            }
+        }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);
@@ -313,8 +329,8 @@ impl Vault {
 
     async fn destroy_once(&self, pass: &Pass, rows: &[Row]) -> Result<Vec<Fate>, VaultError> {
         let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
-        let tenant = self.tenant_by_number(no).await?;
         let then = if self.is_restoring() { Some(self.holds_then(no).await?) } else { None };
+        let tenant = if then.is_some() { self.tenant_unmarked(no).await? } else { self.tenant_by_number(no).await? };
         // The rules of their time have ended what it destroys: no minimum of today brings it back. Of older data it was decided then.
         let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::by_rule() };
         let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then };
@@ -474,11 +490,15 @@ impl Vault {
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+        let shortened = match batch.then {
+            None => Vec::new(),
+            Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
+        };
         let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
         let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
         let went = match &batch.then {
             None => Went { end: end(rules), kept_by: None },
-            Some(holds) => as_it_went((&collection.past.retention_was, rules), first, batch.until, (holds, &things), end),
+            Some(holds) => as_it_went((&collection.past.retention_was, rules), &shortened, first, batch.until, (holds, &things), end),
         };
         Ok(Some(Told { went, subjects: opened.meta.subjects.clone() }))
     }

@@ -6,6 +6,7 @@ use crate::{
     domain::{
         HoldId, NameError, ShredId, Timestamp, TokenId,
         hold::HoldError,
+        lifecycle::{GRACE_FORM, TenantState},
         limits::Limit,
         policy::PolicyError,
         retention::{Law, RuleName},
@@ -35,6 +36,9 @@ pub enum VaultError {
         /// When one will be recorded again.
         retry_after: std::time::Duration,
     },
+    /// The tenant is in a state that refuses this: suspended, or on its way to its end.
+    #[error("the tenant is {}", .0.name())]
+    TenantState(TenantState),
     /// It was shredded, or is being shredded.
     #[error("shredded")]
     Shredded {
@@ -69,6 +73,9 @@ pub enum VaultError {
     /// Its key holds a record that is kept for its legal purpose alone, and is not written to.
     #[error("restricted")]
     Restricted,
+    /// It takes a second person, and the caller is none.
+    #[error("not a second person")]
+    NotSecond(NotSecond),
     /// It is in a state that refuses this.
     #[error("conflict")]
     Conflict(Conflict),
@@ -131,8 +138,21 @@ pub enum Missing {
     Hold,
     /// The alias.
     Alias,
+    /// The request for approval.
+    Approval,
+    /// The tenant's termination.
+    Termination,
     /// A page or tile of the log.
     Page,
+}
+
+/// Why somebody does not count as a second person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSecond {
+    /// It is who asked.
+    Asked,
+    /// The token was made too short a time before it was asked for.
+    New,
 }
 
 /// States that refuse a change.
@@ -156,6 +176,12 @@ pub enum Conflict {
     AliasTaken,
     /// Records name that id already, perhaps as another person.
     AliasHasRecords,
+    /// A request for approval was decided, or its time is over, or what it is about, or who asked, is not as it was.
+    ApprovalOver,
+    /// The deletion would be a shred of a record, which takes two persons here: it is ordered as one.
+    ApprovalRequired,
+    /// There is no such step from the state that the tenant is in.
+    TenantState,
 }
 
 /// Rules that refuse a well-formed request.
@@ -170,8 +196,11 @@ pub enum Unprocessable {
     )]
     NotARecordUnit,
     /// The tenant's name was not repeated.
-    #[error("to shred a tenant, repeat its name in \"confirm\"")]
+    #[error("to shred or end a tenant, repeat its name in \"confirm\"")]
     ConfirmationMissing,
+    /// No grace.
+    #[error("`grace` must be {}", GRACE_FORM)]
+    Grace,
     /// The system tenant cannot be shredded.
     #[error("the system tenant cannot be shredded")]
     SystemTenant,
@@ -258,6 +287,14 @@ pub enum Unprocessable {
     /// A person's own id as an alias.
     #[error("\"alias\" must be another id than \"subject\"")]
     OwnAlias,
+    /// A policy that asks for two persons where there are not two.
+    #[error(
+        "two persons can be asked for only where there are two: make a second owner's token first, without an end and without narrowing"
+    )]
+    NoSecondPerson,
+    /// Nothing that could be let hold for what is there.
+    #[error("the collection's retention has no rules: nothing would end what is there")]
+    NothingToShorten,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,

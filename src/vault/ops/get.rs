@@ -17,7 +17,7 @@ use super::{
 use crate::{
     authn::Role,
     authz::{self, ActionKind, RecordRead, RestrictedRead},
-    domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
+    domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version, lifecycle::TenantState},
     vault::{
         audit::{Action, Entry, Target, Trail},
         crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed},
@@ -104,13 +104,19 @@ impl Vault {
     ) -> Result<Got, VaultError> {
         let caller = &caller.begin();
         let place = Asked::collection(tenant, collection);
-        if caller.principal.role() == Role::Auditor {
+        if caller.principal.role() == Role::Auditor && !self.is_left_to_auditors(tenant).await? {
             // Who reads nothing else may read what is kept for its legal purpose alone.
             let read = self.read_record::<RestrictedRead>(caller, tenant, collection, key, get);
             return self.on_record(caller, place, Action::RestrictedRead, read).await;
         }
         let read = self.read_record::<RecordRead>(caller, tenant, collection, key, get);
         self.on_record(caller, place, Action::RecordRead, read).await
+    }
+
+    /// Whether legal holds alone keep something of a tenant: auditors read that as others read what is in use.
+    async fn is_left_to_auditors(&self, tenant: &TenantName) -> Result<bool, VaultError> {
+        let now = self.inner.clock.now();
+        Ok(self.find_tenant(tenant).await?.is_some_and(|tenant| tenant.stands(now) == TenantState::Restricted))
     }
 
     async fn read_record<A: authz::Action>(
@@ -161,11 +167,13 @@ impl Vault {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
+        // Of a tenant that ended in part nobody else reads anything.
+        let is_audit = A::KIND == ActionKind::RestrictedRead || found.tenant.life.rest.is_some();
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {
             (None, false) => None,
-            (Some(restricted), false) => Some(restricted.refusal()),
-            (Some(restricted), true) if restricted.is_for(caller.purpose.as_deref()) => None,
-            (_, true) => Some(VaultError::Forbidden),
+            (Some(restricted), _) if is_audit && restricted.is_for(caller.purpose.as_deref()) => None,
+            (Some(restricted), false) if !is_audit => Some(restricted.refusal()),
+            (Some(_), false) | (_, true) => Some(VaultError::Forbidden),
         };
         if let Some(error) = refusal {
             return Err(self.missed(caller, &found, read, error).await?);

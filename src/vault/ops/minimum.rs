@@ -24,9 +24,9 @@ use crate::{
         retention::{Kept, Law},
     },
     vault::{
-        crypto::{Context, Data, Key, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token},
         keys::UnitRef,
-        store::{Expect, Row, Space, schema},
+        store::{Check, Expect, Row, Space, schema},
     },
 };
 
@@ -94,6 +94,15 @@ fn standing_under(then: Rules<'_>, collection: &Collection, meta: &RecordMeta, v
     let others = collection.rules_for(meta.modified_at).filter(|(rules, _)| !std::ptr::eq(*rules, then.0));
     let asked = [then].into_iter().chain(others).filter_map(|rules| asked(rules, meta, value));
     asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later).filter(|law| law.stands(at))
+}
+
+/// The legal minimum that the rules asked for under which a record was written, or an earlier version of it, met or not.
+pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
+    if !collection.has_law {
+        return None;
+    }
+    let asked = collection.rules_for(meta.modified_at).filter_map(|rules| asked(rules, meta, value));
+    asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
 /// What a law and the restricted state say of a record.
@@ -198,26 +207,34 @@ impl Vault {
     }
 
     /// Whether a law keeps anything of what an order of a collection, a record or a tenant would destroy; a person's order keeps by
-    /// itself what a law keeps.
+    /// itself what a law keeps, and that of all of a tenant but what holds are on is the end of the tenant, which none holds up.
     pub(super) async fn minimums_over(&self, tenant: &Tenant, scope: &Scope) -> Result<Option<Minimums>, VaultError> {
         match scope {
             Scope::Tenant => self.minimums_in_tenant(tenant).await,
             Scope::Collection(no) => {
-                let collection = self.collection_by_number(tenant.no, CollectionNo(*no)).await?;
-                self.minimums_in(tenant, &collection).await
+                let mut lawful = Lawful::default();
+                match lawful.get(self, tenant.no, CollectionNo(*no)).await? {
+                    Some(collection) => self.minimums_in(tenant, collection).await,
+                    None => Ok(None),
+                }
             }
             Scope::Record { collection, row, .. } => {
-                let collection = self.collection_by_number(tenant.no, CollectionNo(*collection)).await?;
-                if !collection.has_law {
-                    return Ok(None);
-                }
+                let mut lawful = Lawful::default();
+                let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
                 let Some(value) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
                 let (rows, now) = (vec![Row { key: Bytes::copy_from_slice(row), value }], self.inner.clock.now());
-                let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
+                let laws = self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await?;
                 Ok(laws.into_iter().next().map(|law| Minimums { law, records: 1 }))
             }
-            Scope::Subjects(_) => Ok(None),
+            Scope::Subjects(_) | Scope::Rest { .. } => Ok(None),
         }
+    }
+
+    /// That the record at a place stays as it is now: what keeps it is looked for behind this.
+    pub(super) async fn record_unmoved(&self, row: &[u8]) -> Result<Check, VaultError> {
+        let stored = self.inner.store.get(Space::Records, row).await?;
+        let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
+        Ok(Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect })
     }
 
     /// Freezes the collections of an order's scope in which a law may keep something: until what is returned is gone, and
@@ -231,7 +248,7 @@ impl Vault {
         let collections = match scope {
             Scope::Tenant => self.collections_in(tenant.no).await?,
             Scope::Collection(no) => vec![CollectionNo(*no)],
-            Scope::Subjects(_) | Scope::Record { .. } => Vec::new(),
+            Scope::Subjects(_) | Scope::Record { .. } | Scope::Rest { .. } => Vec::new(),
         };
         let mut frozen = Vec::new();
         for no in collections {

@@ -21,6 +21,7 @@ use crate::{
 
 mod access;
 mod aliases;
+mod approvals;
 mod audits;
 mod batch;
 mod blob;
@@ -39,6 +40,7 @@ mod explain;
 mod foresee;
 mod get;
 mod holds;
+mod lifecycle;
 mod list;
 mod minimum;
 mod names;
@@ -53,6 +55,7 @@ mod restricted;
 mod retention;
 pub(in crate::vault) mod rows;
 mod sample;
+mod shorten;
 mod shred;
 mod shredder;
 mod simulate;
@@ -65,21 +68,23 @@ mod turns;
 mod units;
 
 pub use aliases::{NewAlias, PersonView};
+pub use approvals::{ApprovalView, ApprovalWhat, PolicyChange, PolicyView};
 pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
 pub use due::Destroyed;
-pub use error::{BodyError, Conflict, Missing, Unprocessable, VaultError};
+pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
-pub use holds::{HoldView, ShownScope};
+pub use holds::{HoldView, Released, ShownScope};
+pub use lifecycle::{Minimum, Remaining, Terminate, Terminated, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
 pub use restored::Proof;
-pub use shred::{RetainedView, ShredOrder, ShredTotals, ShredView};
+pub use shred::{RetainedView, SecondPerson, ShredOrder, ShredTotals, ShredView};
 pub use simulate::{Ending, Simulated};
 pub use snapshots::SnapshotView;
 pub use start::{Idle, VaultParts};
@@ -173,6 +178,9 @@ struct Inner {
     /// Of writers of the same record.
     turns: turns::Turns,
     placing: holds::Placing,
+    /// Whether what two persons let hold for what was there has been gone through in this data store.
+    shortened: AtomicBool,
+    stopped: lifecycle::Stopped,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

@@ -23,7 +23,7 @@ use crate::{
     authn::Role,
     domain::{
         CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        limits, retention::Law,
+        approval::ShredScope, limits, retention::Law,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -400,6 +400,11 @@ impl Vault {
         let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
         precondition.holds(present)?;
         self.plan_deleted(plan, actor, tenant, collection, &live).await?;
+        // It would destroy the record's key. What rules end was decided by more than one; the tenant's row holds the plan to its policy.
+        let is_shred = collection.policy.shred_unit == ShredUnit::Record && plan.is_asked();
+        if is_shred && tenant.rules().asks_for(ShredScope::Record) {
+            return Err(VaultError::Conflict(Conflict::ApprovalRequired));
+        }
         self.plan_unheld(plan, actor, tenant, (collection.no, tokens), &live.meta.subjects).await?;
         if live.restricted_by().is_some() {
             Self::plan_kept_gone(plan, tenant.no, collection, &existing.header);

@@ -92,8 +92,12 @@ impl Vault {
 
     /// The same for one order.
     async fn reapply(&self, entry: &ShredLogRow, spared: &mut SparedSlots) -> Result<u64, VaultError> {
-        let Scope::Subjects(subjects) = &entry.scope else { return Ok(0) };
-        let tenant = match self.tenant_by_number(TenantNo(entry.tenant)).await {
+        let subjects: &[Token] = match &entry.scope {
+            Scope::Subjects(subjects) => subjects,
+            Scope::Rest { .. } => &[],
+            Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } => return Ok(0),
+        };
+        let tenant = match self.tenant_unmarked(TenantNo(entry.tenant)).await {
             Ok(tenant) => tenant,
             Err(error) if is_its_own(&error) => {
                 // Nothing of it is served, and reclaiming holds the entry back.
@@ -108,6 +112,11 @@ impl Vault {
         let Some(order) = self.shred_row(ShredId(entry.order)).await? else { return Ok(0) };
         if order.progress != Progress::Done {
             // Its own deletions are under way and are counted; its persons are pending until they are done.
+            return Ok(0);
+        }
+        if matches!(entry.scope, Scope::Rest { .. }) {
+            // What it deleted is deleted again under the keys that are kept.
+            self.delete_unheld(ShredId(entry.order), &order).await?;
             return Ok(0);
         }
         let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());
@@ -174,7 +183,9 @@ impl Vault {
         // What could not be deleted again, for its tenant cannot be read, must not count as done.
         let tenant = self.tenant_by_number(TenantNo(entry.tenant)).await?.no;
         let order = self.shred_row(ShredId(entry.order)).await?;
-        if matches!(entry.scope, Scope::Subjects(_)) && order.as_ref().is_some_and(|order| order.progress != Progress::Done) {
+        if matches!(entry.scope, Scope::Subjects(_) | Scope::Rest { .. })
+            && order.as_ref().is_some_and(|order| order.progress != Progress::Done)
+        {
             // A copy of this data store must not say that it is done with deletions which are not.
             return Ok(false);
         }
@@ -192,18 +203,22 @@ impl Vault {
                     Table::Idempotency,
                     Table::TrailName,
                     Table::KeptRecords,
+                    Table::Shortened,
                 ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
                 self.drop_whole(ranges).await?;
                 self.inner.ranges.add(Space::Records, records);
             }
+            // All that it left went with it.
+            Scope::Rest { .. } => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
-                self.drop_whole(vec![(Space::Records, records.clone())]).await?;
+                let shortened = schema::prefix(&schema::shortened(tenant, no));
+                self.drop_whole(vec![(Space::Records, records.clone()), (Space::Index, shortened)]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                     self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                 }
@@ -676,7 +691,7 @@ impl Vault {
                     behind.extend(order.into_iter().flat_map(|order| order.persons).map(|person| (tenant, person)));
                     continue;
                 }
-                Scope::Tenant | Scope::Collection(_) => continue,
+                Scope::Tenant | Scope::Collection(_) | Scope::Rest { .. } => continue,
             };
             for subject in subjects {
                 let mut range = schema::records_of_subject(tenant, &subject);

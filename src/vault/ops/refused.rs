@@ -128,7 +128,7 @@ impl VaultError {
     /// is recorded elsewhere.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let reason = match self {
-            Self::Forbidden => return Some(Outcome::Denied(Reason::Forbidden)),
+            Self::Forbidden | Self::NotSecond(_) | Self::TenantState(_) => return Some(Outcome::Denied(Reason::Forbidden)),
             Self::NotFound(_) => Reason::NotFound,
             Self::Shredded { .. } | Self::SubjectErased { .. } => Reason::Shredded,
             Self::LegalHold { .. } => Reason::LegalHold,
@@ -143,7 +143,10 @@ impl VaultError {
                 | Conflict::LastOwner
                 | Conflict::HoldOver
                 | Conflict::AliasTaken
-                | Conflict::AliasHasRecords,
+                | Conflict::AliasHasRecords
+                | Conflict::ApprovalOver
+                | Conflict::ApprovalRequired
+                | Conflict::TenantState,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

@@ -4,16 +4,18 @@
 //! before anything is answered: an expiry that has happened already must not be seen to happen again.
 //!
 //! Until the data is in its place nothing is done that would outlive its being given up: no key is destroyed, no order carried out, no
-//! gap stated. What may be done without data is done: a hold whose time is over ends, a number that was leased stays given.
+//! gap stated. What may be done without data is done: a hold whose time is over ends, a request that nobody has approved in time is over, a
+//! number that was leased stays given.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     Destroyed, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
+    holds::bind::things_over,
     plan::{Actor, Existing, Live, record_row, unit_of},
     rows::{Scope, ShredRow, State, UnitStateRow},
 };
@@ -60,11 +62,16 @@ struct Named {
     tenants: HashSet<u64>,
     collections: HashSet<(u64, u32)>,
     slots: HashSet<(u64, u64)>,
+    /// Tenants that went in part, and the slots that were kept of them.
+    rests: HashMap<u64, HashSet<u64>>,
 }
 
 impl Named {
     fn holds(&self, tenant: TenantNo, no: CollectionNo, slot: Slot) -> bool {
-        self.tenants.contains(&tenant.0) || self.collections.contains(&(tenant.0, no.0)) || self.slots.contains(&(tenant.0, slot.number()))
+        self.rests.get(&tenant.0).is_some_and(|kept| !kept.contains(&slot.number()))
+            || self.tenants.contains(&tenant.0)
+            || self.collections.contains(&(tenant.0, no.0))
+            || self.slots.contains(&(tenant.0, slot.number()))
     }
 }
 
@@ -197,7 +204,7 @@ impl Vault {
     }
 
     /// Whether a unit's key is there.
-    async fn has_key(&self, unit: UnitRef) -> Result<bool, VaultError> {
+    pub(super) async fn has_key(&self, unit: UnitRef) -> Result<bool, VaultError> {
         match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
             Ok(present) => Ok(present == unit),
             Err(KeysError::Shredded | KeysError::Unknown | KeysError::Damaged(_)) => Ok(false),
@@ -212,6 +219,9 @@ impl Vault {
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
             for id in rows.iter().filter_map(|row| row.key.last_chunk::<16>()).map(|id| ShredId(*id)) {
                 let Some(order) = self.shred_row(id).await? else { continue };
+                if let Scope::Rest { holds, .. } = &order.scope {
+                    self.prove_rest(id, TenantNo(order.tenant), holds, proof).await?;
+                }
                 for subject in order.marked() {
                     self.prove_deletions_of(id, &order, subject, proof).await?;
                 }
@@ -257,6 +267,33 @@ impl Vault {
         Ok(live.restricted_by().is_some() && self.law_then(tenant.no, collection, row, order.decided_as_of()).await?.is_some())
     }
 
+    /// The same of an order that ended a tenant in part: whatever opens under a key that stayed is one of what its holds were on.
+    async fn prove_rest(&self, id: ShredId, no: TenantNo, holds: &[[u8; 16]], proof: &mut Proof) -> Result<(), VaultError> {
+        let on = self.things_under(no, holds).await?;
+        let mut range = schema::records_of_tenant(no);
+        while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
+            tokio::task::yield_now().await;
+            for row in rows {
+                let (Some((_, collection)), Some(tokens)) = (schema::record_place(&row.key), schema::record_tokens(&row.key)) else {
+                    continue;
+                };
+                let Some((tenant, collection)) = self.in_use_at(no, collection).await? else { continue };
+                let live = match self.existing(&tenant, &collection, &tokens, &row.key).await {
+                    Ok(Some(Existing { live: Some(live), .. })) => live,
+                    // What does not open is counted where all records are gone through.
+                    Ok(_) | Err(VaultError::Internal(_)) => continue,
+                    Err(error) => return Err(error),
+                };
+                let subjects = self.subject_tokens(&tenant, &live.meta.subjects).await?;
+                if !things_over(collection.no, &tokens, &subjects).iter().any(|thing| on.contains(thing)) {
+                    let collection = collection.no;
+                    proof.findings.push(format!("tenant {no}, collection {collection}: a record that the order {id} deleted is there"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What all certificates name; each unit's own state must say so, too.
     async fn named_by_certificates(&self, proof: &mut Proof) -> Result<Named, VaultError> {
         let mut named = Named::default();
@@ -273,6 +310,7 @@ impl Vault {
                 match &order.scope {
                     Scope::Tenant => drop(named.tenants.insert(order.tenant)),
                     Scope::Collection(no) => drop(named.collections.insert((order.tenant, *no))),
+                    Scope::Rest { kept, .. } => drop(named.rests.insert(order.tenant, kept.iter().copied().collect())),
                     Scope::Subjects(_) | Scope::Record { .. } => {}
                 }
                 for slot in self.slots_of(id).await? {
@@ -300,7 +338,7 @@ impl Vault {
     /// A collection whose records may be opened; `None` where its tenant is shredded or about to be.
     async fn in_use_at(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<Opener>, VaultError> {
         let found = async {
-            let tenant = self.tenant_by_number(tenant).await?;
+            let tenant = self.tenant_unmarked(tenant).await?;
             tenant.in_use()?;
             // One that is about to be shredded may be taken back: as long as its keys are lent, it counts as what it is.
             let collection = self.collection_unmarked(tenant.no, no).await?;

@@ -13,15 +13,21 @@ use crate::{
 };
 
 mod aliases;
+mod approvals;
 mod holds;
 mod kept;
+mod lifecycle;
 mod seals;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::vault) use aliases::AliasRow;
+pub(in crate::vault) use approvals::{
+    ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
+};
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
+pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -83,8 +89,12 @@ pub(in crate::vault) struct TenantRow {
     pub(in crate::vault) created_at: i64,
     /// Whether a write to an unknown collection makes it.
     pub(in crate::vault) create_on_write: bool,
+    /// What takes two persons; nothing does where there is none. Every commit that destroys something checks this row.
+    pub(in crate::vault) approvals: Option<ApprovalRulesRow>,
     /// Its name, sealed under its own metadata key.
     pub(in crate::vault) sealed_name: Vec<u8>,
+    /// Whether it is suspended or on its way to its end, while it is in use.
+    pub(in crate::vault) life: LifeRow,
 }
 
 impl ControlRow for TenantRow {
@@ -241,9 +251,21 @@ pub(in crate::vault) enum Scope {
         /// Every unit it had until then; a later record under the same key has another.
         units: Vec<UnitRow>,
     },
+    /// All of a tenant but what legal holds are on.
+    Rest {
+        /// The slots of the units that are kept, in order; its secret is kept too.
+        kept: Vec<u64>,
+        /// The holds that they are kept for.
+        holds: Vec<[u8; 16]>,
+    },
 }
 
 impl Scope {
+    /// Whether it is a tenant's, whole or in part: all of it answers 410 meanwhile.
+    pub(in crate::vault) const fn is_tenants(&self) -> bool {
+        matches!(self, Self::Tenant | Self::Rest { .. })
+    }
+
     /// The units that it names itself: those of a record.
     pub(in crate::vault) fn units(&self) -> &[UnitRow] {
         if let Self::Record { units, .. } = self { units } else { &[] }
@@ -276,6 +298,10 @@ pub(in crate::vault) enum Progress {
     Done,
     /// A legal hold stopped it: what it names is there as before, and it is given again once no hold stands over it.
     Held,
+    /// It waits for a second person: what it names is there as before.
+    Asked,
+    /// No second person has approved it, and nothing was done.
+    Dropped,
 }
 
 /// An order to shred.
@@ -290,6 +316,10 @@ pub(in crate::vault) struct ShredRow {
     /// Orders that had set subjects of its scope to pending: this one is done after them.
     pub(in crate::vault) after: Vec<[u8; 16]>,
     pub(in crate::vault) progress: Progress,
+    /// Whether its tenant's policy asked for two persons when it was given.
+    pub(in crate::vault) two_persons: bool,
+    /// The second one's token.
+    pub(in crate::vault) approved_by: Option<[u8; 16]>,
     /// Token that ordered it: may poll it even if its tenant is gone.
     pub(in crate::vault) ordered_by: [u8; 16],
     pub(in crate::vault) role: u8,
@@ -374,6 +404,11 @@ impl Totals {
 }
 
 impl ShredRow {
+    /// Whether it may be carried out as far as persons go: two, where two were asked for.
+    pub(in crate::vault) const fn is_approved(&self) -> bool {
+        !self.two_persons || self.approved_by.is_some()
+    }
+
     /// Whether its row lists every collection that it touched; where it may not, they are counted.
     pub(in crate::vault) fn lists_all(&self) -> bool {
         self.totals.len() <= TOTALS_MAX
@@ -395,7 +430,7 @@ impl ShredRow {
     pub(in crate::vault) fn scope_done(&self) -> Scope {
         match &self.scope {
             Scope::Subjects(_) => Scope::Subjects(self.marked().copied().collect()),
-            scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Record { .. }) => scope.clone(),
+            scope @ (Scope::Tenant | Scope::Collection(_) | Scope::Record { .. } | Scope::Rest { .. }) => scope.clone(),
         }
     }
 }

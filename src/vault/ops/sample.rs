@@ -54,6 +54,8 @@ impl Vault {
                 (Some(subject), _) => self.covers(tenant.no, &subject, &row, &header).await?,
                 // Its key may hold a later record by now, under a unit that is not ordered to be shredded.
                 (None, Scope::Record { units, .. }) => units.iter().any(|unit| unit.slot == header.slot.number()),
+                // What is kept of the tenant opens still, for whom it is kept.
+                (None, Scope::Rest { kept, .. }) => kept.binary_search(&header.slot.number()).is_err(),
                 (None, _) => true,
             };
             match self.look(tenant.no, &row).await? {
@@ -88,7 +90,7 @@ impl Vault {
                 let drawn = self.next_row(&schema::records_under(tenant, CollectionNo(*no), &[]), &token).await?;
                 Ok(drawn.map(|row| (row, None)))
             }
-            Scope::Tenant => {
+            Scope::Tenant | Scope::Rest { .. } => {
                 let range = schema::table_of_tenant(schema::Table::Collection, tenant);
                 let collections = self.inner.store.scan(Space::Control, &range.from, &range.to, DRAWS as usize).await?;
                 let Some(chosen) = number.checked_rem(collections.len()).and_then(|at| collections.get(at)) else { return Ok(None) };

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
+    approvals::{Along, AskedOrder},
+    collections::AtWork,
     deletions::Touched,
     directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
@@ -23,7 +25,10 @@ use super::{
 };
 use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
-    domain::{CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp, limits},
+    domain::{
+        CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
+        approval::ShredScope, limits,
+    },
     vault::{
         audit::{
             Action, Target, Trail,
@@ -65,7 +70,9 @@ pub struct ShredView {
     pub done: bool,
     /// Whether a legal hold keeps what it names: that is there as before.
     pub held: bool,
-    /// `tenant`, `collection`, `subject` or `record`.
+    /// How far it is with a second person; `None` where one was enough.
+    pub second: Option<SecondPerson>,
+    /// `tenant`, `collection`, `subject`, `record`, or `rest`: all of a tenant but what legal holds are on.
     pub scope: &'static str,
     /// When it was given.
     pub ordered_at: Timestamp,
@@ -82,6 +89,36 @@ pub struct ShredView {
     pub retained: Vec<RetainedView>,
     /// Epochs that carried it out: (old, new).
     pub epochs: Vec<(u64, u64)>,
+}
+
+impl ShredView {
+    /// `pending`, `done`, `held`, `waiting-for-approval` or `not-approved`.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        state_name(self.done, self.held, self.second)
+    }
+}
+
+/// The state of an order, as answers give it.
+const fn state_name(done: bool, held: bool, second: Option<SecondPerson>) -> &'static str {
+    match second {
+        Some(SecondPerson::Awaited) => "waiting-for-approval",
+        Some(SecondPerson::Missed) => "not-approved",
+        Some(SecondPerson::Approved) | None if done => "done",
+        Some(SecondPerson::Approved) | None if held => "held",
+        Some(SecondPerson::Approved) | None => "pending",
+    }
+}
+
+/// How far an order that takes two persons is with the second one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondPerson {
+    /// It waits: what it names is there as before.
+    Awaited,
+    /// The second one has approved it.
+    Approved,
+    /// None has: nothing was done.
+    Missed,
 }
 
 /// What an order left for its legal purpose: records of a collection that the same rule keeps.
@@ -119,6 +156,8 @@ pub(super) struct Named {
     pub(super) aliases: u16,
     /// What must still be so when the intent is committed.
     pub(super) unmoved: Option<Check>,
+    /// The token of who approved what the order follows from, where that took two persons.
+    pub(super) approved_by: Option<[u8; 16]>,
 }
 
 impl Named {
@@ -169,12 +208,18 @@ pub(super) struct Queued {
 }
 
 impl Queued {
+    /// One whose answer was given before.
+    pub(super) const fn again(id: ShredId, row: ShredRow) -> Self {
+        Self { id, salt: [0; 32], row }
+    }
+
     /// The order as it was given, however far it has come since.
     fn view(&self, named: Named) -> ShredView {
         ShredView {
             id: self.id,
             done: false,
             held: false,
+            second: second_person(&self.row),
             scope: scope_name(&self.row.scope),
             ordered_at: Timestamp(self.row.ordered_at),
             done_at: None,
@@ -198,13 +243,16 @@ const FENCE_PAUSE: Duration = Duration::from_millis(20);
 enum Ordered {
     /// By this request, and what it names.
     Now(Box<Queued>, Named),
-    /// By an earlier one with the same idempotency key.
+    /// By this request, and it waits for a second person.
+    Asked(Box<Queued>, Named),
+    /// By an earlier one, with the same idempotency key, or of the same that still waits for a second person.
     Before(ShredId),
 }
 
 impl Vault {
     /// Orders a shred. Returns once the intent is durable and everything named answers 410, with a view of it as pending; with
-    /// `wait`, once it is done or the time is over. An order given before, under the same idempotency key, is seen as it is now.
+    /// `wait`, once it is done or the time is over. An order given before, under the same idempotency key, is seen as it is now. One that
+    /// takes two persons by the tenant's policy waits for the second: until then nothing is destroyed, and everything is there.
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`Unprocessable`]; nothing is done then.
@@ -222,6 +270,7 @@ impl Vault {
         let ordered = self.on_record(caller, Place::tenant(tenant), Action::ShredOrder, order).await?;
         let (queued, named) = match ordered {
             Ordered::Now(queued, named) => (queued, named),
+            Ordered::Asked(queued, named) => return Ok(queued.view(named)),
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };
         let Some(wait) = wait else { return Ok(queued.view(named)) };
@@ -299,6 +348,17 @@ impl Vault {
                 }
             };
             let told = named.clone().told_to(caller, tenant.no, &scope);
+            if tenant.rules().asks_for(level(&scope)) {
+                // What would be refused is not asked for; it is looked at again when it is approved.
+                Self::unless_kept(self.minimums_over(&tenant, &scope).await?, caller.principal.role())?;
+                return match self.ask_shred(caller, &tenant, scope, &named, keeping).await? {
+                    AskedOrder::Now(order) => {
+                        let NewOrder { id, salt, row } = *order;
+                        Ok(Ordered::Asked(Box::new(Queued { id, salt, row }), told))
+                    }
+                    AskedOrder::Before(id) => Ok(Ordered::Before(id)),
+                };
+            }
             let queued = self.queue_unkept(caller, &tenant, scope, named, keeping).await;
             // However that went, no collection is left frozen.
             self.thaw_left().await;
@@ -323,8 +383,7 @@ impl Vault {
         Ok((tokens, Named { targets, aliases, ..Named::default() }))
     }
 
-    /// Orders a shred of which no law keeps anything; what one keeps of persons, their order leaves by itself. Of a collection or a
-    /// tenant a first look finds what there is, and a second one, while nothing is written, that there is none when the intent is there.
+    /// Orders a shred of which no law keeps anything; what one keeps of persons, their order leaves by itself.
     async fn queue_unkept(
         &self,
         caller: &Caller,
@@ -333,22 +392,39 @@ impl Vault {
         named: Named,
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
-        let mut frozen = Vec::new();
-        if matches!(scope, Scope::Tenant | Scope::Collection(_)) {
-            let role = caller.principal.role();
-            Self::unless_kept(self.minimums_over(tenant, &scope).await?, role)?;
-            frozen = self.freeze_lawful(Some(caller), tenant, &scope).await?;
-            if !frozen.is_empty() {
-                Self::unless_kept(self.minimums_over(tenant, &scope).await?, role)?;
-            }
-        }
+        let frozen = self.freeze_unkept(caller, tenant, &scope).await?;
         let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
         drop(frozen);
         queued
     }
 
+    /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
+    /// while nothing is written, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
+    /// where this fails.
+    ///
+    /// # Errors
+    /// [`VaultError::LegalMinimum`].
+    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<AtWork<'_>>, VaultError> {
+        if !matches!(scope, Scope::Tenant | Scope::Collection(_)) {
+            return Ok(Vec::new());
+        }
+        let role = caller.principal.role();
+        Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
+        if !frozen.is_empty() {
+            Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        }
+        Ok(frozen)
+    }
+
     /// Refuses an order for a record that a law keeps, or that is there for the law alone.
-    async fn unkept(&self, caller: &Caller, tenant: &Tenant, collection: &Collection, tokens: &[Token]) -> Result<(), VaultError> {
+    pub(super) async fn unkept(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+    ) -> Result<(), VaultError> {
         match self.existing(tenant, collection, tokens, &record_row(tenant, collection.no, tokens)).await {
             Ok(Some(Existing { live: Some(live), .. })) => {
                 self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await
@@ -417,6 +493,25 @@ impl Vault {
         self.queue_kept(None, actor, tenant, scope, named, None).await
     }
 
+    /// The same, which the holds that are checked let through.
+    pub(super) async fn queue_held_to(
+        &self,
+        held: Vec<Check>,
+        actor: Actor,
+        tenant: &Tenant,
+        scope: Scope,
+        named: Named,
+    ) -> Result<Queued, VaultError> {
+        let place = self.inner.shredder.reserve()?;
+        let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
+        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
+        checks.extend(held);
+        writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        self.commit_intent(None, tenant, actor, &row, Along { checks, writes, entries: Vec::new() }).await?;
+        place.send(id);
+        Ok(Queued { id, salt, row })
+    }
+
     async fn queue_kept(
         &self,
         caller: Option<&Caller>,
@@ -445,7 +540,7 @@ impl Vault {
             checks.push(check);
             writes.extend(rows);
         }
-        self.commit_intent(caller, tenant, actor, &row, (checks, writes)).await?;
+        self.commit_intent(caller, tenant, actor, &row, Along { checks, writes, entries: Vec::new() }).await?;
         place.send(id);
         Ok(Queued { id, salt, row })
     }
@@ -461,6 +556,8 @@ impl Vault {
             marked: Vec::new(),
             after: Vec::new(),
             progress: Progress::Pending,
+            two_persons: named.approved_by.is_some(),
+            approved_by: named.approved_by,
             ordered_by: actor.principal.0,
             role: actor.role.code(),
             request: actor.request.0,
@@ -516,43 +613,32 @@ impl Vault {
         tenant: &Tenant,
         actor: Actor,
         row: &ShredRow,
-        (checks, writes): (Vec<Check>, Vec<Write>),
+        Along { checks, writes, mut entries }: Along,
     ) -> Result<(), VaultError> {
-        let (collection, target) = match &row.scope {
-            Scope::Tenant => (CollectionNo::TENANT, Target::default()),
-            Scope::Collection(no) => (CollectionNo(*no), Target::default()),
-            // The trail names the first, and says how many there were.
-            Scope::Subjects(tokens) => (
-                CollectionNo::TENANT,
-                Target { subject: tokens.first().copied(), count: u32::try_from(tokens.len()).ok(), ..Target::default() },
-            ),
-            Scope::Record { collection, row, units } => {
-                // The first is the one that seals it now.
-                let unit = units.first().and_then(|unit| Some((Slot::new(unit.slot)?, Gen(unit.generation))));
-                (CollectionNo(*collection), Target { record: row.last_chunk::<16>().copied(), unit, ..Target::default() })
-            }
-        };
+        let (collection, target) = aimed_at(&row.scope);
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let ordered = entry(actor, tenant, Action::ShredOrder, collection, target);
-        let done = self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, ordered)]).await;
+        entries.push((tenant.audit, ordered));
+        let done = self.commit_of(caller, Trail::Control, commit, entries).await;
         self.inner.directory.forget_all();
         done.map(drop)
     }
 
-    /// Gives an order that was held, as it was given before; its row as it is now.
+    /// Gives an order that was held, or that a second person approves, as it was given before; its row as it is now. `caller` is who
+    /// gives it now, if somebody does.
     pub(super) async fn give(
         &self,
+        caller: Option<&Caller>,
         tenant: &Tenant,
         id: ShredId,
         row: ShredRow,
-        held: Vec<Check>,
-        no_longer: Write,
+        mut along: Along,
     ) -> Result<ShredRow, VaultError> {
         let place = self.inner.shredder.reserve()?;
-        let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
-        checks.extend(held);
-        writes.push(no_longer);
-        self.commit_intent(None, tenant, actor_of(&row), &row, (checks, writes)).await?;
+        let IntentOf { row, checks, writes } = self.intended(tenant, id, row).await?;
+        along.checks.extend(checks);
+        along.writes.extend(writes);
+        self.commit_intent(caller, tenant, actor_of(&row), &row, along).await?;
         place.send(id);
         Ok(row)
     }
@@ -583,8 +669,14 @@ impl Vault {
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
         let found = self.units_to_close(&queued.row, &mut units).await;
-        if self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending) {
+        let is_pending =
+            async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
+        if is_pending().await? {
             self.close(&queued.row, &units);
+        }
+        if matches!(queued.row.scope, Scope::Rest { .. }) && !is_pending().await? {
+            // It was carried out meanwhile: what is left of the tenant has its keys, and the tenant is open again.
+            self.inner.forest.fence().reopen_tenant(TenantNo(queued.row.tenant));
         }
         found
     }
@@ -611,11 +703,12 @@ impl Vault {
             writes.push(Write::Put { space: Space::Control, key, value: new });
         };
         match scope {
-            Scope::Tenant => {
+            Scope::Tenant | Scope::Rest { .. } => {
                 let key = schema::tenant(tenant.no);
                 let row = TenantRow { state: pending, ..seals.open(&key, &tenant.row)? };
                 let new = seals.seal(&key, &row)?;
                 swap(key, Some(tenant.row.clone()), new);
+                writes.extend(super::lifecycle::no_end(tenant.no, &row.life));
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant.no, CollectionNo(*no));
@@ -666,7 +759,7 @@ impl Vault {
         Ok(Intent { checks, writes, marked, after })
     }
 
-    /// Shows each unit that an order destroys, with its collection; none for a tenant, which is one target by itself.
+    /// Shows each unit that an order destroys, with its collection; none for a tenant, whole or in part, which is one target by itself.
     ///
     /// # Errors
     /// That of a row which is not as this store wrote it comes last, behind the units that are known all the same.
@@ -674,7 +767,7 @@ impl Vault {
         let tenant = TenantNo(order.tenant);
         let mut bent = None;
         match &order.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 if let Some(row) = self.control_row::<CollectionRow>(&schema::collection(tenant, no)).await? {
@@ -728,7 +821,7 @@ impl Vault {
     /// The units that an order closes as far as it is.
     ///
     /// # Errors
-    /// As [`Vault::units_of`]: what is known is there all the same.
+    /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known.
     async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
         let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
         let (mut all, mut lawful) = (Vec::new(), Lawful::default());
@@ -743,7 +836,7 @@ impl Vault {
 
     fn close(&self, row: &ShredRow, units: &[UnitRef]) {
         let (tenant, fence) = (TenantNo(row.tenant), self.inner.forest.fence());
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
             fence.close_tenant(tenant);
         }
         for unit in units {
@@ -762,9 +855,11 @@ impl Vault {
     pub(super) async fn targets(&self, row: &ShredRow) -> Result<(Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>), VaultError> {
         let tenant = TenantNo(row.tenant);
         let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
-        if row.scope == Scope::Tenant {
+        if row.scope.is_tenants() {
+            // The one key above all that goes.
             totals.entry(CollectionNo::TENANT).or_default().units = 1;
-            return Ok((vec![ShredTarget::Tenant(tenant)], totals));
+            let target = if row.scope == Scope::Tenant { ShredTarget::Tenant(tenant) } else { ShredTarget::Others(tenant) };
+            return Ok((vec![target], totals));
         }
         let mut targets = Vec::new();
         let take = |no: CollectionNo, unit: UnitRef| {
@@ -876,6 +971,11 @@ impl Vault {
         Ok(row.progress == Progress::Done && pending.is_none())
     }
 
+    /// An order's state.
+    pub(super) async fn order_state(&self, id: ShredId, row: &ShredRow) -> Result<&'static str, VaultError> {
+        Ok(state_name(self.is_done(id, row).await?, row.progress == Progress::Held, second_person(row)))
+    }
+
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
@@ -893,6 +993,7 @@ impl Vault {
             id,
             done,
             held: row.progress == Progress::Held,
+            second: second_person(row),
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.filter(|_| done).map(Timestamp),
@@ -926,9 +1027,49 @@ impl Vault {
 /// What an order named, once its answer is given.
 fn pseudonyms(scope: &Scope) -> Vec<String> {
     match scope {
-        Scope::Tenant | Scope::Collection(_) => Vec::new(),
+        Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) => Vec::new(),
         Scope::Subjects(tokens) => tokens.iter().map(|token| pseudonym("subject", token)).collect(),
         Scope::Record { row, .. } => row.last_chunk::<16>().map(|token| pseudonym("key", token)).into_iter().collect(),
+    }
+}
+
+/// How far an order is with its second person.
+const fn second_person(row: &ShredRow) -> Option<SecondPerson> {
+    if !row.two_persons {
+        return None;
+    }
+    Some(match row.progress {
+        Progress::Asked => SecondPerson::Awaited,
+        Progress::Dropped => SecondPerson::Missed,
+        Progress::Pending | Progress::Erased | Progress::Done | Progress::Held => SecondPerson::Approved,
+    })
+}
+
+/// What an order is about, for the trail.
+pub(super) fn aimed_at(scope: &Scope) -> (CollectionNo, Target) {
+    match scope {
+        Scope::Tenant | Scope::Rest { .. } => (CollectionNo::TENANT, Target::default()),
+        Scope::Collection(no) => (CollectionNo(*no), Target::default()),
+        // The trail names the first, and says how many there were.
+        Scope::Subjects(tokens) => {
+            let (subject, count) = (tokens.first().copied(), u32::try_from(tokens.len()).ok());
+            (CollectionNo::TENANT, Target { subject, count, ..Target::default() })
+        }
+        Scope::Record { collection, row, units } => {
+            // The first is the one that seals it now.
+            let unit = units.first().and_then(|unit| Some((Slot::new(unit.slot)?, Gen(unit.generation))));
+            (CollectionNo(*collection), Target { record: row.last_chunk::<16>().copied(), unit, ..Target::default() })
+        }
+    }
+}
+
+/// How much an order takes along.
+pub(super) const fn level(scope: &Scope) -> ShredScope {
+    match scope {
+        Scope::Tenant | Scope::Rest { .. } => ShredScope::Tenant,
+        Scope::Collection(_) => ShredScope::Collection,
+        Scope::Subjects(_) => ShredScope::Subject,
+        Scope::Record { .. } => ShredScope::Record,
     }
 }
 
@@ -962,6 +1103,7 @@ struct Intent {
 pub(super) const fn scope_name(scope: &Scope) -> &'static str {
     match scope {
         Scope::Tenant => "tenant",
+        Scope::Rest { .. } => "rest",
         Scope::Collection(_) => "collection",
         Scope::Subjects(_) => "subject",
         Scope::Record { .. } => "record",

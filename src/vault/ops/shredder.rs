@@ -135,7 +135,11 @@ impl Queue {
             loop {
                 changes.borrow_and_update();
                 let done = match vault.shred_row(id).await {
-                    Ok(Some(row)) => row.progress == Progress::Held || vault.is_done(id, &row).await.unwrap_or(true),
+                    Ok(Some(row)) => {
+                        // It waits for somebody, and not for this process.
+                        matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped)
+                            || vault.is_done(id, &row).await.unwrap_or(true)
+                    }
                     Ok(None) | Err(_) => true,
                 };
                 if done || changes.changed().await.is_err() {
@@ -401,7 +405,7 @@ impl Vault {
             }
         }
         // What lies in a tenant goes before the tenant, or with it.
-        jobs.sort_by_key(|job| job.row.scope == Scope::Tenant);
+        jobs.sort_by_key(|job| job.row.scope.is_tenants());
         let mut jobs = self.in_order(jobs, &mut left).await;
         if let Err(error) = self.erase(&mut jobs).await {
             if is_its_own(&error) && jobs.len() > 1 {
@@ -467,6 +471,9 @@ impl Vault {
         if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
             return Ok(Finish::More);
         }
+        if job.row.progress == Progress::Erased && matches!(job.row.scope, Scope::Rest { .. }) {
+            self.delete_unheld(job.id, &job.row).await?;
+        }
         // Whom the others marked, it names too: what they delete is gone before it is certified.
         if !self.have_come(others(&job.row), |progress| progress == Progress::Done).await? {
             return Ok(Finish::Waits);
@@ -487,8 +494,12 @@ impl Vault {
     /// An order as far as it has come; `None` if there is no such order any more.
     async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
         let Some(row) = self.shred_row(id).await? else { return Ok(None) };
-        if row.progress == Progress::Held || self.stop_if_held(id, &row).await? {
+        if matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped) || self.stop_if_held(id, &row).await? {
             return Ok(None);
+        }
+        if !row.is_approved() {
+            // No key goes on one person's word where two are asked for, whatever led here.
+            return Err(VaultError::Internal("an order to shred that takes two persons has one".into()));
         }
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
@@ -500,6 +511,9 @@ impl Vault {
             let tenant = TenantNo(job.row.tenant);
             for slot in self.slots_of(id).await?.into_iter().filter_map(Slot::new) {
                 self.inner.forest.fence().reopen_unit(tenant, slot);
+            }
+            if matches!(job.row.scope, Scope::Rest { .. }) {
+                self.inner.forest.fence().reopen_tenant(tenant);
             }
         }
         Ok(Some(job))
@@ -531,8 +545,8 @@ impl Vault {
 
     /// Whether every order that another comes after is here, or erased.
     async fn comes_next(&self, row: &ShredRow, is_here: impl Fn(ShredId) -> bool) -> Result<bool, VaultError> {
-        self.have_come(others(row).filter(|other| !is_here(*other)), |progress| !matches!(progress, Progress::Pending | Progress::Held))
-            .await
+        let has_erased = |progress: Progress| matches!(progress, Progress::Erased | Progress::Done);
+        self.have_come(others(row).filter(|other| !is_here(*other)), has_erased).await
     }
 
     /// Finds an order's targets, and what it touches.
@@ -624,7 +638,7 @@ impl Vault {
         let report = self
             .inner
             .forest
-            .shred_with(targets, |record| {
+            .shred_keeping(targets, kept_of(jobs, here), |record| {
                 let writes = Change::rows(&self.inner.seals, &mut changes, record, version).unwrap_or_else(|error| {
                     failed = Some(error);
                     Vec::new()
@@ -637,10 +651,13 @@ impl Vault {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        // Their generations now say "shredded"; a tenant stays closed, its number is never used again.
+        // Their generations now say "shredded"; a tenant stays closed, its number is never used again. Of one that goes in part the state
+        // keeps everybody out until what is not held is deleted.
         for target in targets {
-            if let ShredTarget::Unit { tenant, slot } = target {
-                self.inner.forest.fence().reopen_unit(*tenant, *slot);
+            match target {
+                ShredTarget::Unit { tenant, slot } => self.inner.forest.fence().reopen_unit(*tenant, *slot),
+                ShredTarget::Others(tenant) => self.inner.forest.fence().reopen_tenant(*tenant),
+                ShredTarget::Tenant(_) => {}
             }
         }
         let report = Arc::new(report);
@@ -671,6 +688,8 @@ impl Vault {
             }
             // A person stays pending until what is deleted is gone too.
             Scope::Subjects(_) => {}
+            // As is what is left of a tenant; its other collections have no key any more.
+            Scope::Rest { kept, .. } => writes.extend(self.unkept_collections(tenant, job.id, kept).await?),
             Scope::Record { collection, row, units } => {
                 // Its units are gone: their rows need not be found any more.
                 let token = row.last_chunk::<16>().copied().unwrap_or_default();
@@ -701,6 +720,16 @@ impl Vault {
         let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await?;
         Ok(rows.iter().filter_map(|row| row.key.last_chunk::<16>()).map(|id| ShredId(*id)).collect())
     }
+}
+
+/// What the orders of an epoch keep of tenants that go in part.
+fn kept_of(jobs: &[Job], here: &BTreeMap<usize, Vec<u64>>) -> BTreeMap<TenantNo, BTreeSet<Slot>> {
+    let orders = here.keys().filter_map(|number| jobs.get(*number));
+    let kept = orders.filter_map(|job| match &job.row.scope {
+        Scope::Rest { kept, .. } => Some((TenantNo(job.row.tenant), kept.iter().filter_map(|slot| Slot::new(*slot)).collect())),
+        Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_) | Scope::Record { .. } => None,
+    });
+    kept.collect()
 }
 
 fn stays_pending(error: &VaultError, orders: usize) {

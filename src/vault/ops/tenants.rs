@@ -7,13 +7,13 @@ use super::{
     plan::{entry, object, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{State, TenantNameRow, TenantRow},
+    rows::{LifeRow, State, TenantNameRow, TenantRow},
     tokens::{MintToken, MintedToken, forget},
 };
 use crate::{
     authn::{Narrowing, Role, TokenKind},
     authz::{TenantCreate, TenantList, TenantRead},
-    domain::{CollectionNo, PrincipalId, TenantName, TenantNo, Timestamp, TokenId},
+    domain::{CollectionNo, PrincipalId, TenantName, TenantNo, Timestamp, TokenId, lifecycle::TenantState},
     vault::{
         audit::{Action, Target, Trail},
         crypto::{Context, Plaintext, TenantMeta},
@@ -30,19 +30,29 @@ use crate::{
 pub struct TenantView {
     /// Its name; a pseudonym once it is shredded.
     pub name: String,
-    /// `active`, `pending` (being shredded) or `shredded`.
+    /// As [`TenantState::name`](crate::domain::lifecycle::TenantState::name) has it.
     pub state: &'static str,
+    /// Since when it is suspended, if it is.
+    pub suspended_at: Option<Timestamp>,
+    /// When its grace ends, if it is ordered to end.
+    pub ends_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Whether a write to an unknown collection makes it.
     pub create_on_write: bool,
 }
 
-impl From<&Tenant> for TenantView {
-    fn from(tenant: &Tenant) -> Self {
+impl TenantView {
+    /// A tenant as it is at `now`.
+    pub(super) fn of(tenant: &Tenant, now: Timestamp) -> Self {
+        let state = tenant.stands(now);
+        let is_going = matches!(state, TenantState::Pending | TenantState::Shredded);
+        let life = if is_going { LifeRow::default() } else { tenant.life.clone() };
         Self {
             name: tenant.name.as_str().to_owned(),
-            state: state_name(tenant.state),
+            state: state.name(),
+            suspended_at: life.suspended_at.map(Timestamp),
+            ends_at: life.termination.map(|end| Timestamp(end.ends_at)),
             created_at: tenant.created_at,
             create_on_write: tenant.create_on_write,
         }
@@ -126,6 +136,8 @@ impl Vault {
             audit,
             created_at: self.inner.clock.now(),
             create_on_write,
+            approvals: None,
+            life: LifeRow::default(),
             row: row.clone(),
         };
         // The number, too: a lease that was set back gives another one then.
@@ -239,7 +251,9 @@ impl Vault {
             audit_slot: audit.slot.number(),
             created_at: self.inner.clock.now().0,
             create_on_write,
+            approvals: None,
             sealed_name: sealed.into_row().to_vec(),
+            life: LifeRow::default(),
         };
         Ok((self.inner.seals.seal(&schema::tenant(no), &row)?, audit))
     }
@@ -254,7 +268,7 @@ impl Vault {
             let found = self.in_tenant::<TenantRead>(caller, name).await?;
             let read = entry(caller, &found.tenant, Action::TenantRead, CollectionNo::TENANT, Target::default());
             self.read_receipt(&found.tenant, read).await?;
-            Ok(TenantView::from(&*found.tenant))
+            Ok(TenantView::of(&found.tenant, self.inner.clock.now()))
         };
         self.on_record(caller, Place::tenant(name), Action::TenantRead, read).await
     }
@@ -289,7 +303,7 @@ impl Vault {
         let mut last = None;
         for row in rows.into_iter().take(limit) {
             let number = TenantNo(read_u64(row.key.get(1..).unwrap_or_default())?);
-            views.push(TenantView::from(&self.tenant_by_number(number).await?));
+            views.push(TenantView::of(&self.tenant_by_number(number).await?, self.inner.clock.now()));
             last = Some(row.key);
         }
         self.read_receipt(&system, entry(caller, &system, Action::TenantList, CollectionNo::TENANT, Target::default())).await?;

@@ -534,7 +534,8 @@ impl Vault {
         Ok(row.tenant == tenant.0 && row.role == role.code() && row.sealed_narrowing.is_empty() && row.expires_at.is_none())
     }
 
-    async fn another_owner(&self, tenant: TenantNo, than: TokenId) -> Result<Option<TokenId>, VaultError> {
+    /// A token that owns as much, if there is another.
+    pub(super) async fn another_owner(&self, tenant: TenantNo, than: TokenId) -> Result<Option<TokenId>, VaultError> {
         let mut range = schema::table_of_tenant(schema::Table::TenantAccessToken, tenant);
         loop {
             let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, SCAN_ROWS).await?;

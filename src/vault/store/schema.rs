@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::domain::{CollectionNo, Epoch, Gen, HoldId, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
+use crate::domain::{ApprovalId, CollectionNo, Epoch, Gen, HoldId, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
 
 #[cfg(test)]
 mod tests;
@@ -89,12 +89,24 @@ pub enum Table {
     EpochCheck = 31,
     /// tenant be64, the first half of a hash of its scope: an order to shred that a hold stopped.
     HeldOrder = 32,
+    /// tenant be64, time be64, change id 16: a step from one of the tenant's states to another.
+    TenantChange = 50,
+    /// due be64, tenant be64: when the grace of a tenant that is terminated is over.
+    TenantEnd = 51,
     /// tenant be64, slot u48: a unit that an order about persons has spared, for it seals what a law keeps.
     KeptUnit = 55,
     /// time be64, tenant be64, slot u48: when such a unit is looked at next, whether anything is left under it.
     KeptDue = 56,
     /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
     Alias = 60,
+    /// tenant be64, approval id 16: a request for a second person; stays after its end.
+    Approval = 65,
+    /// time be64, tenant be64, approval id 16: when a request that is open ends by itself.
+    ApprovalDue = 66,
+    /// tenant be64, the first half of a hash of what is asked for: the request that is open for it.
+    ApprovalOpen = 67,
+    /// tenant be64, collection be32, time be64: rules that two persons let hold for what was there then.
+    Shortening = 68,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -133,6 +145,8 @@ pub enum Table {
     KeptRecords = 155,
     /// shred id 16, collection be32, the name of a rule: what an order has left there so far for that rule's minimum.
     ShredRetained = 156,
+    /// tenant be64, collection be32: how far this data store has come with the rows of [`Table::Shortening`].
+    Shortened = 165,
 }
 
 /// Keys with `from <= key < to`.
@@ -855,6 +869,26 @@ pub fn held_order(tenant: TenantNo, scope: &Token) -> Bytes {
     key(Table::HeldOrder, &[&tenant.to_be_bytes(), scope])
 }
 
+/// [`Table::TenantChange`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn tenant_change(tenant: TenantNo, at: u64, change: &[u8; 16]) -> Bytes {
+    key(Table::TenantChange, &[&tenant.to_be_bytes(), &at.to_be_bytes(), change])
+}
+
+/// [`Table::TenantEnd`]; `due` in milliseconds since 1970.
+#[must_use]
+pub fn tenant_end(due: u64, tenant: TenantNo) -> Bytes {
+    key(Table::TenantEnd, &[&due.to_be_bytes(), &tenant.to_be_bytes()])
+}
+
+/// Time and tenant of a [`Table::TenantEnd`] key; `None` if it is not one.
+#[must_use]
+pub fn tenant_end_parts(key: &[u8]) -> Option<(u64, TenantNo)> {
+    let mut parts = Parts::of(Table::TenantEnd, key)?;
+    let (due, tenant) = (parts.u64()?, parts.tenant()?);
+    parts.rest().is_empty().then_some((due, tenant))
+}
+
 /// [`Table::Alias`].
 #[must_use]
 pub fn alias(tenant: TenantNo, subject: &Token) -> Bytes {
@@ -867,6 +901,58 @@ pub fn alias_parts(key: &[u8]) -> Option<(TenantNo, Token)> {
     let mut parts = Parts::of(Table::Alias, key)?;
     let (tenant, subject) = (parts.tenant()?, parts.token()?);
     parts.rest().is_empty().then_some((tenant, subject))
+}
+
+/// [`Table::Approval`].
+#[must_use]
+pub fn approval(tenant: TenantNo, approval: ApprovalId) -> Bytes {
+    key(Table::Approval, &[&tenant.to_be_bytes(), &approval.0])
+}
+
+/// [`Table::ApprovalDue`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn approval_due(at: u64, tenant: TenantNo, approval: ApprovalId) -> Bytes {
+    key(Table::ApprovalDue, &[&at.to_be_bytes(), &tenant.to_be_bytes(), &approval.0])
+}
+
+/// Time, tenant and request of a [`Table::ApprovalDue`] key; `None` if it is not one.
+#[must_use]
+pub fn approval_due_parts(key: &[u8]) -> Option<(u64, TenantNo, ApprovalId)> {
+    let mut parts = Parts::of(Table::ApprovalDue, key)?;
+    let (at, tenant, id) = (parts.u64()?, parts.tenant()?, ApprovalId(parts.bytes()?));
+    parts.rest().is_empty().then_some((at, tenant, id))
+}
+
+/// [`Table::ApprovalOpen`].
+#[must_use]
+pub fn approval_open(tenant: TenantNo, place: &Token) -> Bytes {
+    key(Table::ApprovalOpen, &[&tenant.to_be_bytes(), place])
+}
+
+/// [`Table::Shortening`]; `at` in milliseconds since 1970.
+#[must_use]
+pub fn shortening(tenant: TenantNo, collection: CollectionNo, at: u64) -> Bytes {
+    key(Table::Shortening, &[&tenant.to_be_bytes(), &collection.to_be_bytes(), &at.to_be_bytes()])
+}
+
+/// All of a collection.
+#[must_use]
+pub fn shortenings_of(tenant: TenantNo, collection: CollectionNo) -> KeyRange {
+    prefix(&key(Table::Shortening, &[&tenant.to_be_bytes(), &collection.to_be_bytes()]))
+}
+
+/// Tenant, collection and time of a [`Table::Shortening`] key; `None` if it is not one.
+#[must_use]
+pub fn shortening_parts(key: &[u8]) -> Option<(TenantNo, CollectionNo, u64)> {
+    let mut parts = Parts::of(Table::Shortening, key)?;
+    let (tenant, collection, at) = (parts.tenant()?, parts.collection()?, parts.u64()?);
+    parts.rest().is_empty().then_some((tenant, collection, at))
+}
+
+/// [`Table::Shortened`].
+#[must_use]
+pub fn shortened(tenant: TenantNo, collection: CollectionNo) -> Bytes {
+    key(Table::Shortened, &[&tenant.to_be_bytes(), &collection.to_be_bytes()])
 }
 
 /// [`Table::Made`].

@@ -21,11 +21,11 @@ use crate::{
     retention::{DAY, place, run, time},
 };
 
-fn persons(names: &[&str]) -> ShredOrder {
+pub(super) fn persons(names: &[&str]) -> ShredOrder {
     ShredOrder::Subjects(names.iter().map(|name| subject(name)).collect())
 }
 
-fn hold(scope: HoldScope) -> NewHold {
+pub(super) fn hold(scope: HoldScope) -> NewHold {
     let text = HoldText {
         matter: "M-1".into(),
         reason: "a lawsuit".into(),

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
-        CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantNo,
+        ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
     },
     vault::{
-        ops::{ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
+        ops::{Caller, ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             embedded::Embedded,
@@ -107,6 +108,31 @@ async fn every_byte(
     set(store, key, Some(row.clone())).await;
 }
 
+/// What takes two persons stands in the tenant's row. A bent request is shown to nobody and carried out by nobody.
+async fn every_byte_of_a_request(open: &Open, acme: &TenantName, owner: &Caller) {
+    let (vault, store) = (&open.vault, &*open.store);
+    let second = open.caller(&open.token(owner, acme, Role::Owner).await.0).await;
+    let rules = ApprovalRules { shreds: Some(ShredScope::Subject), ..ApprovalRules::default() };
+    vault.put_policy(owner, acme, rules, None).await.unwrap();
+    let mut asked = Vec::new();
+    for name in ["a", "b"] {
+        asked.push(ApprovalId(vault.order_shred(owner, acme, person(name), None, None).await.unwrap().id.0));
+    }
+    let at = |place: Bytes| move |key: &[u8], _: &[u8]| key == &place[..];
+    let show = async || vault.approval(&second, acme, asked[0]).await.map(drop);
+    let approve = async || vault.approve(&second, acme, asked[0], None, None).await.map(drop);
+    let again_asked = async || vault.order_shred(owner, acme, person("a"), None, None).await.map(drop);
+    every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), true, &show).await;
+    every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), false, &approve).await;
+    every_byte(store, Table::ApprovalOpen, |_, row| holds(row, &asked[0].0), false, &again_asked).await;
+    every_byte(store, Table::ShredOrder, at(schema::shred_order(ShredId(asked[0].0))), false, &approve).await;
+    show().await.unwrap();
+    again_asked().await.unwrap();
+    for id in asked {
+        vault.withdraw_approval(owner, acme, id, None).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     let Bench { place, mut open, acme, owner, .. } = Bench::make().await;
@@ -196,6 +222,9 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     for id in ids {
         vault.release_hold(&counsel, &acme, id, "settled".into(), None).await.unwrap();
     }
+
+    every_byte_of_a_request(&open, &acme, &owner).await;
+    assert_eq!(get("a").await.map_err(|error| error.to_string()), Ok(()), "nothing was done");
 
     for right in [tenant().await, tenants().await, get("a").await, enter().await, put().await, order().await, reclaim().await] {
         right.unwrap();

@@ -81,10 +81,15 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 23] = [
+const OF_DATA: [&str; 33] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
+    "POST /v1/tenants/{tenant}/suspend",
+    "POST /v1/tenants/{tenant}/resume",
+    "POST /v1/tenants/{tenant}/termination",
+    "GET /v1/tenants/{tenant}/termination",
+    "POST /v1/tenants/{tenant}/termination/cancel",
     "POST /v1/tenants/{tenant}/tokens",
     "GET /v1/tenants/{tenant}/tokens",
     "GET /v1/tenants/{tenant}/collections",
@@ -105,6 +110,11 @@ const OF_DATA: [&str; 23] = [
     "POST /v1/tenants/{tenant}/subjects/aliases",
     "POST /v1/tenants/{tenant}/subjects/aliases/query",
     "POST /v1/tenants/{tenant}/subjects/aliases/remove",
+    "GET /v1/tenants/{tenant}/approvals",
+    "GET /v1/tenants/{tenant}/approvals/{id}",
+    "POST /v1/tenants/{tenant}/approvals/{id}/refuse",
+    "POST /v1/tenants/{tenant}/approvals/{id}/withdraw",
+    "POST /v1/tenants/{tenant}/collections/{collection}/shortenings",
 ];
 
 impl Prober {

@@ -52,6 +52,21 @@ const ADD_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases";
 const ASK_ALIASES: &str = "POST /v1/tenants/{tenant}/subjects/aliases/query";
 const REMOVE_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases/remove";
 
+const PUT_POLICY: &str = "PUT /v1/tenants/{tenant}/policy";
+const POLICY: &str = "GET /v1/tenants/{tenant}/policy";
+const APPROVALS: &str = "GET /v1/tenants/{tenant}/approvals";
+const APPROVAL: &str = "GET /v1/tenants/{tenant}/approvals/{id}";
+const APPROVE: &str = "POST /v1/tenants/{tenant}/approvals/{id}/approve";
+const REFUSE: &str = "POST /v1/tenants/{tenant}/approvals/{id}/refuse";
+const WITHDRAW: &str = "POST /v1/tenants/{tenant}/approvals/{id}/withdraw";
+const SHORTEN: &str = "POST /v1/tenants/{tenant}/collections/{collection}/shortenings";
+
+const SUSPEND: &str = "POST /v1/tenants/{tenant}/suspend";
+const RESUME: &str = "POST /v1/tenants/{tenant}/resume";
+const TERMINATE: &str = "POST /v1/tenants/{tenant}/termination";
+const TERMINATION: &str = "GET /v1/tenants/{tenant}/termination";
+const CANCEL: &str = "POST /v1/tenants/{tenant}/termination/cancel";
+
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
     pub(super) tenant: String,
@@ -126,6 +141,8 @@ pub(super) async fn fill(p: &Prober) -> Store {
     retention(p, &store).await;
     aliases(p, &store).await;
     holds(p, &store).await;
+    two_persons(p, &store).await;
+    states(p, &store).await;
     evidence(p, &store).await;
     everywhere(p, &store).await;
     store
@@ -446,6 +463,98 @@ async fn holds(p: &Prober, store: &Store) {
             send(p, route, path.clone(), counsel, json!({"reason": p.canary("a reason")}), 200).await;
         }
     }
+}
+
+/// Asked, shown, refused and taken back; one person is enough for what follows.
+async fn two_persons(p: &Prober, store: &Store) {
+    let made = send(p, MAKE_TOKEN, store.at("/tokens"), &store.owner, json!({"role": "owner"}), 201).await.json();
+    let second = made["token"].as_str().unwrap();
+    p.adopt_token("a second owner's token", second);
+    let (policy, path) = (store.at("/policy"), store.at("/approvals"));
+    send(p, PUT_POLICY, policy.clone(), &store.owner, json!({"approvals": {"shred": ["record"]}}), 200).await;
+    for (body, status) in [
+        (json!({"approvals": {"shred": [p.canary("a scope")]}}), 422),
+        (json!({"approvals": {"window": p.canary("a window")}}), 422),
+        (json!({"approvals": {p.canary("a field"): p.canary("its value")}}), 422),
+    ] {
+        send(p, PUT_POLICY, policy.clone(), &store.owner, body, status).await;
+    }
+    get(p, POLICY, policy.clone(), &store.owner, 200).await;
+    get(p, POLICY, format!("{policy}?{}", p.canary("a parameter")), &store.owner, 400).await;
+    let ask = async |order: Value| {
+        let asked = send(p, SHRED, store.at("/shreds"), &store.owner, order, 202).await.json();
+        assert_eq!(asked["state"], "waiting-for-approval");
+        asked["id"].as_str().unwrap().to_owned()
+    };
+    let person = ask(json!({"scope": "subject", "subjects": [store.subject, p.canary("a person who is asked for")]})).await;
+    let collection = ask(json!({"scope": "collection", "collection": store.files})).await;
+    let shown = get(p, APPROVAL, format!("{path}/{person}"), second, 200).await;
+    p.came_back(&shown, &store.subject);
+    get(p, APPROVAL, format!("{path}/{}", id(p)), second, 404).await;
+    get(p, APPROVAL, format!("{path}/{}", p.canary("no id")), second, 400).await;
+    get(p, APPROVALS, path.clone(), second, 200).await;
+    let first = get(p, APPROVALS, format!("{path}?limit=1"), second, 200).await.json();
+    p.said("a cursor of requests", first["next_cursor"].to_string().into_bytes());
+    get(p, APPROVALS, format!("{path}?state={}", p.canary("a state")), second, 400).await;
+    let record = store.record(&store.people, &store.key);
+    get(p, DELETE, store.record(&store.notes, &p.canary("no key")), &store.owner, 404).await;
+    get(p, GET, record, &store.owner, 200).await;
+    send(p, APPROVE, format!("{path}/{person}/approve"), second, json!({"digest": p.canary("a digest")}), 422).await;
+    send(p, APPROVE, format!("{path}/{person}/approve"), &store.owner, json!({}), 403).await;
+    send(p, REFUSE, format!("{path}/{person}/refuse"), second, json!({"reason": p.canary("a long reason").repeat(30)}), 400).await;
+    let reason = p.canary("a reason");
+    let refused = send(p, REFUSE, format!("{path}/{person}/refuse"), second, json!({ "reason": reason }), 200).await;
+    p.came_back(&refused, &reason);
+    get(p, WITHDRAW, format!("{path}/{collection}/withdraw"), second, 403).await;
+    get(p, WITHDRAW, format!("{path}/{collection}/withdraw"), &store.owner, 200).await;
+    let kept = store.at(&format!("/collections/{}", p.canary("a collection with rules")));
+    let rule = json!({"name": "rule", "from": {"field": format!("/{}", p.canary("a field's name"))}, "maximum": "1y", "then": "delete"});
+    send(p, PUT_COLLECTION, kept.clone(), &store.owner, json!({"retention": {"time_zone": "UTC", "rules": [rule]}}), 201).await;
+    get(p, SHORTEN, format!("{kept}/shortenings"), &store.owner, 202).await;
+    let none = store.at(&format!("/collections/{}/shortenings", p.canary("no collection")));
+    get(p, SHORTEN, none, &store.owner, 404).await;
+    let looser = send(p, PUT_POLICY, policy, &store.owner, json!({"approvals": {}}), 202).await.json();
+    let approve = format!("{path}/{}/approve", looser["id"].as_str().unwrap());
+    send(p, APPROVE, approve, second, json!({"digest": looser["digest"]}), 200).await;
+}
+
+/// Suspended and resumed, ordered to end and that taken back; what is sent meanwhile is refused.
+async fn states(p: &Prober, store: &Store) {
+    let record = store.record(&store.people, &store.key);
+    for (route, what) in [(SUSPEND, "suspend"), (RESUME, "resume")] {
+        let path = store.at(&format!("/{what}"));
+        send(p, route, path.clone(), &store.owner, json!({"reason": p.canary("an owner's reason")}), 403).await;
+        send(p, route, path.clone(), &p.operator, json!({"reason": p.canary("a long reason").repeat(30)}), 400).await;
+        send(p, route, path.clone(), &p.operator, json!({p.canary("a field"): p.canary("its value")}), 422).await;
+        send(p, route, path.clone(), &p.operator, json!({"reason": p.canary("a reason")}), 200).await;
+        send(p, route, path, &p.operator, json!({"reason": p.canary("a reason that comes late")}), 409).await;
+        if what == "suspend" {
+            let subject = [("lethe-subject", p.canary("a subject while suspended"))];
+            put(p, record.clone(), &store.owner, &subject, p.canary("a value while suspended").into_bytes(), 403).await;
+            get(p, GET, record.clone(), &store.owner, 403).await;
+        }
+    }
+    let path = store.at("/termination");
+    get(p, TERMINATION, path.clone(), &store.owner, 404).await;
+    for (body, status) in [
+        (json!({"confirm": p.canary("a wrong confirmation")}), 422),
+        (json!({"confirm": store.tenant, "grace": p.canary("a grace")}), 422),
+        (json!({"confirm": store.tenant, "grace": "50d"}), 400),
+        (json!({"confirm": store.tenant, "reason": p.canary("a long reason").repeat(30)}), 400),
+        (json!({"confirm": store.tenant, p.canary("a field"): p.canary("its value")}), 422),
+        (json!({"confirm": store.tenant, "reason": p.canary("a reason")}), 202),
+        (json!({"confirm": store.tenant, "reason": p.canary("a reason that comes late")}), 409),
+    ] {
+        send(p, TERMINATE, path.clone(), &store.owner, body, status).await;
+    }
+    get(p, TERMINATION, path.clone(), &store.owner, 200).await;
+    get(p, TERMINATION, format!("{path}?{}=1", p.canary("a parameter")), &store.owner, 400).await;
+    let subject = [("lethe-subject", p.canary("a subject in the grace"))];
+    put(p, record, &store.owner, &subject, p.canary("a value in the grace").into_bytes(), 403).await;
+    let cancel = store.at("/termination/cancel");
+    send(p, CANCEL, cancel.clone(), &store.owner, json!({p.canary("a field"): p.canary("its value")}), 422).await;
+    send(p, CANCEL, cancel.clone(), &store.owner, json!({"reason": p.canary("a reason")}), 200).await;
+    send(p, CANCEL, cancel, &store.owner, json!({"reason": p.canary("a reason that comes late")}), 409).await;
 }
 
 async fn refused_records(p: &Prober, store: &Store) {

@@ -41,6 +41,8 @@ const B: TenantNo = TenantNo(2);
 enum Act {
     /// Shreds these units (by their place in the base) and tenants; nothing at all rotates.
     Shred(Vec<usize>, Vec<TenantNo>),
+    /// Shreds all units of A but these; besides, those of the second list, wherever they are.
+    Keep(Vec<usize>, Vec<usize>),
     /// Opens units of A until its tree is a level higher.
     Grow,
 }
@@ -65,6 +67,14 @@ fn scenarios() -> Vec<Scenario> {
             vec![Act::Shred(vec![1], vec![]), Act::Shred(vec![2], vec![]), Act::Shred(vec![], vec![])],
         ),
         scenario("growth, then a shred", 1, [64, 1], vec![Act::Grow, Act::Shred(vec![1], vec![])]),
+        // Two leaves, of which one is kept in part and one goes.
+        scenario("all but two units", 2, [66, 2], vec![Act::Keep(vec![1, 3], vec![])]),
+        scenario(
+            "all but some, a shred, then the tenant",
+            2,
+            [5, 1],
+            vec![Act::Keep(vec![1, 2, 3], vec![3, 5]), Act::Shred(vec![2], vec![]), Act::Shred(vec![], vec![A])],
+        ),
     ]
 }
 
@@ -116,10 +126,19 @@ impl Base {
     fn dead(&self) -> HashSet<[u8; 32]> {
         let mut dead = self.dead.clone();
         for act in &self.scenario.acts {
-            let Act::Shred(units, tenants) = act else { continue };
-            dead.extend(units.iter().map(|at| self.units[*at].1));
-            dead.extend(self.units.iter().filter(|(unit, _)| tenants.contains(&unit.tenant)).map(|(_, key)| *key));
-            dead.extend(tenants.iter().map(|tenant| self.tenants[tenant]));
+            match act {
+                Act::Grow => {}
+                Act::Shred(units, tenants) => {
+                    dead.extend(units.iter().map(|at| self.units[*at].1));
+                    dead.extend(self.units.iter().filter(|(unit, _)| tenants.contains(&unit.tenant)).map(|(_, key)| *key));
+                    dead.extend(tenants.iter().map(|tenant| self.tenants[tenant]));
+                }
+                Act::Keep(kept, units) => {
+                    let others = self.units.iter().enumerate().filter(|(at, (unit, _))| unit.tenant == A && !kept.contains(at));
+                    dead.extend(others.map(|(_, (_, key))| *key));
+                    dead.extend(units.iter().map(|at| self.units[*at].1));
+                }
+            }
         }
         dead
     }
@@ -189,26 +208,32 @@ async fn live(forest: &Forest, base: &Base) -> Result<(), String> {
 
 async fn act_once(forest: &Forest, base: &Base, number: usize, act: &Act) -> Result<(), String> {
     let text = |error: super::KeysError| format!("act {number}: {error}");
-    match act {
+    let unit = |at: &usize| ShredTarget::Unit { tenant: base.units[*at].0.tenant, slot: base.units[*at].0.slot };
+    let (targets, kept) = match act {
         Act::Shred(units, tenants) => {
-            // The row stands for the intent's end: it is true if and only if the pages are in place.
-            let key = schema::setting(&format!("act-{number}"));
-            let inner: &Inner = &forest.0;
-            if inner.store.get(Space::Control, &key).await.map_err(|error| error.to_string())?.is_some() {
-                return Ok(());
-            }
-            let unit = |at: &usize| ShredTarget::Unit { tenant: base.units[*at].0.tenant, slot: base.units[*at].0.slot };
-            let targets: Vec<_> = units.iter().map(unit).chain(tenants.iter().copied().map(ShredTarget::Tenant)).collect();
-            let done = Write::Put { space: Space::Control, key, value: bytes::Bytes::from_static(b"done") };
-            forest.shred(&targets, vec![done], vec![]).await.map_err(text)?;
+            let tenants = tenants.iter().copied().map(ShredTarget::Tenant);
+            (units.iter().map(unit).chain(tenants).collect::<Vec<_>>(), BTreeMap::new())
+        }
+        Act::Keep(kept, units) => {
+            let kept = kept.iter().map(|at| base.units[*at].0.slot).collect();
+            (units.iter().map(unit).chain([ShredTarget::Others(A)]).collect(), BTreeMap::from([(A, kept)]))
         }
         Act::Grow => {
             while forest.make_tenant(A).await.map_err(text)?.height < 2 {
                 forest.make_unit(A).await.map_err(text)?;
             }
+            return Ok(());
         }
+    };
+    // The row stands for the intent's end: it is true if and only if the pages are in place.
+    let key = schema::setting(&format!("act-{number}"));
+    let inner: &Inner = &forest.0;
+    if inner.store.get(Space::Control, &key).await.map_err(|error| error.to_string())?.is_some() {
+        return Ok(());
     }
-    Ok(())
+    let done = Write::Put { space: Space::Control, key, value: bytes::Bytes::from_static(b"done") };
+    let extra = |_: &super::EpochRecord| super::Extra { writes: vec![done], ..super::Extra::default() };
+    forest.shred_keeping(&targets, kept, extra).await.map(drop).map_err(text)
 }
 
 /// The invariant: the dead are out of reach, the living within, for an attacker with today's secrets and for the forest itself.

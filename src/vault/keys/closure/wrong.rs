@@ -33,6 +33,20 @@ impl Procedure for NoPathRefresh {
     fn refresh_branch(&self, _: &mut PageSlots, _: SlotIndex, _: Epoch) {}
 }
 
+/// Leaves what hangs on the pages above what is kept.
+struct NothingSevered;
+
+impl Procedure for NothingSevered {
+    fn sever(&self, _: &mut PageSlots, _: SlotIndex) {}
+}
+
+/// Leaves the neighbours of what is kept.
+struct NeighboursKept;
+
+impl Procedure for NeighboursKept {
+    fn refresh_target(&self, _: &mut PageSlots, _: SlotIndex) {}
+}
+
 struct NoRollForward;
 
 impl Procedure for NoRollForward {
@@ -87,6 +101,27 @@ fn keeping_the_keys_of_the_path_leaves_the_unit_reachable() {
     let (schedule, fault) = caught(0, &|| Box::new(NoPathRefresh), false);
     println!("no path refresh: schedule {schedule:?}: {fault}");
     assert!(fault.ends_with("still reachable"), "{fault}");
+}
+
+#[test]
+fn leaving_a_branch_below_which_nothing_is_kept_leaves_its_units_reachable() {
+    let (schedule, fault) = caught(4, &|| Box::new(NothingSevered), false);
+    println!("nothing severed: schedule {schedule:?}: {fault}");
+    assert!(fault.starts_with("unit 64 of tenant 1") && fault.ends_with("still reachable"), "{fault}");
+}
+
+#[test]
+fn leaving_the_neighbours_of_what_is_kept_leaves_them_reachable() {
+    let (schedule, fault) = caught(4, &|| Box::new(NeighboursKept), false);
+    println!("neighbours kept: schedule {schedule:?}: {fault}");
+    assert!(fault.ends_with("still reachable"), "{fault}");
+}
+
+#[test]
+fn keeping_the_keys_of_the_path_to_what_is_kept_leaves_the_others_reachable() {
+    let (schedule, fault) = caught(4, &|| Box::new(NoPathRefresh), false);
+    println!("no path refresh, all but two: schedule {schedule:?}: {fault}");
+    assert!(fault.ends_with("still reachable") || fault.starts_with("act "), "{fault}");
 }
 
 #[test]

@@ -79,8 +79,11 @@ impl Vault {
     async fn check_order(&self, row: &Row, logged: &HashSet<ShredId>, certified: &HashSet<ShredId>) -> Result<(), String> {
         let id = row.key.last_chunk::<16>().map(|id| ShredId(*id)).ok_or("a malformed key")?;
         let order = self.shred_row(id).await.map_err(|error| error.to_string())?.ok_or("it is not there")?;
-        if order.progress == Progress::Held {
+        if matches!(order.progress, Progress::Held | Progress::Asked | Progress::Dropped) {
             return Ok(());
+        }
+        if !order.is_approved() {
+            return Err("it takes two persons, and nobody has approved it".into());
         }
         // Of a store in use it may have gone on since the others were read.
         if order.progress != Progress::Pending && !logged.contains(&id) && !self.is_logged(id).await.map_err(|error| error.to_string())? {

@@ -49,7 +49,7 @@ pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta
 }
 
 /// The same under other rules than those of the policy, and where other categories are declared.
-pub(super) fn end_under((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+pub(in crate::vault::ops) fn end_under((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     let (end, law, by_field) = match rules.schedule() {
         None => (meta.expires_at, None, false),
         Some(schedule) => {
@@ -153,7 +153,35 @@ impl Vault {
         self.plan_row(plan, (tenant, collection, tokens), is_new, row.map(|row| (version, row))).await
     }
 
-    /// The same for one that has had no end since `since`: it is looked for again at `at`.
+    /// Writes down an earlier end of a version of a record than stands there, in the place of that. `false`, and nothing is planned, where
+    /// what stands there is as early; and where it waits under a legal hold: its time is over already.
+    pub(in crate::vault::ops) async fn plan_earlier(
+        &self,
+        plan: &mut Plan,
+        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+        end: End,
+    ) -> Result<bool, VaultError> {
+        let leads = schema::due_of(tenant, collection, tokens);
+        if let Some(known) = self.inner.store.get(Space::Index, &leads).await? {
+            let key = schema::due_led_to(&leads, &known).ok_or_else(|| StoreError::Damaged("due row".into()))?;
+            let Some(value) = self.inner.store.get(Space::Index, &key).await? else { return Ok(false) };
+            let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
+            let store = self.inner.store_id;
+            let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
+            let is_as_early = stood.filter(|stood| stood.version == version).is_some_and(|stood| match stood.when {
+                Some(When::Ends(at)) => at <= end.at,
+                Some(When::Endless(_)) | None => begin_of(due.hour) <= end.at,
+            });
+            if is_as_early {
+                return Ok(false);
+            }
+        }
+        self.plan_due(plan, (tenant, collection, tokens), false, (version, Some(end))).await?;
+        Ok(true)
+    }
+
+    /// Writes down that a version of a record has had no end since `since`: it is looked for again at `at`.
     pub(super) async fn plan_endless(
         &self,
         plan: &mut Plan,

@@ -65,16 +65,18 @@ impl Vault {
 }
 
 /// When a record ends as it went, under the rules of the time (`was`, `is`) and those `holds` that were on one of the `things` that it is.
-/// `first` is when its row had it looked at, and since when it had no end, where it had none.
+/// `shortened` is when two persons let shorter rules hold for it, and the end that it had by those. `first` is when its row had it looked
+/// at, and since when it had no end, where it had none.
 pub(super) fn as_it_went(
     rules: (&[Was], Rules<'_>),
+    shortened: &[(Timestamp, End)],
     mut first: (Timestamp, Option<Timestamp>),
     until: Timestamp,
     (holds, things): (&[HoldThen], &[HeldThing]),
     end: impl Fn(Rules<'_>) -> Option<End>,
 ) -> Went {
     loop {
-        let end = end_as_it_went(rules, first, until, &end);
+        let end = end_as_it_went(rules, shortened, first, until, &end);
         let Some(over) = end.filter(|end| end.at <= until) else { return Went { end, kept_by: None } };
         let (mut last, mut stands) = (None, None);
         for hold in holds.iter().filter(|hold| hold.kept(things, over.at)) {
@@ -94,6 +96,7 @@ pub(super) fn as_it_went(
 /// The same without holds: when it was looked at, and was over.
 fn end_as_it_went(
     (was, is): (&[Was], Rules<'_>),
+    shortened: &[(Timestamp, End)],
     first: (Timestamp, Option<Timestamp>),
     until: Timestamp,
     end: impl Fn(Rules<'_>) -> Option<End>,
@@ -102,17 +105,28 @@ fn end_as_it_went(
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
         let rules = was.iter().find(|(changed, ..)| at.0 <= *changed).map_or(is, |(_, rules, categories)| (rules, categories.as_slice()));
-        match end(rules) {
-            Some(end) if end.at <= at => return Some(End { at, ..end }),
-            Some(end) if end.at > until => return Some(end),
-            Some(end) => (at, since) = (end.at, None),
-            None => {
-                let next = begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at))));
-                if next > until {
-                    return None;
-                }
-                at = next;
+        let mut next = end(rules);
+        if let Some(end) = next
+            && end.at <= at
+        {
+            return Some(End { at, ..end });
+        }
+        let mut looked_at = match next {
+            Some(end) => end.at,
+            None => begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at)))),
+        };
+        // What was approved while it waited for that brought the next look forward.
+        for (approved, end) in shortened {
+            if *approved > at && *approved < looked_at && end.at < looked_at {
+                (next, looked_at) = (Some(*end), end.at);
             }
+        }
+        if looked_at > until {
+            return next;
+        }
+        at = looked_at;
+        if next.is_some() {
+            since = None;
         }
     }
 }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
+    approvals::{Along, ApprovalView},
     directory::{Collection, Tenant, damaged},
     plan::{Actor, entry, object, retrying},
     refused::Place,
@@ -27,9 +28,9 @@ use super::{
     rows::{HoldEnd, HoldOnRow, HoldRow, HoldStateRow},
 };
 use crate::{
-    authz::{HoldPlace, HoldRelease, HoldRenew},
+    authz::{self, HoldPlace, HoldRelease, HoldRenew, Resource},
     domain::{
-        CollectionName, CollectionNo, HoldId, TenantName, TenantNo, Timestamp,
+        ApprovalId, CollectionName, CollectionNo, HoldId, TenantName, TenantNo, Timestamp,
         hold::{self, HoldScope, HoldText, NewHold},
         limits,
     },
@@ -99,6 +100,15 @@ impl Placing {
 
 /// How long who places a hold waits for an epoch.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What became of a release.
+#[derive(Debug, Clone)]
+pub enum Released {
+    /// The hold has ended.
+    Now(Box<HoldView>),
+    /// It stands, and a second counsel is asked for.
+    Asked(Box<ApprovalView>),
+}
 
 /// A hold as it was read.
 struct Stored {
@@ -225,12 +235,13 @@ impl Vault {
         ];
         writes.extend(self.on_rows(tenant.no, id, &row)?);
         let renewed = hold_entry(caller, &tenant, Action::HoldRenew, id, row.disclosed);
-        self.change_hold(Some(caller), &tenant, &stored, writes, None, keeping, renewed).await?;
+        self.change_hold(Some(caller), &tenant, (&stored, writes), None, keeping, renewed, Along::default()).await?;
         self.told_of_lapse(&row);
         self.hold_view(&tenant, id, &row, Vec::new()).await
     }
 
-    /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention.
+    /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention. Where the
+    /// tenant's policy asks for two persons, a second counsel is asked for, and the hold stands until one approves.
     ///
     /// # Errors
     /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for everyone but a counsel of the hold's line.
@@ -241,7 +252,7 @@ impl Vault {
         id: HoldId,
         reason: String,
         idempotency_key: Option<String>,
-    ) -> Result<HoldView, VaultError> {
+    ) -> Result<Released, VaultError> {
         let asker = &caller.begin();
         let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
         let released =
@@ -256,25 +267,92 @@ impl Vault {
         id: HoldId,
         reason: &str,
         key: Option<&str>,
-    ) -> Result<HoldView, VaultError> {
+    ) -> Result<Released, VaultError> {
         let InTenant { tenant, .. } = self.in_tenant::<HoldRelease>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
+        if let Ok(made) = &made
+            && *made != id
+        {
+            // It asked for a second counsel then.
+            return self.asked_before(caller, &tenant, ApprovalId(made.0)).await.map(|view| Released::Asked(Box::new(view)));
+        }
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        let Err(keeping) = made else { return self.released(&tenant, id, &stored.row).await };
         self.in_line(caller, &stored.row).await?;
-        let now = self.inner.clock.now();
-        if !stored.row.stands(now) {
+        if !stored.row.stands(self.inner.clock.now()) {
             return Err(VaultError::Conflict(Conflict::HoldOver));
         }
-        let text = HoldText { release_reason: Some(reason.to_owned()), ..self.open_hold(&tenant, id, &stored.row).await? };
-        let end = HoldEnd { at: now.0, by: Some(caller.principal.token().0) };
-        let sealed = self.seal_hold(&tenant, id, &text).await?;
-        let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
-        let released = hold_entry(caller, &tenant, Action::HoldRelease, id, row.disclosed);
-        self.end_hold(Some(caller), &tenant, &stored, &row, keeping, released).await?;
+        if tenant.rules().release_hold {
+            return self.ask_release(caller, &tenant, id, reason, keeping).await.map(|view| Released::Asked(Box::new(view)));
+        }
+        let released = hold_entry(caller, &tenant, Action::HoldRelease, id, stored.row.disclosed);
+        // A policy that asks for a second counsel from this moment on is not passed by.
+        let along = Along { checks: vec![tenant.check()], ..Along::default() };
+        let by = caller.principal.token().0;
+        let ended = self.end_by(caller, &tenant, &stored, (by, reason), keeping, released, along).await;
+        let row = ended.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
+        // What it sets going may be the end of the tenant, which is then told nothing any more.
+        let released = self.released(&tenant, id, &row).await;
         self.set_going(tenant.no).await;
-        self.hold_view(&tenant, id, &row, Vec::new()).await
+        released
+    }
+
+    async fn released(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {
+        self.hold_view(tenant, id, row, Vec::new()).await.map(|view| Released::Now(Box::new(view)))
+    }
+
+    /// Releases a hold as another counsel asked who is `by`, for that one's reason. What it has stopped is set going by who calls this.
+    ///
+    /// # Errors
+    /// [`Conflict::HoldOver`]; [`VaultError::NotFound`]; [`VaultError::Forbidden`] for a counsel of another line.
+    pub(super) async fn release_approved(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        id: HoldId,
+        (by, reason): (Actor, &str),
+        along: Along,
+    ) -> Result<(), VaultError> {
+        let stored = self.stored_hold(tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
+        self.in_line(caller, &stored.row).await?;
+        if !stored.row.stands(self.inner.clock.now()) {
+            return Err(VaultError::Conflict(Conflict::HoldOver));
+        }
+        let released = hold_entry(by, tenant, Action::HoldRelease, id, stored.row.disclosed);
+        self.end_by(caller, tenant, &stored, (by.principal.0, reason), None, released, along).await.map(drop)
+    }
+
+    /// Whether a caller may release a hold: a counsel of its line.
+    pub(super) async fn may_release(&self, caller: &Caller, tenant: &Tenant, id: HoldId) -> Result<bool, VaultError> {
+        if authz::decide::<HoldRelease>(&caller.principal, &Resource::tenant(tenant.no)).is_err() {
+            return Ok(false);
+        }
+        let Some(stored) = self.stored_hold(tenant, id).await? else { return Ok(false) };
+        match self.in_line(caller, &stored.row).await {
+            Ok(()) => Ok(true),
+            Err(VaultError::Forbidden) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a hold in the name of a counsel, for a reason; its row as it is then.
+    async fn end_by(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (by, reason): ([u8; 16], &str),
+        keeping: Option<Keeping>,
+        released: Entry,
+        along: Along,
+    ) -> Result<HoldRow, VaultError> {
+        let text = HoldText { release_reason: Some(reason.to_owned()), ..self.open_hold(tenant, stored.id, &stored.row).await? };
+        let end = HoldEnd { at: self.inner.clock.now().0, by: Some(by) };
+        let sealed = self.seal_hold(tenant, stored.id, &text).await?;
+        let row = HoldRow { end: Some(end), sealed, ..stored.row.clone() };
+        self.end_hold(Some(caller), tenant, (stored, &row), keeping, released, along).await?;
+        Ok(row)
     }
 
     /// A counsel changes the holds of its own line; one whom the operator has brought in, every hold. Otherwise an owner could keep a
@@ -298,7 +376,7 @@ impl Vault {
             }
             let row = HoldRow { end: Some(HoldEnd { at: end, by: None }), ..stored.row.clone() };
             let lapsed = hold_entry(actor, &tenant, Action::HoldRelease, id, row.disclosed);
-            self.end_hold(None, &tenant, &stored, &row, None, lapsed).await
+            self.end_hold(None, &tenant, (&stored, &row), None, lapsed, Along::default()).await
         })
         .await
     }
@@ -308,17 +386,17 @@ impl Vault {
         &self,
         caller: Option<&Caller>,
         tenant: &Tenant,
-        stored: &Stored,
-        row: &HoldRow,
+        (stored, row): (&Stored, &HoldRow),
         keeping: Option<Keeping>,
         ended: Entry,
+        along: Along,
     ) -> Result<(), VaultError> {
         let mut writes = vec![self.inner.seals.put(stored.key.clone(), row)?];
         writes.extend(row.things().map(|on| Write::Delete { space: Space::Control, key: schema::hold_on(tenant.no, &on, stored.id) }));
         writes.extend(
             row.lapses_at.map(|end| Write::Delete { space: Space::Control, key: schema::hold_lapse(unsigned(end), tenant.no, stored.id) }),
         );
-        let done = self.change_hold(caller, tenant, stored, writes, Some(false), keeping, ended).await;
+        let done = self.change_hold(caller, tenant, (stored, writes), Some(false), keeping, ended, along).await;
         // Also where only the answer is lost.
         self.hold_has_ended();
         done
@@ -329,13 +407,14 @@ impl Vault {
         &self,
         caller: Option<&Caller>,
         tenant: &Tenant,
-        stored: &Stored,
-        mut writes: Vec<Write>,
+        (stored, mut writes): (&Stored, Vec<Write>),
         counted: Option<bool>,
         keeping: Option<Keeping>,
         changed: Entry,
+        Along { mut checks, writes: more, mut entries }: Along,
     ) -> Result<(), VaultError> {
-        let mut checks = vec![Check { space: Space::Control, key: stored.key.clone(), expect: Expect::Equals(stored.bytes.clone()) }];
+        writes.extend(more);
+        checks.push(Check { space: Space::Control, key: stored.key.clone(), expect: Expect::Equals(stored.bytes.clone()) });
         match counted {
             Some(more) => self.count_holds(tenant, more, &mut checks, &mut writes).await?,
             None => self.mark_holds(tenant, &mut checks, &mut writes).await?,
@@ -346,7 +425,8 @@ impl Vault {
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, changed)]).await.map(drop)
+        entries.push((tenant.audit, changed));
+        self.commit_of(caller, Trail::Control, commit, entries).await.map(drop)
     }
 
     /// One hold more, or less: the row that every destruction is held to changes.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     super::{
         Caller, Vault, VaultError,
+        approvals::Along,
         directory::Tenant,
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
@@ -25,7 +26,7 @@ use crate::{
     domain::{CollectionNo, HoldId, ShredId, TenantNo, Timestamp, retention::Law},
     vault::{
         audit::{Action, Entry, Outcome, Reason, Trail},
-        crypto::{RECORD_HEADER_LEN, RecordHeader, hash::sha256},
+        crypto::{RecordHeader, hash::sha256},
         store::{
             Check, Commit, Durability, Expect, Space, Urgency, Write,
             schema::{self, KeyRange, Table},
@@ -83,7 +84,7 @@ impl Vault {
     pub(in crate::vault::ops) async fn stop_if_held(&self, id: ShredId, row: &ShredRow) -> Result<bool, VaultError> {
         let tenant = TenantNo(row.tenant);
         // A tenant that is about to go takes no holds, and had none.
-        if row.scope == Scope::Tenant || row.progress != Progress::Pending || !row.epochs.is_empty() {
+        if row.scope.is_tenants() || row.progress != Progress::Pending || !row.epochs.is_empty() {
             return Ok(false);
         }
         let comes_after_held = self.comes_after_held(row).await?;
@@ -91,7 +92,7 @@ impl Vault {
             return Ok(false);
         }
         let tenant = self.tenant_by_number(tenant).await?;
-        if order_of(tenant.state).is_some() {
+        if order_of(tenant.state).is_some() && !self.ends_in_part(&tenant).await? {
             // It goes with its tenant.
             return Ok(false);
         }
@@ -153,7 +154,7 @@ impl Vault {
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let mut keys: Vec<Bytes> = Vec::new();
         match &row.scope {
-            Scope::Tenant => {}
+            Scope::Tenant | Scope::Rest { .. } => {}
             Scope::Collection(no) => keys.push(schema::collection(tenant, CollectionNo(*no))),
             Scope::Subjects(_) => keys.extend(row.marked().map(|token| schema::subject_state(tenant, token))),
             Scope::Record { units, .. } => {
@@ -173,7 +174,7 @@ impl Vault {
                     let row: SubjectRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| seals.put(key.clone(), &SubjectRow { state: State::Active })).transpose()?
                 }
-                Scope::Tenant | Scope::Record { .. } => {
+                Scope::Tenant | Scope::Rest { .. } | Scope::Record { .. } => {
                     let row: UnitStateRow = seals.open(&key, &stored)?;
                     (row.state == pending).then(|| Write::Delete { space: Space::Control, key: key.clone() })
                 }
@@ -227,7 +228,8 @@ impl Vault {
         self.give_held_again(schema::table(Table::HeldOrder)).await.inspect_err(|_| self.hold_has_ended())
     }
 
-    /// Gives one held order again, if nothing holds it.
+    /// Gives one held order again, if nothing holds it; one that would take along an id which two persons have not approved is asked for
+    /// anew.
     async fn give_again(&self, key: &Bytes) -> Result<(), VaultError> {
         let Some(stored) = self.inner.store.get(Space::Control, key).await? else { return Ok(()) };
         let id = ShredId(self.inner.seals.open::<HeldOrderRow>(key, &stored)?.order);
@@ -237,6 +239,11 @@ impl Vault {
         let unmoved = Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(bytes.clone()) };
         let row: ShredRow = self.inner.seals.open(&order, &bytes)?;
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        if self.ends_in_part(&tenant).await? {
+            // Once what holds leave of it is there again.
+            self.hold_has_ended();
+            return Ok(());
+        }
         let is_gone = match &row.scope {
             _ if order_of(tenant.state).is_some() => true,
             Scope::Collection(no) | Scope::Record { collection: no, .. } => {
@@ -246,7 +253,7 @@ impl Vault {
                     Err(error) => return Err(error),
                 }
             }
-            Scope::Tenant | Scope::Subjects(_) => false,
+            Scope::Tenant | Scope::Rest { .. } | Scope::Subjects(_) => false,
         };
         if is_gone {
             return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
@@ -256,43 +263,42 @@ impl Vault {
         if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
             return Ok(());
         }
-        let row = ShredRow { scope, aliases, progress: Progress::Pending, ..row };
         let no_longer = Write::Delete { space: Space::Control, key: key.clone() };
-        let given = self.give_unkept(&tenant, id, row, vec![held, unmoved, check], no_longer).await;
+        let along = Along { checks: vec![held, unmoved, check], writes: vec![no_longer], entries: Vec::new() };
+        if row.two_persons && names_more(&scope, &row.scope) {
+            return self.ask_anew(&tenant, id, ShredRow { scope, aliases, ..row }, along).await;
+        }
+        let row = ShredRow { scope, aliases, progress: Progress::Pending, ..row };
+        let given = self.give_unkept(&tenant, id, row, along).await;
         // However that went, no collection is left frozen.
         self.thaw_left().await;
         given
     }
 
-    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too.
-    async fn give_unkept(
-        &self,
-        tenant: &Tenant,
-        id: ShredId,
-        row: ShredRow,
-        mut checks: Vec<Check>,
-        no_longer: Write,
-    ) -> Result<(), VaultError> {
+    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended waits for
+    /// holds alone.
+    async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
         if let Scope::Record { row, .. } = &row.scope {
-            let stored = self.inner.store.get(Space::Records, row).await?;
-            let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
-            checks.push(Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect });
+            along.checks.push(self.record_unmoved(row).await?);
         }
-        if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
-            self.waits_for(&found.law);
-            return Ok(());
-        }
-        let frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
-        // Found nothing, it looks again while nobody writes.
-        if !frozen.is_empty()
-            && let Some(found) = self.minimums_over(tenant, &row.scope).await?
-        {
-            self.waits_for(&found.law);
-            return Ok(());
+        let mut frozen = Vec::new();
+        if !(row.scope == Scope::Tenant && tenant.life.has_ended()) {
+            if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
+                self.waits_for(&found.law);
+                return Ok(());
+            }
+            frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
+            // Found nothing, it looks again while nobody writes.
+            if !frozen.is_empty()
+                && let Some(found) = self.minimums_over(tenant, &row.scope).await?
+            {
+                self.waits_for(&found.law);
+                return Ok(());
+            }
         }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
-        let row = self.give(tenant, id, row, checks, no_longer).await?;
+        let row = self.give(None, tenant, id, row, along).await?;
         self.close_fence(&row).await?;
         drop((alone, frozen));
         Ok(())
@@ -305,8 +311,33 @@ impl Vault {
         self.is_due_at(at);
     }
 
+    /// Keeps an order that a second person approves, and that a hold stops.
+    pub(in crate::vault::ops) async fn keep_back_approved(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        id: ShredId,
+        row: &ShredRow,
+        Along { mut checks, mut writes, mut entries }: Along,
+    ) -> Result<(), VaultError> {
+        let held = ShredRow { progress: Progress::Held, ..row.clone() };
+        let mut key = held_key(tenant.no, &row.scope, row.aliases)?;
+        if self.inner.store.get(Space::Control, &key).await?.is_some() {
+            // Such an order is held already, of before there was a policy; this one has its own certificate to come.
+            key = schema::held_order(tenant.no, &id.0);
+        }
+        checks.extend([tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        writes.push(self.inner.seals.put(schema::shred_order(id), &held)?);
+        writes.push(self.inner.seals.put(key, &HeldOrderRow { order: id.0 })?);
+        entries.push((tenant.audit, stopped(actor_of(row), tenant, id)));
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        let done = self.commit_for(caller, Trail::Control, commit, entries).await;
+        self.inner.directory.forget_all();
+        done.map(drop)
+    }
+
     /// The units that a record has had until today; the persons that an order names, by all ids that they have today.
-    async fn scope_of_today(&self, tenant: &Tenant, order: &ShredRow) -> Result<(Scope, u16), VaultError> {
+    pub(in crate::vault::ops) async fn scope_of_today(&self, tenant: &Tenant, order: &ShredRow) -> Result<(Scope, u16), VaultError> {
         let (collection, row) = match &order.scope {
             Scope::Record { collection, row, .. } => (collection, row),
             Scope::Subjects(tokens) => {
@@ -314,7 +345,7 @@ impl Vault {
                 let (tokens, others) = self.by_all_ids(tenant.no, tokens.get(..named).unwrap_or(tokens)).await?;
                 return Ok((Scope::Subjects(tokens), u16::try_from(others.len()).unwrap_or(u16::MAX)));
             }
-            scope @ (Scope::Tenant | Scope::Collection(_)) => return Ok((scope.clone(), 0)),
+            scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => return Ok((scope.clone(), 0)),
         };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
         let stored = self.inner.store.get(Space::Records, row).await?;
@@ -407,6 +438,12 @@ impl Vault {
     }
 }
 
+/// Whether persons are named by an id that the other scope does not name.
+fn names_more(scope: &Scope, than: &Scope) -> bool {
+    let (Scope::Subjects(tokens), Scope::Subjects(known)) = (scope, than) else { return false };
+    tokens.iter().any(|token| !known.contains(token))
+}
+
 /// Where an order is held: one for each scope.
 fn held_key(tenant: TenantNo, scope: &Scope, aliases: u16) -> Result<Bytes, VaultError> {
     // Of a record's order the record: its units may be more by then. Of persons those ids that were named, likewise.
@@ -416,7 +453,7 @@ fn held_key(tenant: TenantNo, scope: &Scope, aliases: u16) -> Result<Bytes, Vaul
             let named = tokens.len().saturating_sub(usize::from(aliases));
             Scope::Subjects(tokens.iter().copied().take(named).collect())
         }
-        scope @ (Scope::Tenant | Scope::Collection(_)) => scope.clone(),
+        scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => scope.clone(),
     };
     let encoded = postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))?;
     Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))

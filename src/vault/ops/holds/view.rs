@@ -214,9 +214,14 @@ impl Vault {
     }
 
     async fn shown_scope(&self, tenant: &Tenant, row: &HoldRow) -> Result<ShownScope, VaultError> {
+        self.shown_things(tenant, row.things().collect()).await
+    }
+
+    /// Things by their names, as records that are there tell them.
+    pub(in crate::vault::ops) async fn shown_things(&self, tenant: &Tenant, things: Vec<HeldThing>) -> Result<ShownScope, VaultError> {
         let mut shown = ShownScope::default();
         let mut lookup = Lookup::new(self, tenant);
-        for thing in row.things() {
+        for thing in things {
             match thing {
                 HeldThing::Tenant => {}
                 HeldThing::Subject(subject) => {
@@ -238,7 +243,8 @@ impl Vault {
         Ok(shown)
     }
 
-    async fn name_of(&self, tenant: &Tenant, no: CollectionNo) -> Result<String, VaultError> {
+    /// A collection's name, or its pseudonym.
+    pub(in crate::vault::ops) async fn name_of(&self, tenant: &Tenant, no: CollectionNo) -> Result<String, VaultError> {
         match self.collection_by_number(tenant.no, no).await {
             Ok(collection) => Ok(collection.name.as_str().to_owned()),
             Err(VaultError::Shredded { .. }) => Ok(pseudonym("collection", &no.to_be_bytes())),
@@ -247,7 +253,12 @@ impl Vault {
     }
 
     /// The key of the record at a place, if it opens.
-    async fn key_at(&self, tenant: &Tenant, no: CollectionNo, tokens: &[Token]) -> Result<Option<RecordKey>, VaultError> {
+    pub(in crate::vault::ops) async fn key_at(
+        &self,
+        tenant: &Tenant,
+        no: CollectionNo,
+        tokens: &[Token],
+    ) -> Result<Option<RecordKey>, VaultError> {
         let collection = match self.collection_by_number(tenant.no, no).await {
             Ok(collection) if collection.in_use().is_ok() => collection,
             Ok(_) | Err(VaultError::Shredded { .. }) => return Ok(None),

@@ -75,7 +75,7 @@ impl Vault {
     pub(super) async fn is_over(&self, tenant: TenantNo, scope: &Scope, hold: &HoldRow) -> Result<bool, VaultError> {
         let record = match scope {
             Scope::Record { collection, row, .. } => schema::record_tokens(row).map(|tokens| (CollectionNo(*collection), tokens)),
-            Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_) => None,
+            Scope::Tenant | Scope::Collection(_) | Scope::Subjects(_) | Scope::Rest { .. } => None,
         };
         let along = self.along((tenant, When::Before), scope).await?;
         for thing in hold.things() {
@@ -138,6 +138,8 @@ impl Vault {
     ) -> Result<bool, VaultError> {
         match (scope, thing) {
             (Scope::Tenant, _) | (Scope::Collection(_) | Scope::Subjects(_), HeldThing::Tenant) => Ok(true),
+            // It was made of what holds leave, and takes no new ones until it is done.
+            (Scope::Rest { .. }, _) => Ok(when == When::Before),
             (Scope::Collection(no), HeldThing::Under(held, _) | HeldThing::Record(held, _)) => Ok(held.0 == *no),
             (Scope::Collection(no), HeldThing::Subject(held)) => {
                 let mut range = schema::records_of_subject_in(tenant, held, CollectionNo(*no));

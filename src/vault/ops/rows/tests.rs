@@ -11,7 +11,14 @@ use crate::{
 };
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
-const CODE: &str = concat!(include_str!("../rows.rs"), include_str!("aliases.rs"), include_str!("holds.rs"), include_str!("kept.rs"));
+const CODE: &str = concat!(
+    include_str!("../rows.rs"),
+    include_str!("aliases.rs"),
+    include_str!("approvals.rs"),
+    include_str!("holds.rs"),
+    include_str!("kept.rs"),
+    include_str!("lifecycle.rs")
+);
 
 /// The declaration of a type of this file, up to its end.
 fn declared(name: &str) -> &'static str {
@@ -53,7 +60,12 @@ fn the_format_document_lists_every_field_of_every_row_in_its_order() {
         assert_eq!(words(line), fields(name), "docs/format.md, section 15: the fields of {name}, in their order");
     }
     assert_eq!(words(line("| totals | ")), fields("Totals"));
+    assert_eq!(words(line("| left | ")), fields("Retained"));
     assert_eq!(words(line("| hold end | ")), fields("HoldEnd"));
+    assert_eq!(words(line("| approval end | ")), fields("ApprovalEnd"));
+    assert_eq!(words(line("| approval rules | ")), fields("ApprovalRulesRow"));
+    assert_eq!(words(line("| life | ")), fields("LifeRow"));
+    assert_eq!(words(line("| termination | ")), fields("TerminationRow"));
 }
 
 #[test]
@@ -65,7 +77,14 @@ fn the_format_document_says_which_rows_have_no_seal() {
 
 #[test]
 fn the_format_document_lists_the_choices_by_their_numbers() {
-    for (part, name) in [("state", "State"), ("scope", "Scope"), ("progress", "Progress"), ("held thing", "HoldThingRow")] {
+    for (part, name) in [
+        ("state", "State"),
+        ("scope", "Scope"),
+        ("progress", "Progress"),
+        ("held thing", "HoldThingRow"),
+        ("asked thing", "ApprovalWhatRow"),
+        ("approval's way", "ApprovalHow"),
+    ] {
         let variants =
             declared(name).lines().filter_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(char::is_uppercase)));
         let line = line(&format!("| {part} | "));
@@ -178,6 +197,8 @@ fn an_orders_row_has_room_for_all_that_it_may_come_to_hold() {
         marked: (0..u16::try_from(ids).unwrap()).rev().collect(),
         after: Vec::new(),
         progress: Progress::Done,
+        two_persons: true,
+        approved_by: Some([255; 16]),
         ordered_by: [255; 16],
         role: u8::MAX,
         request: [255; 16],

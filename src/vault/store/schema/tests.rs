@@ -116,6 +116,16 @@ fn the_holds_on_a_thing_are_found_and_no_others() {
 }
 
 #[test]
+fn the_end_of_a_tenant_lies_in_the_order_of_time_and_reads_back() {
+    let (early, late) = (tenant_end(5, TenantNo(u64::MAX)), tenant_end(6, TenantNo(0)));
+    assert!(early < late && late < table(Table::TenantEnd).to);
+    assert_eq!((tenant_end_parts(&early), tenant_end_parts(&early[1..])), (Some((5, TenantNo(u64::MAX))), None));
+    let change = tenant_change(TenantNo(7), 5, &[1; 16]);
+    let of = |tenant| table_of_tenant(Table::TenantChange, TenantNo(tenant));
+    assert!(of(7).from <= change && change < of(7).to && change < of(8).from);
+}
+
+#[test]
 fn an_alias_row_tells_whose_it_is() {
     let row = alias(TenantNo(7), &[1; 16]);
     assert_eq!(alias_parts(&row), Some((TenantNo(7), [1; 16])));
@@ -123,6 +133,19 @@ fn an_alias_row_tells_whose_it_is() {
     assert_eq!(alias_parts(&subject_state(TenantNo(7), &[1; 16])), None);
     let range = table_of_tenant(Table::Alias, TenantNo(7));
     assert!(range.from <= row && row < range.to);
+}
+
+#[test]
+fn what_waits_for_a_second_person_lies_in_the_order_of_its_end() {
+    let (one, two) = (ApprovalId([1; 16]), ApprovalId([0xff; 16]));
+    let due = approval_due(5, TenantNo(7), two);
+    assert!(due < approval_due(6, TenantNo(0), one));
+    assert_eq!(approval_due_parts(&due), Some((5, TenantNo(7), two)));
+    assert_eq!((approval_due_parts(&due[..due.len() - 1]), approval_due_parts(&[&due[..], &[0]].concat())), (None, None));
+    let row = shortening(TenantNo(7), CollectionNo(3), 5);
+    assert_eq!((shortening_parts(&row), shortening_parts(&row[1..])), (Some((TenantNo(7), CollectionNo(3), 5)), None));
+    let (range, other) = (shortenings_of(TenantNo(7), CollectionNo(3)), shortenings_of(TenantNo(7), CollectionNo(4)));
+    assert!(range.from <= row && row < range.to && range.to <= other.from);
 }
 
 #[test]

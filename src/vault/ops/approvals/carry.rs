@@ -1,0 +1,217 @@
+//! What an approval carries out, in its own commit, in the name of who asked. What stood in the way when it was asked for may be gone by
+//! now, and the other way round: so what a law keeps of what an order names is looked for here, as when an order is given at once, and
+//! so is a hold over it, which is looked for again in the moment before its keys go.
+
+use super::{Along, Stored, place_of};
+use crate::{
+    domain::{CollectionNo, HoldId, Retention, ShredId, lifecycle::Grace},
+    vault::{
+        audit::{Action, Trail},
+        crypto::{
+            Token,
+            hash::{Purpose, of_fields},
+        },
+        ops::{
+            Caller, Conflict, Vault, VaultError,
+            directory::Tenant,
+            plan::{entry, object, order_of},
+            rows::{ApprovalRulesRow, ApprovalWhatRow, Progress, Scope, ShorteningRow, ShredRow, SubjectRow, TenantRow},
+            shred::Queued,
+            spare::Lawful,
+        },
+        store::{Check, Commit, Durability, Expect, Space, Urgency, schema},
+    },
+};
+
+/// What is left to do once an approval is committed.
+pub(super) enum Then {
+    Nothing,
+    /// Everything that an order names answers 410 from here on.
+    Close(Box<Queued>),
+    /// What a hold has stopped is given again.
+    SetGoing,
+    /// What is there is gone through.
+    Shorten,
+}
+
+impl Vault {
+    /// Carries out what was asked for, with what goes along.
+    pub(super) async fn carry_out_approved(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        along: Along,
+    ) -> Result<Then, VaultError> {
+        match &stored.row.what {
+            ApprovalWhatRow::Shred(_) => self.carry_shred(caller, tenant, stored, along).await,
+            ApprovalWhatRow::ReleaseHold(hold) => {
+                let reason = self.open_texts(tenant.no, stored.id, &stored.row).await?.reason.unwrap_or_default();
+                self.release_approved(caller, tenant, HoldId(*hold), (stored.asker(), &reason), along).await?;
+                Ok(Then::SetGoing)
+            }
+            ApprovalWhatRow::LoosenPolicy(from, to) => {
+                self.carry_policy(caller, tenant, stored, (from, to.as_ref()), along).await?;
+                Ok(Then::Nothing)
+            }
+            ApprovalWhatRow::ShortenRetention(no, rules) => {
+                self.carry_shortening(caller, tenant, stored, (CollectionNo(*no), rules), along).await?;
+                Ok(Then::Shorten)
+            }
+            ApprovalWhatRow::Terminate(grace) => {
+                let reason = self.open_texts(tenant.no, stored.id, &stored.row).await?.reason;
+                let grace = Grace::parse(grace).map_err(|_| VaultError::Internal("grace of an end".into()))?;
+                self.terminate_approved(caller, tenant, (stored.asker(), grace, reason.as_deref()), along).await?;
+                Ok(Then::Nothing)
+            }
+        }
+    }
+
+    /// Gives the order, or keeps it back where a legal hold stands over it.
+    ///
+    /// # Errors
+    /// [`VaultError::LegalMinimum`] where a law keeps anything of it, but for what an order about persons leaves by itself.
+    async fn carry_shred(&self, caller: &Caller, tenant: &Tenant, stored: &Stored, along: Along) -> Result<Then, VaultError> {
+        let carried = self.carry_unkept(caller, tenant, stored, along).await;
+        // However that went, no collection is left frozen.
+        self.thaw_left().await;
+        carried
+    }
+
+    async fn carry_unkept(&self, caller: &Caller, tenant: &Tenant, stored: &Stored, mut along: Along) -> Result<Then, VaultError> {
+        let id = ShredId(stored.id.0);
+        let key = schema::shred_order(id);
+        let bytes = self.inner.store.get(Space::Control, &key).await?.ok_or_else(|| VaultError::Internal("asked order".into()))?;
+        let row: ShredRow = self.inner.seals.open(&key, &bytes)?;
+        along.checks.push(Check { space: Space::Control, key, expect: Expect::Equals(bytes) });
+        let (today, _) = self.scope_of_today(tenant, &row).await?;
+        self.check_ids(tenant, (&row.scope, &today), &mut along).await?;
+        let scope = match row.scope {
+            // As they were asked for: the commitments go by their order.
+            Scope::Subjects(tokens) => Scope::Subjects(tokens),
+            Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_) | Scope::Record { .. } => today,
+        };
+        let row = ShredRow { scope, progress: Progress::Pending, approved_by: Some(caller.principal.token().0), ..row };
+        self.check_law(caller, tenant, &row.scope, &mut along).await?;
+        let frozen = self.freeze_unkept(caller, tenant, &row.scope).await?;
+        let (state, still) = self.hold_state(tenant.no).await?;
+        along.checks.push(still);
+        if state.is_some() && !self.weigh(tenant.no, &row.scope).await?.is_empty() {
+            self.keep_back_approved(caller, tenant, id, &row, along).await?;
+            return Ok(Then::Nothing);
+        }
+        let row = self.give(Some(caller), tenant, id, row, along).await?;
+        drop(frozen);
+        Ok(Then::Close(Box::new(Queued::again(id, row))))
+    }
+
+    /// That no law keeps the record which an order is for, and that no order has left it for the law alone.
+    async fn check_law(&self, caller: &Caller, tenant: &Tenant, scope: &Scope, along: &mut Along) -> Result<(), VaultError> {
+        let Scope::Record { collection, row, .. } = scope else { return Ok(()) };
+        let mut lawful = Lawful::default();
+        let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(()) };
+        along.checks.push(self.record_unmoved(row).await?);
+        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        self.unkept(caller, tenant, collection, &tokens).await
+    }
+
+    /// That the persons whom an order names have the ids that were asked for, no others and none less: who approves was shown those. An id
+    /// that went with its person since is nobody's, and nothing is left to go with it.
+    ///
+    /// # Errors
+    /// [`Conflict::ApprovalOver`].
+    async fn check_ids(&self, tenant: &Tenant, (asked, today): (&Scope, &Scope), along: &mut Along) -> Result<(), VaultError> {
+        let (Scope::Subjects(asked), Scope::Subjects(today)) = (asked, today) else { return Ok(()) };
+        let over = || VaultError::Conflict(Conflict::ApprovalOver);
+        if today.iter().any(|token| !asked.contains(token)) {
+            return Err(over());
+        }
+        for lost in asked.iter().filter(|token| !today.contains(token)) {
+            let key = schema::subject_state(tenant.no, lost);
+            let stored = self.inner.store.get(Space::Control, &key).await?.ok_or_else(over)?;
+            let SubjectRow { state } = self.inner.seals.open(&key, &stored)?;
+            order_of(state).ok_or_else(over)?;
+            along.checks.push(Check { space: Space::Control, key, expect: Expect::Equals(stored) });
+        }
+        Ok(())
+    }
+
+    async fn carry_policy(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (from, to): (&ApprovalRulesRow, Option<&ApprovalRulesRow>),
+        mut along: Along,
+    ) -> Result<(), VaultError> {
+        if tenant.approvals.as_ref() != Some(from) {
+            // Somebody has made it tighter since.
+            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+        }
+        let key = schema::tenant(tenant.no);
+        let row = TenantRow { approvals: to.copied(), ..self.inner.seals.open(&key, &tenant.row)? };
+        along.checks.push(tenant.check());
+        along.writes.push(self.inner.seals.put(key, &row)?);
+        along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::PolicyWrite, CollectionNo::TENANT, object(stored.id.0))));
+        let done = self.commit_along(caller, along).await;
+        self.inner.directory.forget_tenant(&tenant.name);
+        done
+    }
+
+    /// Writes down that a collection's rules hold for what is there now; who goes through it is told behind the commit.
+    async fn carry_shortening(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (no, rules): (CollectionNo, &[u8; 32]),
+        mut along: Along,
+    ) -> Result<(), VaultError> {
+        let collection = self.collection_by_number(tenant.no, no).await?;
+        collection.in_use()?;
+        if hash_of(&collection.policy.retention)? != *rules {
+            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+        }
+        // Each has a moment of its own, whatever the clock says.
+        let earlier = schema::shortenings_of(tenant.no, no);
+        let rows = self.inner.store.scan(Space::Control, &earlier.from, &earlier.to, usize::MAX).await?;
+        let last = rows.last().and_then(|row| schema::shortening_parts(&row.key)).map_or(0, |(.., at)| at);
+        let at = super::unsigned(self.inner.clock.now().0).max(last.saturating_add(1));
+        let key = schema::shortening(tenant.no, no, at);
+        along.checks.extend([collection.check(tenant.no), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
+        along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::RetentionShorten, no, object(stored.id.0))));
+        self.commit_along(caller, along).await
+    }
+
+    /// Commits what goes along with nothing else, on the word of a caller.
+    pub(super) async fn commit_along(&self, caller: &Caller, Along { checks, writes, entries }: Along) -> Result<(), VaultError> {
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit_for(caller, Trail::Control, commit, entries).await.map(drop)
+    }
+}
+
+/// What an order names, whatever units a record has by then, and by whichever of their ids persons were named.
+fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
+    let scope = match scope {
+        Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
+        Scope::Subjects(tokens) => {
+            let mut tokens = tokens.clone();
+            tokens.sort_unstable();
+            Scope::Subjects(tokens)
+        }
+        scope @ (Scope::Tenant | Scope::Rest { .. } | Scope::Collection(_)) => scope.clone(),
+    };
+    postcard::to_allocvec(&scope).map_err(|_| VaultError::Internal("scope".into()))
+}
+
+/// Where a request for an order's approval is open: one for each scope.
+pub(super) fn shred_place(scope: &Scope) -> Result<Token, VaultError> {
+    Ok(place_of(&[b"shred", &encoded(scope)?]))
+}
+
+/// The hash of a collection's retention, as a shortening names it.
+pub(in crate::vault::ops) fn hash_of(retention: &Retention) -> Result<[u8; 32], VaultError> {
+    let text = serde_json::to_vec(retention).map_err(|_| VaultError::Internal("retention".into()))?;
+    Ok(of_fields(Purpose::Approval, &[b"retention", &text]))
+}

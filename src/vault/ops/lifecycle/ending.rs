@@ -1,0 +1,100 @@
+//! The end of a grace. It is written down first, so that nothing takes it back; then the tenant's shred is ordered, in the name of who
+//! ordered the end; then the row that led here goes, unless holds keep the whole. Cut short anywhere, the next run goes on: an order that
+//! was given, or that a legal hold has stopped, is known by what it left.
+
+use bytes::Bytes;
+
+use super::{
+    super::{
+        Vault, VaultError,
+        approvals::Along,
+        plan::{Actor, retrying},
+        rows::{LifeRow, Scope, TerminationRow},
+        shred::Named,
+        shredder::is_its_own,
+    },
+    Taking, signed,
+};
+use crate::{
+    authn::Role,
+    domain::{
+        PrincipalId, RequestId, TenantNo, Timestamp,
+        lifecycle::{Step, TenantState},
+    },
+    vault::{
+        audit::Trail,
+        store::{
+            Commit, Durability, Space, Urgency, Write,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// Rows that are looked at at a time.
+const PASS: usize = 256;
+
+impl Vault {
+    /// Orders the shreds of the tenants whose grace is over; when the next one's is. One that cannot be ordered now holds up no other,
+    /// and is tried again with the next run.
+    ///
+    /// # Errors
+    /// Those of the store; what was ordered so far stays ordered.
+    pub(in crate::vault::ops) async fn look_after_terminations(&self, actor: Actor) -> Result<Option<Timestamp>, VaultError> {
+        if self.is_restoring() {
+            // What a copy of the store is told now would be done to the store's own custody.
+            return Ok(None);
+        }
+        let now = self.inner.clock.now();
+        let mut range = schema::table(Table::TenantEnd);
+        let mut next = None;
+        'rows: while let Some(rows) = self.some_rows_of(Space::Control, &mut range, PASS).await? {
+            for row in rows {
+                let (due, tenant) = schema::tenant_end_parts(&row.key).ok_or_else(|| VaultError::Internal("tenant end row".into()))?;
+                if signed(due) > now {
+                    next = next.or(Some(signed(due)));
+                    break 'rows;
+                }
+                match retrying(|| self.end_once(actor, &row.key, (signed(due), now), tenant)).await {
+                    Err(error) if is_its_own(&error) => {
+                        tracing::error!(tenant = tenant.0, %error, "the grace of a tenant is over, and its shred cannot be ordered for now");
+                        next = Some(now);
+                    }
+                    ended => ended?,
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    async fn end_once(&self, actor: Actor, key: &Bytes, (due, now): (Timestamp, Timestamp), number: TenantNo) -> Result<(), VaultError> {
+        let tenant = self.tenant_by_number(number).await?;
+        let ending = tenant.life.termination.filter(|end| end.ends_at == due.0 && tenant.stands(now) == TenantState::Ended);
+        let Some(ending) = ending else { return self.is_ended(key).await };
+        let tenant = if ending.is_over {
+            tenant
+        } else {
+            let life = LifeRow { termination: Some(TerminationRow { is_over: true, ..ending }), ..tenant.life.clone() };
+            let taking = Taking { step: Step::GraceOver, life, reason: None, keeping: None, along: Along::default() };
+            self.take_step(None, actor, &tenant, taking).await?;
+            self.tenant_by_number(number).await?
+        };
+        let ordered_by = Actor { principal: PrincipalId(ending.ordered_by), role: Role::Owner, request: RequestId(ending.request) };
+        let named = Named { approved_by: ending.approved_by, ..Named::default() };
+        match self.queue_shred(ordered_by, &tenant, Scope::Tenant, named).await {
+            Ok(queued) => self.close_queued(&queued).await?,
+            // Kept, to be given again when the last hold ends; what no hold is on goes now.
+            Err(VaultError::LegalHold { .. }) if self.order_rest(ordered_by, &tenant).await? => {}
+            // Held as a whole: looked at again with each run, for that hold may end before the others.
+            Err(VaultError::LegalHold { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.is_ended(key).await
+    }
+
+    /// Nothing more is to be done at a tenant's end.
+    async fn is_ended(&self, key: &Bytes) -> Result<(), VaultError> {
+        let writes = vec![Write::Delete { space: Space::Control, key: key.clone() }];
+        let (durability, urgency) = (Durability::Synced, Urgency::Essential);
+        self.commit(Trail::Control, Commit { checks: Vec::new(), writes, tail: None, durability, urgency }, Vec::new()).await.map(drop)
+    }
+}

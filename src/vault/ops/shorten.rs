@@ -1,0 +1,325 @@
+//! What two persons let hold for what was there: the records of a collection are gone through, and those that its rules end earlier than was
+//! written down are written down anew, in the index of what is due. Nothing is destroyed here. The run that finds a record due then asks
+//! the record, the rules of the day and holds, as always: so a rule that was made longer since keeps what it keeps. It asks nothing of the
+//! rules under which the record was written, for by those no end was ever written down before a minimum; so none is here either: what a law
+//! kept when the record was written, or an earlier version of it, is undercut by no two persons.
+//!
+//! Only the rules that were approved count here, those of that moment: a rule that an owner alone has made shorter still brings no end
+//! forward. How far it has come stands in the data store, in the commits of the index rows: after a crash it goes on where it was, and data
+//! of an older date, put back, is gone through again before it is served.
+
+use std::sync::atomic::Ordering;
+
+use super::{
+    Vault, VaultError,
+    approvals::hash_of,
+    directory::{Collection, Tenant, damaged},
+    due::{End, end_under},
+    minimum::law_when_written,
+    plan::{Actor, Plan, entry, retrying, unchanged, unit_of},
+    retention::Rules,
+    rows::{ShortenedRow, ShorteningRow, State},
+    shredder::is_its_own,
+};
+use crate::{
+    domain::{CollectionNo, RecordMeta, Retention, TenantNo, Timestamp},
+    vault::{
+        audit::{Action, Target},
+        crypto::{Context, Record, RecordHeader, Sealed},
+        store::{
+            Expect, Row, Space, Urgency,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// Records of one pass.
+const PASS: usize = 2_048;
+/// Records of one commit: each has up to 100 kB.
+const BATCH: usize = 128;
+
+/// A shortening, by its place.
+#[derive(Clone, Copy)]
+struct Shortening {
+    tenant: TenantNo,
+    collection: CollectionNo,
+    at: u64,
+    /// The hash of its rules.
+    rules: [u8; 32],
+}
+
+/// How far a pass has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Came {
+    /// Through everything.
+    Through,
+    /// Past something that an order may be about to take: it is looked at again.
+    Past,
+    /// Past something that cannot be read: it is tried again.
+    Failed,
+    /// To its limit.
+    Part,
+}
+
+/// What a record was found to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// It ends as it did, or nobody can read it.
+    As,
+    /// It ends earlier now.
+    Moved,
+    /// An order has closed it, which a legal hold may take back yet.
+    Closed,
+}
+
+impl Vault {
+    /// There is something to go through.
+    pub(super) fn shorten_soon(&self) {
+        self.inner.shortened.store(false, Ordering::Release);
+        self.is_due_at(self.inner.clock.now());
+    }
+
+    /// Goes through some of what two persons have let rules hold for. Costs nothing once all of it is done with.
+    pub(super) async fn shorten_some(&self, actor: Actor) -> Result<Came, VaultError> {
+        // Before anything is looked at: what is approved meanwhile takes it back.
+        if self.inner.shortened.swap(true, Ordering::AcqRel) {
+            return Ok(Came::Through);
+        }
+        let went = self.shorten_pass(actor).await;
+        if !matches!(went, Ok(Came::Through)) {
+            self.inner.shortened.store(false, Ordering::Release);
+        }
+        if matches!(went, Ok(Came::Past | Came::Failed)) {
+            self.is_due_at(self.inner.clock.now());
+        }
+        went
+    }
+
+    async fn shorten_pass(&self, actor: Actor) -> Result<Came, VaultError> {
+        let (mut left, mut went) = (PASS, Came::Through);
+        let mut range = schema::table(Table::Shortening);
+        // A collection's later ones wait for its earlier ones: what has come to a later one is done with all before.
+        let mut waits = None;
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let of = schema::shortening_parts(&row.key).map(|(tenant, collection, _)| (tenant, collection));
+                if waits.is_some() && waits == of {
+                    continue;
+                }
+                let one = match self.shorten_one(actor, &row, &mut left).await {
+                    Ok(one) => one,
+                    Err(VaultError::Busy) => Came::Past,
+                    Err(error) if is_its_own(&error) => {
+                        tracing::error!(%error, "what is there of a collection cannot be shortened for now");
+                        Came::Failed
+                    }
+                    Err(error) => return Err(error),
+                };
+                match one {
+                    Came::Through => {}
+                    Came::Part => return Ok(Came::Part),
+                    Came::Past | Came::Failed => (went, waits) = (went.max(one), of),
+                }
+            }
+        }
+        Ok(went)
+    }
+
+    /// One shortening.
+    async fn shorten_one(&self, actor: Actor, row: &Row, left: &mut usize) -> Result<Came, VaultError> {
+        let (tenant, collection, at) = schema::shortening_parts(&row.key).ok_or_else(|| VaultError::Internal("shortening row".into()))?;
+        let ShorteningRow { rules, .. } = self.inner.seals.open(&row.key, &row.value)?;
+        let shortening = Shortening { tenant, collection, at, rules };
+        let (far, _) = self.shortened_so_far(&shortening).await?;
+        if far.at > at || (far.at == at && far.done) {
+            return Ok(Came::Through);
+        }
+        loop {
+            let count = BATCH.min(*left);
+            if count == 0 {
+                return Ok(Came::Part);
+            }
+            let Some(far) = retrying(|| self.shorten_batch(actor, &shortening, count)).await? else { return Ok(Came::Through) };
+            *left = left.saturating_sub(count);
+            if far.done {
+                return Ok(Came::Through);
+            }
+            if far.after.is_empty() {
+                // At the end, and from the beginning again with the next pass.
+                return Ok(Came::Past);
+            }
+        }
+    }
+
+    /// How far this data store has come with a collection's, and the row that says so.
+    async fn shortened_so_far(&self, of: &Shortening) -> Result<(ShortenedRow, Expect), VaultError> {
+        let key = schema::shortened(of.tenant, of.collection);
+        match self.inner.store.get(Space::Index, &key).await? {
+            None => Ok((ShortenedRow::default(), Expect::Absent)),
+            Some(stored) => Ok((self.inner.seals.open(&key, &stored)?, Expect::Equals(stored))),
+        }
+    }
+
+    /// The next records, in one commit with how far that is; `None` where the collection, or its tenant, is shredded.
+    async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<ShortenedRow>, VaultError> {
+        // Of one that ends in part, what holds keep of older data is there again.
+        let tenant = if self.is_restoring() { self.tenant_unmarked(of.tenant).await? } else { self.tenant_by_number(of.tenant).await? };
+        if is_gone(tenant.state)? {
+            return Ok(None);
+        }
+        let found = if self.is_restoring() {
+            // Its order may be taken back: what is over in it is over now.
+            self.collection_unmarked(tenant.no, of.collection).await
+        } else {
+            self.collection_by_number(tenant.no, of.collection).await
+        };
+        let collection = match found {
+            // Between its order and the row that says so.
+            Err(VaultError::Shredded { .. }) => return Err(VaultError::Busy),
+            read => read?,
+        };
+        if is_gone(collection.state)? {
+            return Ok(None);
+        }
+        let (known, unmoved) = self.shortened_so_far(of).await?;
+        let mut far = if known.at == of.at { known } else { ShortenedRow { at: of.at, ..ShortenedRow::default() } };
+        let rules = approved(&collection, of)?;
+        let whole = schema::records_under(tenant.no, collection.no, &[]);
+        let rest = if far.after.is_empty() { whole } else { whole.after(&far.after) };
+        let rows = self.inner.store.scan(Space::Records, &rest.from, &rest.to, count).await?;
+        let mut plan = Plan::default();
+        plan.hold(&tenant, &collection)?;
+        for row in &rows {
+            let found = self.shorten_record(&mut plan, (&tenant, &collection), rules, of.at, row).await?;
+            far.moved = far.moved.saturating_add(u64::from(found == Found::Moved));
+            far.missed |= found == Found::Closed;
+        }
+        if let Some(last) = rows.last() {
+            far.after = last.key.to_vec();
+        }
+        let is_through = rows.len() < count;
+        far.done = is_through && !far.missed;
+        if is_through && !far.done {
+            (far.after, far.missed) = (Vec::new(), false);
+        }
+        let key = schema::shortened(tenant.no, collection.no);
+        plan.check(Space::Index, key.clone(), unmoved);
+        plan.put(Space::Index, key.clone(), self.inner.seals.seal(&key, &far)?);
+        if far.done {
+            let target = Target { count: Some(u32::try_from(far.moved).unwrap_or(u32::MAX)), ..Target::default() };
+            plan.entry(tenant.audit, entry(actor, &tenant, Action::RetentionShorten, collection.no, target));
+        }
+        self.commit_plan(plan, Urgency::Essential).await?;
+        Ok(Some(far))
+    }
+
+    /// When two persons have let rules hold for a record that was there, and when it ended by those, in the order of time: for what becomes
+    /// of older data.
+    pub(super) async fn shortened_ends(
+        &self,
+        tenant: &Tenant,
+        collection: &Collection,
+        meta: &RecordMeta,
+        value: Option<&[u8]>,
+    ) -> Result<Vec<(Timestamp, End)>, VaultError> {
+        let mut ends = Vec::new();
+        let range = schema::shortenings_of(tenant.no, collection.no);
+        for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
+            let ShorteningRow { rules, .. } = self.inner.seals.open(&row.key, &row.value)?;
+            let Some((.., at)) = schema::shortening_parts(&row.key) else { continue };
+            let of = Shortening { tenant: tenant.no, collection: collection.no, at, rules };
+            if let Some(end) = shortened_end(collection, approved(collection, &of)?, moment(at), meta, value) {
+                ends.push((moment(at), end));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// One record. What does not open is passed over: the run that meets it says so.
+    async fn shorten_record(
+        &self,
+        plan: &mut Plan,
+        (tenant, collection): (&Tenant, &Collection),
+        rules: Rules<'_>,
+        at: u64,
+        row: &Row,
+    ) -> Result<Found, VaultError> {
+        let (Ok(header), Some(tokens)) = (RecordHeader::parse(&row.value).map_err(damaged), schema::record_tokens(&row.key)) else {
+            return Ok(Found::As);
+        };
+        if header.is_tombstone() {
+            return Ok(Found::As);
+        }
+        let Ok(sealed) = Sealed::<Record>::from_row(row.value.clone()).map_err(damaged) else { return Ok(Found::As) };
+        let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
+        let unit = unit_of(&header, tenant.no);
+        let opened = match self.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                error.counted();
+                return Ok(Found::As);
+            }
+            Err(VaultError::Shredded { .. }) => return Ok(if self.has_key(unit).await? { Found::Closed } else { Found::As }),
+            Err(error) => return Err(error),
+        };
+        if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+            return Ok(Found::Closed);
+        }
+        let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+        let Some(end) = shortened_end(collection, rules, moment(at), &opened.meta, value) else { return Ok(Found::As) };
+        let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, end).await?;
+        if !is_moved {
+            return Ok(Found::As);
+        }
+        plan.check(Space::Records, row.key.clone(), unchanged(&header));
+        Ok(Found::Moved)
+    }
+}
+
+/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before the minimum that it
+/// was written under; `None` where nothing ends it, or where the date that this minimum counts from is not known.
+fn shortened_end(collection: &Collection, rules: Rules<'_>, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    let end = end_under(rules, meta, value)?;
+    let kept_until = match law_when_written(collection, meta, value) {
+        Some(law) => law.until?,
+        None => from,
+    };
+    Some(End { at: end.at.max(from).max(kept_until), ..end })
+}
+
+/// A time as keys hold it.
+fn moment(at: u64) -> Timestamp {
+    Timestamp(i64::try_from(at).unwrap_or(i64::MAX))
+}
+
+/// Whether nothing is left to go through.
+///
+/// # Errors
+/// [`VaultError::Busy`] while that is not decided.
+fn is_gone(state: State) -> Result<bool, VaultError> {
+    match state {
+        State::Active => Ok(false),
+        State::Shredded(_) => Ok(true),
+        State::Pending(_) | State::Frozen => Err(VaultError::Busy),
+    }
+}
+
+/// The rules that were approved, among those that a collection has and had, and the categories that were declared beside them: those of
+/// the time, if they are the same rules.
+fn approved<'a>(collection: &'a Collection, of: &Shortening) -> Result<Rules<'a>, VaultError> {
+    let was = &collection.past.retention_was;
+    let behind = was.iter().filter(|(changed, ..)| moment(of.at).0 <= *changed);
+    let earlier = was.iter().rev();
+    let present = (&collection.policy.retention, collection.policy.categories.as_slice());
+    let all = behind.map(earlier_of).chain(std::iter::once(present)).chain(earlier.map(earlier_of));
+    for (rules, categories) in all {
+        if hash_of(rules)? == of.rules {
+            return Ok((rules, categories));
+        }
+    }
+    Err(VaultError::Internal("the rules of a shortening are none that the collection has had".into()))
+}
+
+fn earlier_of((_, rules, categories): &(i64, Retention, Vec<String>)) -> Rules<'_> {
+    (rules, categories.as_slice())
+}

@@ -1,0 +1,495 @@
+//! A tenant's states over the wire: every step from every state, what each state leaves to whom, the end of a grace, and what remains.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lethe::domain::{
+    TestClock, Timestamp,
+    lifecycle::{Step, TenantState},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::site::{Answer, Site};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A store at noon of 1 March 2024.
+async fn site() -> (Site, Arc<TestClock>) {
+    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-03-01T12:00:00Z").unwrap()));
+    (Site::open_at("", clock.clone()).await, clock)
+}
+
+/// A tenant with a token of each role, and a record.
+struct Tenant<'a> {
+    site: &'a Site,
+    name: String,
+    tokens: BTreeMap<&'static str, String>,
+}
+
+const ROLES: [&str; 7] = ["operator", "owner", "writer", "reader", "auditor", "eraser", "counsel"];
+
+impl<'a> Tenant<'a> {
+    async fn make(site: &'a Site, name: &str) -> Self {
+        let owner = site.tenant(name).await;
+        site.collection(name, "crm", &owner, "subject").await;
+        let mut tokens = BTreeMap::from([("operator", site.operator.clone()), ("owner", owner.clone())]);
+        for role in &ROLES[2..] {
+            tokens.insert(*role, site.token(name, &owner, json!({ "role": role })).await);
+        }
+        let tenant = Self { site, name: name.to_owned(), tokens };
+        assert_eq!(tenant.put("owner").await.status, 201);
+        tenant
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/tenants/{}{rest}", self.name)
+    }
+
+    async fn send(&self, method: &str, rest: &str, role: &str, body: Option<Value>) -> Answer {
+        self.site.send(method, &self.path(rest), &self.tokens[role], body).await
+    }
+
+    async fn put(&self, role: &str) -> Answer {
+        self.site.put(&self.path("/collections/crm/records/a"), &self.tokens[role], "7", "x").await
+    }
+
+    async fn get(&self, role: &str) -> Answer {
+        self.send("GET", "/collections/crm/records/a", role, None).await
+    }
+
+    async fn state(&self) -> String {
+        let shown = self.send("GET", "", "operator", None).await;
+        shown.json["state"].as_str().unwrap_or(shown.code()).to_owned()
+    }
+
+    /// A step, by who may take it.
+    async fn step(&self, step: Step) -> Answer {
+        let reason = || Some(json!({"reason": "as the table says"}));
+        match step {
+            Step::Suspend => self.send("POST", "/suspend", "operator", reason()).await,
+            Step::Resume => self.send("POST", "/resume", "operator", reason()).await,
+            Step::Terminate => self.send("POST", "/termination", "owner", Some(json!({"confirm": self.name}))).await,
+            Step::Cancel => self.send("POST", "/termination/cancel", "owner", reason()).await,
+            Step::Shred => {
+                let request = self.site.request(Method::POST, &self.path("/shreds"), &self.tokens["owner"]).header("prefer", "wait=30");
+                Answer::of(request.json(&json!({"scope": "tenant", "confirm": self.name})).send().await.unwrap()).await
+            }
+            Step::GraceOver | Step::Restrict | Step::ShredDone => panic!("nobody takes this step: {step:?}"),
+        }
+    }
+
+    async fn hold(&self, disclosed: bool) -> String {
+        let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant", "disclosed": disclosed});
+        let placed = self.send("POST", "/holds", "counsel", Some(body)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        placed.json["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn release(&self, hold: &str) {
+        let released = self.send("POST", &format!("/holds/{hold}/release"), "counsel", Some(json!({"reason": "settled"}))).await;
+        assert_eq!(released.status, 200, "{released:?}");
+    }
+
+    /// The trail, as soon as it tells that so many orders to shred are done.
+    async fn ended(&self, orders: usize) -> Vec<Value> {
+        let waited = tokio::time::timeout(Duration::from_mins(1), async {
+            loop {
+                // Between the order and the end of its keys nobody reads it.
+                if self.send("GET", "/audit", "owner", None).await.status == 200 {
+                    let trail = self.site.trail(&self.name, &self.tokens["owner"]).await;
+                    if trail.iter().filter(|entry| entry["action"] == "shred.done").count() == orders {
+                        return trail;
+                    }
+                }
+            }
+        });
+        waited.await.expect("it is not shredded")
+    }
+}
+
+async fn run(site: &Site) -> Value {
+    let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    done.json
+}
+
+/// The whole matrix of KST-5: from each state a tenant is brought to, each step is taken or refused as the table of the states says; and
+/// the trail tells of each that was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_from_every_state_is_the_tables() {
+    let (site, _) = site().await;
+    let steps = [Step::Suspend, Step::Resume, Step::Terminate, Step::Cancel, Step::Shred];
+    let ways: [(TenantState, &[Step]); 6] = [
+        (TenantState::Active, &[]),
+        (TenantState::Suspended, &[Step::Suspend]),
+        (TenantState::Terminating, &[Step::Terminate]),
+        (TenantState::TerminatingSuspended, &[Step::Terminate, Step::Suspend]),
+        // Held as a whole, so that it stays there.
+        (TenantState::Ended, &[Step::GraceOver]),
+        (TenantState::Shredded, &[Step::Shred]),
+    ];
+    let mut tried = 0;
+    for (from, way) in ways {
+        for step in steps {
+            let tenant = Tenant::make(&site, &format!("{}-{}", from.name(), step.name())).await;
+            let mut taken = 0;
+            for before in way {
+                if *before == Step::GraceOver {
+                    tenant.hold(false).await;
+                    let ordered = tenant.send("POST", "/termination", "owner", Some(json!({"confirm": tenant.name, "grace": "0d"}))).await;
+                    assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+                    run(&site).await;
+                } else {
+                    let reached = tenant.step(*before).await;
+                    assert!((200..300).contains(&reached.status), "{reached:?}");
+                }
+                taken += 1;
+            }
+            assert_eq!(tenant.state().await, from.name());
+            let answer = tenant.step(step).await;
+            let named = format!("{} by {}: {answer:?}", from.name(), step.name());
+            let to = from.after(step);
+            match (from, step, to) {
+                (TenantState::Shredded, _, None) => assert_eq!((answer.status, answer.code()), (410, "shredded"), "{named}"),
+                // One that was given before goes on; a new one is not taken.
+                (TenantState::Suspended | TenantState::TerminatingSuspended, Step::Shred, Some(_)) => {
+                    assert_eq!((answer.status, answer.code()), (403, "tenant-suspended"), "{named}");
+                }
+                (TenantState::Ended, Step::Shred, Some(_)) => {
+                    assert_eq!((answer.status, answer.code()), (403, "tenant-terminating"), "{named}");
+                }
+                (_, _, None) => {
+                    assert_eq!((answer.status, answer.code()), (409, "tenant-state"), "{named}");
+                    assert_eq!(tenant.state().await, from.name(), "{named}");
+                }
+                (_, Step::Shred, Some(_)) => {
+                    assert_eq!((answer.status, answer.json["state"].as_str()), (200, Some("done")), "{named}");
+                    taken += 1;
+                }
+                (_, _, Some(to)) => {
+                    assert!((200..300).contains(&answer.status), "{named}");
+                    assert_eq!((answer.json["state"].as_str(), tenant.state().await.as_str()), (Some(to.name()), to.name()), "{named}");
+                    taken += 1;
+                }
+            }
+            let trail = site.trail(&tenant.name, &tenant.tokens["owner"]).await;
+            let is_step = |entry: &&Value| {
+                let of_state = ["tenant.suspend", "tenant.resume", "tenant.terminate", "tenant.cancel"].map(Value::from);
+                entry["outcome"] == "allowed" && (of_state.contains(&entry["action"]) || entry["action"] == "shred.order")
+            };
+            assert_eq!(trail.iter().filter(is_step).count(), taken, "each step is in the trail once: {named}: {trail:#?}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 30);
+}
+
+/// Whether a state leaves each role what it should: 403 with the state's code, or what the policy says.
+async fn leaves(tenant: &Tenant<'_>, code: &str, left: &[(&str, &[&str])]) {
+    let asks: [(&str, &str, &str, Option<Value>); 12] = [
+        ("read", "GET", "/collections/crm/records/a", None),
+        ("list", "GET", "/collections/crm/records", None),
+        ("write", "PUT", "/collections/crm/records/b", Some(json!({}))),
+        ("delete", "DELETE", "/collections/crm/records/none", None),
+        ("policy", "GET", "/collections/crm", None),
+        ("make", "PUT", "/collections/other", Some(json!({}))),
+        ("explain", "GET", "/collections/crm/retention/a", None),
+        ("batch", "POST", "/batch", Some(json!({"ops": [{"op": "check", "collection": "crm", "key": "a", "if_match": "*"}]}))),
+        ("token", "POST", "/tokens", Some(json!({"role": "reader"}))),
+        ("ids", "POST", "/subjects/aliases/query", Some(json!({"subject": "7"}))),
+        ("alias", "POST", "/subjects/aliases", Some(json!({"subject": "7", "alias": "seven"}))),
+        ("alias taken away", "POST", "/subjects/aliases/remove", Some(json!({"alias": "seven"}))),
+    ];
+    for (what, method, rest, body) in asks {
+        let may: &[&str] = left.iter().find(|(name, _)| *name == what).map_or(&[], |(_, roles)| roles);
+        for role in &ROLES[1..] {
+            let mut request =
+                tenant.site.request(method.parse().unwrap(), &tenant.path(rest), &tenant.tokens[role]).header("lethe-subject", "7");
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            let answer = Answer::of(request.send().await.unwrap()).await;
+            let is_refused = answer.status == 403 && answer.code() == code;
+            let is_not_its = answer.status == 403 && answer.code() == "forbidden";
+            if may.contains(role) {
+                assert!(!is_refused && !is_not_its, "{what} by {role}: {answer:?}");
+            } else {
+                assert!(is_refused || is_not_its, "{what} by {role}: {answer:?}");
+            }
+        }
+    }
+    for role in ["owner", "auditor"] {
+        assert_eq!(tenant.send("GET", "/audit", role, None).await.status, 200);
+        assert_eq!(tenant.send("GET", "/tokens", role, None).await.status, 200);
+        assert_eq!(tenant.send("GET", "/holds", role, None).await.status, 200);
+    }
+}
+
+/// KST-2: suspended, nothing is read or written, by anybody; what is due is destroyed all the same, holds hold, and all is there again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_when_it_is_resumed() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let other = Tenant::make(&site, "other").await;
+    let due = acme.site.request(Method::PUT, &acme.path("/collections/crm/records/due"), &acme.tokens["owner"]);
+    let due = due.header("lethe-subject", "8").header("lethe-expires-at", "2024-03-03T00:00:00Z").body("x").send().await.unwrap();
+    assert_eq!(due.status(), 201);
+    let suspended = acme.step(Step::Suspend).await;
+    assert_eq!(suspended.json["suspended_at"], "2024-03-01T12:00:00.000Z", "{suspended:?}");
+    leaves(&acme, "tenant-suspended", &[("policy", &["owner", "auditor", "counsel"])]).await;
+    let shred = acme.send("POST", "/shreds", "eraser", Some(json!({"scope": "subject", "subject": "7"}))).await;
+    assert_eq!((shred.status, shred.code()), (403, "tenant-suspended"));
+    assert_eq!(other.get("reader").await.text(), "x", "nobody else's");
+    // A token can be taken away, and holds are placed and ended.
+    let hold = acme.hold(true).await;
+    clock.advance(DAY * 3);
+    assert_eq!(run(&site).await["held"], 1);
+    acme.release(&hold).await;
+    assert_eq!(run(&site).await["destroyed"], 1);
+    let listed = acme.send("GET", "/tokens", "owner", None).await;
+    let reader = listed.json["data"].as_array().unwrap().iter().find(|token| token["role"] == "reader").unwrap().clone();
+    let revoked = acme.send("DELETE", &format!("/tokens/{}", reader["id"].as_str().unwrap()), "owner", None).await;
+    assert_eq!(revoked.status, 204, "{revoked:?}");
+
+    let resumed = acme.step(Step::Resume).await;
+    assert_eq!((resumed.json["state"].as_str(), &resumed.json["suspended_at"]), (Some("active"), &Value::Null));
+    assert_eq!((acme.get("owner").await.text(), acme.put("writer").await.status), ("x", 204));
+    assert_eq!(acme.get("reader").await.status, 401);
+    // Both in the tenant's trail and in the operator's, by the same change.
+    let (own, system) = (site.trail("acme", &acme.tokens["auditor"]).await, site.trail("system", &site.operator).await);
+    for action in ["tenant.suspend", "tenant.resume"] {
+        let of = |trail: &[Value]| {
+            trail.iter().find(|entry| entry["action"] == action && entry["outcome"] == "allowed").unwrap()["target"]["object"].clone()
+        };
+        assert!(of(&own).is_string() && of(&own) == of(&system), "{action}");
+    }
+}
+
+/// RET-6: an owner ends all of the tenant in one call; owners read until the grace is over, nobody writes, and it can be taken back
+/// until then. The shred that follows has its certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let rules = json!({"time_zone": "UTC", "rules": [{"name": "books", "from": "created", "minimum": {"period": "4y", "basis": "a law"}, "maximum": "7y", "then": "delete"}]});
+    let made = acme.send("PUT", "/collections/books", "owner", Some(json!({"retention": rules}))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    for (body, status) in [
+        (json!({"confirm": "acm"}), 422),
+        (json!({"confirm": "acme", "grace": "7 days"}), 422),
+        (json!({"confirm": "acme", "grace": "43d"}), 400),
+        (json!({"confirm": "acme", "reason": "two\nlines"}), 422),
+        (json!({}), 422),
+    ] {
+        assert_eq!(acme.send("POST", "/termination", "owner", Some(body.clone())).await.status, status, "{body}");
+    }
+    assert_eq!(acme.send("GET", "/termination", "owner", None).await.status, 404);
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "reason": "closed"}))).await;
+    assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("terminating")), "{ordered:?}");
+    assert_eq!(ordered.json["ends_at"], "2024-04-01T00:00:00.000Z");
+    assert_eq!(ordered.json["minimums"], json!([{"collection": "books", "rule": "books", "basis": "a law", "period": "4y"}]));
+    let what = |answer: &Answer| answer.json["remains"].as_array().unwrap().iter().map(|of| of["what"].clone()).collect::<Vec<_>>();
+    assert_eq!(what(&ordered), ["audit-trail", "certificate", "name-token", "ciphertext"]);
+    // Who may not know the collections' names is not told them here.
+    let erasers = acme.send("GET", "/termination", "eraser", None).await;
+    assert_eq!((erasers.status, &erasers.json["minimums"]), (200, &json!([])), "{erasers:?}");
+
+    let left: [(&str, &[&str]); 7] = [
+        ("read", &["owner"]),
+        ("list", &["owner"]),
+        ("ids", &["owner"]),
+        ("policy", &["owner", "auditor", "counsel"]),
+        ("explain", &["owner", "auditor", "counsel"]),
+        ("batch", &["owner"]),
+        ("token", &["owner"]),
+    ];
+    leaves(&acme, "tenant-terminating", &left).await;
+    // Of a hold that is not disclosed an owner is told that a law keeps something; a counsel which.
+    let hold = acme.hold(false).await;
+    let owners = acme.send("GET", "/termination", "owner", None).await;
+    assert_eq!(
+        (&owners.json["remains"][0]["what"], &owners.json["remains"][0]["hold"]),
+        (&json!("legal-hold"), &Value::Null),
+        "{owners:?}"
+    );
+    let auditors = acme.send("GET", "/termination", "auditor", None).await;
+    assert_eq!(auditors.json["remains"][0]["hold"], json!(hold), "{auditors:?}");
+    acme.release(&hold).await;
+
+    clock.advance(DAY * 30);
+    run(&site).await;
+    assert_eq!(acme.get("owner").await.text(), "x", "a moment before the end of its last day");
+    let kept = acme.step(Step::Cancel).await;
+    assert_eq!((kept.json["state"].as_str(), &kept.json["ends_at"]), (Some("active"), &Value::Null), "{kept:?}");
+    assert_eq!((acme.put("writer").await.status, acme.get("reader").await.text()), (204, "x"));
+    clock.advance(DAY * 60);
+    run(&site).await;
+    assert_eq!(acme.state().await, "active", "what was taken back does not come");
+
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "2d"}))).await;
+    assert_eq!(ordered.json["ends_at"], "2024-06-02T00:00:00.000Z", "{ordered:?}");
+    // A person's request does not wait for the end.
+    let request = site.request(Method::POST, &acme.path("/shreds"), &acme.tokens["eraser"]).header("prefer", "wait=30");
+    let shred = Answer::of(request.json(&json!({"scope": "subject", "subject": "7"})).send().await.unwrap()).await;
+    assert_eq!(shred.json["state"], "done", "{shred:?}");
+    clock.advance(DAY * 3);
+    assert_eq!((acme.state().await, acme.step(Step::Cancel).await.code()), ("ended".to_owned(), "tenant-state"));
+    assert_eq!(acme.send("GET", "/collections/crm/records", "owner", None).await.code(), "tenant-terminating", "before any job has run");
+    run(&site).await;
+    run(&site).await;
+    let trail = acme.ended(2).await;
+    assert_eq!(acme.get("owner").await.code(), "shredded");
+    let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").collect::<Vec<_>>();
+    assert_eq!((of("tenant.end").len(), of("tenant.terminate").len(), of("tenant.cancel").len()), (1, 2, 1), "{trail:#?}");
+    // That of the person, and one of the tenant, in the name of who ordered its end.
+    let orders = of("shred.order");
+    assert_eq!(orders.len(), 2, "{orders:?}");
+    assert_eq!(orders[1]["principal"], of("tenant.terminate")[1]["principal"]);
+    assert_eq!(orders[1]["request"], of("tenant.terminate")[1]["request"]);
+}
+
+/// An end without a grace comes at once; a hold on the whole tenant keeps it as a whole, and the last release ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let (first, second) = (acme.hold(false).await, acme.hold(true).await);
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
+    assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+    for _ in 0..3 {
+        run(&site).await;
+        assert_eq!(acme.state().await, "ended");
+        clock.advance(DAY);
+    }
+    leaves(&acme, "tenant-terminating", &[("policy", &["auditor", "counsel"]), ("explain", &["auditor", "counsel"])]).await;
+    assert_eq!(acme.step(Step::Cancel).await.code(), "tenant-state");
+    acme.release(&first).await;
+    run(&site).await;
+    assert_eq!(acme.state().await, "ended");
+    acme.release(&second).await;
+    acme.ended(1).await;
+
+    let quick = Tenant::make(&site, "quick").await;
+    let ordered = quick.send("POST", "/termination", "owner", Some(json!({"confirm": "quick", "grace": "0d"}))).await;
+    assert_eq!(ordered.status, 202, "{ordered:?}");
+    run(&site).await;
+    quick.ended(1).await;
+}
+
+/// A step that is sent again with its idempotency key is taken once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_sent_again_is_taken_once() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    for (role, rest, body, state) in [
+        ("operator", "/suspend", json!({"reason": "r"}), "suspended"),
+        ("operator", "/resume", json!({"reason": "r"}), "active"),
+        ("owner", "/termination", json!({"confirm": "acme"}), "terminating"),
+        ("owner", "/termination/cancel", json!({}), "active"),
+    ] {
+        for _ in 0..2 {
+            let request = site.request(Method::POST, &acme.path(rest), &acme.tokens[role]).header("idempotency-key", rest);
+            let answer = Answer::of(request.json(&body).send().await.unwrap()).await;
+            assert_eq!(answer.json["state"], state, "{rest}: {answer:?}");
+        }
+        let other = if rest == "/termination" { json!({"confirm": "acme", "grace": "1d"}) } else { json!({"reason": "another"}) };
+        let request = site.request(Method::POST, &acme.path(rest), &acme.tokens[role]).header("idempotency-key", rest);
+        let answer = Answer::of(request.json(&other).send().await.unwrap()).await;
+        assert_eq!(answer.code(), "idempotency-mismatch", "{rest}: {answer:?}");
+    }
+    let trail = site.trail("acme", &acme.tokens["owner"]).await;
+    let steps = ["tenant.suspend", "tenant.resume", "tenant.terminate", "tenant.cancel"];
+    for action in steps {
+        assert_eq!(trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count(), 1, "{action}");
+    }
+    assert_eq!(site.send("POST", "/v1/tenants/system/suspend", &site.operator, Some(json!({"reason": "r"}))).await.code(), "forbidden");
+}
+
+/// The same over the wire: of a person who is held, what there is of the person is kept; auditors read it, owners nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    for (key, person) in [("b", "8"), ("c", "seven")] {
+        let put = site.put(&acme.path(&format!("/collections/crm/records/{key}")), &acme.tokens["owner"], person, "y").await;
+        assert_eq!(put.status, 201, "{put:?}");
+    }
+    let alias = json!({"subject": "7", "alias": "seven", "with_records": true});
+    assert_eq!(acme.send("POST", "/subjects/aliases", "owner", Some(alias)).await.status, 201);
+    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
+    let hold = acme.send("POST", "/holds", "counsel", Some(body)).await.json["id"].as_str().unwrap().to_owned();
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
+    assert_eq!(ordered.status, 202, "{ordered:?}");
+    run(&site).await;
+    acme.ended(1).await;
+    assert_eq!(acme.state().await, "restricted");
+    for role in &ROLES[1..] {
+        let got = acme.get(role).await;
+        match *role {
+            "auditor" => assert_eq!((got.status, got.text()), (200, "x"), "{got:?}"),
+            "owner" | "writer" | "reader" => assert_eq!((got.status, got.code()), (403, "tenant-terminating"), "{role}: {got:?}"),
+            _ => assert_eq!(got.status, 403, "{role}: {got:?}"),
+        }
+    }
+    // All there is, and by either id all of the person's: what is held of a person is so under every id.
+    for query in [json!({}), json!({"subject": "7"}), json!({"subject": "seven"})] {
+        let listed = acme.send("POST", "/collections/crm/query", "auditor", Some(query.clone())).await;
+        let mut keys: Vec<&str> = listed.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["a", "c"], "{query}: {listed:?}");
+    }
+    for (rest, body) in [("/subjects/aliases/query", json!({"subject": "7"})), ("/subjects/aliases/remove", json!({"alias": "seven"}))] {
+        assert_eq!(acme.send("POST", rest, "owner", Some(body)).await.code(), "tenant-terminating", "{rest}");
+    }
+    let gone = acme.send("GET", "/collections/crm/records/b", "auditor", None).await;
+    assert!([404, 410].contains(&gone.status), "{gone:?}");
+    assert_eq!(acme.put("owner").await.code(), "tenant-terminating");
+    let told = acme.send("GET", "/termination", "auditor", None).await;
+    assert_eq!(
+        (told.json["state"].as_str(), told.json["remains"][0]["hold"].as_str()),
+        (Some("restricted"), Some(hold.as_str())),
+        "{told:?}"
+    );
+    acme.release(&hold).await;
+    let trail = acme.ended(2).await;
+    assert!(trail.iter().any(|entry| entry["action"] == "record.read" && entry["role"] == "auditor" && entry["outcome"] == "allowed"));
+}
+
+/// An end as one order among others: without a grace a law refuses it, and where two persons shred the tenant it is a request for the
+/// second, whose word begins the grace.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_persons_shred() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let second = site.token("acme", &acme.tokens["owner"], json!({"role": "owner"})).await;
+    let rules = json!({"time_zone": "UTC", "rules": [{"name": "books", "from": "created", "minimum": {"period": "4y", "basis": "a law"}, "maximum": "7y", "then": "delete"}]});
+    let made = acme.send("PUT", "/collections/books", "owner", Some(json!({"shred_unit": "subject", "retention": rules}))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let put = site.put(&acme.path("/collections/books/records/a"), &acme.tokens["owner"], "7", "x").await;
+    assert_eq!(put.status, 201, "{put:?}");
+    let end = async |grace: &str| acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": grace}))).await;
+    let kept = end("0d").await;
+    assert_eq!((kept.status, kept.code()), (423, "legal-minimum"), "{kept:?}");
+    let policy = acme.send("PUT", "/policy", "owner", Some(json!({"approvals": {"shred": ["tenant"]}}))).await;
+    assert_eq!(policy.status, 200, "{policy:?}");
+    assert_eq!(end("0d").await.code(), "legal-minimum", "what is refused is not asked for");
+    let asked = end("10d").await;
+    assert_eq!((asked.status, asked.json["action"].as_str()), (202, Some("terminate")), "{asked:?}");
+    assert_eq!((&asked.json["grace"], &asked.json["state"]), (&json!("10d"), &json!("pending")));
+    assert_eq!((acme.state().await.as_str(), acme.put("writer").await.status), ("active", 204));
+    assert_eq!(acme.send("GET", "/termination", "owner", None).await.status, 404);
+    let approve = format!("/approvals/{}/approve", asked.json["id"].as_str().unwrap());
+    assert_eq!(acme.send("POST", &approve, "owner", Some(json!({}))).await.code(), "not-second-person");
+    assert_eq!(acme.send("POST", &approve, "eraser", Some(json!({}))).await.status, 404, "who may not end it knows of no request");
+    let approved = site.send("POST", &acme.path(&approve), &second, Some(json!({}))).await;
+    assert_eq!((approved.status, &approved.json["state"]), (200, &json!("approved")), "{approved:?}");
+    let told = acme.send("GET", "/termination", "owner", None).await;
+    let id_of = |token: &str| token.split('_').nth(2).unwrap().to_owned();
+    assert_eq!((&told.json["state"], &told.json["ends_at"]), (&json!("terminating"), &json!("2024-03-12T00:00:00.000Z")), "{told:?}");
+    assert_eq!(told.json["ordered_by"], json!(id_of(&acme.tokens["owner"])));
+    assert_eq!(told.json["approved_by"], json!(id_of(&second)));
+    let trail = site.trail("acme", &acme.tokens["owner"]).await;
+    let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").collect::<Vec<_>>();
+    assert_eq!((of("approval.ask").len(), of("approval.approve").len(), of("tenant.terminate").len()), (1, 1, 1), "{trail:#?}");
+    assert_eq!(of("tenant.terminate")[0]["principal"], of("approval.ask")[0]["principal"], "in the name of who asked");
+}
