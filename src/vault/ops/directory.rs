@@ -143,6 +143,11 @@ impl Collection {
         in_use(self.state)
     }
 
+    /// The rules that it has had, and has.
+    pub(super) fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        self.past.retention_was.iter().map(|(_, was, _)| was).chain([&self.policy.retention]).filter_map(Retention::schedule)
+    }
+
     /// What its policy said, as of a version, of those whom a record names second.
     pub(super) fn secondary_at(&self, version: Version) -> SecondarySubjects {
         let earlier = self.past.secondary_was.iter().find(|(until, _)| version.0 < *until);

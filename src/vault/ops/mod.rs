@@ -66,6 +66,7 @@ mod tenants;
 mod tokens;
 mod turns;
 mod units;
+mod watched;
 
 pub use aliases::{NewAlias, PersonView};
 pub use approvals::{ApprovalView, ApprovalWhat, PolicyChange, PolicyView};

@@ -369,58 +369,75 @@ impl Vault {
         Ok(())
     }
 
-    /// Orders the shreds of spared units of which nothing is left and whose time has come; when the next one is to be looked at, if there
-    /// is one. Not of older data that is made ready: other copies may have more.
-    pub(super) async fn end_spared(&self, actor: Actor) -> Result<Option<Timestamp>, VaultError> {
+    /// Orders the shreds of spared units of which nothing is left and whose time had come by `until`, at most `limit`. Not of older data
+    /// that is made ready: other copies may have more.
+    pub(super) async fn end_spared(&self, actor: Actor, until: Timestamp, limit: u64) -> Result<Ended, VaultError> {
+        let (mut ended, mut left, mut missed) = (Ended::default(), limit, 0_usize);
         if self.is_restoring() {
-            return Ok(None);
+            return Ok(ended);
         }
-        let now = self.inner.clock.now();
+        let again = self.inner.clock.now().plus(TRIED_AGAIN);
         let mut range = schema::table(schema::Table::KeptDue);
         while let Some(rows) = self.some_rows_of(Space::Control, &mut range, PASS).await? {
             for row in rows {
                 let (at, tenant, slot) = schema::kept_due_parts(&row.key).ok_or_else(|| VaultError::Internal("kept due row".into()))?;
-                if at > unsigned(now.0) {
-                    return Ok(Some(Timestamp(i64::try_from(at).unwrap_or(i64::MAX))));
+                if at > unsigned(until.0) {
+                    ended.looks_at(Timestamp(i64::try_from(at).unwrap_or(i64::MAX)));
+                    return Ok(ended);
                 }
-                match self.end_one(actor, tenant, slot, &row.key).await {
-                    // Another run was faster, or it is tried again by the next.
-                    Err(VaultError::Busy) => {}
-                    Err(error) if is_its_own(&error) => tracing::error!(%error, tenant = tenant.0, "a spared key cannot be looked at"),
-                    ended => ended?,
+                if left == 0 {
+                    ended.is_cut = true;
+                    return Ok(ended);
+                }
+                match self.end_one(actor, (tenant, slot), &row.key, until).await {
+                    Ok(is_done) => left = left.saturating_sub(u64::from(is_done)),
+                    Err(VaultError::Busy) => {
+                        // Another run was faster, or there is no place for more orders, which the next one would meet, too.
+                        ended.looks_at(again);
+                        missed = missed.saturating_add(1);
+                        if missed >= super::ATTEMPTS {
+                            return Ok(ended);
+                        }
+                    }
+                    Err(error) if is_its_own(&error) => {
+                        ended.looks_at(again);
+                        tracing::error!(%error, tenant = tenant.0, "a spared key cannot be looked at");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(None)
+        Ok(ended)
     }
 
-    async fn end_one(&self, actor: Actor, no: TenantNo, slot: Slot, due: &Bytes) -> Result<(), VaultError> {
+    /// One of them; whether anything was done about it.
+    async fn end_one(&self, actor: Actor, (no, slot): (TenantNo, Slot), due: &Bytes, by: Timestamp) -> Result<bool, VaultError> {
         let key = schema::kept_unit(no, slot);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let tenant = self.tenant_by_number(no).await?;
         let stored = match (stored, tenant.state) {
             (Some(stored), State::Active | State::Frozen) => stored,
-            (Some(_), State::Pending(_)) => return Ok(()),
+            (Some(_), State::Pending(_)) => return Ok(false),
             (None, _) | (Some(_), State::Shredded(_)) => {
                 // It went long ago, or with its tenant.
                 let gone = [due.clone(), key].map(|key| Write::Delete { space: Space::Control, key });
                 let (checks, durability) = (Vec::new(), Durability::Synced);
                 let commit = Commit { checks, writes: gone.into(), tail: None, durability, urgency: Urgency::Essential };
-                return self.commit(Trail::Control, commit, Vec::new()).await.map(drop);
+                return self.commit(Trail::Control, commit, Vec::new()).await.map(|_| true);
             }
         };
         let now = self.inner.clock.now();
         let kept: KeptUnitRow = self.inner.seals.open(&key, &stored)?;
         let unit = UnitRef { tenant: no, slot, generation: Gen(kept.generation) };
         // The row that led here is not believed.
-        let is_early = kept.until.is_some_and(|until| until > now.0);
+        let is_early = kept.until.is_some_and(|until| until > by.0);
         if is_early || self.inner.store.get(Space::Control, &schema::unit_state(no, slot)).await?.is_some() {
             // It is ordered, or its time has not come.
-            return Ok(());
+            return Ok(false);
         }
         if self.shred_row(ShredId(kept.order)).await?.is_some_and(|order| order.progress != Progress::Done) {
             // What the order leaves is not counted yet.
-            return self.look_again(unit, stored, kept, now.plus(LOOK_LEAST)).await;
+            return self.look_again(unit, stored, kept, now.plus(LOOK_LEAST)).await.map(|()| true);
         }
         let collection = CollectionNo(kept.collection);
         let is_counted = self.inner.store.get(Space::Index, &schema::kept_records(no, slot)).await?.is_some();
@@ -428,13 +445,13 @@ impl Vault {
         if is_counted && !self.is_collection_gone(no, collection).await? {
             // A longer rule keeps it, or a hold.
             let over = kept.until.map_or(LOOK_MOST, |until| now.since(Timestamp(until)).clamp(LOOK_LEAST, LOOK_MOST));
-            return self.look_again(unit, stored, kept, now.plus(over)).await;
+            return self.look_again(unit, stored, kept, now.plus(over)).await.map(|()| true);
         }
         // Of a person's unit the place of no record: nothing but the unit is meant.
         let row = schema::record(no, collection, &[kept.record.unwrap_or(kept.subject)]);
         let scope = Scope::Record { collection: collection.0, row: row.to_vec(), units: vec![UnitRow::of(unit)] };
         let queued = self.queue_shred(actor, &tenant, scope, Named::default()).await?;
-        self.close_queued(&queued).await
+        self.close_queued(&queued).await.map(|()| true)
     }
 
     async fn is_collection_gone(&self, tenant: TenantNo, no: CollectionNo) -> Result<bool, VaultError> {
@@ -443,6 +460,23 @@ impl Vault {
     }
 }
 
+/// What a run found of spared units.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// When there is one to be looked at next, if there is.
+    pub(super) next: Option<Timestamp>,
+    /// Whether it ended at its limit, with more to do.
+    pub(super) is_cut: bool,
+}
+
+impl Ended {
+    fn looks_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |known| known.min(at)));
+    }
+}
+
+/// How soon one is tried again that could not be looked at.
+const TRIED_AGAIN: Duration = Duration::from_mins(1);
 /// How soon, and at the latest, a spared unit is looked at again that still seals something.
 const LOOK_LEAST: Duration = Duration::from_hours(1);
 const LOOK_MOST: Duration = Duration::from_hours(24 * 32);
