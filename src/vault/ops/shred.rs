@@ -877,8 +877,8 @@ impl Vault {
         let (tenant, mut all, mut undecided) = (TenantNo(row.tenant), Vec::new(), Vec::new());
         self.units_of(row, |no, unit| all.push((no, unit))).await?;
         for (no, unit) in all {
-            let is_others = self.inner.store.get(Space::Control, &schema::unit_state(tenant, unit.slot)).await?.is_some();
-            if !is_others && self.may_keep(tenant, no).await? {
+            let state = schema::unit_state(tenant, unit.slot);
+            if self.may_keep(tenant, no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
                 undecided.push(unit);
             }
         }

@@ -92,8 +92,14 @@ impl Vault {
         let row = ShredRow { decided_at: at.0, ..row };
         let mut deciding = Deciding { id, tenant: &tenant, at, row, stored, found: Vec::new() };
         // What goes with its tenant is kept by no law.
-        for subject in subjects.iter().filter(|_| order_of(tenant.state).is_none()) {
-            self.spare_of(&mut deciding, subject).await?;
+        if order_of(tenant.state).is_none() {
+            // Closed under other rules, or by a decision that was taken back: lent again to who decides now.
+            for unit in self.units_undecided(&deciding.row).await? {
+                self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
+            }
+            for subject in &subjects {
+                self.spare_of(&mut deciding, subject).await?;
+            }
         }
         if deciding.found.is_empty() && !deciding.row.has_spared {
             // A commit of its own would be one for every order of a store without laws. Who starts anew decides anew.
@@ -123,8 +129,8 @@ impl Vault {
     async fn spare_in(&self, deciding: &mut Deciding<'_>, collection: &Collection, subject: &Token) -> Result<(), VaultError> {
         let tenant = deciding.tenant.no;
         let own = self.unit_at(tenant, schema::unit(tenant, subject, collection.no)).await?;
-        // What keeps the person's own unit there, once anything does.
-        let mut own_until: Option<Option<i64>> = None;
+        // Until when the person's own unit there is kept, once anything keeps it.
+        let (mut is_own_kept, mut own_until) = (false, None);
         let mut range = schema::records_of_subject_in(tenant, subject, collection.no);
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
             for KeptRecord { header, token, law } in self.kept_among(deciding.tenant, collection, subject, deciding.at, &rows).await? {
@@ -133,7 +139,8 @@ impl Vault {
                     continue;
                 }
                 if own.as_ref().is_some_and(|(.., own)| *own == unit) {
-                    own_until = Some(own_until.map_or(until, |known| later(known, until)));
+                    own_until = if is_own_kept { later(own_until, until) } else { until };
+                    is_own_kept = true;
                     continue;
                 }
                 let key = schema::record_unit_of_subject(tenant, subject, collection.no, &token, header.slot);
@@ -142,10 +149,10 @@ impl Vault {
                 }
             }
         }
-        if let (Some(own), Some(until)) = (own, own_until) {
-            self.spare(deciding, own, (subject, collection.no, None), until).await?;
+        match own.filter(|_| is_own_kept) {
+            Some(own) => self.spare(deciding, own, (subject, collection.no, None), own_until).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A row of the table of units, and the unit that it names; none where there is none. One that is not as this store wrote it is told of
@@ -209,15 +216,13 @@ impl Vault {
         Ok(())
     }
 
-    /// Takes a decision back, some units at a time: they are their person's again. From the first commit on nothing is decided any more, and
-    /// what a law may keep is lent again to who decides anew, whatever cuts this short.
+    /// Takes a decision back, some units at a time: they are their person's again. From the first commit on nothing is decided any more:
+    /// whatever cuts this short, the order decides anew.
     pub(super) async fn unspare(&self, id: ShredId, row: &ShredRow) -> Result<(), VaultError> {
         if !row.has_spared {
             return Ok(());
         }
         let (tenant, order, seals) = (TenantNo(row.tenant), schema::shred_order(id), &self.inner.seals);
-        // Read before: who decides anew must find the keys lent, whatever becomes of the store.
-        let mut closed = self.units_undecided(row).await?;
         let stored = self.inner.store.get(Space::Control, &order).await?.ok_or_else(|| VaultError::Internal("shred row".into()))?;
         let undecided = seals.seal(&order, &ShredRow { is_decided: false, ..row.clone() })?;
         let mut expect = Expect::Equals(stored);
@@ -248,9 +253,6 @@ impl Vault {
             let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
             self.commit(Trail::Control, commit, Vec::new()).await?;
             expect = Expect::Equals(undecided.clone());
-            for unit in closed.drain(..) {
-                self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
-            }
         }
         Ok(())
     }
