@@ -97,7 +97,7 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
         make(&name, unit).await;
         let held = when.hold(&place.meddler);
         let ordered = open.vault.order_shred(&acme.owner, &acme.name, order(&name, unit), WAIT, None);
-        let (ordered, ()) = tokio::join!(ordered, rules_come(&held, &name, unit));
+        let (ordered, ()) = tokio::join!(ordered, rules_come(&*held, &name, unit));
         assert_eq!(refused_by_law(ordered.map(drop)), UNTIL, "{unit:?}, {when:?}");
         is_there(&name).await;
 
@@ -108,7 +108,7 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
         let Err(VaultError::LegalHold { order: Some(id), .. }) = stopped else { panic!("{stopped:?}") };
         let held = when.hold(&place.meddler);
         let released = open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None);
-        let (released, ()) = tokio::join!(released, rules_come(&held, &name, unit));
+        let (released, ()) = tokio::join!(released, rules_come(&*held, &name, unit));
         released.unwrap();
         run(&open, &clock).await;
         assert!(open.vault.shred(&acme.owner, &acme.name, id, None).await.unwrap().held, "{unit:?}, {when:?}: it waits for the law");
@@ -121,7 +121,7 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
         let asked = open.vault.order_shred(&acme.owner, &acme.name, order(&name, unit), None, None).await.unwrap().id;
         let held = when.hold(&place.meddler);
         let approved = async { open.vault.approve(&second, &acme.name, ApprovalId(asked.0), None, None).await };
-        let (approved, ()) = tokio::join!(approved, rules_come(&held, &name, unit));
+        let (approved, ()) = tokio::join!(approved, rules_come(&*held, &name, unit));
         assert_eq!(refused_by_law(approved.map(drop)), UNTIL, "{unit:?}, {when:?}");
         is_there(&name).await;
     }

@@ -21,11 +21,12 @@ use super::{
     Acme, END, UNITS,
     beside::{hold, persons},
     crossing::{new_record, records},
-    findings, lawful, left, rows, run_until, subject,
+    findings, lawful, left, rows, run_until, subject, unruled,
 };
 use crate::{
+    harness::is_shredded,
     meddling::sets,
-    retention::{place, run, time},
+    retention::{DAY, place, run, time},
 };
 
 /// A decision that a hold takes back, and that fails between two of its pieces, is none: whether the hold stands on or not, and whether the
@@ -98,6 +99,36 @@ async fn a_hold_is_placed_while_it_is_decided_what_a_law_keeps_of_somebody_else(
     assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
     assert_eq!(acme.audited(&open, ("people", "7/last")).await.unwrap(), b"v");
     acme.is_restricted(&open, order).await;
+    open.close().await;
+}
+
+/// Rules that come behind an order, and before it is decided what it leaves, keep what they keep. The order has closed it by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_leaves_what_a_law_keeps_that_came_behind_it() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, "late", unruled(ShredUnit::Subject)).await;
+    for kind in ["tax", "note"] {
+        acme.put(&open, ("late", kind), &["7"], kind, kind.as_bytes()).await.unwrap();
+    }
+    let beginning = place.meddler.hold_copies();
+    let order = open.vault.order_shred(&acme.owner, &acme.name, persons(&["7"]), None, None).await.unwrap().id;
+    beginning.has_read().await;
+    for (at, kind) in [(0, "tax"), (1, "note")] {
+        clock.advance(DAY);
+        let got = acme.get(&open, ("late", kind)).await;
+        assert!(is_shredded(&got), "{at}: {got:?}");
+        acme.set(&open, "late", lawful(ShredUnit::Subject, "4y")).await;
+    }
+    clock.advance(DAY);
+    beginning.let_go();
+    let view = open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap();
+    let told: Vec<_> = view.retained.iter().map(|one| (one.collection.as_str(), one.records)).collect();
+    assert_eq!((view.done, told), (true, vec![("late", 1)]));
+    assert_eq!(acme.audited(&open, ("late", "tax")).await.unwrap(), b"tax");
+    assert!(acme.get(&open, ("late", "note")).await.is_err() && acme.audited(&open, ("late", "note")).await.is_err());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
