@@ -29,6 +29,8 @@ struct Orders {
     hold_commit: Option<(Which, Arc<Held>)>,
     /// The first such look for rows waits before it is made.
     hold_scan: Option<(Where, Arc<Held>)>,
+    /// Who looks first for such rows waits with them.
+    hold_rows: Option<(Where, Arc<Held>)>,
     /// Who asks first whether the copies have what was committed waits for the answer.
     hold_copies: Option<Arc<Held>>,
     /// Rows of records that were read one by one.
@@ -128,6 +130,17 @@ impl Meddler {
         held
     }
 
+    /// Holds up the next look for rows from such a place on, behind the read.
+    pub(crate) fn hold_rows(&self, is_from: impl Fn(Space, &[u8]) -> bool + Send + 'static) -> Arc<Held> {
+        let held = Held::new();
+        self.lock().hold_rows = Some((Box::new(is_from), held.clone()));
+        held
+    }
+
+    fn held_rows(&self, space: Space, from: &[u8]) -> Option<Arc<Held>> {
+        Some(self.lock().hold_rows.take_if(|(is_from, _)| is_from(space, from))?.1)
+    }
+
     fn held_scan(&self, space: Space, from: &[u8]) -> Option<Arc<Held>> {
         Some(self.lock().hold_scan.take_if(|(is_from, _)| is_from(space, from))?.1)
     }
@@ -200,7 +213,11 @@ impl Store for Meddled {
             held.hold().await;
         }
         let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
+        let behind = self.meddler.held_rows(space, from);
         let rows = self.store.scan(space, from, to, limit).await;
+        if let Some(behind) = behind {
+            behind.hold().await;
+        }
         if space == Space::Control {
             self.meddler.lock().control_read += rows.as_ref().map_or(0, Vec::len) + 1;
         }

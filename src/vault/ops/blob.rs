@@ -22,6 +22,7 @@ use super::{
     put::put_result,
     replies::Kept,
     rows::{PlainRow, UploadRow},
+    watched::Watched,
 };
 use crate::{
     authz::RecordWrite,
@@ -382,29 +383,29 @@ impl Vault {
     }
 
     /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row, and so does the
-    /// suspension of its tenant.
+    /// suspension of its tenant. An order that deletes the record ends it too.
     pub(super) fn stream_value(
         &self,
         place: Place,
         manifest: Manifest,
         value_len: u64,
         range: Option<Range<u64>>,
-        receipt: Receipt,
+        (watched, receipt): (Watched, Receipt),
     ) -> ValueStream {
         let range = range.unwrap_or(0..value_len);
         let reader = BlobReader::new(manifest.start, value_len);
-        let state = (self.clone(), range.start, receipt);
-        let rows = stream::try_unfold(state, move |(vault, at, receipt)| async move {
+        let state = (self.clone(), range.start, watched, receipt);
+        let rows = stream::try_unfold(state, move |(vault, at, watched, receipt)| async move {
             if at >= range.end {
                 return Ok(None);
             }
             let index = BlobReader::row_of(at);
-            let part = vault.open_row(&place, &manifest, &reader, index, &receipt).await?;
+            let part = vault.open_row(&place, &manifest, &reader, index, (&watched, &receipt)).await?;
             let row_start = index.saturating_mul(ROW_LEN as u64);
             let within = |offset: u64| usize::try_from(offset.saturating_sub(row_start)).unwrap_or(usize::MAX).min(part.len());
             let sent = part.slice(within(at)..within(range.end));
             let next = row_start.saturating_add(ROW_LEN as u64);
-            Ok::<_, VaultError>(Some((sent, (vault, next, receipt))))
+            Ok::<_, VaultError>(Some((sent, (vault, next, watched, receipt))))
         });
         Box::pin(rows)
     }
@@ -431,7 +432,7 @@ impl Vault {
         manifest: &Manifest,
         reader: &BlobReader,
         index: u64,
-        receipt: &Receipt,
+        (watched, receipt): (&Watched, &Receipt),
     ) -> Result<Bytes, VaultError> {
         if self.inner.stopped.holds(place.unit.tenant) {
             return Err(VaultError::TenantState(TenantState::Suspended));
@@ -442,6 +443,7 @@ impl Vault {
         let context = blob_context(&self.inner.store_id, place.unit, place.collection, &manifest.upload);
         let opened =
             self.with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row)).await?;
+        self.still_sent(watched).await?;
         Ok(opened.map_err(damaged)?.disclose_chunk(receipt).into())
     }
 }

@@ -144,11 +144,7 @@ impl Vault {
             },
             exceptions_retained: exceptions(&retained),
             subprocessors_notified: Vec::new(),
-            residual_ciphertext: vec![
-                // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
-                Residual { location: "data store, removed in the background".into(), removal_by: None },
-                Residual { location: "copies of the data store in other hands".into(), removal_by: None },
-            ],
+            residual_ciphertext: residual(row, &retained),
             beyond: None,
         };
         let note = certificate.fitted().issue(&self.inner.signer).map_err(|error| VaultError::Internal(format!("certificate: {error}")))?;
@@ -278,6 +274,23 @@ fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -
         }
     };
     reports.iter().flat_map(|report| report.record.done.iter().filter_map(id)).collect()
+}
+
+/// Where ciphertext lies that is not destroyed with its key, or not yet.
+fn residual(row: &ShredRow, retained: &[Retained]) -> Vec<Residual> {
+    let mut all = vec![
+        // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
+        Residual { location: "data store, removed in the background".into(), removal_by: None },
+        Residual { location: "copies of the data store in other hands".into(), removal_by: None },
+    ];
+    if row.has_spared {
+        // One key seals what the law keeps and what was only deleted beside it, in every copy that was made before.
+        let ends: Option<Vec<i64>> = retained.iter().map(|one| one.until).collect();
+        let removal_by = ends.and_then(|ends| ends.into_iter().max()).map(Timestamp);
+        let location = "earlier copies of the data store: what was deleted beside what a law keeps, readable with its key until that goes";
+        all.push(Residual { location: location.into(), removal_by });
+    }
+    all
 }
 
 /// What the law keeps, as a certificate gives it: by the law that is cited, the one that lasts longest first.

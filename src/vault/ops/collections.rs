@@ -188,6 +188,7 @@ impl Vault {
             durability: Durability::Synced,
             urgency: Urgency::Normal,
         };
+        commit.writes.extend(self.law_mark_of(tenant.no, &text.policy)?);
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, [0; 16], true)?;
             commit.checks.push(check);
@@ -225,6 +226,9 @@ impl Vault {
         if let Some((check, rows)) = kept {
             change.checks.push(check);
             change.rows = rows;
+        }
+        if !collection.has_law {
+            change.rows.extend(self.law_mark_of(tenant.no, &text.policy)?);
         }
         if text.policy.shred_unit == collection.policy.shred_unit {
             self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;

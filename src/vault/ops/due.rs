@@ -258,9 +258,11 @@ impl Vault {
             }
         }
         // Behind the records: with the last one goes the key.
-        if let Some(next) = self.end_spared(pass.actor).await? {
+        let spared = self.end_spared(pass.actor, pass.until, pass.left()).await?;
+        if let Some(next) = spared.next {
             pass.walk.next.all(&Moments::everything(next));
         }
+        pass.done.more |= spared.is_cut;
         Ok(())
     }
 
@@ -482,7 +484,7 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+        if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(None);
         }
         let things = match batch.then {

@@ -111,7 +111,7 @@ impl Vault {
             }
             Err(error) => return Err(error),
         };
-        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));

@@ -13,6 +13,7 @@ use super::{
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
     rows::UnitStateRow,
+    watched::Watched,
 };
 use crate::{
     authn::Role,
@@ -158,7 +159,7 @@ impl Vault {
             }
             Err(error) => return Err(error),
         };
-        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
@@ -199,7 +200,11 @@ impl Vault {
             Value::Whole(Bytes::new())
         } else if header.is_manifest() {
             let manifest = Manifest::parse(opened.value.expose()).map_err(damaged)?;
-            Value::Stream(self.stream_value(Place::of(&found.collection, unit), manifest, meta.value_len, range.clone(), receipt))
+            // What is restricted stays, whoever is shredded.
+            let watched =
+                if restricted.is_some() { Watched::default() } else { self.watched(&found.tenant, &found.collection, &meta).await? };
+            let place = Place::of(&found.collection, unit);
+            Value::Stream(self.stream_value(place, manifest, meta.value_len, range.clone(), (watched, receipt)))
         } else {
             let whole = Bytes::from(opened.value.disclose(receipt));
             Value::Whole(match &range {

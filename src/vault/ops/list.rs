@@ -202,6 +202,7 @@ impl Vault {
         }
         let now = self.inner.clock.now();
         let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
+        let reads_values = collection.schedules().any(Schedule::reads_values);
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
@@ -210,8 +211,8 @@ impl Vault {
                 }
                 if may_restrict || meta.expires_at.is_some_and(|end| end <= now) {
                     // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
-                    let record = key.open_record(context, sealed)?;
-                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                    let record = if reads_values { Some(key.open_record(context, sealed)?) } else { None };
+                    let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
                     if is_over(&collection.policy, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
                         return Ok(None);
                     }
@@ -245,7 +246,7 @@ impl Vault {
         of: &Of<'_>,
         at: &[u8],
     ) -> Result<Option<RecordMeta>, VaultError> {
-        if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
+        if self.leaving(tenant, collection, &meta).await?.is_some() {
             return Ok(None);
         }
         // An index row may be left from a shredded record whose key was written again.

@@ -14,25 +14,24 @@ use super::{
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
     retention::{Rules, facts_under},
-    rows::{Scope, State, SubjectRow},
-    spare::Lawful,
+    rows::{LawMarkRow, Scope, State, SubjectRow, UnitRow},
 };
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Kept, Law},
+        CollectionNo, CollectionPolicy, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
+        retention::{Kept, Law, Schedule},
     },
     vault::{
-        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token},
-        keys::UnitRef,
-        store::{Check, Expect, Row, Space, schema},
+        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
+        keys::{KeysError, UnitRef},
+        store::{Check, Expect, Row, Space, Write, schema},
     },
 };
 
 /// Records that are read and opened at once: each has up to 100 kB.
-const AT_ONCE: usize = 64;
-/// Records that are looked at to count what stands, once it is known that something does.
+pub(super) const AT_ONCE: usize = 64;
+/// Records that are looked at, once it is known that something stands: those before are counted, and a few behind.
 const COUNTED: u64 = 10_000;
 
 /// A write is committed so soon behind the time that it bears, and a policy behind that at which it changes: longer would be a store that
@@ -134,10 +133,43 @@ pub(super) struct Minimums {
     pub(super) records: u64,
 }
 
-impl Minimums {
-    fn and(self, more: Self) -> Self {
-        Self { law: self.law.later(more.law), records: self.records.saturating_add(more.records) }
+/// A look for minimums, over however many collections.
+#[derive(Default)]
+struct Look {
+    found: Option<Minimums>,
+    /// Records that were opened for it.
+    looked_at: u64,
+}
+
+impl Look {
+    fn add(&mut self, law: Law) {
+        let known = self.found.take();
+        self.found = Some(match known {
+            Some(Minimums { law: known, records }) => Minimums { law: known.later(law), records: records.saturating_add(1) },
+            None => Minimums { law, records: 1 },
+        });
     }
+
+    /// Whether enough was looked at to refuse.
+    const fn is_enough(&self) -> bool {
+        self.found.is_some() && self.looked_at >= COUNTED
+    }
+}
+
+/// A record of a person that a law keeps.
+pub(super) struct KeptRecord {
+    pub(super) header: RecordHeader,
+    /// The last token of its key.
+    pub(super) token: Token,
+    pub(super) law: Law,
+}
+
+/// That no law keeps anything of what an order is for, and until the order's commit none comes to.
+pub(super) struct Unkept<'a> {
+    /// What the commit is held to.
+    pub(super) checks: Vec<Check>,
+    /// Collections that are frozen as long as this is there. Behind it [`Vault::thaw_left`] is called.
+    pub(super) frozen: Vec<AtWork<'a>>,
 }
 
 impl Vault {
@@ -212,29 +244,50 @@ impl Vault {
         match scope {
             Scope::Tenant => self.minimums_in_tenant(tenant).await,
             Scope::Collection(no) => {
-                let mut lawful = Lawful::default();
-                match lawful.get(self, tenant.no, CollectionNo(*no)).await? {
-                    Some(collection) => self.minimums_in(tenant, collection).await,
-                    None => Ok(None),
-                }
+                let mut look = Look::default();
+                self.look_in(tenant, CollectionNo(*no), &mut look).await?;
+                Ok(look.found)
             }
             Scope::Record { collection, row, .. } => {
-                let mut lawful = Lawful::default();
-                let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
+                let Some(collection) = self.lawful(tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
                 let Some(value) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
                 let (rows, now) = (vec![Row { key: Bytes::copy_from_slice(row), value }], self.inner.clock.now());
-                let laws = self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await?;
+                let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
                 Ok(laws.into_iter().next().map(|law| Minimums { law, records: 1 }))
             }
             Scope::Subjects(_) | Scope::Rest { .. } => Ok(None),
         }
     }
 
-    /// That the record at a place stays as it is now: what keeps it is looked for behind this.
-    pub(super) async fn record_unmoved(&self, row: &[u8]) -> Result<Check, VaultError> {
-        let stored = self.inner.store.get(Space::Records, row).await?;
-        let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
-        Ok(Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect })
+    /// What an order's commit is held to if a law keeps nothing of what it is for, which is looked for behind this: the rules of its
+    /// collection, and the record as it is; of a tenant which collections have minimums.
+    pub(super) async fn law_unmoved(&self, tenant: TenantNo, scope: &Scope) -> Result<Vec<Check>, VaultError> {
+        match scope {
+            Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant)).await?]),
+            Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant, CollectionNo(*no))).await?]),
+            Scope::Record { collection, row, .. } => {
+                let rules = self.as_it_is(schema::collection(tenant, CollectionNo(*collection))).await?;
+                let stored = self.inner.store.get(Space::Records, row).await?;
+                let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
+                Ok(vec![rules, Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect }])
+            }
+            Scope::Subjects(_) | Scope::Rest { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// That a row of the control store stays as it is now.
+    async fn as_it_is(&self, key: Bytes) -> Result<Check, VaultError> {
+        let stored = self.inner.store.get(Space::Control, &key).await?;
+        Ok(Check { space: Space::Control, key, expect: stored.map_or(Expect::Absent, Expect::Equals) })
+    }
+
+    /// What goes with a commit that makes a collection, or gives one its first rules with minimums: who is about to destroy its tenant
+    /// has looked for none in it. Nothing, where the policy has none.
+    pub(super) fn law_mark_of(&self, tenant: TenantNo, policy: &CollectionPolicy) -> Result<Option<Write>, VaultError> {
+        if !policy.retention.schedule().is_some_and(Schedule::has_minimum) {
+            return Ok(None);
+        }
+        Ok(Some(self.inner.seals.put(schema::law_mark(tenant), &LawMarkRow { mark: random::bytes() })?))
     }
 
     /// Freezes the collections of an order's scope in which a law may keep something: until what is returned is gone, and
@@ -252,9 +305,8 @@ impl Vault {
         };
         let mut frozen = Vec::new();
         for no in collections {
-            let mut lawful = Lawful::default();
-            if let Some(collection) = lawful.get(self, tenant.no, no).await? {
-                frozen.push(self.freeze(caller, tenant, collection).await?);
+            if let Some(collection) = self.lawful(tenant.no, no).await? {
+                frozen.push(self.freeze(caller, tenant, &collection).await?);
             }
         }
         Ok(frozen)
@@ -263,21 +315,14 @@ impl Vault {
     /// The minimums that stand in a tenant. Opens every record of the collections that have rules with minimums until it meets one,
     /// and some more to count them.
     pub(super) async fn minimums_in_tenant(&self, tenant: &Tenant) -> Result<Option<Minimums>, VaultError> {
-        let mut found: Option<Minimums> = None;
+        let mut look = Look::default();
         for no in self.collections_in(tenant.no).await? {
-            let mut lawful = Lawful::default();
-            let Some(collection) = lawful.get(self, tenant.no, no).await? else { continue };
-            if let Some(more) = self.minimums_in(tenant, collection).await? {
-                found = Some(match found {
-                    Some(found) => found.and(more),
-                    None => more,
-                });
-            }
-            if found.as_ref().is_some_and(|found| found.records >= COUNTED) {
+            self.look_in(tenant, no, &mut look).await?;
+            if look.is_enough() {
                 break;
             }
         }
-        Ok(found)
+        Ok(look.found)
     }
 
     /// The collections that there are in a tenant, and were.
@@ -295,28 +340,20 @@ impl Vault {
         Ok(all)
     }
 
-    /// The same of a collection.
-    pub(super) async fn minimums_in(&self, tenant: &Tenant, collection: &Collection) -> Result<Option<Minimums>, VaultError> {
-        if !collection.has_law {
-            return Ok(None);
-        }
-        let (mut found, mut looked_at): (Option<Minimums>, u64) = (None, 0);
+    /// Looks for minimums in a collection.
+    async fn look_in(&self, tenant: &Tenant, no: CollectionNo, look: &mut Look) -> Result<(), VaultError> {
+        let Some(collection) = self.lawful(tenant.no, no).await? else { return Ok(()) };
         let now = self.inner.clock.now();
-        let mut range = schema::records_under(tenant.no, collection.no, &[]);
+        let mut range = schema::records_under(tenant.no, no, &[]);
         while let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? {
-            looked_at = looked_at.saturating_add(rows.len() as u64);
-            for law in self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await? {
-                let one = Minimums { law, records: 1 };
-                found = Some(match found {
-                    Some(found) => found.and(one),
-                    None => one,
-                });
-            }
-            if found.is_some() && looked_at >= COUNTED {
+            look.looked_at = look.looked_at.saturating_add(rows.len() as u64);
+            let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
+            laws.into_iter().for_each(|law| look.add(law));
+            if look.is_enough() {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The law that kept the record of a row at an earlier moment, by the rules until then, if one did.
@@ -375,42 +412,82 @@ impl Vault {
         found.map_or(Ok(()), |Minimums { law, records }| Err(refusal(law, role, Some(records))))
     }
 
-    /// Shows the header of each record of a person in a collection that a law keeps at a moment, and the law.
-    pub(super) async fn kept_of_subject(
+    /// Those of some records that name a person first and that a law keeps at a moment. `rows` are of the index, of one collection.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where the key of one is not lent that is there, and that no other order is for: nobody can say then whether a
+    /// law keeps it.
+    pub(super) async fn kept_among(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         subject: &Token,
         at: Timestamp,
-        mut show: impl FnMut(&RecordHeader, Law),
-    ) -> Result<(), VaultError> {
-        let mut range = schema::records_of_subject_in(tenant.no, subject, collection.no);
-        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
-            for row in rows {
-                let Some((_, _, tokens)) = schema::subject_record_parts(&row.key) else { continue };
-                let key = schema::record(tenant.no, collection.no, &tokens);
-                let Some(stored) = self.inner.store.get(Space::Records, &key).await? else { continue };
-                let Ok(header) = RecordHeader::parse(&stored) else { continue };
-                let Ok(sealed) = Sealed::<Record>::from_row(stored) else { continue };
-                let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
-                let unit = unit_of(&header, tenant.no);
-                let opened = self.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await;
-                let record = match opened {
-                    Ok(Ok(record)) => record,
-                    // Bent: nobody reads it, and the law has nothing left to keep.
-                    Ok(Err(_)) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => continue,
-                    Err(error) => return Err(error),
-                };
-                let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                let Some(law) = standing_at(collection, &record.meta, value, at) else { continue };
-                // It may name the person, and not first: another's unit seals it then.
-                let first = record.meta.subjects.get(..1).unwrap_or_default();
-                if self.subject_tokens(tenant, first).await?.first() == Some(subject) {
-                    show(&header, law);
+        rows: &[Row],
+    ) -> Result<Vec<KeptRecord>, VaultError> {
+        let places: Vec<Vec<Token>> =
+            rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, _, tokens)| tokens).collect();
+        let keys: Vec<Bytes> = places.iter().map(|tokens| schema::record(tenant.no, collection.no, tokens)).collect();
+        let stored = self.inner.store.get_many(Space::Records, &keys).await?;
+        let mut closed: Vec<(Token, RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
+        let mut units: Vec<UnitRef> = Vec::with_capacity(rows.len());
+        for (tokens, stored) in places.iter().zip(stored) {
+            let (Some(stored), Some(token)) = (stored, tokens.last()) else { continue };
+            let Ok(header) = RecordHeader::parse(&stored) else { continue };
+            let Ok(sealed) = Sealed::<Record>::from_row(stored) else { continue };
+            if header.is_tombstone() {
+                continue;
+            }
+            let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, &header);
+            units.push(unit_of(&header, tenant.no));
+            closed.push((*token, header, context, sealed));
+        }
+        let open = |place: usize, key: &Key<Data>| {
+            let (_, header, context, sealed) = closed.get(place)?;
+            // One that is bent nobody reads, and the law has nothing left to keep.
+            let record = key.open_record(context, sealed).ok()?;
+            let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+            Some((standing_at(collection, &record.meta, value, at)?, record.meta.subjects.first().cloned()))
+        };
+        let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        let mut kept = Vec::new();
+        for ((token, header, ..), opened) in closed.into_iter().zip(opened) {
+            let (law, first) = match opened {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(VaultError::Internal(_)) => continue,
+                Err(VaultError::Shredded { .. }) => {
+                    self.unless_withheld(collection.no, subject, &token, unit_of(&header, tenant.no)).await?;
+                    continue;
                 }
+                Err(error) => return Err(error),
+            };
+            // It may name the person, and not first: another's unit seals it then.
+            if self.subject_tokens(tenant, first.as_slice()).await?.first() == Some(subject) {
+                kept.push(KeptRecord { header, token, law });
             }
         }
-        Ok(())
+        Ok(kept)
+    }
+
+    /// That a unit whose key is not lent is none of a person's, is gone, or is another order's to destroy.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    async fn unless_withheld(&self, no: CollectionNo, subject: &Token, token: &Token, unit: UnitRef) -> Result<(), VaultError> {
+        let rows = [schema::unit(unit.tenant, subject, no), schema::record_unit_of_subject(unit.tenant, subject, no, token, unit.slot)];
+        let mut is_persons = false;
+        for key in rows {
+            let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { continue };
+            is_persons |= self.inner.seals.open::<UnitRow>(&key, &stored).is_ok_and(|row| row == UnitRow::of(unit));
+        }
+        if !is_persons || self.inner.store.get(Space::Control, &schema::unit_state(unit.tenant, unit.slot)).await?.is_some() {
+            return Ok(());
+        }
+        match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
+            Ok(current) if current == unit => Err(VaultError::Busy),
+            Ok(_) | Err(KeysError::Shredded) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

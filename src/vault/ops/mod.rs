@@ -66,6 +66,7 @@ mod tenants;
 mod tokens;
 mod turns;
 mod units;
+mod watched;
 
 pub use aliases::{NewAlias, PersonView};
 pub use approvals::{ApprovalView, ApprovalWhat, PolicyChange, PolicyView};
@@ -132,6 +133,8 @@ pub struct VaultOptions {
     pub rows_wait: std::time::Duration,
     /// How many ids an order that a hold keeps may come to name by aliases: its row has 100,000 bytes, and of each id up to 19.
     pub held_order_ids: usize,
+    /// How many units an order spares, or takes back, in one commit, for a law keeps what they seal.
+    pub spared_at_once: usize,
 }
 
 impl Default for VaultOptions {
@@ -143,6 +146,7 @@ impl Default for VaultOptions {
             download_max: std::time::Duration::from_hours(24),
             rows_wait: std::time::Duration::from_hours(24),
             held_order_ids: 3_000,
+            spared_at_once: 1_000,
         }
     }
 }

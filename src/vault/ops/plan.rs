@@ -448,7 +448,7 @@ impl Vault {
         let existing = self.existing(tenant, collection, &tokens, &row).await?;
         let mut version = existing.as_ref().and_then(Existing::version);
         if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()).filter(|_| collection.has_law)
-            && self.leaving(tenant, collection, &live.meta.subjects).await?.is_some()
+            && self.leaving(tenant, collection, &live.meta).await?.is_some()
         {
             // Its key is there until it is decided what a law keeps; to who asks it is gone.
             version = None;

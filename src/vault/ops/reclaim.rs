@@ -231,6 +231,8 @@ impl Vault {
                 }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
                 self.drop_names_of_slots(tenant, &slots).await?;
+                // Others' orders may have left records for the law alone that these persons' keys sealed.
+                self.drop_counts_of_slots(tenant, &slots).await?;
                 return Ok(is_all);
             }
             Scope::Record { collection, row, .. } => {

@@ -26,7 +26,7 @@ pub(in crate::vault) use approvals::{
     ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
 };
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
-pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
+pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use seals::Seals;
 
@@ -345,8 +345,12 @@ pub(in crate::vault) struct ShredRow {
     /// The last version given out before its first epoch, which is that of its entry in the shred log: what it deletes goes by the rules
     /// that held then. 0 until keys of it are gone.
     pub(in crate::vault) version: u64,
-    /// As of when it was decided what the law keeps of the persons that it names; 0 before.
+    /// As of when it is decided what the law keeps of the persons that it names; 0 before anything of that is.
     pub(in crate::vault) decided_at: i64,
+    /// Whether all of that is decided. Until then the keys of what a law may keep are lent.
+    pub(in crate::vault) is_decided: bool,
+    /// Whether it has spared units, for they seal what a law keeps.
+    pub(in crate::vault) has_spared: bool,
     /// What it left for its legal purpose, once it is done: at most [`RETAINED_MAX`].
     pub(in crate::vault) retained: Vec<Retained>,
 }

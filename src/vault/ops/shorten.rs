@@ -262,7 +262,7 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(if self.has_key(unit).await? { Found::Closed } else { Found::As }),
             Err(error) => return Err(error),
         };
-        if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+        if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(Found::Closed);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());

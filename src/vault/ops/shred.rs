@@ -12,16 +12,15 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     approvals::{Along, AskedOrder},
-    collections::AtWork,
     deletions::Touched,
     directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
+    minimum::Unkept,
     plan::{Actor, Existing, Plan, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, Progress, Retained, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
     shredder::actor_of,
-    spare::Lawful,
 };
 use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
@@ -154,8 +153,8 @@ pub(super) struct Named {
     pub(super) targets: Vec<String>,
     /// How many subjects of the scope, the last ones, are other ids of those that were named.
     pub(super) aliases: u16,
-    /// What must still be so when the intent is committed.
-    pub(super) unmoved: Option<Check>,
+    /// What must still be so when the intent is committed: by it nothing was found that a law keeps.
+    pub(super) unmoved: Vec<Check>,
     /// The token of who approved what the order follows from, where that took two persons.
     pub(super) approved_by: Option<[u8; 16]>,
 }
@@ -338,10 +337,11 @@ impl Vault {
                     let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
                     let targets = vec![key.as_str().to_owned()];
                     let mut named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
+                    named.unmoved.push(found.collection.check(found.tenant.no));
                     if found.collection.has_law {
                         self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
                         let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
-                        named.unmoved = Some(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
+                        named.unmoved.push(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
                     }
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
@@ -392,29 +392,65 @@ impl Vault {
         named: Named,
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
-        let frozen = self.freeze_unkept(caller, tenant, &scope).await?;
+        let Unkept { checks, frozen } = self.freeze_unheld(caller, tenant, &scope).await?;
+        let named = Named { unmoved: [named.unmoved, checks].concat(), ..named };
         let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
         drop(frozen);
         queued
     }
 
     /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
-    /// while nothing is written, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
-    /// where this fails.
+    /// while nothing is written, that there is none until what is returned is gone and its checks are committed; behind that
+    /// [`Vault::thaw_left`] is called, also where this fails.
     ///
     /// # Errors
     /// [`VaultError::LegalMinimum`].
-    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<AtWork<'_>>, VaultError> {
+    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Unkept<'_>, VaultError> {
+        let checks = self.look_unkept(caller, tenant, scope).await?;
+        self.freeze_looked(caller, tenant, scope, checks).await
+    }
+
+    /// The same of an order that holds keep back: for one that they do, nothing is frozen, and nothing is looked through again.
+    pub(super) async fn freeze_unheld(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Unkept<'_>, VaultError> {
+        let mut checks = self.look_unkept(caller, tenant, scope).await?;
+        if matches!(scope, Scope::Tenant | Scope::Collection(_)) {
+            let (state, same) = self.hold_state(tenant.no).await?;
+            if state.is_some() && !self.weigh(tenant.no, scope).await?.is_empty() {
+                // Who finds none any more, behind this, looks anew.
+                checks.push(same);
+                return Ok(Unkept { checks, frozen: Vec::new() });
+            }
+        }
+        self.freeze_looked(caller, tenant, scope, checks).await
+    }
+
+    /// The first look, and what the order's commit is held to by it.
+    async fn look_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<Check>, VaultError> {
         if !matches!(scope, Scope::Tenant | Scope::Collection(_)) {
             return Ok(Vec::new());
         }
-        let role = caller.principal.role();
-        Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        let checks = self.law_unmoved(tenant.no, scope).await?;
+        Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+        Ok(checks)
+    }
+
+    /// The second one.
+    async fn freeze_looked(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        scope: &Scope,
+        mut checks: Vec<Check>,
+    ) -> Result<Unkept<'_>, VaultError> {
         let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
         if !frozen.is_empty() {
-            Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+            Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            if matches!(scope, Scope::Collection(_)) {
+                // Its row is another since, and stays that.
+                checks.clear();
+            }
         }
-        Ok(frozen)
+        Ok(Unkept { checks, frozen })
     }
 
     /// Refuses an order for a record that a law keeps, or that is there for the law alone.
@@ -573,6 +609,8 @@ impl Vault {
             epochs: Vec::new(),
             version: 0,
             decided_at: 0,
+            is_decided: false,
+            has_spared: false,
             retained: Vec::new(),
         };
         Ok(NewOrder { id, salt, row })
@@ -823,15 +861,28 @@ impl Vault {
     /// # Errors
     /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known.
     async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
-        let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
-        let (mut all, mut lawful) = (Vec::new(), Lawful::default());
+        let is_open = matches!(row.scope, Scope::Subjects(_)) && !row.is_decided;
+        let mut all = Vec::new();
         let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
         for (no, unit) in all {
-            if !is_open || lawful.get(self, TenantNo(row.tenant), no).await?.is_none() {
+            if !is_open || !self.may_keep(TenantNo(row.tenant), no).await? {
                 units.push(unit);
             }
         }
         found
+    }
+
+    /// The units of an order that are lent until it is decided what a law keeps of its persons, but for those that another order is for.
+    pub(super) async fn units_undecided(&self, row: &ShredRow) -> Result<Vec<UnitRef>, VaultError> {
+        let (tenant, mut all, mut undecided) = (TenantNo(row.tenant), Vec::new(), Vec::new());
+        self.units_of(row, |no, unit| all.push((no, unit))).await?;
+        for (no, unit) in all {
+            let state = schema::unit_state(tenant, unit.slot);
+            if self.may_keep(tenant, no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
+                undecided.push(unit);
+            }
+        }
+        Ok(undecided)
     }
 
     fn close(&self, row: &ShredRow, units: &[UnitRef]) {

@@ -175,7 +175,7 @@ impl Vault {
         counts: &mut Counts,
     ) -> Result<(), VaultError> {
         let (tenant, collection) = (&found.tenant, &found.collection);
-        if self.leaving(tenant, collection, &record.meta.subjects).await?.is_some() {
+        if self.leaving(tenant, collection, &record.meta).await?.is_some() {
             return Ok(());
         }
         done.looked_at = done.looked_at.saturating_add(1);

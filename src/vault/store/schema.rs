@@ -97,6 +97,8 @@ pub enum Table {
     KeptUnit = 55,
     /// time be64, tenant be64, slot u48: when such a unit is looked at next, whether anything is left under it.
     KeptDue = 56,
+    /// tenant be64: what changes when a collection of it is made that has legal minimums, or is given its first. Absent while none was.
+    LawMark = 57,
     /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
     Alias = 60,
     /// tenant be64, approval id 16: a request for a second person; stays after its end.
@@ -510,6 +512,12 @@ pub fn kept_due_parts(key: &[u8]) -> Option<(u64, TenantNo, Slot)> {
     let mut parts = Parts::of(Table::KeptDue, key)?;
     let (at, tenant, slot) = (parts.u64()?, parts.tenant()?, parts.slot()?);
     parts.rest().is_empty().then_some((at, tenant, slot))
+}
+
+/// [`Table::LawMark`].
+#[must_use]
+pub fn law_mark(tenant: TenantNo) -> Bytes {
+    key(Table::LawMark, &[&tenant.to_be_bytes()])
 }
 
 /// [`Table::KeptRecords`].

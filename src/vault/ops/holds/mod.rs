@@ -11,7 +11,11 @@
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,7 +34,7 @@ use super::{
 use crate::{
     authz::{self, HoldPlace, HoldRelease, HoldRenew, Resource},
     domain::{
-        ApprovalId, CollectionName, CollectionNo, HoldId, TenantName, TenantNo, Timestamp,
+        ApprovalId, CollectionName, CollectionNo, HoldId, ShredId, TenantName, TenantNo, Timestamp,
         hold::{self, HoldScope, HoldText, NewHold},
         limits,
     },
@@ -60,12 +64,19 @@ pub(super) struct Placing {
     has_ended: AtomicBool,
     /// When they are looked at again anyhow: a law keeps what one of them would destroy.
     again_at: AtomicI64,
+    /// Held orders that no hold keeps back any more, and until when a law does: what they would destroy is not looked through before.
+    kept_until: Mutex<HashMap<ShredId, Timestamp>>,
 }
 
 impl Default for Placing {
     /// Of what a start finds nobody knows yet.
     fn default() -> Self {
-        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true), again_at: AtomicI64::new(i64::MAX) }
+        Self {
+            alone: tokio::sync::Mutex::default(),
+            has_ended: AtomicBool::new(true),
+            again_at: AtomicI64::new(i64::MAX),
+            kept_until: Mutex::default(),
+        }
     }
 }
 
@@ -87,6 +98,10 @@ impl Placing {
     /// Held orders are to be looked at again then.
     fn look_again_at(&self, at: Timestamp) {
         self.again_at.fetch_min(at.0, Ordering::AcqRel);
+    }
+
+    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, Timestamp>> {
+        self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether held orders are to be looked at now, by who asks.

@@ -18,6 +18,7 @@ use super::{
     access::InTenant,
     approvals::{Along, ApprovalView},
     directory::Tenant,
+    minimum::Unkept,
     plan::{Actor, entry, object, retrying},
     refused::Place,
     replies::{Before, Keeping},
@@ -261,7 +262,9 @@ impl Vault {
     async fn end_after(&self, caller: &Caller, tenant: &Tenant, ending: Ending<'_>, along: Along) -> Result<(), VaultError> {
         let Ending { by, approved_by, grace, reason, keeping } = ending;
         let ended = async {
-            let frozen = if grace.is_none() { self.freeze_unkept(caller, tenant, &Scope::Tenant).await? } else { Vec::new() };
+            let unkept = if grace.is_none() { Some(self.freeze_unkept(caller, tenant, &Scope::Tenant).await?) } else { None };
+            let (checks, frozen) = unkept.map(|Unkept { checks, frozen }| (checks, frozen)).unwrap_or_default();
+            let along = Along { checks: [along.checks, checks].concat(), ..along };
             let now = self.inner.clock.now();
             let end = grace.end(now);
             let termination = TerminationRow {
