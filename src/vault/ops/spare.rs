@@ -78,7 +78,7 @@ impl Vault {
         if !matches!(row.scope, Scope::Subjects(_)) {
             return Ok(row);
         }
-        let decided_at = if row.decided_at == 0 { self.inner.clock.now().0 } else { row.decided_at };
+        let decided_at = if row.decided_at == 0 { self.decides_as_of(&row).await?.0 } else { row.decided_at };
         let mut row = ShredRow { decided_at, ..row };
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
         if order_of(tenant.state).is_some() {
