@@ -373,7 +373,7 @@ async fn a_simulation_ends_what_an_order_left_on_the_day_on_which_a_run_does() {
             ends.map(|end| (end.day.to_string(), end.rule.as_ref().map(RuleName::as_str).unwrap_or_default().to_owned(), end.records));
         (ends.collect::<Vec<_>>(), simulated.endless)
     };
-    let on = |day: &str| (vec![(day.to_owned(), "invoices".to_owned(), 1)], 0);
+    let on = |day: &str| (vec![(day.to_owned(), "invoices".to_owned(), 1_u64)], 0_u64);
     for (collection, unit) in UNITS {
         for (draft, expected) in [
             (lawful(unit, "6y"), on("2006-02-01")),
