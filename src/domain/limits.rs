@@ -71,7 +71,7 @@ limits! {
     RULE_CHANGES = 256, "changes", "rule_changes";
     /// The rules of a collection's retention, as JSON without spaces.
     RETENTION_LEN = 32_768, "bytes", "retention_len";
-    /// All that a collection's retention was before, as JSON without spaces: older data that is put back ends as it ended then.
+    /// All that a collection's retention was before, as JSON without spaces: older data that is put back ends as it ended then, and what a law has kept is kept by it.
     PAST_RETENTION_LEN = 49_152, "bytes", "past_retention_len";
     /// The law that a retention rule's minimum cites.
     BASIS_LEN = 512, "bytes", "basis_len";

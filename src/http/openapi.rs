@@ -326,7 +326,7 @@ mod tests {
         let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
         let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
         let largest = largest.hold(Some(HoldId([5; 16]))).order(Some(ShredId([6; 16])));
-        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)) };
+        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)), known: None };
         let largest = largest.law(Some(Box::new(law))).records(Some(7));
         let largest = sent(largest);
         assert_eq!(fields(&schema["properties"]), fields(&largest));

@@ -805,21 +805,27 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     // A minimum stands, whoever says so.
     acme.put("crm/kept", "8").await;
     clock.advance(DAY * 400);
-    set(rules("2y", Some("2y"))).await;
+    set(rules("5y", Some("5y"))).await;
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
     let approved = acme.decide(&acme.owner, id(&asked), "approve").await;
     assert_eq!(approved.status, 200, "{approved:?}");
     assert_eq!(run(&site).await["destroyed"], 0);
-    assert_eq!(scheduled("kept").await, "2026-03-10T00:00:00.000Z");
-    // What is past a shorter end already goes with the next run, and not before somebody has approved that.
+    let met = "2029-03-10T00:00:00.000Z";
+    assert_eq!(scheduled("kept").await, met);
+    // What is past a shorter end already goes with the next run, and not before somebody has approved that; what has been under the minimum
+    // stays until that is met.
+    set(rules("9y", None)).await;
+    acme.put("crm/loose", "8").await;
+    clock.advance(DAY * 400);
     set(rules("1y", None)).await;
     assert_eq!(run(&site).await["destroyed"], 0);
     // Two shortenings have two moments.
     clock.advance(Duration::from_secs(1));
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/kept").await), (json!(0), 200));
+    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(0), 200));
     assert_eq!(acme.decide(&acme.owner, id(&asked), "approve").await.status, 200);
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/kept").await), (json!(1), 404));
+    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(1), 404));
+    assert_eq!((scheduled("kept").await, acme.get("crm/kept").await), (json!(met), 200));
     let trail = acme.trail().await;
     let done: Vec<_> = trail.iter().filter(|entry| entry["action"] == "retention.shorten" && entry["role"] == "job").collect();
     assert_eq!(done.iter().map(|entry| entry["target"]["count"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 1, 1], "{done:?}");

@@ -1,10 +1,11 @@
 //! Destroying what is due. A record that ends some day has a row in the index ([`index`]), written and removed in the commits of the
 //! record itself; a run reads the rows of the hours that have begun, opens the records of those whose moment has come, and nothing else.
 //!
-//! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today. So an end
-//! that a shortened rule would bring forward comes at the moment that was written down, one that a longer rule puts off is written
-//! down anew when its moment comes, and a row that somebody planted destroys nothing. It names the record's version: that of an
-//! earlier one leads to nothing. What the rules give no end is not forgotten, for they may be others tomorrow: it is looked for again.
+//! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
+//! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
+//! was written down, one that a longer rule puts off is written down anew when its moment comes, and a row that somebody planted destroys
+//! nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
+//! may be others tomorrow: it is looked for again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +26,7 @@ use super::{
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
-    retention::Rules,
+    retention::RulesNo,
     rows::State,
     shorten::Came,
     shredder::is_its_own,
@@ -48,7 +49,7 @@ mod index;
 mod next;
 mod then;
 
-pub(super) use index::{End, end_of, end_under, is_over};
+pub(super) use index::{End, end_over, end_under, is_over, put_off};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -496,11 +497,10 @@ impl Vault {
             None => Vec::new(),
             Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
         };
-        let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
-        let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
+        let end = |by: RulesNo| end_over(collection, by, &opened.meta, value);
         let went = match &batch.then {
-            None => Went { end: end(rules), kept_by: None },
-            Some(holds) => as_it_went((&collection.past.retention_was, rules), &shortened, first, batch.until, (holds, &things), end),
+            None => Went { end: end(collection.rules_now()), kept_by: None },
+            Some(holds) => as_it_went(collection, &shortened, first, batch.until, (holds, &things), end),
         };
         Ok(Some(Told { went, subjects: opened.meta.subjects.clone() }))
     }

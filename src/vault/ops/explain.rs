@@ -5,7 +5,7 @@ use super::{
     Caller, Missing, Vault, VaultError,
     access::InCollection,
     directory::damaged,
-    due::end_of,
+    due::end_over,
     holds::bind::knows_holds,
     minimum::standing,
     plan::{entry, record_row, target, unit_of},
@@ -123,7 +123,7 @@ impl Vault {
         let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), now);
         let explanation = match kept {
             Some(kept) => {
-                let end = end_of(policy, meta, value).map(|end| end.at);
+                let end = end_over(&found.collection, found.collection.rules_now(), meta, value).map(|end| end.at);
                 explanation.restricted_by_order(kept, policy.shred_unit, end, now)
             }
             None => explanation,

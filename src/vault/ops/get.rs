@@ -164,7 +164,7 @@ impl Vault {
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
+        if super::due::is_over(&found.collection, &opened.meta, looked_into, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);

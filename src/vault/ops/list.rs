@@ -213,7 +213,7 @@ impl Vault {
                     // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
                     let record = if reads_values { Some(key.open_record(context, sealed)?) } else { None };
                     let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
-                    if is_over(&collection.policy, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
+                    if is_over(collection, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
                         return Ok(None);
                     }
                 }

@@ -1,9 +1,11 @@
 //! Legal minimums held against what is ordered: a record that a law keeps is not deleted, not shredded and not overwritten into one
-//! that could be. What stands over a record is the longest of three: what the rules of today ask for, what those asked for under which
-//! it was written, and what an earlier version of it was kept for. So neither a rule that is made shorter nor another date in the value
-//! brings it forward; and a record whose rule waits for its date is kept until that is known.
-
-use std::time::Duration;
+//! that could be, and no run destroys it. What stands over a record is the longest of what all rules asked for under which it has been
+//! since it was written, those of today among them, and of what an earlier version of it was kept for. So neither a rule that is made
+//! shorter, nor one that comes and goes, nor another date in the value brings it forward; and a record whose rule waits for its date is
+//! kept until that is known.
+//!
+//! A record says itself under which of its collection's rules it was written: the commit of a write is held to the collection's row, so
+//! no clock has a part in that.
 
 use bytes::Bytes;
 
@@ -13,14 +15,14 @@ use super::{
     directory::{Collection, Tenant},
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
-    retention::{Rules, facts_under},
-    rows::{LawMarkRow, Scope, State, SubjectRow, UnitRow},
+    retention::{Rules, RulesNo, facts_under},
+    rows::{LawMarkRow, Scope, ShredRow, State, SubjectRow, UnitRow},
 };
 use crate::{
     authn::Role,
     domain::{
         CollectionNo, CollectionPolicy, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Kept, Law, Schedule},
+        retention::{Kept, Law, Schedule, Under},
     },
     vault::{
         crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
@@ -34,32 +36,43 @@ pub(super) const AT_ONCE: usize = 64;
 /// Records that are looked at, once it is known that something stands: those before are counted, and a few behind.
 const COUNTED: u64 = 10_000;
 
-/// A write is committed so soon behind the time that it bears, and a policy behind that at which it changes: longer would be a store that
-/// stands still.
-const COMMITTED_WITHIN: Duration = Duration::from_mins(1);
-
 impl Collection {
     /// Its rules of today.
-    pub(super) fn rules_now(&self) -> Rules<'_> {
-        (&self.policy.retention, &self.policy.categories)
+    pub(super) fn rules_now(&self) -> RulesNo {
+        RulesNo(self.past.retention_was.len())
     }
 
     /// Its rules at a moment; at that of a change those before it, whatever came behind it.
-    fn rules_until(&self, at: Timestamp) -> Rules<'_> {
-        let was = self.past.retention_was.iter().find(|(changed, ..)| at.0 <= *changed);
-        was.map_or_else(|| self.rules_now(), |(_, rules, categories)| (rules, categories.as_slice()))
+    pub(super) fn rules_until(&self, at: Timestamp) -> RulesNo {
+        let was = self.past.retention_was.iter().position(|(changed, ..)| at.0 <= *changed);
+        was.map_or_else(|| self.rules_now(), RulesNo)
     }
 
-    /// The rules under which a record may have been written that bears a time: more than one set, where they changed within a minute
-    /// before.
-    pub(super) fn rules_for(&self, written_at: Timestamp) -> impl Iterator<Item = Rules<'_>> {
-        let was = self.past.retention_was.iter().map(|(changed, rules, categories)| (*changed, (rules, categories.as_slice())));
-        let earliest = written_at.0.saturating_sub(i64::try_from(COMMITTED_WITHIN.as_millis()).unwrap_or(i64::MAX));
-        let mut is_over = false;
-        was.chain([(i64::MAX, self.rules_now())])
-            .skip_while(move |(changed, _)| *changed < earliest)
-            .take_while(move |(changed, _)| !std::mem::replace(&mut is_over, *changed > written_at.0))
-            .map(|(_, rules)| rules)
+    /// Those under which a record was written.
+    pub(super) fn rules_of(&self, meta: &RecordMeta) -> RulesNo {
+        RulesNo(usize::try_from(meta.rules_no).unwrap_or(usize::MAX)).min(self.rules_now())
+    }
+
+    /// What some of its rules say.
+    pub(super) fn rules_at(&self, no: RulesNo) -> Rules<'_> {
+        let was = self.past.retention_was.get(no.0);
+        was.map_or((&self.policy.retention, &self.policy.categories), |(_, rules, categories)| (rules, categories))
+    }
+
+    /// The rules under which a record has been from its writing on until those of `last`, these first; each of the others with when it
+    /// held no more.
+    pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = (Rules<'_>, Option<Timestamp>)> {
+        let (first, last) = (self.rules_of(meta), last.min(self.rules_now()));
+        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().rev();
+        let earlier = earlier.map(|(changed, rules, categories)| ((rules, categories.as_slice()), Some(Timestamp(*changed))));
+        std::iter::once((self.rules_at(last.max(first)), None)).chain(earlier)
+    }
+
+    /// A moment that lies behind every change of its rules so far, `now` or later: what changes or is decided as of then comes behind
+    /// those, also where the clock was set back behind one.
+    pub(super) fn behind_changes(&self, now: Timestamp) -> Timestamp {
+        let last = self.past.retention_was.iter().map(|(changed, ..)| changed.saturating_add(1)).max();
+        Timestamp(last.map_or(now.0, |last| last.max(now.0)))
     }
 
     /// The names of the rules that it has, or had.
@@ -69,10 +82,39 @@ impl Collection {
     }
 }
 
-/// The legal minimum that some rules ask for.
-fn asked((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
-    let schedule = rules.schedule().filter(|schedule| schedule.has_minimum())?;
-    schedule.outlook(&facts_under(categories, meta, value)).law()
+/// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`. A `newer` value,
+/// which is to take its place, tells the dates that it does not.
+pub(super) fn law_over(
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    newer: Option<&[u8]>,
+) -> Option<Law> {
+    if !collection.has_law {
+        return None;
+    }
+    law_by(collection.rules_since(meta, last), meta, value, newer)
+}
+
+/// The same if those of today were changed at a moment, but for what the rules behind them ask for.
+pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+    let ended = collection.rules_since(meta, collection.rules_now()).map(|(rules, ended_at)| (rules, ended_at.or(Some(at))));
+    law_by(ended, meta, value, None)
+}
+
+fn law_by<'a>(
+    since: impl Iterator<Item = (Rules<'a>, Option<Timestamp>)>,
+    meta: &'a RecordMeta,
+    value: Option<&'a [u8]>,
+    newer: Option<&[u8]>,
+) -> Option<Law> {
+    let asking = since.filter_map(|((rules, categories), ended_at)| {
+        let rules = rules.schedule().filter(|schedule| schedule.has_minimum())?;
+        Some(Under { rules, facts: facts_under(categories, meta, value), ended_at })
+    });
+    let asked = Law::over(asking, newer);
+    asked.into_iter().chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
 /// The legal minimum that keeps a record now.
@@ -85,33 +127,20 @@ pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Opt
     standing_under(collection.rules_until(at), collection, meta, value, at)
 }
 
-fn standing_under(then: Rules<'_>, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
-    if !collection.has_law {
-        return None;
-    }
-    // Mostly they are the same.
-    let others = collection.rules_for(meta.modified_at).filter(|(rules, _)| !std::ptr::eq(*rules, then.0));
-    let asked = [then].into_iter().chain(others).filter_map(|rules| asked(rules, meta, value));
-    asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later).filter(|law| law.stands(at))
+fn standing_under(last: RulesNo, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+    law_over(collection, last, meta, value, None).filter(|law| law.stands(at))
 }
 
-/// The legal minimum that the rules asked for under which a record was written, or an earlier version of it, met or not.
-pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
-    if !collection.has_law {
-        return None;
-    }
-    let asked = collection.rules_for(meta.modified_at).filter_map(|rules| asked(rules, meta, value));
-    asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
-}
-
-/// What a law and the restricted state say of a record.
+/// What a law and the restricted state say of a record; the law by the dates that a `newer` value tells, if one is to take its place.
 pub(super) fn weighed(
     collection: &Collection,
     meta: &RecordMeta,
     value: Option<&[u8]>,
+    newer: Option<&[u8]>,
     now: Timestamp,
 ) -> (Option<Law>, Option<Restricted>) {
-    (standing(collection, meta, value, now), restricted::restricted(collection, meta, value, now))
+    let law = law_over(collection, collection.rules_now(), meta, value, newer).filter(|law| law.stands(now));
+    (law, restricted::restricted(collection, meta, value, now))
 }
 
 /// Whether a role may know of rules: those that read a collection's policy.
@@ -356,6 +385,25 @@ impl Vault {
         Ok(())
     }
 
+    /// As of when an order about persons is decided that is decided now: behind every change of rules in the collections where they have
+    /// something, whatever the clock says by now. Decided again later, it goes by the same rules.
+    pub(super) async fn decides_as_of(&self, order: &ShredRow) -> Result<Timestamp, VaultError> {
+        let tenant = TenantNo(order.tenant);
+        let mut at = self.inner.clock.now();
+        for subject in order.marked() {
+            let mut range = schema::records_of_subject(tenant, subject);
+            // One look for each collection.
+            while let Some(rows) = self.some_rows_of(Space::Index, &mut range, 1).await? {
+                let Some((_, no, _)) = rows.first().and_then(|row| schema::subject_record_parts(&row.key)) else { continue };
+                if let Some(collection) = self.lawful(tenant, no).await? {
+                    at = collection.behind_changes(at);
+                }
+                range.from = schema::records_of_subject_in(tenant, subject, no).to;
+            }
+        }
+        Ok(at)
+    }
+
     /// The law that kept the record of a row at an earlier moment, by the rules until then, if one did.
     pub(super) async fn law_then(
         &self,
@@ -370,13 +418,13 @@ impl Vault {
         Ok(laws.into_iter().next())
     }
 
-    /// What keeps those of some records that a law keeps at a moment, by the rules then. One that does not open is kept by nothing.
+    /// What keeps those of some records that a law keeps at a moment, by the rules until then. One that does not open is kept by nothing.
     async fn laws_of(
         &self,
         tenant: TenantNo,
         collection: &Collection,
         rows: Vec<Row>,
-        (then, at): (Rules<'_>, Timestamp),
+        (then, at): (RulesNo, Timestamp),
     ) -> Result<Vec<Law>, VaultError> {
         let mut closed: Vec<(RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
         let mut units: Vec<UnitRef> = Vec::with_capacity(rows.len());
@@ -506,10 +554,25 @@ mod tests {
         serde_json::from_value(json!({"time_zone": "UTC", "rules": [rule]})).unwrap()
     }
 
+    fn written_under(rules_no: u32) -> RecordMeta {
+        RecordMeta {
+            key: crate::domain::RecordKey::parse("k").unwrap(),
+            content_type: String::new(),
+            subjects: Vec::new(),
+            created_at: Timestamp(0),
+            modified_at: Timestamp(0),
+            expires_at: None,
+            value_len: 0,
+            custom: Vec::new(),
+            rules_no,
+            kept: None,
+        }
+    }
+
     #[test]
-    fn what_is_written_about_when_rules_change_is_under_all_that_it_may_have_been_written_under() {
+    fn a_record_is_under_all_rules_from_those_of_its_writing_on() {
         let was: Vec<(i64, Retention, Vec<String>)> =
-            [(1_000_000, "a"), (1_030_000, "b"), (2_000_000, "c")].into_iter().map(|(at, name)| (at, rules(name), Vec::new())).collect();
+            [(1_000, "a"), (1_030, "b"), (2_000, "c")].into_iter().map(|(at, name)| (at, rules(name), Vec::new())).collect();
         let collection = Collection {
             no: CollectionNo(1),
             name: CollectionName::parse("c").unwrap(),
@@ -522,17 +585,27 @@ mod tests {
             row: Bytes::new(),
         };
         let named = |(rules, _): Rules<'_>| rules.schedule().unwrap().rules[0].name.as_str().to_owned();
-        for (at, until, written) in [
-            (999_999, "a", &["a"][..]),
-            (1_000_000, "a", &["a", "b"][..]),
-            (1_050_000, "c", &["a", "b", "c"][..]),
-            (1_090_000, "c", &["b", "c"][..]),
-            (1_090_001, "c", &["c"][..]),
-            (3_000_000, "today", &["today"][..]),
-        ] {
-            assert_eq!(named(collection.rules_until(Timestamp(at))), until, "at {at}");
-            assert_eq!(collection.rules_for(Timestamp(at)).map(named).collect::<Vec<_>>(), written, "at {at}");
+        for (at, until) in [(999, "a"), (1_000, "a"), (1_001, "b"), (1_050, "c"), (2_001, "today")] {
+            assert_eq!(named(collection.rules_at(collection.rules_until(Timestamp(at)))), until, "at {at}");
         }
+        let since = |rules_no, last| {
+            let meta = written_under(rules_no);
+            let since = collection.rules_since(&meta, RulesNo(last));
+            since.map(|(rules, ended_at)| (named(rules), ended_at.map(|at| at.0))).collect::<Vec<_>>()
+        };
+        let told = |all: &[(&str, Option<i64>)]| all.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect::<Vec<_>>();
+        let all = told(&[("today", None), ("c", Some(2_000)), ("b", Some(1_030)), ("a", Some(1_000))]);
+        assert_eq!(since(0, 3), all);
+        assert_eq!(since(0, usize::MAX), all);
+        assert_eq!(since(1, 2), told(&[("c", None), ("b", Some(1_030))]));
+        assert_eq!(since(3, 3), told(&[("today", None)]));
+        // What was written behind a moment was under the rules of its writing alone; a number that no rules have is that of today.
+        assert_eq!(since(2, 0), told(&[("c", None)]));
+        assert_eq!(since(u32::MAX, 3), told(&[("today", None)]));
         assert_eq!(collection.rules().collect::<Vec<_>>(), ["a", "b", "c", "today"]);
+        assert_eq!(
+            (collection.behind_changes(Timestamp(1_500)), collection.behind_changes(Timestamp(9_000))),
+            (Timestamp(2_001), Timestamp(9_000))
+        );
     }
 }

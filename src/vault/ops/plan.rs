@@ -279,7 +279,8 @@ impl Vault {
             self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
         }
 
-        let existing = self.existing_in(tenant, collection, &tokens, stored).await?;
+        let newer = if let Content::Inline(value) = content { Some(&value[..]) } else { None };
+        let existing = self.existing_in(tenant, collection, &tokens, (stored, newer)).await?;
         let present = existing.as_ref().and_then(Existing::version);
         put.precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
@@ -325,6 +326,7 @@ impl Vault {
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
+            rules_no: u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?,
             kept: None,
         };
         let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
@@ -473,16 +475,17 @@ impl Vault {
         row: &[u8],
     ) -> Result<Option<Existing>, VaultError> {
         let stored = self.inner.store.get(Space::Records, row).await?;
-        self.existing_in(tenant, collection, tokens, stored).await
+        self.existing_in(tenant, collection, tokens, (stored, None)).await
     }
 
-    /// The same, of what was read there.
+    /// The same, of what was read there. A `newer` value, which is to take its place, tells dates that it does not, and until when a law
+    /// keeps it by those.
     async fn existing_in(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         tokens: &[Token],
-        stored: Option<Bytes>,
+        (stored, newer): (Option<Bytes>, Option<&[u8]>),
     ) -> Result<Option<Existing>, VaultError> {
         let Some(stored) = stored else { return Ok(None) };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
@@ -500,8 +503,8 @@ impl Vault {
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
                 let now = self.inner.clock.now();
-                let expired = super::due::is_over(&collection.policy, &opened.meta, value, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, now);
+                let expired = super::due::is_over(collection, &opened.meta, value, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, newer, now);
                 Some(Live { meta: opened.meta, upload, expired, law, restricted })
             }
             Err(VaultError::Shredded { .. }) => None,

@@ -1,8 +1,8 @@
 //! What two persons let hold for what was there: the records of a collection are gone through, and those that its rules end earlier than was
 //! written down are written down anew, in the index of what is due. Nothing is destroyed here. The run that finds a record due then asks
-//! the record, the rules of the day and holds, as always: so a rule that was made longer since keeps what it keeps. It asks nothing of the
-//! rules under which the record was written, for by those no end was ever written down before a minimum; so none is here either: what a law
-//! kept when the record was written, or an earlier version of it, is undercut by no two persons.
+//! the record, the rules of the day, every minimum that it has been under and holds, as always: so a rule that was made longer since keeps
+//! what it keeps. No end is written down here before a minimum that the record has been under until it was approved, either: what a law
+//! kept at any time since the record was written, or an earlier version of it, is undercut by no two persons.
 //!
 //! Only the rules that were approved count here, those of that moment: a rule that an owner alone has made shorter still brings no end
 //! forward. How far it has come stands in the data store, in the commits of the index rows: after a crash it goes on where it was, and data
@@ -14,15 +14,14 @@ use super::{
     Vault, VaultError,
     approvals::hash_of,
     directory::{Collection, Tenant, damaged},
-    due::{End, end_under},
-    minimum::law_when_written,
+    due::{End, end_under, put_off},
     plan::{Actor, Plan, entry, retrying, unchanged, unit_of},
-    retention::Rules,
+    retention::RulesNo,
     rows::{ShortenedRow, ShorteningRow, State},
     shredder::is_its_own,
 };
 use crate::{
-    domain::{CollectionNo, RecordMeta, Retention, TenantNo, Timestamp},
+    domain::{CollectionNo, RecordMeta, TenantNo, Timestamp},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed},
@@ -240,7 +239,7 @@ impl Vault {
         &self,
         plan: &mut Plan,
         (tenant, collection): (&Tenant, &Collection),
-        rules: Rules<'_>,
+        rules: RulesNo,
         at: u64,
         row: &Row,
     ) -> Result<Found, VaultError> {
@@ -276,15 +275,13 @@ impl Vault {
     }
 }
 
-/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before the minimum that it
-/// was written under; `None` where nothing ends it, or where the date that this minimum counts from is not known.
-fn shortened_end(collection: &Collection, rules: Rules<'_>, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let end = end_under(rules, meta, value)?;
-    let kept_until = match law_when_written(collection, meta, value) {
-        Some(law) => law.until?,
-        None => from,
-    };
-    Some(End { at: end.at.max(from).max(kept_until), ..end })
+/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before a minimum that it
+/// has been under by then; `None` where nothing ends it, or where a minimum waits for its date.
+fn shortened_end(collection: &Collection, rules: RulesNo, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    let end = end_under(collection.rules_at(rules), meta, value)?;
+    // What comes behind that moment is for the run to ask.
+    let last = rules.max(collection.rules_until(from));
+    put_off(collection, last, meta, value, End { at: end.at.max(from), ..end })
 }
 
 /// A time as keys hold it.
@@ -306,20 +303,12 @@ fn is_gone(state: State) -> Result<bool, VaultError> {
 
 /// The rules that were approved, among those that a collection has and had, and the categories that were declared beside them: those of
 /// the time, if they are the same rules.
-fn approved<'a>(collection: &'a Collection, of: &Shortening) -> Result<Rules<'a>, VaultError> {
-    let was = &collection.past.retention_was;
-    let behind = was.iter().filter(|(changed, ..)| moment(of.at).0 <= *changed);
-    let earlier = was.iter().rev();
-    let present = (&collection.policy.retention, collection.policy.categories.as_slice());
-    let all = behind.map(earlier_of).chain(std::iter::once(present)).chain(earlier.map(earlier_of));
-    for (rules, categories) in all {
-        if hash_of(rules)? == of.rules {
-            return Ok((rules, categories));
+fn approved(collection: &Collection, of: &Shortening) -> Result<RulesNo, VaultError> {
+    let (RulesNo(then), RulesNo(now)) = (collection.rules_until(moment(of.at)), collection.rules_now());
+    for no in (then..=now).chain((0..then).rev()).map(RulesNo) {
+        if hash_of(collection.rules_at(no).0)? == of.rules {
+            return Ok(no);
         }
     }
     Err(VaultError::Internal("the rules of a shortening are none that the collection has had".into()))
-}
-
-fn earlier_of((_, rules, categories): &(i64, Retention, Vec<String>)) -> Rules<'_> {
-    (rules, categories.as_slice())
 }

@@ -87,7 +87,7 @@ impl Vault {
             return Ok(Some(at));
         }
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
-        let at = if row.decided_at == 0 { self.inner.clock.now() } else { Timestamp(row.decided_at) };
+        let at = if row.decided_at == 0 { self.decides_as_of(&row).await? } else { Timestamp(row.decided_at) };
         let subjects: Vec<Token> = row.marked().copied().collect();
         let row = ShredRow { decided_at: at.0, ..row };
         let mut deciding = Deciding { id, tenant: &tenant, at, row, stored, found: Vec::new() };
