@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -693,6 +696,106 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     until("the rest has its certificate, and then all of it", both).await;
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await));
     open.close().await;
+}
+
+/// Whether a commit takes an order back that a hold stands over.
+fn takes_back(commit: &Commit) -> bool {
+    let is_taken = |write: &Write| matches!(write, Write::Delete { key, .. } if key.first() == Some(&(schema::Table::PendingShred as u8)));
+    sets(commit, schema::Table::HeldOrder, |_, _| true) && commit.writes.iter().any(is_taken)
+}
+
+/// What an order has closed of what is held is not taken for gone: the end in part waits until that order is taken back, and a large value
+/// is there then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_for_gone() {
+    let (place, clock) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    let large = vec![8; 200_000];
+    open.put(&acme.owner, &acme.name, ("files", "8"), Some("8"), &large).await.unwrap();
+    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    // The order stays as it is: it is not taken back, nor carried out before the hold.
+    let (refused, is_held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    place.meddler.refuse({
+        let (refused, is_held) = (refused.clone(), is_held.clone());
+        move |commit| {
+            let is_epoch = sets(commit, schema::Table::RootPtr, |_, _| true);
+            let is_refused = takes_back(commit) || (is_epoch && !is_held.load(Ordering::SeqCst));
+            is_refused.then(|| {
+                refused.fetch_add(1, Ordering::SeqCst);
+                StoreError::DiskFull
+            })
+        }
+    });
+    let order = ShredOrder::Subjects(vec![subject("8")]);
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
+    is_held.store(true, Ordering::SeqCst);
+    let epoch = open.forest.epoch();
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
+    let before = refused.load(Ordering::SeqCst);
+    until("both are tried again", async || refused.load(Ordering::SeqCst) > before + 1).await;
+    assert!(is_shredded(&open.get(&auditor, &acme.name, ("files", "8")).await), "410 until all that is held can be told");
+
+    place.meddler.refuse_nothing();
+    until("what is held is there", async || open.get(&auditor, &acme.name, ("files", "8")).await.is_ok_and(|value| value == large)).await;
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, None).await.unwrap().held);
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// An order that a start takes back, when all of its tenant has gone but what is held, closes nothing of what is left: whichever of the two
+/// is taken up first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_what_is_left() {
+    // They are taken up in the order of their ids, which are drawn: until the end in part was the first.
+    for _ in 0..64 {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        acme.under_law(&open, "books", ShredUnit::Subject).await;
+        acme.book(&open, ("books", "8"), "8", "tax").await.unwrap();
+        let large = vec![7; 200_000];
+        open.put(&acme.owner, &acme.name, ("files", "large"), Some("7"), &large).await.unwrap();
+        let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+        let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+        place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+        // The order is neither decided nor taken back, and the end in part has no certificate.
+        place.meddler.refuse(|commit| {
+            let is_decided = sets(commit, schema::Table::KeptUnit, |_, _| true);
+            let is_certified = sets(commit, schema::Table::Certificate, |_, _| true);
+            (is_decided || is_certified || takes_back(commit)).then_some(StoreError::DiskFull)
+        });
+        let order = ShredOrder::Subjects(vec![subject("8")]);
+        let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+        place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
+        let epoch = open.forest.epoch();
+        acme.terminate(&open, "1d").await.unwrap();
+        clock.advance(DAY * 2);
+        run(&open, &clock).await;
+        until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
+        let range = schema::table(schema::Table::PendingShred);
+        let pending = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let ids: Vec<ShredId> = pending.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())).collect();
+        assert!(ids.len() == 2 && ids.contains(&order), "{ids:?}");
+        open.close().await;
+
+        place.meddler.refuse_nothing();
+        let open = place.open().await;
+        let auditor = open.caller(&auditor).await;
+        let is_there = async || open.get(&auditor, &acme.name, ("files", "large")).await.is_ok_and(|value| value == large);
+        until("what is held is there", is_there).await;
+        assert_eq!(open.get(&auditor, &acme.name, ("books", "8")).await.unwrap(), b"v");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        open.close().await;
+        if ids[1] == order {
+            return;
+        }
+    }
+    panic!("of 64 draws none was met");
 }
 
 /// A row that a shredded record has left in the index of persons leads to what was written in its place since: on that there is no hold.

@@ -19,7 +19,7 @@ use super::{
     super::{
         Vault, VaultError,
         directory::Tenant,
-        plan::{Actor, Live, unit_of},
+        plan::{Actor, Existing, Live, unit_of},
         rows::{CollectionRow, DeletedRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Progress, Scope, ShredRow, State, TenantRow},
         shred::Named,
     },
@@ -298,6 +298,7 @@ impl Vault {
         let tenant = TenantNo(order.tenant);
         let on = self.things_under(tenant, holds).await?;
         let held = self.held_under(tenant, &on, |_| true).await?;
+        self.all_are_open(tenant, &held)?;
         let leading = self.leading_to(tenant, &held).await?;
         let mut writes = Vec::new();
         if order.progress != Progress::Done {
@@ -323,8 +324,21 @@ impl Vault {
         Ok(())
     }
 
+    /// That all of what is held can be told. An order that has closed a key of it is waited for: it is taken back, for a hold stands over it.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    fn all_are_open(&self, tenant: TenantNo, held: &Held) -> Result<(), VaultError> {
+        let fence = self.inner.forest.fence();
+        let is_closed = |slot: u64| Slot::new(slot).is_some_and(|slot| fence.is_unit_closed(tenant, slot));
+        if held.slots().into_iter().any(is_closed) { Err(VaultError::Busy) } else { Ok(()) }
+    }
+
     /// The rows that lead to what is held. A record that does not open says nothing of whom it names: what led to it from who is held stays
     /// with it.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where a key that is there is lent to nobody: what is behind it must not be taken for nothing.
     async fn leading_to(&self, tenant: TenantNo, held: &Held) -> Result<Leading, VaultError> {
         let of_tenant = self.tenant_by_number(tenant).await?;
         let mut leading = Leading::default();
@@ -335,6 +349,7 @@ impl Vault {
                 self.existing(&of_tenant, &collection, tokens, key).await
             };
             let live: Option<Live> = match opened.await {
+                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. }) if slot.is_some() => return Err(VaultError::Busy),
                 Ok(existing) => existing.and_then(|existing| existing.live),
                 Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => None,
                 Err(error) => return Err(error),
