@@ -137,9 +137,10 @@ struct Held {
 /// Collection, key, and whom it is about.
 type At = (&'static str, &'static str, &'static str);
 
-const HELD: [At; 7] = [
+const HELD: [At; 8] = [
     ("people", "7", "7"),
     ("people", "7/more", "7"),
+    ("people", "7/large", "7"),
     ("all", "7", "7"),
     ("notes", "7", "7"),
     ("people", "seven", "seven"),
@@ -155,6 +156,11 @@ const UNHELD: [At; 6] = [
     ("people", "acht", "acht"),
 ];
 
+/// The value under a key: one that is sent part by part, or a short one.
+fn value_of(key: &str) -> Vec<u8> {
+    if key.ends_with("large") { vec![8; 200_000] } else { b"v".to_vec() }
+}
+
 fn subject(id: &str) -> SubjectId {
     SubjectId::parse(id).unwrap()
 }
@@ -168,8 +174,7 @@ impl Held {
             open.collection(&owner, &name, collection, unit).await;
         }
         for (collection, key, person) in HELD.into_iter().chain(UNHELD) {
-            let value = if key.ends_with("large") { vec![8; 200_000] } else { b"v".to_vec() };
-            open.put(&owner, &name, (collection, key), Some(person), &value).await.unwrap();
+            open.put(&owner, &name, (collection, key), Some(person), &value_of(key)).await.unwrap();
         }
         let also = async |person: &str, alias: &str| {
             let alias = NewAlias { subject: subject(person), alias: subject(alias), with_records: true, new_relationship: false };
@@ -187,8 +192,9 @@ impl Held {
         Self { acme, tokens, auditor, counsel, hold }
     }
 
-    /// Ends it, as far as a hold lets it.
+    /// Ends it, as far as a hold lets it, while it is suspended.
     async fn end(&self, open: &Open, clock: &TestClock) {
+        self.acme.suspend(open).await.unwrap();
         self.acme.terminate(open, "0d").await.unwrap();
         run(open, clock).await;
         self.is_in_state(open, "restricted").await;
@@ -213,7 +219,7 @@ impl Held {
     async fn is_kept_in_part(&self, open: &Open) {
         let Acme { name, owner, .. } = &self.acme;
         for (collection, key, _) in HELD {
-            assert_eq!(open.get(&self.auditor, name, (collection, key)).await.unwrap(), b"v", "{collection} {key}");
+            assert!(open.get(&self.auditor, name, (collection, key)).await.unwrap() == value_of(key), "{collection} {key}");
             assert!(is_stopped(&open.get(owner, name, (collection, key)).await), "{collection} {key}: not the owner's any more");
         }
         for (collection, key, _) in UNHELD {
@@ -397,6 +403,34 @@ async fn a_value_that_is_being_sent_is_cut_off_by_a_suspension() {
     open.close().await;
 }
 
+/// So it is by every state that leaves the reading to its reader no more, whether it comes by a step or by the clock; and goes on to whom it
+/// is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_being_sent_ends_with_the_state_that_leaves_it_to_its_reader() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let reader = open.caller(&open.token(&acme.owner, &acme.name, Role::Reader).await.0).await;
+    let put = put_of(Some("7"), &vec![7; 400_000]);
+    open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key("large"), put).await.unwrap();
+    let begun = async |caller: &Caller| {
+        let got = open.vault.get_record(caller, &acme.name, &coll("files"), &key("large"), GetRecord::default()).await.unwrap();
+        let Value::Stream(mut parts) = got.value else { panic!("it is sent part by part") };
+        assert!(parts.next().await.unwrap().is_ok());
+        parts
+    };
+    let [mut readers, mut owners] = [begun(&reader).await, begun(&acme.owner).await];
+    acme.terminate(&open, "30d").await.unwrap();
+    let cut = readers.next().await.unwrap();
+    assert!(matches!(cut, Err(VaultError::TenantState(TenantState::Terminating))), "{cut:?}");
+    assert!(readers.next().await.is_none());
+    assert!(owners.next().await.unwrap().is_ok(), "to take the data along");
+    clock.advance(DAY * 40);
+    let cut = owners.next().await.unwrap();
+    assert!(matches!(cut, Err(VaultError::TenantState(TenantState::Ended))), "{cut:?}");
+    open.close().await;
+}
+
 /// A clock that goes back behind the end of a grace takes nothing back, and a restart forgets no end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() {
@@ -489,8 +523,8 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
     assert_eq!(said["scope"], "rest", "{said:#}");
     assert_eq!(said["totals"]["records_deleted"], 1, "{said:#}");
     assert_eq!(said["verification"]["readable_after"], 0);
-    // No row of the others is left, of a large value least of all.
-    for (space, rows) in [(Space::Records, HELD.len()), (Space::Blobs, 0)] {
+    // No row of the others is left, of a large value least of all: those of the one that is held are four.
+    for (space, rows) in [(Space::Records, HELD.len()), (Space::Blobs, 4)] {
         let range = schema::prefix(&[]);
         assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
     }

@@ -8,7 +8,7 @@ use futures_util::Stream;
 use super::{
     Caller, Missing, Precondition, Vault, VaultError,
     access::{InCollection, audited},
-    blob::Place,
+    blob::{Place, Reader},
     directory::damaged,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
@@ -199,7 +199,8 @@ impl Vault {
             Value::Whole(Bytes::new())
         } else if header.is_manifest() {
             let manifest = Manifest::parse(opened.value.expose()).map_err(damaged)?;
-            Value::Stream(self.stream_value(Place::of(&found.collection, unit), manifest, meta.value_len, range.clone(), receipt))
+            let reader = Reader { tenant: found.tenant.name.clone(), action: A::KIND, role: caller.principal.role() };
+            Value::Stream(self.stream_value(reader, Place::of(&found.collection, unit), manifest, meta.value_len, range.clone(), receipt))
         } else {
             let whole = Bytes::from(opened.value.disclose(receipt));
             Value::Whole(match &range {
