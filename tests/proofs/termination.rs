@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -31,7 +31,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
     kept::{lawful, left},
     meddling::sets,
 };
@@ -730,6 +730,111 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     until("the rest has its certificate, and then all of it", both).await;
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await));
     open.close().await;
+}
+
+/// A tenant with so many records in a collection under one key, of which the first is held.
+async fn one_of_many(open: &Open, place: &Place, many: usize) -> (Acme, Caller) {
+    let acme = Acme::make(open, place).await;
+    open.collection(&acme.owner, &acme.name, "all", ShredUnit::Collection).await;
+    for first in (0..many).step_by(1_000) {
+        let ops = (first..many.min(first + 1_000)).map(|number| put_op("all", number, &[])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    place_hold(open, &counsel, &acme.name, HoldScope::Records(vec![(coll("all"), key("0"))])).await.unwrap();
+    (acme, auditor)
+}
+
+/// The end in part of a large tenant holds up nobody: another tenant's order has its certificate while it is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_between() {
+    const MANY: usize = 7_000;
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, auditor) = one_of_many(&open, &place, MANY).await;
+    let (other, owner, _) = open.tenant(&place, "other").await;
+    open.collection(&owner, &other, "people", ShredUnit::Subject).await;
+    open.put(&owner, &other, ("people", "9"), Some("9"), b"v").await.unwrap();
+    // How many parts there were when each certificate was committed.
+    let (parts, certified) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    place.meddler.refuse({
+        let (parts, certified) = (parts.clone(), certified.clone());
+        move |commit| {
+            if sets(commit, schema::Table::ShredDeleted, |_, _| true) {
+                parts.fetch_add(1, Ordering::SeqCst);
+            }
+            sets(commit, schema::Table::Certificate, |key, _| {
+                certified.lock().unwrap().push((ShredId(*key.last_chunk().unwrap()), parts.load(Ordering::SeqCst)));
+                true
+            });
+            None
+        }
+    });
+    let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::ShredDeleted, |_, _| true));
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    held.has_read().await;
+    let order = open.vault.order_shred(&owner, &other, ShredOrder::Subjects(vec![subject("9")]), None, None).await.unwrap().id;
+    held.let_go();
+    until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
+    assert!(open.vault.shred(&owner, &other, order, Some(Duration::from_secs(30))).await.unwrap().done);
+
+    let certified = certified.lock().unwrap().clone();
+    assert_eq!(certified.len(), 2, "{certified:?}");
+    let ((first, early), (rest, all)) = (certified[0], certified[1]);
+    assert!(first == order && early < all, "{early} of {all} parts");
+    assert!(all > MANY / 2_048, "{all} parts");
+    assert_eq!(certificate(&open, rest).await["totals"]["records_deleted"], MANY - 1);
+    for (space, rows) in [(Space::Records, 1), (Space::Blobs, 0)] {
+        let range = if space == Space::Records { schema::records_of_tenant(TenantNo(1)) } else { schema::prefix(&[]) };
+        assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Cut short at any of its parts, it goes on behind a start, and no record is counted twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() {
+    const MANY: usize = 600;
+    for cut in [0, 1, 2, 3, 5, usize::MAX] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, _) = one_of_many(&open, &place, MANY).await;
+        let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+        // At one of its parts, or at its certificate.
+        let refused = Arc::new(AtomicBool::new(false));
+        place.meddler.refuse({
+            let (parts, refused) = (AtomicUsize::new(0), refused.clone());
+            move |commit| {
+                let is_part = sets(commit, schema::Table::ShredDeleted, |_, _| true) && parts.fetch_add(1, Ordering::SeqCst) >= cut;
+                let is_refused = is_part || sets(commit, schema::Table::Certificate, |_, _| true);
+                is_refused.then(|| {
+                    refused.store(true, Ordering::SeqCst);
+                    StoreError::DiskFull
+                })
+            }
+        });
+        acme.terminate(&open, "0d").await.unwrap();
+        run(&open, &clock).await;
+        until("it is cut short", async || refused.load(Ordering::SeqCst)).await;
+        open.close().await;
+
+        place.meddler.refuse_nothing();
+        let open = place.open().await;
+        let auditor = open.caller(&auditor).await;
+        until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
+        let range = schema::table(schema::Table::Certificate);
+        let certificates = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let said = certificate(&open, ShredId(*certificates[0].key.last_chunk().unwrap())).await;
+        assert_eq!(said["totals"]["records_deleted"], MANY - 1, "cut at {cut}");
+        let range = schema::table(schema::Table::ShredDeleted);
+        assert_eq!(open.store.scan(Space::Index, &range.from, &range.to, 1).await.unwrap(), [], "cut at {cut}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
+        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
+        open.close().await;
+    }
 }
 
 /// Whether a commit takes an order back that a hold stands over.

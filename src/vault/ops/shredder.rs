@@ -471,8 +471,8 @@ impl Vault {
         if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
             return Ok(Finish::More);
         }
-        if job.row.progress == Progress::Erased && matches!(job.row.scope, Scope::Rest { .. }) {
-            self.delete_unheld(job.id, &job.row).await?;
+        if job.row.progress == Progress::Erased && !self.delete_unheld_some(job.id, &job.row).await? {
+            return Ok(Finish::More);
         }
         // Whom the others marked, it names too: what they delete is gone before it is certified.
         if !self.have_come(others(&job.row), |progress| progress == Progress::Done).await? {
