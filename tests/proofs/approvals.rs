@@ -602,6 +602,49 @@ async fn what_is_there_is_gone_through_in_passes_and_by_the_rules_that_were_appr
     open.close().await;
 }
 
+/// Whoever lists what waits reads no request that has ended; any other page reads so many, and says that there is more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_what_waits_reads_nothing_that_has_ended_and_no_page_reads_all() {
+    const ENDED: usize = 1_100;
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Record), false).await;
+    for _ in 0..ENDED {
+        let id = acme.asked(&open, person("7")).await;
+        open.vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.unwrap();
+    }
+    let mut waiting = BTreeSet::new();
+    for name in ["1", "2", "3"] {
+        waiting.insert(acme.asked(&open, person(name)).await);
+    }
+    let list = async |state: Option<&str>, limit: usize| {
+        let (mut found, mut pages, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+        loop {
+            let (page, next) = open.vault.approvals(&acme.second, &acme.name, state, cursor.as_deref(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            pages.push(page.len());
+            found.extend(page.into_iter().map(|view| view.id));
+            cursor = next;
+            if cursor.is_none() {
+                return (found, pages);
+            }
+        }
+    };
+    place.meddler.take_control_read();
+    let (pending, pages) = list(Some("pending"), 2).await;
+    let read = place.meddler.take_control_read();
+    assert!(pages == [2, 1] && read < 100, "{pages:?}, {read} rows of control");
+    assert_eq!((pending.iter().copied().collect::<BTreeSet<_>>(), pending.is_sorted()), (waiting.clone(), true));
+    // A thousand of those that have ended are looked at for the first page, although none of them is refused.
+    let (refused, pages) = list(Some("refused"), 10).await;
+    assert_eq!((refused, pages), (Vec::new(), vec![0, 0]));
+    let (all, _) = list(None, 1_000).await;
+    assert_eq!((all.len(), all.is_sorted()), (ENDED + waiting.len(), true), "each once");
+    assert!(waiting.iter().all(|id| all.contains(id)));
+    open.close().await;
+}
+
 /// One tenant's long collection holds up nobody's data that is due: that goes with the first pass. And what is due by the shorter rules is
 /// found in whichever pass it was brought forward.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
