@@ -34,6 +34,7 @@ use crate::{
     harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
     kept::{lawful, left},
     meddling::sets,
+    retention::policy,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -960,6 +961,50 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     open.close().await;
 }
 
+/// What is past its own end, or restricted by a rule, and is there for a hold alone, is read and found by who audits what is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_and_held_is_read_and_listed_of_a_tenant_that_ended_in_part() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let rules = json!([{"name": "court", "from": "created", "maximum": "1d", "then": {"restrict": "9y"}}]);
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("cases"), policy(ShredUnit::Subject, "UTC", &rules), None).await.unwrap();
+    open.put(&acme.owner, &acme.name, ("cases", "restricted"), Some("7"), b"v").await.unwrap();
+    for (name, value) in [("over", value_of("over")), ("over/large", value_of("over/large"))] {
+        let put = PutRecord { expires_at: Some(clock.now().plus(DAY)), ..put_of(Some("7"), &value) };
+        open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key(name), put).await.unwrap();
+    }
+    let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+    clock.advance(DAY * 3);
+    run(&open, &clock).await;
+    let over = open.get(&acme.owner, &acme.name, ("files", "over")).await;
+    assert!(matches!(over, Err(VaultError::NotFound(_))), "{over:?}");
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    until("it has ended in part", async || acme.is_in(&open, "restricted").await).await;
+
+    let audit = open.caller(&auditor).await;
+    for name in ["over", "over/large"] {
+        assert!(open.get(&audit, &acme.name, ("files", name)).await.unwrap() == value_of(name), "{name}");
+    }
+    let at = ("cases", "restricted");
+    let refused = open.get(&audit, &acme.name, at).await;
+    assert!(matches!(refused, Err(VaultError::Forbidden)), "{refused:?}");
+    let mut for_court = audit.clone();
+    for_court.purpose = Some("court".into());
+    assert_eq!(open.get(&for_court, &acme.name, at).await.unwrap(), b"v");
+    for (collection, listed) in [("files", BTreeSet::from(["over", "over/large"])), ("cases", BTreeSet::from(["restricted"]))] {
+        let query = ListQuery { limit: 100, ..ListQuery::default() };
+        let page = open.vault.list(&audit, &acme.name, &coll(collection), query).await.unwrap();
+        let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+        assert_eq!(found, listed, "{collection}");
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
 /// A hold on the whole tenant keeps it whole, as long as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
@@ -1232,6 +1277,11 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
             let gone = open.get(&invoices, &acme.name, at).await;
             assert!(matches!(gone, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{at:?}: {gone:?}");
         }
+        // All of it is found without a purpose.
+        let query = ListQuery { limit: 100, ..ListQuery::default() };
+        let page = open.vault.list(&audit, &acme.name, &coll("people"), query).await.unwrap();
+        let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+        assert_eq!(found, BTreeSet::from(["7/tax", "8/tax", "9/note", "9/tax"]));
         assert_eq!(kept(open).await, [3, 3]);
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
         assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());

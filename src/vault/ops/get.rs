@@ -163,12 +163,14 @@ impl Vault {
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
+        // Of a tenant that ended in part all that is left is held, and whoever audits reads also what would be over without that.
+        let is_left = found.tenant.life.rest.is_some();
+        if !is_left && super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
         // Of a tenant that ended in part nobody else reads anything.
-        let is_audit = A::KIND == ActionKind::RestrictedRead || found.tenant.life.rest.is_some();
+        let is_audit = A::KIND == ActionKind::RestrictedRead || is_left;
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {
             (None, false) => None,
             (Some(restricted), _) if is_audit && restricted.is_for(caller.purpose.as_deref()) => None,
