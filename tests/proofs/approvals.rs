@@ -20,8 +20,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            ApprovalWhat, BatchOp, Caller, Conflict, NewAlias, NotSecond, PolicyChange, Precondition, Released, SecondPerson, ShredOrder,
-            ShredView, VaultError, VaultOptions,
+            ApprovalWhat, BatchOp, Caller, Conflict, NewAlias, NotSecond, PolicyChange, Precondition, PutRecord, Released, SecondPerson,
+            ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
@@ -32,7 +32,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, key, put_op},
+    harness::{Open, Place, coll, key, put_of, put_op},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
@@ -598,6 +598,145 @@ async fn what_is_there_is_gone_through_in_passes_and_by_the_rules_that_were_appr
         }
     }
     assert_eq!(destroyed, MANY as u64);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Whoever lists what waits reads no request that has ended; any other page reads so many, and says that there is more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_what_waits_reads_nothing_that_has_ended_and_no_page_reads_all() {
+    const ENDED: usize = 1_100;
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Record), false).await;
+    for _ in 0..ENDED {
+        let id = acme.asked(&open, person("7")).await;
+        open.vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.unwrap();
+    }
+    let mut waiting = BTreeSet::new();
+    for name in ["1", "2", "3"] {
+        waiting.insert(acme.asked(&open, person(name)).await);
+    }
+    let list = async |state: Option<&str>, limit: usize| {
+        let (mut found, mut pages, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+        loop {
+            let (page, next) = open.vault.approvals(&acme.second, &acme.name, state, cursor.as_deref(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            pages.push(page.len());
+            found.extend(page.into_iter().map(|view| view.id));
+            cursor = next;
+            if cursor.is_none() {
+                return (found, pages);
+            }
+        }
+    };
+    place.meddler.take_control_read();
+    let (pending, pages) = list(Some("pending"), 2).await;
+    let read = place.meddler.take_control_read();
+    assert!(pages == [2, 1] && read < 100, "{pages:?}, {read} rows of control");
+    assert_eq!((pending.iter().copied().collect::<BTreeSet<_>>(), pending.is_sorted()), (waiting.clone(), true));
+    // A thousand of those that have ended are looked at for the first page, although none of them is refused.
+    let (refused, pages) = list(Some("refused"), 10).await;
+    assert_eq!((refused, pages), (Vec::new(), vec![0, 0]));
+    let (all, _) = list(None, 1_000).await;
+    assert_eq!((all.len(), all.is_sorted()), (ENDED + waiting.len(), true), "each once");
+    assert!(waiting.iter().all(|id| all.contains(id)));
+    open.close().await;
+}
+
+/// One tenant's long collection holds up nobody's data that is due: that goes with the first pass. And what is due by the shorter rules is
+/// found in whichever pass it was brought forward.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_does_not_wait_for_a_long_collection_that_is_shortened() {
+    const MANY: usize = 3_000;
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Collection, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    for first in (0..MANY).step_by(1_000) {
+        let ops = (first..first + 1_000).map(|number| put_op("c", number, &[])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    set(&open, &acme.owner, &acme.name, kept_for("1d")).await;
+    let (other, owner, _) = open.tenant(&place, "other").await;
+    open.collection(&owner, &other, "c", ShredUnit::Subject).await;
+    let put = PutRecord { expires_at: Some(clock.now().plus(DAY)), ..put_of(Some("9"), b"v") };
+    open.vault.put_record(&owner, &other, &coll("c"), key("ends"), put).await.unwrap();
+    clock.advance(DAY * 3);
+    acme.shorten(&open).await;
+
+    let first = run(&open, &clock).await;
+    let records = schema::records_of_tenant(TenantNo(2));
+    assert_eq!(open.store.scan(Space::Records, &records.from, &records.to, 1).await.unwrap().len(), 0, "{first:?}");
+    assert!(first.more, "{first:?}");
+    let (mut destroyed, mut passes) = (first.destroyed, 1);
+    loop {
+        let done = run(&open, &clock).await;
+        destroyed += done.destroyed;
+        passes += 1;
+        if !done.more {
+            break;
+        }
+        assert!(passes < 20, "it does not end");
+    }
+    assert_eq!(destroyed, MANY as u64 + 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// What an order has closed while a long collection was gone through is looked at again by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_long_collection_what_an_order_has_closed_alone_is_gone_through_again() {
+    let (place, clock) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    for first in (0..3_000).step_by(1_000) {
+        let ops = (first..first + 1_000).map(|number| put_op("c", number, &["9"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    open.put(&acme.owner, &acme.name, ("c", "closed"), Some("7"), b"v").await.unwrap();
+    set(&open, &acme.owner, &acme.name, kept_for("30d")).await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ApprovalId(acme.order(&open, person("7")).await.unwrap().id.0);
+    refused.next().await;
+    let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("c"), None).await.unwrap().id;
+    acme.approve(&open, asked).await.unwrap();
+    let done = async || {
+        let what = open.vault.approval(&acme.owner, &acme.name, asked).await.unwrap().what;
+        let ApprovalWhat::ShortenRetention { done, .. } = what else { panic!("{what:?}") };
+        done
+    };
+    while run(&open, &clock).await.more {}
+    assert_eq!(done().await, Some(false), "a record of it cannot be read for now");
+    open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap();
+    place.meddler.refuse_nothing();
+    assert_eq!(acme.state(&open, order).await, "held");
+    let steps = Arc::new(AtomicUsize::new(0));
+    place.meddler.refuse({
+        let steps = steps.clone();
+        move |commit| {
+            steps.fetch_add(usize::from(sets(commit, Table::Shortened, |_, _| true)), Ordering::Relaxed);
+            None
+        }
+    });
+    assert!(!run(&open, &clock).await.more);
+    assert_eq!((done().await, steps.load(Ordering::Relaxed)), (Some(true), 1));
+    clock.advance(DAY * 31);
+    let mut ended = (0, 0);
+    loop {
+        let done = run(&open, &clock).await;
+        ended = (ended.0 + done.destroyed, ended.1 + done.held);
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(ended, (3_000, 1), "also what was closed");
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

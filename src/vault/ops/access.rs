@@ -11,7 +11,7 @@ use super::{
     tokens,
 };
 use crate::{
-    authn::{PresentedToken, Principal},
+    authn::{PresentedToken, Principal, Role},
     authz::{self, Action, ActionKind, Denied, Permit, Resource},
     domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo, lifecycle::TenantState},
     vault::{
@@ -113,12 +113,17 @@ impl Vault {
 
     /// Whether a tenant's state leaves this to the caller, as it was read; every commit is held to what was read.
     pub(super) fn admits<A: Action>(&self, caller: &Caller, tenant: &Tenant) -> Result<(), VaultError> {
+        self.leaves(tenant, A::KIND, caller.principal.role())
+    }
+
+    /// The same for a role.
+    pub(super) fn leaves(&self, tenant: &Tenant, action: ActionKind, role: Role) -> Result<(), VaultError> {
         if tenant.life == LifeRow::default() {
             // Most are simply in use: no clock is asked for those.
             return Ok(());
         }
         let state = tenant.stands(self.inner.clock.now());
-        if authz::leaves(state, A::KIND, caller.principal.role()) { Ok(()) } else { Err(VaultError::TenantState(state)) }
+        if authz::leaves(state, action, role) { Ok(()) } else { Err(VaultError::TenantState(state)) }
     }
 
     /// A permit for what outlives a tenant, for the token that ordered its shred; `None` for everyone else, and while it is not

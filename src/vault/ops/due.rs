@@ -162,6 +162,10 @@ impl Vault {
             let recorded = vault.record_run(&system, Actor::from(&asker), done).await;
             ended.and(recorded)?;
             if done.more {
+                if walk.anew {
+                    // No cursor tells that: the store's own run looks.
+                    vault.is_due_at(now);
+                }
                 return Ok((done, Some(vault.seal_cursor(TenantNo::SYSTEM, CURSOR, &range, &walk.after).await?)));
             }
             vault.inner.next_due.at(&walk.next);
@@ -231,14 +235,12 @@ impl Vault {
         if let Some(over) = self.look_after_approvals(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(over));
         }
-        // First, so that what is over by it is found.
-        match self.shorten_some(pass.actor).await? {
-            Came::Through | Came::Past => {}
-            Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
-            Came::Part => {
-                pass.done.more = true;
-                return Ok(());
-            }
+        // First, so that what is over by it is found; and some of it alone, so that nothing that is due anywhere waits for all of it.
+        let (came, has_gone) = self.shorten_some(pass.actor).await?;
+        // What it has brought forward may lie before the place that the walk has come to.
+        pass.walk.anew |= has_gone && !pass.walk.after.is_empty();
+        if came == Came::Failed {
+            pass.done.failed = pass.done.failed.saturating_add(1);
         }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
@@ -264,6 +266,10 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(next));
         }
         pass.done.more |= spared.is_cut;
+        if came == Came::Part || pass.walk.anew {
+            pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
+            pass.done.more = true;
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use futures_util::Stream;
 use super::{
     Caller, Missing, Precondition, Vault, VaultError,
     access::{InCollection, audited},
-    blob::Place,
+    blob::{Place, Reader},
     directory::damaged,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
@@ -164,12 +164,14 @@ impl Vault {
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        if super::due::is_over(&found.collection, &opened.meta, looked_into, now) {
+        // Of a tenant that ended in part all that is left is held, and whoever audits reads also what would be over without that.
+        let is_left = found.tenant.life.rest.is_some();
+        if !is_left && super::due::is_over(&found.collection, &opened.meta, looked_into, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
         // Of a tenant that ended in part nobody else reads anything.
-        let is_audit = A::KIND == ActionKind::RestrictedRead || found.tenant.life.rest.is_some();
+        let is_audit = A::KIND == ActionKind::RestrictedRead || is_left;
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {
             (None, false) => None,
             (Some(restricted), _) if is_audit && restricted.is_for(caller.purpose.as_deref()) => None,
@@ -203,8 +205,9 @@ impl Vault {
             // What is restricted stays, whoever is shredded.
             let watched =
                 if restricted.is_some() { Watched::default() } else { self.watched(&found.tenant, &found.collection, &meta).await? };
+            let reader = Reader { tenant: found.tenant.name.clone(), action: A::KIND, role: caller.principal.role() };
             let place = Place::of(&found.collection, unit);
-            Value::Stream(self.stream_value(place, manifest, meta.value_len, range.clone(), (watched, receipt)))
+            Value::Stream(self.stream_value(reader, place, manifest, meta.value_len, range.clone(), (watched, receipt)))
         } else {
             let whole = Bytes::from(opened.value.disclose(receipt));
             Value::Whole(match &range {

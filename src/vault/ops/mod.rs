@@ -184,7 +184,6 @@ struct Inner {
     placing: holds::Placing,
     /// Whether what two persons let hold for what was there has been gone through in this data store.
     shortened: AtomicBool,
-    stopped: lifecycle::Stopped,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

@@ -116,7 +116,7 @@ impl Vault {
         }
         if matches!(entry.scope, Scope::Rest { .. }) {
             // What it deleted is deleted again under the keys that are kept.
-            self.delete_unheld(ShredId(entry.order), &order).await?;
+            self.delete_unheld_again(&order).await?;
             return Ok(0);
         }
         let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());

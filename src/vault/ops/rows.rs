@@ -463,11 +463,11 @@ pub(in crate::vault) struct Totals {
 /// How far an order has come with what it deletes: everything before this place is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct PositionRow {
-    /// Which of the subjects that it marked.
+    /// Which of the subjects that it marked; of an end in part, which of its stages.
     pub(in crate::vault) subject: u16,
     /// Whether those that name it second are being looked at.
     pub(in crate::vault) second: bool,
-    /// The key in the index of subjects to go on from; empty is the beginning.
+    /// The key in the index of subjects, or in what the stage goes through, to go on from; empty is the beginning.
     pub(in crate::vault) after: Vec<u8>,
 }
 

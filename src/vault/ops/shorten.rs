@@ -10,6 +10,8 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::{
     Vault, VaultError,
     approvals::hash_of,
@@ -36,6 +38,8 @@ use crate::{
 const PASS: usize = 2_048;
 /// Records of one commit: each has up to 100 kB.
 const BATCH: usize = 128;
+/// Records that an order has closed and that are remembered: their keys have up to 524 bytes.
+const CLOSED: usize = 64;
 
 /// A shortening, by its place.
 #[derive(Clone, Copy)]
@@ -78,24 +82,26 @@ impl Vault {
         self.is_due_at(self.inner.clock.now());
     }
 
-    /// Goes through some of what two persons have let rules hold for. Costs nothing once all of it is done with.
-    pub(super) async fn shorten_some(&self, actor: Actor) -> Result<Came, VaultError> {
+    /// Goes through some of what two persons have let rules hold for, and whether there was anything. Costs nothing once all of it is done
+    /// with.
+    pub(super) async fn shorten_some(&self, actor: Actor) -> Result<(Came, bool), VaultError> {
         // Before anything is looked at: what is approved meanwhile takes it back.
         if self.inner.shortened.swap(true, Ordering::AcqRel) {
-            return Ok(Came::Through);
+            return Ok((Came::Through, false));
         }
-        let went = self.shorten_pass(actor).await;
+        let mut left = PASS;
+        let went = self.shorten_pass(actor, &mut left).await;
         if !matches!(went, Ok(Came::Through)) {
             self.inner.shortened.store(false, Ordering::Release);
         }
         if matches!(went, Ok(Came::Past | Came::Failed)) {
             self.is_due_at(self.inner.clock.now());
         }
-        went
+        went.map(|came| (came, left < PASS))
     }
 
-    async fn shorten_pass(&self, actor: Actor) -> Result<Came, VaultError> {
-        let (mut left, mut went) = (PASS, Came::Through);
+    async fn shorten_pass(&self, actor: Actor, left: &mut usize) -> Result<Came, VaultError> {
+        let mut went = Came::Through;
         let mut range = schema::table(Table::Shortening);
         // A collection's later ones wait for its earlier ones: what has come to a later one is done with all before.
         let mut waits = None;
@@ -105,7 +111,7 @@ impl Vault {
                 if waits.is_some() && waits == of {
                     continue;
                 }
-                let one = match self.shorten_one(actor, &row, &mut left).await {
+                let one = match self.shorten_one(actor, &row, left).await {
                     Ok(one) => one,
                     Err(VaultError::Busy) => Came::Past,
                     Err(error) if is_its_own(&error) => {
@@ -138,14 +144,10 @@ impl Vault {
             if count == 0 {
                 return Ok(Came::Part);
             }
-            let Some(far) = retrying(|| self.shorten_batch(actor, &shortening, count)).await? else { return Ok(Came::Through) };
+            let Some(came) = retrying(|| self.shorten_batch(actor, &shortening, count)).await? else { return Ok(Came::Through) };
             *left = left.saturating_sub(count);
-            if far.done {
-                return Ok(Came::Through);
-            }
-            if far.after.is_empty() {
-                // At the end, and from the beginning again with the next pass.
-                return Ok(Came::Past);
+            if came != Came::Part {
+                return Ok(came);
             }
         }
     }
@@ -159,8 +161,9 @@ impl Vault {
         }
     }
 
-    /// The next records, in one commit with how far that is; `None` where the collection, or its tenant, is shredded.
-    async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<ShortenedRow>, VaultError> {
+    /// The next records, in one commit with how far that is; behind the last those that an order had closed. `None` where the collection,
+    /// or its tenant, is shredded.
+    async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<Came>, VaultError> {
         // Of one that ends in part, what holds keep of older data is there again.
         let tenant = if self.is_restoring() { self.tenant_unmarked(of.tenant).await? } else { self.tenant_by_number(of.tenant).await? };
         if is_gone(tenant.state)? {
@@ -186,20 +189,25 @@ impl Vault {
         let whole = schema::records_under(tenant.no, collection.no, &[]);
         let rest = if far.after.is_empty() { whole } else { whole.after(&far.after) };
         let rows = self.inner.store.scan(Space::Records, &rest.from, &rest.to, count).await?;
-        let mut plan = Plan::default();
-        plan.hold(&tenant, &collection)?;
-        for row in &rows {
-            let found = self.shorten_record(&mut plan, (&tenant, &collection), rules, of.at, row).await?;
-            far.moved = far.moved.saturating_add(u64::from(found == Found::Moved));
-            far.missed |= found == Found::Closed;
-        }
+        let is_through = rows.len() < count;
         if let Some(last) = rows.last() {
             far.after = last.key.to_vec();
         }
-        let is_through = rows.len() < count;
-        far.done = is_through && !far.missed;
-        if is_through && !far.done {
-            (far.after, far.missed) = (Vec::new(), false);
+        let rows = if rows.is_empty() { self.closed_before(&mut far).await? } else { rows };
+        let mut plan = Plan::default();
+        plan.hold(&tenant, &collection)?;
+        for row in rows {
+            match self.shorten_record(&mut plan, (&tenant, &collection), rules, of.at, &row).await? {
+                Found::As => {}
+                Found::Moved => far.moved = far.moved.saturating_add(1),
+                Found::Closed if far.closed.len() < CLOSED => far.closed.push(row.key.to_vec()),
+                Found::Closed => far.missed = true,
+            }
+        }
+        far.done = is_through && !far.missed && far.closed.is_empty();
+        if is_through && far.missed {
+            // From the beginning again with the next pass.
+            far = ShortenedRow { at: far.at, moved: far.moved, ..ShortenedRow::default() };
         }
         let key = schema::shortened(tenant.no, collection.no);
         plan.check(Space::Index, key.clone(), unmoved);
@@ -209,7 +217,18 @@ impl Vault {
             plan.entry(tenant.audit, entry(actor, &tenant, Action::RetentionShorten, collection.no, target));
         }
         self.commit_plan(plan, Urgency::Essential).await?;
-        Ok(Some(far))
+        Ok(Some(match (far.done, is_through) {
+            (true, _) => Came::Through,
+            (false, true) => Came::Past,
+            (false, false) => Came::Part,
+        }))
+    }
+
+    /// The records that were passed over, for an order had closed them, as far as they are there; they are remembered no more.
+    async fn closed_before(&self, far: &mut ShortenedRow) -> Result<Vec<Row>, VaultError> {
+        let keys: Vec<Bytes> = std::mem::take(&mut far.closed).into_iter().map(Bytes::from).collect();
+        let stored = self.inner.store.get_many(Space::Records, &keys).await?;
+        Ok(keys.into_iter().zip(stored).filter_map(|(key, value)| Some(Row { key, value: value? })).collect())
     }
 
     /// When two persons have let rules hold for a record that was there, and when it ended by those, in the order of time: for what becomes

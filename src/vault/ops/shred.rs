@@ -887,7 +887,9 @@ impl Vault {
 
     fn close(&self, row: &ShredRow, units: &[UnitRef]) {
         let (tenant, fence) = (TenantNo(row.tenant), self.inner.forest.fence());
-        if row.scope.is_tenants() {
+        // Of one that has gone in part what is left has its keys, and is to be read: the tenant's state keeps everybody out until then.
+        let has_gone = matches!(row.scope, Scope::Rest { .. }) && row.progress != Progress::Pending;
+        if row.scope.is_tenants() && !has_gone {
             fence.close_tenant(tenant);
         }
         for unit in units {

@@ -499,8 +499,8 @@ impl Vault {
         if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
             return Ok(Finish::More);
         }
-        if job.row.progress == Progress::Erased && matches!(job.row.scope, Scope::Rest { .. }) {
-            self.delete_unheld(job.id, &job.row).await?;
+        if job.row.progress == Progress::Erased && !self.delete_unheld_some(job.id, &job.row).await? {
+            return Ok(Finish::More);
         }
         if job.row.progress == Progress::Erased {
             self.drop_names_of_order(job.id, &job.row).await?;

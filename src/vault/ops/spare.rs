@@ -12,7 +12,7 @@
 //! What the order then leaves of such a record is [`super::restricted`]; what keeps it, [`super::minimum`].
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
@@ -310,21 +310,6 @@ impl Vault {
             }
         }
         Ok(all)
-    }
-
-    /// Forgets the spared units of a tenant but some: the keys of the others are gone with it.
-    pub(super) async fn forget_spared_but(&self, tenant: TenantNo, kept: &BTreeSet<u64>) -> Result<(), VaultError> {
-        let mut writes = Vec::new();
-        for (key, _, slot, row) in self.kept_units_of(tenant).await? {
-            if !kept.contains(&slot.number()) {
-                writes.extend([Write::Delete { space: Space::Control, key }, no_look(tenant, slot, row.look_at)]);
-            }
-        }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
     }
 
     /// What forgets a spared unit that is shredded.

@@ -3,13 +3,8 @@
 //!
 //! The state stands in the tenant's row, and every commit is held to that row: who planned before a step asks again, and a step that
 //! is answered is overtaken by no change. Reads ask the row in the cache, which is dropped with each step; a value that is being sent
-//! asks again at each of its parts ([`Stopped`]). [`remains`] tells what is left of a tenant that ends, and why; [`ending`] orders
-//! its shred when the grace is over, and [`rest`] that of all but what legal holds are on.
-
-use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
-};
+//! asks it again at each of its parts. [`remains`] tells what is left of a tenant that ends, and why; [`ending`] orders its shred when
+//! the grace is over, and [`rest`] that of all but what legal holds are on.
 
 use bytes::Bytes;
 
@@ -45,25 +40,6 @@ mod remains;
 mod rest;
 
 pub use remains::{Minimum, Remaining, TerminationView};
-
-/// Tenants that were suspended while this process lives: what is being sent of their values is cut off. Who asks anew asks the row.
-#[derive(Debug, Default)]
-pub(super) struct Stopped(RwLock<HashSet<TenantNo>>);
-
-impl Stopped {
-    fn stop(&self, tenant: TenantNo) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(tenant);
-    }
-
-    fn go_on(&self, tenant: TenantNo) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
-    }
-
-    /// Whether nothing more of a tenant's values is to be sent.
-    pub(super) fn holds(&self, tenant: TenantNo) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&tenant)
-    }
-}
 
 /// An order to end a tenant.
 #[derive(Debug, Clone)]
@@ -133,9 +109,7 @@ impl Vault {
         };
         let life = LifeRow { suspended_at: Some(self.inner.clock.now().0), ..tenant.life.clone() };
         let taking = Taking { step: Step::Suspend, life, reason: Some(reason), keeping, along: Along::default() };
-        let after = self.take_step(Some(caller), caller.into(), &tenant, taking).await?;
-        self.inner.stopped.stop(tenant.no);
-        Ok(after)
+        self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
 
     /// Lets a suspended tenant go on.
@@ -166,9 +140,7 @@ impl Vault {
         };
         let life = LifeRow { suspended_at: None, ..tenant.life.clone() };
         let taking = Taking { step: Step::Resume, life, reason: Some(reason), keeping, along: Along::default() };
-        let after = self.take_step(Some(caller), caller.into(), &tenant, taking).await?;
-        self.inner.stopped.go_on(tenant.no);
-        Ok(after)
+        self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
 
     /// Orders a tenant's end: from now on nobody writes, owners read until the grace is over, and then the tenant is shredded. Tells

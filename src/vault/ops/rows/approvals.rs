@@ -135,7 +135,9 @@ pub(in crate::vault) struct ShortenedRow {
     pub(in crate::vault) after: Vec<u8>,
     /// Records that end earlier now.
     pub(in crate::vault) moved: u64,
-    /// Whether it has passed over one that an order had closed: those are gone through again.
+    /// Records that it has passed over, for an order had closed them, by their keys: they are looked at again behind the last.
+    pub(in crate::vault) closed: Vec<Vec<u8>>,
+    /// Whether there were more of those than have a place here: everything is gone through again then.
     pub(in crate::vault) missed: bool,
     /// Whether it has been through them all.
     pub(in crate::vault) done: bool,
