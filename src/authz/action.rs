@@ -88,6 +88,10 @@ actions! {
     CounselAppoint = "counsel.appoint";
     /// Revoke a counsel's token.
     CounselDismiss = "counsel.dismiss";
+    /// Create an auditor's token for a tenant that has ended.
+    AuditorAppoint = "auditor.appoint";
+    /// Revoke one of such a tenant.
+    AuditorDismiss = "auditor.dismiss";
     /// Give a person another id.
     AliasAdd = "alias.add";
     /// Take an id from a person.

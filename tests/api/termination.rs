@@ -361,7 +361,15 @@ async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
         assert_eq!(acme.state().await, "ended");
         clock.advance(DAY);
     }
-    leaves(&acme, "tenant-terminating", &[("policy", &["auditor", "counsel"]), ("explain", &["auditor", "counsel"])]).await;
+    let left: [(&str, &[&str]); 5] = [
+        ("policy", &["auditor", "counsel"]),
+        ("explain", &["auditor", "counsel"]),
+        ("read", &["auditor"]),
+        ("list", &["auditor"]),
+        ("batch", &["auditor"]),
+    ];
+    leaves(&acme, "tenant-terminating", &left).await;
+    assert_eq!(acme.get("auditor").await.text(), "x", "who audits reads what is held");
     assert_eq!(acme.step(Step::Cancel).await.code(), "tenant-state");
     acme.release(&first).await;
     run(&site).await;
@@ -455,6 +463,77 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     assert!(trail.iter().any(|entry| entry["action"] == "record.read" && entry["role"] == "auditor" && entry["outcome"] == "allowed"));
 }
 
+/// The id of a token.
+fn id_of(token: &str) -> &str {
+    token.split('_').nth(2).unwrap()
+}
+
+/// What is held of a tenant that has ended stays in sight: an owner dismisses no auditor then, and the counsel of a hold that stands
+/// appoints one, whether the tenant ended in part or is held as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
+    for (scope, state) in [(json!({"scope": "subject", "subject": "7"}), "restricted"), (json!({"scope": "tenant"}), "ended")] {
+        let (site, _) = site().await;
+        let acme = Tenant::make(&site, "acme").await;
+        let put = site.put(&acme.path("/collections/crm/records/b"), &acme.tokens["owner"], "8", "y").await;
+        assert_eq!(put.status, 201, "{put:?}");
+        // Of another line: the owner has kept it from before the hold.
+        let kept = site.token("acme", &acme.tokens["owner"], json!({"role": "counsel"})).await;
+        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
+        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+        let placed = acme.send("POST", "/holds", "counsel", Some(hold)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let brief = json!({"role": "counsel", "expires_at": "2024-04-01T00:00:00Z"});
+        let brief = site.token("acme", &acme.tokens["counsel"], brief).await;
+        let tokens = acme.path("/tokens");
+        let appoint = async |by: &str| site.send("POST", &tokens, by, Some(json!({"role": "auditor"}))).await;
+        let dismiss = async |by: &str, token: &str| site.send("DELETE", &format!("{tokens}/{}", id_of(token)), by, None).await;
+        let [owner, counsel, auditor] = ["owner", "counsel", "auditor"].map(|role| acme.tokens[role].as_str());
+        assert_eq!(appoint(counsel).await.code(), "forbidden", "an owner's, as long as there is one who may");
+        assert_eq!(dismiss(counsel, auditor).await.code(), "forbidden");
+
+        let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
+        assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+        // Before its shred is ordered all of it is there: what no hold is on is shown to nobody.
+        assert_eq!(acme.get("auditor").await.text(), "x");
+        let unheld = acme.send("GET", "/collections/crm/records/b", "auditor", None).await;
+        let check = json!({"ops": [{"op": "check", "collection": "crm", "key": "b", "if_match": "*"}]});
+        let checked = acme.send("POST", "/batch", "auditor", Some(check)).await;
+        let listed = acme.send("POST", "/collections/crm/query", "auditor", Some(json!({}))).await;
+        let listed = listed.json["data"].as_array().unwrap().len();
+        assert_eq!((unheld.status, checked.status, listed), if state == "ended" { (200, 200, 2) } else { (404, 412, 1) });
+        run(&site).await;
+        if state == "restricted" {
+            acme.ended(1).await;
+        }
+        assert_eq!(acme.state().await, state);
+
+        assert_eq!(dismiss(owner, auditor).await.code(), "tenant-terminating");
+        assert_eq!(appoint(owner).await.code(), "tenant-terminating");
+        assert_eq!((dismiss(&kept, auditor).await.code(), appoint(&kept).await.code()), ("forbidden", "forbidden"));
+        assert_eq!(site.send("POST", &tokens, counsel, Some(json!({"role": "reader"}))).await.code(), "forbidden");
+        assert_eq!(acme.get("auditor").await.text(), "x");
+        let made = appoint(&brief).await;
+        assert_eq!(
+            (made.status, &made.json["expires_at"]),
+            (201, &json!("2024-04-01T00:00:00.000Z")),
+            "no longer than who made it: {made:?}"
+        );
+        let made = appoint(counsel).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let other = made.json["token"].as_str().unwrap();
+        assert_eq!(dismiss(counsel, auditor).await.status, 204);
+        assert_eq!(acme.get("auditor").await.status, 401);
+        assert_eq!(site.get(&acme.path("/collections/crm/records/a"), other).await.text(), "x");
+        let trail = site.trail("acme", other).await;
+        let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count();
+        assert_eq!((of("auditor.appoint"), of("auditor.dismiss")), (2, 1), "{trail:#?}");
+        acme.release(placed.json["id"].as_str().unwrap()).await;
+        run(&site).await;
+        acme.ended(if state == "ended" { 1 } else { 2 }).await;
+    }
+}
+
 /// An end as one order among others: without a grace a law refuses it, and where two persons shred the tenant it is a request for the
 /// second, whose word begins the grace.
 #[tokio::test(flavor = "multi_thread")]
@@ -484,7 +563,6 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let approved = site.send("POST", &acme.path(&approve), &second, Some(json!({}))).await;
     assert_eq!((approved.status, &approved.json["state"]), (200, &json!("approved")), "{approved:?}");
     let told = acme.send("GET", "/termination", "owner", None).await;
-    let id_of = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     assert_eq!((&told.json["state"], &told.json["ends_at"]), (&json!("terminating"), &json!("2024-03-12T00:00:00.000Z")), "{told:?}");
     assert_eq!(told.json["ordered_by"], json!(id_of(&acme.tokens["owner"])));
     assert_eq!(told.json["approved_by"], json!(id_of(&second)));

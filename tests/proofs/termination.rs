@@ -718,6 +718,49 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     open.close().await;
 }
 
+/// In the moment between the end of the grace and the order to shred all of the tenant is there: auditors read what is held, with its large
+/// values, and what no hold is on is shown to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_tenant_that_has_ended_and_is_not_shredded_yet_auditors_read_what_is_held_alone() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let held = Held::make(&open, &place).await;
+    let Acme { name, owner, .. } = &held.acme;
+    open.put(owner, name, ("notes", "7/large"), Some("7"), &vec![7; 200_000]).await.unwrap();
+    held.acme.terminate(&open, "1d").await.unwrap();
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        assert!(open.get(&held.auditor, name, (collection, key)).await.is_err(), "{collection} {key}: its owner's, within the grace");
+    }
+    clock.advance(DAY * 2);
+    held.is_in_state(&open, "ended").await;
+    assert_eq!(open.get(&held.auditor, name, ("notes", "7/large")).await.unwrap().len(), 200_000);
+    for (collection, key, _) in HELD {
+        assert_eq!(open.get(&held.auditor, name, (collection, key)).await.unwrap(), b"v", "{collection} {key}");
+        assert!(is_stopped(&open.get(owner, name, (collection, key)).await), "{collection} {key}");
+    }
+    for (collection, key, _) in UNHELD {
+        let got = open.get(&held.auditor, name, (collection, key)).await;
+        assert!(matches!(got, Err(VaultError::NotFound(_))), "{collection} {key}: {got:?}");
+    }
+    for collection in ["people", "all", "notes", "others"] {
+        for id in [None, Some("7"), Some("seven"), Some("8"), Some("acht")] {
+            let query = ListQuery { subject: id.map(subject), limit: 100, ..ListQuery::default() };
+            let page = open.vault.list(&held.auditor, name, &coll(collection), query).await.unwrap();
+            let listed: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+            let mut theirs: BTreeSet<&str> = HELD.iter().filter(|(of, ..)| *of == collection).map(|(_, key, _)| *key).collect();
+            if collection == "notes" {
+                theirs.insert("7/large");
+            }
+            assert_eq!(
+                listed,
+                if id.is_none_or(|id| id.starts_with(['7', 's'])) { theirs } else { BTreeSet::new() },
+                "{collection} of {id:?}"
+            );
+        }
+    }
+    open.close().await;
+}
+
 /// A hold on the whole tenant keeps it whole, as long as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
@@ -729,6 +772,10 @@ async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
     for _ in 0..2 {
         run(&open, &clock).await;
         assert_eq!(open.vault.tenant(&held.acme.owner, &held.acme.name).await.unwrap().state, "ended");
+    }
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        open.get(&held.auditor, &held.acme.name, (collection, key)).await.unwrap();
+        assert!(is_stopped(&open.get(&held.acme.owner, &held.acme.name, (collection, key)).await), "{collection} {key}");
     }
     let shown = open.vault.hold(&held.counsel, &held.acme.name, whole).await.unwrap();
     assert_eq!(shown.covers, Some(((HELD.len() + UNHELD.len()) as u64, false)), "all of it is there");

@@ -151,6 +151,10 @@ table! {
         PolicyWrite = 77, "policy.write";
         /// A collection's rules were let hold for what was there already, or all of that was gone through.
         RetentionShorten = 78, "retention.shorten";
+        /// A counsel created an auditor's token for a tenant that has ended.
+        AuditorAppoint = 79, "auditor.appoint";
+        /// A counsel revoked one of such a tenant.
+        AuditorDismiss = 88, "auditor.dismiss";
     }
 }
 

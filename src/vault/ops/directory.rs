@@ -127,6 +127,12 @@ impl Tenant {
             State::Shredded(_) => TenantState::Shredded,
         }
     }
+
+    /// Whether it has ended at `now`, and what legal holds keep of it is there for who audits.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        // Most are simply in use.
+        self.life != LifeRow::default() && self.stands(now).has_ended()
+    }
 }
 
 impl Collection {

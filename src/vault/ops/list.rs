@@ -248,6 +248,16 @@ impl Vault {
         if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
             return Ok(None);
         }
+        if tenant.has_ended(self.inner.clock.now()) {
+            let tokens = match of {
+                Of::Everybody => schema::record_tokens(at),
+                Of::Person { .. } => schema::subject_record_parts(at).map(|(.., tokens)| tokens),
+            };
+            let tokens = tokens.ok_or_else(|| VaultError::Internal("row of a list".into()))?;
+            if self.is_hidden_by_end(tenant, (collection.no, &tokens), &meta.subjects).await? {
+                return Ok(None);
+            }
+        }
         // An index row may be left from a shredded record whose key was written again.
         let is_about = match of {
             Of::Everybody => true,

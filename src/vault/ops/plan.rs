@@ -453,6 +453,11 @@ impl Vault {
             // Its key is there until it is decided what a law keeps; to who asks it is gone.
             version = None;
         }
+        if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref())
+            && self.is_hidden_by_end(tenant, (collection.no, &tokens), &live.meta.subjects).await?
+        {
+            version = None;
+        }
         precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
         let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
         let read = match &existing {
