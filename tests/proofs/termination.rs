@@ -31,6 +31,7 @@ use crate::{
     harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
     kept::{lawful, left},
     meddling::sets,
+    retention::{one_rule, policy},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -295,8 +296,8 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
                         vault.batch(owner, name, vec![delete], None).await.map(drop)
                     }
                     "policy" => {
-                        let policy = lethe::domain::CollectionPolicy::default();
-                        vault.put_collection(owner, name, &coll("others"), policy, None).await.map(drop)
+                        let others = lethe::domain::CollectionPolicy::default();
+                        vault.put_collection(owner, name, &coll("others"), others, None).await.map(drop)
                     }
                     "token" => {
                         let mint = lethe::vault::ops::MintToken {
@@ -331,6 +332,56 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
     }
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Nor is anything carried out behind a suspension that a second person was about to approve: it waits on, and is approved when the tenant
+/// goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_behind_it() {
+    for path in ["shred", "shred that a hold stops", "looser policy", "shortening"] {
+        let (place, clock) = place().await;
+        let open = Arc::new(place.open().await);
+        let acme = Arc::new(Acme::make(&open, &place).await);
+        acme.put(&open, "a").await.unwrap();
+        let brief = policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "100d"));
+        open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
+        let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+        let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+        open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
+        // For a shortening a second person is who was there before.
+        clock.advance(DAY * 8);
+        let id = match path {
+            "looser policy" => match open.vault.put_policy(&acme.owner, &acme.name, ApprovalRules::default(), None).await.unwrap() {
+                PolicyChange::Asked(asked) => asked.id,
+                now @ PolicyChange::Now(_) => panic!("one owner was enough: {now:?}"),
+            },
+            "shortening" => open.vault.ask_shortening(&acme.owner, &acme.name, &coll("brief"), None).await.unwrap().id,
+            _ => {
+                let order = ShredOrder::Record { collection: coll("files"), key: key("a") };
+                ApprovalId(open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id.0)
+            }
+        };
+        if path == "shred that a hold stops" {
+            let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+            place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+        }
+        let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::Approval, |_, _| true));
+        let approving = {
+            let (open, acme, second) = (open.clone(), acme.clone(), second.clone());
+            async move { acme.approve(&open, &second, id).await }
+        };
+        let approving = tokio_util::task::TaskTracker::new().spawn(approving);
+        held.has_read().await;
+        acme.suspend(&open).await.unwrap();
+        held.let_go();
+        let approved = approving.await.unwrap();
+        assert!(is_stopped(&approved), "{path}: {approved:?}");
+        assert_eq!(acme.of(&open, id).await, "pending", "{path}");
+        acme.resume(&open).await;
+        acme.approve(&open, &second, id).await.unwrap();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{path}");
+        Arc::into_inner(open).unwrap().close().await;
+    }
 }
 
 /// Reads and writes at the same time as a suspension: none that begins behind its answer is served.
