@@ -833,6 +833,14 @@ mod with_a_server {
         assert_eq!(one("acme.token", &["tenant", "cancel-termination", "acme"])["state"], "active");
         let late = served.run("acme.token", &["tenant", "cancel-termination", "acme"]);
         assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
+        let steps = |token: &str| {
+            let rows = json_lines(&served.ok(token, &["tenant", "states", "acme", "--format", "json"]));
+            rows.iter().map(|row| (row["step"].clone(), row["reason"].clone())).collect::<Vec<_>>()
+        };
+        let by_operator = [(json!("suspend"), json!("unpaid")), (json!("resume"), json!("paid"))];
+        let by_owner = [(json!("terminate"), json!("closed")), (json!("cancel"), json!(null))];
+        assert_eq!(steps("acme.token"), [&by_operator[..], &by_owner[..]].concat());
+        assert_eq!(steps(operator), by_operator);
     }
 
     #[test]

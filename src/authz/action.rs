@@ -58,6 +58,8 @@ actions! {
     TenantTerminate = "tenant.terminate";
     /// Take that back.
     TenantCancel = "tenant.cancel";
+    /// Read the steps of a tenant from one state to another.
+    StateRead = "state.read";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
     /// Read a collection's policy, or list the tenant's collections.

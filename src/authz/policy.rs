@@ -49,6 +49,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
     rule(A::TenantTerminate, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
+    // The operator is shown its own steps alone: what an owner has to say is none of its business.
+    rule(A::StateRead, On::Tenant, Reach::Whole, &[Operator, Owner, Auditor]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
@@ -81,6 +83,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
     // The trail outlives the tenant and its other tokens; what is in it are pseudonyms by then.
     rule(A::AuditRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
+    rule(A::StateRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
     // Whoever writes about persons says who they are; what names one reaches into every collection.
     rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),

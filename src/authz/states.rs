@@ -21,6 +21,7 @@ const ALWAYS: &[Left] = &[
     (A::TenantResume, ALL),
     (A::TenantTerminate, ALL),
     (A::TenantCancel, ALL),
+    (A::StateRead, ALL),
     (A::HoldPlace, ALL),
     (A::HoldRenew, ALL),
     (A::HoldRelease, ALL),

@@ -68,7 +68,10 @@ impl<'a> Tenant<'a> {
         match step {
             Step::Suspend => self.send("POST", "/suspend", "operator", reason()).await,
             Step::Resume => self.send("POST", "/resume", "operator", reason()).await,
-            Step::Terminate => self.send("POST", "/termination", "owner", Some(json!({"confirm": self.name}))).await,
+            Step::Terminate => {
+                let body = json!({"confirm": self.name, "reason": "as the table says"});
+                self.send("POST", "/termination", "owner", Some(body)).await
+            }
             Step::Cancel => self.send("POST", "/termination/cancel", "owner", reason()).await,
             Step::Shred => {
                 let request = self.site.request(Method::POST, &self.path("/shreds"), &self.tokens["owner"]).header("prefer", "wait=30");
@@ -76,6 +79,29 @@ impl<'a> Tenant<'a> {
             }
             Step::GraceOver | Step::Restrict | Step::ShredDone => panic!("nobody takes this step: {step:?}"),
         }
+    }
+
+    /// Ends it at once, in part or not at all, for a hold keeps a person of it, or all.
+    async fn end_under(&self, scope: Value) {
+        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
+        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+        let placed = self.send("POST", "/holds", "counsel", Some(hold)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let body = json!({"confirm": self.name, "grace": "0d", "reason": "as the table says"});
+        let ordered = self.send("POST", "/termination", "owner", Some(body)).await;
+        assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+        run(self.site).await;
+    }
+
+    /// Its steps in no order, for they may all be of one moment: what each was, from where to where, and why.
+    async fn steps(&self) -> Vec<Stepped> {
+        let told = self.send("GET", "/states", "owner", None).await;
+        assert_eq!(told.status, 200, "{told:?}");
+        let text = |row: &Value, field: &str| row[field].as_str().map(str::to_owned);
+        let of = |row: &Value| (["step", "from", "to"].map(|field| text(row, field).unwrap()), text(row, "reason"));
+        let mut steps: Vec<Stepped> = told.json["data"].as_array().unwrap().iter().map(of).collect();
+        steps.sort();
+        steps
     }
 
     async fn hold(&self, disclosed: bool) -> String {
@@ -107,6 +133,9 @@ impl<'a> Tenant<'a> {
     }
 }
 
+/// A step, the state before it and the state behind it; and the reason.
+type Stepped = ([String; 3], Option<String>);
+
 async fn run(site: &Site) -> Value {
     let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
     assert_eq!(done.status, 200, "{done:?}");
@@ -114,37 +143,41 @@ async fn run(site: &Site) -> Value {
 }
 
 /// The whole matrix of KST-5: from each state a tenant is brought to, each step is taken or refused as the table of the states says; and
-/// the trail tells of each that was taken.
+/// the trail tells of each that was taken, and the record of states of old state, new state and reason. While its shred is ordered, and that is
+/// not done, it takes none: `a_tenant_whose_shred_is_ordered_takes_no_step`, of the proofs.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_from_every_state_is_the_tables() {
     let (site, _) = site().await;
     let steps = [Step::Suspend, Step::Resume, Step::Terminate, Step::Cancel, Step::Shred];
-    let ways: [(TenantState, &[Step]); 6] = [
+    let ways: [(TenantState, &[Step]); 7] = [
         (TenantState::Active, &[]),
         (TenantState::Suspended, &[Step::Suspend]),
         (TenantState::Terminating, &[Step::Terminate]),
         (TenantState::TerminatingSuspended, &[Step::Terminate, Step::Suspend]),
         // Held as a whole, so that it stays there.
-        (TenantState::Ended, &[Step::GraceOver]),
-        (TenantState::Shredded, &[Step::Shred]),
+        (TenantState::Ended, &[Step::Terminate, Step::GraceOver]),
+        (TenantState::Restricted, &[Step::Terminate, Step::GraceOver, Step::Shred, Step::Restrict]),
+        (TenantState::Shredded, &[Step::Shred, Step::ShredDone]),
     ];
+    let by_the_store = [Step::GraceOver, Step::Restrict, Step::ShredDone];
     let mut tried = 0;
     for (from, way) in ways {
         for step in steps {
             let tenant = Tenant::make(&site, &format!("{}-{}", from.name(), step.name())).await;
-            let mut taken = 0;
-            for before in way {
-                if *before == Step::GraceOver {
-                    tenant.hold(false).await;
-                    let ordered = tenant.send("POST", "/termination", "owner", Some(json!({"confirm": tenant.name, "grace": "0d"}))).await;
-                    assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
-                    run(&site).await;
-                } else {
-                    let reached = tenant.step(*before).await;
-                    assert!((200..300).contains(&reached.status), "{reached:?}");
+            match from {
+                TenantState::Ended => tenant.end_under(json!({"scope": "tenant"})).await,
+                TenantState::Restricted => {
+                    tenant.end_under(json!({"scope": "subject", "subject": "7"})).await;
+                    tenant.ended(1).await;
                 }
-                taken += 1;
+                _ => {
+                    for before in way.iter().filter(|step| !by_the_store.contains(step)) {
+                        let reached = tenant.step(*before).await;
+                        assert!((200..300).contains(&reached.status), "{reached:?}");
+                    }
+                }
             }
+            let mut taken = way.to_vec();
             assert_eq!(tenant.state().await, from.name());
             let answer = tenant.step(step).await;
             let named = format!("{} by {}: {answer:?}", from.name(), step.name());
@@ -155,7 +188,7 @@ async fn every_step_from_every_state_is_the_tables() {
                 (TenantState::Suspended | TenantState::TerminatingSuspended, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.code()), (403, "tenant-suspended"), "{named}");
                 }
-                (TenantState::Ended, Step::Shred, Some(_)) => {
+                (TenantState::Ended | TenantState::Restricted, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.code()), (403, "tenant-terminating"), "{named}");
                 }
                 (_, _, None) => {
@@ -164,12 +197,12 @@ async fn every_step_from_every_state_is_the_tables() {
                 }
                 (_, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.json["state"].as_str()), (200, Some("done")), "{named}");
-                    taken += 1;
+                    taken.extend([Step::Shred, Step::ShredDone]);
                 }
                 (_, _, Some(to)) => {
                     assert!((200..300).contains(&answer.status), "{named}");
                     assert_eq!((answer.json["state"].as_str(), tenant.state().await.as_str()), (Some(to.name()), to.name()), "{named}");
-                    taken += 1;
+                    taken.push(step);
                 }
             }
             let trail = site.trail(&tenant.name, &tenant.tokens["owner"]).await;
@@ -177,11 +210,23 @@ async fn every_step_from_every_state_is_the_tables() {
                 let of_state = ["tenant.suspend", "tenant.resume", "tenant.terminate", "tenant.cancel"].map(Value::from);
                 entry["outcome"] == "allowed" && (of_state.contains(&entry["action"]) || entry["action"] == "shred.order")
             };
-            assert_eq!(trail.iter().filter(is_step).count(), taken, "each step is in the trail once: {named}: {trail:#?}");
+            let asked_for = taken.iter().filter(|step| !by_the_store.contains(step)).count();
+            assert_eq!(trail.iter().filter(is_step).count(), asked_for, "each step is in the trail once: {named}: {trail:#?}");
+            let mut state = TenantState::Active;
+            let mut expected = Vec::new();
+            for step in &taken {
+                let to = state.after(*step).unwrap();
+                let is_asked = [Step::Suspend, Step::Resume, Step::Terminate, Step::Cancel].contains(step);
+                let reason = is_asked && !taken.contains(&Step::ShredDone);
+                expected.push(([step.name(), state.name(), to.name()].map(str::to_owned), reason.then(|| "as the table says".to_owned())));
+                state = to;
+            }
+            expected.sort();
+            assert_eq!(tenant.steps().await, expected, "{named}: with its keys go the reasons");
             tried += 1;
         }
     }
-    assert_eq!(tried, 30);
+    assert_eq!(tried, 35);
 }
 
 /// Whether a state leaves each role what it should: 403 with the state's code, or what the policy says.
@@ -255,6 +300,29 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     assert_eq!((resumed.json["state"].as_str(), &resumed.json["suspended_at"]), (Some("active"), &Value::Null));
     assert_eq!((acme.get("owner").await.text(), acme.put("writer").await.status), ("x", 204));
     assert_eq!(acme.get("reader").await.status, 401);
+    // Page by page: who took each, in which request, and why. The operator is shown no other's.
+    let ended = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "reason": "an owner's"}))).await;
+    assert_eq!(ended.status, 202, "{ended:?}");
+    for (role, all) in [("owner", 3), ("auditor", 3), ("operator", 2)] {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..3 {
+            let page = acme.send("GET", &format!("/states?limit=1{cursor}"), role, None).await;
+            rows.extend(page.json["data"].as_array().unwrap().clone());
+            cursor = page.json["next_cursor"].as_str().map_or_else(|| "&limit=none".to_owned(), |next| format!("&cursor={next}"));
+        }
+        assert_eq!((rows.len(), cursor.as_str()), (all, "&limit=none"), "{role}: {rows:?}");
+        for (row, answer) in rows.iter().zip([&suspended, &resumed, &ended]) {
+            let by = if row["step"] == "terminate" { "owner" } else { "operator" };
+            assert_eq!((&row["by"], &row["role"]), (&json!(id_of(&acme.tokens[by])), &json!(by)), "{row}");
+            assert_eq!(row["request"].as_str(), Some(answer.header("x-request-id")), "{row}");
+        }
+        let said: Vec<&Value> = rows.iter().map(|row| &row["reason"]).collect();
+        assert_eq!(said, ["as the table says", "as the table says", "an owner's"][..all], "{role}");
+    }
+    assert_eq!(acme.send("GET", "/states?cursor=00", "owner", None).await.code(), "malformed-cursor");
+    for role in ["writer", "eraser", "counsel"] {
+        assert_eq!(acme.send("GET", "/states", role, None).await.code(), "forbidden", "{role}");
+    }
     // Both in the tenant's trail and in the operator's, by the same change.
     let (own, system) = (site.trail("acme", &acme.tokens["auditor"]).await, site.trail("system", &site.operator).await);
     for action in ["tenant.suspend", "tenant.resume"] {

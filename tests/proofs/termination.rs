@@ -769,6 +769,46 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     open.close().await;
 }
 
+/// From the order to shred a tenant until that is done it takes no step, and the record of its states, which tells of both, is its owner's again
+/// behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_shred_is_ordered_takes_no_step() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.put(&open, "a").await.unwrap();
+    acme.suspend(&open).await.unwrap();
+    acme.resume(&open).await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Tenant { confirm: acme.name.as_str().into() };
+    open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap();
+    refused.next().await;
+    let (vault, name) = (&open.vault, &acme.name);
+    for (step, taken) in [
+        ("suspend", acme.suspend(&open).await),
+        ("resume", vault.resume_tenant(&acme.operator, name, "a test".into(), None).await.map(drop)),
+        ("terminate", acme.terminate(&open, "30d").await),
+        ("cancel", vault.cancel_termination(&acme.owner, name, None, None).await.map(drop)),
+        ("to be asked for its states", vault.state_changes(&acme.owner, name, None, 10).await.map(drop)),
+    ] {
+        assert!(matches!(taken, Err(VaultError::Shredded { .. })), "{step}: {taken:?}");
+    }
+    place.meddler.refuse_nothing();
+    acme.ended(&open).await;
+    let (changes, next) = vault.state_changes(&acme.owner, name, None, 10).await.unwrap();
+    let steps: BTreeSet<[&str; 3]> = changes.iter().map(|change| [change.step, change.from, change.to]).collect();
+    let all = [
+        ["suspend", "active", "suspended"],
+        ["resume", "suspended", "active"],
+        ["shred", "active", "pending"],
+        ["shred-done", "pending", "shredded"],
+    ];
+    assert_eq!((steps, next), (BTreeSet::from(all), None));
+    assert!(changes.iter().all(|change| change.reason.is_none()), "they went with its keys: {changes:?}");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
 /// In the moment between the end of the grace and the order to shred all of the tenant is there: auditors read what is held, with its large
 /// values, and what no hold is on is shown to nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

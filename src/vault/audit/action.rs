@@ -155,6 +155,8 @@ table! {
         AuditorAppoint = 79, "auditor.appoint";
         /// A counsel revoked one of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
+        /// The steps of a tenant from one state to another were read.
+        StateRead = 89, "state.read";
     }
 }
 

@@ -275,6 +275,7 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantResume => audit::Action::TenantResume,
         ActionKind::TenantTerminate => audit::Action::TenantTerminate,
         ActionKind::TenantCancel => audit::Action::TenantCancel,
+        ActionKind::StateRead => audit::Action::StateRead,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,

@@ -27,7 +27,7 @@ use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
     domain::{
         CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
-        approval::ShredScope, limits,
+        approval::ShredScope, lifecycle::Step, limits,
     },
     vault::{
         audit::{
@@ -595,6 +595,7 @@ impl Vault {
         // The row of a unit that does not hold would keep the order from ever being carried out.
         self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
+        writes.extend(self.changed_by(&row, tenant.stands(self.inner.clock.now()), Step::Shred)?);
         writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
         Ok(IntentOf { row, checks, writes })
