@@ -835,12 +835,11 @@ mod with_a_server {
         assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
         let steps = |token: &str| {
             let rows = json_lines(&served.ok(token, &["tenant", "states", "acme", "--format", "json"]));
-            rows.iter().map(|row| (row["step"].clone(), row["reason"].clone())).collect::<Vec<_>>()
+            let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap_or("-").to_owned();
+            rows.iter().map(|row| format!("{}: {}", text(row, "step"), text(row, "reason"))).collect::<Vec<_>>()
         };
-        let by_operator = [(json!("suspend"), json!("unpaid")), (json!("resume"), json!("paid"))];
-        let by_owner = [(json!("terminate"), json!("closed")), (json!("cancel"), json!(null))];
-        assert_eq!(steps("acme.token"), [&by_operator[..], &by_owner[..]].concat());
-        assert_eq!(steps(operator), by_operator);
+        assert_eq!(steps("acme.token"), ["suspend: unpaid", "resume: paid", "terminate: closed", "cancel: -"]);
+        assert_eq!(steps(operator), ["suspend: unpaid", "resume: paid"], "its own");
     }
 
     #[test]
