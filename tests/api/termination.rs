@@ -1,6 +1,10 @@
 //! A tenant's states over the wire: every step from every state, what each state leaves to whom, the end of a grace, and what remains.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use lethe::domain::{
     TestClock, Timestamp,
@@ -91,6 +95,18 @@ impl<'a> Tenant<'a> {
         let ordered = self.send("POST", "/termination", "owner", Some(body)).await;
         assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
         run(self.site).await;
+    }
+
+    /// The keys of records that the trail names to a role.
+    async fn named(&self, role: &str) -> BTreeSet<String> {
+        let trail = self.site.trail(&self.name, &self.tokens[role]).await;
+        trail.iter().filter_map(|entry| entry["names"]["key"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Whether it names none to a role.
+    async fn names_nothing(&self, role: &str) -> bool {
+        let named = self.named(role).await;
+        !named.is_empty() && named.iter().all(|key| key.starts_with("unnamed-key-"))
     }
 
     /// Its steps in no order, for they may all be of one moment: what each was, from where to where, and why.
@@ -283,6 +299,7 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     let shred = acme.send("POST", "/shreds", "eraser", Some(json!({"scope": "subject", "subject": "7"}))).await;
     assert_eq!((shred.status, shred.code()), (403, "tenant-suspended"));
     assert_eq!(other.get("reader").await.text(), "x", "nobody else's");
+    assert!(acme.names_nothing("owner").await && acme.names_nothing("auditor").await, "nor are names told");
     // A token can be taken away, and holds are placed and ended.
     let hold = acme.hold(true).await;
     clock.advance(DAY * 3);
@@ -298,6 +315,7 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     assert_eq!((resumed.json["state"].as_str(), &resumed.json["suspended_at"]), (Some("active"), &Value::Null));
     assert_eq!((acme.get("owner").await.text(), acme.put("writer").await.status), ("x", 204));
     assert_eq!(acme.get("reader").await.status, 401);
+    assert!(acme.named("owner").await.contains("a") && acme.named("auditor").await.contains("a"));
     // Page by page: who took each, in which request, and why. The operator is shown no other's.
     clock.advance(Duration::from_secs(1));
     let ended = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "reason": "an owner's"}))).await;
@@ -371,6 +389,7 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
         ("token", &["owner"]),
     ];
     leaves(&acme, "tenant-terminating", &left).await;
+    assert!(acme.named("owner").await.contains("a") && acme.names_nothing("auditor").await, "names are told to who reads");
     // Of a hold that is not disclosed an owner is told that a law keeps something; a counsel which.
     let hold = acme.hold(false).await;
     let owners = acme.send("GET", "/termination", "owner", None).await;
@@ -491,7 +510,7 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     }
     let alias = json!({"subject": "7", "alias": "seven", "with_records": true});
     assert_eq!(acme.send("POST", "/subjects/aliases", "owner", Some(alias)).await.status, 201);
-    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
+    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7", "disclosed": true});
     let hold = acme.send("POST", "/holds", "counsel", Some(body)).await.json["id"].as_str().unwrap().to_owned();
     let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
     assert_eq!(ordered.status, 202, "{ordered:?}");
@@ -518,6 +537,14 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     }
     let gone = acme.send("GET", "/collections/crm/records/b", "auditor", None).await;
     assert!([404, 410].contains(&gone.status), "{gone:?}");
+    // Nor does anything else name what is held to who does not read it.
+    assert!(acme.named("auditor").await.contains("a") && acme.names_nothing("owner").await);
+    for (role, is_told) in [("auditor", true), ("owner", false), ("eraser", false), ("counsel", false)] {
+        let shown = acme.send("GET", &format!("/holds/{hold}"), role, None).await;
+        let subjects: Vec<&str> = shown.json["subjects"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        assert_eq!(subjects.contains(&"7"), is_told, "{role}: {shown:?}");
+        assert_eq!(subjects.iter().all(|id| id.starts_with("unnamed-subject-")), !is_told, "{role}: {shown:?}");
+    }
     assert_eq!(acme.put("owner").await.code(), "tenant-terminating");
     let told = acme.send("GET", "/termination", "auditor", None).await;
     assert_eq!(

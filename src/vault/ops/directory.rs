@@ -332,6 +332,11 @@ pub(super) fn pseudonym(kind: &str, number: &[u8]) -> String {
     format!("shredded-{kind}-{}", hex::encode(number))
 }
 
+/// What stands where a name would stand that is not told, or that nothing tells any more.
+pub(super) fn unnamed(kind: &str, number: &[u8]) -> String {
+    format!("unnamed-{kind}-{}", hex::encode(number))
+}
+
 /// A big-endian number of a row's key.
 pub(super) fn read_u64(bytes: &[u8]) -> Result<u64, StoreError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged("number row".into()))
