@@ -11,7 +11,7 @@ use std::{
 };
 
 use lethe::{
-    authn::Role,
+    authn::{Narrowing, Role, TokenKind},
     domain::{
         ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
@@ -20,8 +20,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            ApprovalWhat, BatchOp, Caller, Conflict, NewAlias, NotSecond, PolicyChange, Precondition, Released, SecondPerson, ShredOrder,
-            ShredView, VaultError, VaultOptions,
+            ApprovalWhat, BatchOp, Caller, Conflict, MintToken, NewAlias, NotSecond, PolicyChange, Precondition, Released, SecondPerson,
+            ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
@@ -213,6 +213,50 @@ async fn two_decisions_at_the_same_moment_are_one() {
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Who asked must be there, and neither their time nor the request's may be over, in the very commit: all of it was so when it was looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_approved_whose_asker_or_time_is_gone_in_the_very_commit() {
+    for path in ["revoked", "ended", "over"] {
+        let (place, clock) = place().await;
+        let open = Arc::new(place.open().await);
+        let acme = Arc::new(Acme::make(&open, &place).await);
+        acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+        acme.put(&open, ("people", "7")).await;
+        let mint = MintToken {
+            role: Role::Owner,
+            kind: TokenKind::Service,
+            narrowing: Narrowing::default(),
+            expires_at: (path == "ended").then(|| clock.now().plus(DAY * 3)),
+        };
+        let asker = open.vault.create_token(&acme.owner, &acme.name, mint, None).await.unwrap();
+        let asking = open.caller(&asker.text).await;
+        let asked = open.vault.order_shred(&asking, &acme.name, person("7"), None, None).await.unwrap();
+        assert_eq!(asked.state(), "waiting-for-approval");
+        let id = ApprovalId(asked.id.0);
+        // Behind that look, and before the commit, it asks whether there are holds.
+        let reader = place.meddler.hold_reader(Space::Control, schema::hold_state(ACME));
+        let approving = {
+            let (open, acme) = (open.clone(), acme.clone());
+            async move { acme.approve(&open, id).await }
+        };
+        let approving = tokio_util::task::TaskTracker::new().spawn(approving);
+        reader.has_read().await;
+        match path {
+            "revoked" => open.vault.revoke_token(&acme.owner, &acme.name, asker.id, None).await.unwrap(),
+            "ended" => clock.advance(DAY * 3),
+            _ => clock.advance(DAY * 7),
+        }
+        reader.let_go();
+        let approved = approving.await.unwrap();
+        assert!(is_over(&approved), "{path}: {approved:?}");
+        assert!(acme.is_there(&open, ("people", "7")).await, "{path}");
+        let request = open.vault.approval(&acme.second, &acme.name, id).await.unwrap();
+        assert_eq!((request.state, request.ended_by), (if path == "over" { "expired" } else { "pending" }, None), "{path}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{path}");
+        Arc::into_inner(open).unwrap().close().await;
+    }
 }
 
 /// In a known order: who has found that one person is enough, before a policy asks for two, does nothing alone behind it.

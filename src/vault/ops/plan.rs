@@ -629,7 +629,8 @@ impl Vault {
     /// since: here it must still hold, in the order of the commits, so that a revocation that is answered is never overtaken.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile.
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile;
+    /// [`Conflict::ApprovalOver`] where what it approves has waited too long by now.
     pub(super) async fn commit_for(
         &self,
         caller: &Caller,
@@ -663,6 +664,9 @@ impl Vault {
         if let Some(caller) = caller {
             if caller.principal.has_ended(self.inner.clock.now()) {
                 return Err(self.holds_no_more(caller).await?);
+            }
+            if caller.until.is_some_and(|until| until <= self.inner.clock.now()) {
+                return Err(VaultError::Conflict(Conflict::ApprovalOver));
             }
             // The first, so that its failure is told from any other's.
             let token = schema::access_token(caller.principal.token());

@@ -350,11 +350,14 @@ impl Vault {
         self.is_second(caller, &tenant, &stored.row).await?;
         let asked_by = schema::access_token(TokenId(stored.row.asked_by));
         let asker = self.token_row(TokenId(stored.row.asked_by)).await?;
-        let has_ended = |end: Option<i64>| end.is_some_and(|end| self.inner.clock.now() >= Timestamp(end));
-        if asker.is_none_or(|asker| has_ended(asker.expires_at)) {
-            // Who may not act any more has nothing done in their name.
+        // Who may not act any more has nothing done in their name.
+        let asker = asker.ok_or(VaultError::Conflict(Conflict::ApprovalOver))?;
+        let end = asker.expires_at.unwrap_or(i64::MAX).min(stored.row.expires_at);
+        if Timestamp(end) <= self.inner.clock.now() {
             return Err(VaultError::Conflict(Conflict::ApprovalOver));
         }
+        // What is looked at below takes its time: in the very commit neither is over.
+        let caller = &caller.until(Timestamp(end));
         let (mut along, row) = self.ended(caller.into(), &tenant, &stored, ApprovalHow::Approved, None).await?;
         along.checks.push(Check { space: Space::Control, key: asked_by, expect: Expect::Present });
         self.keep_decision(keeping, id, &mut along)?;
