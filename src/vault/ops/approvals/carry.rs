@@ -194,7 +194,7 @@ impl Vault {
 }
 
 /// What an order names, whatever units a record has by then, and by whichever of their ids persons were named.
-fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
+pub(super) fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
     let scope = match scope {
         Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
         Scope::Subjects(tokens) => {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::carry::hash_of;
-use self::carry::{Then, shred_place};
+use self::carry::{Then, encoded, shred_place};
 pub use self::{
     policy::{PolicyChange, PolicyView},
     view::{ApprovalView, ApprovalWhat},
@@ -38,8 +38,8 @@ use crate::{
     authn::Role,
     authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw, PolicyWrite, ShredOrder},
     domain::{
-        ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, hold,
-        lifecycle::Grace, limits,
+        ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, approval::Window,
+        hold, lifecycle::Grace, limits,
     },
     vault::{
         audit::{Action, Entry, Target, Trail},
@@ -197,11 +197,11 @@ impl Vault {
         let mut place = shred_place(&row.scope)?;
         if self.inner.store.get(Space::Control, &schema::approval_open(tenant.no, &place)).await?.is_some() {
             // Such an order is asked for already; this one has its own certificate to come.
-            place = place_of(&[b"shred-again", &id.0]);
+            place = place_of(&[b"shred-again", &id.0, &encoded(&row.scope)?]);
         }
         let now = self.inner.clock.now();
         let expires_at = now.plus(tenant.rules().window.duration());
-        let request = ApprovalRow { place, asked_at: now.0, expires_at: expires_at.0, end: None, ..request };
+        let request = ApprovalRow { place, asked_at: now.0, expires_at: expires_at.0, again: true, end: None, ..request };
         let order = ShredRow { progress: Progress::Asked, approved_by: None, ..row };
         let open = schema::approval_open(tenant.no, &place);
         along.checks.extend([
@@ -262,7 +262,15 @@ impl Vault {
             return Err(VaultError::Limit(limits::APPROVALS_PENDING));
         }
         let (now, asker) = (self.inner.clock.now(), Actor::from(caller));
-        let expires_at = now.plus(tenant.rules().window.duration());
+        let window = match what {
+            // One owner alone could set a first policy with a shorter one, and make the second person meanwhile.
+            ApprovalWhatRow::ShortenRetention(..) => tenant.rules().window.duration().max(Window::default().duration()),
+            ApprovalWhatRow::Shred(_)
+            | ApprovalWhatRow::ReleaseHold(_)
+            | ApprovalWhatRow::LoosenPolicy(..)
+            | ApprovalWhatRow::Terminate(_) => tenant.rules().window.duration(),
+        };
+        let expires_at = now.plus(window);
         let row = ApprovalRow {
             what,
             place,
@@ -271,6 +279,7 @@ impl Vault {
             request: asker.request.0,
             asked_at: now.0,
             expires_at: expires_at.0,
+            again: false,
             end: None,
             sealed: self.seal_texts(tenant.no, id, &texts).await?,
         };
@@ -299,7 +308,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NotFound`] for who may not do what is asked for; [`VaultError::NotSecond`] for who asked, and for a token that was not
     /// there long enough before; [`Conflict::ApprovalOver`]; [`VaultError::PreconditionFailed`] if the request is another than the digest
-    /// says; those of what is carried out: nothing is approved then.
+    /// says, or none is sent for one that was asked for again; those of what is carried out: nothing is approved then.
     pub async fn approve(
         &self,
         caller: &Caller,
@@ -339,9 +348,12 @@ impl Vault {
         let stored = self.decidable(caller, &tenant, id).await?;
         let Err(keeping) = made else { return Ok((tenant, stored.row, Then::Nothing)) };
         self.admits_approved(caller, &tenant, &stored.row.what)?;
-        if let Some(digest) = digest
-            && *digest != self.digest_of(tenant.no, id, &stored.row)?
-        {
+        let is_meant = match digest {
+            Some(digest) => *digest == self.digest_of(tenant.no, id, &stored.row)?,
+            // Who looked at it before looked at less.
+            None => !stored.row.again || stored.row.end.is_some(),
+        };
+        if !is_meant {
             return Err(VaultError::PreconditionFailed);
         }
         if !stored.row.is_open(self.inner.clock.now()) {
