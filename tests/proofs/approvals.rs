@@ -619,6 +619,33 @@ async fn what_waits_for_a_second_person_outlives_a_restart() {
     open.close().await;
 }
 
+/// Whose time was found to be over by who decides stays over, whatever the clock says then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_found_to_be_over_is_not_opened_by_a_clock_that_goes_back() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+    for name in ["approve", "refuse", "withdraw"] {
+        acme.put(&open, ("people", name)).await;
+        let id = acme.asked(&open, person(name)).await;
+        clock.advance(DAY * 7);
+        let late = match name {
+            "approve" => acme.approve(&open, id).await,
+            "refuse" => open.vault.refuse_approval(&acme.second, &acme.name, id, None, None).await.map(drop),
+            _ => open.vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.map(drop),
+        };
+        assert!(is_over(&late), "{name}: {late:?}");
+        clock.go_back(DAY * 7);
+        let again = acme.approve(&open, id).await;
+        assert!(is_over(&again), "{name}: {again:?}");
+        assert_eq!(open.vault.approval(&acme.second, &acme.name, id).await.unwrap().state, "expired", "{name}");
+        assert!(acme.is_there(&open, ("people", name)).await, "{name}");
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
 /// The check of a store at rest finds a request that nobody would find, that nothing would end, and an order that nobody is asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_row_of_a_request_for_a_second_person_is_found() {

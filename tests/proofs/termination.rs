@@ -485,6 +485,37 @@ async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() 
     open.close().await;
 }
 
+/// Nor does a clock that goes back before any run has found the grace to be over: whoever was told so first has written it down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_anybody_was_told_of_is_not_taken_back_by_a_clock_that_goes_back() {
+    for told in ["state", "record", "write", "cancel"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        acme.put(&open, "a").await.unwrap();
+        acme.terminate(&open, "2d").await.unwrap();
+        clock.advance(DAY * 3);
+        match told {
+            "state" => assert!(acme.is_in(&open, "ended").await),
+            "record" => assert!(is_stopped(&open.get(&acme.owner, &acme.name, ("files", "a")).await)),
+            "write" => assert!(is_stopped(&acme.put(&open, "a").await)),
+            _ => assert!(open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await.is_err()),
+        }
+        clock.go_back(DAY * 3);
+        assert!(acme.is_in(&open, "ended").await, "{told}");
+        let cancelled = open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await;
+        assert!(matches!(cancelled, Err(VaultError::Conflict(Conflict::TenantState))), "{told}: {cancelled:?}");
+        let (changes, _) = open.vault.state_changes(&acme.owner, &acme.name, None, 10).await.unwrap();
+        assert_eq!(changes.iter().filter(|change| change.step == "grace-over").count(), 1, "{told}: {changes:?}");
+        clock.advance(DAY * 3);
+        run(&open, &clock).await;
+        acme.ended(&open).await;
+        assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await), "{told}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{told}");
+        open.close().await;
+    }
+}
+
 /// The check of a store at rest finds an end that nobody would bring about, and a row that leads to no end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_row_of_an_end_is_found_and_a_stray_one_ends_nobody() {

@@ -104,6 +104,7 @@ impl Vault {
         match authz::decide::<A>(&caller.principal, &resource) {
             Ok(permit) => {
                 tenant.in_use()?;
+                let tenant = self.with_its_end(caller, tenant).await?;
                 self.admits::<A>(caller, &tenant)?;
                 Ok(InTenant { tenant, _permit: permit })
             }
@@ -188,6 +189,7 @@ impl Vault {
             }
         };
         tenant.in_use()?;
+        let tenant = self.with_its_end(caller, tenant).await?;
         self.admits::<A>(caller, &tenant)?;
         match self.find_collection(tenant.no, collection).await? {
             Some(found) => {

@@ -241,9 +241,16 @@ impl Vault {
         if stored.row.is_open(self.inner.clock.now()) {
             return Ok(Some(id));
         }
-        let job = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: caller.request };
-        self.expire_once(job, tenant, id).await?;
+        self.expire_once(job_of(caller), tenant, id).await?;
         Ok(None)
+    }
+
+    /// What who comes too late is told. That is written down first, so that a clock which goes back takes nothing back.
+    async fn too_late(&self, caller: &Caller, tenant: TenantNo, id: ApprovalId) -> VaultError {
+        match self.expire_once(job_of(caller), tenant, id).await {
+            Ok(()) => VaultError::Conflict(Conflict::ApprovalOver),
+            Err(error) => error,
+        }
     }
 
     /// The commit that asks.
@@ -357,7 +364,7 @@ impl Vault {
             return Err(VaultError::PreconditionFailed);
         }
         if !stored.row.is_open(self.inner.clock.now()) {
-            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+            return Err(self.too_late(caller, tenant.no, id).await);
         }
         self.is_second(caller, &tenant, &stored.row).await?;
         let asked_by = schema::access_token(TokenId(stored.row.asked_by));
@@ -463,7 +470,7 @@ impl Vault {
         keeping: Option<Keeping>,
     ) -> Result<ApprovalView, VaultError> {
         if !stored.row.is_open(self.inner.clock.now()) {
-            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+            return Err(self.too_late(caller, tenant.no, stored.id).await);
         }
         let (mut along, row) = self.ended(caller.into(), tenant, stored, how, refusal).await?;
         self.drop_order(stored, &mut along).await?;
@@ -659,6 +666,11 @@ impl Vault {
         let what = postcard::to_allocvec(&row.what).map_err(|_| VaultError::Internal("approval".into()))?;
         Ok(of_fields(Purpose::Approval, &[&self.inner.store_id.0, &tenant.to_be_bytes(), &id.0, &what, &row.place]))
     }
+}
+
+/// The store itself, in a caller's request.
+const fn job_of(caller: &Caller) -> Actor {
+    Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: caller.request }
 }
 
 /// The place of one thing that can be asked for.
