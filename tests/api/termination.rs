@@ -628,6 +628,44 @@ async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
     }
 }
 
+/// What a state does not leave is not answered again either: what was sent before, with its idempotency key, is refused as what is new is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_sent_again_is_refused_as_a_new_one_while_its_tenant_is_suspended() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let batch = json!({"ops": [{"op": "put", "collection": "crm", "key": "b", "subjects": ["7"], "value": "x"}]});
+    let records = "/collections/crm/records";
+    let sent = async || {
+        let of = |method: Method, path: &str, key: &str| {
+            site.request(method, &acme.path(path), &acme.tokens["writer"]).header("idempotency-key", key)
+        };
+        [
+            Answer::of(of(Method::POST, "/batch", "1").json(&batch).send().await.unwrap()).await,
+            Answer::of(of(Method::PUT, &format!("{records}/c"), "2").header("lethe-subject", "7").body("x").send().await.unwrap()).await,
+            Answer::of(of(Method::DELETE, &format!("{records}/a"), "3").send().await.unwrap()).await,
+        ]
+    };
+    for (number, answer) in sent().await.iter().enumerate() {
+        assert_eq!(answer.status, [200, 201, 204][number], "{answer:?}");
+    }
+    assert_eq!(acme.step(Step::Suspend).await.status, 200);
+    for answer in sent().await {
+        assert_eq!((answer.status, answer.code()), (403, "tenant-suspended"), "{answer:?}");
+    }
+    assert_eq!(acme.step(Step::Resume).await.status, 200);
+    for (number, answer) in sent().await.iter().enumerate() {
+        assert_eq!(answer.status, [200, 201, 204][number], "it was done before: {answer:?}");
+    }
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "1d"}))).await;
+    assert_eq!(ordered.status, 202, "{ordered:?}");
+    for ends in [false, true] {
+        for answer in sent().await {
+            assert_eq!((answer.status, answer.code()), (403, "tenant-terminating"), "ended: {ends}: {answer:?}");
+        }
+        clock.advance(DAY * 2);
+    }
+}
+
 /// An end as one order among others: without a grace a law refuses it, and where two persons shred the tenant it is a request for the
 /// second, whose word begins the grace.
 #[tokio::test(flavor = "multi_thread")]
