@@ -212,7 +212,7 @@ impl Vault {
         along.writes.extend([
             self.inner.seals.put(schema::shred_order(id), &order)?,
             self.inner.seals.put(key, &request)?,
-            self.inner.seals.put(open, &ApprovalOpenRow { approval: asked.0 })?,
+            self.inner.seals.put(open, &ApprovalOpenRow { approval: asked.0, asked_by: request.asked_by })?,
             Write::Put { space: Space::Control, key: schema::approval_due(unsigned(expires_at.0), tenant.no, asked), value: Bytes::new() },
         ]);
         let (collection, target) = aimed_at(&order.scope);
@@ -263,12 +263,8 @@ impl Vault {
         Along { mut checks, mut writes, mut entries }: Along,
     ) -> Result<ApprovalRow, VaultError> {
         let Asking { id, what, place, texts, about: (collection, target) } = asking;
-        let open = schema::table_of_tenant(Table::ApprovalOpen, tenant.no);
-        let most = usize::try_from(limits::APPROVALS_PENDING.max).unwrap_or(usize::MAX);
-        if self.inner.store.scan(Space::Control, &open.from, &open.to, most).await?.len() >= most {
-            return Err(VaultError::Limit(limits::APPROVALS_PENDING));
-        }
         let (now, asker) = (self.inner.clock.now(), Actor::from(caller));
+        self.has_a_place(tenant.no, &asker).await?;
         let window = match what {
             // One owner alone could set a first policy with a shorter one, and make the second person meanwhile.
             ApprovalWhatRow::ShortenRetention(..) => tenant.rules().window.duration().max(Window::default().duration()),
@@ -294,7 +290,7 @@ impl Vault {
         checks.extend([tenant.check(), Check { space: Space::Control, key: open.clone(), expect: Expect::Absent }]);
         writes.extend([
             self.inner.seals.put(schema::approval(tenant.no, id), &row)?,
-            self.inner.seals.put(open, &ApprovalOpenRow { approval: id.0 })?,
+            self.inner.seals.put(open, &ApprovalOpenRow { approval: id.0, asked_by: asker.principal.0 })?,
             Write::Put { space: Space::Control, key: schema::approval_due(unsigned(expires_at.0), tenant.no, id), value: Bytes::new() },
         ]);
         if let Some(keeping) = keeping {
@@ -308,6 +304,27 @@ impl Vault {
         self.commit_for(caller, Trail::Control, commit, entries).await.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))?;
         self.is_due_at(expires_at);
         Ok(row)
+    }
+
+    /// # Errors
+    /// [`VaultError::Limit`] where as many requests wait as can in a tenant, or of one token.
+    async fn has_a_place(&self, tenant: TenantNo, asker: &Actor) -> Result<(), VaultError> {
+        let range = schema::table_of_tenant(Table::ApprovalOpen, tenant);
+        let [most, share] =
+            [limits::APPROVALS_PENDING, limits::APPROVALS_PENDING_OF_TOKEN].map(|limit| usize::try_from(limit.max).unwrap_or(usize::MAX));
+        let open = self.inner.store.scan(Space::Control, &range.from, &range.to, most).await?;
+        if open.len() >= most {
+            return Err(VaultError::Limit(limits::APPROVALS_PENDING));
+        }
+        if open.len() < share {
+            return Ok(());
+        }
+        let mut own: usize = 0;
+        for row in open {
+            let of: ApprovalOpenRow = self.inner.seals.open(&row.key, &row.value)?;
+            own = own.saturating_add(usize::from(of.asked_by == asker.principal.0));
+        }
+        if own >= share { Err(VaultError::Limit(limits::APPROVALS_PENDING_OF_TOKEN)) } else { Ok(()) }
     }
 
     /// Approves a request, which carries it out in the same commit.

@@ -109,6 +109,8 @@ pub(in crate::vault) enum ApprovalHow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct ApprovalOpenRow {
     pub(in crate::vault) approval: [u8; 16],
+    /// Token that asked: each has a share of the places.
+    pub(in crate::vault) asked_by: [u8; 16],
 }
 
 impl ControlRow for ApprovalOpenRow {
