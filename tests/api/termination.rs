@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
+use lethe::authn::Role;
+use lethe::authz::{ActionKind, leaves as leaves_to};
 use lethe::domain::{
     TestClock, Timestamp,
     lifecycle::{Step, TenantState},
 };
+use lethe::http::endpoints;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -281,6 +284,118 @@ async fn leaves(tenant: &Tenant<'_>, code: &str, left: &[(&str, &[&str])]) {
         assert_eq!(tenant.send("GET", "/audit", role, None).await.status, 200);
         assert_eq!(tenant.send("GET", "/tokens", role, None).await.status, 200);
         assert_eq!(tenant.send("GET", "/holds", role, None).await.status, 200);
+    }
+}
+
+/// Each route of a tenant: what it is for, and a request that changes nothing even where it is left, for it is refused behind that.
+fn routes() -> Vec<(ActionKind, &'static str, &'static str, Option<Value>)> {
+    let lines = || Some(json!({"reason": "two\nlines"}));
+    let op = |op: &str, value: Option<&str>| {
+        let mut op = json!({"op": op, "collection": "crm", "key": "a", "if_match": "*"});
+        op.as_object_mut().unwrap().extend(value.map(|value| ("value".to_owned(), json!(value))));
+        Some(json!({ "ops": [op] }))
+    };
+    let hold = json!({"matter": "two\nlines", "reason": "r", "custodian": "c", "scope": "tenant"});
+    vec![
+        (ActionKind::TenantRead, "GET", "", None),
+        (ActionKind::TenantSuspend, "POST", "/suspend", lines()),
+        (ActionKind::TenantResume, "POST", "/resume", lines()),
+        (ActionKind::TenantTerminate, "POST", "/termination", Some(json!({"confirm": "another"}))),
+        (ActionKind::ShredRead, "GET", "/termination", None),
+        (ActionKind::TenantCancel, "POST", "/termination/cancel", lines()),
+        (ActionKind::StateRead, "GET", "/states", None),
+        (ActionKind::TokenCreate, "POST", "/tokens", Some(json!({"role": "operator"}))),
+        (ActionKind::TokenList, "GET", "/tokens", None),
+        (ActionKind::TokenRevoke, "DELETE", "/tokens/{id}", None),
+        (ActionKind::CollectionRead, "GET", "/collections", None),
+        (ActionKind::CollectionWrite, "PUT", "/collections/{collection}", Some(json!({}))),
+        (ActionKind::CollectionRead, "GET", "/collections/{collection}", None),
+        (ActionKind::RecordList, "GET", "/collections/{collection}/records", None),
+        (ActionKind::RecordList, "POST", "/collections/{collection}/query", Some(json!({}))),
+        (ActionKind::RecordWrite, "PUT", "/collections/{collection}/records/{*key}", Some(json!({}))),
+        (ActionKind::RecordRead, "GET", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RecordRead, "HEAD", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RecordDelete, "DELETE", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RetentionRead, "GET", "/collections/{collection}/retention/{*key}", None),
+        (ActionKind::RetentionRead, "POST", "/collections/{collection}/simulations", Some(json!({"policy": {}}))),
+        (ActionKind::RecordRead, "POST", "/batch", op("check", None)),
+        (ActionKind::RecordWrite, "POST", "/batch", op("put", Some("x"))),
+        (ActionKind::RecordDelete, "POST", "/batch", op("delete", None)),
+        (ActionKind::ShredOrder, "POST", "/shreds", Some(json!({"scope": "record", "collection": "crm", "key": "none"}))),
+        (ActionKind::ShredRead, "GET", "/shreds/{id}", None),
+        (ActionKind::HoldPlace, "POST", "/holds", Some(hold)),
+        (ActionKind::HoldRead, "GET", "/holds", None),
+        (ActionKind::HoldRead, "GET", "/holds/{id}", None),
+        (ActionKind::HoldRelease, "POST", "/holds/{id}/release", lines()),
+        (ActionKind::HoldRenew, "POST", "/holds/{id}/renew", lines()),
+        (ActionKind::AliasAdd, "POST", "/subjects/aliases", Some(json!({"subject": "7", "alias": "seven"}))),
+        (ActionKind::AliasRead, "POST", "/subjects/aliases/query", Some(json!({"subject": "7"}))),
+        (ActionKind::AliasRemove, "POST", "/subjects/aliases/remove", Some(json!({"alias": "seven"}))),
+        (ActionKind::PolicyWrite, "PUT", "/policy", Some(json!({"approvals": {}}))),
+        (ActionKind::PolicyRead, "GET", "/policy", None),
+        (ActionKind::ApprovalRead, "GET", "/approvals", None),
+        (ActionKind::ApprovalRead, "GET", "/approvals/{id}", None),
+        (ActionKind::ApprovalApprove, "POST", "/approvals/{id}/approve", Some(json!({}))),
+        (ActionKind::ApprovalRefuse, "POST", "/approvals/{id}/refuse", Some(json!({}))),
+        (ActionKind::ApprovalWithdraw, "POST", "/approvals/{id}/withdraw", None),
+        (ActionKind::RetentionShorten, "POST", "/collections/{collection}/shortenings", None),
+        (ActionKind::AuditRead, "GET", "/audit", None),
+    ]
+}
+
+/// Every route of a tenant, in every state that leaves less than all, by every role: what the table of states does not leave is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_is_left_to_those_alone_to_whom_the_table_of_states_leaves_it() {
+    const TENANT: &str = "/v1/tenants/{tenant}";
+    let tried: BTreeSet<(&str, String)> = routes().iter().map(|(_, method, route, _)| (*method, format!("{TENANT}{route}"))).collect();
+    let of_tenants = endpoints().into_iter().filter(|endpoint| endpoint.path.starts_with(TENANT));
+    let missing: Vec<(&str, String)> = of_tenants.map(|endpoint| (endpoint.method, endpoint.path.to_owned())).collect();
+    let missing: Vec<_> = missing.iter().filter(|endpoint| !tried.contains(endpoint)).collect();
+    assert!(missing.is_empty(), "say in tests/api/termination.rs what these are for: {missing:?}");
+    let (site, _) = site().await;
+    let states: [(TenantState, &str, &[Step], Option<Value>); 5] = [
+        (TenantState::Suspended, "tenant-suspended", &[Step::Suspend], None),
+        (TenantState::Terminating, "tenant-terminating", &[Step::Terminate], None),
+        (TenantState::TerminatingSuspended, "tenant-suspended", &[Step::Terminate, Step::Suspend], None),
+        (TenantState::Ended, "tenant-terminating", &[], Some(json!({"scope": "tenant"}))),
+        (TenantState::Restricted, "tenant-terminating", &[], Some(json!({"scope": "subject", "subject": "7"}))),
+    ];
+    for (state, code, steps, held) in states {
+        let tenant = Tenant::make(&site, state.name()).await;
+        for step in steps {
+            assert!((200..300).contains(&tenant.step(*step).await.status));
+        }
+        if let Some(held) = held {
+            tenant.end_under(held).await;
+        }
+        if state == TenantState::Restricted {
+            tenant.ended(1).await;
+        }
+        assert_eq!(tenant.state().await, state.name());
+        let (mut left, mut refused) = (0, 0);
+        for (action, method, route, body) in routes() {
+            let path = tenant.path(&route.replace("{id}", &"0".repeat(32)).replace("{collection}", "crm").replace("{*key}", "a"));
+            for role in ROLES {
+                let mut request = site.request(method.parse().unwrap(), &path, &tenant.tokens[role]).header("lethe-subject", "7");
+                if let Some(body) = &body {
+                    request = request.json(body);
+                }
+                let answer = Answer::of(request.send().await.unwrap()).await;
+                let named = format!("{} by {role} while {}: {method} {path}: {answer:?}", action.name(), state.name());
+                if leaves_to(state, action, Role::parse(role).unwrap()) {
+                    assert_ne!((answer.status, answer.code()), (403, code), "{named}");
+                    left += usize::from(answer.status != 403);
+                } else {
+                    // Of what is in a tenant the operator does not even know.
+                    let is_unknown = role == "operator" && answer.status == 404;
+                    let is_refused = answer.status == 403 && (method == "HEAD" || [code, "forbidden"].contains(&answer.code()));
+                    assert!(is_unknown || is_refused, "{named}");
+                    refused += usize::from(answer.code() == code);
+                }
+            }
+        }
+        assert!(left > 20 && refused > 10, "{}: {left} {refused}", state.name());
+        assert_eq!(tenant.state().await, state.name(), "none of these changes it");
     }
 }
 

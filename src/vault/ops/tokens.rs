@@ -250,9 +250,12 @@ impl Vault {
     /// The line of a counsel who asks.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`] if its token was revoked meanwhile.
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if its token was revoked meanwhile.
     pub(super) async fn line_of(&self, caller: &Caller) -> Result<Option<[u8; 16]>, VaultError> {
-        Ok(self.token_row(caller.principal.token()).await?.ok_or(VaultError::Unauthenticated)?.line)
+        match self.token_row(caller.principal.token()).await? {
+            Some(row) => Ok(row.line),
+            None => Err(self.holds_no_more(caller).await?),
+        }
     }
 
     /// Whether a hold of a tenant stands that no counsel whose token holds could release.
