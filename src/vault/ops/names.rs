@@ -156,7 +156,7 @@ impl Vault {
         tenant: &Tenant,
         entries: Vec<TrailEntry>,
     ) -> Result<Vec<NamedEntry>, VaultError> {
-        let told = self.told(caller, tenant).await?;
+        let told = self.told_names(caller, tenant).await?;
         let mut lookup = Lookup::new(self, tenant);
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -169,7 +169,7 @@ impl Vault {
     /// Which names of a tenant its state leaves to the caller: those of records and persons to who could be left any data, those of
     /// collections to who could be left a policy. Of a tenant that has ended and is not shredded yet, records and persons are named only where
     /// all of it is held: it is not known of a name whether a hold is on it.
-    pub(super) async fn told(&self, caller: &Caller, tenant: &Tenant) -> Result<Told, VaultError> {
+    pub(super) async fn told_names(&self, caller: &Caller, tenant: &Tenant) -> Result<Told, VaultError> {
         if tenant.life == LifeRow::default() {
             return Ok(Told { records: true, collections: true });
         }

@@ -274,10 +274,10 @@ impl Vault {
             Ordered::Now(queued, named) => (queued, named),
             Ordered::Asked(queued, named) => return Ok(queued.view(named)),
             Ordered::Again(id) => {
-                let view = self.shred(caller, tenant, id, wait).await?;
-                // Whose first answer is lost has the salt from this one.
+                // Whose first answer is lost has the salt from this one; it is gone from the certificate on.
                 let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
-                return Ok(ShredView { salt: self.salt_of(id, &row).await?, ..view });
+                let salt = self.salt_of(id, &row).await?;
+                return Ok(ShredView { salt, ..self.shred(caller, tenant, id, wait).await? });
             }
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };

@@ -319,7 +319,7 @@ impl Vault {
             }
         };
         let later = |error: &VaultError| tracing::warn!(%error, %id, "what an order to shred names cannot be shown for now");
-        let told = self.told(caller, tenant).await.inspect_err(later).ok()?;
+        let told = self.told_names(caller, tenant).await.inspect_err(later).ok()?;
         // Who may approve it is shown what that would be.
         let may = self.admits::<ShredOrder>(caller, tenant).is_ok();
         let told = Told { records: told.records || may, collections: told.collections || may };

@@ -177,7 +177,7 @@ impl Vault {
         // A hold that was placed is told of, although some record cannot be read for now.
         let later = |error: &VaultError| tracing::warn!(%error, %id, "what a hold is on cannot be shown for now");
         let shown = async {
-            let told = self.told(caller, tenant).await?;
+            let told = self.told_names(caller, tenant).await?;
             self.shown_things(tenant, row.things().collect(), told).await
         };
         let scope = shown.await.inspect_err(later).ok();
