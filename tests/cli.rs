@@ -836,6 +836,13 @@ mod with_a_server {
         assert_eq!(one("acme.token", &["tenant", "cancel-termination", "acme"])["state"], "active");
         let late = served.run("acme.token", &["tenant", "cancel-termination", "acme"]);
         assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
+        let steps = |token: &str| {
+            let rows = json_lines(&served.ok(token, &["tenant", "states", "acme", "--format", "json"]));
+            let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap_or("-").to_owned();
+            rows.iter().map(|row| format!("{}: {}", text(row, "step"), text(row, "reason"))).collect::<Vec<_>>()
+        };
+        assert_eq!(steps("acme.token"), ["suspend: unpaid", "resume: paid", "terminate: closed", "cancel: -"]);
+        assert_eq!(steps(operator), ["suspend: unpaid", "resume: paid"], "its own");
     }
 
     #[test]

@@ -87,6 +87,8 @@ limits! {
     APPROVAL_WINDOW = 90, "days", "approval_window";
     /// Requests of one tenant that wait for a second person at a time.
     APPROVALS_PENDING = 1_000, "requests", "approvals_pending";
+    /// Those of one token: who fills its own places fills nobody else's.
+    APPROVALS_PENDING_OF_TOKEN = 100, "requests", "approvals_pending_of_token";
     /// The grace of a tenant that is terminated: what follows it is done within 45 days.
     GRACE_DAYS = 42, "days", "grace_days";
     /// Records that one pass of a run of retention deals with.

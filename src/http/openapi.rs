@@ -14,7 +14,7 @@ use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
     aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds,
-    snapshots, tenants, termination, tokens,
+    snapshots, states, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
@@ -22,7 +22,7 @@ use super::{
     info(title = "Lethe", description = "An encrypted key-value store for customer data that can forget. Refusals are RFC 9457 problem documents; docs/errors.md has their codes."),
     paths(
         tenants::create, tenants::list, tenants::read, tenants::suspend, tenants::resume,
-        termination::order, termination::read, termination::cancel,
+        termination::order, termination::read, termination::cancel, states::list,
         tokens::create, tokens::list, tokens::revoke,
         collections::list, collections::put, collections::read,
         lists::list, lists::query,

@@ -139,6 +139,26 @@ async fn run(site: &Site) -> Value {
     done.json
 }
 
+/// An answer that was lost is given again, with the salt, to who sends the same request under its key, and to nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_salt_of_an_order_that_waits_is_told_again_under_its_idempotency_key_alone() {
+    let (site, _) = site().await;
+    let tenant = Tenant::with(&site, "acme", json!({"shred": ["subject"]})).await;
+    tenant.put("crm/a", "7").await;
+    let order = json!({"scope": "subject", "subject": "7"});
+    let sent = async |token: &str| {
+        let request = site.request(Method::POST, &tenant.path("shreds"), token).header("idempotency-key", "once").json(&order);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let (first, again, other) = (sent(&tenant.owner).await, sent(&tenant.owner).await, sent(&tenant.second).await);
+    assert!(first.json["salt"].is_string() && first.json["salt"] == again.json["salt"], "{first:?} {again:?}");
+    assert_eq!((id(&other.json), &other.json["salt"]), (id(&first.json), &Value::Null), "{other:?}");
+    tenant.approve(id(&first.json)).await;
+    assert_eq!(tenant.order(id(&first.json)).await.json["state"], "done");
+    let again = sent(&tenant.owner).await;
+    assert_eq!((&again.json["state"], &again.json["salt"]), (&json!("done"), &Value::Null), "{again:?}");
+}
+
 /// CERT-2: each scope; nothing is destroyed until the second person approves, the first one cannot, and the certificate names both.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_takes_two_persons_waits_and_is_carried_out_by_the_second_ones_word() {
@@ -166,6 +186,13 @@ async fn an_order_that_takes_two_persons_waits_and_is_carried_out_by_the_second_
         }
         let waits = tenant.order(&order_id).await;
         assert_eq!((waits.status, waits.json["state"].as_str()), (202, Some("waiting-for-approval")), "{named}: {waits:?}");
+        // Not where it is read, and not for who asks for the same, were it the same owner.
+        let of_second =
+            Answer::of(site.request(Method::GET, &tenant.path(&format!("shreds/{order_id}")), &tenant.second).send().await.unwrap());
+        let asks_too = [tenant.asked(&tenant.owner, order.clone()).await, tenant.asked(&tenant.second, order.clone()).await];
+        for later in [waits, of_second.await].iter().chain(&asks_too) {
+            assert_eq!((id(&later.json), &later.json["salt"]), (order_id.as_str(), &Value::Null), "{named}: {later:?}");
+        }
         let told = tenant.approval(&tenant.second, &order_id).await;
         assert_eq!((told.status, told.json["state"].as_str(), told.json["action"].as_str()), (200, Some("pending"), Some("shred")));
         assert_eq!((&told.json["scope"], told.json["asked_by"].as_str()), (&order["scope"], Some(id_of(&tenant.owner))), "{told:?}");

@@ -34,7 +34,7 @@ use crate::{
     harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
     kept::{lawful, left},
     meddling::sets,
-    retention::policy,
+    retention::{one_rule, policy},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -305,8 +305,8 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
                         vault.batch(owner, name, vec![delete], None).await.map(drop)
                     }
                     "policy" => {
-                        let policy = lethe::domain::CollectionPolicy::default();
-                        vault.put_collection(owner, name, &coll("others"), policy, None).await.map(drop)
+                        let others = lethe::domain::CollectionPolicy::default();
+                        vault.put_collection(owner, name, &coll("others"), others, None).await.map(drop)
                     }
                     "token" => {
                         let mint = lethe::vault::ops::MintToken {
@@ -341,6 +341,56 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
     }
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Nor is anything carried out behind a suspension that a second person was about to approve: it waits on, and is approved when the tenant
+/// goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_behind_it() {
+    for path in ["shred", "shred that a hold stops", "looser policy", "shortening"] {
+        let (place, clock) = place().await;
+        let open = Arc::new(place.open().await);
+        let acme = Arc::new(Acme::make(&open, &place).await);
+        acme.put(&open, "a").await.unwrap();
+        let brief = policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "100d"));
+        open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
+        let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+        let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+        open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
+        // For a shortening a second person is who was there before.
+        clock.advance(DAY * 8);
+        let id = match path {
+            "looser policy" => match open.vault.put_policy(&acme.owner, &acme.name, ApprovalRules::default(), None).await.unwrap() {
+                PolicyChange::Asked(asked) => asked.id,
+                now @ PolicyChange::Now(_) => panic!("one owner was enough: {now:?}"),
+            },
+            "shortening" => open.vault.ask_shortening(&acme.owner, &acme.name, &coll("brief"), None).await.unwrap().id,
+            _ => {
+                let order = ShredOrder::Record { collection: coll("files"), key: key("a") };
+                ApprovalId(open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id.0)
+            }
+        };
+        if path == "shred that a hold stops" {
+            let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+            place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+        }
+        let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::Approval, |_, _| true));
+        let approving = {
+            let (open, acme, second) = (open.clone(), acme.clone(), second.clone());
+            async move { acme.approve(&open, &second, id).await }
+        };
+        let approving = tokio_util::task::TaskTracker::new().spawn(approving);
+        held.has_read().await;
+        acme.suspend(&open).await.unwrap();
+        held.let_go();
+        let approved = approving.await.unwrap();
+        assert!(is_stopped(&approved), "{path}: {approved:?}");
+        assert_eq!(acme.of(&open, id).await, "pending", "{path}");
+        acme.resume(&open).await;
+        acme.approve(&open, &second, id).await.unwrap();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{path}");
+        Arc::into_inner(open).unwrap().close().await;
+    }
 }
 
 /// Reads and writes at the same time as a suspension: none that begins behind its answer is served.
@@ -470,6 +520,37 @@ async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() 
     acme.ended(&open).await;
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
+}
+
+/// Nor does a clock that goes back before any run has found the grace to be over: whoever was told so first has written it down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_anybody_was_told_of_is_not_taken_back_by_a_clock_that_goes_back() {
+    for told in ["state", "record", "write", "cancel"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        acme.put(&open, "a").await.unwrap();
+        acme.terminate(&open, "2d").await.unwrap();
+        clock.advance(DAY * 3);
+        match told {
+            "state" => assert!(acme.is_in(&open, "ended").await),
+            "record" => assert!(is_stopped(&open.get(&acme.owner, &acme.name, ("files", "a")).await)),
+            "write" => assert!(is_stopped(&acme.put(&open, "a").await)),
+            _ => assert!(open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await.is_err()),
+        }
+        clock.go_back(DAY * 3);
+        assert!(acme.is_in(&open, "ended").await, "{told}");
+        let cancelled = open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await;
+        assert!(matches!(cancelled, Err(VaultError::Conflict(Conflict::TenantState))), "{told}: {cancelled:?}");
+        let (changes, _) = open.vault.state_changes(&acme.owner, &acme.name, None, 10).await.unwrap();
+        assert_eq!(changes.iter().filter(|change| change.step == "grace-over").count(), 1, "{told}: {changes:?}");
+        clock.advance(DAY * 3);
+        run(&open, &clock).await;
+        acme.ended(&open).await;
+        assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await), "{told}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{told}");
+        open.close().await;
+    }
 }
 
 /// The check of a store at rest finds an end that nobody would bring about, and a row that leads to no end.
@@ -1005,6 +1086,89 @@ async fn what_is_over_and_held_is_read_and_listed_of_a_tenant_that_ended_in_part
     open.close().await;
 }
 
+/// From the order to shred a tenant until that is done it takes no step, and the record of its states, which tells of both, is its owner's again
+/// behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_shred_is_ordered_takes_no_step() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.put(&open, "a").await.unwrap();
+    acme.suspend(&open).await.unwrap();
+    acme.resume(&open).await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Tenant { confirm: acme.name.as_str().into() };
+    open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap();
+    refused.next().await;
+    let (vault, name) = (&open.vault, &acme.name);
+    for (step, taken) in [
+        ("suspend", acme.suspend(&open).await),
+        ("resume", vault.resume_tenant(&acme.operator, name, "a test".into(), None).await.map(drop)),
+        ("terminate", acme.terminate(&open, "30d").await),
+        ("cancel", vault.cancel_termination(&acme.owner, name, None, None).await.map(drop)),
+        ("to be asked for its states", vault.state_changes(&acme.owner, name, None, 10).await.map(drop)),
+    ] {
+        assert!(matches!(taken, Err(VaultError::Shredded { .. })), "{step}: {taken:?}");
+    }
+    place.meddler.refuse_nothing();
+    acme.ended(&open).await;
+    let (changes, next) = vault.state_changes(&acme.owner, name, None, 10).await.unwrap();
+    let steps: BTreeSet<[&str; 3]> = changes.iter().map(|change| [change.step, change.from, change.to]).collect();
+    let all = [
+        ["suspend", "active", "suspended"],
+        ["resume", "suspended", "active"],
+        ["shred", "active", "pending"],
+        ["shred-done", "pending", "shredded"],
+    ];
+    assert_eq!((steps, next), (BTreeSet::from(all), None));
+    assert!(changes.iter().all(|change| change.reason.is_none()), "they went with its keys: {changes:?}");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// In the moment between the end of the grace and the order to shred all of the tenant is there: auditors read what is held, with its large
+/// values, and what no hold is on is shown to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_tenant_that_has_ended_and_is_not_shredded_yet_auditors_read_what_is_held_alone() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let held = Held::make(&open, &place).await;
+    let Acme { name, owner, .. } = &held.acme;
+    open.put(owner, name, ("notes", "7/large"), Some("7"), &vec![7; 200_000]).await.unwrap();
+    held.acme.terminate(&open, "1d").await.unwrap();
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        assert!(open.get(&held.auditor, name, (collection, key)).await.is_err(), "{collection} {key}: its owner's, within the grace");
+    }
+    clock.advance(DAY * 2);
+    held.is_in_state(&open, "ended").await;
+    assert_eq!(open.get(&held.auditor, name, ("notes", "7/large")).await.unwrap().len(), 200_000);
+    for (collection, key, _) in HELD {
+        assert_eq!(open.get(&held.auditor, name, (collection, key)).await.unwrap(), b"v", "{collection} {key}");
+        assert!(is_stopped(&open.get(owner, name, (collection, key)).await), "{collection} {key}");
+    }
+    for (collection, key, _) in UNHELD {
+        let got = open.get(&held.auditor, name, (collection, key)).await;
+        assert!(matches!(got, Err(VaultError::NotFound(_))), "{collection} {key}: {got:?}");
+    }
+    for collection in ["people", "all", "notes", "others"] {
+        for id in [None, Some("7"), Some("seven"), Some("8"), Some("acht")] {
+            let query = ListQuery { subject: id.map(subject), limit: 100, ..ListQuery::default() };
+            let page = open.vault.list(&held.auditor, name, &coll(collection), query).await.unwrap();
+            let listed: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+            let mut theirs: BTreeSet<&str> = HELD.iter().filter(|(of, ..)| *of == collection).map(|(_, key, _)| *key).collect();
+            if collection == "notes" {
+                theirs.insert("7/large");
+            }
+            assert_eq!(
+                listed,
+                if id.is_none_or(|id| id.starts_with(['7', 's'])) { theirs } else { BTreeSet::new() },
+                "{collection} of {id:?}"
+            );
+        }
+    }
+    open.close().await;
+}
+
 /// A hold on the whole tenant keeps it whole, as long as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
@@ -1016,6 +1180,10 @@ async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
     for _ in 0..2 {
         run(&open, &clock).await;
         assert_eq!(open.vault.tenant(&held.acme.owner, &held.acme.name).await.unwrap().state, "ended");
+    }
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        open.get(&held.auditor, &held.acme.name, (collection, key)).await.unwrap();
+        assert!(is_stopped(&open.get(&held.acme.owner, &held.acme.name, (collection, key)).await), "{collection} {key}");
     }
     let shown = open.vault.hold(&held.counsel, &held.acme.name, whole).await.unwrap();
     assert_eq!(shown.covers, Some(((HELD.len() + UNHELD.len()) as u64, false)), "all of it is there");
@@ -1087,7 +1255,16 @@ async fn an_end_without_a_grace_against_a_write_that_a_law_keeps_ends_in_one_of_
             }
             acme.book(&open, ("c", "tax"), "7", "tax").await
         };
-        let (ended, written) = tokio::join!(acme.terminate(&open, "0d"), write);
+        let end = acme.terminate(&open, "0d");
+        // One behind the other, either way, and then at the same moment.
+        let (ended, written) = match round / 2 {
+            0 => (end.await, write.await),
+            1 => {
+                let written = write.await;
+                (end.await, written)
+            }
+            _ => tokio::join!(end, write),
+        };
         match (&ended, &written) {
             (Ok(()), Err(VaultError::TenantState(_) | VaultError::Busy)) => assert!(acme.is_in(&open, "ended").await, "round {round}"),
             (Err(VaultError::LegalMinimum { records: Some(1), .. }), Ok(())) => {
@@ -1099,6 +1276,7 @@ async fn an_end_without_a_grace_against_a_write_that_a_law_keeps_ends_in_one_of_
         *seen.entry(ended.is_ok()).or_default() += 1;
     }
     println!("ends against what a law keeps: (ended) {seen:?}");
+    assert!(seen.contains_key(&true) && seen.contains_key(&false), "both must happen: {seen:?}");
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }

@@ -17,7 +17,10 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, Epoch, Gen, PrincipalId, ShredId, TenantNo, Timestamp},
+    domain::{
+        CollectionNo, Epoch, Gen, PrincipalId, ShredId, TenantNo, Timestamp,
+        lifecycle::{Step, TenantState},
+    },
     vault::{
         audit::{
             Action, Audit, Trail,
@@ -181,7 +184,11 @@ impl Vault {
     /// went in part.
     async fn final_subjects(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
         if matches!(row.scope, Scope::Rest { .. }) {
-            return self.restricted(TenantNo(row.tenant), id).await;
+            let (checks, mut writes) = self.restricted(TenantNo(row.tenant), id).await?;
+            if !writes.is_empty() {
+                writes.extend(self.changed_by(row, TenantState::Pending, Step::Restrict)?);
+            }
+            return Ok((checks, writes));
         }
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let (shredded, seals) = (SubjectRow { state: State::Shredded(id.0) }, &self.inner.seals);

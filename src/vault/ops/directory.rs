@@ -129,6 +129,12 @@ impl Tenant {
             State::Shredded(_) => TenantState::Shredded,
         }
     }
+
+    /// Whether it has ended at `now`, and what legal holds keep of it is there for who audits.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        // Most are simply in use.
+        self.life != LifeRow::default() && self.stands(now).has_ended()
+    }
 }
 
 impl Collection {
@@ -361,6 +367,11 @@ fn collection_context(store: &crate::domain::StoreId, tenant: TenantNo, no: Coll
 /// What stands where a shredded thing's name stood: its kind and its number, or token, in hexadecimal.
 pub(super) fn pseudonym(kind: &str, number: &[u8]) -> String {
     format!("shredded-{kind}-{}", hex::encode(number))
+}
+
+/// What stands where a name would stand that is not told, or that nothing tells any more.
+pub(super) fn unnamed(kind: &str, number: &[u8]) -> String {
+    format!("unnamed-{kind}-{}", hex::encode(number))
 }
 
 /// A big-endian number of a row's key.

@@ -204,7 +204,7 @@ impl Vault {
         let now = self.inner.clock.now();
         let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
         let reads_values = collection.schedules().any(Schedule::reads_values);
-        let is_left = tenant.life.rest.is_some();
+        let is_left = tenant.has_ended(now);
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
@@ -250,6 +250,16 @@ impl Vault {
     ) -> Result<Option<RecordMeta>, VaultError> {
         if self.leaving(tenant, collection, &meta).await?.is_some() {
             return Ok(None);
+        }
+        if tenant.has_ended(self.inner.clock.now()) {
+            let tokens = match of {
+                Of::Everybody => schema::record_tokens(at),
+                Of::Person { .. } => schema::subject_record_parts(at).map(|(.., tokens)| tokens),
+            };
+            let tokens = tokens.ok_or_else(|| VaultError::Internal("row of a list".into()))?;
+            if self.is_hidden_by_end(tenant, (collection.no, &tokens), &meta.subjects).await? {
+                return Ok(None);
+            }
         }
         // An index row may be left from a shredded record whose key was written again.
         let is_about = match of {

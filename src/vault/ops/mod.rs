@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     authn::Principal,
-    domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo},
+    domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo, Timestamp},
     vault::{
         audit::{Audit, note::Signer},
         crypto::{Data, Key, Suite, TenantSecret},
@@ -79,7 +79,7 @@ pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultErr
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, Released, ShownScope};
-pub use lifecycle::{Minimum, Remaining, Terminate, Terminated, TerminationView};
+pub use lifecycle::{Minimum, Remaining, StateChange, Terminate, Terminated, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
@@ -103,6 +103,8 @@ pub struct Caller {
     pub purpose: Option<String>,
     /// Whether a refusal of the present operation is in a trail.
     on_record: Arc<AtomicBool>,
+    /// From when on it commits nothing any more: of what it approves for somebody else.
+    until: Option<Timestamp>,
     /// What is held as long as anything is done for the request.
     _held: Held,
 }

@@ -455,6 +455,11 @@ impl Vault {
             // Its key is there until it is decided what a law keeps; to who asks it is gone.
             version = None;
         }
+        if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref())
+            && self.is_hidden_by_end(tenant, (collection.no, &tokens), &live.meta.subjects).await?
+        {
+            version = None;
+        }
         precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
         let purpose = self.purpose_token(caller, tenant.no, collection.no).await?;
         let read = match &existing {
@@ -627,7 +632,8 @@ impl Vault {
     /// since: here it must still hold, in the order of the commits, so that a revocation that is answered is never overtaken.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile.
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile;
+    /// [`Conflict::ApprovalOver`] where what it approves has waited too long by now.
     pub(super) async fn commit_for(
         &self,
         caller: &Caller,
@@ -661,6 +667,9 @@ impl Vault {
         if let Some(caller) = caller {
             if caller.principal.has_ended(self.inner.clock.now()) {
                 return Err(self.holds_no_more(caller).await?);
+            }
+            if caller.until.is_some_and(|until| until <= self.inner.clock.now()) {
+                return Err(VaultError::Conflict(Conflict::ApprovalOver));
             }
             // The first, so that its failure is told from any other's.
             let token = schema::access_token(caller.principal.token());

@@ -26,7 +26,7 @@ use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
     domain::{
         CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
-        approval::ShredScope, limits,
+        approval::ShredScope, lifecycle::Step, limits,
     },
     vault::{
         audit::{
@@ -244,7 +244,9 @@ enum Ordered {
     Now(Box<Queued>, Named),
     /// By this request, and it waits for a second person.
     Asked(Box<Queued>, Named),
-    /// By an earlier one, with the same idempotency key, or of the same that still waits for a second person.
+    /// By this request, which was sent before with the same idempotency key.
+    Again(ShredId),
+    /// By an earlier one, of the same that still waits for a second person.
     Before(ShredId),
 }
 
@@ -270,6 +272,12 @@ impl Vault {
         let (queued, named) = match ordered {
             Ordered::Now(queued, named) => (queued, named),
             Ordered::Asked(queued, named) => return Ok(queued.view(named)),
+            Ordered::Again(id) => {
+                // Whose first answer is lost has the salt from this one; it is gone from the certificate on.
+                let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
+                let salt = self.salt_of(id, &row).await?;
+                return Ok(ShredView { salt, ..self.shred(caller, tenant, id, wait).await? });
+            }
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };
         let Some(wait) = wait else { return Ok(queued.view(named)) };
@@ -289,7 +297,7 @@ impl Vault {
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
                 Some(Before::Made(made, _)) => match self.ordered_already(caller, ShredId(made.id)).await? {
-                    Some(id) => return Ok(Ordered::Before(id)),
+                    Some(id) => return Ok(Ordered::Again(id)),
                     // What it named went with another order: who sends it again is told so by what is gone.
                     None => None,
                 },
@@ -625,6 +633,7 @@ impl Vault {
         // The row of a unit that does not hold would keep the order from ever being carried out.
         self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
+        writes.extend(self.changed_by(&row, tenant.stands(self.inner.clock.now()), Step::Shred)?);
         writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
         Ok(IntentOf { row, checks, writes })
@@ -1007,7 +1016,11 @@ impl Vault {
         }
         let read = entry(caller, &found, Action::ShredRead, CollectionNo::TENANT, object(id.0));
         self.read_receipt(&found, read).await?;
-        self.view(id, &row).await
+        let view = self.view(id, &row).await?;
+        // Who gave an order that a hold has stopped was told that alone, and has no salt from its answer.
+        let is_first = ordered && row.progress == Progress::Held && !row.two_persons;
+        let salt = if is_first { self.salt_of(id, &row).await? } else { None };
+        Ok(ShredView { salt, ..view })
     }
 
     /// The certificate of an order: a signed note. Needs no access to the tenant, which may be gone.
@@ -1029,6 +1042,7 @@ impl Vault {
         Ok(state_name(self.is_done(id, row).await?, row.progress == Progress::Held, second_person(row)))
     }
 
+    /// An order as it is now, without its salt: that is in its own answer.
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
@@ -1050,7 +1064,7 @@ impl Vault {
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.filter(|_| done).map(Timestamp),
-            salt: self.salt_of(id, row).await?,
+            salt: None,
             targets: pseudonyms(&row.scope),
             collections,
             retained,

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, PrincipalId, RequestId, ShredId, Slot, TenantNo, Timestamp},
+    domain::{
+        CollectionNo, PrincipalId, RequestId, ShredId, Slot, TenantNo, Timestamp,
+        lifecycle::{Step, TenantState},
+    },
     vault::{
         keys::{EpochRecord, EpochReport, Extra, LeaseKind, ShredTarget},
         store::{
@@ -713,6 +716,7 @@ impl Vault {
                 let key = schema::tenant(tenant);
                 let row = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
                 writes.push(seals.put(key, &TenantRow { state, sealed_name: Vec::new(), ..row })?);
+                writes.extend(self.changed_by(&job.row, TenantState::Pending, Step::ShredDone)?);
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant, CollectionNo(*no));

@@ -883,6 +883,14 @@ pub fn tenant_change(tenant: TenantNo, at: u64, change: &[u8; 16]) -> Bytes {
     key(Table::TenantChange, &[&tenant.to_be_bytes(), &at.to_be_bytes(), change])
 }
 
+/// Tenant, time and id of a [`Table::TenantChange`] key; `None` if it is not one.
+#[must_use]
+pub fn tenant_change_parts(key: &[u8]) -> Option<(TenantNo, u64, [u8; 16])> {
+    let mut parts = Parts::of(Table::TenantChange, key)?;
+    let (tenant, at, change) = (parts.tenant()?, parts.u64()?, parts.bytes()?);
+    parts.rest().is_empty().then_some((tenant, at, change))
+}
+
 /// [`Table::TenantEnd`]; `due` in milliseconds since 1970.
 #[must_use]
 pub fn tenant_end(due: u64, tenant: TenantNo) -> Bytes {

@@ -178,10 +178,12 @@ impl Vault {
         let last = rows.last().and_then(|row| schema::shortening_parts(&row.key)).map_or(0, |(.., at)| at);
         let at = super::unsigned(self.inner.clock.now().0).max(last.saturating_add(1));
         let key = schema::shortening(tenant.no, no, at);
-        along.checks.extend([collection.check(tenant.no), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        let is_free = Check { space: Space::Control, key: key.clone(), expect: Expect::Absent };
+        // The tenant's, too: a suspension that is answered is overtaken by no approval.
+        along.checks.extend([tenant.check(), collection.check(tenant.no), is_free]);
         along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
         along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::RetentionShorten, no, object(stored.id.0))));
-        self.commit_along(caller, along).await
+        self.commit_along(caller, along).await.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))
     }
 
     /// Commits what goes along with nothing else, on the word of a caller.
@@ -192,7 +194,7 @@ impl Vault {
 }
 
 /// What an order names, whatever units a record has by then, and by whichever of their ids persons were named.
-fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
+pub(super) fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
     let scope = match scope {
         Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
         Scope::Subjects(tokens) => {

@@ -160,7 +160,7 @@ impl Vault {
         let keeping = match self.made_by(&tenant, caller, key, &[b"hold", asked.as_bytes()]).await? {
             Ok(made) => {
                 let stored = self.stored_hold(&tenant, made).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-                return self.hold_view(&tenant, made, &stored.row, Vec::new()).await;
+                return self.hold_view(caller, &tenant, made, &stored.row, Vec::new()).await;
             }
             Err(keeping) => keeping,
         };
@@ -199,7 +199,7 @@ impl Vault {
             too_late
         };
         self.told_of_lapse(&row);
-        self.hold_view(&tenant, id, &row, too_late).await
+        self.hold_view(caller, &tenant, id, &row, too_late).await
     }
 
     /// Gives a hold for law enforcement another 90 days from now.
@@ -234,7 +234,7 @@ impl Vault {
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        let Err(keeping) = made else { return self.hold_view(caller, &tenant, id, &stored.row, Vec::new()).await };
         self.in_line(caller, &stored.row).await?;
         let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
         let now = self.inner.clock.now();
@@ -252,7 +252,7 @@ impl Vault {
         let renewed = hold_entry(caller, &tenant, Action::HoldRenew, id, row.disclosed);
         self.change_hold(Some(caller), &tenant, (&stored, writes), None, keeping, renewed, Along::default()).await?;
         self.told_of_lapse(&row);
-        self.hold_view(&tenant, id, &row, Vec::new()).await
+        self.hold_view(caller, &tenant, id, &row, Vec::new()).await
     }
 
     /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention. Where the
@@ -293,7 +293,7 @@ impl Vault {
             return self.asked_before(caller, &tenant, ApprovalId(made.0)).await.map(|view| Released::Asked(Box::new(view)));
         }
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let Err(keeping) = made else { return self.released(&tenant, id, &stored.row).await };
+        let Err(keeping) = made else { return self.released(caller, &tenant, id, &stored.row).await };
         self.in_line(caller, &stored.row).await?;
         if !stored.row.stands(self.inner.clock.now()) {
             return Err(VaultError::Conflict(Conflict::HoldOver));
@@ -308,13 +308,13 @@ impl Vault {
         let ended = self.end_by(caller, &tenant, &stored, (by, reason), keeping, released, along).await;
         let row = ended.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
         // What it sets going may be the end of the tenant, which is then told nothing any more.
-        let released = self.released(&tenant, id, &row).await;
+        let released = self.released(caller, &tenant, id, &row).await;
         self.set_going(tenant.no).await;
         released
     }
 
-    async fn released(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {
-        self.hold_view(tenant, id, row, Vec::new()).await.map(|view| Released::Now(Box::new(view)))
+    async fn released(&self, caller: &Caller, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {
+        self.hold_view(caller, tenant, id, row, Vec::new()).await.map(|view| Released::Now(Box::new(view)))
     }
 
     /// Releases a hold as another counsel asked who is `by`, for that one's reason. What it has stopped is set going by who calls this.

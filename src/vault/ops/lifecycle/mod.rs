@@ -3,8 +3,8 @@
 //!
 //! The state stands in the tenant's row, and every commit is held to that row: who planned before a step asks again, and a step that
 //! is answered is overtaken by no change. Reads ask the row in the cache, which is dropped with each step; a value that is being sent
-//! asks it again at each of its parts. [`remains`] tells what is left of a tenant that ends, and why; [`ending`] orders its shred when
-//! the grace is over, and [`rest`] that of all but what legal holds are on.
+//! asks it again at each of its parts. [`changes`] keeps and tells the steps, with who took them and why; [`remains`] tells what is left of
+//! a tenant that ends, and why; [`ending`] orders its shred when the grace is over, and [`rest`] that of all but what legal holds are on.
 
 use bytes::Bytes;
 
@@ -17,7 +17,7 @@ use super::{
     plan::{Actor, entry, object, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{LifeRow, Scope, TenantChangeRow, TenantRow, TerminationRow},
+    rows::{LifeRow, Scope, TenantRow, TerminationRow},
     tenants::TenantView,
 };
 use crate::{
@@ -30,15 +30,17 @@ use crate::{
     },
     vault::{
         audit::{Action, Target, Trail},
-        crypto::{Context, Plaintext, TenantMeta, random},
+        crypto::random,
         store::{Commit, Durability, Space, Urgency, Write, schema},
     },
 };
 
+mod changes;
 mod ending;
 mod remains;
 mod rest;
 
+pub use changes::StateChange;
 pub use remains::{Minimum, Remaining, TerminationView};
 
 /// An order to end a tenant.
@@ -338,25 +340,11 @@ impl Vault {
         let from = tenant.stands(if step == Step::GraceOver { Timestamp(i64::MIN) } else { now });
         let to = from.after(step).ok_or(VaultError::Conflict(Conflict::TenantState))?;
         let id: [u8; 16] = random::bytes();
-        let change = TenantChangeRow {
-            step: step.code(),
-            from: from.code(),
-            to: to.code(),
-            by: actor.principal.0,
-            role: actor.role.code(),
-            request: actor.request.0,
-            sealed: match reason {
-                Some(reason) => self.seal_reason(tenant.no, &id, reason).await?,
-                None => Vec::new(),
-            },
-        };
+        let change = self.changed(actor, (tenant.no, now, &id), (step, from, to), reason).await?;
         let (key, seals) = (schema::tenant(tenant.no), &self.inner.seals);
         let row: TenantRow = seals.open(&key, &tenant.row)?;
         let Along { mut checks, mut writes, mut entries } = along;
-        writes.extend([
-            seals.put(key, &TenantRow { life: life.clone(), ..row })?,
-            seals.put(schema::tenant_change(tenant.no, unsigned(now.0), &id), &change)?,
-        ]);
+        writes.extend([seals.put(key, &TenantRow { life: life.clone(), ..row })?, change]);
         let (was, is) = (end_row(tenant.no, &tenant.life), end_row(tenant.no, &life));
         if was != is {
             writes.extend(was.map(|key| Write::Delete { space: Space::Control, key }));
@@ -389,14 +377,6 @@ impl Vault {
         tracing::info!(tenant = tenant.no.0, step = step.name(), from = from.name(), to = to.name(), "a tenant has another state");
         let after = Tenant { life, ..tenant.clone() };
         Ok(TenantView::of(&after, now))
-    }
-
-    async fn seal_reason(&self, tenant: TenantNo, change: &[u8; 16], reason: &str) -> Result<Vec<u8>, VaultError> {
-        let context = Context::<TenantMeta>::of(&self.inner.store_id, tenant, &[b"change", change]);
-        let plain = Plaintext::<TenantMeta>::new(reason.as_bytes().to_vec());
-        let suite = self.inner.options.suite;
-        let sealed = self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
-        Ok(sealed.into_row().to_vec())
     }
 }
 

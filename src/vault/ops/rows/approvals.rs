@@ -49,6 +49,8 @@ pub(in crate::vault) struct ApprovalRow {
     pub(in crate::vault) asked_at: i64,
     /// From when on nobody can approve it any more.
     pub(in crate::vault) expires_at: i64,
+    /// That it was asked for again by the store itself, for more than was approved before: who approves it says which it is.
+    pub(in crate::vault) again: bool,
     /// How it ended.
     pub(in crate::vault) end: Option<ApprovalEnd>,
     /// Reasons, sealed under the tenant's metadata key; empty where there are none.
@@ -107,6 +109,8 @@ pub(in crate::vault) enum ApprovalHow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct ApprovalOpenRow {
     pub(in crate::vault) approval: [u8; 16],
+    /// Token that asked: each has a share of the places.
+    pub(in crate::vault) asked_by: [u8; 16],
 }
 
 impl ControlRow for ApprovalOpenRow {
