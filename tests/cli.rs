@@ -323,6 +323,8 @@ fn completions_exist_for_the_usual_shells() {
 mod bench;
 #[path = "cli/readme.rs"]
 mod readme;
+#[path = "cli/rehearsal.rs"]
+mod rehearsal;
 
 mod with_a_server {
     //! The same program as client, against itself as server.

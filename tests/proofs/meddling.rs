@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lethe::vault::store::{
-    Commit, Committed, Row, Space, Store, StoreError, Write,
+    Commit, Committed, Database, Row, Space, Store, StoreError, Write,
     schema::{KeyRange, Table},
 };
 use tokio::sync::Semaphore;
@@ -37,6 +37,23 @@ struct Orders {
     records_read: usize,
     /// Rows of control that were read, and looks for one.
     control_read: usize,
+    rows_read: RowsRead,
+}
+
+/// How many rows were read: one by one, in a range, or as preconditions of commits; a look that finds none is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowsRead {
+    pub(crate) data: usize,
+    pub(crate) control: usize,
+}
+
+impl RowsRead {
+    fn add(&mut self, space: Space, rows: usize) {
+        match space.database() {
+            Database::Data => self.data += rows,
+            Database::Control => self.control += rows,
+        }
+    }
 }
 
 /// A reader that has read, and does not come back with it yet, or who is about to commit.
@@ -114,6 +131,11 @@ impl Meddler {
     /// Rows of control that were read since this was asked last, and looks for one.
     pub(crate) fn take_control_read(&self) -> usize {
         std::mem::take(&mut self.lock().control_read)
+    }
+
+    /// Rows that were read since this was asked last.
+    pub(crate) fn take_rows_read(&self) -> RowsRead {
+        std::mem::take(&mut self.lock().rows_read)
     }
 
     /// Holds up the next such commit, before it is made.
@@ -200,6 +222,7 @@ impl Store for Meddled {
         if space == Space::Control {
             self.meddler.lock().control_read += 1;
         }
+        self.meddler.lock().rows_read.add(space, 1);
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {
@@ -221,6 +244,7 @@ impl Store for Meddled {
         if space == Space::Control {
             self.meddler.lock().control_read += rows.as_ref().map_or(0, Vec::len) + 1;
         }
+        self.meddler.lock().rows_read.add(space, rows.as_ref().map_or(1, |rows| rows.len().max(1)));
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();
         }
@@ -230,6 +254,9 @@ impl Store for Meddled {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         if let Some(held) = self.meddler.held_commit(&commit) {
             held.hold().await;
+        }
+        for check in &commit.checks {
+            self.meddler.lock().rows_read.add(check.space, 1);
         }
         let refused = self.meddler.lock().refuse.as_ref().and_then(|refuse| refuse(&commit));
         match refused {
