@@ -106,7 +106,15 @@ fn main() {
     if wants("meanwhile") {
         rows.extend(meanwhile::measure(top.path(), &sizes));
     }
-    let report = Report { notes: String::new(), rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun), version };
+    let report = Report {
+        notes: "",
+        rows: &rows,
+        scale: args.scale,
+        dir: top.path(),
+        took: now().saturating_sub(begun),
+        version: &version,
+        ended: true,
+    };
     println!("\n{}", report.table());
 }
 

@@ -377,7 +377,9 @@ impl Vault {
         while let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? {
             look.looked_at = look.looked_at.saturating_add(rows.len() as u64);
             let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
-            laws.into_iter().for_each(|law| look.add(law));
+            for law in laws {
+                look.add(law);
+            }
             if look.is_enough() {
                 break;
             }

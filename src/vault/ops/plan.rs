@@ -135,6 +135,15 @@ impl Existing {
     pub(super) fn version(&self) -> Option<Version> {
         self.live.as_ref().filter(|live| !live.expired && live.restricted.is_none()).map(|_| self.header.version)
     }
+
+    /// Whether a version that stood there may have had an end, whatever the rules.
+    fn could_end(&self) -> bool {
+        match &self.live {
+            Some(live) => live.meta.expires_at.is_some(),
+            // Nobody can say; of a tombstone the row is gone.
+            None => !self.header.is_tombstone(),
+        }
+    }
 }
 
 impl Plan {
@@ -364,11 +373,7 @@ impl Vault {
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
-        let could_end = existing.as_ref().is_some_and(|record| match &record.live {
-            Some(live) => live.meta.expires_at.is_some(),
-            // Nobody can say; of a tombstone the row is gone.
-            None => !record.header.is_tombstone(),
-        });
+        let could_end = existing.as_ref().is_some_and(Existing::could_end);
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
         if may_end {
             self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;

@@ -185,7 +185,7 @@ impl Vault {
         let open = schema::table_of_tenant(Table::ApprovalOpen, tenant.no);
         let mut keys = Vec::new();
         for row in self.inner.store.scan(Space::Control, &open.from, &open.to, usize::MAX).await? {
-            let ApprovalOpenRow { approval } = self.inner.seals.open(&row.key, &row.value)?;
+            let ApprovalOpenRow { approval, .. } = self.inner.seals.open(&row.key, &row.value)?;
             keys.push(schema::approval(tenant.no, ApprovalId(approval)));
         }
         keys.retain(|key| range.from <= *key && *key < range.to);

@@ -163,7 +163,7 @@ impl Vault {
             request: actor.request.0,
             sealed,
         };
-        self.inner.seals.put(schema::tenant_change(tenant, unsigned(at.0), id), &row)
+        Ok(self.inner.seals.put(schema::tenant_change(tenant, unsigned(at.0), id), &row)?)
     }
 
     async fn seal_reason(&self, tenant: TenantNo, change: &[u8; 16], reason: &str) -> Result<Vec<u8>, VaultError> {
