@@ -229,7 +229,7 @@ async fn what_a_run_reads_does_not_grow_with_what_is_stored() {
     for counted in [&few, &many] {
         assert_eq!(counted.destroyed, DUE as u64);
         let read = counted.read;
-        assert!(read.data >= DUE && read.data + read.control <= 10 * DUE, "{read:?} for {DUE} due records");
+        assert!(read.data >= DUE && read.data + read.control <= 10 * DUE, "{read:?} for {DUE} due records, in {:?}", counted.took);
     }
     assert_eq!(few.read.data, many.read.data, "ten times as much is stored");
 }
