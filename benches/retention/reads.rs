@@ -17,7 +17,10 @@ pub(crate) async fn measure(sizes: &Sizes) -> Vec<Row> {
         eprintln!("{records} records, {due} of them due");
         let one = run_over(records, due).await;
         let Counted { read, destroyed } = one;
-        eprintln!("  {destroyed} destroyed: {} rows of the data store and {} of control were read", read.data, read.control);
+        eprintln!(
+            "  {destroyed} destroyed: {} rows of the data store and {} of control were read, {} times",
+            read.data, read.control, read.times
+        );
         assert_eq!(destroyed, due as u64);
         assert!(read.data + read.control <= ROWS_MAX * due, "{read:?}: more than {ROWS_MAX} rows for each record that is due");
         counted.push(one);

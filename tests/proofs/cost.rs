@@ -67,7 +67,7 @@ pub(crate) async fn run_over(stored: usize, due: usize) -> Counted {
     open.close().await;
     clock.advance(MINUTE * 60);
     let open = place.open_meddled().await;
-    place.meddler.take_rows_read();
+    place.meddler.count_rows();
     let mut destroyed = 0;
     loop {
         let done = Retention { vault: open.vault.clone(), limit: BATCH as u64 }.run_once(clock.now()).await.unwrap();
@@ -77,7 +77,7 @@ pub(crate) async fn run_over(stored: usize, due: usize) -> Counted {
             break;
         }
     }
-    let read = place.meddler.take_rows_read();
+    let read = place.meddler.rows_read();
     open.close().await;
     Counted { read, destroyed }
 }

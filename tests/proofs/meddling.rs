@@ -1,6 +1,9 @@
 //! A store between the vault and the engine: refuses commits and holds up reads as a test says.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,23 +40,30 @@ struct Orders {
     records_read: usize,
     /// Rows of control that were read, and looks for one.
     control_read: usize,
-    rows_read: RowsRead,
+    /// What was read since it is counted.
+    rows_read: Option<Reading>,
 }
 
-/// How many rows were read: one by one, in a range, or as preconditions of commits; a look that finds none is one.
+#[derive(Default)]
+struct Reading {
+    rows: HashSet<(Space, Vec<u8>)>,
+    times: usize,
+}
+
+impl Reading {
+    fn add(&mut self, space: Space, key: &[u8]) {
+        self.rows.insert((space, key.to_vec()));
+        self.times += 1;
+    }
+}
+
+/// How many rows were read: one by one, in a range, or as preconditions of commits. A look that finds none is one, where it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RowsRead {
     pub(crate) data: usize,
     pub(crate) control: usize,
-}
-
-impl RowsRead {
-    fn add(&mut self, space: Space, rows: usize) {
-        match space.database() {
-            Database::Data => self.data += rows,
-            Database::Control => self.control += rows,
-        }
-    }
+    /// How often they were read all together: a commit that is tried again reads its rows again.
+    pub(crate) times: usize,
 }
 
 /// A reader that has read, and does not come back with it yet, or who is about to commit.
@@ -133,9 +143,22 @@ impl Meddler {
         std::mem::take(&mut self.lock().control_read)
     }
 
-    /// Rows that were read since this was asked last.
-    pub(crate) fn take_rows_read(&self) -> RowsRead {
-        std::mem::take(&mut self.lock().rows_read)
+    /// Counts the rows that are read from now on.
+    pub(crate) fn count_rows(&self) {
+        self.lock().rows_read = Some(Reading::default());
+    }
+
+    /// Those that were read since, and counts no more.
+    pub(crate) fn rows_read(&self) -> RowsRead {
+        let Reading { rows, times } = self.lock().rows_read.take().unwrap();
+        let data = rows.iter().filter(|(space, _)| space.database() == Database::Data).count();
+        RowsRead { data, control: rows.len() - data, times }
+    }
+
+    fn reads(&self, space: Space, key: &[u8]) {
+        if let Some(reading) = &mut self.lock().rows_read {
+            reading.add(space, key);
+        }
     }
 
     /// Holds up the next such commit, before it is made.
@@ -222,7 +245,7 @@ impl Store for Meddled {
         if space == Space::Control {
             self.meddler.lock().control_read += 1;
         }
-        self.meddler.lock().rows_read.add(space, 1);
+        self.meddler.reads(space, key);
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {
@@ -244,7 +267,10 @@ impl Store for Meddled {
         if space == Space::Control {
             self.meddler.lock().control_read += rows.as_ref().map_or(0, Vec::len) + 1;
         }
-        self.meddler.lock().rows_read.add(space, rows.as_ref().map_or(1, |rows| rows.len().max(1)));
+        match rows.as_deref() {
+            Ok(rows) if !rows.is_empty() => rows.iter().for_each(|row| self.meddler.reads(space, &row.key)),
+            Ok(_) | Err(_) => self.meddler.reads(space, from),
+        }
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();
         }
@@ -256,7 +282,7 @@ impl Store for Meddled {
             held.hold().await;
         }
         for check in &commit.checks {
-            self.meddler.lock().rows_read.add(check.space, 1);
+            self.meddler.reads(check.space, &check.key);
         }
         let refused = self.meddler.lock().refuse.as_ref().and_then(|refuse| refuse(&commit));
         match refused {

@@ -221,7 +221,7 @@ async fn a_run_reads_the_rows_of_what_is_due_and_no_others() {
     open.close().await;
 }
 
-/// The same, counted between vault and store, of stores that were just opened.
+/// The same, counted between vault and store, of stores that were just opened: every row that is read, however often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_run_reads_does_not_grow_with_what_is_stored() {
     const DUE: usize = 100;

@@ -437,7 +437,9 @@ impl Vault {
         // Of a person's unit the place of no record: nothing but the unit is meant.
         let row = schema::record(no, collection, &[kept.record.unwrap_or(kept.subject)]);
         let scope = Scope::Record { collection: collection.0, row: row.to_vec(), units: vec![UnitRow::of(unit)] };
-        let queued = self.queue_shred(actor, &tenant, scope, Named::default()).await?;
+        // Two runs may have come this far: the key goes by the order of one.
+        let unmoved = vec![Check { space: Space::Control, key: schema::unit_state(no, slot), expect: Expect::Absent }];
+        let queued = self.queue_shred(actor, &tenant, scope, Named { unmoved, ..Named::default() }).await?;
         self.close_queued(&queued).await.map(|()| true)
     }
 

@@ -3,18 +3,21 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lethe::{
-    domain::ShredUnit,
+    domain::{Clock as _, ShredUnit},
     vault::{
         ops::{ShredOrder, VaultError},
-        store::schema::Table,
+        store::{
+            Space, Store as _, StoreError,
+            schema::{self, Table},
+        },
     },
 };
 
-use super::{Acme, findings, lawful, left, refused_by_law, unruled};
+use super::{Acme, END, findings, lawful, left, refused_by_law, unruled};
 use crate::{
     harness::{Open, coll, is_shredded},
     meddling::{Held, sets},
-    retention::place,
+    retention::{place, time},
 };
 
 /// An order against whoever gives the person's record to somebody else at the same moment: either it was corrected before, and the
@@ -174,5 +177,45 @@ async fn a_tenants_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_way
     }
     both_were_seen(&seen);
     assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Two runs that find nothing left under a spared key at the same moment, as the server's own and one that was asked for do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spared_key_goes_by_the_order_of_one_run_when_two_look_at_it() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.put(&open, ("people", "7/tax"), &["7"], "tax", b"v").await.unwrap();
+    open.shred_subject(&acme.owner, &acme.name, "7").await;
+    clock.advance(time(END).since(clock.now()));
+    let operator = open.caller(&place.operator).await;
+    let asked = async || open.vault.run_retention(&operator, None, 1_000, None).await.unwrap().0;
+    place.meddler.refuse(|commit| sets(commit, Table::ShredOrder, |_, _| true).then_some(StoreError::Busy));
+    assert_eq!(asked().await.destroyed, 1);
+    place.meddler.refuse_nothing();
+    assert_eq!(left(&open).await, [1, 0, 0], "the record is gone, and its key waits for an order");
+
+    let range = schema::table(Table::KeptUnit);
+    let mut state = open.store.scan(Space::Control, &range.from, &range.to, 1).await.unwrap().remove(0).key.to_vec();
+    state[0] = Table::UnitState as u8;
+    // The first has seen that no order is given; meanwhile the second gives one.
+    let held = place.meddler.hold_reader(Space::Control, state.into());
+    let second = async {
+        held.has_read().await;
+        asked().await;
+        held.let_go();
+    };
+    let both = async { tokio::join!(asked(), second) };
+    assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "the first run looked for no order");
+    let over = async {
+        while left(&open).await != [0, 0, 0] {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), over).await.is_ok(), "{:?} are left", left(&open).await);
+    let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
+    let done = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "shred.done").count();
+    assert_eq!(done, 2, "the person's, and one of the key that the law had kept");
     open.close().await;
 }
