@@ -877,7 +877,9 @@ async fn of_a_long_collection_what_an_order_has_closed_alone_is_gone_through_aga
         }
     });
     assert!(!run(&open, &clock).await.more);
-    assert_eq!((done().await, steps.load(Ordering::Relaxed)), (Some(true), 1));
+    // All of it anew would be 24.
+    let steps = steps.load(Ordering::Relaxed);
+    assert!(done().await == Some(true) && steps <= 2, "{steps} steps");
     clock.advance(DAY * 31);
     let mut ended = (0, 0);
     loop {
