@@ -70,6 +70,10 @@ labels! {
     COMMITMENT_SALT = "commit-salt";
     /// Hash: what a request for approval asks for.
     APPROVAL = "approval";
+    /// Hash: the running hash over the frames of an exported tenant.
+    BUNDLE = "bundle";
+    /// Hash: the commitment to a legal hold in it that is sealed for a counsel.
+    SEALED_HOLD = "sealed-hold";
 }
 
 #[cfg(test)]

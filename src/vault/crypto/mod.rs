@@ -9,6 +9,7 @@
 //! * Nothing is sealed or opened without a [`Context`], which names the place it lies in.
 //! * Every input of a derivation is length-prefixed or of fixed length; all labels stand in `labels`.
 //! * Keys and plaintext are boxed and wiped on drop; neither can be cloned, compared or printed.
+//! * What leaves for somebody outside is sealed for a recipient: `recipient`, in the age format.
 //!
 //! Read `key` first, then `envelope`. Every stored byte is described in `docs/format.md`.
 
@@ -27,6 +28,7 @@ mod names;
 mod page;
 mod plaintext;
 pub mod random;
+mod recipient;
 mod record_meta;
 pub(in crate::vault) mod residue;
 mod sealed;
@@ -47,6 +49,7 @@ pub use manifest::{BlobStart, Manifest};
 pub use names::Token;
 pub use page::{FANOUT, PAGE_LEN, PageId, PageSlots, SLOTS_LEN, SlotIndex, page_epoch};
 pub use plaintext::{Plaintext, Receipt};
+pub use recipient::{NotSealed, Outgoing, Recipient, RecipientError};
 pub use record_meta::{EncodedMeta, MetaTooLong};
 pub use sealed::Sealed;
 pub use stream::{BlobReader, BlobWriter, ROW_LEN, SealError, rows_of};
