@@ -49,6 +49,9 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
     rule(A::TenantTerminate, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
+    // All of it, with what it keeps of persons, policies, grants and holds.
+    rule(A::TenantExport, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::TenantImport, On::Tenant, Reach::Whole, &[Owner]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),

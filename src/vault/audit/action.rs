@@ -151,6 +151,10 @@ table! {
         PolicyWrite = 77, "policy.write";
         /// A collection's rules were let hold for what was there already, or all of that was gone through.
         RetentionShorten = 78, "retention.shorten";
+        /// A tenant was exported, as a bundle for a recipient.
+        TenantExport = 80, "tenant.export";
+        /// A bundle was imported as a tenant.
+        TenantImport = 81, "tenant.import";
     }
 }
 

@@ -275,6 +275,8 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantResume => audit::Action::TenantResume,
         ActionKind::TenantTerminate => audit::Action::TenantTerminate,
         ActionKind::TenantCancel => audit::Action::TenantCancel,
+        ActionKind::TenantExport => audit::Action::TenantExport,
+        ActionKind::TenantImport => audit::Action::TenantImport,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,
