@@ -96,6 +96,7 @@ impl BatchOp {
                 custom: custom.clone(),
                 precondition: precondition.clone(),
                 new_relationship: *new_relationship,
+                carried: None,
             },
             Self::Delete { key, precondition, .. } | Self::Check { key, precondition, .. } => PutFields {
                 key: key.clone(),
@@ -105,6 +106,7 @@ impl BatchOp {
                 custom: Vec::new(),
                 precondition: precondition.clone(),
                 new_relationship: false,
+                carried: None,
             },
         }
     }

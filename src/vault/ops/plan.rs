@@ -12,7 +12,7 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
-    due::Moments,
+    due::{Moments, Written},
     foresee::{Foreseen, Wanted},
     minimum,
     names::NameRow,
@@ -101,6 +101,17 @@ pub(super) struct PutFields {
     pub(super) custom: Vec<(String, String)>,
     pub(super) precondition: Precondition,
     pub(super) new_relationship: bool,
+    /// What it brings along from another store; `None` for every other put.
+    pub(super) carried: Option<Carried>,
+}
+
+/// What a record of another store says that a client's put does not: it was admitted there, and is here as it was there.
+#[derive(Clone, Copy)]
+pub(super) struct Carried {
+    pub(super) created_at: Timestamp,
+    pub(super) modified_at: Timestamp,
+    /// What is written down of its end.
+    pub(super) written: Option<Written>,
 }
 
 /// A stored record as a writer sees it.
@@ -273,7 +284,9 @@ impl Vault {
         foreseen: Foreseen,
     ) -> Result<(Version, bool), VaultError> {
         plan.hold(tenant, collection)?;
-        self.check_expiry(put)?;
+        if put.carried.is_none() {
+            self.check_expiry(put)?;
+        }
         let Foreseen { tokens, subjects, row, stored, states, unit: seen } = foreseen;
         for (token, state) in subjects.iter().zip(states) {
             self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
@@ -320,14 +333,20 @@ impl Vault {
             key: put.key.clone(),
             content_type: put.content_type.clone(),
             subjects: put.subjects.clone(),
-            created_at: live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
-            modified_at: now,
+            created_at: match &put.carried {
+                Some(carried) => carried.created_at,
+                None => live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
+            },
+            modified_at: put.carried.map_or(now, |carried| carried.modified_at),
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
             kept: None,
         };
-        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
+        let (end, kept) = match &put.carried {
+            Some(_) => (None, None),
+            None => super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?,
+        };
         meta.kept = kept;
         let header = RecordHeader {
             suite: self.inner.options.suite,
@@ -368,8 +387,11 @@ impl Vault {
             None => !record.header.is_tombstone(),
         });
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
-        if may_end {
-            self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
+        let of = (tenant.no, collection.no, &tokens[..]);
+        if let Some(carried) = &put.carried {
+            self.plan_written(plan, of, existing.is_none(), (version, carried.written)).await?;
+        } else if may_end {
+            self.plan_due(plan, of, existing.is_none(), (version, end)).await?;
         }
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
