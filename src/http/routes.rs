@@ -4,7 +4,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
+    Api, aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
     retention, shreds, snapshots, tenants, termination, tokens,
 };
 
@@ -42,6 +42,8 @@ const SUSPEND: &str = "/v1/tenants/{tenant}/suspend";
 const RESUME: &str = "/v1/tenants/{tenant}/resume";
 const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const CANCEL: &str = "/v1/tenants/{tenant}/termination/cancel";
+const EXPORT: &str = "/v1/tenants/{tenant}/export";
+const IMPORT: &str = "/v1/tenants/{tenant}/import";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -92,6 +94,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, TERMINATION, Credential, termination::order),
         endpoint!("GET", get, TERMINATION, Credential, termination::read),
         endpoint!("POST", post, CANCEL, Credential, termination::cancel),
+        endpoint!("POST", post, EXPORT, Credential, bundles::export),
+        endpoint!("POST", post, IMPORT, Credential, bundles::import),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),

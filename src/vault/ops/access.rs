@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Caller, Missing, Unprocessable, Vault, VaultError,
+    Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, record_row},
     rows::{LifeRow, State},
@@ -96,17 +96,43 @@ impl Vault {
         name: &TenantName,
         collection: Option<&CollectionName>,
     ) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_any_tenant::<A>(caller, name, collection).await?;
+        found.tenant.in_use()?;
+        self.admits::<A>(caller, &found.tenant)?;
+        Ok(found)
+    }
+
+    /// The same, in a tenant that may still be being imported.
+    pub(super) async fn in_tenant_or_importing<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_any_tenant::<A>(caller, name, None).await?;
+        found.tenant.in_use_or_importing()?;
+        self.admits::<A>(caller, &found.tenant)?;
+        Ok(found)
+    }
+
+    /// The same, in a tenant that is being imported.
+    ///
+    /// # Errors
+    /// [`Conflict::NotImporting`] for any other.
+    pub(super) async fn in_importing<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_tenant_or_importing::<A>(caller, name).await?;
+        if found.tenant.state == State::Frozen { Ok(found) } else { Err(VaultError::Conflict(Conflict::NotImporting)) }
+    }
+
+    /// The same, whatever state the tenant is in.
+    async fn in_any_tenant<A: Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        collection: Option<&CollectionName>,
+    ) -> Result<InTenant<A>, VaultError> {
         let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
         let resource = match collection {
             None => Resource::tenant(tenant.no),
             Some(collection) => Resource::collection::<A>(tenant.no, collection, None),
         };
         match authz::decide::<A>(&caller.principal, &resource) {
-            Ok(permit) => {
-                tenant.in_use()?;
-                self.admits::<A>(caller, &tenant)?;
-                Ok(InTenant { tenant, _permit: permit })
-            }
+            Ok(permit) => Ok(InTenant { tenant, _permit: permit }),
             Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
         }
     }

@@ -37,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 19] = [
+const SEALED: [(Space, Table); 20] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -57,6 +57,7 @@ const SEALED: [(Space, Table); 19] = [
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
+    (Space::Index, Table::TenantImport),
 ];
 
 /// What a check read, and what is wrong.

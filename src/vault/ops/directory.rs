@@ -7,7 +7,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::{
-    Missing, Vault, VaultError,
+    Conflict, Missing, Vault, VaultError,
     rows::{ApprovalRulesRow, CollectionNameRow, CollectionRow, CollectionText, LifeRow, Past, State, TenantNameRow, TenantRow},
 };
 use crate::{
@@ -109,9 +109,20 @@ impl Tenant {
     }
 
     /// # Errors
-    /// [`VaultError::Shredded`] unless it is in use.
+    /// [`Conflict::Importing`] while it is being imported, [`VaultError::Shredded`] where it is shredded or going.
     pub(super) fn in_use(&self) -> Result<(), VaultError> {
-        in_use(self.state)
+        match self.state {
+            State::Frozen => Err(VaultError::Conflict(Conflict::Importing)),
+            state @ (State::Active | State::Pending(_) | State::Shredded(_)) => in_use(state),
+        }
+    }
+
+    /// The same where a tenant that is being imported will do.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`].
+    pub(super) fn in_use_or_importing(&self) -> Result<(), VaultError> {
+        if self.state == State::Frozen { Ok(()) } else { self.in_use() }
     }
 
     /// What takes two persons in it: a commit that relies on this checks the tenant's row.

@@ -299,7 +299,8 @@ impl Vault {
             };
             let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
-                    let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
+                    // An import that nobody finishes, too.
+                    let found: InTenant<OrderAction> = self.in_tenant_or_importing(caller, tenant).await?;
                     if found.tenant.no == TenantNo::SYSTEM {
                         return Err(Unprocessable::SystemTenant.into());
                     }
@@ -945,7 +946,7 @@ impl Vault {
         let row = self.shred_row(id).await?.filter(|row| row.tenant == found.no.0);
         let ordered = row.as_ref().is_some_and(|row| row.ordered_by == caller.principal.token().0);
         if !ordered {
-            self.in_tenant::<ShredRead>(caller, tenant).await?;
+            self.in_tenant_or_importing::<ShredRead>(caller, tenant).await?;
         }
         let mut row = row.ok_or(VaultError::NotFound(Missing::Shred))?;
         if let Some(wait) = wait {

@@ -1,0 +1,523 @@
+//! Exporting a tenant: everything that can be read of it goes, piece by piece, into a stream that is sealed for one recipient.
+//!
+//! What is disclosed is in the trail before it leaves: an entry when the export begins, one for each page of it, one at its end. Memory is
+//! one page; what the client does not take yet is not read. A shred that comes meanwhile takes along what has not left.
+
+use std::{
+    sync::Arc,
+    task::{Context as Waker, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use super::{
+    FORMAT, Kind, Progress, VERSION,
+    documents::{CollectionDoc, DueDoc, GrantDoc, Header, HoldDoc, LeftOut, OpenedHold, PersonDoc, RecordDoc, RetentionWas, Trailer},
+    frames,
+};
+use crate::{
+    authz::TenantExport,
+    domain::{CollectionNo, CustomPairs, RecordMeta, ShredId, SubjectId, TenantName, Timestamp},
+    vault::{
+        audit::{Action, Target},
+        crypto::{
+            BlobReader, Context, Manifest, NotSealed, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token,
+            random,
+        },
+        ops::{
+            Caller, Unprocessable, Vault, VaultError, ValueStream,
+            access::InTenant,
+            blob::Place,
+            directory::{Collection, Tenant, damaged},
+            due::{Written, is_over},
+            plan::{entry, order_of, retrying, unit_of},
+            refused::Place as Asked,
+            tokens::token_of,
+        },
+        store::{
+            Row, Space,
+            schema::{self, Table},
+        },
+    },
+};
+
+/// Records of one page: their rows, of up to 100 kB, are in memory until they have left.
+const RECORDS: usize = 32;
+/// Of what is smaller.
+const ROWS: usize = 256;
+/// Entries of the trail of one page.
+const ENTRIES: usize = 256;
+/// Sealed bytes that make a piece of the answer.
+const PIECE_LEN: usize = 65_536;
+
+/// For whom a tenant is exported.
+pub struct ExportTenant {
+    /// Whom it is sealed for.
+    pub recipient: Recipient,
+    /// Whom those holds are sealed for, within it, that only a counsel may know of.
+    pub counsel: Option<Recipient>,
+}
+
+impl Vault {
+    /// Exports a tenant as a bundle, sealed for a recipient. The stream is not whole without its end: one that breaks off opens for
+    /// nobody as a whole bundle.
+    ///
+    /// # Errors
+    /// [`Unprocessable::CounselRecipientMissing`]; [`VaultError::NotFound`], [`VaultError::Forbidden`].
+    pub async fn export_tenant(&self, caller: &Caller, name: &TenantName, export: ExportTenant) -> Result<ValueStream, VaultError> {
+        let caller = &caller.begin();
+        let begun = async move {
+            let InTenant { tenant, .. } = self.in_tenant::<TenantExport>(caller, name).await?;
+            if export.counsel.is_none() && self.has_undisclosed_holds(&tenant).await? {
+                return Err(Unprocessable::CounselRecipientMissing.into());
+            }
+            let (sender, receiver) = mpsc::channel(1);
+            let maker = Maker {
+                vault: self.clone(),
+                caller: caller.clone(),
+                tenant,
+                bundle: random::bytes(),
+                counsel: export.counsel,
+                out: Outgoing::to(&export.recipient)?,
+                sender,
+                progress: Progress::default(),
+                left_out: LeftOut::default(),
+            };
+            let receipt = maker.told(CollectionNo::TENANT, None).await?;
+            Ok(streamed(Box::pin(maker.make(receipt)), receiver))
+        };
+        self.on_record(caller, Asked::tenant(name), Action::TenantExport, begun).await
+    }
+}
+
+/// What makes a bundle.
+struct Maker {
+    vault: Vault,
+    caller: Caller,
+    tenant: Arc<Tenant>,
+    bundle: [u8; 16],
+    counsel: Option<Recipient>,
+    out: Outgoing,
+    sender: Sender<Bytes>,
+    progress: Progress,
+    left_out: LeftOut,
+}
+
+/// A record that was opened, and is not disclosed yet.
+struct Opened {
+    tokens: Vec<Token>,
+    header: RecordHeader,
+    record: OpenedRecord,
+}
+
+impl Maker {
+    async fn make(mut self, receipt: Receipt) -> Result<(), VaultError> {
+        self.header(&receipt).await?;
+        let collections = self.collections().await?;
+        for no in collections {
+            self.records(no).await?;
+        }
+        self.persons().await?;
+        self.holds().await?;
+        self.grants().await?;
+        self.certificates().await?;
+        self.trail().await?;
+        self.end().await
+    }
+
+    /// Records that a page is about to leave: of a collection, or of the tenant itself, with so many in it. The credential must still
+    /// hold: an export takes its time.
+    async fn told(&self, collection: CollectionNo, count: Option<usize>) -> Result<Receipt, VaultError> {
+        self.vault.holds(&self.caller).await?;
+        let count = count.and_then(|count| u32::try_from(count).ok());
+        let target = Target { object: Some(self.bundle), count, ..Target::default() };
+        self.vault.read_receipt(&self.tenant, entry(&self.caller, &self.tenant, Action::TenantExport, collection, target)).await
+    }
+
+    /// Seals a frame, and sends what is sealed once it makes a piece.
+    async fn frame(&mut self, kind: Kind, payload: &[u8], receipt: &Receipt) -> Result<(), VaultError> {
+        self.out.write(&frames::head(kind, payload.len())?, receipt)?;
+        self.out.write(payload, receipt)?;
+        if kind != Kind::Trailer {
+            self.progress.add(kind, payload);
+        }
+        if self.out.waiting() >= PIECE_LEN {
+            let piece = self.out.take();
+            self.send(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn document(&mut self, kind: Kind, document: &impl serde::Serialize, receipt: &Receipt) -> Result<(), VaultError> {
+        let json = serde_json::to_vec(document).map_err(|_| VaultError::Internal("a document of a bundle".into()))?;
+        self.frame(kind, &json, receipt).await
+    }
+
+    async fn send(&self, piece: Vec<u8>) -> Result<(), VaultError> {
+        self.sender.send(piece.into()).await.map_err(|_| VaultError::Internal("nobody takes an export".into()))
+    }
+
+    async fn header(&mut self, receipt: &Receipt) -> Result<(), VaultError> {
+        let header = Header {
+            format: FORMAT.into(),
+            version: VERSION,
+            bundle: hex::encode(self.bundle),
+            store: self.vault.store_id().to_string(),
+            tenant: self.tenant.name.as_str().to_owned(),
+            tenant_no: self.tenant.no.0,
+            exported_at: self.vault.clock().now(),
+            exported_by: self.caller.principal.id().to_string(),
+            created_at: self.tenant.created_at,
+            create_collections_on_write: self.tenant.create_on_write,
+            salt: hex::encode(random::bytes::<32>()),
+        };
+        self.document(Kind::Header, &header, receipt).await
+    }
+
+    /// A collection that is there and opens.
+    async fn readable(&mut self, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
+        match self.vault.collection_by_number(self.tenant.no, no).await {
+            Ok(collection) if order_of(collection.state).is_none() => Ok(Some(collection)),
+            Ok(_) | Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(VaultError::Internal(reason)) => {
+                self.bent("a collection", &reason);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn bent(&mut self, what: &'static str, reason: &str) {
+        self.left_out.bent = self.left_out.bent.saturating_add(1);
+        tracing::error!(tenant = self.tenant.no.0, reason, "{what} that cannot be read is left out of an export");
+    }
+
+    /// All collections; their numbers.
+    async fn collections(&mut self) -> Result<Vec<CollectionNo>, VaultError> {
+        let mut range = schema::table_of_tenant(Table::Collection, self.tenant.no);
+        let mut numbers = Vec::new();
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let mut page = Vec::with_capacity(rows.len());
+            for row in rows {
+                let no = row.key.last_chunk().map(|no| CollectionNo(u32::from_be_bytes(*no)));
+                let no = no.ok_or_else(|| VaultError::Internal("collection row".into()))?;
+                page.extend(self.readable(no).await?);
+            }
+            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
+            for collection in page {
+                numbers.push(collection.no);
+                self.document(Kind::Collection, &collection_doc(collection), &receipt).await?;
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// The records of a collection.
+    async fn records(&mut self, no: CollectionNo) -> Result<(), VaultError> {
+        let mut range = schema::records_under(self.tenant.no, no, &[]);
+        loop {
+            let Some(collection) = self.readable(no).await? else { return Ok(()) };
+            let Some(rows) = self.vault.some_rows_of(Space::Records, &mut range, RECORDS).await? else { return Ok(()) };
+            let mut page = Vec::with_capacity(rows.len());
+            for row in rows {
+                page.extend(self.opened(&collection, row).await?);
+            }
+            let receipt = self.told(no, Some(page.len())).await?;
+            for opened in page {
+                self.record(&collection, opened, &receipt).await?;
+            }
+        }
+    }
+
+    /// Opens a record; `None` where it is not there, for whatever reason.
+    async fn opened(&mut self, collection: &Collection, row: Row) -> Result<Option<Opened>, VaultError> {
+        match self.open(collection, row).await {
+            Ok(Some(opened)) => {
+                let value = Some(opened.record.value.expose()).filter(|_| !opened.header.is_manifest());
+                if is_over(&collection.policy, &opened.record.meta, value, self.vault.clock().now()) {
+                    self.left_out.over = self.left_out.over.saturating_add(1);
+                    return Ok(None);
+                }
+                Ok(Some(opened))
+            }
+            Ok(None) | Err(VaultError::Shredded { .. }) => Ok(None),
+            Err(VaultError::Internal(reason)) => {
+                self.unreadable(collection.no, &reason);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn unreadable(&mut self, collection: CollectionNo, reason: &str) {
+        self.left_out.unreadable = self.left_out.unreadable.saturating_add(1);
+        tracing::error!(tenant = self.tenant.no.0, collection = collection.0, reason, "a record that does not open is left out of an export");
+    }
+
+    async fn open(&self, collection: &Collection, row: Row) -> Result<Option<Opened>, VaultError> {
+        let (vault, tenant) = (&self.vault, &self.tenant);
+        let header = RecordHeader::parse(&row.value).map_err(damaged)?;
+        if header.is_tombstone() {
+            return Ok(None);
+        }
+        let tokens = schema::record_tokens(&row.key).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        let sealed = Sealed::<Record>::from_row(row.value).map_err(damaged)?;
+        let context = Context::<Record>::record(&vault.inner.store_id, tenant.no, collection.no, &tokens, &header);
+        let unit = unit_of(&header, tenant.no);
+        let record = vault.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await?;
+        let record = record.map_err(damaged)?;
+        if vault.leaving(tenant, collection, &record.meta.subjects).await?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Opened { tokens, header, record }))
+    }
+
+    async fn record(&mut self, collection: &Collection, opened: Opened, receipt: &Receipt) -> Result<(), VaultError> {
+        let Opened { tokens, header, record: OpenedRecord { meta, value } } = opened;
+        let of = (self.tenant.no, collection.no, &tokens[..]);
+        let due = self.vault.written_down(of, header.version).await?;
+        let meta = self.vault.veil_subjects(&self.tenant, collection, meta).await?;
+        let len = meta.value_len;
+        self.document(Kind::Record, &record_doc(collection, meta, due), receipt).await?;
+        if header.is_manifest() {
+            let manifest = Manifest::parse(value.expose()).map_err(damaged)?;
+            let place = Place::of(collection, unit_of(&header, self.tenant.no));
+            return self.large(&place, &manifest, len, receipt).await;
+        }
+        self.parts(value.expose(), receipt).await
+    }
+
+    /// A large value, row by row. Its last part leaves once all rows have opened: what breaks off before is said to be gone.
+    async fn large(&mut self, place: &Place, manifest: &Manifest, len: u64, receipt: &Receipt) -> Result<(), VaultError> {
+        let reader = BlobReader::new(manifest.start, len);
+        let mut last = Bytes::new();
+        for index in 0..reader.rows() {
+            let part = match self.vault.open_row(place, manifest, &reader, index, receipt).await {
+                Ok(part) => part,
+                Err(VaultError::Shredded { .. }) => return self.frame(Kind::Gone, &[], receipt).await,
+                Err(VaultError::Internal(reason)) => {
+                    self.unreadable(place.collection(), &reason);
+                    return self.frame(Kind::Gone, &[], receipt).await;
+                }
+                Err(error) => return Err(error),
+            };
+            if !part.is_empty() {
+                let whole = std::mem::replace(&mut last, part);
+                self.parts(&whole, receipt).await?;
+            }
+        }
+        self.parts(&last, receipt).await
+    }
+
+    /// A value, or some of it.
+    async fn parts(&mut self, bytes: &[u8], receipt: &Receipt) -> Result<(), VaultError> {
+        for part in bytes.chunks(frames::VALUE_LEN) {
+            self.frame(Kind::Value, part, receipt).await?;
+        }
+        Ok(())
+    }
+
+    /// The persons who have several ids.
+    async fn persons(&mut self) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::Alias, self.tenant.no);
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let mut page = Vec::new();
+            for row in rows {
+                let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("alias row".into()))?;
+                match self.person(*token).await {
+                    Ok(person) => page.extend(person),
+                    Err(VaultError::Shredded { .. }) => {}
+                    Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
+                    Err(error) => return Err(error),
+                }
+            }
+            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
+            for person in page {
+                self.document(Kind::Person, &person, &receipt).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The person whose first id this is; `None` for every other.
+    async fn person(&self, token: Token) -> Result<Option<PersonDoc>, VaultError> {
+        let person = retrying(|| self.vault.person(self.tenant.no, token)).await?;
+        if person.first() != token || self.vault.is_subject_shredded(&self.tenant, &token).await? {
+            return Ok(None);
+        }
+        let mut ids = self.vault.ids_of(self.tenant.no, &person).await?.into_iter().map(SubjectId::into_string);
+        Ok(ids.next().map(|subject| PersonDoc { subject, aliases: ids.collect() }))
+    }
+
+    /// The holds that stand: those that only a counsel may know of, sealed for one.
+    async fn holds(&mut self) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::Hold, self.tenant.no);
+        while let Some(page) = self.vault.some_holds(&self.tenant, &mut range).await? {
+            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
+            for hold in page {
+                if hold.disclosed {
+                    self.document(Kind::Hold, &hold, &receipt).await?;
+                } else {
+                    let sealed = self.sealed_hold(&hold, &receipt)?;
+                    self.frame(Kind::SealedHold, &sealed, &receipt).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `commitment | age file`.
+    fn sealed_hold(&self, hold: &HoldDoc, receipt: &Receipt) -> Result<Vec<u8>, VaultError> {
+        // One that was placed since the export began.
+        let counsel = self.counsel.as_ref().ok_or(Unprocessable::CounselRecipientMissing)?;
+        let mut plain = random::bytes::<32>().to_vec();
+        plain.extend(serde_json::to_vec(hold).map_err(|_| VaultError::Internal("a document of a bundle".into()))?);
+        let mut payload = OpenedHold::parse(&plain)?.commitment().to_vec();
+        let mut out = Outgoing::to(counsel)?;
+        out.write(&plain, receipt)?;
+        payload.extend(out.finish()?);
+        Ok(payload)
+    }
+
+    /// What the tokens allow, without their secrets.
+    async fn grants(&mut self) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::TenantAccessToken, self.tenant.no);
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let mut page = Vec::with_capacity(rows.len());
+            for row in rows {
+                match self.vault.token_view(&self.tenant, token_of(&row.key)?).await {
+                    Ok(view) => page.extend(view.map(|view| GrantDoc {
+                        id: view.id.to_string(),
+                        role: view.role.name().to_owned(),
+                        kind: view.kind.name().to_owned(),
+                        collections: view.narrowing.collections.iter().map(|name| name.as_str().to_owned()).collect(),
+                        prefix: view.narrowing.prefix.as_ref().map(|key| key.as_str().to_owned()),
+                        created_at: view.created_at,
+                        expires_at: view.expires_at,
+                    })),
+                    Err(VaultError::Internal(reason)) => self.bent("a token", &reason),
+                    Err(error) => return Err(error),
+                }
+            }
+            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
+            for grant in page {
+                self.document(Kind::Grant, &grant, &receipt).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificates of what the tenant has had shredded.
+    async fn certificates(&mut self) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::TenantShredOrder, self.tenant.no);
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let receipt = self.told(CollectionNo::TENANT, None).await?;
+            for row in rows {
+                let id = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("order row".into()))?;
+                let note = self.vault.inner.store.get(Space::Control, &schema::certificate(ShredId(*id))).await?;
+                if let Some(note) = note {
+                    self.frame(Kind::Certificate, &note, &receipt).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The heads of the trail's chains, then its entries: all that the heads are of are there then.
+    async fn trail(&mut self) -> Result<(), VaultError> {
+        let heads = self.vault.inner.audit.heads(self.tenant.no).await?;
+        let receipt = self.told(CollectionNo::TENANT, None).await?;
+        for head in heads {
+            self.document(Kind::Head, &head, &receipt).await?;
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let (vault, tenant) = (&self.vault, &self.tenant);
+            let page = vault.inner.audit.read(tenant.no, tenant.audit, after.as_deref(), ENTRIES).await?;
+            let entries = vault.name_entries(tenant, page.entries).await?;
+            for named in entries {
+                self.document(Kind::Entry, &named.to_json(), &receipt).await?;
+            }
+            if !page.more {
+                return Ok(());
+            }
+            self.vault.holds(&self.caller).await?;
+            after = Some(page.next);
+        }
+    }
+
+    async fn end(mut self) -> Result<(), VaultError> {
+        let records = usize::try_from(self.progress.counts.of(Kind::Record)).ok();
+        let receipt = self.told(CollectionNo::TENANT, records).await?;
+        let (bundle, store) = (hex::encode(self.bundle), self.vault.store_id().to_string());
+        let (frames, chain) = (self.progress.next, hex::encode(self.progress.chain));
+        let signed = self.vault.inner.signer.sign(&Trailer::signed_text(&bundle, &store, frames, &chain));
+        let note = signed.map_err(|error| VaultError::Internal(format!("trailer of a bundle: {error}")))?;
+        let trailer = Trailer { frames, counts: self.progress.counts.by_name(), left_out: self.left_out, chain, note };
+        self.document(Kind::Trailer, &trailer, &receipt).await?;
+        let Self { out, sender, .. } = self;
+        let piece = out.finish()?;
+        sender.send(piece.into()).await.map_err(|_| VaultError::Internal("nobody takes an export".into()))
+    }
+}
+
+fn collection_doc(collection: Collection) -> CollectionDoc {
+    let was = collection.past.retention_was.into_iter();
+    CollectionDoc {
+        collection: collection.name.as_str().to_owned(),
+        created_at: collection.created_at,
+        policy: collection.policy,
+        retention_was: was
+            .map(|(until, retention, categories)| RetentionWas { until: Timestamp(until), retention, categories })
+            .collect(),
+    }
+}
+
+fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>) -> RecordDoc {
+    RecordDoc {
+        collection: collection.name.as_str().to_owned(),
+        key: meta.key.into_string(),
+        content_type: meta.content_type,
+        subjects: meta.subjects.into_iter().map(SubjectId::into_string).collect(),
+        created_at: meta.created_at,
+        modified_at: meta.modified_at,
+        expires_at: meta.expires_at,
+        custom: CustomPairs(meta.custom),
+        value_len: meta.value_len,
+        due: due.map(|written| match written {
+            Written::Ends(end) => DueDoc::Ends { at: end.at, by_field: end.by_field },
+            Written::Endless(since) => DueDoc::Endless { since },
+        }),
+    }
+}
+
+/// What is made, as it is made, to whoever takes it: nothing is made while nobody takes, and nothing any more once nobody will.
+fn streamed(mut made: BoxFuture<'static, Result<(), VaultError>>, mut pieces: Receiver<Bytes>) -> ValueStream {
+    let mut is_made = false;
+    let next = move |waker: &mut Waker<'_>| -> Poll<Option<Result<Bytes, VaultError>>> {
+        if let Poll::Ready(Some(piece)) = pieces.poll_recv(waker) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if !is_made {
+            match made.as_mut().poll(waker) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => is_made = true,
+                Poll::Ready(Err(error)) => {
+                    is_made = true;
+                    pieces.close();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        pieces.poll_recv(waker).map(|piece| piece.map(Ok))
+    };
+    Box::pin(stream::poll_fn(next))
+}
+
+impl From<NotSealed> for VaultError {
+    fn from(error: NotSealed) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
