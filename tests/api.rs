@@ -14,6 +14,7 @@ mod api {
     mod aliases;
     mod approvals;
     mod bad_input;
+    mod bundles;
     mod connections;
     mod credentials;
     mod flow;

@@ -2,6 +2,7 @@
 //! client still holds, with cursors and idempotency keys from before. The command line is asked in `tests/cli.rs`.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 
 use lethe::http::endpoints;
 use serde_json::{Value, json};
@@ -222,6 +223,7 @@ impl<'a> Asker<'a> {
         for id in [ANNA, ALIAS, BERT] {
             self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
         }
+        self.export().await;
         for (collection, query) in self.cursors.clone() {
             self.ask("POST", QUERY, &format!("{tenant}/collections/{collection}/query"), &owner, &[], Some(query)).await;
         }
@@ -257,6 +259,22 @@ impl<'a> Asker<'a> {
             self.ask("GET", route, path, &operator, &[], None).await;
         }
         self.read_log(&operator).await;
+    }
+
+    /// The whole tenant, as who has the recipient's key reads it.
+    async fn export(&mut self) {
+        let identity = age::x25519::Identity::generate();
+        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/export"));
+        let asked = json!({"recipient": identity.to_public().to_string()});
+        let sealed = self.ask("POST", EXPORT, &path, &owner, &[], Some(asked)).await;
+        if sealed.status != 200 {
+            return;
+        }
+        let wanted: &dyn age::Identity = &identity;
+        let opened = age::Decryptor::new(&sealed.bytes[..]).unwrap().decrypt(std::iter::once(wanted));
+        let mut plain = Vec::new();
+        opened.unwrap().read_to_end(&mut plain).unwrap();
+        self.look(EXPORT, &path, &String::from_utf8_lossy(&plain));
     }
 
     /// All leaves of the public log, which names nothing at any time.
@@ -346,6 +364,8 @@ impl<'a> Asker<'a> {
             self.ask("POST", WITHDRAW, &format!("{tenant}/approvals/{id}/withdraw"), &owner, &[], None).await;
         }
         self.ask("PUT", POLICY, &format!("{tenant}/policy"), &owner, &[], Some(json!({"approvals": {}}))).await;
+        let import = format!("{tenant}/import?bundle={}&from=0", "0".repeat(32));
+        self.ask("POST", "/v1/tenants/{tenant}/import", &import, &owner, &[], Some(Value::String("new".into()))).await;
         self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
@@ -395,6 +415,7 @@ impl<'a> Asker<'a> {
     }
 }
 
+const EXPORT: &str = "/v1/tenants/{tenant}/export";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -451,6 +472,11 @@ async fn a_shredded_person_is_named_by_no_answer() {
         (ALIAS, APPROVAL),
         ("key-anna-2e8f", APPROVAL),
         (PEOPLE, APPROVAL),
+        (ANNA, EXPORT),
+        (ALIAS, EXPORT),
+        (SECRET, EXPORT),
+        ("key-anna-2e8f", EXPORT),
+        (SHARED, EXPORT),
     ] {
         assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
     }

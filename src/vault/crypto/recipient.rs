@@ -136,6 +136,8 @@ const LOW_ORDER: [&str; 14] = [
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
     use std::io::Read as _;
 
     use super::*;

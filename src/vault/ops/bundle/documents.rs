@@ -297,15 +297,16 @@ pub struct Trailer {
     pub left_out: LeftOut,
     /// The running hash over all frames before it.
     pub chain: String,
-    /// Bundle, store, frames and hash, signed by the store.
+    /// Bundle, store, and all of this but the counts, which follow from the frames, signed by the store.
     pub note: String,
 }
 
 impl Trailer {
     /// The text that a store signs.
     #[must_use]
-    pub fn signed_text(bundle: &str, store: &str, frames: u64, chain: &str) -> String {
-        format!("lethe/v1/tenant-bundle\n{bundle}\n{store}\n{frames}\n{chain}\n")
+    pub fn signed_text(&self, bundle: &str, store: &str) -> String {
+        let Self { frames, chain, left_out: LeftOut { unreadable, over, bent }, .. } = self;
+        format!("lethe/v1/tenant-bundle\n{bundle}\n{store}\n{frames}\n{chain}\n{unreadable} {over} {bent}\n")
     }
 
     /// Checks that the store with this key has made the bundle.
@@ -314,7 +315,7 @@ impl Trailer {
     /// [`BundleError::Signature`].
     pub fn verify(&self, header: &Header, verifier: &Verifier) -> Result<(), BundleError> {
         let signed = Note::parse(&self.note).and_then(|note| note.open(verifier)).map_err(|_| BundleError::Signature)?;
-        let expected = Self::signed_text(&header.bundle, &header.store, self.frames, &self.chain);
+        let expected = self.signed_text(&header.bundle, &header.store);
         if signed == expected { Ok(()) } else { Err(BundleError::Signature) }
     }
 }

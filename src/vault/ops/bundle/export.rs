@@ -253,7 +253,8 @@ impl Maker {
 
     fn unreadable(&mut self, collection: CollectionNo, reason: &str) {
         self.left_out.unreadable = self.left_out.unreadable.saturating_add(1);
-        tracing::error!(tenant = self.tenant.no.0, collection = collection.0, reason, "a record that does not open is left out of an export");
+        let tenant = self.tenant.no.0;
+        tracing::error!(tenant, collection = collection.0, reason, "a record that does not open is left out of an export");
     }
 
     async fn open(&self, collection: &Collection, row: Row) -> Result<Option<Opened>, VaultError> {
@@ -452,10 +453,15 @@ impl Maker {
         let records = usize::try_from(self.progress.counts.of(Kind::Record)).ok();
         let receipt = self.told(CollectionNo::TENANT, records).await?;
         let (bundle, store) = (hex::encode(self.bundle), self.vault.store_id().to_string());
-        let (frames, chain) = (self.progress.next, hex::encode(self.progress.chain));
-        let signed = self.vault.inner.signer.sign(&Trailer::signed_text(&bundle, &store, frames, &chain));
-        let note = signed.map_err(|error| VaultError::Internal(format!("trailer of a bundle: {error}")))?;
-        let trailer = Trailer { frames, counts: self.progress.counts.by_name(), left_out: self.left_out, chain, note };
+        let mut trailer = Trailer {
+            frames: self.progress.next,
+            counts: self.progress.counts.by_name(),
+            left_out: self.left_out,
+            chain: hex::encode(self.progress.chain),
+            note: String::new(),
+        };
+        let signed = self.vault.inner.signer.sign(&trailer.signed_text(&bundle, &store));
+        trailer.note = signed.map_err(|error| VaultError::Internal(format!("trailer of a bundle: {error}")))?;
         self.document(Kind::Trailer, &trailer, &receipt).await?;
         let Self { out, sender, .. } = self;
         let piece = out.finish()?;

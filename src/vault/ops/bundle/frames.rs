@@ -151,12 +151,6 @@ impl Frame {
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
         write(self.kind, &self.payload, out)
     }
-
-    /// How many bytes it has in a stream.
-    #[must_use]
-    pub fn stream_len(&self) -> usize {
-        self.payload.len().saturating_add(HEAD_LEN)
-    }
 }
 
 /// Puts the bytes of a frame behind others.
@@ -235,7 +229,6 @@ mod tests {
                 frames.feed(piece);
                 while let Some(frame) = frames.take_frame().unwrap() {
                     assert!(frame.payload.iter().all(|byte| *byte == frame.kind.code()));
-                    assert_eq!(frame.stream_len(), frame.payload.len() + 5);
                     met.push((frame.kind, frame.payload.len()));
                 }
             }
