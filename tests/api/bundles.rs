@@ -179,6 +179,11 @@ impl Source {
     }
 }
 
+/// The keys of a list.
+fn listed(page: &Answer) -> BTreeSet<String> {
+    page.json["data"].as_array().unwrap().iter().map(|item| item["key"].to_string()).collect()
+}
+
 /// What a record's answer says of it, but for its version.
 fn told(answer: &Answer) -> BTreeMap<String, String> {
     let is_told = |name: &str| name.starts_with("lethe-") || name == "content-type" || name == "content-length";
@@ -233,8 +238,6 @@ async fn a_tenant_is_elsewhere_as_it_was_byte_for_byte() {
         assert_eq!(is, was);
         let list = format!("{path}/records");
         let (was, is) = (source.site.get(&list, &source.owner).await, target.get(&list, &owner).await);
-        let keys = |page: &Answer| page.json["data"].as_array().unwrap().iter().map(|item| item["key"].to_string()).collect();
-        let listed = |page: &Answer| -> BTreeSet<String> { keys(page) };
         assert_eq!(listed(&is), listed(&was), "{path}");
     }
     for id in ["7", "ann@example.com"] {

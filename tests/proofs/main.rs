@@ -3,6 +3,7 @@
 
 mod aliases;
 mod approvals;
+mod bundle;
 mod check;
 mod cut_short;
 mod damage;

@@ -1,7 +1,8 @@
 //! Exporting a tenant: everything that can be read of it goes, piece by piece, into a stream that is sealed for one recipient.
 //!
-//! What is disclosed is in the trail before it leaves: an entry when the export begins, one for each page of it, one at its end. Memory is
-//! one page; what the client does not take yet is not read. A shred that comes meanwhile takes along what has not left.
+//! What is disclosed is in the trail before it leaves: an entry when the export begins, one for each page of it, one at its end. A page
+//! is read sealed, and opened one by one as the client takes it; what it does not take yet is not read. So a shred that comes meanwhile
+//! takes along what has not left.
 
 use std::{
     sync::Arc,
@@ -27,7 +28,7 @@ use crate::{
             random,
         },
         ops::{
-            Caller, Unprocessable, Vault, VaultError, ValueStream,
+            Caller, TokenView, Unprocessable, ValueStream, Vault, VaultError,
             access::InTenant,
             blob::Place,
             directory::{Collection, Tenant, damaged},
@@ -47,8 +48,9 @@ use crate::{
 const RECORDS: usize = 32;
 /// Of what is smaller.
 const ROWS: usize = 256;
-/// Entries of the trail of one page.
+/// Entries of the trail of one page, and of those that are given their names together.
 const ENTRIES: usize = 256;
+const NAMED: usize = 16;
 /// Sealed bytes that make a piece of the answer.
 const PIECE_LEN: usize = 65_536;
 
@@ -214,19 +216,17 @@ impl Maker {
         Ok(numbers)
     }
 
-    /// The records of a collection.
+    /// The records of a collection. The count of a page is that of its rows: some of them may not be there any more when they are opened.
     async fn records(&mut self, no: CollectionNo) -> Result<(), VaultError> {
         let mut range = schema::records_under(self.tenant.no, no, &[]);
         loop {
             let Some(collection) = self.readable(no).await? else { return Ok(()) };
             let Some(rows) = self.vault.some_rows_of(Space::Records, &mut range, RECORDS).await? else { return Ok(()) };
-            let mut page = Vec::with_capacity(rows.len());
+            let receipt = self.told(no, Some(rows.len())).await?;
             for row in rows {
-                page.extend(self.opened(&collection, row).await?);
-            }
-            let receipt = self.told(no, Some(page.len())).await?;
-            for opened in page {
-                self.record(&collection, opened, &receipt).await?;
+                if let Some(opened) = self.opened(&collection, row).await? {
+                    self.record(&collection, opened, &receipt).await?;
+                }
             }
         }
     }
@@ -324,19 +324,15 @@ impl Maker {
     async fn persons(&mut self) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::Alias, self.tenant.no);
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
-            let mut page = Vec::new();
+            let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
                 let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("alias row".into()))?;
                 match self.person(*token).await {
-                    Ok(person) => page.extend(person),
-                    Err(VaultError::Shredded { .. }) => {}
+                    Ok(Some(person)) => self.document(Kind::Person, &person, &receipt).await?,
+                    Ok(None) | Err(VaultError::Shredded { .. }) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
                     Err(error) => return Err(error),
                 }
-            }
-            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
-            for person in page {
-                self.document(Kind::Person, &person, &receipt).await?;
             }
         }
         Ok(())
@@ -355,9 +351,10 @@ impl Maker {
     /// The holds that stand: those that only a counsel may know of, sealed for one.
     async fn holds(&mut self) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::Hold, self.tenant.no);
-        while let Some(page) = self.vault.some_holds(&self.tenant, &mut range).await? {
-            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
-            for hold in page {
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
+            for row in rows {
+                let Some(hold) = self.vault.carried_hold(&self.tenant, &row).await? else { continue };
                 if hold.disclosed {
                     self.document(Kind::Hold, &hold, &receipt).await?;
                 } else {
@@ -386,25 +383,14 @@ impl Maker {
     async fn grants(&mut self) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::TenantAccessToken, self.tenant.no);
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
-            let mut page = Vec::with_capacity(rows.len());
+            let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
                 match self.vault.token_view(&self.tenant, token_of(&row.key)?).await {
-                    Ok(view) => page.extend(view.map(|view| GrantDoc {
-                        id: view.id.to_string(),
-                        role: view.role.name().to_owned(),
-                        kind: view.kind.name().to_owned(),
-                        collections: view.narrowing.collections.iter().map(|name| name.as_str().to_owned()).collect(),
-                        prefix: view.narrowing.prefix.as_ref().map(|key| key.as_str().to_owned()),
-                        created_at: view.created_at,
-                        expires_at: view.expires_at,
-                    })),
+                    Ok(Some(view)) => self.document(Kind::Grant, &grant_doc(&view), &receipt).await?,
+                    Ok(None) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a token", &reason),
                     Err(error) => return Err(error),
                 }
-            }
-            let receipt = self.told(CollectionNo::TENANT, Some(page.len())).await?;
-            for grant in page {
-                self.document(Kind::Grant, &grant, &receipt).await?;
             }
         }
         Ok(())
@@ -437,9 +423,13 @@ impl Maker {
         loop {
             let (vault, tenant) = (&self.vault, &self.tenant);
             let page = vault.inner.audit.read(tenant.no, tenant.audit, after.as_deref(), ENTRIES).await?;
-            let entries = vault.name_entries(tenant, page.entries).await?;
-            for named in entries {
-                self.document(Kind::Entry, &named.to_json(), &receipt).await?;
+            let mut entries = page.entries.into_iter();
+            while entries.len() > 0 {
+                let some = entries.by_ref().take(NAMED).collect();
+                let named = self.vault.name_entries(&self.tenant, some).await?;
+                for named in named {
+                    self.document(Kind::Entry, &named.to_json(), &receipt).await?;
+                }
             }
             if !page.more {
                 return Ok(());
@@ -478,6 +468,18 @@ fn collection_doc(collection: Collection) -> CollectionDoc {
         retention_was: was
             .map(|(until, retention, categories)| RetentionWas { until: Timestamp(until), retention, categories })
             .collect(),
+    }
+}
+
+fn grant_doc(view: &TokenView) -> GrantDoc {
+    GrantDoc {
+        id: view.id.to_string(),
+        role: view.role.name().to_owned(),
+        kind: view.kind.name().to_owned(),
+        collections: view.narrowing.collections.iter().map(|name| name.as_str().to_owned()).collect(),
+        prefix: view.narrowing.prefix.as_ref().map(|key| key.as_str().to_owned()),
+        created_at: view.created_at,
+        expires_at: view.expires_at,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
         plan::{order_of, retrying},
         rows::{HoldRow, HoldThingRow},
     },
-    hold_entry,
+    Stored, hold_entry,
     widen::THINGS_MAX,
 };
 use crate::{
@@ -27,14 +27,11 @@ use crate::{
     vault::{
         audit::{Action, Trail},
         store::{
-            Commit, Durability, Space, Urgency,
+            Commit, Durability, Row, Space, Urgency,
             schema::{self, HeldThing, Table},
         },
     },
 };
-
-/// Holds of one page.
-const ROWS: usize = 16;
 
 impl Vault {
     /// Whether a hold of a tenant stands that only a counsel may know of.
@@ -51,22 +48,12 @@ impl Vault {
         Ok(false)
     }
 
-    /// The next holds of a tenant that stand, of a range that moves on behind them; `None` at its end.
-    pub(in crate::vault::ops) async fn some_holds(
-        &self,
-        tenant: &Tenant,
-        range: &mut schema::KeyRange,
-    ) -> Result<Option<Vec<HoldDoc>>, VaultError> {
-        let Some(rows) = self.some_rows_of(Space::Control, range, ROWS).await? else { return Ok(None) };
-        let mut docs = Vec::with_capacity(rows.len());
-        for row in rows {
-            let id = row.key.last_chunk::<16>().map(|id| HoldId(*id)).ok_or_else(|| VaultError::Internal("hold row".into()))?;
-            let hold: HoldRow = self.inner.seals.open(&row.key, &row.value)?;
-            if hold.stands(self.inner.clock.now()) {
-                docs.push(self.hold_doc(tenant, id, &hold).await?);
-            }
-        }
-        Ok(Some(docs))
+    /// The hold of a row, as it goes to another store; `None` where it has ended.
+    pub(in crate::vault::ops) async fn carried_hold(&self, tenant: &Tenant, row: &Row) -> Result<Option<HoldDoc>, VaultError> {
+        let id = row.key.last_chunk::<16>().map(|id| HoldId(*id)).ok_or_else(|| VaultError::Internal("hold row".into()))?;
+        // By the row of now: it may have ended since it was read.
+        let Some(Stored { row, .. }) = self.stored_hold(tenant, id).await? else { return Ok(None) };
+        if row.stands(self.inner.clock.now()) { self.hold_doc(tenant, id, &row).await.map(Some) } else { Ok(None) }
     }
 
     async fn hold_doc(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<HoldDoc, VaultError> {
