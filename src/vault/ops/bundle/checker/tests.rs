@@ -130,7 +130,7 @@ fn a_whole_bundle_is_taken_and_its_trailer_is_its_stores() {
 }
 
 #[test]
-fn each_byte_counts() {
+fn each_byte_counts_in_a_bundle() {
     let frames = some();
     let mut tried = 0;
     for at in 0..frames.len() {
