@@ -471,12 +471,9 @@ async fn what_is_not_the_rest_of_the_bundle_is_refused() {
     let mut document: Value = serde_json::from_slice(&bent.payload).unwrap();
     document["subjects"] = json!([]);
     document["value_len"] = json!(0);
-    for (name, value) in [
-        ("collection", json!("nowhere")),
-        ("key", json!("a//b")),
-        ("content_type", json!("a\r\nb: c")),
-        ("custom", json!({"A b": ""})),
-    ] {
+    for (name, value) in
+        [("collection", json!("nowhere")), ("key", json!("a//b")), ("content_type", json!("a\r\nb: c")), ("custom", json!({"A b": ""}))]
+    {
         let mut wrong = document.clone();
         wrong[name] = value;
         bent.payload = serde_json::to_vec(&wrong).unwrap().into();

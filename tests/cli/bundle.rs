@@ -37,8 +37,7 @@ fn exported() -> (Served, Served) {
 }
 
 const CHECK: [&str; 7] = ["import", "tenant", "--from", "acme.age", "--identity", "key", "--check"];
-const IMPORT: [&str; 10] =
-    ["import", "tenant", "--from", "acme.age", "--identity", "key", "--as", "moved", "--owner-token", "moved.token"];
+const IMPORT: [&str; 10] = ["import", "tenant", "--from", "acme.age", "--identity", "key", "--as", "moved", "--owner-token", "moved.token"];
 
 fn is_there(target: &Served, source: &Served) {
     for key in ["eu/anna", "large", "empty"] {

@@ -148,9 +148,9 @@ async fn an_import_that_dies_at_any_commit_goes_on_to_the_same_end() {
         let owner = open.caller(&token).await;
         let commits = Arc::new(AtomicUsize::new(0));
         let met = commits.clone();
-        place.meddler.refuse(move |_| {
-            (met.fetch_add(1, Ordering::SeqCst) >= dies_at).then(|| StoreError::Io("the process is dead".into()))
-        });
+        place
+            .meddler
+            .refuse(move |_| (met.fetch_add(1, Ordering::SeqCst) >= dies_at).then(|| StoreError::Io("the process is dead".into())));
         let died = bundle.import(&open, &owner, &tenant, (0, last)).await;
         place.meddler.refuse_nothing();
         if died.is_ok() {

@@ -98,7 +98,6 @@ impl Parts {
     fn new(Upload { start, rest, length }: Upload, max: u64) -> Self {
         Self { body: stream::once(async { Ok(start) }).chain(rest).boxed(), length, max, total: 0 }
     }
-
 }
 
 impl Incoming for Parts {

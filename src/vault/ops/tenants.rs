@@ -132,8 +132,8 @@ impl Vault {
     ) -> Result<MintedToken, VaultError> {
         let caller = &caller.begin();
         let (vault, asker) = (self.clone(), caller.clone());
-        let made = self
-            .to_the_end(async move { retrying(|| vault.create_tenant_once(&asker, &name, new, idempotency_key.as_deref())).await });
+        let made =
+            self.to_the_end(async move { retrying(|| vault.create_tenant_once(&asker, &name, new, idempotency_key.as_deref())).await });
         self.on_record(caller, Place::STORE, Action::TenantCreate, made).await
     }
 

@@ -465,9 +465,7 @@ fn collection_doc(collection: Collection) -> CollectionDoc {
         collection: collection.name.as_str().to_owned(),
         created_at: collection.created_at,
         policy: collection.policy,
-        retention_was: was
-            .map(|(until, retention, categories)| RetentionWas { until: Timestamp(until), retention, categories })
-            .collect(),
+        retention_was: was.map(|(until, retention, categories)| RetentionWas { until: Timestamp(until), retention, categories }).collect(),
     }
 }
 
