@@ -17,6 +17,7 @@ use super::extract::query::Query;
 use super::problem::{Code, Problem};
 use super::records::body_error;
 use super::tenants::TenantDocument;
+use crate::domain::BundleId;
 use crate::domain::limits::{self, Limit};
 use crate::vault::ops::{ExportTenant, ImportPart, Recipient};
 
@@ -34,7 +35,7 @@ pub(super) struct Export {
 }
 
 fn recipient(field: &'static str, text: &str) -> Result<Recipient, Problem> {
-    text.parse().map_err(|error| Problem::told(Code::InvalidBody, format!("`{field}`: {error}")))
+    text.parse::<Recipient>().map_err(|error| Problem::told(Code::InvalidBody, format!("`{field}`: {error}")))
 }
 
 /// Export the tenant: a bundle (docs/export.md) in an age file. It is whole only if the age file is.
@@ -73,7 +74,7 @@ pub(super) async fn import(
     body: Body,
 ) -> Result<axum::Json<TenantDocument>, Problem> {
     let query = Query::parse(&uri, &["bundle", "from"])?;
-    let bundle = query.text("bundle").and_then(|text| text.parse().ok());
+    let bundle = query.text("bundle").and_then(|text| text.parse::<BundleId>().ok());
     let bundle = bundle.ok_or_else(|| Problem::with(Code::MalformedQuery, "`bundle` must be the bundle's id, as its header has it"))?;
     let from = query.number("from")?.ok_or_else(|| Problem::with(Code::MalformedQuery, "`from` must be the number of the first frame"))?;
     let tenant = RawPath::of(&uri).tenant()?;

@@ -107,7 +107,7 @@ impl Vault {
         create_on_write: bool,
         idempotency_key: Option<String>,
     ) -> Result<MintedToken, VaultError> {
-        self.create(caller, name, NewTenant { create_on_write, state: State::Active }, idempotency_key).await
+        self.make_tenant(caller, name, NewTenant { create_on_write, state: State::Active }, idempotency_key).await
     }
 
     /// The same for a tenant that is to be imported from a bundle, and serves nothing until all of that is there.
@@ -120,10 +120,10 @@ impl Vault {
         name: TenantName,
         idempotency_key: Option<String>,
     ) -> Result<MintedToken, VaultError> {
-        self.create(caller, name, NewTenant { create_on_write: false, state: State::Frozen }, idempotency_key).await
+        self.make_tenant(caller, name, NewTenant { create_on_write: false, state: State::Frozen }, idempotency_key).await
     }
 
-    async fn create(
+    async fn make_tenant(
         &self,
         caller: &Caller,
         name: TenantName,
