@@ -56,7 +56,7 @@ pub(super) struct TenantDocument {
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
     create_collections_on_write: bool,
-    /// How far its import has come; left out in a list, and of a tenant that came from no bundle.
+    /// How far its import has come; left out in a list, for the operator, and of a tenant that came from no bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     import: Option<ImportDocument>,
 }

@@ -46,12 +46,12 @@ impl Bundle {
         let (mut frames, mut behind, mut id) = (Vec::new(), BTreeMap::new(), String::new());
         let mut checker = Checker::new(Way::File, Progress::default());
         while let Some(frame) = reader.take_frame().unwrap() {
-            match checker.take(&frame).unwrap() {
-                Part::Header(header) => id = header.bundle,
-                Part::SealedHold(payload) => {
-                    behind.insert(frames.len(), opened(SealedHold::parse(&payload).unwrap().sealed, counsel));
-                }
-                _ => {}
+            let part = checker.take(&frame).unwrap();
+            if let Part::Header(header) = &part {
+                id.clone_from(&header.bundle);
+            }
+            if let Part::SealedHold(payload) = &part {
+                behind.insert(frames.len(), opened(SealedHold::parse(payload).unwrap().sealed, counsel));
             }
             frames.push(frame);
         }
@@ -111,7 +111,7 @@ struct Source {
 }
 
 fn value(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| (at % 251) as u8 ^ seed).collect()
+    (0..len).map(|at| u8::try_from(at % 251).unwrap() ^ seed).collect()
 }
 
 impl Source {
@@ -144,7 +144,7 @@ impl Source {
             ("month/records/m", "9", 40),
         ] {
             source.clock.advance(Duration::from_secs(61));
-            source.put(at, subjects, value(len, source.records.len() as u8)).await;
+            source.put(at, subjects, value(len, u8::try_from(source.records.len()).unwrap())).await;
         }
         source
     }

@@ -64,10 +64,12 @@ impl Bundle {
         reader.feed(&plain);
         let (mut frames, mut id, mut trailer) = (Vec::new(), None, None);
         while let Some(frame) = reader.take_frame().unwrap() {
-            match checker.take(&frame).unwrap() {
-                Part::Header(header) => id = header.bundle.parse().ok(),
-                Part::Trailer(found) => trailer = Some(*found),
-                _ => {}
+            let part = checker.take(&frame).unwrap();
+            if let Part::Header(header) = &part {
+                id = header.bundle.parse().ok();
+            }
+            if let Part::Trailer(found) = part {
+                trailer = Some(*found);
             }
             frames.push(frame);
         }
@@ -104,7 +106,7 @@ async fn coming(open: &Open, place: &Place, tenant: &str) -> String {
 const LARGE: usize = 200_000;
 
 fn large() -> Vec<u8> {
-    (0..LARGE).map(|at| (at % 251) as u8).collect()
+    (0..LARGE).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
 /// Person 7, also known as `ann`, with a large value; the others as they are.
@@ -234,7 +236,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
     let open = place.open().await;
     let acme = source(&open, &place).await;
     for number in 0..20 {
-        acme.put(&open, ("files", &format!("many/{number}")), &["7"], &vec![number; 1 << 20], false).await.unwrap();
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
     }
     let (identity, recipient) = identity();
     let export = ExportTenant { recipient, counsel: None };
@@ -255,7 +257,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
     let owner = open.caller(&coming(&open, &place, "copy").await).await;
     bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();
     let copy = Acme { name: name("copy"), owner };
-    let there = async |number: u8| copy.get(&open, ("files", &format!("many/{number}"))).await;
+    let there = async |number: u8| copy.get(&open, ("files", format!("many/{number}").as_str())).await;
     let mut whole = 0;
     for number in 0..20 {
         if let Ok(value) = there(number).await {

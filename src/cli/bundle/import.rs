@@ -195,9 +195,10 @@ async fn owners(name: &str, file: &Path, header: &Header, connection: &Connectio
     }
     let mut kept = NewSecretFile::create(file)?;
     let body = json!({ "tenant": name, "import": true });
-    // The bundle's id is the key: this command, sent again, is answered as if it were the first.
+    // By this key the same command, given again, is answered as if it were the first.
+    let key = format!("{}-{name}", header.bundle);
     let ask = async || {
-        let request = client.request(Method::POST, &["v1", "tenants"])?.header("idempotency-key", &header.bundle).json(&body);
+        let request = client.request(Method::POST, &["v1", "tenants"])?.header("idempotency-key", &key).json(&body);
         client.json(request).await
     };
     let made = match patiently_once_there(ask).await {

@@ -41,7 +41,7 @@ pub struct TenantView {
     pub created_at: Timestamp,
     /// Whether a write to an unknown collection makes it.
     pub create_on_write: bool,
-    /// How far its import has come, where it is, or was, made from a bundle; `None` in a list.
+    /// How far its import has come, where it is, or was, made from a bundle; `None` in a list, and for the operator.
     pub import: Option<ImportView>,
 }
 
@@ -305,7 +305,9 @@ impl Vault {
             let found = self.in_tenant_or_importing::<TenantRead>(caller, name).await?;
             let read = entry(caller, &found.tenant, Action::TenantRead, CollectionNo::TENANT, Target::default());
             self.read_receipt(&found.tenant, read).await?;
-            let import = self.import_view(&found.tenant).await?;
+            // How much a tenant has is not the operator's to know.
+            let is_own = caller.principal.tenant() == found.tenant.no;
+            let import = if is_own { self.import_view(&found.tenant).await? } else { None };
             Ok(TenantView { import, ..TenantView::of(&found.tenant, self.inner.clock.now()) })
         };
         self.on_record(caller, Place::tenant(name), Action::TenantRead, read).await
