@@ -32,6 +32,10 @@ pub(super) struct Export {
     /// stands.
     #[serde(default)]
     counsel_recipient: Option<String>,
+    /// Another one, an auditor's: records that are kept for their legal purpose alone are sealed for it within the export. Needed where
+    /// a collection has rules by which records can be.
+    #[serde(default)]
+    auditor_recipient: Option<String>,
 }
 
 fn recipient(field: &'static str, text: &str) -> Result<Recipient, Problem> {
@@ -53,6 +57,7 @@ pub(super) async fn export(
     let export = ExportTenant {
         recipient: recipient("recipient", &asked.recipient)?,
         counsel: asked.counsel_recipient.as_deref().map(|text| recipient("counsel_recipient", text)).transpose()?,
+        auditor: asked.auditor_recipient.as_deref().map(|text| recipient("auditor_recipient", text)).transpose()?,
     };
     let stream = api.vault().export_tenant(&caller, &RawPath::of(&uri).tenant()?, export).await?;
     // A failure in the middle ends the connection, and the age file is cut short: nobody takes it for whole.

@@ -128,6 +128,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::NoDateForRule { .. }
             | Unprocessable::TooLargeForRule { .. }
             | Unprocessable::CounselRecipientMissing
+            | Unprocessable::AuditorRecipientMissing
             | Unprocessable::Bundle(_)
             | Unprocessable::BundleRule { .. }
             | Unprocessable::ImportGap { .. }

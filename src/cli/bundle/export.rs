@@ -21,15 +21,18 @@ pub(crate) struct Args {
     /// A counsel's recipient: legal holds that only a counsel may know of are sealed for it within the file.
     #[arg(long, value_name = "AGE")]
     counsel_recipient: Option<String>,
+    /// An auditor's recipient: records that are kept for their legal purpose alone are sealed for it within the file.
+    #[arg(long, value_name = "AGE")]
+    auditor_recipient: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
-    let Args { name, to, recipient, counsel_recipient } = args;
+    let Args { name, to, recipient, counsel_recipient, auditor_recipient } = args;
     if to.exists() {
         return Err(Failure::file(&to, &std::io::ErrorKind::AlreadyExists.into()));
     }
     let client = connection.client()?;
-    let asked = json!({ "recipient": recipient, "counsel_recipient": counsel_recipient });
+    let asked = json!({ "recipient": recipient, "counsel_recipient": counsel_recipient, "auditor_recipient": auditor_recipient });
     let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
     save(response, &to).await?;
     let bytes = std::fs::metadata(&to).map_err(|error| Failure::file(&to, &error))?.len();

@@ -33,8 +33,7 @@ use crate::{
         },
         ops::bundle::{
             BundleError, Checker, Frame, Kind, Part, Progress, Way,
-            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedHold, SealedHold, Trailer},
-            frames,
+            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, SealedFrame, Trailer},
         },
     },
 };
@@ -62,6 +61,9 @@ pub(crate) struct Args {
     /// The counsel's identity, where legal holds are sealed for one.
     #[arg(long, value_name = "FILE")]
     counsel_identity: Option<PathBuf>,
+    /// The auditor's identity, where records are sealed for one: those that are kept for their legal purpose alone.
+    #[arg(long, value_name = "FILE")]
+    auditor_identity: Option<PathBuf>,
     /// The public key of the store that it is from, its signing.pub: that store has made it, and its audit trail is whole.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -74,7 +76,20 @@ pub(crate) struct Args {
 struct Bundle {
     path: PathBuf,
     identities: Identities,
-    counsel: Option<Arc<Identities>>,
+    others: Arc<Others>,
+}
+
+/// Who opens what is sealed within a bundle.
+struct Others {
+    counsel: Option<Identities>,
+    auditor: Option<Identities>,
+}
+
+impl Others {
+    /// Whose a frame of that kind is; `None` for who opens the bundle, or where that one is not here.
+    fn of(&self, kind: Kind) -> Option<&Identities> {
+        if kind == Kind::SealedHold { self.counsel.as_ref() } else { self.auditor.as_ref().filter(|_| kind.is_sealed()) }
+    }
 }
 
 /// What was found in a bundle that is whole.
@@ -90,17 +105,24 @@ struct Verified {
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let key = args.key.as_deref().map(verifier).transpose()?;
-    let counsel = args.counsel_identity.as_deref().map(Identities::read).transpose()?.map(Arc::new);
-    let bundle = Bundle { path: args.from, identities: Identities::read(&args.identity)?, counsel };
+    let counsel = args.counsel_identity.as_deref().map(Identities::read).transpose()?;
+    let auditor = args.auditor_identity.as_deref().map(Identities::read).transpose()?;
+    let others = Arc::new(Others { counsel, auditor });
+    let bundle = Bundle { path: args.from, identities: Identities::read(&args.identity)?, others };
     let verified = bundle.verify(key.as_ref())?;
     if key.is_none() {
         note("the bundle is whole; who has made it was not verified: that takes --key");
     }
     let name = args.name.unwrap_or_else(|| verified.header.tenant.clone());
     let Some(owner) = args.owner_token.filter(|_| !args.check) else { return tell("verified", &name, &verified, out) };
-    let sealed = verified.trailer.counts.get(Kind::SealedHold.name()).copied().unwrap_or(0);
-    if sealed > 0 && bundle.counsel.is_none() {
-        return Err(Failure::local(format!("{sealed} legal holds are sealed for a counsel: they come along with --counsel-identity only")));
+    for (kind, what, option) in [
+        (Kind::SealedHold, "legal holds are sealed for a counsel", "--counsel-identity"),
+        (Kind::SealedRecord, "records that are kept for their legal purpose alone are sealed for an auditor", "--auditor-identity"),
+    ] {
+        let sealed = verified.trailer.counts.get(kind.name()).copied().unwrap_or(0);
+        if sealed > 0 && bundle.others.of(kind).is_none() {
+            return Err(Failure::local(format!("{sealed} {what}: they come along with {option} only")));
+        }
     }
     let client = owners(&name, &owner, &verified.header, connection).await?;
     let target = Target { client, name, header: verified.header.clone() };
@@ -113,7 +135,7 @@ impl Bundle {
         Opened::open(&self.path, &self.identities)
     }
 
-    /// Reads all of it: every seal, the running hash, what is sealed for the counsel; and with a key the trailer's signature, the
+    /// Reads all of it: every seal, the running hash, what is sealed for others that are here; and with a key the trailer's signature, the
     /// trail and the certificates.
     fn verify(&self, key: Option<&Verifier>) -> Result<Verified, Failure> {
         let mut opened = self.open()?;
@@ -127,11 +149,16 @@ impl Bundle {
                     header = Some(found);
                 }
                 Part::Hold(hold) => unnamed.extend(unnamed_in(&hold)),
-                Part::SealedHold(payload) => {
-                    if let Some(counsel) = &self.counsel {
-                        let plain = counsel.open_hold(&payload)?;
-                        let hold = SealedHold::parse(&payload).and_then(|sealed| OpenedHold::parse(&plain)?.hold(&sealed.commitment));
-                        unnamed.extend(unnamed_in(&hold.map_err(|error| opened.refused(error))?));
+                Part::Sealed(payload) => {
+                    if let Some(whose) = self.others.of(frame.kind) {
+                        let plain = whose.open_frame(&frame)?;
+                        let sealed = SealedFrame::parse(frame.kind, &payload).map_err(|error| opened.refused(error))?;
+                        let inner = OpenedFrame::parse(&plain).and_then(|inner| inner.payload(frame.kind, &sealed.commitment));
+                        let inner = inner.map_err(|error| opened.refused(error))?;
+                        if frame.kind == Kind::SealedHold {
+                            let hold = HoldDoc::parse(inner).map_err(|error| opened.refused(error))?;
+                            unnamed.extend(unnamed_in(&hold));
+                        }
                     }
                 }
                 Part::Grant(grant) => grants.push(grant),
@@ -288,7 +315,7 @@ impl Target {
 struct Source {
     opened: Opened,
     checker: Checker,
-    counsel: Option<Arc<Identities>>,
+    others: Arc<Others>,
     /// Why nothing more can be read.
     failed: Option<Failure>,
 }
@@ -309,7 +336,9 @@ impl Source {
         if state.chain.as_ref().is_some_and(|there| *there != chain) {
             return Err(Failure::local("the server has taken in other frames than those of this bundle"));
         }
-        Ok(Self { opened, checker, counsel: bundle.counsel.clone(), failed: None })
+        // From here on it is held to what the server is going to hold it to.
+        let checker = Checker::new(Way::Wire, checker.progress().clone());
+        Ok(Self { opened, checker, others: bundle.others.clone(), failed: None })
     }
 
     /// The next piece of a request of which so much was sent; `None` at its end.
@@ -331,14 +360,16 @@ impl Source {
         Ok((!piece.is_empty()).then(|| piece.into()))
     }
 
-    /// Behind a sealed hold comes what it opens to.
-    fn open_behind(&self, frame: &Frame, piece: &mut Vec<u8>) -> Result<(), Failure> {
-        if frame.kind != Kind::SealedHold {
+    /// Behind a sealed frame comes what it opens to.
+    fn open_behind(&mut self, frame: &Frame, piece: &mut Vec<u8>) -> Result<(), Failure> {
+        if !frame.kind.is_sealed() {
             return Ok(());
         }
-        let Some(counsel) = &self.counsel else { return Err(self.opened.refused(BundleError::SealedHold)) };
-        let plain = counsel.open_hold(&frame.payload)?;
-        frames::write(Kind::OpenedHold, &plain, piece).map_err(|error| self.opened.refused(error))
+        let Some(whose) = self.others.of(frame.kind) else { return Err(self.opened.refused(BundleError::Sealed)) };
+        let plain = Bytes::from_owner(whose.open_frame(frame)?);
+        let behind = Frame { kind: Kind::Opened, payload: plain };
+        self.checker.take(&behind).map_err(|error| self.opened.refused(error))?;
+        behind.write(piece).map_err(|error| self.opened.refused(error))
     }
 }
 
@@ -363,7 +394,7 @@ fn tell(done: &str, name: &str, verified: &Verified, out: &mut Output) -> Result
         "holds_in_part": unnamed.iter().map(|(hold, things)| json!({ "hold": hold, "things": things })).collect::<Vec<_>>(),
         "grants": grants,
     });
-    let (records, collections) = (count(Kind::Record), count(Kind::Collection));
+    let (records, collections) = (count(Kind::Record).saturating_add(count(Kind::SealedRecord)), count(Kind::Collection));
     out.say(&format!("{name}: {done}, {records} records in {collections} collections, bundle {}", header.bundle), &told)?;
     if out.format() == Format::Human && !grants.is_empty() {
         out.say("these tokens are to be made anew:", &Value::Null)?;

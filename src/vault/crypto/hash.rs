@@ -19,8 +19,8 @@ pub enum Purpose {
     Approval,
     /// The running hash over the frames of a bundle.
     Bundle,
-    /// The commitment to a hold in a bundle that is sealed for a counsel.
-    SealedHold,
+    /// The commitment to what a frame of a bundle holds that is sealed for a counsel or an auditor.
+    SealedFrame,
 }
 
 /// SHA-256(label | L(field)..), L = be32 length prefix.
@@ -37,7 +37,7 @@ pub fn of_fields(purpose: Purpose, fields: &[&[u8]]) -> [u8; 32] {
         Purpose::CommitmentSalt => labels::COMMITMENT_SALT,
         Purpose::Approval => labels::APPROVAL,
         Purpose::Bundle => labels::BUNDLE,
-        Purpose::SealedHold => labels::SEALED_HOLD,
+        Purpose::SealedFrame => labels::SEALED_FRAME,
     });
     for field in fields {
         hash.update(u32::try_from(field.len()).expect("fields are names and numbers, far below 4 GiB").to_be_bytes());

@@ -72,8 +72,8 @@ labels! {
     APPROVAL = "approval";
     /// Hash: the running hash over the frames of an exported tenant.
     BUNDLE = "bundle";
-    /// Hash: the commitment to a legal hold in it that is sealed for a counsel.
-    SEALED_HOLD = "sealed-hold";
+    /// Hash: the commitment to what a frame of it holds that is sealed for a counsel or an auditor.
+    SEALED_FRAME = "sealed-frame";
 }
 
 #[cfg(test)]

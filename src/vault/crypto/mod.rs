@@ -9,10 +9,11 @@
 //! * Nothing is sealed or opened without a [`Context`], which names the place it lies in.
 //! * Every input of a derivation is length-prefixed or of fixed length; all labels stand in `labels`.
 //! * Keys and plaintext are boxed and wiped on drop; neither can be cloned, compared or printed.
-//! * What leaves for somebody outside is sealed for a recipient: `recipient`, in the age format.
+//! * What leaves for somebody outside is sealed for a recipient: `age`.
 //!
 //! Read `key` first, then `envelope`. Every stored byte is described in `docs/format.md`.
 
+mod age;
 mod cobblestone;
 mod content;
 mod context;
@@ -28,13 +29,13 @@ mod names;
 mod page;
 mod plaintext;
 pub mod random;
-mod recipient;
 mod record_meta;
 pub(in crate::vault) mod residue;
 mod sealed;
 mod stream;
 mod suite;
 
+pub use age::{AgeError, Identity, IdentityError, Incoming, Outgoing, Recipient, RecipientError, TooManyChunks};
 pub use content::{
     ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, Record, ShredAnswer,
     SubjectAliases, TenantMeta, TokenMeta, Value,
@@ -49,8 +50,7 @@ pub use manifest::{BlobStart, Manifest};
 pub use names::Token;
 pub use page::{FANOUT, PAGE_LEN, PageId, PageSlots, SLOTS_LEN, SlotIndex, page_epoch};
 pub use plaintext::{Plaintext, Receipt};
-pub use recipient::{NotSealed, Outgoing, Recipient, RecipientError};
-pub use record_meta::{EncodedMeta, MetaTooLong};
+pub use record_meta::{EncodedMeta, MetaTooManyChunks};
 pub use sealed::Sealed;
 pub use stream::{BlobReader, BlobWriter, ROW_LEN, SealError, rows_of};
 pub use suite::Suite;

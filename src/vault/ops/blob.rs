@@ -310,7 +310,9 @@ impl Vault {
         plan.hold(tenant, collection)?;
         let tokens = self.key_tokens(tenant, collection.no, &fields.key).await?;
         let subjects = self.subject_tokens(tenant, &fields.subjects).await?;
-        for subject in &subjects {
+        let left = fields.left_by();
+        // Whom a record is about that an order of another store has left may be erased by then.
+        for subject in subjects.iter().skip(usize::from(left.is_some())) {
             self.hold_subject(&mut plan, tenant, *subject, fields.new_relationship).await?;
         }
         // A record that stands keeps its unit, and what would be refused in the end is refused before a byte is read.
@@ -326,7 +328,10 @@ impl Vault {
             self.plan_unclosed(&mut plan, tenant, &closed.header).await?;
         }
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
-        let unit = self.plan_unit(&mut plan, tenant, collection, subjects.first(), &tokens, reuse, Looked::Not).await?;
+        let unit = match &left {
+            Some(left) => self.plan_left_unit(&mut plan, tenant, collection, subjects.first(), &tokens, left).await?,
+            None => self.plan_unit(&mut plan, tenant, collection, subjects.first(), &tokens, reuse, Looked::Not).await?,
+        };
         let id = UploadId(random::bytes());
         // Before its row says so: who sees the row may count from here.
         let beat_at = self.inner.clock.monotonic();

@@ -305,6 +305,11 @@ pub enum Unprocessable {
         "a legal hold stands that only a counsel may know of: name the age recipient that it is to be sealed for in \"counsel_recipient\""
     )]
     CounselRecipientMissing,
+    /// An export of a tenant whose rules restrict records, and nobody to seal those for.
+    #[error(
+        "collections have rules by which records are kept for a legal purpose alone: name the age recipient that those are to be sealed for in \"auditor_recipient\""
+    )]
+    AuditorRecipientMissing,
     /// A bundle that is not whole or not in order.
     #[error("the bundle is refused: {0}")]
     Bundle(#[from] BundleError),

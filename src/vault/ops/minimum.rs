@@ -281,7 +281,7 @@ impl Vault {
     }
 
     /// The collections that there are in a tenant, and were.
-    async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
+    pub(super) async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
         let mut all = Vec::new();
         let mut range = schema::table_of_tenant(schema::Table::Collection, tenant);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {

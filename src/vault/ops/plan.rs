@@ -12,18 +12,20 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
-    due::{Moments, Written},
+    due::{End, Moments, Written},
     foresee::{Foreseen, Wanted},
     minimum,
     names::NameRow,
-    restricted::{Changes, Restricted},
+    restricted::{Changes, Left, Restricted},
     rows::{ControlRow, Scope, Seals, State},
 };
 use crate::{
     authn::Role,
     domain::{
         CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        approval::ShredScope, limits, retention::Law,
+        approval::ShredScope,
+        limits,
+        retention::{Kept, Law},
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -106,12 +108,25 @@ pub(super) struct PutFields {
 }
 
 /// What a record of another store says that a client's put does not: it was admitted there, and is here as it was there.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Carried {
     pub(super) created_at: Timestamp,
     pub(super) modified_at: Timestamp,
     /// What is written down of its end.
     pub(super) written: Option<Written>,
+    /// What a law keeps it for.
+    pub(super) kept: Option<Kept>,
+    /// Whether the person is erased of whom an order has left it: it is here, too.
+    pub(super) is_erased: bool,
+}
+
+impl PutFields {
+    /// The order to shred of another store that has left the record, and whether its person is erased.
+    pub(super) fn left_by(&self) -> Option<Left> {
+        let Carried { kept, is_erased, .. } = self.carried.as_ref()?;
+        let Kept { until, restricted_by, .. } = kept.as_ref()?;
+        restricted_by.map(|order| Left { order, until: *until, is_erased: *is_erased })
+    }
 }
 
 /// A stored record as a writer sees it.
@@ -288,8 +303,12 @@ impl Vault {
             self.check_expiry(put)?;
         }
         let Foreseen { tokens, subjects, row, stored, states, unit: seen } = foreseen;
-        for (token, state) in subjects.iter().zip(states) {
-            self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
+        let left = put.left_by();
+        for (at, (token, state)) in subjects.iter().zip(states).enumerate() {
+            match left.as_ref().filter(|_| at == 0) {
+                Some(left) => self.plan_left_subject(plan, tenant, *token, state, left)?,
+                None => self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?,
+            }
         }
 
         let existing = self.existing_in(tenant, collection, &tokens, stored).await?;
@@ -311,7 +330,15 @@ impl Vault {
             }),
             Content::Manifest { unit, .. } => Some(unit.slot),
         };
-        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse, seen).await?;
+        let unit = match (&left, content) {
+            // The one that its rows are sealed under, which was made for it.
+            (Some(_), Content::Manifest { unit, .. }) => *unit,
+            (Some(left), Content::Inline(_)) => self.plan_left_unit(plan, tenant, collection, subjects.first(), &tokens, left).await?,
+            (None, _) => self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse, seen).await?,
+        };
+        if left.is_some() {
+            Self::plan_left_there(plan, collection, unit);
+        }
         if let Content::Manifest { unit: sealed_under, .. } = content {
             // The rows are sealed already: their unit must still be the record's.
             if unit != *sealed_under {
@@ -337,14 +364,14 @@ impl Vault {
                 Some(carried) => carried.created_at,
                 None => live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
             },
-            modified_at: put.carried.map_or(now, |carried| carried.modified_at),
+            modified_at: put.carried.as_ref().map_or(now, |carried| carried.modified_at),
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
             kept: None,
         };
         let (end, kept) = match &put.carried {
-            Some(_) => (None, None),
+            Some(carried) => (None, carried.kept.clone()),
             None => super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?,
         };
         meta.kept = kept;
@@ -364,7 +391,8 @@ impl Vault {
         // What the trail's tokens stand for: written with the first record of that key under that unit.
         let named = live.is_some()
             && existing.as_ref().is_some_and(|record| (record.header.slot, record.header.generation) == (unit.slot, unit.generation));
-        let name = tokens.last().filter(|_| !named);
+        // Of what an order has left, the trail names neither the key nor the person.
+        let name = tokens.last().filter(|_| !named && left.is_none());
         let name = name.map(|token| NameRow::new(&self.inner.store_id, collection, unit, token, &put.key, &put.subjects));
         let suite = self.inner.options.suite;
         let seal = |key: &Key<Data>| (key.seal_record(&context, &meta, body), name.as_ref().map(|name| name.seal(key, suite)));
@@ -389,7 +417,9 @@ impl Vault {
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
         let of = (tenant.no, collection.no, &tokens[..]);
         if let Some(carried) = &put.carried {
-            self.plan_written(plan, of, existing.is_none(), (version, carried.written)).await?;
+            // What an order has left is looked for again in any case.
+            let of_law = left.as_ref().map(|left| Written::Ends(End { at: left.until, by_field: false }));
+            self.plan_written(plan, of, existing.is_none(), (version, carried.written.or(of_law))).await?;
         } else if may_end {
             self.plan_due(plan, of, existing.is_none(), (version, end)).await?;
         }

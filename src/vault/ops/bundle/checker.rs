@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::{
     BundleError, Frame, Kind,
-    documents::{CollectionDoc, GrantDoc, Header, HoldDoc, OpenedHold, PersonDoc, RecordDoc, SealedHold, Trailer, parse},
+    documents::{CollectionDoc, GrantDoc, Header, HoldDoc, OpenedFrame, PersonDoc, RecordDoc, SealedFrame, Trailer, parse},
+    frames::VALUE_LEN,
 };
 use crate::vault::{
     audit::heads::ProvenHead,
@@ -20,9 +21,9 @@ use crate::vault::{
 /// Where a bundle is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// In its file: sealed holds stay sealed.
+    /// In its file: what is sealed stays sealed.
     File,
-    /// On its way to an importing store: behind each sealed hold comes what it was opened to.
+    /// On its way to an importing store: behind each sealed frame comes what it was opened to.
     Wire,
 }
 
@@ -32,7 +33,7 @@ pub enum Part {
     Header(Header),
     /// A collection.
     Collection(CollectionDoc),
-    /// A record; its value follows.
+    /// A record, also one that was opened; its value follows.
     Record(RecordDoc),
     /// The next part of its value.
     Value(Bytes),
@@ -42,8 +43,8 @@ pub enum Part {
     Person(PersonDoc),
     /// A hold, also one that was opened.
     Hold(HoldDoc),
-    /// A hold that is sealed: the frame's payload.
-    SealedHold(Bytes),
+    /// What is sealed for a counsel or an auditor: the frame's payload. On the wire it comes opened next.
+    Sealed(Bytes),
     /// A grant.
     Grant(GrantDoc),
     /// A certificate's note.
@@ -77,6 +78,12 @@ impl Counts {
     #[must_use]
     pub fn of(&self, kind: Kind) -> u64 {
         self.0.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How many records, those that are sealed included.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.of(Kind::Record).saturating_add(self.of(Kind::SealedRecord))
     }
 
     /// By name, as a trailer has them.
@@ -118,10 +125,12 @@ impl Progress {
 pub struct Checker {
     way: Way,
     progress: Progress,
-    /// What is still to come of the value of the last record.
-    left: Option<u64>,
-    /// The commitment of the sealed hold before, which comes opened next.
-    sealed: Option<[u8; 32]>,
+    /// What is still to come of the value of the last record, and in frames of which kind.
+    left: Option<(u64, Kind)>,
+    /// Whether the last record is sealed, and stays so: how long its value is cannot be told.
+    is_in_sealed: bool,
+    /// Kind and commitment of the sealed frame before, which comes opened next.
+    sealed: Option<(Kind, [u8; 32])>,
     is_over: bool,
 }
 
@@ -129,7 +138,7 @@ impl Checker {
     /// Begins, or goes on.
     #[must_use]
     pub const fn new(way: Way, progress: Progress) -> Self {
-        Self { way, progress, left: None, sealed: None, is_over: false }
+        Self { way, progress, left: None, is_in_sealed: false, sealed: None, is_over: false }
     }
 
     /// How far it was read.
@@ -163,7 +172,7 @@ impl Checker {
         if (self.progress.next == 0) != (kind == Kind::Header) {
             return Err(if kind == Kind::Header { BundleError::Order(kind) } else { BundleError::NotABundle });
         }
-        if kind == Kind::OpenedHold || self.sealed.is_some() {
+        if kind == Kind::Opened || self.sealed.is_some() {
             return self.take_opened(frame);
         }
         self.take_of_value(frame)?;
@@ -175,10 +184,12 @@ impl Checker {
         }
         let part = part_of(frame)?;
         if let Part::Record(record) = &part {
-            self.left = Some(record.value_len).filter(|len| *len > 0);
+            self.left = Some((record.value_len, Kind::Value)).filter(|(len, _)| *len > 0);
         }
-        if kind == Kind::SealedHold && self.way == Way::Wire {
-            self.sealed = Some(SealedHold::parse(payload)?.commitment);
+        if let Part::Sealed(_) = &part {
+            let is_opened = self.way == Way::Wire;
+            self.sealed = is_opened.then_some((kind, SealedFrame::parse(kind, payload)?.commitment));
+            self.is_in_sealed = !is_opened && kind != Kind::SealedHold;
         }
         self.progress.add(kind, payload);
         Ok(part)
@@ -192,29 +203,50 @@ impl Checker {
 
     /// Parts of a value follow their record, and nothing else does until all of it is there.
     fn take_of_value(&mut self, Frame { kind, payload }: &Frame) -> Result<(), BundleError> {
+        let is_in_sealed = std::mem::take(&mut self.is_in_sealed);
         match (self.left, *kind) {
-            (Some(left), Kind::Value) => {
-                let part = payload.len() as u64;
-                let rest = left.checked_sub(part).filter(|_| part > 0).ok_or(BundleError::Value)?;
-                self.left = Some(rest).filter(|rest| *rest > 0);
-                Ok(())
-            }
+            (Some((left, Kind::Value)), Kind::Value) => self.take_part_of(left, Kind::Value, payload.len()),
+            // It is counted when it was opened.
+            (Some((_, Kind::SealedValue)), Kind::SealedValue) => Ok(()),
             (Some(_), Kind::Gone) => {
                 self.left = None;
-                if payload.is_empty() { Ok(()) } else { Err(BundleError::Form(Kind::Gone)) }
+                gone(payload)
             }
             (Some(_), _) => Err(BundleError::Value),
-            (None, kind @ (Kind::Value | Kind::Gone)) => Err(BundleError::Order(kind)),
+            (None, Kind::SealedValue) if is_in_sealed => Ok(()),
+            (None, Kind::Gone) if is_in_sealed => gone(payload),
+            (None, kind @ (Kind::Value | Kind::SealedValue | Kind::Gone)) => Err(BundleError::Order(kind)),
             (None, _) => Ok(()),
         }
     }
 
+    fn take_part_of(&mut self, left: u64, kind: Kind, len: usize) -> Result<(), BundleError> {
+        let rest = left.checked_sub(len as u64).filter(|_| len > 0).ok_or(BundleError::Value)?;
+        self.left = Some((rest, kind)).filter(|(rest, _)| *rest > 0);
+        Ok(())
+    }
+
+    /// What a sealed frame was opened to: what would have stood in its place.
     fn take_opened(&mut self, Frame { kind, payload }: &Frame) -> Result<Part, BundleError> {
-        match self.sealed.take() {
-            Some(commitment) if *kind == Kind::OpenedHold => OpenedHold::parse(payload)?.hold(&commitment).map(Part::Hold),
-            Some(_) => Err(BundleError::SealedHold),
-            None => Err(BundleError::Order(*kind)),
+        let Some((sealed, commitment)) = self.sealed.take() else { return Err(BundleError::Order(*kind)) };
+        if *kind != Kind::Opened {
+            return Err(BundleError::Sealed);
         }
+        let opened = OpenedFrame::parse(payload)?.payload(sealed, &commitment)?;
+        if sealed == Kind::SealedHold {
+            return parse(sealed, opened).map(Part::Hold);
+        }
+        if sealed == Kind::SealedRecord {
+            let record: RecordDoc = parse(sealed, opened)?;
+            self.left = Some((record.value_len, Kind::SealedValue)).filter(|(len, _)| *len > 0);
+            return Ok(Part::Record(record));
+        }
+        if opened.len() > VALUE_LEN {
+            return Err(BundleError::TooLong(sealed));
+        }
+        let (left, _) = self.left.ok_or(BundleError::Value)?;
+        self.take_part_of(left, sealed, opened.len())?;
+        Ok(Part::Value(Bytes::copy_from_slice(opened)))
     }
 
     fn take_trailer(&mut self, payload: &[u8]) -> Result<Part, BundleError> {
@@ -240,16 +272,20 @@ fn part_of(Frame { kind, payload }: &Frame) -> Result<Part, BundleError> {
         Kind::Gone => Part::Gone,
         Kind::Person => Part::Person(parse(kind, payload)?),
         Kind::Hold => Part::Hold(parse(kind, payload)?),
-        Kind::SealedHold => {
-            SealedHold::parse(payload)?;
-            Part::SealedHold(payload.clone())
+        Kind::SealedHold | Kind::SealedRecord | Kind::SealedValue => {
+            SealedFrame::parse(kind, payload)?;
+            Part::Sealed(payload.clone())
         }
         Kind::Grant => Part::Grant(parse(kind, payload)?),
         Kind::Certificate => Part::Certificate(text(kind, payload)?),
         Kind::Head => Part::Head(Box::new(parse(kind, payload)?)),
         Kind::Entry => Part::Entry(text(kind, payload)?),
-        Kind::Trailer | Kind::OpenedHold => return Err(BundleError::Order(kind)),
+        Kind::Trailer | Kind::Opened => return Err(BundleError::Order(kind)),
     })
+}
+
+fn gone(payload: &[u8]) -> Result<(), BundleError> {
+    if payload.is_empty() { Ok(()) } else { Err(BundleError::Form(Kind::Gone)) }
 }
 
 fn text(kind: Kind, payload: &[u8]) -> Result<String, BundleError> {

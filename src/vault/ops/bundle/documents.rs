@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{BundleError, FORMAT, Kind, VERSION};
 use crate::{
-    domain::{CollectionPolicy, CustomPairs, Retention, Timestamp},
+    domain::{CollectionPolicy, CustomPairs, Retention, Timestamp, approval::ApprovalRules, retention::RuleName},
     vault::{
         audit::note::{Note, Verifier},
         crypto::hash::{self, Purpose},
@@ -38,6 +38,9 @@ pub struct Header {
     pub created_at: Timestamp,
     /// Whether a write to an unknown collection makes it.
     pub create_collections_on_write: bool,
+    /// What takes two persons in it, where anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalRules>,
     /// Random, and nowhere else: so no hash over a bundle confirms a guess of what is in it.
     pub salt: String,
 }
@@ -117,6 +120,34 @@ pub struct RecordDoc {
     pub value_len: u64,
     /// What is written down of its end.
     pub due: Option<DueDoc>,
+    /// What a law keeps it for beyond what the rules say of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptDoc>,
+}
+
+/// What a law keeps a record for beyond what the rules say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptDoc {
+    /// The rule.
+    pub rule: RuleName,
+    /// The law that it cites.
+    pub basis: String,
+    /// The first moment behind it.
+    pub until: Timestamp,
+    /// The order to shred that has left the record for its legal purpose alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_by: Option<LeftBy>,
+}
+
+/// The order to shred that has left a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftBy {
+    /// Its id in the store that it was given in.
+    pub order: String,
+    /// Whether the person whom the record is about is erased there.
+    pub is_erased: bool,
 }
 
 /// What is written down of a record's end: a run of retention goes by it.
@@ -177,6 +208,16 @@ pub struct HoldDoc {
     pub unnamed: u64,
 }
 
+impl HoldDoc {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`BundleError::Form`].
+    pub fn parse(payload: &[u8]) -> Result<Self, BundleError> {
+        parse(Kind::Hold, payload)
+    }
+}
+
 /// Something that a hold is on.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -201,55 +242,56 @@ pub enum ThingDoc {
     },
 }
 
-/// A hold that only a counsel may know of: `commitment 32 | the age file of salt 32 | HoldDoc`.
+/// What not everybody may know of who opens the bundle: `commitment 32 | an age file of salt 32 and the payload of a frame`. A legal hold
+/// is sealed for a counsel, a record that is kept for its legal purpose alone for an auditor.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SealedHold<'a> {
+pub struct SealedFrame<'a> {
     /// The commitment to what is sealed.
     pub commitment: [u8; 32],
-    /// That, sealed for the counsel.
+    /// That, sealed.
     pub sealed: &'a [u8],
 }
 
-impl<'a> SealedHold<'a> {
+impl<'a> SealedFrame<'a> {
     /// Reads one.
     ///
     /// # Errors
     /// [`BundleError::Form`].
-    pub fn parse(payload: &'a [u8]) -> Result<Self, BundleError> {
-        let (commitment, sealed) = payload.split_first_chunk().ok_or(BundleError::Form(Kind::SealedHold))?;
+    pub fn parse(kind: Kind, payload: &'a [u8]) -> Result<Self, BundleError> {
+        let (commitment, sealed) = payload.split_first_chunk().ok_or(BundleError::Form(kind))?;
         Ok(Self { commitment: *commitment, sealed })
     }
 }
 
-/// A sealed hold that was opened: `salt 32 | HoldDoc`.
+/// What a sealed frame was opened to: `salt 32 | the payload of a frame`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct OpenedHold<'a> {
+pub struct OpenedFrame<'a> {
     salt: &'a [u8; 32],
-    json: &'a [u8],
+    payload: &'a [u8],
 }
 
-impl<'a> OpenedHold<'a> {
+impl<'a> OpenedFrame<'a> {
     /// Reads one.
     ///
     /// # Errors
     /// [`BundleError::Form`].
-    pub fn parse(payload: &'a [u8]) -> Result<Self, BundleError> {
-        let (salt, json) = payload.split_first_chunk().ok_or(BundleError::Form(Kind::OpenedHold))?;
-        Ok(Self { salt, json })
+    pub fn parse(opened: &'a [u8]) -> Result<Self, BundleError> {
+        let (salt, payload) = opened.split_first_chunk().ok_or(BundleError::Form(Kind::Opened))?;
+        Ok(Self { salt, payload })
     }
 
-    /// The commitment to it. The salt keeps a guessed hold from being confirmed.
+    /// The commitment to it, in a frame of a kind. The salt keeps a guess from being confirmed.
     #[must_use]
-    pub fn commitment(&self) -> [u8; 32] {
-        hash::of_fields(Purpose::SealedHold, &[self.salt, self.json])
+    pub fn commitment(&self, kind: Kind) -> [u8; 32] {
+        hash::of_fields(Purpose::SealedFrame, &[self.salt, &[kind.code()], self.payload])
     }
 
-    /// The hold, if that is what was committed to.
+    /// The payload, if that is what was committed to.
     ///
     /// # Errors
-    /// [`BundleError::SealedHold`], [`BundleError::Form`].
-    pub fn hold(&self, commitment: &[u8; 32]) -> Result<HoldDoc, BundleError> {
-        if self.commitment() == *commitment { parse(Kind::OpenedHold, self.json) } else { Err(BundleError::SealedHold) }
+    /// [`BundleError::Sealed`].
+    pub fn payload(&self, kind: Kind, commitment: &[u8; 32]) -> Result<&'a [u8], BundleError> {
+        if self.commitment(kind) == *commitment { Ok(self.payload) } else { Err(BundleError::Sealed) }
     }
 }
 

@@ -12,19 +12,23 @@ use std::{
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use zeroize::Zeroizing;
 
 use super::{
     FORMAT, Kind, Progress, VERSION,
-    documents::{CollectionDoc, DueDoc, GrantDoc, Header, HoldDoc, LeftOut, OpenedHold, PersonDoc, RecordDoc, RetentionWas, Trailer},
+    documents::{
+        CollectionDoc, DueDoc, GrantDoc, Header, HoldDoc, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas,
+        Trailer,
+    },
     frames,
 };
 use crate::{
     authz::TenantExport,
-    domain::{CollectionNo, CustomPairs, RecordMeta, ShredId, SubjectId, TenantName, Timestamp},
+    domain::{CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp, retention::Kept},
     vault::{
         audit::{Action, Target},
         crypto::{
-            BlobReader, Context, Manifest, NotSealed, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token,
+            BlobReader, Context, Manifest, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token, TooManyChunks,
             random,
         },
         ops::{
@@ -35,6 +39,8 @@ use crate::{
             due::{Written, is_over},
             plan::{entry, order_of, retrying, unit_of},
             refused::Place as Asked,
+            restricted::restricted,
+            rows::ApprovalRulesRow,
             tokens::token_of,
         },
         store::{
@@ -60,6 +66,8 @@ pub struct ExportTenant {
     pub recipient: Recipient,
     /// Whom those holds are sealed for, within it, that only a counsel may know of.
     pub counsel: Option<Recipient>,
+    /// Whom those records are sealed for, within it, that are kept for their legal purpose alone.
+    pub auditor: Option<Recipient>,
 }
 
 impl Vault {
@@ -67,13 +75,16 @@ impl Vault {
     /// nobody as a whole bundle.
     ///
     /// # Errors
-    /// [`Unprocessable::CounselRecipientMissing`]; [`VaultError::NotFound`], [`VaultError::Forbidden`].
+    /// [`Unprocessable::CounselRecipientMissing`], [`Unprocessable::AuditorRecipientMissing`]; [`VaultError::NotFound`], [`VaultError::Forbidden`].
     pub async fn export_tenant(&self, caller: &Caller, name: &TenantName, export: ExportTenant) -> Result<ValueStream, VaultError> {
         let caller = &caller.begin();
         let begun = async move {
             let InTenant { tenant, .. } = self.in_tenant::<TenantExport>(caller, name).await?;
             if export.counsel.is_none() && self.has_undisclosed_holds(&tenant).await? {
                 return Err(Unprocessable::CounselRecipientMissing.into());
+            }
+            if export.auditor.is_none() && self.may_restrict(&tenant).await? {
+                return Err(Unprocessable::AuditorRecipientMissing.into());
             }
             let (sender, receiver) = mpsc::channel(1);
             let maker = Maker {
@@ -82,7 +93,8 @@ impl Vault {
                 tenant,
                 bundle: random::bytes(),
                 counsel: export.counsel,
-                out: Outgoing::to(&export.recipient)?,
+                auditor: export.auditor,
+                out: Outgoing::to(&export.recipient),
                 sender,
                 progress: Progress::default(),
                 left_out: LeftOut::default(),
@@ -91,6 +103,20 @@ impl Vault {
             Ok(streamed(Box::pin(maker.make(receipt)), receiver))
         };
         self.on_record(caller, Asked::tenant(name), Action::TenantExport, begun).await
+    }
+
+    /// Whether a tenant may have records that are kept for their legal purpose alone: by the rules of its collections. Which ones are is
+    /// told as they are opened.
+    async fn may_restrict(&self, tenant: &Tenant) -> Result<bool, VaultError> {
+        for no in self.collections_in(tenant.no).await? {
+            match self.collection_by_number(tenant.no, no).await {
+                Ok(collection) if order_of(collection.state).is_none() && collection.may_restrict() => return Ok(true),
+                // One that is bent is left out.
+                Ok(_) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -101,6 +127,7 @@ struct Maker {
     tenant: Arc<Tenant>,
     bundle: [u8; 16],
     counsel: Option<Recipient>,
+    auditor: Option<Recipient>,
     out: Outgoing,
     sender: Sender<Bytes>,
     progress: Progress,
@@ -129,10 +156,16 @@ impl Maker {
         self.end().await
     }
 
-    /// Records that a page is about to leave: of a collection, or of the tenant itself, with so many in it. The credential must still
-    /// hold: an export takes its time.
-    async fn told(&self, collection: CollectionNo, count: Option<usize>) -> Result<Receipt, VaultError> {
+    /// Whether an export that was begun may go on, for it takes its time: the credential must still hold, and the tenant be in a state
+    /// in which it is exported.
+    async fn may_go_on(&self) -> Result<(), VaultError> {
         self.vault.holds(&self.caller).await?;
+        self.vault.in_tenant::<TenantExport>(&self.caller, &self.tenant.name).await.map(drop)
+    }
+
+    /// Records that a page is about to leave: of a collection, or of the tenant itself, with so many in it.
+    async fn told(&self, collection: CollectionNo, count: Option<usize>) -> Result<Receipt, VaultError> {
+        self.may_go_on().await?;
         let count = count.and_then(|count| u32::try_from(count).ok());
         let target = Target { object: Some(self.bundle), count, ..Target::default() };
         self.vault.read_receipt(&self.tenant, entry(&self.caller, &self.tenant, Action::TenantExport, collection, target)).await
@@ -173,6 +206,7 @@ impl Maker {
             exported_by: self.caller.principal.id().to_string(),
             created_at: self.tenant.created_at,
             create_collections_on_write: self.tenant.create_on_write,
+            approvals: self.tenant.approvals.map(ApprovalRulesRow::rules),
             salt: hex::encode(random::bytes::<32>()),
         };
         self.document(Kind::Header, &header, receipt).await
@@ -279,19 +313,52 @@ impl Maker {
         let Opened { tokens, header, record: OpenedRecord { meta, value } } = opened;
         let of = (self.tenant.no, collection.no, &tokens[..]);
         let due = self.vault.written_down(of, header.version).await?;
+        let looked_into = Some(value.expose()).filter(|_| !header.is_manifest());
+        let is_restricted = restricted(collection, &meta, looked_into, self.vault.clock().now()).is_some();
+        let is_erased = is_restricted && self.is_erased(collection, &meta).await?;
         let meta = self.vault.veil_subjects(&self.tenant, collection, meta).await?;
         let len = meta.value_len;
-        self.document(Kind::Record, &record_doc(collection, meta, due), receipt).await?;
+        let json = serde_json::to_vec(&record_doc(collection, meta, due, is_erased));
+        let json = json.map_err(|_| VaultError::Internal("a document of a bundle".into()))?;
+        self.of_record(Kind::Record, &json, is_restricted, receipt).await?;
         if header.is_manifest() {
             let manifest = Manifest::parse(value.expose()).map_err(damaged)?;
             let place = Place::of(collection, unit_of(&header, self.tenant.no));
-            return self.large(&place, &manifest, len, receipt).await;
+            return self.large(&place, &manifest, len, is_restricted, receipt).await;
         }
-        self.parts(value.expose(), receipt).await
+        self.parts(value.expose(), is_restricted, receipt).await
+    }
+
+    /// Whether the person whom a record is about is erased, and named by it all the same: of a collection's own unit the name is veiled.
+    async fn is_erased(&self, collection: &Collection, meta: &RecordMeta) -> Result<bool, VaultError> {
+        let Some(first) = meta.subjects.get(..1).filter(|_| collection.policy.shred_unit != ShredUnit::Collection) else {
+            return Ok(false);
+        };
+        let Some(token) = self.vault.subject_tokens(&self.tenant, first).await?.pop() else { return Ok(false) };
+        self.vault.is_subject_shredded(&self.tenant, &token).await
+    }
+
+    /// A frame of a record, sealed where the record is kept for its legal purpose alone.
+    async fn of_record(&mut self, kind: Kind, payload: &[u8], is_restricted: bool, receipt: &Receipt) -> Result<(), VaultError> {
+        if !is_restricted {
+            return self.frame(kind, payload, receipt).await;
+        }
+        let kind = if kind == Kind::Record { Kind::SealedRecord } else { Kind::SealedValue };
+        // One whose collection has had such rules only since the export began.
+        let auditor = self.auditor.ok_or(Unprocessable::AuditorRecipientMissing)?;
+        let sealed = sealed_for(&auditor, kind, payload, receipt)?;
+        self.frame(kind, &sealed, receipt).await
     }
 
     /// A large value, row by row. Its last part leaves once all rows have opened: what breaks off before is said to be gone.
-    async fn large(&mut self, place: &Place, manifest: &Manifest, len: u64, receipt: &Receipt) -> Result<(), VaultError> {
+    async fn large(
+        &mut self,
+        place: &Place,
+        manifest: &Manifest,
+        len: u64,
+        is_restricted: bool,
+        receipt: &Receipt,
+    ) -> Result<(), VaultError> {
         let reader = BlobReader::new(manifest.start, len);
         let mut last = Bytes::new();
         for index in 0..reader.rows() {
@@ -306,16 +373,16 @@ impl Maker {
             };
             if !part.is_empty() {
                 let whole = std::mem::replace(&mut last, part);
-                self.parts(&whole, receipt).await?;
+                self.parts(&whole, is_restricted, receipt).await?;
             }
         }
-        self.parts(&last, receipt).await
+        self.parts(&last, is_restricted, receipt).await
     }
 
     /// A value, or some of it.
-    async fn parts(&mut self, bytes: &[u8], receipt: &Receipt) -> Result<(), VaultError> {
+    async fn parts(&mut self, bytes: &[u8], is_restricted: bool, receipt: &Receipt) -> Result<(), VaultError> {
         for part in bytes.chunks(frames::VALUE_LEN) {
-            self.frame(Kind::Value, part, receipt).await?;
+            self.of_record(Kind::Value, part, is_restricted, receipt).await?;
         }
         Ok(())
     }
@@ -327,7 +394,7 @@ impl Maker {
             let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
                 let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("alias row".into()))?;
-                match self.person(*token).await {
+                match retrying(|| self.person(*token)).await {
                     Ok(Some(person)) => self.document(Kind::Person, &person, &receipt).await?,
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
@@ -340,7 +407,7 @@ impl Maker {
 
     /// The person whose first id this is; `None` for every other.
     async fn person(&self, token: Token) -> Result<Option<PersonDoc>, VaultError> {
-        let person = retrying(|| self.vault.person(self.tenant.no, token)).await?;
+        let person = self.vault.person(self.tenant.no, token).await?;
         if person.first() != token || self.vault.is_subject_shredded(&self.tenant, &token).await? {
             return Ok(None);
         }
@@ -358,25 +425,15 @@ impl Maker {
                 if hold.disclosed {
                     self.document(Kind::Hold, &hold, &receipt).await?;
                 } else {
-                    let sealed = self.sealed_hold(&hold, &receipt)?;
+                    // One that was placed since the export began may be the first.
+                    let counsel = self.counsel.ok_or(Unprocessable::CounselRecipientMissing)?;
+                    let json = serde_json::to_vec(&hold).map_err(|_| VaultError::Internal("a document of a bundle".into()))?;
+                    let sealed = sealed_for(&counsel, Kind::SealedHold, &json, &receipt)?;
                     self.frame(Kind::SealedHold, &sealed, &receipt).await?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// `commitment | age file`.
-    fn sealed_hold(&self, hold: &HoldDoc, receipt: &Receipt) -> Result<Vec<u8>, VaultError> {
-        // One that was placed since the export began.
-        let counsel = self.counsel.as_ref().ok_or(Unprocessable::CounselRecipientMissing)?;
-        let mut plain = random::bytes::<32>().to_vec();
-        plain.extend(serde_json::to_vec(hold).map_err(|_| VaultError::Internal("a document of a bundle".into()))?);
-        let mut payload = OpenedHold::parse(&plain)?.commitment().to_vec();
-        let mut out = Outgoing::to(counsel)?;
-        out.write(&plain, receipt)?;
-        payload.extend(out.finish()?);
-        Ok(payload)
     }
 
     /// What the tokens allow, without their secrets.
@@ -434,13 +491,13 @@ impl Maker {
             if !page.more {
                 return Ok(());
             }
-            self.vault.holds(&self.caller).await?;
+            self.may_go_on().await?;
             after = Some(page.next);
         }
     }
 
     async fn end(mut self) -> Result<(), VaultError> {
-        let records = usize::try_from(self.progress.counts.of(Kind::Record)).ok();
+        let records = usize::try_from(self.progress.counts.records()).ok();
         let receipt = self.told(CollectionNo::TENANT, records).await?;
         let (bundle, store) = (hex::encode(self.bundle), self.vault.store_id().to_string());
         let mut trailer = Trailer {
@@ -481,7 +538,7 @@ fn grant_doc(view: &TokenView) -> GrantDoc {
     }
 }
 
-fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>) -> RecordDoc {
+fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, is_erased: bool) -> RecordDoc {
     RecordDoc {
         collection: collection.name.as_str().to_owned(),
         key: meta.key.into_string(),
@@ -496,7 +553,23 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>) -
             Written::Ends(end) => DueDoc::Ends { at: end.at, by_field: end.by_field },
             Written::Endless(since) => DueDoc::Endless { since },
         }),
+        kept: meta.kept.map(|Kept { rule, basis, until, restricted_by }| KeptDoc {
+            rule,
+            basis,
+            until,
+            left_by: restricted_by.map(|order| LeftBy { order: order.to_string(), is_erased }),
+        }),
     }
+}
+
+/// A frame's payload, sealed for somebody within the bundle: `commitment | an age file`.
+fn sealed_for(recipient: &Recipient, kind: Kind, payload: &[u8], receipt: &Receipt) -> Result<Vec<u8>, VaultError> {
+    let plain = Zeroizing::new([&random::bytes::<32>()[..], payload].concat());
+    let mut sealed = OpenedFrame::parse(&plain)?.commitment(kind).to_vec();
+    let mut out = Outgoing::to(recipient);
+    out.write(&plain, receipt)?;
+    sealed.extend(out.finish()?);
+    Ok(sealed)
 }
 
 /// What is made, as it is made, to whoever takes it: nothing is made while nobody takes, and nothing any more once nobody will.
@@ -522,8 +595,8 @@ fn streamed(mut made: BoxFuture<'static, Result<(), VaultError>>, mut pieces: Re
     Box::pin(stream::poll_fn(next))
 }
 
-impl From<NotSealed> for VaultError {
-    fn from(error: NotSealed) -> Self {
+impl From<TooManyChunks> for VaultError {
+    fn from(error: TooManyChunks) -> Self {
         Self::Internal(error.to_string())
     }
 }

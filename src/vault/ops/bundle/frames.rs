@@ -25,7 +25,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All kinds, in the order in which they may follow each other.
+            /// All kinds, in the order of their bytes.
             pub const ALL: &'static [Self] = &[$(Self::$id),*];
 
             /// The kind of a byte.
@@ -83,8 +83,12 @@ kinds! {
     Entry = 12 "entries",
     /// What all of it comes to: the last frame.
     Trailer = 13 "trailer",
-    /// A sealed hold that was opened, behind the frame that it was sealed in. On its way to an importing store; in no file.
-    OpenedHold = 14 "opened_holds",
+    /// What was in a sealed frame, behind that frame. On its way to an importing store; in no file.
+    Opened = 14 "opened",
+    /// A record that is kept for its legal purpose alone, all but its value: sealed for an auditor.
+    SealedRecord = 15 "sealed_records",
+    /// The next part of the value of the sealed record before it, sealed likewise.
+    SealedValue = 16 "sealed_values",
 }
 
 impl Kind {
@@ -92,8 +96,9 @@ impl Kind {
     #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
-            Self::Value | Self::Gone => Self::Record.code(),
-            Self::SealedHold | Self::OpenedHold => Self::Hold.code(),
+            // What was opened follows its sealed frame, whatever that is, and is no frame of the bundle.
+            Self::Value | Self::Gone | Self::SealedRecord | Self::SealedValue | Self::Opened => Self::Record.code(),
+            Self::SealedHold => Self::Hold.code(),
             Self::Header
             | Self::Collection
             | Self::Record
@@ -105,6 +110,12 @@ impl Kind {
             | Self::Entry
             | Self::Trailer => self.code(),
         }
+    }
+
+    /// Whether it is sealed for somebody else than who opens the bundle.
+    #[must_use]
+    pub const fn is_sealed(self) -> bool {
+        matches!(self, Self::SealedHold | Self::SealedRecord | Self::SealedValue)
     }
 
     /// The longest payload of such a frame.
@@ -123,7 +134,9 @@ impl Kind {
             | Self::Head
             | Self::Entry
             | Self::Trailer
-            | Self::OpenedHold => PAYLOAD_LEN,
+            | Self::Opened
+            | Self::SealedRecord
+            | Self::SealedValue => PAYLOAD_LEN,
         }
     }
 }
@@ -269,7 +282,8 @@ mod tests {
         for (kind, code) in Kind::ALL.iter().zip(1_u8..) {
             assert_eq!((kind.code(), Kind::from_code(code)), (code, Some(*kind)));
         }
-        let ranks: Vec<u8> = Kind::ALL.iter().filter(|kind| **kind != Kind::OpenedHold).map(|kind| kind.rank()).collect();
-        assert!(ranks.is_sorted(), "{ranks:?}");
+        let ranks: Vec<u8> = Kind::ALL.iter().take(13).map(|kind| kind.rank()).collect();
+        assert!(ranks.is_sorted() && Kind::ALL[12] == Kind::Trailer, "{ranks:?}");
+        assert!([Kind::SealedRecord, Kind::SealedValue].iter().all(|kind| kind.rank() == Kind::Record.rank()));
     }
 }

@@ -15,13 +15,14 @@ use futures_util::StreamExt as _;
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
     checker::Counts,
-    documents::{CollectionDoc, DueDoc, Header, HoldDoc, PersonDoc, RecordDoc},
+    documents::{CollectionDoc, DueDoc, Header, HoldDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
 };
 use crate::{
     authz::TenantImport,
     domain::{
-        BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, SubjectId, TenantName, limits,
+        BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, ShredId, SubjectId, TenantName, limits,
         record::{is_custom_name, is_media_type},
+        retention::Kept,
     },
     vault::{
         audit::{Action, Target, Trail},
@@ -35,7 +36,7 @@ use crate::{
             foresee::{FORESEEN, Wanted},
             plan::{Carried, Content, Plan, PutFields, entry, object, retrying},
             refused::Place,
-            rows::{CollectionText, ImportRow, State, TenantRow},
+            rows::{ApprovalRulesRow, CollectionText, ImportRow, State, TenantRow},
         },
         store::{Commit, Durability, Expect, Space, Urgency, schema},
     },
@@ -115,13 +116,13 @@ impl Vault {
         }
         let tenant = self.find_tenant(name).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
         let view = self.import_view(&tenant).await?;
-        Ok(TenantView { import: view, ..TenantView::from(&*tenant) })
+        Ok(TenantView { import: view, ..TenantView::of(&tenant, self.inner.clock.now()) })
     }
 
     /// How far a tenant's import has come, if it is, or was, imported.
     pub(in crate::vault::ops) async fn import_view(&self, tenant: &Tenant) -> Result<Option<ImportView>, VaultError> {
         let Some((row, _)) = self.import_row(tenant).await? else { return Ok(None) };
-        let records = Counts::from_numbers(&row.counts).of(Kind::Record);
+        let records = Counts::from_numbers(&row.counts).records();
         Ok(Some(ImportView { bundle: BundleId(row.bundle), next: row.next, chain: hex::encode(row.chain), records }))
     }
 
@@ -209,7 +210,7 @@ struct Arriving {
     frames: Frames,
     /// So many are there already.
     skip: u64,
-    /// Whether the last of those was a sealed hold, whose opened one follows.
+    /// Whether the last of those was sealed, and comes opened next.
     was_sealed: bool,
 }
 
@@ -218,7 +219,7 @@ impl Arriving {
     async fn frame(&mut self) -> Result<Option<Frame>, VaultError> {
         loop {
             while let Some(frame) = self.frames.take_frame()? {
-                let is_opened = frame.kind == Kind::OpenedHold;
+                let is_opened = frame.kind == Kind::Opened;
                 if self.skip == 0 && !(self.was_sealed && is_opened) {
                     self.was_sealed = false;
                     return Ok(Some(frame));
@@ -226,7 +227,7 @@ impl Arriving {
                 if !is_opened {
                     self.skip = self.skip.saturating_sub(1);
                 }
-                self.was_sealed = frame.kind == Kind::SealedHold;
+                self.was_sealed = frame.kind.is_sealed();
             }
             match self.body.next().await {
                 Some(piece) => self.frames.feed(&piece?),
@@ -260,16 +261,19 @@ struct Parts<'a> {
 
 impl Incoming for Parts<'_> {
     async fn part(&mut self) -> Result<Option<Bytes>, VaultError> {
-        if !self.checker.is_within() {
-            return Ok(None);
+        while self.checker.is_within() {
+            let frame = self.arriving.needed().await?;
+            let part = self.checker.take(&frame)?;
+            if let Part::Value(part) = part {
+                return Ok(Some(part));
+            }
+            // What is sealed comes opened next.
+            if !matches!(part, Part::Sealed(_)) {
+                self.is_gone = true;
+                return Ok(None);
+            }
         }
-        let frame = self.arriving.needed().await?;
-        if let Part::Value(part) = self.checker.take(&frame)? {
-            Ok(Some(part))
-        } else {
-            self.is_gone = true;
-            Ok(None)
-        }
+        Ok(None)
     }
 }
 
@@ -281,6 +285,8 @@ struct Import {
     tenant: Arc<Tenant>,
     bundle: BundleId,
     create_on_write: bool,
+    /// What is to take two persons, once the tenant is there.
+    approvals: Option<ApprovalRulesRow>,
     checker: Checker,
     /// How far all is there, or in the batch.
     whole: Progress,
@@ -296,10 +302,10 @@ struct Import {
 
 impl Import {
     fn new(vault: &Vault, caller: &Caller, tenant: &Tenant, bundle: BundleId, stored: Option<(ImportRow, Bytes)>) -> Self {
-        let (saved, create_on_write, row) = match stored {
-            None => (Progress::default(), false, None),
-            Some((ImportRow { bundle: _, next, chain, rank, counts, create_on_write }, row)) => {
-                (Progress { next, chain, rank, counts: Counts::from_numbers(&counts) }, create_on_write, Some(row))
+        let (saved, create_on_write, approvals, row) = match stored {
+            None => (Progress::default(), false, None, None),
+            Some((ImportRow { bundle: _, next, chain, rank, counts, create_on_write, approvals }, row)) => {
+                (Progress { next, chain, rank, counts: Counts::from_numbers(&counts) }, create_on_write, approvals, Some(row))
             }
         };
         Self {
@@ -308,6 +314,7 @@ impl Import {
             tenant: Arc::new(Tenant { state: State::Active, ..tenant.clone() }),
             bundle,
             create_on_write,
+            approvals,
             checker: Checker::new(Way::Wire, saved.clone()),
             whole: saved.clone(),
             saved,
@@ -331,7 +338,7 @@ impl Import {
                 self.flush().await?;
             }
         }
-        // Half a record, or a sealed hold without what is in it, is not taken in.
+        // Half a record, or a sealed frame without what is in it, is not taken in.
         if self.checker.is_within() { Err(BundleError::Cut.into()) } else { Ok(()) }
     }
 
@@ -349,8 +356,8 @@ impl Import {
                 self.vault.to_the_end(async move { vault.carry_person(&caller, &tenant, &doc).await }).await
             }
             Part::Hold(doc) => self.hold(doc).await,
-            // Behind its record, or its sealed one, each is taken with that.
-            Part::Value(_) | Part::Gone | Part::SealedHold(_) => Ok(()),
+            // What is sealed comes opened next; a part of a value is taken with its record.
+            Part::Value(_) | Part::Gone | Part::Sealed(_) => Ok(()),
             // Evidence of the other store: it stays in the bundle.
             Part::Grant(_) | Part::Certificate(_) | Part::Head(_) | Part::Entry(_) | Part::Trailer(_) => Ok(()),
         }
@@ -365,6 +372,13 @@ impl Import {
             return Err(BundleError::Form(Kind::Header).into());
         }
         self.create_on_write = header.create_collections_on_write;
+        if let Some(rules) = header.approvals {
+            let is_known = u64::from(rules.window.days()) <= limits::APPROVAL_WINDOW.max;
+            self.approvals = ApprovalRulesRow::of(rules, 0).filter(|_| is_known);
+            if self.approvals.is_none() {
+                return Err(BundleError::Form(Kind::Header).into());
+            }
+        }
         Ok(())
     }
 
@@ -388,8 +402,13 @@ impl Import {
         let mut value = BytesMut::with_capacity(usize::try_from(len).unwrap_or(0));
         while self.checker.is_within() {
             let frame = arriving.needed().await?;
-            let Part::Value(part) = self.checker.take(&frame)? else { return Ok(()) };
-            value.extend_from_slice(&part);
+            let part = self.checker.take(&frame)?;
+            if let Part::Value(part) = part {
+                value.extend_from_slice(&part);
+            } else if !matches!(part, Part::Sealed(_)) {
+                return Ok(());
+            }
+            // What is sealed comes opened next.
         }
         let is_full = self.batch.len() >= FORESEEN || self.batch_len.saturating_add(value.len()) > BATCH_LEN;
         if is_full || self.keys.contains(&fields.key) {
@@ -451,6 +470,7 @@ impl Import {
             rank: *rank,
             counts: counts.to_numbers(),
             create_on_write: self.create_on_write,
+            approvals: self.approvals,
         };
         let ((vault, caller, tenant), collection, before) = (self.handles(), self.collection.clone(), self.row.clone());
         let carried = async move {
@@ -474,12 +494,14 @@ impl Import {
     /// The tenant is in use from here on.
     async fn complete(&self) -> Result<(), VaultError> {
         let (vault, caller, tenant) = self.handles();
-        let count = u32::try_from(self.whole.counts.of(Kind::Record)).ok();
+        let count = u32::try_from(self.whole.counts.records()).ok();
         let target = Target { object: Some(self.bundle.0), count, ..Target::default() };
-        let create_on_write = self.create_on_write;
+        // From now on: whoever is to be a second person here has a token that is made from now on.
+        let since = self.vault.inner.clock.now().0;
+        let (create_on_write, approvals) = (self.create_on_write, self.approvals.map(|rules| ApprovalRulesRow { since, ..rules }));
         let completed = async move {
             let (key, seals) = (schema::tenant(tenant.no), &vault.inner.seals);
-            let row = TenantRow { state: State::Active, create_on_write, ..seals.open(&key, &tenant.row)? };
+            let row = TenantRow { state: State::Active, create_on_write, approvals, ..seals.open(&key, &tenant.row)? };
             let commit = Commit {
                 checks: vec![tenant.check()],
                 writes: vec![seals.put(key, &row)?],
@@ -501,7 +523,8 @@ impl Import {
 
 /// What a record says besides its value.
 fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
-    let RecordDoc { collection: _, key, content_type, subjects, created_at, modified_at, expires_at, custom, value_len: _, due } = doc;
+    let RecordDoc { collection: _, key, content_type, subjects, created_at, modified_at, expires_at, custom, value_len: _, due, kept } =
+        doc;
     let CustomPairs(custom) = custom;
     if subjects.len() as u64 > limits::SUBJECTS_PER_RECORD.max {
         return Err(VaultError::Limit(limits::SUBJECTS_PER_RECORD));
@@ -516,6 +539,8 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         DueDoc::Ends { at, by_field } => Written::Ends(End { at, by_field }),
         DueDoc::Endless { since } => Written::Endless(since),
     });
+    let (kept, is_erased) = kept.map(kept_of).transpose()?.map_or((None, false), |(kept, is_erased)| (Some(kept), is_erased));
+    let carried = Carried { created_at, modified_at, written, kept, is_erased };
     Ok(PutFields {
         key: RecordKey::parse(&key).map_err(Unprocessable::from)?,
         content_type,
@@ -524,8 +549,26 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         custom,
         precondition: Precondition::None,
         new_relationship: false,
-        carried: Some(Carried { created_at, modified_at, written }),
+        carried: Some(carried),
     })
+}
+
+/// What a law keeps a record for, and whether its person is erased where it is from.
+fn kept_of(doc: KeptDoc) -> Result<(Kept, bool), VaultError> {
+    let malformed = || VaultError::from(BundleError::Form(Kind::Record));
+    let KeptDoc { rule, basis, until, left_by } = doc;
+    if basis.len() as u64 > limits::BASIS_LEN.max {
+        return Err(malformed());
+    }
+    let (restricted_by, is_erased) = match left_by {
+        None => (None, false),
+        Some(LeftBy { order, is_erased }) => (Some(order.parse::<ShredId>().map_err(|_| malformed())?), is_erased),
+    };
+    // Zeros stand for none.
+    if restricted_by == Some(ShredId([0; 16])) {
+        return Err(malformed());
+    }
+    Ok((Kept { rule, basis, until, restricted_by }, is_erased))
 }
 
 /// A rule that something in a bundle breaks, with the kind of frame that it is in.

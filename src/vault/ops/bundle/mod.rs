@@ -21,6 +21,8 @@ pub use export::ExportTenant;
 pub use frames::{Frame, Frames, Kind};
 pub use import::{ImportPart, ImportView};
 
+pub use crate::vault::crypto::{AgeError, Identity, Incoming};
+
 /// What the header says of the format.
 pub const FORMAT: &str = "lethe-tenant-bundle";
 /// The version of it that this program writes and reads.
@@ -50,9 +52,9 @@ pub enum BundleError {
     /// Parts of a value that do not add up to it.
     #[error("a value has another length than its record says")]
     Value,
-    /// A sealed hold that was opened to another than the one that was sealed, or was not opened.
-    #[error("a sealed hold was not opened, or not to what was sealed")]
-    SealedHold,
+    /// A sealed frame that was opened to another than what was sealed, or was not opened.
+    #[error("a sealed frame was not opened, or not to what was sealed")]
+    Sealed,
     /// The running hash is not that of the trailer.
     #[error("the hash over all frames is not that of the trailer")]
     Chain,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ControlRow;
+use super::{ApprovalRulesRow, ControlRow};
 
 /// How far an import has come. It lies in the data store, and is written in the commits of the records that it counts, so that data and
 /// row are of the same moment whatever is put back.
@@ -21,6 +21,8 @@ pub(in crate::vault) struct ImportRow {
     pub(in crate::vault) counts: Vec<u64>,
     /// Whether a write to an unknown collection is to make it, once the tenant is there.
     pub(in crate::vault) create_on_write: bool,
+    /// What is to take two persons in it, once it is there.
+    pub(in crate::vault) approvals: Option<ApprovalRulesRow>,
 }
 
 impl ControlRow for ImportRow {
