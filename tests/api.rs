@@ -1,6 +1,8 @@
 //! The HTTP door, from outside: real servers on loopback over stores in temporary directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
+#[path = "shared/age.rs"]
+mod age;
 #[path = "shared/disk.rs"]
 mod disk;
 #[path = "shared/privilege.rs"]

@@ -316,6 +316,8 @@ fn completions_exist_for_the_usual_shells() {
     }
 }
 
+#[path = "shared/age.rs"]
+mod age;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/bundle.rs"]

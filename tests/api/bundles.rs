@@ -2,47 +2,38 @@
 //! as many names as before; and until all of it is there nothing of it is served.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use age::x25519::Identity;
 use lethe::domain::{TestClock, Timestamp};
 use lethe::http::{Access, endpoints};
-use lethe::vault::ops::bundle::{Checker, Frame, Frames, Kind, Part, Progress, Way, documents::SealedHold, frames};
+use lethe::vault::ops::bundle::{Checker, Frame, Frames, Kind, Part, Progress, Way, documents::SealedFrame, frames};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::site::{Answer, Site};
+use crate::age::{PAIRS, Pair};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// The recipient of an identity.
-fn recipient(identity: &Identity) -> String {
-    identity.to_public().to_string()
-}
-
-fn opened(sealed: &[u8], identity: &Identity) -> Vec<u8> {
-    let wanted: &dyn age::Identity = identity;
-    let mut plain = Vec::new();
-    let decryptor = age::Decryptor::new(sealed).unwrap();
-    decryptor.decrypt(std::iter::once(wanted)).unwrap().read_to_end(&mut plain).unwrap();
-    plain
-}
+/// Whom a bundle is sealed for, and within it what is not for everybody.
+const OWN: &Pair = &PAIRS[0];
+const COUNSEL: &Pair = &PAIRS[1];
+const AUDITOR: &Pair = &PAIRS[2];
 
 /// A bundle as it was exported, and as it goes to an importing store.
 struct Bundle {
     id: String,
     /// The frames of the file.
     frames: Vec<Frame>,
-    /// What follows some of them on the wire: sealed holds, opened.
+    /// What follows some of them on the wire: what is sealed within them, opened.
     behind: BTreeMap<usize, Vec<u8>>,
 }
 
 impl Bundle {
-    fn of(sealed: &[u8], owner: &Identity, counsel: &Identity) -> Self {
+    fn of(sealed: &[u8]) -> Self {
         let mut reader = Frames::default();
-        reader.feed(&opened(sealed, owner));
+        reader.feed(&OWN.open(sealed).unwrap());
         let (mut frames, mut behind, mut id) = (Vec::new(), BTreeMap::new(), String::new());
         let mut checker = Checker::new(Way::File, Progress::default());
         while let Some(frame) = reader.take_frame().unwrap() {
@@ -50,8 +41,10 @@ impl Bundle {
             if let Part::Header(header) = &part {
                 id.clone_from(&header.bundle);
             }
-            if let Part::SealedHold(payload) = &part {
-                behind.insert(frames.len(), opened(SealedHold::parse(payload).unwrap().sealed, counsel));
+            if let Part::Sealed(payload) = &part {
+                let whose = if frame.kind == Kind::SealedHold { COUNSEL } else { AUDITOR };
+                let sealed = SealedFrame::parse(frame.kind, payload).unwrap().sealed;
+                behind.insert(frames.len(), whose.open(sealed).unwrap());
             }
             frames.push(frame);
         }
@@ -66,7 +59,7 @@ impl Bundle {
         for (at, frame) in self.frames[from..until].iter().enumerate() {
             frame.write(&mut wire).unwrap();
             if let Some(opened) = self.behind.get(&(from + at)) {
-                frames::write(Kind::OpenedHold, opened, &mut wire).unwrap();
+                frames::write(Kind::Opened, opened, &mut wire).unwrap();
             }
         }
         wire
@@ -74,7 +67,7 @@ impl Bundle {
 
     /// Where a request may end: not within a record.
     fn ends(&self) -> Vec<usize> {
-        let is_of_value = |frame: &Frame| matches!(frame.kind, Kind::Value | Kind::Gone);
+        let is_of_value = |frame: &Frame| matches!(frame.kind, Kind::Value | Kind::SealedValue | Kind::Gone);
         (1..=self.frames.len()).filter(|at| self.frames.get(*at).is_none_or(|next| !is_of_value(next))).collect()
     }
 
@@ -105,7 +98,6 @@ struct Source {
     clock: Arc<TestClock>,
     owner: String,
     counsel: String,
-    keys: (Identity, Identity),
     /// Path and value of each record.
     records: Vec<(String, Vec<u8>)>,
 }
@@ -131,8 +123,7 @@ impl Source {
             assert_eq!(made.status, 201, "{made:?}");
         }
         let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
-        let keys = (Identity::generate(), Identity::generate());
-        let mut source = Self { site, clock, owner, counsel, keys, records: Vec::new() };
+        let mut source = Self { site, clock, owner, counsel, records: Vec::new() };
         for (at, subjects, len) in [
             ("crm/records/eu/anna", "7", 11),
             ("crm/records/us/b%C3%A9a", "8,9", 0),
@@ -171,11 +162,10 @@ impl Source {
     }
 
     async fn export(&self) -> Bundle {
-        let (owner, counsel) = &self.keys;
-        let asked = json!({"recipient": recipient(owner), "counsel_recipient": recipient(counsel)});
+        let asked = json!({"recipient": OWN.recipient, "counsel_recipient": COUNSEL.recipient, "auditor_recipient": AUDITOR.recipient});
         let answer = export(&self.site, "acme", &self.owner, asked).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/octet-stream"), "{answer:?}");
-        Bundle::of(&answer.bytes, owner, counsel)
+        Bundle::of(&answer.bytes)
     }
 }
 
@@ -274,7 +264,7 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
     let path = format!("/v1/tenants/acme/holds/{released}/release");
     assert_eq!(source.site.send("POST", &path, &source.counsel, Some(json!({"reason": "settled"}))).await.status, 200);
 
-    let asked = json!({"recipient": recipient(&source.keys.0)});
+    let asked = json!({"recipient": OWN.recipient});
     let refused = export(&source.site, "acme", &source.owner, asked).await;
     assert_eq!((refused.status, refused.code()), (422, "unprocessable"), "a hold must not be lost, nor told: {refused:?}");
 
@@ -386,7 +376,7 @@ async fn until_all_of_it_is_there_nothing_is_served() {
             "remove" => json!({"alias": "8"}),
             "query" if endpoint.path.contains("aliases") => json!({"subject": "7"}),
             "simulations" => json!({"policy": {}}),
-            "export" => json!({"recipient": recipient(&source.keys.0)}),
+            "export" => json!({"recipient": OWN.recipient}),
             _ => json!({}),
         };
         let body = (endpoint.method != "GET" && endpoint.method != "HEAD" && endpoint.method != "DELETE").then_some(body);
@@ -500,7 +490,7 @@ async fn what_is_not_the_rest_of_the_bundle_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_owner_exports_and_only_to_somebody() {
     let source = Source::make().await;
-    let (site, key) = (&source.site, recipient(&source.keys.0));
+    let (site, key) = (&source.site, OWN.recipient);
     let other = site.tenant("other").await;
     assert_eq!(export(site, "acme", &other, json!({ "recipient": key })).await.status, 404);
     assert_eq!(export(site, "acme", &site.operator, json!({ "recipient": key })).await.status, 403);
@@ -519,7 +509,5 @@ async fn only_an_owner_exports_and_only_to_somebody() {
     // What one of them wrote to be read by nobody else is read by nobody else.
     let answer = export(site, "acme", &source.owner, json!({ "recipient": key })).await;
     assert!(answer.bytes.starts_with(b"age-encryption.org/v1\n"));
-    let wrong = Identity::generate();
-    let wanted: &dyn age::Identity = &wrong;
-    assert!(age::Decryptor::new(&answer.bytes[..]).unwrap().decrypt(std::iter::once(wanted)).is_err());
+    assert!(OWN.open(&answer.bytes).is_some() && PAIRS.iter().skip(1).all(|other| other.open(&answer.bytes).is_none()));
 }

@@ -3,18 +3,16 @@
 
 use std::{fs, path::Path, process::Stdio};
 
-use age::secrecy::ExposeSecret as _;
-
 use super::{
+    age::PAIRS,
     stderr,
     with_a_server::{Served, json_lines, lines},
 };
 
 /// Writes an identity file; gives its recipient.
-fn key(served: &Served, name: &str) -> String {
-    let identity = age::x25519::Identity::generate();
-    served.write(name, &format!("# made by a test\n\n{}\n", identity.to_string().expose_secret()));
-    identity.to_public().to_string()
+fn key(served: &Served, name: &str, which: usize) -> &'static str {
+    served.write(name, &format!("# made by a test\n\n{}\n", PAIRS[which].identity));
+    PAIRS[which].recipient
 }
 
 /// A source with records, its export, and a store to import into with all that it takes.
@@ -28,8 +26,8 @@ fn exported() -> (Served, Served) {
     source.owner(&["record", "put", "people", "large", "large", "--subject", "8"]);
     source.owner(&["record", "put", "people", "empty", "empty", "--subject", "7", "--subject", "8"]);
     source.owner(&["alias", "add", "7", "ann@example.com"]);
-    let recipient = key(&source, "key");
-    source.owner(&["export", "tenant", "acme", "--to", "acme.age", "--recipient", &recipient]);
+    let recipient = key(&source, "key", 0);
+    source.owner(&["export", "tenant", "acme", "--to", "acme.age", "--recipient", recipient]);
     for (from, to) in [("acme.age", "acme.age"), ("key", "key"), ("store/signing.pub", "source.pub")] {
         fs::copy(source.path(from), target.path(to)).unwrap();
     }
@@ -69,6 +67,9 @@ fn a_tenant_moves_from_one_store_to_another() {
     let done = target.ok("store/operator.token", &[&IMPORT[..], &["--key", "source.pub"]].concat());
     assert!(done.contains("moved: imported, 3 records in 1 collections"), "{done}");
     is_there(&target, &source);
+    let is_in = |bytes: &[u8]| bytes.windows(13).any(|found| found == b"value of anna");
+    let sealed = fs::read(target.path("acme.age")).unwrap();
+    assert!(!is_in(&sealed) && is_in(&PAIRS[0].open(&sealed).unwrap()) && PAIRS[1].open(&sealed).is_none());
     let shown = target.ok("moved.token", &["tenant", "show", "moved", "--format", "json"]);
     assert_eq!((&json_lines(&shown)[0]["state"], &json_lines(&shown)[0]["import"]["records"]), (&"active".into(), &3.into()));
     // Once more it says the same, and does nothing.
@@ -104,7 +105,7 @@ fn a_bundle_that_is_bent_cut_or_somebody_elses_brings_nothing() {
     }
     refused(&[&whole[..], b"x"].concat(), &IMPORT, "acme.age: ");
     // The identity of another, and the key of another store.
-    drop(key(&target, "other"));
+    key(&target, "other", 1);
     let mut with = IMPORT;
     with[5] = "other";
     refused(&whole, &with, "another identity");
@@ -123,8 +124,8 @@ fn an_import_that_was_killed_goes_on_with_the_token_that_is_there() {
     let source = Served::start();
     source.write("things.jsonl", &lines(20_000));
     source.owner(&["import", "--create", "--key", "id", "things.jsonl", "--parallel", "4"]);
-    let recipient = key(&source, "key");
-    source.owner(&["export", "tenant", "acme", "--to", "acme.age", "--recipient", &recipient]);
+    let recipient = key(&source, "key", 0);
+    source.owner(&["export", "tenant", "acme", "--to", "acme.age", "--recipient", recipient]);
     let begun = |path: &Path| fs::metadata(path).is_ok_and(|token| token.len() > 0);
     let mut child = source.command("store/operator.token", &IMPORT).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while !begun(&source.path("moved.token")) {

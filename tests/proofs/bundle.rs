@@ -2,7 +2,6 @@
 //! middle, a token that is revoked in it, a shred in the middle of an export, bytes that are bent in the source.
 
 use std::{
-    io::Read as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use age::x25519::Identity;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
@@ -27,6 +25,7 @@ use lethe::{
 };
 
 use crate::{
+    age::PAIRS,
     erased::{Acme, COLLECTIONS, persons},
     harness::{Open, Place, body, coll, key, name, put_of},
 };
@@ -38,28 +37,23 @@ struct Bundle {
     trailer: Trailer,
 }
 
-fn identity() -> (Identity, Recipient) {
-    let identity = Identity::generate();
-    let recipient = identity.to_public().to_string().parse().unwrap();
-    (identity, recipient)
+fn recipient() -> Recipient {
+    PAIRS[0].recipient.parse().unwrap()
 }
 
 impl Bundle {
     async fn of(open: &Open, acme: &Acme) -> Self {
-        let (identity, recipient) = identity();
-        let export = ExportTenant { recipient, counsel: None };
+        let export = ExportTenant { recipient: recipient(), counsel: None, auditor: None };
         let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
         let mut sealed = Vec::new();
         while let Some(piece) = stream.next().await {
             sealed.extend_from_slice(&piece.unwrap());
         }
-        Self::opened(&sealed, &identity)
+        Self::opened(&sealed)
     }
 
-    fn opened(sealed: &[u8], identity: &Identity) -> Self {
-        let wanted: &dyn age::Identity = identity;
-        let mut plain = Vec::new();
-        age::Decryptor::new(sealed).unwrap().decrypt(std::iter::once(wanted)).unwrap().read_to_end(&mut plain).unwrap();
+    fn opened(sealed: &[u8]) -> Self {
+        let plain = PAIRS[0].open(sealed).unwrap();
         let (mut reader, mut checker) = (Frames::default(), Checker::new(Way::File, Progress::default()));
         reader.feed(&plain);
         let (mut frames, mut id, mut trailer) = (Vec::new(), None, None);
@@ -238,8 +232,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
     for number in 0..20 {
         acme.put(&open, ("files", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
     }
-    let (identity, recipient) = identity();
-    let export = ExportTenant { recipient, counsel: None };
+    let export = ExportTenant { recipient: recipient(), counsel: None, auditor: None };
     let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
     let mut sealed = Vec::new();
     while sealed.len() < 3 << 20 {
@@ -250,7 +243,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
         sealed.extend_from_slice(&piece.unwrap());
     }
     assert!(sealed.len() < 6 << 20, "nothing is read ahead of who takes it: {}", sealed.len());
-    let bundle = Bundle::opened(&sealed, &identity);
+    let bundle = Bundle::opened(&sealed);
     assert!(bundle.count(Kind::Gone) <= 1, "the value that was on its way, if one was");
     assert_eq!(bundle.count(Kind::Person), 0);
     // Of it an import makes nothing.

@@ -4,7 +4,6 @@
 
 use std::fs;
 
-use age::secrecy::ExposeSecret as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::domain::{Clock as _, SystemClock};
@@ -12,6 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
+    age::PAIRS,
     client::{Client, Request},
     site::{Site, lethe, succeeded},
 };
@@ -86,15 +86,15 @@ async fn get_of(tenant: &str, url: &str, token: &str, name: &str, from: usize, u
 
 /// Exports the tenant and imports it as `copy`.
 fn move_tenant(site: &Site, url: &str, owner: &str) {
-    let identity = age::x25519::Identity::generate();
-    fs::write(site.path("key"), identity.to_string().expose_secret()).unwrap();
+    let [key, ..] = &PAIRS;
+    fs::write(site.path("key"), key.identity).unwrap();
     fs::write(site.path("acme.token"), owner).unwrap();
     let run = |token: &str, arguments: &[&str]| {
         let mut command = lethe();
         command.env("LETHE_ADDR", url).env("LETHE_TOKEN_FILE", site.path(token)).args(arguments);
         succeeded(command.current_dir(site.path("")));
     };
-    run("acme.token", &["export", "tenant", "acme", "--to", "acme.age", "--recipient", &identity.to_public().to_string()]);
+    run("acme.token", &["export", "tenant", "acme", "--to", "acme.age", "--recipient", key.recipient]);
     let import = ["import", "tenant", "--from", "acme.age", "--identity", "key", "--as", "copy", "--owner-token", "copy.token"];
     run("store/operator.token", &import);
     fs::remove_file(site.path("acme.age")).unwrap();

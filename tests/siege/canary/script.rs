@@ -1,9 +1,9 @@
 //! What is sent: to every route what it answers, and what it refuses, with canaries wherever a byte can be chosen.
 
-use std::{fs, io::Read as _, time::Duration};
+use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lethe::vault::ops::bundle::Frames;
+use lethe::vault::ops::bundle::{Frames, Kind, documents::SealedFrame, frames};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::prober::{Answer, Ask, Prober};
+use crate::age::PAIRS;
 use crate::site::{Server, Site, succeeded};
 
 /// Values over it are refused; the setting of this test.
@@ -403,25 +404,34 @@ async fn aliases(p: &Prober, store: &Store) {
 
 /// The whole tenant, out and in again under another name: sealed on its way, and sealed where it comes to lie.
 async fn bundles(p: &Prober, store: &Store) {
-    let identity = age::x25519::Identity::generate();
-    let (path, key) = (store.at("/export"), identity.to_public().to_string());
-    let sealed = send(p, EXPORT, path.clone(), &store.owner, json!({ "recipient": key }), 200).await;
+    let [own, counsel, auditor, _] = &PAIRS;
+    let (path, key) = (store.at("/export"), own.recipient);
+    let all = json!({"recipient": key, "counsel_recipient": counsel.recipient, "auditor_recipient": auditor.recipient});
+    let sealed = send(p, EXPORT, path.clone(), &store.owner, all, 200).await;
     for body in [
         json!({"recipient": p.canary("a wrong recipient")}),
         json!({"recipient": key, p.canary("a field"): p.canary("its value")}),
         json!({"recipient": key, "counsel_recipient": p.canary("a wrong recipient")}),
+        json!({"recipient": key, "auditor_recipient": p.canary("a wrong recipient")}),
     ] {
         send(p, EXPORT, path.clone(), &store.owner, body, 422).await;
     }
     send(p, EXPORT, path, &p.operator, json!({ "recipient": key }), 403).await;
 
-    let (wanted, mut plain): (&dyn age::Identity, Vec<u8>) = (&identity, Vec::new());
-    let opened = age::Decryptor::new(&sealed.bytes[..]).unwrap().decrypt(std::iter::once(wanted));
-    opened.unwrap().read_to_end(&mut plain).unwrap();
+    let (mut frames, mut plain, mut header) = (Frames::default(), Vec::new(), Value::Null);
+    frames.feed(&own.open(&sealed.bytes).unwrap());
+    while let Some(frame) = frames.take_frame().unwrap() {
+        if frame.kind == Kind::Header {
+            header = serde_json::from_slice(&frame.payload).unwrap();
+        }
+        frame.write(&mut plain).unwrap();
+        if frame.kind.is_sealed() {
+            let whose = if frame.kind == Kind::SealedHold { counsel } else { auditor };
+            let opened = whose.open(SealedFrame::parse(frame.kind, &frame.payload).unwrap().sealed).unwrap();
+            frames::write(Kind::Opened, &opened, &mut plain).unwrap();
+        }
+    }
     assert!(String::from_utf8_lossy(&plain).contains(&store.subject), "what is sealed is what was asked for");
-    let mut frames = Frames::default();
-    frames.feed(&plain);
-    let header: Value = serde_json::from_slice(&frames.take_frame().unwrap().unwrap().payload).unwrap();
 
     let tenant = p.canary("an imported tenant's name");
     let made = send(p, TENANTS.0, "/v1/tenants".into(), &p.operator, json!({"tenant": tenant, "import": true}), 201).await;

@@ -21,6 +21,7 @@ fn header() -> Header {
         exported_by: "22".repeat(16),
         created_at: Timestamp(1_600_000_000_000),
         create_collections_on_write: false,
+        approvals: None,
         salt: "33".repeat(32),
     }
 }
@@ -60,8 +61,8 @@ fn hold(id: u8) -> HoldDoc {
 /// What was sealed, and the frame that it would be sealed in; a test seals nothing.
 fn sealed(id: u8) -> (Frame, Frame) {
     let plain = [&[id; 32][..], &serde_json::to_vec(&hold(id)).unwrap()].concat();
-    let commitment = OpenedHold::parse(&plain).unwrap().commitment();
-    (raw(Kind::SealedHold, &[&commitment[..], b"sealed"].concat()), raw(Kind::OpenedHold, &plain))
+    let commitment = OpenedFrame::parse(&plain).unwrap().commitment(Kind::SealedHold);
+    (raw(Kind::SealedHold, &[&commitment[..], b"sealed"].concat()), raw(Kind::Opened, &plain))
 }
 
 /// A bundle of these frames behind its header, with its trailer.
@@ -241,7 +242,7 @@ fn a_sealed_hold_comes_opened_on_the_wire_and_nowhere_else() {
     let ((first, opened), (second, other)) = (sealed(1), sealed(2));
     let file = whole(vec![first.clone(), second.clone()]);
     assert!(read(Way::File, &file).is_ok());
-    assert_eq!(read(Way::Wire, &file).err(), Some(BundleError::SealedHold), "not opened");
+    assert_eq!(read(Way::Wire, &file).err(), Some(BundleError::Sealed), "not opened");
     let wire = |behind: [&Frame; 2]| {
         let mut wire = file.clone();
         wire.insert(3, behind[1].clone());
@@ -249,14 +250,55 @@ fn a_sealed_hold_comes_opened_on_the_wire_and_nowhere_else() {
         wire
     };
     assert!(read(Way::Wire, &wire([&opened, &other])).is_ok());
-    assert_eq!(read(Way::File, &wire([&opened, &other])).err(), Some(BundleError::Order(Kind::OpenedHold)));
-    assert_eq!(read(Way::Wire, &wire([&other, &opened])).err(), Some(BundleError::SealedHold), "another's");
+    assert_eq!(read(Way::File, &wire([&opened, &other])).err(), Some(BundleError::Order(Kind::Opened)));
+    assert_eq!(read(Way::Wire, &wire([&other, &opened])).err(), Some(BundleError::Sealed), "another's");
     let mut bent = opened.payload.to_vec();
     for place in 0..bent.len() {
         bent[place] ^= 1;
-        assert_eq!(read(Way::Wire, &wire([&raw(Kind::OpenedHold, &bent), &other])).err(), Some(BundleError::SealedHold), "{place}");
+        assert_eq!(read(Way::Wire, &wire([&raw(Kind::Opened, &bent), &other])).err(), Some(BundleError::Sealed), "{place}");
         bent[place] ^= 1;
     }
     let twice = [&file[..2], &[opened.clone(), opened.clone()], &file[2..]].concat();
-    assert_eq!(read(Way::Wire, &twice).err(), Some(BundleError::Order(Kind::OpenedHold)));
+    assert_eq!(read(Way::Wire, &twice).err(), Some(BundleError::Order(Kind::Opened)));
+}
+
+/// A frame of that kind, and what follows it on the wire.
+fn closed(kind: Kind, payload: &[u8]) -> [Frame; 2] {
+    let plain = [&[9; 32][..], payload].concat();
+    let commitment = OpenedFrame::parse(&plain).unwrap().commitment(kind);
+    [raw(kind, &[&commitment[..], b"sealed"].concat()), raw(Kind::Opened, &plain)]
+}
+
+#[test]
+fn a_sealed_record_comes_opened_with_its_value_on_the_wire_and_stays_sealed_in_its_file() {
+    let sealed = |value_len: u64| closed(Kind::SealedRecord, &record("r", value_len).payload);
+    let part = |bytes: &[u8]| closed(Kind::SealedValue, bytes);
+    let file = |parts: &[[Frame; 2]]| parts.iter().map(|[frame, _]| frame.clone()).collect::<Vec<_>>();
+    let taken = |parts: &[[Frame; 2]], more: &[Frame]| {
+        let whole = whole([file(parts), more.to_vec()].concat());
+        let mut wire = vec![whole[0].clone()];
+        wire.extend(parts.iter().flatten().cloned());
+        wire.extend_from_slice(&whole[1 + parts.len()..]);
+        (read(Way::File, &whole).err(), read(Way::Wire, &wire).err())
+    };
+    let person = json(Kind::Person, &PersonDoc { subject: "7".into(), aliases: vec!["ann".into()] });
+    assert_eq!(taken(&[sealed(5), part(b"123"), part(b"45"), sealed(0)], &[record("b", 0), person.clone()]), (None, None));
+    assert_eq!(taken(&[sealed(5), part(b"12")], &[raw(Kind::Gone, b""), record("b", 0)]), (None, None));
+    // How long a value is that stays sealed, nobody can tell.
+    assert_eq!(taken(&[sealed(5), part(b"12345"), part(b"6")], &[]), (None, Some(BundleError::Order(Kind::SealedValue))));
+    assert_eq!(taken(&[sealed(5), part(b"123456")], &[]), (None, Some(BundleError::Value)));
+    assert_eq!(taken(&[sealed(5), part(b"1234")], &[record("b", 0)]), (None, Some(BundleError::Value)));
+    assert_eq!(taken(&[sealed(5), part(b"")], &[]), (None, Some(BundleError::Value)));
+    let long = vec![0; VALUE_LEN + 1];
+    assert_eq!(taken(&[sealed(100_000), part(&long)], &[]), (None, Some(BundleError::TooLong(Kind::SealedValue))));
+    // A part in the clear is none of it, and one that is sealed is none of another.
+    let both = |error: BundleError| (Some(error), Some(error));
+    assert_eq!(taken(&[sealed(1)], &[raw(Kind::Value, b"1")]), (Some(BundleError::Order(Kind::Value)), Some(BundleError::Value)));
+    assert_eq!(taken(&[part(b"1")], &[]), both(BundleError::Order(Kind::SealedValue)));
+    assert_eq!(taken(&[], &[raw(Kind::Gone, b"")]), both(BundleError::Order(Kind::Gone)));
+    assert_eq!(taken(&[], &[person, file(&[sealed(0)]).remove(0)]), both(BundleError::Order(Kind::SealedRecord)));
+    // What is sealed as one kind is not taken as another.
+    let [frame, _] = sealed(0);
+    let [_, other] = closed(Kind::SealedHold, &record("r", 0).payload);
+    assert_eq!(taken(&[[frame, other]], &[]), (None, Some(BundleError::Sealed)));
 }
