@@ -27,6 +27,7 @@ mod api {
     mod limits;
     mod meanwhile;
     mod minimums;
+    mod moved;
     mod operators;
     mod purposes;
     mod put_back;

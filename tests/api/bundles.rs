@@ -17,21 +17,21 @@ use crate::age::{PAIRS, Pair};
 const DAY: Duration = Duration::from_hours(24);
 
 /// Whom a bundle is sealed for, and within it what is not for everybody.
-const OWN: &Pair = &PAIRS[0];
-const COUNSEL: &Pair = &PAIRS[1];
-const AUDITOR: &Pair = &PAIRS[2];
+pub(super) const OWN: &Pair = &PAIRS[0];
+pub(super) const COUNSEL: &Pair = &PAIRS[1];
+pub(super) const AUDITOR: &Pair = &PAIRS[2];
 
 /// A bundle as it was exported, and as it goes to an importing store.
-struct Bundle {
-    id: String,
+pub(super) struct Bundle {
+    pub(super) id: String,
     /// The frames of the file.
-    frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame>,
     /// What follows some of them on the wire: what is sealed within them, opened.
     behind: BTreeMap<usize, Vec<u8>>,
 }
 
 impl Bundle {
-    fn of(sealed: &[u8]) -> Self {
+    pub(super) fn of(sealed: &[u8]) -> Self {
         let mut reader = Frames::default();
         reader.feed(&OWN.open(sealed).unwrap());
         let (mut frames, mut behind, mut id) = (Vec::new(), BTreeMap::new(), String::new());
@@ -54,7 +54,7 @@ impl Bundle {
     }
 
     /// Frames from one on, up to another.
-    fn wire(&self, from: usize, until: usize) -> Vec<u8> {
+    pub(super) fn wire(&self, from: usize, until: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         for (at, frame) in self.frames[from..until].iter().enumerate() {
             frame.write(&mut wire).unwrap();
@@ -76,17 +76,17 @@ impl Bundle {
     }
 }
 
-async fn export(site: &Site, tenant: &str, token: &str, body: Value) -> Answer {
+pub(super) async fn export(site: &Site, tenant: &str, token: &str, body: Value) -> Answer {
     site.send("POST", &format!("/v1/tenants/{tenant}/export"), token, Some(body)).await
 }
 
-async fn import(site: &Site, tenant: &str, token: &str, bundle: &str, from: usize, body: Vec<u8>) -> Answer {
+pub(super) async fn import(site: &Site, tenant: &str, token: &str, bundle: &str, from: usize, body: Vec<u8>) -> Answer {
     let path = format!("/v1/tenants/{tenant}/import?bundle={bundle}&from={from}");
     Answer::of(site.request(Method::POST, &path, token).body(body).send().await.unwrap()).await
 }
 
 /// A tenant to import into; gives its owner's token.
-async fn coming(site: &Site, name: &str) -> String {
+pub(super) async fn coming(site: &Site, name: &str) -> String {
     let made = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": name, "import": true}))).await;
     assert_eq!(made.status, 201, "{made:?}");
     made.json["token"].as_str().unwrap().to_owned()

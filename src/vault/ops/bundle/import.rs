@@ -509,8 +509,11 @@ impl Import {
                 durability: Durability::Synced,
                 urgency: Urgency::Normal,
             };
-            let done = entry(&caller, &tenant, Action::TenantImport, CollectionNo::TENANT, target);
-            let committed = vault.commit_for(&caller, Trail::Control, commit, vec![(tenant.audit, done)]).await;
+            let mut entries = vec![(tenant.audit, entry(&caller, &tenant, Action::TenantImport, CollectionNo::TENANT, target))];
+            if approvals.is_some() {
+                entries.push((tenant.audit, entry(&caller, &tenant, Action::PolicyWrite, CollectionNo::TENANT, Target::default())));
+            }
+            let committed = vault.commit_for(&caller, Trail::Control, commit, entries).await;
             vault.inner.directory.forget_tenant(&tenant.name);
             committed?;
             // What is due has waited for this.
