@@ -183,6 +183,7 @@ async fn what_takes_two_persons_takes_two_where_the_tenant_comes_to() {
     let asked = shred(&target, &theirs, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!(asked.json["state"], "waiting-for-approval", "{asked:?}");
     let approve = format!("{ACME}/approvals/{}/approve", asked.json["id"].as_str().unwrap());
+    clock.advance(Duration::from_hours(1));
     let early = target.token("acme", &theirs, json!({"role": "owner"})).await;
     let refused = target.send("POST", &approve, &early, Some(json!({}))).await;
     assert_eq!(refused.status, 403, "made when there was something to approve: {refused:?}");
@@ -210,8 +211,8 @@ async fn a_tenant_that_is_to_end_is_taken_along_and_a_suspended_one_is_not() {
     assert_eq!((refused.status, refused.code()), (403, "tenant-suspended"), "{refused:?}");
     step("resume", &source.operator, reason()).await;
     step("termination", &owner, json!({"confirm": "acme"})).await;
-    let auditor = source.trail("acme", &owner).await;
-    assert!(auditor.iter().any(|entry| entry["action"] == "tenant.export" && entry["outcome"] == "denied"), "{auditor:?}");
+    let trail = source.trail("acme", &owner).await;
+    assert!(trail.iter().any(|entry| entry["action"] == "tenant.export" && entry["outcome"] == "denied"), "{trail:?}");
 
     let bundle = whole(&source, &owner).await;
     let target = Site::open_at("", clock).await;

@@ -2,6 +2,7 @@
 //! middle, a token that is revoked in it, a shred in the middle of an export, bytes that are bent in the source.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,32 +19,40 @@ use lethe::{
         ops::{
             Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, VaultError,
             VaultOptions,
-            bundle::{Checker, Frame, Frames, Kind, Part, Progress, Way, documents::Trailer},
+            bundle::{
+                Checker, Frame, Frames, Kind, Part, Progress, Way,
+                documents::{SealedFrame, Trailer},
+                frames,
+            },
         },
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
 
 use crate::{
-    age::PAIRS,
+    age::{PAIRS, Pair},
     erased::{Acme, COLLECTIONS, persons},
-    harness::{Open, Place, body, coll, key, name, put_of},
+    harness::{Open, Place, body, coll, is_shredded, key, name, put_of},
+    kept::lawful,
 };
 
 /// A bundle in the clear.
 struct Bundle {
     id: BundleId,
     frames: Vec<Frame>,
+    /// What some of them are opened to, on their way.
+    behind: BTreeMap<usize, Vec<u8>>,
     trailer: Trailer,
 }
 
-fn recipient() -> Recipient {
-    PAIRS[0].recipient.parse().unwrap()
+fn to_somebody() -> ExportTenant {
+    let of = |pair: &Pair| pair.recipient.parse::<Recipient>().unwrap();
+    ExportTenant { recipient: of(&PAIRS[0]), counsel: None, auditor: Some(of(&PAIRS[1])) }
 }
 
 impl Bundle {
     async fn of(open: &Open, acme: &Acme) -> Self {
-        let export = ExportTenant { recipient: recipient(), counsel: None, auditor: None };
+        let export = to_somebody();
         let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
         let mut sealed = Vec::new();
         while let Some(piece) = stream.next().await {
@@ -56,11 +65,15 @@ impl Bundle {
         let plain = PAIRS[0].open(sealed).unwrap();
         let (mut reader, mut checker) = (Frames::default(), Checker::new(Way::File, Progress::default()));
         reader.feed(&plain);
-        let (mut frames, mut id, mut trailer) = (Vec::new(), None, None);
+        let (mut frames, mut behind, mut id, mut trailer) = (Vec::new(), BTreeMap::new(), None, None);
         while let Some(frame) = reader.take_frame().unwrap() {
             let part = checker.take(&frame).unwrap();
             if let Part::Header(header) = &part {
                 id = header.bundle.parse().ok();
+            }
+            if let Part::Sealed(payload) = &part {
+                let sealed = SealedFrame::parse(frame.kind, payload).unwrap().sealed;
+                behind.insert(frames.len(), PAIRS[1].open(sealed).unwrap());
             }
             if let Part::Trailer(found) = part {
                 trailer = Some(*found);
@@ -68,12 +81,17 @@ impl Bundle {
             frames.push(frame);
         }
         checker.finish().unwrap();
-        Self { id: id.unwrap(), frames, trailer: trailer.unwrap() }
+        Self { id: id.unwrap(), frames, behind, trailer: trailer.unwrap() }
     }
 
     fn wire(&self, from: usize, until: usize) -> Vec<u8> {
         let mut wire = Vec::new();
-        self.frames[from..until].iter().for_each(|frame| frame.write(&mut wire).unwrap());
+        for at in from..until {
+            self.frames[at].write(&mut wire).unwrap();
+            if let Some(opened) = self.behind.get(&at) {
+                frames::write(Kind::Opened, opened, &mut wire).unwrap();
+            }
+        }
         wire
     }
 
@@ -103,6 +121,11 @@ fn large() -> Vec<u8> {
     (0..LARGE).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
+/// What a law alone keeps of person 6, who was shredded.
+fn left() -> [(&'static str, Vec<u8>); 2] {
+    [("left", b"left".to_vec()), ("left/large", large())]
+}
+
 /// Person 7, also known as `ann`, with a large value; the others as they are.
 async fn source(open: &Open, place: &Place) -> Acme {
     let acme = Acme::make(open, place).await;
@@ -110,6 +133,12 @@ async fn source(open: &Open, place: &Place) -> Acme {
     let [subject, alias] = ["7", "ann"].map(|id| persons(&[id]).remove(0));
     let alias = NewAlias { subject, alias, with_records: false, new_relationship: false };
     open.vault.add_alias(&acme.owner, &acme.name, alias, None).await.unwrap();
+    let policy = lawful(ShredUnit::Subject, "4y");
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), policy, None).await.unwrap();
+    for (at, value) in left() {
+        acme.put(open, ("law", at), &["6"], &value, false).await.unwrap();
+    }
+    acme.shred(open, "6").await;
     acme
 }
 
@@ -123,6 +152,13 @@ async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
     assert!(copy.get(open, ("files", "large")).await.unwrap() == large(), "{when}: other bytes");
     let view = open.vault.person_ids(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap();
     assert_eq!((view.subject, view.aliases), (persons(&["7"]).remove(0), persons(&["ann"])), "{when}");
+    let (token, _) = open.token(&copy.owner, &copy.name, Role::Auditor).await;
+    let auditor = Caller { purpose: Some("invoices".into()), ..open.caller(&token).await };
+    for (at, value) in left() {
+        assert!(open.get(&auditor, &copy.name, ("law", at)).await.unwrap() == value, "{when}: {at}");
+        assert!(is_shredded(&copy.get(open, ("law", at)).await), "{when}: {at}");
+    }
+    assert!(is_shredded(&copy.put(open, ("people", "6"), &["6"], b"stale", false).await), "{when}: erased");
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{when}");
 }
 
@@ -232,7 +268,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
     for number in 0..20 {
         acme.put(&open, ("files", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
     }
-    let export = ExportTenant { recipient: recipient(), counsel: None, auditor: None };
+    let export = to_somebody();
     let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
     let mut sealed = Vec::new();
     while sealed.len() < 3 << 20 {

@@ -22,7 +22,7 @@ impl Identities {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let parsed = |line: &str| line.parse().map_err(|error| Failure::local(format!("{}: {error}", path.display())));
+        let parsed = |line: &str| line.parse::<Identity>().map_err(|error| Failure::local(format!("{}: {error}", path.display())));
         let identities: Vec<Identity> = lines.map(parsed).collect::<Result<_, _>>()?;
         if identities.is_empty() {
             return Err(Failure::local(format!("{}: holds no identity", path.display())));
@@ -33,22 +33,24 @@ impl Identities {
     /// Opens what is sealed in a frame for one of them: `salt | payload`.
     pub(super) fn open_frame(&self, frame: &Frame) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let SealedFrame { sealed, .. } = SealedFrame::parse(frame.kind, &frame.payload).map_err(refused)?;
-        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
-        let opened = (|| {
-            let mut incoming = Incoming::open(sealed, &self.identities)?;
-            while let Some(chunk) = incoming.chunk()? {
-                plain.extend_from_slice(chunk);
-            }
-            Ok(())
-        })();
-        match opened {
-            Ok(()) => Ok(plain),
+        match self.open(sealed) {
+            Ok(plain) => Ok(plain),
             Err(AgeError::NoMatch) => {
                 let what = frame.kind.name().replace('_', " ");
                 Err(Failure::local(format!("{}: {what} are sealed for another identity", self.path.display())))
             }
             Err(AgeError::Header | AgeError::Cut | AgeError::Bent | AgeError::Io(_)) => Err(refused(BundleError::Sealed)),
         }
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, AgeError> {
+        // As long at most: it does not grow, which would leave a copy behind.
+        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
+        let mut incoming = Incoming::open(sealed, &self.identities)?;
+        while let Some(chunk) = incoming.chunk()? {
+            plain.extend_from_slice(chunk);
+        }
+        Ok(plain)
     }
 }
 

@@ -25,7 +25,7 @@ const NONCE_LEN: usize = 16;
 
 /// A file on its way to a recipient: plaintext in, ciphertext out as it comes.
 pub struct Outgoing {
-    cipher: ChaCha20Poly1305,
+    cipher: Box<ChaCha20Poly1305>,
     number: u64,
     /// What waits for its chunk to be full. Invariant: it never grows in place, which would leave a copy behind.
     chunk: Zeroizing<Vec<u8>>,
@@ -43,7 +43,7 @@ impl Outgoing {
             let mut sealed = header::write(recipient, &file_key);
             sealed.extend_from_slice(&nonce);
             let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
-            Self { cipher: cipher(&file_key, &nonce), number: 0, chunk, sealed }
+            Self { cipher: Box::new(cipher(&file_key, &nonce)), number: 0, chunk, sealed }
         })
     }
 

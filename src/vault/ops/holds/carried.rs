@@ -159,6 +159,7 @@ impl Vault {
         let (things, mut checks) = self.things_of(tenant, &scope, THINGS_MAX).await?;
         let row = HoldRow {
             on: things.iter().map(Into::into).collect(),
+            widened: Vec::new(),
             disclosed: doc.disclosed,
             lapses_at: doc.lapses_at.map(|end| end.0),
             placed_by: placed_by.0,
