@@ -124,6 +124,16 @@ async fn what_a_law_alone_keeps_comes_along_sealed_and_stays_restricted() {
     let trail = target.trail("acme", &theirs).await;
     assert!(!trail.iter().any(|entry| entry["names"]["subject"] == "7" || entry["names"]["key"] == "7/1"), "{trail:?}");
 
+    // An import that is given up is shredded, whatever a law keeps: all of that is where it is from.
+    let half = coming(&target, "half").await;
+    let last = bundle.frames.len() - 1;
+    let part = import(&target, "half", &half, &bundle.id, 0, bundle.wire(0, last)).await;
+    assert_eq!((part.status, part.json["state"].as_str()), (200, Some("importing")), "{part:?}");
+    let order = json!({"scope": "tenant", "confirm": "half"});
+    let request = target.request(Method::POST, "/v1/tenants/half/shreds", &half).header("prefer", "wait=30").json(&order);
+    let gone = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!((gone.status, gone.json["state"].as_str()), (200, Some("done")), "{gone:?}");
+
     // Erased stays erased, until a new relationship is said; and with what is new nothing old opens.
     let fed = async |new: bool| {
         let request = target.request(Method::PUT, &path("invoices/7/new"), &theirs).header("lethe-subject", "7").body("x");

@@ -393,7 +393,9 @@ impl Vault {
         named: Named,
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
-        let frozen = self.freeze_unkept(caller, tenant, &scope).await?;
+        // An import that is given up is of what is kept elsewhere: no law keeps the part of it that has come.
+        let is_given_up = tenant.state == State::Frozen;
+        let frozen = if is_given_up { Vec::new() } else { self.freeze_unkept(caller, tenant, &scope).await? };
         let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
         drop(frozen);
         queued
