@@ -314,7 +314,7 @@ pub enum Unprocessable {
     #[error("the bundle is refused: {0}")]
     Bundle(#[from] BundleError),
     /// What is in a bundle breaks a rule.
-    #[error("the bundle is refused: a frame of {} breaks a rule: {source}", kind.name())]
+    #[error("the bundle is refused: a frame of {} breaks a rule: {source}", .kind.name())]
     BundleRule {
         /// In which kind of frame.
         kind: Kind,
