@@ -371,7 +371,9 @@ async fn until_all_of_it_is_there_nothing_is_served() {
             "tokens" => json!({"role": "reader"}),
             "batch" => json!({"ops": [{"op": "check", "collection": "crm", "key": "eu/anna", "if_match": "*"}]}),
             "holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
-            "renew" => json!({"reason": "r"}),
+            "renew" | "suspend" | "resume" | "cancel" => json!({"reason": "r"}),
+            "termination" => json!({"confirm": "acme"}),
+            "policy" => json!({"approvals": {}}),
             "aliases" => json!({"subject": "7", "alias": "8"}),
             "remove" => json!({"alias": "8"}),
             "query" if endpoint.path.contains("aliases") => json!({"subject": "7"}),
@@ -379,7 +381,8 @@ async fn until_all_of_it_is_there_nothing_is_served() {
             "export" => json!({"recipient": OWN.recipient}),
             _ => json!({}),
         };
-        let body = (endpoint.method != "GET" && endpoint.method != "HEAD" && endpoint.method != "DELETE").then_some(body);
+        let has_none = ["/withdraw", "/shortenings"].iter().any(|end| endpoint.path.ends_with(end));
+        let body = (!has_none && endpoint.method != "GET" && endpoint.method != "HEAD" && endpoint.method != "DELETE").then_some(body);
         let answer = target.send(endpoint.method, &path, &owner, body).await;
         let expected: &[u16] = if answers.contains(&named.as_str()) { &[200, 403] } else { &[409, 403] };
         assert!(expected.contains(&answer.status), "{named}: {answer:?}");
