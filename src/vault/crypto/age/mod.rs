@@ -111,7 +111,7 @@ pub struct TooManyChunks;
 /// [RFC 7748]: https://www.rfc-editor.org/rfc/rfc7748
 fn agreed(point: &[u8; 32], secret: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
     let shared = Zeroizing::new(MontgomeryPoint(*point).mul_clamped(*secret).to_bytes());
-    let is_zero = bool::from(shared.ct_eq(&[0; 32]));
+    let is_zero = bool::from(shared.as_slice().ct_eq(&[0; 32][..]));
     (!is_zero).then_some(shared)
 }
 
