@@ -6,7 +6,8 @@
 //! BASE64(file key, sealed)
 //! --- BASE64(HMAC-SHA-256 over all before the space)
 //! ```
-//! A file may be for several: stanzas of other kinds, and for others, are passed over. Base64 is without padding, and there is one spelling of everything.
+//! A file may be for several: stanzas of other kinds, and for others, are passed over. Base64 is without padding, and there is one
+//! spelling of everything.
 
 use std::io::{BufRead, Read as _};
 

@@ -1,6 +1,6 @@
-//! What is in a file: `nonce16`, then chunks under ChaCha20-Poly1305 with the key HKDF-SHA-256(file key, nonce, "payload"). The nonce of
-//! a chunk is its number and whether it is the last: so a file that is cut between two chunks does not pass for whole. Only the chunk of
-//! an empty file is empty.
+//! What is in a file: `nonce16`, then chunks under `ChaCha20-Poly1305` with the key HKDF-SHA-256(file key, nonce, "payload"). The nonce
+//! of a chunk is its number and whether it is the last: so a file that is cut between two chunks does not pass for whole. Only the chunk
+//! of an empty file is empty.
 
 use std::io::{BufRead, Read as _};
 
