@@ -203,7 +203,7 @@ fn cases_of_states() -> Vec<Case> {
 /// Of a whole tenant: one that is there, and one that is to come.
 fn cases_of_bundles() -> Vec<Case> {
     const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-    let recipients = || Some(json!({"recipient": RECIPIENT, "counsel_recipient": RECIPIENT}));
+    let recipients = || Some(json!({"recipient": RECIPIENT, "counsel_recipient": RECIPIENT, "auditor_recipient": RECIPIENT}));
     let import = "/v1/tenants/coming/import?bundle=00000000000000000000000000000000&from=0";
     vec![
         case(
