@@ -48,6 +48,7 @@ const TERMINATING: &[Left] = &[
     (A::RecordRead, &[Owner]),
     (A::RecordList, &[Owner]),
     (A::AliasRead, &[Owner]),
+    (A::EventRead, &[Owner]),
     (A::ShredOrder, &[Owner, Eraser]),
     (A::RetentionShorten, &[Owner]),
     (A::TokenCreate, &[Owner]),

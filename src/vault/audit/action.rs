@@ -151,6 +151,12 @@ table! {
         PolicyWrite = 77, "policy.write";
         /// A collection's rules were let hold for what was there already, or all of that was gone through.
         RetentionShorten = 78, "retention.shorten";
+        /// An event of a person was reported, or what follows from that was written down.
+        EventReport = 82, "event.report";
+        /// What was reported of one was taken back.
+        EventWithdraw = 83, "event.withdraw";
+        /// What was reported of a person was read.
+        EventRead = 84, "event.read";
     }
 }
 

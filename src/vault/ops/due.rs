@@ -22,6 +22,7 @@ use self::{
 use super::{
     Caller, Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
+    events::{follow::reported_ends, known::Known},
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
@@ -38,7 +39,7 @@ use crate::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
         store::{
-            Expect, Row, Space, Urgency,
+            Check, Expect, Row, Space, Urgency,
             schema::{self, Due, Fineness, KeyRange, Table},
         },
     },
@@ -123,6 +124,8 @@ struct Told {
     went: Went,
     /// Whom it is about.
     subjects: Vec<SubjectId>,
+    /// That what was known of the first of them is so.
+    known: Vec<Check>,
 }
 
 impl Vault {
@@ -231,12 +234,14 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(over));
         }
         // First, so that what is over by it is found.
-        match self.shorten_some(pass.actor).await? {
-            Came::Through | Came::Past => {}
-            Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
-            Came::Part => {
-                pass.done.more = true;
-                return Ok(());
+        for came in [self.shorten_some(pass.actor).await?, self.follow_events(pass.actor).await?] {
+            match came {
+                Came::Through | Came::Past => {}
+                Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
+                Came::Part => {
+                    pass.done.more = true;
+                    return Ok(());
+                }
             }
         }
         for kind in pass.walk.kinds.clone() {
@@ -410,9 +415,10 @@ impl Vault {
             Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
             None => (begin_of(due.hour), None),
         };
-        let Some(Told { went, subjects }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
+        let Some(Told { went, subjects, known }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
+        plan.check_all(&known);
         match went.end {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
@@ -489,18 +495,26 @@ impl Vault {
             None => Vec::new(),
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
+        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let shortened = match batch.then {
+        let earlier = match batch.then {
             None => Vec::new(),
-            Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
+            Some(_) => {
+                let mut ends = self.shortened_ends(tenant, collection, &opened.meta, value, &events).await?;
+                ends.extend(reported_ends(collection, &opened.meta, value, &events));
+                ends.sort_by_key(|(moment, _)| *moment);
+                ends
+            }
         };
-        let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
         let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
         let went = match &batch.then {
-            None => Went { end: end(rules), kept_by: None },
-            Some(holds) => as_it_went((&collection.past.retention_was, rules), &shortened, first, batch.until, (holds, &things), end),
+            None => Went { end: end_under(rules, &opened.meta, value, &events), kept_by: None },
+            Some(holds) => {
+                let end = |rules: Rules<'_>, known_by: Timestamp| end_under(rules, &opened.meta, value, &events.by(known_by));
+                as_it_went((&collection.past.retention_was, rules), &earlier, first, batch.until, (holds, &things), end)
+            }
         };
-        Ok(Some(Told { went, subjects: opened.meta.subjects.clone() }))
+        Ok(Some(Told { went, subjects: opened.meta.subjects.clone(), known: checks }))
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     access::{InCollection, audited},
     blob::Place,
     directory::damaged,
+    events::known::Known,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
     rows::UnitStateRow,
@@ -161,12 +162,13 @@ impl Vault {
         if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
+        let Known { events, .. } = self.events_over(found.tenant.no, &found.collection, &opened.meta).await?;
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
+        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, &events, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
-        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
+        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, &events, now);
         // Of a tenant that ended in part nobody else reads anything.
         let is_audit = A::KIND == ActionKind::RestrictedRead || found.tenant.life.rest.is_some();
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {

@@ -6,6 +6,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, pseudonym},
     due::is_over,
+    events::known::Known,
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -13,10 +14,13 @@ use super::{
 };
 use crate::{
     authz::RecordList,
-    domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version, retention::Schedule},
+    domain::{
+        CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version,
+        retention::{Events, Schedule, events::NO_EVENTS},
+    },
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Cursor, Data, EncodedMeta, Key, Plaintext, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Cursor, Data, EncodedMeta, Key, OpenedRecord, Plaintext, Record, RecordHeader, Sealed, Token},
         store::{
             Row, Space,
             schema::{self, KeyRange},
@@ -202,33 +206,50 @@ impl Vault {
         }
         let now = self.inner.clock.now();
         let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
+        let is_seen = |header: &RecordHeader, record: &OpenedRecord, events: &Events| {
+            let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+            !is_over(&collection.policy, &record.meta, value, events, now)
+                && restricted(collection, &record.meta, value, events, now).is_none()
+        };
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
                 if meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()) {
-                    return Ok(None);
+                    return Ok(Seen::Not);
                 }
                 if may_restrict || meta.expires_at.is_some_and(|end| end <= now) {
                     // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
                     let record = key.open_record(context, sealed)?;
-                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                    if is_over(&collection.policy, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
-                        return Ok(None);
+                    if collection.has_events {
+                        // Or from what is reported of its person, which is asked once the key is given back.
+                        return Ok(Seen::Weighed(Box::new(record)));
+                    }
+                    if !is_seen(header, &record, &NO_EVENTS) {
+                        return Ok(Seen::Not);
                     }
                 }
-                // Of the custom pairs no list gives any, and they can be most of it.
-                Ok(Some(RecordMeta { custom: Vec::new(), ..meta }))
+                Ok(Seen::Meta(without_custom(meta)))
             })
         };
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         let mut items = Vec::with_capacity(closed.len());
         for ((at, header, ..), opened) in closed.into_iter().zip(opened) {
-            let meta = match opened {
-                Ok(Some(meta)) => meta.map_err(damaged)?,
+            let seen = match opened {
+                Ok(Some(seen)) => seen.map_err(damaged)?,
                 Ok(None) | Err(VaultError::Shredded { .. }) => continue,
                 Err(other) => return Err(other),
             };
-            let Some(meta) = meta else { continue };
+            let meta = match seen {
+                Seen::Not => continue,
+                Seen::Meta(meta) => meta,
+                Seen::Weighed(record) => {
+                    let Known { events, .. } = self.events_over(tenant.no, collection, &record.meta).await?;
+                    if !is_seen(&header, &record, &events) {
+                        continue;
+                    }
+                    without_custom(record.meta)
+                }
+            };
             if let Some(meta) = self.listed(tenant, collection, meta, of, &at).await? {
                 items.push((at, ListItem { meta, version: header.version }));
             }
@@ -361,6 +382,21 @@ impl Of<'_> {
             Self::Person { .. } => Space::Index,
         }
     }
+}
+
+/// What a row turns out to be once it is opened.
+enum Seen {
+    /// Nothing that a list gives.
+    Not,
+    /// It is listed.
+    Meta(RecordMeta),
+    /// What is known of its person decides.
+    Weighed(Box<OpenedRecord>),
+}
+
+/// Of the custom pairs no list gives any, and they can be most of it.
+fn without_custom(meta: RecordMeta) -> RecordMeta {
+    RecordMeta { custom: Vec::new(), ..meta }
 }
 
 /// From where the first of some ranges begins to where the last one ends.

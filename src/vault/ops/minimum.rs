@@ -21,10 +21,10 @@ use crate::{
     authn::Role,
     domain::{
         CollectionNo, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Kept, Law},
+        retention::{Events, Kept, Law, RuleName, events::NO_EVENTS},
     },
     vault::{
-        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Data, Key, OpenedRecord, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token},
         keys::UnitRef,
         store::{Check, Expect, Row, Space, schema},
     },
@@ -71,37 +71,44 @@ impl Collection {
 }
 
 /// The legal minimum that some rules ask for.
-fn asked((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
+fn asked((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
     let schedule = rules.schedule().filter(|schedule| schedule.has_minimum())?;
-    schedule.outlook(&facts_under(categories, meta, value)).law()
+    schedule.outlook(&facts_under(categories, meta, value, events)).law()
 }
 
 /// The legal minimum that keeps a record now.
-pub(super) fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> Option<Law> {
-    standing_under(collection.rules_now(), collection, meta, value, now)
+pub(super) fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, now: Timestamp) -> Option<Law> {
+    standing_under(collection.rules_now(), collection, meta, value, events, now)
 }
 
 /// The same at an earlier moment, by the rules until then.
-pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
-    standing_under(collection.rules_until(at), collection, meta, value, at)
+pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, at: Timestamp) -> Option<Law> {
+    standing_under(collection.rules_until(at), collection, meta, value, events, at)
 }
 
-fn standing_under(then: Rules<'_>, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+fn standing_under(
+    then: Rules<'_>,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    at: Timestamp,
+) -> Option<Law> {
     if !collection.has_law {
         return None;
     }
     // Mostly they are the same.
     let others = collection.rules_for(meta.modified_at).filter(|(rules, _)| !std::ptr::eq(*rules, then.0));
-    let asked = [then].into_iter().chain(others).filter_map(|rules| asked(rules, meta, value));
+    let asked = [then].into_iter().chain(others).filter_map(|rules| asked(rules, meta, value, events));
     asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later).filter(|law| law.stands(at))
 }
 
 /// The legal minimum that the rules asked for under which a record was written, or an earlier version of it, met or not.
-pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
+pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
     if !collection.has_law {
         return None;
     }
-    let asked = collection.rules_for(meta.modified_at).filter_map(|rules| asked(rules, meta, value));
+    let asked = collection.rules_for(meta.modified_at).filter_map(|rules| asked(rules, meta, value, events));
     asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
@@ -110,9 +117,23 @@ pub(super) fn weighed(
     collection: &Collection,
     meta: &RecordMeta,
     value: Option<&[u8]>,
+    events: &Events,
     now: Timestamp,
 ) -> (Option<Law>, Option<Restricted>) {
-    (standing(collection, meta, value, now), restricted::restricted(collection, meta, value, now))
+    (standing(collection, meta, value, events, now), restricted::restricted(collection, meta, value, events, now))
+}
+
+/// Whether what takes the place of a record that a law keeps, for a time that is not known before somebody reports it, is kept for as long:
+/// by its own rules, waiting for the same. That it is to be kept for something else cannot be sealed with it: there is no moment to seal.
+pub(super) fn waits_on(collection: &Collection, before: &Law, after: Option<&Law>) -> bool {
+    before.until.is_some() || !counts_from_event(collection, &before.rule) || after.is_some_and(|after| after.until.is_none())
+}
+
+/// Whether a rule that a collection has, or had, counts from what is reported of persons.
+fn counts_from_event(collection: &Collection, name: &RuleName) -> bool {
+    let all = collection.past.retention_was.iter().map(|(_, was, _)| was).chain([&collection.policy.retention]);
+    let mut rules = all.filter_map(Retention::schedule).flat_map(|schedule| &schedule.rules);
+    rules.any(|rule| rule.name == *name && rule.from.reported().is_some())
 }
 
 /// Whether a role may know of rules: those that read a collection's policy.
@@ -121,8 +142,14 @@ const fn knows_rules(role: Role) -> bool {
 }
 
 /// What is told to who meets a minimum.
-fn refusal(law: Law, role: Role, records: Option<u64>) -> VaultError {
+pub(super) fn refusal(law: Law, role: Role, records: Option<u64>) -> VaultError {
     VaultError::LegalMinimum { law: knows_rules(role).then(|| Box::new(law)), records }
+}
+
+/// What was found in a row that was opened.
+enum Weighed {
+    Kept(Law),
+    Opened(Box<OpenedRecord>),
 }
 
 /// Minimums that stand over records of a collection or a tenant.
@@ -162,6 +189,7 @@ impl Vault {
         if collection.has_law {
             self.plan_undecided(plan, tenant, live.meta.subjects.first()).await?;
         }
+        plan.check_all(&live.known);
         match &live.law {
             Some(law) => Err(refusal(law.clone(), actor.role, None)),
             None => Ok(()),
@@ -184,6 +212,7 @@ impl Vault {
         if live.restricted.is_some() {
             return Err(VaultError::Restricted);
         }
+        plan.check_all(&live.known);
         // The state of whom it is about from now on is held to anyway.
         let before = live.meta.subjects.first();
         if collection.has_law && before != by { self.plan_undecided(plan, tenant, before).await } else { Ok(()) }
@@ -281,7 +310,7 @@ impl Vault {
     }
 
     /// The collections that there are in a tenant, and were.
-    async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
+    pub(super) async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
         let mut all = Vec::new();
         let mut range = schema::table_of_tenant(schema::Table::Collection, tenant);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
@@ -353,14 +382,24 @@ impl Vault {
         let open = |place: usize, key: &Key<Data>| {
             let (header, context, sealed) = closed.get(place)?;
             let record = key.open_record(context, sealed).ok()?;
+            if collection.has_events {
+                // It is asked what is known of its person, once the key is given back.
+                return Some(Weighed::Opened(Box::new(record)));
+            }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-            standing_under(then, collection, &record.meta, value, at)
+            standing_under(then, collection, &record.meta, value, &NO_EVENTS, at).map(Weighed::Kept)
         };
         let mut laws = Vec::new();
-        for found in self.with_data_each(collection.unit, &units, collection.no, open).await {
+        let found = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        for ((header, ..), found) in closed.iter().zip(found) {
             match found {
-                Ok(found) => laws.extend(found),
-                Err(VaultError::Shredded { .. }) => {}
+                Ok(Some(Weighed::Kept(law))) => laws.push(law),
+                Ok(Some(Weighed::Opened(record))) => {
+                    let known = self.events_over(tenant, collection, &record.meta).await?;
+                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                    laws.extend(standing_under(then, collection, &record.meta, value, &known.events, at));
+                }
+                Ok(None) | Err(VaultError::Shredded { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -375,13 +414,13 @@ impl Vault {
         found.map_or(Ok(()), |Minimums { law, records }| Err(refusal(law, role, Some(records))))
     }
 
-    /// Shows the header of each record of a person in a collection that a law keeps at a moment, and the law.
+    /// Shows the header of each record of a person in a collection that a law keeps as of the moment of an order, and the law.
     pub(super) async fn kept_of_subject(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         subject: &Token,
-        at: Timestamp,
+        (order, at): (ShredId, Timestamp),
         mut show: impl FnMut(&RecordHeader, Law),
     ) -> Result<(), VaultError> {
         let mut range = schema::records_of_subject_in(tenant.no, subject, collection.no);
@@ -401,11 +440,14 @@ impl Vault {
                     Ok(Err(_)) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => continue,
                     Err(error) => return Err(error),
                 };
-                let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                let Some(law) = standing_at(collection, &record.meta, value, at) else { continue };
                 // It may name the person, and not first: another's unit seals it then.
                 let first = record.meta.subjects.get(..1).unwrap_or_default();
-                if self.subject_tokens(tenant, first).await?.first() == Some(subject) {
+                if self.subject_tokens(tenant, first).await?.first() != Some(subject) {
+                    continue;
+                }
+                let events = self.events_of_order(tenant.no, collection, &record.meta, (order, subject, at)).await?;
+                let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                if let Some(law) = standing_at(collection, &record.meta, value, &events, at) {
                     show(&header, law);
                 }
             }
@@ -441,6 +483,7 @@ mod tests {
             policy: CollectionPolicy { retention: rules("today"), ..CollectionPolicy::default() },
             past: Past { retention_was: was, ..Past::default() },
             has_law: true,
+            has_events: false,
             created_at: Timestamp(0),
             row: Bytes::new(),
         };

@@ -13,6 +13,7 @@ use super::{
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
     due::Moments,
+    events::known::Known,
     foresee::{Foreseen, Wanted},
     minimum,
     names::NameRow,
@@ -121,6 +122,8 @@ pub(super) struct Live {
     pub(super) law: Option<Law>,
     /// Whether it is kept for its legal purpose alone: to who writes it is gone, too.
     pub(super) restricted: Option<Restricted>,
+    /// That what was known of its first person's events is so, where rules count from those.
+    pub(super) known: Vec<Check>,
 }
 
 impl Live {
@@ -174,6 +177,11 @@ impl Plan {
     /// Adds a precondition.
     pub(super) fn check(&mut self, space: Space, key: Bytes, expect: Expect) {
         self.checks.push(Check { space, key, expect });
+    }
+
+    /// Adds preconditions.
+    pub(super) fn check_all(&mut self, checks: &[Check]) {
+        self.checks.extend_from_slice(checks);
     }
 
     /// Adds a row.
@@ -327,8 +335,17 @@ impl Vault {
             custom: put.custom.clone(),
             kept: None,
         };
-        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
+        let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
+        plan.check_all(&known.checks);
+        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?;
         meta.kept = kept;
+        if let Some(law) = before.filter(|_| collection.has_events) {
+            let value = if let Content::Inline(value) = content { Some(&value[..]) } else { None };
+            let after = minimum::standing(collection, &meta, value, &known.events, now);
+            if !minimum::waits_on(collection, law, after.as_ref()) {
+                return Err(minimum::refusal(law.clone(), caller.principal.role(), None));
+            }
+        }
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -498,11 +515,12 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
+                let Known { events, checks: known } = self.events_over(tenant.no, collection, &opened.meta).await?;
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
                 let now = self.inner.clock.now();
-                let expired = super::due::is_over(&collection.policy, &opened.meta, value, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, now);
-                Some(Live { meta: opened.meta, upload, expired, law, restricted })
+                let expired = super::due::is_over(&collection.policy, &opened.meta, value, &events, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, &events, now);
+                Some(Live { meta: opened.meta, upload, expired, law, restricted, known })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),

@@ -15,6 +15,7 @@ use super::{
     approvals::hash_of,
     directory::{Collection, Tenant, damaged},
     due::{End, end_under},
+    events::known::Known,
     minimum::law_when_written,
     plan::{Actor, Plan, entry, retrying, unchanged, unit_of},
     retention::Rules,
@@ -22,7 +23,7 @@ use super::{
     shredder::is_its_own,
 };
 use crate::{
-    domain::{CollectionNo, RecordMeta, Retention, TenantNo, Timestamp},
+    domain::{CollectionNo, RecordMeta, Retention, TenantNo, Timestamp, retention::Events},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed},
@@ -221,6 +222,7 @@ impl Vault {
         collection: &Collection,
         meta: &RecordMeta,
         value: Option<&[u8]>,
+        events: &Events,
     ) -> Result<Vec<(Timestamp, End)>, VaultError> {
         let mut ends = Vec::new();
         let range = schema::shortenings_of(tenant.no, collection.no);
@@ -228,7 +230,7 @@ impl Vault {
             let ShorteningRow { rules, .. } = self.inner.seals.open(&row.key, &row.value)?;
             let Some((.., at)) = schema::shortening_parts(&row.key) else { continue };
             let of = Shortening { tenant: tenant.no, collection: collection.no, at, rules };
-            if let Some(end) = shortened_end(collection, approved(collection, &of)?, moment(at), meta, value) {
+            if let Some(end) = shortened_end(collection, approved(collection, &of)?, moment(at), (meta, value, events)) {
                 ends.push((moment(at), end));
             }
         }
@@ -265,22 +267,29 @@ impl Vault {
         if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
             return Ok(Found::Closed);
         }
+        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let Some(end) = shortened_end(collection, rules, moment(at), &opened.meta, value) else { return Ok(Found::As) };
+        let Some(end) = shortened_end(collection, rules, moment(at), (&opened.meta, value, &events)) else { return Ok(Found::As) };
         let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, end).await?;
         if !is_moved {
             return Ok(Found::As);
         }
         plan.check(Space::Records, row.key.clone(), unchanged(&header));
+        plan.check_all(&checks);
         Ok(Found::Moved)
     }
 }
 
 /// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before the minimum that it
 /// was written under; `None` where nothing ends it, or where the date that this minimum counts from is not known.
-fn shortened_end(collection: &Collection, rules: Rules<'_>, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let end = end_under(rules, meta, value)?;
-    let kept_until = match law_when_written(collection, meta, value) {
+fn shortened_end(
+    collection: &Collection,
+    rules: Rules<'_>,
+    from: Timestamp,
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
+) -> Option<End> {
+    let end = end_under(rules, meta, value, events)?;
+    let kept_until = match law_when_written(collection, meta, value, events) {
         Some(law) => law.until?,
         None => from,
     };

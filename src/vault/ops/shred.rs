@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::MutexGuard;
 
 use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
@@ -155,7 +156,7 @@ pub(super) struct Named {
     /// How many subjects of the scope, the last ones, are other ids of those that were named.
     pub(super) aliases: u16,
     /// What must still be so when the intent is committed.
-    pub(super) unmoved: Option<Check>,
+    pub(super) unmoved: Vec<Check>,
     /// The token of who approved what the order follows from, where that took two persons.
     pub(super) approved_by: Option<[u8; 16]>,
 }
@@ -198,6 +199,13 @@ impl Committed {
             targets: commitments.commit_all(Label::Target, &named.targets),
         }
     }
+}
+
+/// Collections that are frozen, and events that nobody reports, so that no law comes to keep anything until an order is given.
+#[derive(Default)]
+pub(super) struct Unkept<'a> {
+    _frozen: Vec<AtWork<'a>>,
+    _unreported: Option<MutexGuard<'a, ()>>,
 }
 
 /// An order whose intent is durable.
@@ -339,9 +347,9 @@ impl Vault {
                     let targets = vec![key.as_str().to_owned()];
                     let mut named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
                     if found.collection.has_law {
-                        self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
+                        named.unmoved = self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
                         let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
-                        named.unmoved = Some(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
+                        named.unmoved.push(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
                     }
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
@@ -399,38 +407,42 @@ impl Vault {
     }
 
     /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
-    /// while nothing is written, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
+    /// while nothing is written and no event reported, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
     /// where this fails.
     ///
     /// # Errors
     /// [`VaultError::LegalMinimum`].
-    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<AtWork<'_>>, VaultError> {
+    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Unkept<'_>, VaultError> {
         if !matches!(scope, Scope::Tenant | Scope::Collection(_)) {
-            return Ok(Vec::new());
+            return Ok(Unkept::default());
         }
         let role = caller.principal.role();
         Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
         let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
-        if !frozen.is_empty() {
-            Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        if frozen.is_empty() {
+            return Ok(Unkept::default());
         }
-        Ok(frozen)
+        let unreported = self.inner.reporting.lock().await;
+        Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        Ok(Unkept { _frozen: frozen, _unreported: Some(unreported) })
     }
 
-    /// Refuses an order for a record that a law keeps, or that is there for the law alone.
+    /// Refuses an order for a record that a law keeps, or that is there for the law alone. What is returned must still be so when it is
+    /// given: what was known of its person.
     pub(super) async fn unkept(
         &self,
         caller: &Caller,
         tenant: &Tenant,
         collection: &Collection,
         tokens: &[Token],
-    ) -> Result<(), VaultError> {
+    ) -> Result<Vec<Check>, VaultError> {
         match self.existing(tenant, collection, tokens, &record_row(tenant, collection.no, tokens)).await {
             Ok(Some(Existing { live: Some(live), .. })) => {
-                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await
+                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await?;
+                Ok(live.known)
             }
             // One that cannot be read is kept for nobody, and goes.
-            Ok(_) | Err(VaultError::Internal(_)) => Ok(()),
+            Ok(_) | Err(VaultError::Internal(_)) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -826,8 +838,11 @@ impl Vault {
         let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
         let (mut all, mut lawful) = (Vec::new(), Lawful::default());
         let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
+        // What a law may keep is decided by what was reported of the person.
+        let reported = if is_open { self.slots_of_events(TenantNo(row.tenant), row.marked()).await? } else { Vec::new() };
         for (no, unit) in all {
-            if !is_open || lawful.get(self, TenantNo(row.tenant), no).await?.is_none() {
+            let decides = no == CollectionNo::TENANT && reported.contains(&unit.slot.number());
+            if !is_open || (!decides && lawful.get(self, TenantNo(row.tenant), no).await?.is_none()) {
                 units.push(unit);
             }
         }

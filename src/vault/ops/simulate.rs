@@ -9,6 +9,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     access::InCollection,
     directory::damaged,
+    events::known::Known,
     plan::{entry, unit_of},
     refused::Place,
     retention,
@@ -179,8 +180,13 @@ impl Vault {
             return Ok(());
         }
         done.looked_at = done.looked_at.saturating_add(1);
+        let Known { events, .. } = match draft.retention.schedule() {
+            // What the draft counts from, whatever the rules of today do.
+            Some(schedule) if schedule.has_events() => self.events_about(tenant.no, &record.meta).await?,
+            Some(_) | None => Known::default(),
+        };
         let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-        let facts = retention::facts(draft, &record.meta, value);
+        let facts = retention::facts(draft, &record.meta, value, &events);
         let zone = draft.retention.schedule().map_or_else(Zone::utc, |schedule| schedule.time_zone.clone());
         let ended = match draft.retention.schedule() {
             Some(schedule) => schedule.outlook(&facts).end.map(|end| (end.at, end.put_off_by.or(end.rule).map(|rule| rule.name.clone()))),

@@ -86,6 +86,7 @@ impl Vault {
             return Ok(row);
         }
         let subjects: Vec<Token> = row.marked().copied().collect();
+        self.leave_events(id, &tenant, &subjects, Timestamp(decided_at)).await?;
         let (mut spared, mut lawful) = (Vec::new(), Lawful::default());
         for subject in &subjects {
             self.find_spared(id, &tenant, subject, Timestamp(decided_at), &mut lawful, &mut spared).await?;
@@ -119,7 +120,7 @@ impl Vault {
                             let known = kept.entry((header.slot, header.generation)).or_insert(until);
                             *known = later(*known, until);
                         };
-                        self.kept_of_subject(tenant, collection, subject, at, show).await?;
+                        self.kept_of_subject(tenant, collection, subject, (id, at), show).await?;
                     }
                     known = Some((no, kept));
                 }
@@ -172,10 +173,14 @@ impl Vault {
     /// What takes a decision back: the units are their person's again.
     pub(super) async fn unspared(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
-        if !matches!(row.scope, Scope::Subjects(_)) || row.decided_at == 0 {
+        if !matches!(row.scope, Scope::Subjects(_)) {
             return Ok((checks, writes));
         }
         let tenant = TenantNo(row.tenant);
+        writes.extend(self.no_left_events(id, tenant).await?);
+        if row.decided_at == 0 {
+            return Ok((checks, writes));
+        }
         for (key, stored, slot, kept) in self.kept_units_of(tenant).await? {
             if kept.order != id.0 {
                 continue;

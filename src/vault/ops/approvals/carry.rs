@@ -112,7 +112,8 @@ impl Vault {
         let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(()) };
         along.checks.push(self.record_unmoved(row).await?);
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
-        self.unkept(caller, tenant, collection, &tokens).await
+        along.checks.extend(self.unkept(caller, tenant, collection, &tokens).await?);
+        Ok(())
     }
 
     /// That the persons whom an order names have the ids that were asked for, no others and none less: who approves was shown those. An id

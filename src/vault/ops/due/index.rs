@@ -1,13 +1,16 @@
 //! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
 //!
-//! The key tells the hour that an end lies in; of an end that a date in the value decides, only the [`MONTH_HOURS`] that it lies in,
-//! for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
+//! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
+//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
 //! A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
 
 use bytes::Bytes;
 
 use crate::{
-    domain::{CollectionNo, CollectionPolicy, HoldId, RecordMeta, TenantNo, Timestamp, Version, retention::Kept},
+    domain::{
+        CollectionNo, CollectionPolicy, HoldId, RecordMeta, TenantNo, Timestamp, Version,
+        retention::{Events, Kept},
+    },
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{
@@ -30,8 +33,8 @@ pub(super) const MONTH_HOURS: u32 = 768;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::vault::ops) struct End {
     pub(in crate::vault::ops) at: Timestamp,
-    /// Whether a date in its value has a part in it.
-    pub(in crate::vault::ops) by_field: bool,
+    /// Whether a date that is somebody's has a part in it: in its value, or of an event.
+    pub(in crate::vault::ops) by_date: bool,
 }
 
 /// What stands in a row.
@@ -44,17 +47,22 @@ pub(super) enum When {
 }
 
 /// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
-pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_under((&policy.retention, &policy.categories), meta, value)
+pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<End> {
+    end_under((&policy.retention, &policy.categories), meta, value, events)
 }
 
 /// The same under other rules than those of the policy, and where other categories are declared.
-pub(in crate::vault::ops) fn end_under((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let (end, law, by_field) = match rules.schedule() {
+pub(in crate::vault::ops) fn end_under(
+    (rules, categories): Rules<'_>,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    let (end, law, by_date) = match rules.schedule() {
         None => (meta.expires_at, None, false),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
-            (outlook.end.map(|end| end.at), outlook.law(), outlook.reads_value())
+            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value, events));
+            (outlook.end.map(|end| end.at), outlook.law(), outlook.counts_from_dates())
         }
     };
     let at = match &meta.kept {
@@ -66,13 +74,19 @@ pub(in crate::vault::ops) fn end_under((rules, categories): Rules<'_>, meta: &Re
         },
         Some(kept) => end.map(|end| end.max(kept.until)),
     };
-    at.map(|at| End { at, by_field })
+    at.map(|at| End { at, by_date })
 }
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
 /// there until a run destroys it, which may be later where the rule was shortened.
-pub(in crate::vault::ops) fn is_over(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
-    meta.expires_at.is_some_and(|own| own <= now) && end_of(policy, meta, value).is_some_and(|end| end.at <= now)
+pub(in crate::vault::ops) fn is_over(
+    policy: &CollectionPolicy,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> bool {
+    meta.expires_at.is_some_and(|own| own <= now) && end_of(policy, meta, value, events).is_some_and(|end| end.at <= now)
 }
 
 /// The hour of the index, since 1970, that a moment lies in.
@@ -145,7 +159,7 @@ impl Vault {
         is_new: bool,
         (version, end): (Version, Option<End>),
     ) -> Result<(), VaultError> {
-        let fineness = |end: End| if end.by_field { Fineness::Month } else { Fineness::Hour };
+        let fineness = |end: End| if end.by_date { Fineness::Month } else { Fineness::Hour };
         let row = end.map(|end| (fineness(end), named_hour(fineness(end), end.at), When::Ends(end.at)));
         if let Some(end) = end {
             plan.first_due.at(fineness(end), end.at);

@@ -22,6 +22,7 @@ use super::{
     refused::Place,
     replies::{Before, Keeping},
     rows::{LifeRow, Scope, TenantChangeRow, TenantRow, TerminationRow},
+    shred::Unkept,
     tenants::TenantView,
 };
 use crate::{
@@ -261,7 +262,7 @@ impl Vault {
     async fn end_after(&self, caller: &Caller, tenant: &Tenant, ending: Ending<'_>, along: Along) -> Result<(), VaultError> {
         let Ending { by, approved_by, grace, reason, keeping } = ending;
         let ended = async {
-            let frozen = if grace.is_none() { self.freeze_unkept(caller, tenant, &Scope::Tenant).await? } else { Vec::new() };
+            let frozen = if grace.is_none() { self.freeze_unkept(caller, tenant, &Scope::Tenant).await? } else { Unkept::default() };
             let now = self.inner.clock.now();
             let end = grace.end(now);
             let termination = TerminationRow {
