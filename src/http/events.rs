@@ -11,7 +11,7 @@ use super::caller::{Authenticated, no_query};
 use super::extract::Json;
 use super::extract::headers;
 use super::extract::path::RawPath;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::domain::SubjectId;
 use crate::domain::Timestamp;
 use crate::domain::retention::events::{DATE_FORM, EVENT_FORM};
@@ -86,7 +86,7 @@ fn subject_id(text: &str) -> Result<SubjectId, Problem> {
 }
 
 fn event_name(text: &str) -> Result<EventName, Problem> {
-    EventName::parse(text).ok_or_else(|| Problem::field("event", EVENT_FORM))
+    EventName::parse(text).ok_or_else(|| Problem::told(Code::InvalidBody, format!("`$.event`: expected {EVENT_FORM}")))
 }
 
 /// Report when an event of a person was, or is to be. A later report of the same event takes the place of this one; the same report again
@@ -103,7 +103,7 @@ pub(super) async fn report(
 ) -> Result<axum::Json<EventsDocument>, Problem> {
     no_query(&uri)?;
     let (tenant, idempotency_key) = (RawPath::of(&uri).tenant()?, headers::idempotency_key(&head)?);
-    let at = EventDate::parse(&body.at).ok_or_else(|| Problem::field("at", DATE_FORM))?;
+    let at = EventDate::parse(&body.at).ok_or_else(|| Problem::told(Code::InvalidBody, format!("`$.at`: expected {DATE_FORM}")))?;
     let report = (subject_id(&body.subject)?, event_name(&body.event)?, at);
     let view = api.vault().report_event(&caller, &tenant, report, idempotency_key).await?;
     Ok(axum::Json(view.into()))

@@ -22,7 +22,10 @@ use self::{
 use super::{
     Caller, Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
-    events::{follow::reported_ends, known::Known},
+    events::{
+        follow::{end_by_law, reported_ends},
+        known::Known,
+    },
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
@@ -508,9 +511,9 @@ impl Vault {
         };
         let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
         let went = match &batch.then {
-            None => Went { end: end_under(rules, &opened.meta, value, &events), kept_by: None },
+            None => Went { end: end_by_law(collection, rules, &opened.meta, value, &events), kept_by: None },
             Some(holds) => {
-                let end = |rules: Rules<'_>, known_by: Timestamp| end_under(rules, &opened.meta, value, &events.by(known_by));
+                let end = |rules: Rules<'_>, known_by: Timestamp| end_by_law(collection, rules, &opened.meta, value, &events.by(known_by));
                 as_it_went((&collection.past.retention_was, rules), &earlier, first, batch.until, (holds, &things), end)
             }
         };

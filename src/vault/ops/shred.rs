@@ -839,7 +839,8 @@ impl Vault {
         let (mut all, mut lawful) = (Vec::new(), Lawful::default());
         let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
         // What a law may keep is decided by what was reported of the person.
-        let reported = if is_open { self.slots_of_events(TenantNo(row.tenant), row.marked()).await? } else { Vec::new() };
+        let marked: Vec<Token> = row.marked().copied().collect();
+        let reported = if is_open { self.slots_of_events(TenantNo(row.tenant), &marked).await? } else { Vec::new() };
         for (no, unit) in all {
             let decides = no == CollectionNo::TENANT && reported.contains(&unit.slot.number());
             if !is_open || (!decides && lawful.get(self, TenantNo(row.tenant), no).await?.is_none()) {

@@ -11,7 +11,10 @@
 //!
 //! [`super::shorten`]: crate::vault::ops::shorten
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 
@@ -28,6 +31,7 @@ use crate::{
             due::{End, end_under},
             minimum::law_when_written,
             plan::{Actor, Plan, entry, record_row, retrying, subject_target, unchanged, unit_of},
+            retention::Rules,
             rows::{EventQueueRow, EventsDoneRow, State, SubjectRow},
             shorten::Came,
             shredder::is_its_own,
@@ -344,6 +348,24 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
         }
         Ok(Some(is_moved))
+    }
+}
+
+/// When a record ends by some rules, and not before the minimum that it was written under: one that counts from an event moves with what is
+/// known of that, and who has corrected a report may have made the rules shorter, too.
+pub(in crate::vault::ops) fn end_by_law(
+    collection: &Collection,
+    rules: Rules<'_>,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    let end = end_under(rules, meta, value, events)?;
+    // Any other stands where its end was written down, which no run comes before.
+    let is_left = meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
+    match law_when_written(collection, meta, value, events).filter(|_| collection.has_events && !is_left) {
+        Some(law) => Some(End { at: end.at.max(law.until?), ..end }),
+        None => Some(end),
     }
 }
 

@@ -32,6 +32,10 @@ impl Vault {
         subjects: &[Token],
         at: Timestamp,
     ) -> Result<(), VaultError> {
+        if self.slots_of_events(tenant.no, subjects).await?.is_empty() {
+            // All ids of a person are named, and the first of them has the row.
+            return Ok(());
+        }
         let (mut counted, mut writes) = (None, Vec::new());
         for subject in subjects {
             let events = match self.events_of(tenant.no, *subject).await {

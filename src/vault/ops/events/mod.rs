@@ -250,17 +250,12 @@ impl Vault {
     }
 
     /// The slots of the units that seal what was reported of these ids.
-    pub(super) async fn slots_of_events(&self, tenant: TenantNo, tokens: impl Iterator<Item = &Token>) -> Result<Vec<u64>, VaultError> {
-        let mut slots = Vec::new();
-        for token in tokens {
-            match self.control_row::<EventsRow>(&schema::events(tenant, token)).await {
-                Ok(row) => slots.extend(row.map(|row| row.slot)),
-                // What does not open has nothing to tell.
-                Err(VaultError::Internal(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(slots)
+    pub(super) async fn slots_of_events(&self, tenant: TenantNo, tokens: &[Token]) -> Result<Vec<u64>, VaultError> {
+        let keys: Vec<Bytes> = tokens.iter().map(|token| schema::events(tenant, token)).collect();
+        let rows = self.inner.store.get_many(Space::Control, &keys).await?;
+        let known = keys.iter().zip(rows).filter_map(|(key, row)| Some((key, row?)));
+        // What does not open has nothing to tell.
+        Ok(known.filter_map(|(key, row)| self.inner.seals.open::<EventsRow>(key, &row).ok()).map(|row| row.slot).collect())
     }
 
     fn no_events(stored: &Stored) -> Vec<Write> {
