@@ -9,6 +9,7 @@ mod damage;
 mod due;
 mod epochs;
 mod erased;
+mod events;
 mod evidence;
 mod harness;
 mod holds;

@@ -100,11 +100,14 @@ impl Known {
         if !has_events(today, was) {
             return Some(end);
         }
-        match self.law_of(&self.written_under(today, was), reported) {
-            Law::Met => Some(end),
-            Law::Until(until) => Some(end.max(until)),
-            Law::Unknown { .. } => None,
+        let mut end = end;
+        for policy in self.written_under(today, was) {
+            let Some(outlook) = self.outlook(policy, reported) else { continue };
+            for one in outlook.applied.iter().filter(|one| one.rule.from.reported().is_some() && one.rule.minimum.is_some()) {
+                end = end.max(one.minimum_until?);
+            }
         }
+        Some(end)
     }
 
     /// The rules that it may have been written under: they may have been changed within a minute before the time that it bears.
@@ -143,18 +146,18 @@ impl Known {
     }
 
     /// Writes down what a report brings forward, for a run that follows it: by the rules that it was written under, not before the report,
-    /// nor before their minimum.
-    fn follow(&mut self, today: &CollectionPolicy, was: &Was, reported: &Reported) {
-        let Some(from) = reported[self.subject].reports().last().map(|report| report.reported_at) else { return };
+    /// nor before their minimum. Whether it does.
+    fn follow(&mut self, today: &CollectionPolicy, was: &Was, reported: &Reported) -> bool {
+        let Some(from) = reported[self.subject].reports().last().map(|report| report.reported_at) else { return false };
         if !has_events(today, was) {
-            return;
+            return false;
         }
         let rules = self.written_under(today, was);
-        let Some(end) = rules.iter().filter_map(|policy| self.under(policy, reported).1).max() else { return };
+        let Some(end) = rules.iter().filter_map(|policy| self.under(policy, reported).1).max() else { return false };
         let end = match self.law_of(&rules, reported) {
             Law::Met => end.max(from),
             Law::Until(until) => end.max(from).max(until),
-            Law::Unknown { .. } => return,
+            Law::Unknown { .. } => return false,
         };
         let is_as_early = match self.written {
             Written::Nothing => false,
@@ -164,6 +167,7 @@ impl Known {
         if !is_as_early {
             self.written = Written::End(end);
         }
+        !is_as_early
     }
 
     /// What is known of it when it overwrites another: what ended is made anew, and what keeps the other keeps this one.
@@ -288,15 +292,15 @@ fn is_refused(deleted: &Result<(), VaultError>, law: Option<Law>, at: &str) -> b
     }
 }
 
-/// Reports when a person left, or takes that back; the model is told what the store is.
+/// Reports when a person left, or takes that back; the model is told what the store is, and what follows.
 async fn report(
     open: &Open,
-    owner: &Caller,
-    acme: &TenantName,
-    (reported, person): (&mut Reported, usize),
-    at: Option<EventDate>,
+    (owner, acme): (&Caller, &TenantName),
+    (today, was, reported): (&CollectionPolicy, &Was, &mut Reported),
+    (person, at): (usize, Option<EventDate>),
     now: Timestamp,
-) {
+    model: &mut BTreeMap<String, Known>,
+) -> usize {
     let (subject, event) = (SubjectId::parse(&person.to_string()).unwrap(), EventName::parse(LEFT).unwrap());
     let is_new = reported[person].report(&event, at, now);
     match at {
@@ -306,6 +310,11 @@ async fn report(
             Err(error) => assert!(!is_new && matches!(error, VaultError::NotFound(Missing::Event)), "{error:?}"),
         },
     }
+    let mut brought_forward = 0;
+    for known in model.values_mut().filter(|known| is_new && known.subject == person) {
+        brought_forward += usize::from(known.follow(today, was, reported));
+    }
+    brought_forward
 }
 
 /// Under a rule that ends everything, and once all is reported, what was ever written down goes.
@@ -461,8 +470,8 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         }
         let long_ago = EventDate::parse("1999-01-01").unwrap();
         for person in 0..3 {
-            report(&open, &owner, &acme, (&mut reported, person), Some(long_ago), clock.now()).await;
-            model.values_mut().filter(|known| known.subject == person).for_each(|known| known.follow(&today, &was, &reported));
+            let told = (&today, &was, &mut reported);
+            report(&open, (&owner, &acme), told, (person, Some(long_ago)), clock.now(), &mut model).await;
         }
         run_and_hold((&open, &clock), (&owner, &acme), (&today, &was, &reported), &mut model, &format!("seed {seed}")).await;
         assert_all_that_ends_goes(&open, &owner, &acme, &clock, &model, seed).await;

@@ -219,13 +219,21 @@ impl<'a> Outlook<'a> {
     /// The legal minimum that stands longest, met or not: one that waits for its date, if there is one.
     #[must_use]
     pub fn law(&self) -> Option<Law> {
-        let waiting = self.applied.iter().find(|one| one.from.is_none() && one.rule.minimum.is_some());
-        let (rule, until) = match (waiting, self.minimum) {
-            (Some(one), _) => (one.rule, None),
-            (None, Some(bound)) => (bound.rule, Some(bound.at)),
-            (None, None) => return None,
-        };
-        Some(Law { rule: rule.name.clone(), basis: rule.basis().to_owned(), until })
+        Self::law_among(&self.applied, |_| true)
+    }
+
+    /// The same of those alone that count from what is reported of a person.
+    #[must_use]
+    pub fn law_by_event(&self) -> Option<Law> {
+        Self::law_among(&self.applied, |rule| rule.from.reported().is_some())
+    }
+
+    fn law_among(applied: &[Applied<'_>], counts: impl Fn(&Rule) -> bool) -> Option<Law> {
+        let lawful = || applied.iter().filter(|one| one.rule.minimum.is_some() && counts(one.rule));
+        let waiting = lawful().find(|one| one.from.is_none());
+        let longest = waiting.or_else(|| lawful().max_by_key(|one| one.minimum_until))?;
+        let Rule { name, .. } = longest.rule;
+        Some(Law { rule: name.clone(), basis: longest.rule.basis().to_owned(), until: longest.minimum_until })
     }
 
     /// Whether one of the rules counts from a date that is somebody's: in the value, or of an event.

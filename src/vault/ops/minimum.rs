@@ -112,6 +112,15 @@ pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value
     asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
+/// The legal minimum that counts from what is reported of a person, of the rules under which a record was written, met or not.
+pub(super) fn event_law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
+    if !collection.has_law || !collection.has_events {
+        return None;
+    }
+    let asked = |(rules, categories): Rules<'_>| rules.schedule()?.outlook(&facts_under(categories, meta, value, events)).law_by_event();
+    collection.rules_for(meta.modified_at).filter_map(asked).reduce(Law::later)
+}
+
 /// What a law and the restricted state say of a record.
 pub(super) fn weighed(
     collection: &Collection,

@@ -29,7 +29,7 @@ use crate::{
             Vault, VaultError,
             directory::{Collection, Tenant, damaged},
             due::{End, end_under},
-            minimum::law_when_written,
+            minimum::{event_law_when_written, law_when_written},
             plan::{Actor, Plan, entry, record_row, retrying, subject_target, unchanged, unit_of},
             retention::Rules,
             rows::{EventQueueRow, EventsDoneRow, State, SubjectRow},
@@ -351,8 +351,8 @@ impl Vault {
     }
 }
 
-/// When a record ends by some rules, and not before the minimum that it was written under: one that counts from an event moves with what is
-/// known of that, and who has corrected a report may have made the rules shorter, too.
+/// When a record ends by some rules, and not before the minimum that it was written under, if that counts from an event: it moves with what is
+/// known of that, and who corrects a report may have made the rules shorter, too.
 pub(in crate::vault::ops) fn end_by_law(
     collection: &Collection,
     rules: Rules<'_>,
@@ -363,7 +363,7 @@ pub(in crate::vault::ops) fn end_by_law(
     let end = end_under(rules, meta, value, events)?;
     // Any other stands where its end was written down, which no run comes before.
     let is_left = meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
-    match law_when_written(collection, meta, value, events).filter(|_| collection.has_events && !is_left) {
+    match event_law_when_written(collection, meta, value, events).filter(|_| !is_left) {
         Some(law) => Some(End { at: end.at.max(law.until?), ..end }),
         None => Some(end),
     }
