@@ -99,6 +99,7 @@ mod tests {
                 A::CollectionWrite,
                 A::RetentionRead,
                 A::AliasRead,
+                A::EventRead,
                 A::RestrictedRead,
                 A::ShredOrder,
                 A::RetentionShorten,
@@ -108,8 +109,17 @@ mod tests {
             }
             assert_eq!(left(state, A::CollectionRead), [Owner, Auditor, Counsel]);
         }
-        for action in [A::RecordWrite, A::RecordDelete, A::CollectionWrite, A::PolicyWrite, A::AliasAdd, A::AliasRemove, A::RestrictedRead]
-        {
+        for action in [
+            A::RecordWrite,
+            A::RecordDelete,
+            A::CollectionWrite,
+            A::PolicyWrite,
+            A::AliasAdd,
+            A::AliasRemove,
+            A::EventReport,
+            A::EventWithdraw,
+            A::RestrictedRead,
+        ] {
             for state in [TenantState::Suspended, TenantState::Terminating, TenantState::Ended, TenantState::Restricted] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
@@ -119,9 +129,10 @@ mod tests {
             (vec![Owner], vec![Owner])
         );
         assert_eq!(left(TenantState::Terminating, A::AliasRead), [Owner]);
+        assert_eq!(left(TenantState::Terminating, A::EventRead), [Owner]);
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
-        for action in [A::RecordRead, A::RecordList, A::AliasRead, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
+        for action in [A::RecordRead, A::RecordList, A::AliasRead, A::EventRead, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
             assert_eq!(left(TenantState::Ended, action), [], "{}", action.name());
         }
         assert_eq!(left(TenantState::Restricted, A::RecordRead), [Auditor]);
