@@ -13,7 +13,7 @@ use lethe::{
     vault::{
         ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, Unprocessable, VaultError},
         store::{
-            Commit, Space, Store as _, StoreError, Write,
+            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
         },
     },
@@ -532,5 +532,23 @@ async fn a_draft_that_counts_from_events_is_simulated_by_what_is_known() {
     let (done, next) = open.vault.simulate_retention(&acme.owner, &acme.name, &coll("c"), by_event("10d"), None).await.unwrap();
     let ends: Vec<Value> = done.ends.iter().map(|end| json!([end.day.to_string(), end.records, end.later])).collect();
     assert_eq!((ends, done.endless, next), (vec![json!(["2000-03-12", 1, 1])], 1, None));
+    open.close().await;
+}
+
+/// A report whose place in the queue is lost ends nothing: the check of a store at rest says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_is_in_no_queue_is_found() {
+    let (place, _clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.report(&open, "7", "2000-01-01").await;
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    let range = schema::table(Table::EventQueue);
+    let queued = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
+    let writes = queued.into_iter().map(|row| Write::Delete { space: Space::Control, key: row.key }).collect();
+    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    open.store.commit(commit).await.unwrap();
+    let found = findings(&open).await;
+    assert!(found.len() == 1 && found[0].contains("no place in the queue"), "{found:?}");
     open.close().await;
 }

@@ -340,7 +340,10 @@ impl Vault {
         let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?;
         meta.kept = kept;
         if let Some(law) = before.filter(|_| collection.has_events) {
-            let value = if let Content::Inline(value) = content { Some(&value[..]) } else { None };
+            let value = match content {
+                Content::Inline(value) => Some(&value[..]),
+                Content::Manifest { .. } => None,
+            };
             let after = minimum::standing(collection, &meta, value, &known.events, now);
             if !minimum::waits_on(collection, law, after.as_ref()) {
                 return Err(minimum::refusal(law.clone(), caller.principal.role(), None));

@@ -36,7 +36,7 @@ use crate::{
             shorten::Came,
             shredder::is_its_own,
         },
-        store::{Expect, Space, Urgency, schema},
+        store::{Expect, Row, Space, Urgency, schema},
     },
 };
 
@@ -92,7 +92,13 @@ impl Vault {
         if self.inner.events_followed.swap(true, Ordering::AcqRel) {
             return Ok(Came::Through);
         }
-        let went = self.follow_pass(actor).await;
+        let went = match self.follow_pass(actor).await {
+            Err(error) if is_its_own(&error) => {
+                not_followed(&error);
+                Ok(Came::Failed)
+            }
+            went => went,
+        };
         if !matches!(went, Ok(Came::Through)) {
             self.inner.events_followed.store(false, Ordering::Release);
         }
@@ -106,25 +112,27 @@ impl Vault {
         let (mut left, mut went) = (PASS, Came::Through);
         // Who is put at the end meanwhile waits for the next pass.
         let bound = self.inner.forest.lease(LeaseKind::Version).await?;
-        while let Some(reported) = self.next_reported().await?.filter(|next| next.number < bound) {
-            match self.follow_one(actor, reported, &mut left).await {
+        while let Some(row) = self.next_reported().await? {
+            let number = schema::event_queue_number(&row.key).ok_or_else(|| VaultError::Internal("event queue row".into()))?;
+            if number >= bound {
+                break;
+            }
+            match self.follow_one(actor, number, &row, &mut left).await {
                 Ok(Step::Done) => {}
                 Ok(Step::More) => return Ok(Came::Part),
                 Ok(Step::Closed) | Err(VaultError::Busy) => {
                     went = went.max(Came::Past);
-                    self.requeue(reported.tenant, reported.subject, reported.number).await?;
-                    self.pass_over(reported).await?;
+                    self.pass_over(number).await?;
                 }
                 Err(error) if is_its_own(&error) => {
-                    tracing::error!(%error, tenant = reported.tenant.0, "what was reported of a person cannot be followed");
-                    metrics::counter!("lethe_retention_failures_total").increment(1);
+                    not_followed(&error);
                     went = went.max(Came::Failed);
                     if self.is_restoring() {
                         // Nothing is served before all is.
                         return Ok(went);
                     }
                     // The others wait for none; the next report of this person tries again.
-                    self.pass_over(reported).await?;
+                    self.pass_over(number).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -132,15 +140,11 @@ impl Vault {
         Ok(went)
     }
 
-    /// The next of whom something was reported that this data store does not know of yet.
-    async fn next_reported(&self) -> Result<Option<Reported>, VaultError> {
+    /// The next place in the queue that this data store has not come to yet.
+    async fn next_reported(&self) -> Result<Option<Row>, VaultError> {
         let (far, _) = self.followed_so_far().await?;
         let range = schema::event_queue_from(far.number.saturating_add(u64::from(far.done)));
-        let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let number = schema::event_queue_number(&row.key).ok_or_else(|| VaultError::Internal("event queue row".into()))?;
-        let EventQueueRow { tenant, subject } = self.inner.seals.open(&row.key, &row.value)?;
-        Ok(Some(Reported { number, tenant: TenantNo(tenant), subject }))
+        Ok(self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?.pop())
     }
 
     /// How far this data store has come, and the row that says so.
@@ -153,11 +157,11 @@ impl Vault {
     }
 
     /// Writes down that this data store is done with one, whatever became of it.
-    async fn pass_over(&self, reported: Reported) -> Result<(), VaultError> {
+    async fn pass_over(&self, number: u64) -> Result<(), VaultError> {
         retrying(|| async {
             let (_, unmoved) = self.followed_so_far().await?;
             let mut plan = Plan::default();
-            let done = EventsDoneRow { number: reported.number, done: true, ..EventsDoneRow::default() };
+            let done = EventsDoneRow { number, done: true, ..EventsDoneRow::default() };
             self.plan_followed(&mut plan, unmoved, &done)?;
             self.commit_plan(plan, Urgency::Essential).await.map(drop)
         })
@@ -171,16 +175,26 @@ impl Vault {
         Ok(())
     }
 
-    async fn follow_one(&self, actor: Actor, reported: Reported, left: &mut usize) -> Result<Step, VaultError> {
+    /// One person. Whom an order has closed, or others keep changing, is put at the end of the queue.
+    async fn follow_one(&self, actor: Actor, number: u64, row: &Row, left: &mut usize) -> Result<Step, VaultError> {
+        let EventQueueRow { tenant, subject } = self.inner.seals.open(&row.key, &row.value)?;
+        let reported = Reported { number, tenant: TenantNo(tenant), subject };
         loop {
             let count = BATCH.min(*left);
             if count == 0 {
                 return Ok(Step::More);
             }
-            let step = retrying(|| self.follow_batch(actor, reported, count)).await?;
-            *left = left.saturating_sub(count);
-            if step != Step::More {
-                return Ok(step);
+            match retrying(|| self.follow_batch(actor, reported, count)).await {
+                Ok(Step::More) => *left = left.saturating_sub(count),
+                Ok(Step::Done) => {
+                    *left = left.saturating_sub(count);
+                    return Ok(Step::Done);
+                }
+                Ok(Step::Closed) | Err(VaultError::Busy) => {
+                    self.requeue(reported.tenant, reported.subject, number).await?;
+                    return Ok(Step::Closed);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -237,7 +251,7 @@ impl Vault {
         let mut room = count;
         for token in in_order(&person) {
             let whole = schema::records_of_subject(tenant.no, &token);
-            while far.next.as_slice() < whole.to.as_ref() {
+            while far.next[..] < whole.to[..] {
                 if room == 0 {
                     return Ok(Step::More);
                 }
@@ -260,7 +274,7 @@ impl Vault {
                         }
                     };
                     far.next = schema::successor(&row.key).to_vec();
-                    let Some(is_moved) = self.follow_record(plan, &batch, &collection, (&token, &record)).await? else {
+                    let Some(is_moved) = self.follow_record(plan, &batch, &collection, (&token, record.as_slice())).await? else {
                         return Ok(Step::Closed);
                     };
                     far.moved = far.moved.saturating_add(u64::from(is_moved));
@@ -349,6 +363,11 @@ impl Vault {
         }
         Ok(Some(is_moved))
     }
+}
+
+fn not_followed(error: &VaultError) {
+    metrics::counter!("lethe_retention_failures_total").increment(1);
+    tracing::error!(%error, "what was reported of a person cannot be followed for now");
 }
 
 /// When a record ends by some rules, and not before the minimum that it was written under, if that counts from an event: it moves with what is
