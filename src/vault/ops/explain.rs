@@ -6,7 +6,7 @@ use super::{
     access::InCollection,
     directory::damaged,
     due::end_of,
-    events::known::Known,
+    events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
     minimum::standing,
     plan::{entry, record_row, target, unit_of},
@@ -132,6 +132,9 @@ impl Vault {
         };
         let explanation = explanation.under_law(standing(&found.collection, meta, value, &events, now).as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
+        // What was reported a moment ago is followed by the next run.
+        let reported = end_reported(&found.collection, meta, value, &events).filter(|_| kept.is_none()).map(|end| end.at);
+        let scheduled = scheduled.into_iter().chain(reported).min();
         let mut explanation = explanation.carried_out(scheduled);
 
         let over = match self.hold_state(found.tenant.no).await?.0 {

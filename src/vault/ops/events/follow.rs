@@ -347,15 +347,16 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let mut ends = reported_ends(collection, meta, value, batch.events);
         let Some(last) = batch.events.reports().last().map(|report| report.reported_at) else { return Ok(Some(false)) };
-        if !self.is_restoring() {
-            // What is known now. Older data is looked at as early as it was looked at: what is known comes later there.
-            ends.retain(|(moment, _)| *moment == last);
-        }
+        let mut ends: Vec<End> = if self.is_restoring() {
+            // Older data is looked at as early as any report has had it looked at.
+            reported_ends(collection, meta, value, batch.events).into_iter().map(|(_, end)| end).collect()
+        } else {
+            end_reported(collection, meta, value, batch.events).into_iter().collect()
+        };
         let shortened = self.shortened_ends(tenant, collection, meta, value, batch.events).await?;
-        ends.extend(shortened.into_iter().map(|(_, end)| (last, End { at: end.at.max(last), ..end })));
-        let Some((_, end)) = ends.into_iter().min_by_key(|(_, end)| end.at) else { return Ok(Some(false)) };
+        ends.extend(shortened.into_iter().map(|(_, end)| End { at: end.at.max(last), ..end }));
+        let Some(end) = ends.into_iter().min_by_key(|end| end.at) else { return Ok(Some(false)) };
         let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, tokens), header.version, end).await?;
         if is_moved {
             plan.hold(tenant, collection)?;
@@ -403,6 +404,17 @@ pub(in crate::vault::ops) fn reported_ends(
     moments.dedup();
     let ended = |moment| reported_end(collection, meta, value, &events.by(moment), moment).map(|end| (moment, end));
     moments.into_iter().filter_map(ended).collect()
+}
+
+/// When a record ends by what is known now, as it is written down for it once that is followed.
+pub(in crate::vault::ops) fn end_reported(
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    let last = events.reports().last().filter(|_| collection.has_events)?;
+    reported_end(collection, meta, value, events, last.reported_at)
 }
 
 fn reported_end(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, from: Timestamp) -> Option<End> {
