@@ -2,7 +2,10 @@
 //! in any race, after any crash, and whatever the date of the data; a law whose date is not known keeps, and no correction brings one
 //! forward. RET-2, RET-3, RET-4.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use lethe::{
     domain::{
@@ -219,7 +222,7 @@ async fn a_report_that_is_repeated_changes_nothing_and_reports_are_bounded() {
     assert_eq!(send().await.unwrap().events[0].at.to_text(), "2000-01-03");
     assert_eq!(queued().await.len(), 1, "a person stands there once");
     let mut last = Ok(());
-    for number in 3..=limits::SUBJECT_EVENTS.max {
+    for number in 3..limits::SUBJECT_EVENTS.max {
         clock.advance(DAY);
         let at = clock.now().to_rfc3339();
         last = acme.reports(&open, "7", if number % 2 == 0 { ENDED } else { "other" }, &at).await.map(drop);
@@ -329,7 +332,7 @@ async fn what_follows_from_a_report_is_gone_on_with_wherever_it_was_cut_short() 
         run(&open, &clock).await;
         let records = schema::records_of_tenant(lethe::domain::TenantNo(1));
         assert!(open.store.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().is_empty(), "{cut}");
-        let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 2_000).await.unwrap();
+        let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
         let named = |action: &str| trail.entries.iter().filter(|named| named.entry.entry.action.name() == action).count();
         assert_eq!((named("record.delete"), named("event.report")), (300, 2), "{cut}: each once, the report and what followed");
         assert_eq!(findings(&open).await, Vec::<String>::new());
@@ -424,7 +427,8 @@ async fn a_law_keeps_until_the_report_and_no_correction_brings_it_forward() {
     assert!(matches!(over, Err(VaultError::Unprocessable(Unprocessable::AlreadyOver { .. }))), "{over:?}");
     // The rules are made shorter by the owner alone, and the report taken back: the law it was written under waits.
     acme.put_as(&open, ("c", "other"), &["8"], Some("deal")).await.unwrap();
-    acme.report(&open, "8", "1995-01-31").await;
+    acme.report(&open, "8", "1996-02-05").await;
+    run(&open, &clock).await;
     acme.withdraw(&open, "8").await.unwrap();
     clock.advance(DAY);
     acme.set(&open, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
@@ -433,8 +437,7 @@ async fn a_law_keeps_until_the_report_and_no_correction_brings_it_forward() {
         run(&open, &clock).await;
     }
     assert!(acme.has(&open, "other").await, "its law waits for the report again");
-    acme.report(&open, "8", "1995-01-31").await;
-    clock.advance(DAY * 40);
+    acme.report(&open, "8", "1996-02-05").await;
     run(&open, &clock).await;
     assert!(!acme.has(&open, "other").await);
     assert_eq!(findings(&open).await, Vec::<String>::new());
@@ -447,7 +450,6 @@ async fn a_report_brings_no_end_forward_but_that_of_the_rules_that_a_record_was_
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    acme.put(&open, "before", &["7"]).await.unwrap_err();
     open.collection(&acme.owner, &acme.name, "c", ShredUnit::Subject).await;
     acme.put(&open, "before", &["7"]).await.unwrap();
     clock.advance(DAY);
@@ -491,6 +493,7 @@ async fn what_a_report_has_ended_does_not_come_back_by_older_data() {
         acme.report(&open, "7", "2000-02-01").await;
         // Reported by mistake, and corrected at once.
         acme.report(&open, "8", "1999-02-01").await;
+        clock.advance(Duration::from_mins(1));
         acme.report(&open, "8", "2001-02-01").await;
         run(&open, &clock).await;
         to(&clock, "2000-02-12T00:00:00Z");
