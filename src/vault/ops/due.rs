@@ -491,6 +491,8 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
+        // Behind that: who is pending by now may have been so then, and what was reported of the person did not open.
         if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
             return Ok(None);
         }
@@ -498,7 +500,6 @@ impl Vault {
             None => Vec::new(),
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
-        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let earlier = match batch.then {
             None => Vec::new(),

@@ -407,8 +407,8 @@ impl Vault {
     }
 
     /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
-    /// while nothing is written and no event reported, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
-    /// where this fails.
+    /// while nothing is written and no event reported, that there is none until what is returned is gone; behind that
+    /// [`Vault::thaw_left`] is called, also where this fails.
     ///
     /// # Errors
     /// [`VaultError::LegalMinimum`].

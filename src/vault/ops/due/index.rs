@@ -1,8 +1,8 @@
 //! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
 //!
 //! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
-//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
-//! A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its
+//! record. A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
 
 use bytes::Bytes;
 
