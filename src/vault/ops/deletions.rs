@@ -114,8 +114,8 @@ impl Vault {
         collection: &Collection,
         subjects: &[SubjectId],
     ) -> Result<Option<ShredId>, VaultError> {
-        // Where a law may keep something, the keys are there until it is decided what; and what was reported of a person opens no more.
-        let first = collection.past.own_unit || collection.has_law || collection.has_events;
+        // Where a law may keep something, the keys are there until it is decided what.
+        let first = collection.past.own_unit || collection.has_law;
         let others = collection.ever_deletes_secondary();
         if !first && !others {
             return Ok(None);

@@ -491,8 +491,10 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
-        // Behind that: who is pending by now may have been so then, and what was reported of the person did not open.
+        let Known { events, checks } = match self.events_over(tenant.no, collection, &opened.meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(None),
+            known => known?,
+        };
         if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
             return Ok(None);
         }

@@ -243,7 +243,10 @@ impl Vault {
                 Seen::Not => continue,
                 Seen::Meta(meta) => meta,
                 Seen::Weighed(record) => {
-                    let Known { events, .. } = self.events_over(tenant.no, collection, &record.meta).await?;
+                    let Known { events, .. } = match self.events_over(tenant.no, collection, &record.meta).await {
+                        Err(VaultError::Shredded { .. }) => continue,
+                        known => known?,
+                    };
                     if !is_seen(&header, &record, &events) {
                         continue;
                     }

@@ -267,7 +267,10 @@ impl Vault {
         if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
             return Ok(Found::Closed);
         }
-        let Known { events, checks } = self.events_over(tenant.no, collection, &opened.meta).await?;
+        let Known { events, checks } = match self.events_over(tenant.no, collection, &opened.meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(Found::Closed),
+            known => known?,
+        };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let Some(end) = shortened_end(collection, rules, moment(at), (&opened.meta, value, &events)) else { return Ok(Found::As) };
         let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, end).await?;

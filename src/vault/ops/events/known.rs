@@ -28,6 +28,9 @@ pub(in crate::vault::ops) struct Known {
 impl Vault {
     /// What is known of the events of whom a record is about. Nothing is looked for in a collection no rule of which, or ever one, counts
     /// from any.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`] while an order is about to take the person.
     pub(in crate::vault::ops) async fn events_over(
         &self,
         tenant: TenantNo,
@@ -111,6 +114,8 @@ impl Vault {
         let context = self.events_context(unit, token);
         let events = match self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await {
             Ok(opened) => decoded(opened.map_err(damaged)?.expose())?,
+            // An order is about to take it: nothing is known until that is decided.
+            Err(closed @ VaultError::Shredded { .. }) if self.has_key(unit).await? => return Err(closed),
             // It went with the person.
             Err(VaultError::Shredded { .. }) => Events::default(),
             Err(error) => return Err(error),
