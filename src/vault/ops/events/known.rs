@@ -114,10 +114,14 @@ impl Vault {
         let context = self.events_context(unit, token);
         let events = match self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await {
             Ok(opened) => decoded(opened.map_err(damaged)?.expose())?,
-            // An order is about to take it: nothing is known until that is decided.
-            Err(closed @ VaultError::Shredded { .. }) if self.has_key(unit).await? => return Err(closed),
-            // It went with the person.
-            Err(VaultError::Shredded { .. }) => Events::default(),
+            Err(closed @ VaultError::Shredded { .. }) => {
+                if self.has_key(unit).await? {
+                    // An order is about to take it: nothing is known until that is decided.
+                    return Err(closed);
+                }
+                // It went with the person.
+                Events::default()
+            }
             Err(error) => return Err(error),
         };
         Ok(Stored { key, row: Some((stored, row)), events })
