@@ -237,16 +237,17 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(over));
         }
         // First, so that what is over by it is found.
-        for came in [self.shorten_some(pass.actor).await?, self.follow_events(pass.actor).await?] {
-            match came {
-                Came::Through | Came::Past => {}
-                Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
-                Came::Part => {
-                    pass.done.more = true;
-                    return Ok(());
-                }
+        match self.shorten_some(pass.actor).await? {
+            Came::Through | Came::Past => {}
+            Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
+            Came::Part => {
+                pass.done.more = true;
+                return Ok(());
             }
         }
+        // Some of it alone: nothing that is due anywhere waits for all that was reported.
+        let followed = self.follow_events(pass.actor).await?;
+        pass.done.failed = pass.done.failed.saturating_add(u64::from(followed == Came::Failed));
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);
@@ -268,6 +269,11 @@ impl Vault {
         // Behind the records: with the last one goes the key.
         if let Some(next) = self.end_spared(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(next));
+        }
+        if followed == Came::Part {
+            // What it has brought forward may lie before the place that this walk has come to.
+            pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
+            pass.done.more = true;
         }
         Ok(())
     }

@@ -184,23 +184,25 @@ impl Vault {
             if count == 0 {
                 return Ok(Step::More);
             }
-            match retrying(|| self.follow_batch(actor, reported, count)).await {
-                Ok(Step::More) => *left = left.saturating_sub(count),
-                Ok(Step::Done) => {
-                    *left = left.saturating_sub(count);
-                    return Ok(Step::Done);
-                }
-                Ok(Step::Closed) | Err(VaultError::Busy) => {
+            let (step, looked) = match retrying(|| self.follow_batch(actor, reported, count)).await {
+                Err(VaultError::Busy) => (Step::Closed, 0),
+                went => went?,
+            };
+            // A person costs one look at least.
+            *left = left.saturating_sub(looked.max(1));
+            match step {
+                Step::More => {}
+                Step::Done => return Ok(Step::Done),
+                Step::Closed => {
                     self.requeue(reported.tenant, reported.subject, number).await?;
                     return Ok(Step::Closed);
                 }
-                Err(error) => return Err(error),
             }
         }
     }
 
-    /// The next records of a person, in one commit with how far that is.
-    async fn follow_batch(&self, actor: Actor, reported: Reported, count: usize) -> Result<Step, VaultError> {
+    /// The next records of a person, in one commit with how far that is; and how many were looked at.
+    async fn follow_batch(&self, actor: Actor, reported: Reported, count: usize) -> Result<(Step, usize), VaultError> {
         // Of one that ends in part, what holds keep of older data is there again.
         let tenant =
             if self.is_restoring() { self.tenant_unmarked(reported.tenant).await? } else { self.tenant_by_number(reported.tenant).await? };
@@ -214,20 +216,22 @@ impl Vault {
         let is_gone = match tenant.state {
             State::Active => false,
             State::Shredded(_) => true,
-            State::Pending(_) | State::Frozen => return Ok(Step::Closed),
+            State::Pending(_) | State::Frozen => return Ok((Step::Closed, 0)),
         };
         let key = schema::subject_state(tenant.no, &reported.subject);
         let state = self.inner.store.get(Space::Control, &key).await?;
         if let Some(row) = state.as_ref().filter(|_| !is_gone)
             && matches!(self.inner.seals.open::<SubjectRow>(&key, row)?.state, State::Pending(_) | State::Frozen)
         {
-            return Ok(Step::Closed);
+            return Ok((Step::Closed, 0));
         }
         // What was reported of the person opens as long as nobody orders a shred.
         plan.check(Space::Control, key, state.map_or(Expect::Absent, Expect::Equals));
-        let step = if is_gone { Step::Done } else { self.follow_records(&mut plan, &tenant, reported, &mut far, count).await? };
+        let mut room = count;
+        let step = if is_gone { Step::Done } else { self.follow_records(&mut plan, &tenant, reported, &mut far, &mut room).await? };
+        let looked = count.saturating_sub(room);
         if step == Step::Closed {
-            return Ok(step);
+            return Ok((step, looked));
         }
         far.done = step == Step::Done;
         self.plan_followed(&mut plan, unmoved, &far)?;
@@ -236,7 +240,7 @@ impl Vault {
             plan.entry(tenant.audit, entry(actor, &tenant, Action::EventReport, CollectionNo::TENANT, target));
         }
         self.commit_plan(plan, Urgency::Essential).await?;
-        Ok(step)
+        Ok((step, looked))
     }
 
     /// Looks at the next records of a person, under every id.
@@ -246,7 +250,7 @@ impl Vault {
         tenant: &Tenant,
         reported: Reported,
         far: &mut EventsDoneRow,
-        count: usize,
+        room: &mut usize,
     ) -> Result<Step, VaultError> {
         let person = self.person(tenant.no, reported.subject).await?;
         let Known { events, checks } = match self.events_of(tenant.no, reported.subject).await {
@@ -255,20 +259,19 @@ impl Vault {
         };
         plan.check_all(&checks);
         let mut batch = Batch { tenant, events: &events, places: HashMap::new() };
-        let mut room = count;
         for token in in_order(&person) {
             let whole = schema::records_of_subject(tenant.no, &token);
             while far.next[..] < whole.to[..] {
-                if room == 0 {
+                if *room == 0 {
                     return Ok(Step::More);
                 }
                 let from = whole.from.clone().max(Bytes::copy_from_slice(&far.next));
-                let rows = self.inner.store.scan(Space::Index, &from, &whole.to, room).await?;
+                let rows = self.inner.store.scan(Space::Index, &from, &whole.to, *room).await?;
                 if rows.is_empty() {
                     far.next = whole.to.to_vec();
                 }
                 for row in rows {
-                    room = room.saturating_sub(1);
+                    *room = room.saturating_sub(1);
                     let parts = schema::subject_record_parts(&row.key);
                     let (_, no, record) = parts.ok_or_else(|| VaultError::Internal("subject index row".into()))?;
                     let collection = match self.place_of(&mut batch, no).await? {
