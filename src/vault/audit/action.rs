@@ -151,6 +151,12 @@ table! {
         PolicyWrite = 77, "policy.write";
         /// A collection's rules were let hold for what was there already, or all of that was gone through.
         RetentionShorten = 78, "retention.shorten";
+        /// Reports of what runs of retention did were read.
+        RetentionReport = 85, "retention.report";
+        /// What is marked in a collection was listed.
+        RetentionMarked = 86, "retention.marked";
+        /// It was read how far the runs have come.
+        RetentionProgress = 87, "retention.progress";
     }
 }
 

@@ -276,15 +276,16 @@ impl Vault {
     }
 }
 
-/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before the minimum that it
-/// was written under; `None` where nothing ends it, or where the date that this minimum counts from is not known.
+/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, nor before it has been marked from
+/// then on for as long as its rule says, and not before the minimum that it was written under; `None` where nothing ends it, or where the date
+/// that this minimum counts from is not known.
 fn shortened_end(collection: &Collection, rules: Rules<'_>, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     let end = end_under(rules, meta, value)?;
     let kept_until = match law_when_written(collection, meta, value) {
         Some(law) => law.until?,
         None => from,
     };
-    Some(End { at: end.at.max(from).max(kept_until), ..end })
+    Some(End { at: end.at.max(from.plus(end.marks_for)).max(kept_until), ..end })
 }
 
 /// A time as keys hold it.

@@ -19,6 +19,7 @@ use super::{
     Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{Actor, order_of},
+    reports::Run,
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
     shred::Named,
     shredder::is_its_own,
@@ -289,7 +290,7 @@ impl Vault {
 
     /// Orders the shreds of spared units of which nothing is left and whose time has come; when the next one is to be looked at, if there
     /// is one. Not of older data that is made ready: other copies may have more.
-    pub(super) async fn end_spared(&self, actor: Actor) -> Result<Option<Timestamp>, VaultError> {
+    pub(super) async fn end_spared(&self, actor: Actor, run: Run) -> Result<Option<Timestamp>, VaultError> {
         if self.is_restoring() {
             return Ok(None);
         }
@@ -301,7 +302,7 @@ impl Vault {
                 if at > unsigned(now.0) {
                     return Ok(Some(Timestamp(i64::try_from(at).unwrap_or(i64::MAX))));
                 }
-                match self.end_one(actor, tenant, slot, &row.key).await {
+                match self.end_one((actor, run), tenant, slot, &row.key).await {
                     // Another run was faster, or it is tried again by the next.
                     Err(VaultError::Busy) => {}
                     Err(error) if is_its_own(&error) => tracing::error!(%error, tenant = tenant.0, "a spared key cannot be looked at"),
@@ -312,7 +313,7 @@ impl Vault {
         Ok(None)
     }
 
-    async fn end_one(&self, actor: Actor, no: TenantNo, slot: Slot, due: &Bytes) -> Result<(), VaultError> {
+    async fn end_one(&self, (actor, run): (Actor, Run), no: TenantNo, slot: Slot, due: &Bytes) -> Result<(), VaultError> {
         let key = schema::kept_unit(no, slot);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let tenant = self.tenant_by_number(no).await?;
@@ -351,7 +352,8 @@ impl Vault {
         // Of a person's unit the place of no record: nothing but the unit is meant.
         let row = schema::record(no, collection, &[kept.record.unwrap_or(kept.subject)]);
         let scope = Scope::Record { collection: collection.0, row: row.to_vec(), units: vec![UnitRow::of(unit)] };
-        let queued = self.queue_shred(actor, &tenant, scope, Named::default()).await?;
+        let report = Some(self.report_at_work(&tenant, actor, run).await?);
+        let queued = self.queue_shred(actor, &tenant, scope, Named { report, ..Named::default() }).await?;
         self.close_queued(&queued).await
     }
 

@@ -106,6 +106,10 @@ fn end_as_it_went(
         // At the very moment of a change, those before it count: it may have been destroyed under them.
         let rules = was.iter().find(|(changed, ..)| at.0 <= *changed).map_or(is, |(_, rules, categories)| (rules, categories.as_slice()));
         let mut next = end(rules);
+        if let Some(end) = next.as_mut().filter(|_| since.is_some()) {
+            // Rules that gave it an end again: it was marked first.
+            end.at = end.at.max(at.plus(end.marks_for));
+        }
         if let Some(end) = next
             && end.at <= at
         {
