@@ -449,19 +449,20 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let first = match stood.when {
-            Some(When::Ends(at) | When::Marks(_, at)) => (at, None),
-            Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
-            None => (begin_of(due.hour), None),
-        };
+        // What does not open tells its hour.
+        let when = stood.when.unwrap_or(When::Ends(begin_of(due.hour)));
+        let first = (when.looked_at().unwrap_or(begin_of(due.hour)), when);
         let Some(Told { went, by: (by, how), subjects }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await?
         else {
             return Ok(Fate::Waits(Some(until)));
         };
         let of = (tenant.no, due.collection, tokens);
+        let is_older = batch.then.is_some();
         let mut counted = |what| batch.counts.push((due.collection, by.clone(), how, what));
-        let found_at = batch.then.is_none().then(|| self.inner.clock.now());
-        match went.end.map(|end| stood.put_off(end, found_at)) {
+        let now = self.inner.clock.now();
+        // Of older data all of that is in how it went.
+        let put_off = |end| if is_older { end } else { when.put_off(end, now) };
+        match went.end.map(put_off) {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
                 let kept_by = match batch.then {
@@ -479,22 +480,21 @@ impl Vault {
                 Ok(Fate::Destroyed)
             }
             // The first phase: it stands where it is marked, and is told where it ends.
-            Some(end) if stood.is_unmarked() && !end.marks_for.is_zero() && end.marked_at() <= until => {
+            Some(end) if when.marks_now(end, until) => {
                 plan.hold(tenant, &collection)?;
                 plan.check(Space::Records, row, unchanged(&header));
                 self.plan_marked(plan, of, stood.version, end).await?;
                 counted(Counted::Marked);
                 Ok(Fate::Marked)
             }
-            Some(end) if hour_of(end.at) <= hour_of(until) && !stood.is_to_be_marked() => Ok(Fate::Waits(Some(end.at))),
+            Some(end) if hour_of(end.at) <= hour_of(until) && !matches!(when, When::Marks(..)) => Ok(Fate::Waits(Some(end.at))),
             later => {
                 plan.hold(tenant, &collection)?;
                 plan.check(Space::Records, row, unchanged(&header));
                 if later.is_some() {
                     self.plan_due(plan, of, false, (stood.version, later)).await?;
                 } else {
-                    let now = self.inner.clock.now();
-                    let since = if let Some(When::Endless(since)) = stood.when { since } else { now };
+                    let since = if let When::Endless(since) = when { since } else { now };
                     self.plan_endless(plan, of, stood.version, (since, looked_for_again(now, since))).await?;
                 }
                 Ok(Fate::Moved)
@@ -526,7 +526,7 @@ impl Vault {
         &self,
         batch: &Batch<'_>,
         collection: &Collection,
-        (tokens, first): (&[Token], (Timestamp, Option<Timestamp>)),
+        (tokens, first): (&[Token], (Timestamp, When)),
         header: &RecordHeader,
         stored: Bytes,
     ) -> Result<Option<Told>, VaultError> {

@@ -280,6 +280,7 @@ impl Vault {
         while let Some(rows) = self.some_rows_of(Space::Control, &mut range, 1).await? {
             let Some((tenant, id)) = rows.first().and_then(|row| schema::report_parts(&row.key)) else { continue };
             if id.day() >= day {
+                self.is_due_at(begin_of(id.day().saturating_add(KEPT_DAYS).saturating_add(1)));
                 range.from = schema::table_of_tenant(Table::RetentionReport, tenant).to;
                 continue;
             }

@@ -45,9 +45,14 @@ pub(in crate::vault::ops) struct End {
 }
 
 impl End {
-    /// When it is marked, if it ends no sooner than is written down now.
+    /// When it is marked.
     pub(super) fn marked_at(self) -> Timestamp {
         self.at.less(self.marks_for)
+    }
+
+    /// What is written down of it at `now`: what is marked from the beginning is met, and counted, by the next run.
+    pub(super) fn written_at(self, now: Timestamp) -> When {
+        if self.marks_for.is_zero() { When::Ends(self.at) } else { When::Marks(self.marked_at().max(now), self.at) }
     }
 
     /// The same end, which is known only since `now` and lies before that which was known until then: it comes when the mark has stood
@@ -108,6 +113,21 @@ impl When {
             Self::Ends(end) | Self::Marks(_, end) => Some(end),
             Self::Endless(_) => None,
         }
+    }
+
+    /// The end of the record as who looks at it at `now` takes it: not before that which is to be marked, and what had none until then is
+    /// marked first.
+    pub(super) fn put_off(self, end: End, now: Timestamp) -> End {
+        match self {
+            Self::Marks(_, at) => End { at: end.at.max(at), ..end },
+            Self::Endless(_) if !end.marks_for.is_zero() => end.known_since(now, None),
+            Self::Endless(_) | Self::Ends(_) => end,
+        }
+    }
+
+    /// Whether who looks at the record at `now` marks it: it has this end, and was not marked before.
+    pub(super) fn marks_now(self, end: End, now: Timestamp) -> bool {
+        matches!(self, Self::Marks(..) | Self::Endless(_)) && !end.marks_for.is_zero() && end.marked_at() <= now
     }
 }
 
@@ -188,28 +208,6 @@ pub(super) struct Stood {
     pub(super) when: Option<When>,
 }
 
-impl Stood {
-    /// Whether no run has marked the record, as far as the row tells.
-    pub(super) const fn is_unmarked(&self) -> bool {
-        matches!(self.when, Some(When::Marks(..) | When::Endless(_)))
-    }
-
-    /// Whether it is still to be marked.
-    pub(super) const fn is_to_be_marked(&self) -> bool {
-        matches!(self.when, Some(When::Marks(..)))
-    }
-
-    /// The end of the record as a run takes it that finds it so at `now`: not before that which is to be marked, and what had none until
-    /// then is marked first. `None`: as it went, of older data, which all that is done for already.
-    pub(super) fn put_off(&self, end: End, now: Option<Timestamp>) -> End {
-        match (self.when, now) {
-            (Some(When::Marks(_, at)), _) => End { at: end.at.max(at), ..end },
-            (Some(When::Endless(_)), Some(now)) if !end.marks_for.is_zero() => end.known_since(now, None),
-            (Some(When::Endless(_) | When::Ends(_)) | None, _) => end,
-        }
-    }
-}
-
 /// Opens what stands in rows of one tenant.
 pub(super) fn stood(
     store: &crate::domain::StoreId,
@@ -250,12 +248,7 @@ impl Vault {
         is_new: bool,
         (version, end): (Version, Option<End>),
     ) -> Result<(), VaultError> {
-        // What is marked from the beginning is met, and counted, by the next run.
-        let when = |end: End| {
-            let is_marked = !end.marks_for.is_zero();
-            if is_marked { When::Marks(end.marked_at().max(self.inner.clock.now()), end.at) } else { When::Ends(end.at) }
-        };
-        let row = end.map(|end| (end, when(end)));
+        let row = end.map(|end| (end, end.written_at(self.inner.clock.now())));
         if let Some((end, when)) = row {
             plan.first_due.at(fineness(end), when.looked_at().unwrap_or(end.at));
         }
