@@ -330,8 +330,10 @@ mod with_a_server {
         os::unix::fs::PermissionsExt,
         path::PathBuf,
         process::{Child, Stdio},
+        time::Duration,
     };
 
+    use lethe::domain::{Clock as _, SystemClock};
     use rustix::process::{Pid, Signal};
 
     use super::*;

@@ -672,8 +672,8 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
             if clock.now() < day {
                 clock.advance(day.since(clock.now()));
             }
-            Retention { vault: open.vault.clone(), limit: 3 }.run_once(clock.now()).await?;
-            while Retention { vault: open.vault.clone(), limit: 3 }.run_once(clock.now()).await?.more {}
+            let job = Retention { vault: open.vault.clone(), limit: 3 };
+            while job.run_once(clock.now()).await?.more {}
         }
         Ok::<_, VaultError>(())
     };

@@ -61,7 +61,8 @@ async fn hold_on(open: &Open, owner: &Caller, acme: &TenantName, person: &str) -
         release_reason: None,
     };
     let scope = HoldScope::Subjects(vec![SubjectId::parse(person).unwrap()]);
-    let placed = open.vault.place_hold(&counsel, acme, NewHold { text, scope, disclosed: false, law_enforcement: false }, None).await.unwrap();
+    let placed =
+        open.vault.place_hold(&counsel, acme, NewHold { text, scope, disclosed: false, law_enforcement: false }, None).await.unwrap();
     (counsel, placed.id)
 }
 
@@ -103,7 +104,10 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
         names.sort_unstable();
         assert_eq!(names, ["a", "b", "c", "d", "e"]);
         let item = &marked(&open, &auditor, &acme).await[0];
-        assert_eq!((item.key.is_none(), item.rule.as_str(), item.how.name(), item.marked_at, item.ends_at, item.held), (true, "rule", "delete", at, end, false));
+        assert_eq!(
+            (item.key.is_none(), item.rule.as_str(), item.how.name(), item.marked_at, item.ends_at, item.held),
+            (true, "rule", "delete", at, end, false)
+        );
         // One goes otherwise, one is written again, one is held: in time.
         open.vault.delete_record(&owner, &acme, &coll("c"), key("c"), lethe::vault::ops::Precondition::None, None).await.unwrap();
         open.put(&owner, &acme, ("c", "d"), Some("7"), &value).await.unwrap();
@@ -356,7 +360,11 @@ async fn a_mark_that_changes_moves_no_end() {
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     let end = time("2000-03-02T00:00:00Z");
-    for (later, marks) in [(marking(&json!("created"), "30d", "5d"), 1), (policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "30d")), 0), (marking(&json!("created"), "30d", "25d"), 1)] {
+    for (later, marks) in [
+        (marking(&json!("created"), "30d", "5d"), 1),
+        (policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "30d")), 0),
+        (marking(&json!("created"), "30d", "25d"), 1),
+    ] {
         let behind = clock.now().since(time("2000-01-31T12:00:00Z"));
         set(&open, &owner, &acme, marking(&json!("created"), "30d", "10d")).await;
         open.put(&owner, &acme, ("c", "a"), Some("7"), b"v").await.unwrap();

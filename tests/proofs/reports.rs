@@ -173,7 +173,10 @@ async fn a_run_leaves_a_report_of_what_it_did_by_collection_and_rule() {
     let all = reports(&open, &owner, &acme).await;
     let report = &only(&all, |report| report.cause == Cause::Asked).report;
     assert_eq!((report.destroyed(), report.run.as_str()), (3, hex::encode(asked).as_str()));
-    assert_eq!((report.principal.as_deref(), report.request.as_str()), (Some(operator.principal.id().to_string().as_str()), "01".repeat(16).as_str()));
+    assert_eq!(
+        (report.principal.as_deref(), report.request.as_str()),
+        (Some(operator.principal.id().to_string().as_str()), "01".repeat(16).as_str())
+    );
     assert_eq!(counted(&open, &owner, &acme).await, [8, 1, 0, 1]);
 
     // They are final when their day is over, and are there after a start; nothing is counted twice by that.
@@ -187,7 +190,10 @@ async fn a_run_leaves_a_report_of_what_it_did_by_collection_and_rule() {
     assert!(all.iter().all(|view| view.is_final) && all.iter().map(|view| view.id).eq(ids), "{all:?}");
     assert_eq!(counted(&open, &owner, &acme).await, [8, 1, 0, 1]);
     assert_eq!(told(&all[0]), expected);
-    assert_eq!((rows(&open, Space::Index, Table::OpenReport).await.len(), rows(&open, Space::Control, Table::RetentionReport).await.len()), (0, 2));
+    assert_eq!(
+        (rows(&open, Space::Index, Table::OpenReport).await.len(), rows(&open, Space::Control, Table::RetentionReport).await.len()),
+        (0, 2)
+    );
     assert_eq!(with_certificates(&open, &owner, &acme, all[0].id).await, certificates);
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
@@ -255,7 +261,10 @@ async fn what_goes_again_with_older_data_is_counted_as_that_and_nothing_else_is_
     for _ in 0..2 {
         run(&open, &clock).await;
         let all = reports(&open, &owner, &acme).await;
-        assert_eq!(all.iter().filter(|view| view.report.cause == Cause::Server).map(|view| view.report.destroyed()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            all.iter().filter(|view| view.report.cause == Cause::Server).map(|view| view.report.destroyed()).collect::<Vec<_>>(),
+            [1, 2]
+        );
         let restored = only(&all, |report| report.cause == Cause::Restore);
         assert_eq!(told(restored), [("c".to_owned(), "older-data", None, "delete", [2, 0, 0])]);
         assert_eq!(counted(&open, &owner, &acme).await, [3, 0, 0, 0]);
@@ -364,7 +373,10 @@ async fn a_report_names_nothing_in_the_clear_and_goes_with_its_collection_and_it
     }
     open.shred(&owner, &acme, ShredOrder::Collection(coll("canary-collection"))).await;
     let names: Vec<Option<String>> = reports(&open, &owner, &acme).await.remove(0).collections;
-    assert!(names.iter().any(|name| name.as_deref() == Some("c")) && names.iter().any(|name| name.as_ref().is_some_and(|name| name.starts_with("shredded-"))));
+    assert!(
+        names.iter().any(|name| name.as_deref() == Some("c"))
+            && names.iter().any(|name| name.as_ref().is_some_and(|name| name.starts_with("shredded-")))
+    );
     open.shred(&owner, &acme, ShredOrder::Tenant { confirm: "acme".into() }).await;
     assert!(is_shredded(&open.vault.retention_reports(&owner, &acme, None, 3).await.map(drop)));
     open.close().await;
