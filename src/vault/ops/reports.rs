@@ -32,7 +32,7 @@ use crate::{
         audit::{Action, Target, Trail},
         crypto::{Context, Plaintext, ReportMeta, Sealed, hash::sha256},
         store::{
-            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            Check, Commit, Durability, Expect, Row, Space, Urgency, Write,
             schema::{self, KeyRange, Table},
         },
     },
@@ -307,13 +307,13 @@ impl Vault {
         let caller = &caller.begin();
         let read = async {
             let InTenant { tenant, .. } = self.in_tenant::<RetentionReport>(caller, tenant).await?;
-            let (closed, open) = (schema::retention_report(tenant.no, id), schema::open_report(tenant.no, id));
-            let (key, stored) = match self.inner.store.get(Space::Control, &closed).await? {
-                Some(stored) => (closed, stored),
-                None => match self.inner.store.get(Space::Index, &open).await? {
-                    Some(stored) => (open, stored),
-                    None => return Err(VaultError::NotFound(Missing::Report)),
-                },
+            let (open, closed) = (schema::open_report(tenant.no, id), schema::retention_report(tenant.no, id));
+            // In this order: what moves meanwhile is met in one of them.
+            let counted = self.inner.store.get(Space::Index, &open).await?;
+            let (key, stored) = match (self.inner.store.get(Space::Control, &closed).await?, counted) {
+                (Some(stored), _) => (closed, stored),
+                (None, Some(stored)) => (open, stored),
+                (None, None) => return Err(VaultError::NotFound(Missing::Report)),
             };
             let mut names = HashMap::new();
             let mut view = self.report_view(&tenant, id, (&key, &stored), &mut names).await?;
@@ -357,20 +357,13 @@ impl Vault {
         // The tables lie in this order, too: a cursor tells which it is in.
         let whole = KeyRange { from: closed.from.clone(), to: open.to.clone() };
         let from = self.begin_page(tenant.no, "reports", &whole, cursor).await?;
-        let mut rows = Vec::new();
-        for (space, part) in [(Space::Control, closed), (Space::Index, open)] {
-            let mut rest = KeyRange { from: from.clone().max(part.from), to: part.to };
-            while rest.from < rest.to
-                && rows.len() <= limit
-                && let Some(some) = self.some_rows_of(space, &mut rest, ROWS).await?
-            {
-                for row in some {
-                    let Some((_, id)) = schema::report_parts(&row.key) else { continue };
-                    // Between its copy and its removal it is in both.
-                    let copy = schema::retention_report(tenant.no, id);
-                    if space == Space::Control || self.inner.store.get(Space::Control, &copy).await?.is_none() {
-                        rows.push((id, row));
-                    }
+        // In this order: what moves meanwhile is met in one of them, or in both.
+        let open = self.reports_in(Space::Index, &from, open, limit).await?;
+        let mut rows = self.reports_in(Space::Control, &from, closed, limit).await?;
+        if rows.len() <= limit {
+            for (id, row) in open {
+                if self.inner.store.get(Space::Control, &schema::retention_report(tenant.no, id)).await?.is_none() {
+                    rows.push((id, row));
                 }
             }
         }
@@ -385,6 +378,19 @@ impl Vault {
         let read = entry(caller, &tenant, Action::RetentionReport, CollectionNo::TENANT, Target::default());
         self.read_receipt(&tenant, read).await?;
         Ok((views, next))
+    }
+
+    /// The reports of a part of a tenant's from a key on: one more than a page has, or all.
+    async fn reports_in(&self, space: Space, from: &Bytes, part: KeyRange, limit: usize) -> Result<Vec<(ReportId, Row)>, VaultError> {
+        let mut found = Vec::new();
+        let mut rest = KeyRange { from: from.clone().max(part.from), to: part.to };
+        while rest.from < rest.to
+            && found.len() <= limit
+            && let Some(rows) = self.some_rows_of(space, &mut rest, ROWS).await?
+        {
+            found.extend(rows.into_iter().filter_map(|row| Some((schema::report_parts(&row.key)?.1, row))));
+        }
+        Ok(found)
     }
 
     async fn report_view(
