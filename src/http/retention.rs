@@ -173,7 +173,7 @@ pub(super) async fn simulate(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
-    /// Records to deal with at most: to destroy, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
+    /// Records to deal with at most: to destroy, mark, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
     /// at most.
     #[serde(default)]
     limit: Option<u64>,

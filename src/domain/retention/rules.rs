@@ -285,7 +285,10 @@ pub enum RetentionError {
         at: usize,
     },
     /// A mark of another unit than days or weeks, or one that is too long.
-    #[error("`retention.rules[{at}].mark` must be of days or weeks, at most {MARK_DAYS_MAX}d, and no longer than the rule keeps a record")]
+    #[error(
+        "`retention.rules[{at}].mark` must be of days or weeks, at most {}d, and no longer than the rule keeps a record",
+        MARK_DAYS_MAX
+    )]
     Mark {
         /// The rule.
         at: usize,

@@ -236,9 +236,9 @@ impl Vault {
         self.inner.next_due.at(&Moments::everything(at));
     }
 
-    /// Destroys all that is due now.
+    /// Destroys all that is due now of older data.
     pub(super) async fn destroy_all_due(&self, actor: Actor) -> Result<Destroyed, VaultError> {
-        let run = Run { id: random::bytes(), cause: if self.is_restoring() { Cause::Restore } else { Cause::Server } };
+        let run = Run { id: random::bytes(), cause: Cause::Restore };
         let mut pass = Pass { until: self.inner.clock.now(), limit: u64::MAX, ..Pass::new(actor, run) };
         let mut looked_at = 0_u64;
         loop {

@@ -444,3 +444,62 @@ impl Vault {
         Ok(stood.filter(|stood| stood.version == version).map(|stood| (due.hour, stood.when)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn end(at: i64, marks_for: u64) -> End {
+        End { at: Timestamp(at), by_field: false, marks_for: Duration::from_millis(marks_for) }
+    }
+
+    #[test]
+    fn what_stands_in_a_row_reads_back_and_nothing_else_is_read() {
+        let [one, other] = [Timestamp(7), Timestamp(i64::MAX)];
+        for when in [When::Ends(one), When::Endless(other), When::Marks(one, other)] {
+            let sealed = when.sealed();
+            assert_eq!(When::opened(&sealed), Some(when));
+            for broken in [&sealed[..sealed.len() - 1], &[&sealed[..], &[0]].concat(), &[&[3], &sealed[1..]].concat(), &[]] {
+                assert_eq!(When::opened(broken), None, "{when:?}");
+            }
+        }
+        assert_eq!(When::opened(&[&[0][..], &[0; 16]].concat()), None);
+        assert_eq!(When::opened(&[&[2][..], &[0; 8]].concat()), None);
+        assert_eq!(When::Ends(one).sealed(), [&[0][..], &7_i64.to_be_bytes()].concat(), "rows of before are the same");
+    }
+
+    #[test]
+    fn an_end_that_is_brought_forward_waits_for_its_mark_or_for_the_end_of_before() {
+        let now = NOW.0;
+        for (at, before, comes) in [
+            (now + 500, None, now + 500),
+            (now + 50, None, now + 100),
+            (now + 50, Some(now + 5_000), now + 100),
+            (now + 50, Some(now + 70), now + 70),
+            // It was over, or sooner, before.
+            (now + 50, Some(now - 5), now + 50),
+            (now + 50, Some(now + 20), now + 50),
+        ] {
+            assert_eq!(end(at, 100).known_since(NOW, before.map(Timestamp)).at, Timestamp(comes), "{at} {before:?}");
+            let without = end(at, 0).known_since(NOW, before.map(Timestamp)).at;
+            assert_eq!(without, Timestamp(at), "without a mark nothing waits");
+        }
+        // What is to be marked goes no sooner than was written down.
+        let marks = When::Marks(Timestamp(now - 5), Timestamp(now + 95));
+        assert_eq!(marks.put_off(end(now - 50, 100), NOW).at, Timestamp(now + 95));
+        assert_eq!(marks.put_off(end(now + 500, 100), NOW).at, Timestamp(now + 500));
+        assert!(
+            marks.marks_now(end(now + 95, 100), NOW)
+                && !marks.marks_now(end(now + 101, 100), NOW)
+                && !marks.marks_now(end(now + 95, 0), NOW)
+        );
+        assert!(!When::Ends(NOW).marks_now(end(now + 95, 100), NOW), "once");
+        assert_eq!(When::Endless(NOW).put_off(end(now - 50, 100), NOW).at, Timestamp(now + 100));
+        assert_eq!(When::Endless(NOW).put_off(end(now - 50, 0), NOW).at, Timestamp(now - 50));
+        assert_eq!(end(now + 50, 100).written_at(NOW), When::Marks(NOW, Timestamp(now + 50)));
+        assert_eq!(end(now + 500, 100).written_at(NOW), When::Marks(Timestamp(now + 400), Timestamp(now + 500)));
+        assert_eq!(end(now + 500, 0).written_at(NOW), When::Ends(Timestamp(now + 500)));
+    }
+}
