@@ -77,7 +77,7 @@ actions! {
     /// Destroy what is due in the whole store.
     RetentionRun = "retention.run";
     /// Read how much is due in the whole store.
-    RetentionProgress = "retention.progress";
+    RetentionDue = "retention.due";
     /// Read what runs of retention have done in a tenant, by counts.
     RetentionReport = "retention.report";
     /// List the records of a collection that are going to be destroyed.

@@ -35,7 +35,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
     // What is destroyed was decided by each tenant's own rules; the answer is a number.
     rule(A::RetentionRun, On::Store, Reach::Whole, &[Operator, Job]),
-    rule(A::RetentionProgress, On::Store, Reach::Whole, &[Operator, Job]),
+    rule(A::RetentionDue, On::Store, Reach::Whole, &[Operator, Job]),
     // Files of ciphertext, left where they are: who asks is told where they lie and reads nothing by it.
     rule(A::BackupTake, On::Store, Reach::Whole, &[Operator, Job]),
     // The system tenant's state, trail and tokens: the operator's own, not a tenant's.

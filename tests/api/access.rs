@@ -87,7 +87,7 @@ fn cases_of_retention() -> Vec<Case> {
             ("operator", "backup.take"),
         ),
         case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
-        case("GET", RUNS, RUNS, none, ("auditor", 403), 403, ("job", "retention.progress")),
+        case("GET", RUNS, RUNS, none, ("auditor", 403), 403, ("job", "retention.due")),
         case("GET", MARKED, "/v1/tenants/acme/collections/soon/marked", none, ("reader", 403), 404, ("auditor", "retention.marked")),
         case("GET", REPORTS, "/v1/tenants/acme/retention/reports", none, ("writer", 403), 404, ("owner", "retention.report")),
         case("GET", REPORT, "/v1/tenants/acme/retention/reports/{report}", none, ("counsel", 403), 404, ("auditor", "retention.report")),

@@ -156,7 +156,7 @@ table! {
         /// What is marked in a collection was listed.
         RetentionMarked = 86, "retention.marked";
         /// It was read how far the runs have come.
-        RetentionProgress = 87, "retention.progress";
+        RetentionDue = 87, "retention.due";
     }
 }
 

@@ -300,7 +300,7 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::ApprovalRefuse => audit::Action::ApprovalRefuse,
         ActionKind::ApprovalWithdraw => audit::Action::ApprovalWithdraw,
         ActionKind::RetentionShorten => audit::Action::RetentionShorten,
-        ActionKind::RetentionProgress => audit::Action::RetentionProgress,
+        ActionKind::RetentionDue => audit::Action::RetentionDue,
         ActionKind::RetentionReport => audit::Action::RetentionReport,
         ActionKind::RetentionMarked => audit::Action::RetentionMarked,
         ActionKind::TokenCreate => audit::Action::TokenCreate,

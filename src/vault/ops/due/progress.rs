@@ -8,7 +8,7 @@ use super::{
     tenant_of,
 };
 use crate::{
-    authz::RetentionProgress,
+    authz::RetentionDue,
     domain::{CollectionNo, Timestamp},
     vault::{
         audit::{Action, Target},
@@ -64,15 +64,15 @@ impl Vault {
     pub async fn retention_progress(&self, caller: &Caller) -> Result<RunProgress, VaultError> {
         let caller = &caller.begin();
         let read = async {
-            let system = self.permit_system::<RetentionProgress>(caller).await?;
+            let system = self.permit_system::<RetentionDue>(caller).await?;
             let progress = self.count_due().await?;
             let count = Some(u32::try_from(progress.due).unwrap_or(u32::MAX));
             let target = Target { count, ..Target::default() };
-            let read = entry(Actor::from(caller), &system, Action::RetentionProgress, CollectionNo::TENANT, target);
+            let read = entry(Actor::from(caller), &system, Action::RetentionDue, CollectionNo::TENANT, target);
             self.read_receipt(&system, read).await?;
             Ok(progress)
         };
-        self.on_record(caller, Place::STORE, Action::RetentionProgress, read).await
+        self.on_record(caller, Place::STORE, Action::RetentionDue, read).await
     }
 
     async fn count_due(&self) -> Result<RunProgress, VaultError> {
