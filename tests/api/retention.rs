@@ -556,7 +556,7 @@ async fn what_is_going_to_be_destroyed_is_told_and_what_was_is_reported() {
     for (id, code) in [("0".repeat(32), "not-found"), ("0".repeat(31), "malformed-id"), ("x".repeat(32), "malformed-id")] {
         assert_eq!(site.get(&format!("{REPORTS}/{id}"), &owner).await.code(), code, "{id}");
     }
-    assert_eq!(site.get(REPORTS, &site.operator).await.status, 404, "the operator sees the counts of runs, and no tenant's");
+    assert_eq!(site.get(REPORTS, &site.operator).await.status, 403, "the operator sees the counts of runs, and no tenant's");
     let actions = site.trail("acme", &owner).await;
     for (action, count) in [("retention.marked", 3), ("retention.report", 2)] {
         let recorded = actions.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count();
