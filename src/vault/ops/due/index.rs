@@ -461,7 +461,7 @@ mod tests {
         for when in [When::Ends(one), When::Endless(other), When::Marks(one, other)] {
             let sealed = when.sealed();
             assert_eq!(When::opened(&sealed), Some(when));
-            for broken in [&sealed[..sealed.len() - 1], &[&sealed[..], &[0]].concat(), &[&[3], &sealed[1..]].concat(), &[]] {
+            for broken in [&sealed[..sealed.len() - 1], &[&sealed[..], &[0]].concat(), &[&[3][..], &sealed[1..]].concat(), &[]] {
                 assert_eq!(When::opened(broken), None, "{when:?}");
             }
         }
