@@ -12,7 +12,7 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run test bench cost instructions proof fmt lint doc deny ci build packages
+.PHONY: help run rehearsal test bench cost instructions proof fmt lint doc deny ci build packages
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,6 +26,9 @@ build: packages ## the program
 run: build ## a server with demo keys and data, and a tour through it
 	scripts/tour
 
+rehearsal: build ## seven years of retention, holds, an end and a restore, as docs/rehearsal.md tells them
+	scripts/rehearsal
+
 test: packages ## all tests, within ten minutes once built
 	$(CARGO) test --release --locked
 
@@ -38,6 +41,7 @@ proof: packages ## the long proofs: every nested crash schedule of depth two, 10
 
 bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
 	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject --bench backup
+	$(CARGO) bench --profile release --locked --bench retention -- --scale $${LETHE_BENCH_SCALE:-full}
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height

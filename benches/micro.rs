@@ -143,6 +143,7 @@ fn meta(value_len: u64) -> RecordMeta {
         expires_at: None,
         value_len,
         custom: Vec::new(),
+        rules_no: 0,
         kept: None,
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "docs/approvals.md",
     "docs/decisions.md",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 14] = [
     "docs/limits.md",
     "docs/metrics.md",
     "docs/operations.md",
+    "docs/rehearsal.md",
     "docs/requirements.md",
     "docs/retention.md",
     "docs/subjects.md",

@@ -136,16 +136,19 @@ fn made_up(answers: Vec<(&'static str, Vec<String>)>) -> String {
 #[test]
 fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
     let busy = || answer("503 Busy\r\nretry-after: 0", r#"{"code":"busy","title":"busy"}"#);
-    let records = r#"{"data":[{"key":"a","size":7},{"key":"b","size":67108865}],"next_cursor":null}"#;
+    let records = r#"{"data":[{"key":"a","size":7},{"key":"b","size":67108865},{"key":"c","size":7}],"next_cursor":null}"#;
     let url = made_up(vec![
         ("POST /v1/tenants/t/collections/c/query", vec![busy(), answer("200 OK", records)]),
         ("GET /v1/tenants/t/collections/c/records/a", vec![busy(), busy(), answer("200 OK", r#"{"a":1}"#)]),
         // The value itself never comes: it is not waited for.
         ("GET /v1/tenants/t/collections/c/records/b", vec!["HTTP/1.1 200 OK\r\ncontent-length: 67108865\r\n\r\n".into()]),
+        // Of what legal holds have left of a tenant, what a law keeps is listed, and not read without its purpose.
+        ("GET /v1/tenants/t/collections/c/records/c", vec![answer("403 No", r#"{"code":"forbidden","title":"forbidden"}"#)]),
     ]);
     let output = lethe(&["export", "--tenant", "t", "--collection", "c", "--addr", &url]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"a\":1}\n", "{}", stderr(&output));
     assert!(output.status.code() == Some(1) && stderr(&output).starts_with("b: its line would be longer"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("\nc: not read without its legal purpose"), "{}", stderr(&output));
 }
 
 #[test]
@@ -320,6 +323,8 @@ fn completions_exist_for_the_usual_shells() {
 mod bench;
 #[path = "cli/readme.rs"]
 mod readme;
+#[path = "cli/rehearsal.rs"]
+mod rehearsal;
 
 mod with_a_server {
     //! The same program as client, against itself as server.
@@ -872,6 +877,13 @@ mod with_a_server {
         assert_eq!(one("acme.token", &["tenant", "cancel-termination", "acme"])["state"], "active");
         let late = served.run("acme.token", &["tenant", "cancel-termination", "acme"]);
         assert!(late.status.code() == Some(2) && stderr(&late).contains("tenant-state"), "{}", stderr(&late));
+        let steps = |token: &str| {
+            let rows = json_lines(&served.ok(token, &["tenant", "states", "acme", "--format", "json"]));
+            let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap_or("-").to_owned();
+            rows.iter().map(|row| format!("{}: {}", text(row, "step"), text(row, "reason"))).collect::<Vec<_>>()
+        };
+        assert_eq!(steps("acme.token"), ["suspend: unpaid", "resume: paid", "terminate: closed", "cancel: -"]);
+        assert_eq!(steps(operator), ["suspend: unpaid", "resume: paid"], "its own");
     }
 
     #[test]

@@ -28,7 +28,12 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser as _;
 use lethe::domain::{Clock as _, SystemClock};
 
-use self::{report::Report, rows::Session, scale::ScaleName, shelf::Shelf};
+use self::{
+    report::{Report, Row},
+    rows::Session,
+    scale::ScaleName,
+    shelf::Shelf,
+};
 
 /// The program's own.
 #[global_allocator]
@@ -40,7 +45,7 @@ struct Args {
     /// How much of it.
     #[arg(long, value_enum, env = "LETHE_BENCH_SCALE", default_value_t = ScaleName::Quick)]
     scale: ScaleName,
-    /// Only groups of rows whose name contains this: get, put, ycsb, stream, import, list, shred, cold, tls, growth, memory.
+    /// Only groups of rows whose name contains this: get, put, ycsb, start, stream, import, list, shred, cold, tls, memory, growth.
     #[arg(long)]
     only: Option<String>,
     /// Write performance.md and its plots into this directory.
@@ -69,14 +74,20 @@ fn main() {
     }
     .expect("a directory for stores");
     let (begun, version) = (now(), report::version());
-    let mut session = Session::new(top.path(), args.scale.scale(), args.only, args.write.as_deref());
-    session.run();
     let notes = args.write.as_ref().and_then(|dir| std::fs::read_to_string(dir.join("performance/notes.md")).ok()).unwrap_or_default();
-    let report = Report { notes, rows: session.rows, scale: args.scale, dir: top.path(), took: now().saturating_sub(begun), version };
-    println!("\n{}", report.table());
-    if let Some(dir) = &args.write {
-        std::fs::write(dir.join("performance.md"), report.document()).expect("performance.md is written");
-    }
+    let mut session = Session::new(top.path(), args.scale.scale(), args.only, args.write.as_deref());
+    let base =
+        Report { notes: &notes, rows: &[], scale: args.scale, dir: top.path(), took: Duration::ZERO, version: &version, ended: false };
+    // A run of an hour that is cut short has told what it measured.
+    let write = |rows: &[Row], ended: bool| {
+        if let Some(dir) = &args.write {
+            let report = Report { rows, ended, took: now().saturating_sub(begun), ..base };
+            std::fs::write(dir.join("performance.md"), report.document()).expect("performance.md is written");
+        }
+    };
+    session.run(|rows| write(rows, false));
+    println!("\n{}", Report { rows: &session.rows, ..base }.table());
+    write(&session.rows, true);
 }
 
 /// The time since some start.

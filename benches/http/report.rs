@@ -34,15 +34,18 @@ pub(crate) struct Row {
 }
 
 /// All of a run.
+#[derive(Clone, Copy)]
 pub(crate) struct Report<'a> {
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: &'a [Row],
     pub(crate) scale: ScaleName,
     pub(crate) dir: &'a Path,
     /// What is known of the rows that miss their goal.
-    pub(crate) notes: String,
+    pub(crate) notes: &'a str,
     pub(crate) took: Duration,
     /// As it was when the run began: the run itself writes into the tree.
-    pub(crate) version: String,
+    pub(crate) version: &'a str,
+    /// Whether all groups have been measured.
+    pub(crate) ended: bool,
 }
 
 /// The version of the tree.
@@ -125,7 +128,7 @@ impl Report<'_> {
         let mut text = "| what | unit | (a) memory | (b) RocksDB, or as said | Lethe | ratio | spread | to reach | reached |\n\
                         |---|---|--:|--:|--:|--:|---|---|---|\n"
             .to_owned();
-        for row in &self.rows {
+        for row in self.rows {
             text += &row.line();
             text.push('\n');
         }
@@ -137,11 +140,14 @@ impl Report<'_> {
         let mut text = "# Performance\n\nWritten by `make bench`; not to be edited.\n\n".to_owned();
         let lines = [
             ("command", format!("`cargo bench --profile release --bench http -- --scale {:?} --write docs`", self.scale).to_lowercase()),
-            ("version", self.version.clone()),
+            ("version", self.version.to_owned()),
             ("day", lethe::domain::Clock::now(&lethe::domain::SystemClock).to_rfc3339()),
             ("machine", machine()),
             ("disk", said("df", &["--output=source,fstype", &self.dir.display().to_string()])),
-            ("time it took", format!("{:.0} min", self.took.as_secs_f64() / 60.0)),
+            (
+                "time it took",
+                format!("{:.0} min{}", self.took.as_secs_f64() / 60.0, if self.ended { "" } else { ", and it was stopped then" }),
+            ),
         ];
         for (name, value) in lines {
             // Writing to a text does not fail.
@@ -149,7 +155,7 @@ impl Report<'_> {
         }
         text += EXPLAINED;
         text += &self.table();
-        text += &self.notes;
+        text += self.notes;
         text += PLOTS;
         text
     }

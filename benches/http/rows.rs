@@ -27,7 +27,7 @@ pub(crate) struct Session<'a> {
 }
 
 /// A group of rows, by its name.
-type Group<'a> = (&'static str, fn(&mut Session<'a>, &Three));
+type Group<'a> = (&'static str, fn(&mut Session<'a>, &mut Three));
 
 /// The three kinds of server, all at work, all loaded with the same records.
 struct Three {
@@ -110,8 +110,8 @@ impl<'a> Session<'a> {
         Self { top, scale, only, plots, rows: Vec::new() }
     }
 
-    /// All groups.
-    pub(crate) fn run(&mut self) {
+    /// All groups; after each of them `so_far` is told the rows that there are.
+    pub(crate) fn run(&mut self, so_far: impl Fn(&[Row])) {
         let lethe = servers::lethe(&self.top.join("lethe"), "", false);
         let idle = lethe.resident();
         let memory = servers::baseline("memory", &self.top.join("memory"));
@@ -119,11 +119,16 @@ impl<'a> Session<'a> {
         for server in [&three.memory, &three.rocks, &three.lethe] {
             self.load(server);
         }
-        let loaded = three.lethe.resident();
-        let groups: [Group<'a>; 11] = [
+        if self.wants("memory") {
+            let records = self.scale.records;
+            self.own("resident memory, idle".into(), "MiB", vec![idle], Goal::AtMost(64.0));
+            self.own(format!("the same with {records} units and records"), "MiB", vec![three.lethe.resident()], Goal::AtMost(400.0));
+        }
+        let groups: [Group<'a>; 13] = [
             ("get", Self::get),
             ("put", Self::put),
             ("ycsb", Self::ycsb),
+            ("start", Self::start),
             ("list", Self::list),
             ("import", Self::import),
             ("stream", Self::stream),
@@ -131,6 +136,7 @@ impl<'a> Session<'a> {
             ("shred tenant", Self::shred_tenant),
             ("cold", Self::cold),
             ("tls", Self::tls),
+            ("memory", Self::memory),
             ("growth", Self::growth),
         ];
         for (name, group) in groups {
@@ -139,18 +145,25 @@ impl<'a> Session<'a> {
                 // None bears what the one before it left to be done.
                 three.rocks.rest();
                 three.lethe.rest();
-                group(self, &three);
+                group(self, &mut three);
+                so_far(&self.rows);
             }
         }
-        if self.wants("memory") {
-            let records = self.scale.records;
-            self.own("resident memory, idle".into(), "MiB", vec![idle], Goal::AtMost(64.0));
-            self.own(format!("the same with {records} units and records"), "MiB", vec![loaded], Goal::AtMost(400.0));
-            self.own("the same at the end of all of this".into(), "MiB", vec![three.lethe.resident()], Goal::Stated);
-            let starts: Vec<f64> = (0..self.scale.rounds).map(|_| three.lethe.kill_and_start()).collect();
-            self.own("start after kill -9".into(), "s", starts, Goal::AtMost(2.0));
-            assert_eq!(errors(&bench(&three.lethe, &["get", "--records", &records.to_string(), "--operations", "100"])), 0);
-        }
+    }
+
+    /// How soon a server that was killed is there again. Its store has the records of the load, and the writes of the groups before.
+    fn start(&mut self, three: &mut Three) {
+        let starts: Vec<f64> = (0..self.scale.rounds).map(|_| three.lethe.kill_and_start()).collect();
+        let records = self.scale.records;
+        self.own(format!("start after kill -9 of a store with {records} records"), "s", starts, Goal::AtMost(2.0));
+        assert_eq!(errors(&bench(&three.lethe, &["get", "--records", &records.to_string(), "--operations", "100"])), 0);
+    }
+
+    /// What the one server that all groups were measured with has come to need.
+    fn memory(&mut self, three: &mut Three) {
+        self.own("resident memory behind all of the above".into(), "MiB", vec![three.lethe.resident()], Goal::Stated);
+        let starts: Vec<f64> = (0..self.scale.rounds).map(|_| three.lethe.kill_and_start()).collect();
+        self.own("start after kill -9 behind all of the above".into(), "s", starts, Goal::Stated);
     }
 
     fn wants(&self, group: &str) -> bool {
@@ -214,7 +227,7 @@ impl<'a> Session<'a> {
         own
     }
 
-    fn get(&mut self, three: &Three) {
+    fn get(&mut self, three: &mut Three) {
         let peak = self.turns("GET 1 KiB, 32 connections", "1/s", three.all(), &["get"], throughput, Goal::RatioAtLeast(0.7));
         let half = (peak / 2.0).max(1.0).to_string();
         let open = ["get", "--rate", &half];
@@ -239,7 +252,7 @@ impl<'a> Session<'a> {
         self.turns("GET 1 KiB, 32 connections, audit.reads = durable", "1/s", turn, &reads, throughput, Goal::RatioAtLeast(0.25));
     }
 
-    fn put(&mut self, three: &Three) {
+    fn put(&mut self, three: &mut Three) {
         let peak = self.turns("durable PUT 1 KiB, 32 connections", "1/s", three.all(), &["put"], throughput, Goal::RatioAtLeast(0.7));
         let many = ["put", "--connections", "256"];
         let goal = Goal::RatioAtLeast(0.7);
@@ -250,13 +263,13 @@ impl<'a> Session<'a> {
         self.plot(&three.lethe, "put");
     }
 
-    fn ycsb(&mut self, three: &Three) {
+    fn ycsb(&mut self, three: &mut Three) {
         for workload in ["ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-f"] {
             self.turns(workload, "1/s", three.two(), &[workload], throughput, Goal::RatioAtLeast(0.65));
         }
     }
 
-    fn list(&mut self, three: &Three) {
+    fn list(&mut self, three: &mut Three) {
         let records = self.scale.records.clamp(1_000, 20_000).to_string();
         let secs = self.scale.secs.to_string();
         for by in ["prefix", "subject"] {
@@ -278,7 +291,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn import(&mut self, three: &Three) {
+    fn import(&mut self, three: &mut Three) {
         let records = self.scale.import.to_string();
         let (mut base, mut lethe, mut wrong) = (Vec::new(), Vec::new(), 0);
         for _ in 0..self.scale.rounds.min(3) {
@@ -293,7 +306,7 @@ impl<'a> Session<'a> {
         self.keep(Row { what, unit: "1/s", memory: Vec::new(), base, lethe, goal, errors: wrong });
     }
 
-    fn stream(&mut self, three: &Three) {
+    fn stream(&mut self, three: &mut Three) {
         let len = format!("{}MiB", self.scale.stream_mib);
         let (mut put, mut get, mut growth, mut wrong) = (Row3::default(), Row3::default(), Vec::new(), 0);
         for _ in 0..self.scale.rounds.min(3) {
@@ -315,7 +328,7 @@ impl<'a> Session<'a> {
         self.own("resident memory grows during it by".into(), "MiB", growth, Goal::AtMost(64.0));
     }
 
-    fn shred_subject(&mut self, three: &Three) {
+    fn shred_subject(&mut self, three: &mut Three) {
         let lethe = &three.lethe;
         let small = lethe.dir.join("small.token");
         run(lethe.client(lethe.operator.as_deref()).args(["tenant", "create", "small", "--save-token"]).arg(&small));
@@ -362,7 +375,7 @@ impl<'a> Session<'a> {
     }
 
     /// Reads of records whose unit's key is not in the cache beside those whose is, one at a time.
-    fn cold(&mut self, _: &Three) {
+    fn cold(&mut self, _: &mut Three) {
         let records = self.scale.aside;
         // The cache has room for the keys of pages in any case, and for next to none of units, or for all of them.
         let [cold, warm] = [("cold", 1_024), ("warm", records * 4)].map(|(name, room)| {
@@ -379,7 +392,7 @@ impl<'a> Session<'a> {
         self.turns(what, "ms", turn, &reads, p50_millis, Goal::RatioAtMost(2.0));
     }
 
-    fn shred_tenant(&mut self, three: &Three) {
+    fn shred_tenant(&mut self, three: &mut Three) {
         let lethe = &three.lethe;
         let operator = lethe.operator.as_deref();
         let records = self.scale.tenant.to_string();
@@ -417,7 +430,7 @@ impl<'a> Session<'a> {
         self.against("GET of another tenant meanwhile, p99, beside at rest".into(), "ms", rest, meanwhile, Goal::RatioAtMost(2.0));
     }
 
-    fn tls(&mut self, _: &Three) {
+    fn tls(&mut self, _: &mut Three) {
         let tls = servers::lethe(&self.top.join("tls"), "", true);
         let plain = servers::lethe(&self.top.join("plain"), "", false);
         load(&tls, self.scale.aside);
@@ -429,7 +442,7 @@ impl<'a> Session<'a> {
     }
 
     /// How much slower reads become as a store grows, each server beside itself.
-    fn growth(&mut self, _: &Three) {
+    fn growth(&mut self, _: &mut Three) {
         let lethe = servers::lethe(&self.top.join("grown"), "", false);
         let rocks = servers::baseline("rocks", &self.top.join("grown-rocks"));
         let (secs, warmup) = (self.scale.secs.to_string(), self.scale.warmup_secs.to_string());

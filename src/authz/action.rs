@@ -58,6 +58,8 @@ actions! {
     TenantTerminate = "tenant.terminate";
     /// Take that back.
     TenantCancel = "tenant.cancel";
+    /// Read the steps of a tenant from one state to another.
+    StateRead = "state.read";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
     /// Read a collection's policy, or list the tenant's collections.
@@ -94,6 +96,10 @@ actions! {
     CounselAppoint = "counsel.appoint";
     /// Revoke a counsel's token.
     CounselDismiss = "counsel.dismiss";
+    /// Create an auditor's token for a tenant that has ended.
+    AuditorAppoint = "auditor.appoint";
+    /// Revoke one of such a tenant.
+    AuditorDismiss = "auditor.dismiss";
     /// Give a person another id.
     AliasAdd = "alias.add";
     /// Take an id from a person.

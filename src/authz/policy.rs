@@ -50,6 +50,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
     rule(A::TenantTerminate, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
+    // The operator is shown its own steps alone: what an owner has to say is none of its business.
+    rule(A::StateRead, On::Tenant, Reach::Whole, &[Operator, Owner, Auditor]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
@@ -65,6 +67,9 @@ pub(super) const POLICY: &[Rule] = &[
     // a hold stands that no counsel could release.
     rule(A::CounselAppoint, On::Tenant, Reach::Whole, &[Operator, Owner, Counsel]),
     rule(A::CounselDismiss, On::Tenant, Reach::Whole, &[Owner, Counsel]),
+    // Of a tenant that has ended: an owner who dismissed its auditors would have put what is held out of everybody's sight.
+    rule(A::AuditorAppoint, On::Tenant, Reach::Whole, &[Counsel]),
+    rule(A::AuditorDismiss, On::Tenant, Reach::Whole, &[Counsel]),
     rule(A::PolicyRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel]),
     rule(A::PolicyWrite, On::Tenant, Reach::Whole, &[Owner]),
     // Each request is shown to who may do what it asks for, to who made it and to auditors, and decided by the first of these alone.
@@ -81,11 +86,12 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ShredRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser]),
     // The trail outlives the tenant and its other tokens; what is in it are pseudonyms by then.
     rule(A::AuditRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
+    rule(A::StateRead, On::Shredded, Reach::Whole, &[Owner, Eraser]),
     // Whoever writes about persons says who they are; what names one reaches into every collection.
     rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
-    // What legal holds alone keep of a tenant is there for its legal purpose: who audits reads it, nobody else.
+    // What legal holds alone keep of a tenant that has ended is there for its legal purpose: who audits reads it, nobody else.
     rule(A::RecordRead, On::Held, Reach::Part, &[Auditor]),
     rule(A::RecordList, On::Held, Reach::Part, &[Auditor]),
     rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),

@@ -21,6 +21,7 @@ const ALWAYS: &[Left] = &[
     (A::TenantResume, ALL),
     (A::TenantTerminate, ALL),
     (A::TenantCancel, ALL),
+    (A::StateRead, ALL),
     (A::HoldPlace, ALL),
     (A::HoldRenew, ALL),
     (A::HoldRelease, ALL),
@@ -55,15 +56,15 @@ const TERMINATING: &[Left] = &[
     (A::TokenCreate, &[Owner]),
 ];
 
-/// Nobody reads any more; who audits and who holds still see why what is there is there.
-const ENDED: &[Left] = &[(A::CollectionRead, &[Auditor, Counsel]), (A::RetentionRead, &[Auditor, Counsel])];
-
-/// What legal holds are on is read by auditors alone.
-const RESTRICTED: &[Left] = &[
+/// What legal holds are on is read by auditors alone, whom counsels appoint; both see why it is there. Of the first of these two states all
+/// else may be there for a moment still: that is shown to nobody.
+const ENDED_OR_RESTRICTED: &[Left] = &[
     (A::CollectionRead, &[Auditor, Counsel]),
     (A::RetentionRead, &[Auditor, Counsel]),
     (A::RecordRead, &[Auditor]),
     (A::RecordList, &[Auditor]),
+    (A::AuditorAppoint, &[Counsel]),
+    (A::AuditorDismiss, &[Counsel]),
 ];
 
 /// Whether a state leaves an action to a role. What the policy does not allow, no state does.
@@ -74,8 +75,7 @@ pub fn leaves(state: TenantState, action: A, role: Role) -> bool {
         TenantState::Active | TenantState::Pending | TenantState::Shredded => return true,
         TenantState::Suspended | TenantState::TerminatingSuspended => SUSPENDED,
         TenantState::Terminating => TERMINATING,
-        TenantState::Ended => ENDED,
-        TenantState::Restricted => RESTRICTED,
+        TenantState::Ended | TenantState::Restricted => ENDED_OR_RESTRICTED,
     };
     ALWAYS.iter().chain(of_state).any(|(left, roles)| *left == action && roles.contains(&role))
 }
@@ -122,12 +122,17 @@ mod tests {
         assert_eq!(left(TenantState::Terminating, A::AliasRead), [Owner]);
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
-        for action in [A::RecordRead, A::RecordList, A::AliasRead, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
-            assert_eq!(left(TenantState::Ended, action), [], "{}", action.name());
+        for state in [TenantState::Ended, TenantState::Restricted] {
+            for action in [A::AliasRead, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
+                assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
+            }
+            for action in [A::RecordRead, A::RecordList] {
+                assert_eq!(left(state, action), [Auditor], "{} while {}", action.name(), state.name());
+            }
+            for action in [A::AuditorAppoint, A::AuditorDismiss] {
+                assert_eq!(left(state, action), [Counsel], "{} while {}", action.name(), state.name());
+            }
         }
-        assert_eq!(left(TenantState::Restricted, A::RecordRead), [Auditor]);
-        assert_eq!(left(TenantState::Restricted, A::AliasRead), []);
-        assert_eq!(left(TenantState::Restricted, A::ShredOrder), []);
         for &action in A::ALL {
             for state in [TenantState::Active, TenantState::Pending, TenantState::Shredded] {
                 assert_eq!(left(state, action).len(), Role::ALL.len(), "another place decides there");
@@ -135,9 +140,10 @@ mod tests {
         }
     }
 
-    /// Each state leaves less than the one before it on the way to the end, but for what auditors may then.
+    /// Each state leaves less than the one before it on the way to the end, but for what auditors may then, and who says which these are.
     #[test]
     fn nobody_but_an_auditor_may_more_as_a_tenant_nears_its_end() {
+        let of_auditors = [A::AuditorAppoint, A::AuditorDismiss];
         for (before, after) in [
             (TenantState::Active, TenantState::Suspended),
             (TenantState::Active, TenantState::Terminating),
@@ -145,7 +151,7 @@ mod tests {
             (TenantState::Terminating, TenantState::Ended),
             (TenantState::Ended, TenantState::Restricted),
         ] {
-            for &action in A::ALL {
+            for &action in A::ALL.iter().filter(|action| !of_auditors.contains(action)) {
                 for role in left(after, action).into_iter().filter(|role| *role != Auditor) {
                     assert!(leaves(before, action, role), "{} by {role} while {}", action.name(), after.name());
                 }

@@ -236,6 +236,10 @@ async fn fetch(client: &Client, tenant: &str, collection: &str, item: Value, env
         Ok(Some(read)) => read,
         Ok(None) => return Ok(too_long(&key)),
         Err(Failure::Refused(problem)) if matches!(problem.status, 404 | 410) => return Ok(Fetched::Gone),
+        // Listed to who audits what legal holds have left, and kept for its legal purpose alone.
+        Err(Failure::Refused(problem)) if problem.code == "forbidden" => {
+            return Ok(Fetched::Unfit(format!("{key}: not read without its legal purpose; lethe record get --purpose fetches it")));
+        }
         Err(failure) => return Err(failure),
     };
     if !envelope {

@@ -55,6 +55,24 @@ pub(crate) struct Problem {
     /// The token whose secret was shown before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_id: Option<String>,
+    /// The certificate of what was shredded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    /// The legal hold that keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hold: Option<String>,
+    /// The order to shred that waits for the end of holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) order: Option<String>,
+    /// The rule whose minimum keeps it, the law that it cites, until when, and how many records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) basis: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) records: Option<u64>,
     /// `Retry-After`, in seconds.
     #[serde(skip)]
     pub(crate) retry_after_secs: Option<u64>,
@@ -69,6 +87,22 @@ impl Problem {
             text.push_str(detail);
         }
         format!("{text} ({} {})", self.status, self.code)
+    }
+
+    /// What it names, one a line: what keeps the data, the evidence, what to quote.
+    fn named(&self) -> Vec<String> {
+        let records = self.records.map(|records| records.to_string());
+        let fields = [
+            ("certificate", &self.certificate),
+            ("hold", &self.hold),
+            ("order", &self.order),
+            ("rule", &self.rule),
+            ("basis", &self.basis),
+            ("until", &self.until),
+            ("records", &records),
+            ("request id", &self.request_id),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value.as_ref()?))).collect()
     }
 }
 
@@ -107,11 +141,9 @@ impl Failure {
             Self::Local(text) => (LOCAL, text, None),
             Self::Unreachable(text) | Self::NotThere(text) => (UNREACHABLE, text, None),
             Self::Refused(problem) => {
-                let mut text = format!("refused: {}", problem.summary());
-                if let Some(id) = &problem.request_id {
-                    text = format!("{text}\nrequest id: {id}");
-                }
-                (REFUSED, text, Some(problem))
+                let mut lines = vec![format!("refused: {}", problem.summary())];
+                lines.extend(problem.named());
+                (REFUSED, lines.join("\n"), Some(problem))
             }
             Self::Reported(code) => return ExitCode::from(code),
             Self::OutputClosed => return ExitCode::SUCCESS,
@@ -167,5 +199,20 @@ mod tests {
         assert_eq!(problem.summary(), "Shredded: the key was destroyed (410 shredded)");
         let bare = Problem { detail: None, ..problem };
         assert_eq!(bare.summary(), "Shredded (410 shredded)");
+        assert!(bare.named().is_empty());
+    }
+
+    #[test]
+    fn what_keeps_the_data_is_told_with_the_refusal() {
+        let told = |text: &str| serde_json::from_str::<Problem>(text).unwrap().named();
+        assert_eq!(
+            told(r#"{"status":423,"code":"legal-hold","hold":"h1","order":"o1","request_id":"r"}"#),
+            ["hold: h1", "order: o1", "request id: r"]
+        );
+        assert_eq!(
+            told(r#"{"status":423,"code":"legal-minimum","rule":"tax","basis":"a law","until":"2031-01-01T00:00:00.000Z","records":2}"#),
+            ["rule: tax", "basis: a law", "until: 2031-01-01T00:00:00.000Z", "records: 2"]
+        );
+        assert_eq!(told(r#"{"status":410,"code":"shredded","certificate":"c1"}"#), ["certificate: c1"]);
     }
 }

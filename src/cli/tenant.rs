@@ -1,4 +1,4 @@
-//! `lethe tenant`: create, list, show, policy, suspend, resume, terminate, cancel-termination. Shredding a tenant at once is
+//! `lethe tenant`: create, list, show, policy, suspend, resume, terminate, cancel-termination, states. Shredding a tenant at once is
 //! `lethe shred tenant`.
 
 use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
@@ -77,6 +77,11 @@ pub(crate) enum Command {
         /// Why: one line, for the record.
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// Show a tenant's steps from one state to another: who took each, when and why.
+    States {
+        /// Which.
+        name: String,
     },
     /// Show or set what takes two persons in a tenant. What is set is the whole: what is not given takes one. Tighter holds at once, looser
     /// waits for a second owner.
@@ -157,6 +162,11 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         }
         Command::CancelTermination { name, reason } => {
             out.document(&change(&client, &["v1", "tenants", &name, "termination", "cancel"], &json!({ "reason": reason })).await?)
+        }
+        Command::States { name } => {
+            let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &name, "states"], &[("cursor", cursor)]);
+            let rows = client.pages(page, usize::MAX).await?;
+            out.rows(&["at", "step", "from", "to", "role", "by", "reason"], &rows)
         }
         Command::Policy(args) => policy(&args, &client, out).await,
     }

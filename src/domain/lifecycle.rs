@@ -107,6 +107,12 @@ impl TenantState {
     pub fn after(self, step: Step) -> Option<Self> {
         EDGES.iter().find(|(from, by, _)| (*from, *by) == (self, step)).map(|(_, _, to)| *to)
     }
+
+    /// Whether its grace is over and legal holds may keep something of it: who audits reads that, nobody else anything.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Ended | Self::Restricted)
+    }
 }
 
 /// How long a tenant that was ordered to end can still be kept: `0d`, or a period of the calendar in UTC.

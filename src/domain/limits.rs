@@ -71,7 +71,7 @@ limits! {
     RULE_CHANGES = 256, "changes", "rule_changes";
     /// The rules of a collection's retention, as JSON without spaces.
     RETENTION_LEN = 32_768, "bytes", "retention_len";
-    /// All that a collection's retention was before, as JSON without spaces: older data that is put back ends as it ended then.
+    /// All that a collection's retention was before, as JSON without spaces: older data that is put back ends as it ended then, and what a law has kept is kept by it.
     PAST_RETENTION_LEN = 49_152, "bytes", "past_retention_len";
     /// The law that a retention rule's minimum cites.
     BASIS_LEN = 512, "bytes", "basis_len";
@@ -87,6 +87,8 @@ limits! {
     APPROVAL_WINDOW = 90, "days", "approval_window";
     /// Requests of one tenant that wait for a second person at a time.
     APPROVALS_PENDING = 1_000, "requests", "approvals_pending";
+    /// Those of one token: who fills its own places fills nobody else's.
+    APPROVALS_PENDING_OF_TOKEN = 100, "requests", "approvals_pending_of_token";
     /// The grace of a tenant that is terminated: what follows it is done within 45 days.
     GRACE_DAYS = 42, "days", "grace_days";
     /// Records that one pass of a run of retention deals with.

@@ -26,6 +26,8 @@ pub struct RecordMeta {
     pub value_len: u64,
     /// Custom pairs, in the order given.
     pub custom: Vec<(String, String)>,
+    /// The number of its collection's rules under which it was written: how many there had been before them. Never a client's.
+    pub rules_no: u32,
     /// What a law keeps it for beyond what the rules say of it. Never a client's.
     pub kept: Option<Kept>,
 }

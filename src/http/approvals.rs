@@ -168,6 +168,8 @@ pub(super) struct Refuse {
 const STATES: [&str; 5] = ["pending", "approved", "refused", "withdrawn", "expired"];
 
 /// List the requests for a second person that the principal may know of: what it could do itself, what it asked for. Auditors see all.
+///
+/// Where few among many are asked for, a page may be shorter than `limit`, or empty: `next_cursor` alone says whether there is more.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/approvals", tag = "approvals",
     params(("tenant" = String, Path), ("state" = Option<String>, Query, description = "Of this state alone"),
         ("cursor" = Option<String>, Query), ("limit" = Option<u64>, Query)),

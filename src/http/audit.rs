@@ -17,7 +17,8 @@ use crate::vault::ops::NamedEntry;
 #[derive(Serialize, ToSchema)]
 pub(super) struct TrailDocument {
     /// Entries: what was done, by whom, to what, and the bytes and hash that `lethe audit verify` checks. `names` says what the
-    /// tokens of `target` stand for while the keys live, and gives pseudonyms afterwards.
+    /// tokens of `target` stand for while the keys live, gives pseudonyms afterwards, and `unnamed-` and a token where the tenant's state leaves
+    /// no data to the principal.
     #[schema(value_type = Vec<Object>)]
     data: Vec<serde_json::Value>,
     /// The `after` of the next page; null where nothing more is there yet.

@@ -44,6 +44,7 @@ mod retention;
 mod routes;
 mod shreds;
 mod snapshots;
+mod states;
 mod streams;
 pub mod tasks;
 mod tenants;

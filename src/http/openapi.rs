@@ -14,7 +14,7 @@ use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
     aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, reports, retention,
-    shreds, snapshots, tenants, termination, tokens,
+    shreds, snapshots, states, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
@@ -22,7 +22,7 @@ use super::{
     info(title = "Lethe", description = "An encrypted key-value store for customer data that can forget. Refusals are RFC 9457 problem documents; docs/errors.md has their codes."),
     paths(
         tenants::create, tenants::list, tenants::read, tenants::suspend, tenants::resume,
-        termination::order, termination::read, termination::cancel,
+        termination::order, termination::read, termination::cancel, states::list,
         tokens::create, tokens::list, tokens::revoke,
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
@@ -326,7 +326,7 @@ mod tests {
         let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
         let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
         let largest = largest.hold(Some(HoldId([5; 16]))).order(Some(ShredId([6; 16])));
-        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)) };
+        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)), known: None };
         let largest = largest.law(Some(Box::new(law))).records(Some(7));
         let largest = sent(largest);
         assert_eq!(fields(&schema["properties"]), fields(&largest));

@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::{
     Api, aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
-    reports, retention, shreds, snapshots, tenants, termination, tokens,
+    reports, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.
@@ -42,6 +42,7 @@ const SUSPEND: &str = "/v1/tenants/{tenant}/suspend";
 const RESUME: &str = "/v1/tenants/{tenant}/resume";
 const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const CANCEL: &str = "/v1/tenants/{tenant}/termination/cancel";
+const STATES: &str = "/v1/tenants/{tenant}/states";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -95,6 +96,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, TERMINATION, Credential, termination::order),
         endpoint!("GET", get, TERMINATION, Credential, termination::read),
         endpoint!("POST", post, CANCEL, Credential, termination::cancel),
+        endpoint!("GET", get, STATES, Credential, states::list),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),

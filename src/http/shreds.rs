@@ -110,8 +110,9 @@ pub(super) struct ShredDocument {
     done_at: Option<Timestamp>,
     /// Where the certificate is, once it is done.
     certificate: Option<String>,
-    /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order; keep it. Null once the certificate is made, a moment before
-    /// it is in the log and the order done.
+    /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order, also to the same request sent again under its
+    /// idempotency key until the certificate is made, and, of an order that a legal hold has stopped, in what its own token is told while it is held.
+    /// Keep it: it is null in every other answer.
     salt: Option<String>,
     /// The subjects that were named and, behind them, their other ids, or the key, in the order of the commitments: as they are in the
     /// answer to the order (to who may not read a person's ids those that were named), pseudonyms in every later one.

@@ -23,7 +23,7 @@ use crate::vault::ops::{MintToken, TokenView};
 pub(super) struct NewToken {
     /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by a
     /// counsel, by an owner while no legal hold stands, and by the operator where
-    /// holds stand and no counsel is left.
+    /// holds stand and no counsel is left; an auditor's, once the tenant has ended, by the counsel of a hold that stands.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.

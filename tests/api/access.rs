@@ -206,6 +206,7 @@ fn cases_of_states() -> Vec<Case> {
         case("POST", end, "/v1/tenants/acme/termination", order, ("operator", 403), 404, ("owner", "tenant.terminate")),
         case("GET", end, "/v1/tenants/acme/termination", none, ("reader", 403), 404, ("auditor", "shred.read")),
         case("POST", cancel, "/v1/tenants/acme/termination/cancel", reason, ("writer", 403), 404, ("owner", "tenant.cancel")),
+        case("GET", "/v1/tenants/{tenant}/states", "/v1/tenants/acme/states", none, ("counsel", 403), 404, ("auditor", "state.read")),
     ]
 }
 

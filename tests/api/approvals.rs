@@ -139,6 +139,26 @@ async fn run(site: &Site) -> Value {
     done.json
 }
 
+/// An answer that was lost is given again, with the salt, to who sends the same request under its key, and to nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_salt_of_an_order_that_waits_is_told_again_under_its_idempotency_key_alone() {
+    let (site, _) = site().await;
+    let tenant = Tenant::with(&site, "acme", json!({"shred": ["subject"]})).await;
+    tenant.put("crm/a", "7").await;
+    let order = json!({"scope": "subject", "subject": "7"});
+    let sent = async |token: &str| {
+        let request = site.request(Method::POST, &tenant.path("shreds"), token).header("idempotency-key", "once").json(&order);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let (first, again, other) = (sent(&tenant.owner).await, sent(&tenant.owner).await, sent(&tenant.second).await);
+    assert!(first.json["salt"].is_string() && first.json["salt"] == again.json["salt"], "{first:?} {again:?}");
+    assert_eq!((id(&other.json), &other.json["salt"]), (id(&first.json), &Value::Null), "{other:?}");
+    tenant.approve(id(&first.json)).await;
+    assert_eq!(tenant.order(id(&first.json)).await.json["state"], "done");
+    let again = sent(&tenant.owner).await;
+    assert_eq!((&again.json["state"], &again.json["salt"]), (&json!("done"), &Value::Null), "{again:?}");
+}
+
 /// CERT-2: each scope; nothing is destroyed until the second person approves, the first one cannot, and the certificate names both.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_takes_two_persons_waits_and_is_carried_out_by_the_second_ones_word() {
@@ -166,6 +186,13 @@ async fn an_order_that_takes_two_persons_waits_and_is_carried_out_by_the_second_
         }
         let waits = tenant.order(&order_id).await;
         assert_eq!((waits.status, waits.json["state"].as_str()), (202, Some("waiting-for-approval")), "{named}: {waits:?}");
+        // Not where it is read, and not for who asks for the same, were it the same owner.
+        let of_second =
+            Answer::of(site.request(Method::GET, &tenant.path(&format!("shreds/{order_id}")), &tenant.second).send().await.unwrap());
+        let asks_too = [tenant.asked(&tenant.owner, order.clone()).await, tenant.asked(&tenant.second, order.clone()).await];
+        for later in [waits, of_second.await].iter().chain(&asks_too) {
+            assert_eq!((id(&later.json), &later.json["salt"]), (order_id.as_str(), &Value::Null), "{named}: {later:?}");
+        }
         let told = tenant.approval(&tenant.second, &order_id).await;
         assert_eq!((told.status, told.json["state"].as_str(), told.json["action"].as_str()), (200, Some("pending"), Some("shred")));
         assert_eq!((&told.json["scope"], told.json["asked_by"].as_str()), (&order["scope"], Some(id_of(&tenant.owner))), "{told:?}");
@@ -805,21 +832,27 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     // A minimum stands, whoever says so.
     acme.put("crm/kept", "8").await;
     clock.advance(DAY * 400);
-    set(rules("2y", Some("2y"))).await;
+    set(rules("5y", Some("5y"))).await;
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
     let approved = acme.decide(&acme.owner, id(&asked), "approve").await;
     assert_eq!(approved.status, 200, "{approved:?}");
     assert_eq!(run(&site).await["destroyed"], 0);
-    assert_eq!(scheduled("kept").await, "2026-03-10T00:00:00.000Z");
-    // What is past a shorter end already goes with the next run, and not before somebody has approved that.
+    let met = "2029-03-10T00:00:00.000Z";
+    assert_eq!(scheduled("kept").await, met);
+    // What is past a shorter end already goes with the next run, and not before somebody has approved that; what has been under the minimum
+    // stays until that is met.
+    set(rules("9y", None)).await;
+    acme.put("crm/loose", "8").await;
+    clock.advance(DAY * 400);
     set(rules("1y", None)).await;
     assert_eq!(run(&site).await["destroyed"], 0);
     // Two shortenings have two moments.
     clock.advance(Duration::from_secs(1));
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/kept").await), (json!(0), 200));
+    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(0), 200));
     assert_eq!(acme.decide(&acme.owner, id(&asked), "approve").await.status, 200);
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/kept").await), (json!(1), 404));
+    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(1), 404));
+    assert_eq!((scheduled("kept").await, acme.get("crm/kept").await), (json!(met), 200));
     let trail = acme.trail().await;
     let done: Vec<_> = trail.iter().filter(|entry| entry["action"] == "retention.shorten" && entry["role"] == "job").collect();
     assert_eq!(done.iter().map(|entry| entry["target"]["count"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 1, 1], "{done:?}");

@@ -197,6 +197,9 @@ impl<'a> Asker<'a> {
         for token in [&owner, &auditor, &self.eraser.clone()] {
             self.ask("GET", TERMINATION, &format!("{tenant}/termination"), token, &[], None).await;
         }
+        for token in [&owner, &auditor, &operator] {
+            self.ask("GET", "/v1/tenants/{tenant}/states", &format!("{tenant}/states"), token, &[], None).await;
+        }
         for (collection, key) in KEYS {
             let (path, bert) = (format!("{tenant}/collections/{collection}"), berts(key));
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;

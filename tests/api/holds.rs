@@ -242,7 +242,10 @@ async fn an_order_that_a_hold_stopped_is_carried_out_when_the_last_one_is_releas
     acme.release(&first).await;
     let waits = acme.order(id).await;
     assert_eq!((waits.status, waits.json["state"].as_str()), (202, Some("held")), "the other hold stands: {waits:?}");
-    assert!(waits.json["certificate"].is_null() && waits.json["salt"].is_string(), "{waits:?}");
+    assert!(waits.json["certificate"].is_null() && waits.json["salt"].is_string(), "its answer was a refusal: {waits:?}");
+    let auditors = site.token("acme", &acme.owner, json!({"role": "auditor"})).await;
+    let told = site.get(&format!("/v1/tenants/acme/shreds/{id}"), &auditors).await;
+    assert_eq!((told.json["state"].as_str(), &told.json["salt"]), (Some("held"), &Value::Null), "{told:?}");
     assert_eq!(acme.get("crm/7").await.text(), "x");
     acme.release(&second).await;
     let done = acme.order(id).await;

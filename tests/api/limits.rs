@@ -31,8 +31,8 @@ enum Way {
     Holds,
     /// By one more alias of a person.
     Aliases,
-    /// By one more request for a second person.
-    Approvals,
+    /// By one more request for a second person, of all or of one token's.
+    Approvals(Limit),
     /// By rules that were changed too often for their length.
     Past,
     /// By one more request without a credential.
@@ -125,7 +125,8 @@ fn cases_of_retention() -> Vec<(Limit, Way)> {
             let body = json!({"approvals": {"window": format!("{days}d")}});
             Way::Ask(Method::PUT, "/v1/tenants/acme/policy".into(), Vec::new(), Body::Json(body))
         }),
-        (limits::APPROVALS_PENDING, Way::Approvals),
+        (limits::APPROVALS_PENDING, Way::Approvals(limits::APPROVALS_PENDING)),
+        (limits::APPROVALS_PENDING_OF_TOKEN, Way::Approvals(limits::APPROVALS_PENDING_OF_TOKEN)),
         (
             limits::GRACE_DAYS,
             post("/v1/tenants/acme/termination", json!({"confirm": "acme", "grace": format!("{}d", one_over(limits::GRACE_DAYS))})),
@@ -219,7 +220,7 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Approvals | Way::Past | Way::Stranger => {
+            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Approvals(_) | Way::Past | Way::Stranger => {
                 limit.name.to_owned()
             }
         };
@@ -260,7 +261,7 @@ impl Way {
             Self::Rules => one_change_too_many(site, owner).await,
             Self::Holds => one_hold_too_many(site).await,
             Self::Aliases => one_alias_too_many(site, owner).await,
-            Self::Approvals => one_request_too_many(site).await,
+            Self::Approvals(limit) => one_request_too_many(site, limit).await,
             Self::Past => past_too_long(site, owner).await,
             Self::Stranger => {
                 for _ in 0..limits::REFUSED_CREDENTIALS.max {
@@ -324,20 +325,31 @@ async fn one_hold_too_many(site: &Site) -> Answer {
 }
 
 /// Of persons who never wrote, each asked for by itself.
-async fn one_request_too_many(site: &Site) -> Answer {
-    let owner = site.tenant("asked").await;
-    site.token("asked", &owner, json!({"role": "owner"})).await;
+async fn one_request_too_many(site: &Site, limit: Limit) -> Answer {
+    let tenant = if limit.name == limits::APPROVALS_PENDING.name { "asked" } else { "asked-by-one" };
+    let owner = site.tenant(tenant).await;
+    site.token(tenant, &owner, json!({"role": "owner"})).await;
     let policy = json!({"approvals": {"shred": ["subject"]}});
-    assert_eq!(site.send("PUT", "/v1/tenants/asked/policy", &owner, Some(policy)).await.status, 200);
-    let ask = async |person: u64| {
+    assert_eq!(site.send("PUT", &format!("/v1/tenants/{tenant}/policy"), &owner, Some(policy)).await.status, 200);
+    let ask = async |token: &str, person: u64| {
         let body = json!({"scope": "subject", "subject": person.to_string()});
-        site.send("POST", "/v1/tenants/asked/shreds", &owner, Some(body)).await
+        site.send("POST", &format!("/v1/tenants/{tenant}/shreds"), token, Some(body)).await
     };
-    for person in 0..limits::APPROVALS_PENDING.max {
-        assert_eq!(ask(person).await.status, 202);
+    let share = limits::APPROVALS_PENDING_OF_TOKEN.max;
+    let mut eraser = String::new();
+    for person in 0..limit.max {
+        if person % share == 0 {
+            eraser = site.token(tenant, &owner, json!({"role": "eraser"})).await;
+        }
+        assert_eq!(ask(&eraser, person).await.status, 202);
     }
-    assert_eq!(ask(0).await.status, 202, "the same is one");
-    ask(limits::APPROVALS_PENDING.max).await
+    assert_eq!(ask(&eraser, limit.max - 1).await.status, 202, "the same is one");
+    if limit == limits::APPROVALS_PENDING {
+        return ask(&owner, limit.max).await;
+    }
+    let late = ask(&eraser, limit.max).await;
+    assert_eq!(ask(&owner, limit.max).await.status, 202, "nobody else's place is taken");
+    late
 }
 
 /// Long rules that are changed again and again; what leaves them as they are adds nothing.

@@ -9,12 +9,18 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use lethe::authn::{Narrowing, PresentedToken, Role, TokenKind};
 use lethe::domain::{
-    Clock as _, CollectionName, CollectionPolicy, RecordKey, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, TokenId,
+    ApprovalId, Clock as _, CollectionName, CollectionPolicy, HoldId, RecordKey, ShredId, ShredUnit, SubjectId, SystemClock, TenantName,
+    TestClock, TokenId,
+    approval::{ApprovalRules, ShredScope},
+    hold::{HoldScope, HoldText, NewHold},
     lifecycle::Grace,
 };
 use lethe::http::tasks::Tasks;
 use lethe::http::{self, Api, HttpOptions};
-use lethe::vault::ops::{BatchOp, Caller, MintToken, NewAlias, Precondition, PutRecord, ShredOrder, Terminate, Vault, VaultError};
+use lethe::vault::ops::{
+    BatchOp, Caller, MintToken, NewAlias, PolicyChange, Precondition, PutRecord, Released, ShredOrder, Terminate, Terminated, Vault,
+    VaultError,
+};
 use lethe::vault::store::schema::{self, Table};
 use lethe::vault::store::{Commit, Durability, Row, Space, Store as _, StoreError, Tail, Urgency, Write};
 use serde_json::json;
@@ -105,7 +111,7 @@ fn put_policy(
     .boxed()
 }
 
-/// Everything that a token can change.
+/// Everything that a token can change by itself.
 const CHANGES: [Change; 23] = [
     ("token create", Role::Owner, |with| {
         async move { with.vault.create_token(&with.caller, &acme(), mint(Role::Owner), None).await.map(drop) }.boxed()
@@ -226,6 +232,11 @@ async fn rows(site: &Site) -> Vec<Row> {
         Table::Alias,
         Table::TenantChange,
         Table::TenantEnd,
+        Table::Hold,
+        Table::Approval,
+        Table::ApprovalOpen,
+        Table::ApprovalDue,
+        Table::Shortening,
     ];
     for table in tables {
         let range = schema::table(table);
@@ -276,6 +287,182 @@ async fn a_token_that_was_revoked_or_has_ended_since_it_was_authenticated_change
     for (what, role, change) in first.into_iter().chain(last) {
         let (_, caller) = entered(&site, &owner, role, None).await;
         change(With { vault: vault.clone(), caller, victim }).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
+}
+
+/// Everything that takes two persons, to ask for and to decide, and who does it.
+const OF_TWO: [(&str, Role); 15] = [
+    ("a policy", Role::Owner),
+    ("ask for a looser policy", Role::Owner),
+    ("ask for an order", Role::Eraser),
+    ("ask for shorter rules", Role::Owner),
+    ("ask for an end", Role::Owner),
+    ("place a hold", Role::Counsel),
+    ("ask for a release", Role::Counsel),
+    ("approve a looser policy", Role::Owner),
+    ("approve an order", Role::Eraser),
+    ("approve shorter rules", Role::Owner),
+    ("approve an end", Role::Owner),
+    ("approve a release", Role::Counsel),
+    ("refuse an order", Role::Eraser),
+    ("refuse a release", Role::Counsel),
+    ("withdraw an order", Role::Owner),
+];
+
+/// A tenant of its own for each of these.
+struct OfTwo {
+    what: &'static str,
+    way: &'static str,
+    name: TenantName,
+    owner: String,
+    counsel: String,
+    /// Whose word it is.
+    token: String,
+    hold: Option<HoldId>,
+    asked: Option<ApprovalId>,
+    caller: Option<Caller>,
+}
+
+impl OfTwo {
+    /// A tenant with two owners and rules, and the token.
+    async fn make(site: &Site, number: usize, (what, role): (&'static str, Role), way: &'static str, end: String) -> Self {
+        let tenant = format!("t{number}");
+        let owner = site.tenant(&tenant).await;
+        site.token(&tenant, &owner, json!({"role": "owner"})).await;
+        let rules = json!({"time_zone": "UTC", "rules": [{"name": "all", "from": "created", "maximum": "1y", "then": "delete"}]});
+        let crm = format!("/v1/tenants/{tenant}/collections/crm");
+        assert_eq!(site.send("PUT", &crm, &owner, Some(json!({ "retention": rules }))).await.status, 201);
+        let counsel = site.token(&tenant, &owner, json!({"role": "counsel"})).await;
+        let by = if role == Role::Counsel { &counsel } else { &owner };
+        let end = (way == "ended").then_some(end);
+        let token = site.token(&tenant, by, json!({"role": role.name(), "expires_at": end})).await;
+        let name = TenantName::parse(&tenant).unwrap();
+        Self { what, way, name, owner, counsel, token, hold: None, asked: None, caller: None }
+    }
+
+    /// Its policy and a hold, and what is asked for before somebody decides it.
+    async fn ask(&mut self, site: &Site) {
+        let vault = &site.server.rooms().vault;
+        let [owner, counsel, caller] = [enter(site, &self.owner).await, enter(site, &self.counsel).await, enter(site, &self.token).await];
+        let rules = ApprovalRules { shreds: Some(ShredScope::Subject), release_hold: true, ..ApprovalRules::default() };
+        vault.put_policy(&owner, &self.name, rules, None).await.unwrap();
+        self.hold = Some(vault.place_hold(&counsel, &self.name, new_hold("held"), None).await.unwrap().id);
+        let asker = if self.what.starts_with("withdraw") { &caller } else { &owner };
+        self.asked = match self.what {
+            "approve an order" | "refuse an order" | "withdraw an order" => {
+                Some(ApprovalId(vault.order_shred(asker, &self.name, of_person("1"), None, None).await.unwrap().id.0))
+            }
+            "approve a looser policy" => match vault.put_policy(asker, &self.name, ApprovalRules::default(), None).await.unwrap() {
+                PolicyChange::Asked(asked) => Some(asked.id),
+                PolicyChange::Now(view) => panic!("{view:?}"),
+            },
+            "approve shorter rules" => Some(vault.ask_shortening(asker, &self.name, &collection("crm"), None).await.unwrap().id),
+            "approve an end" => match vault.terminate_tenant(asker, &self.name, self.end(), None).await.unwrap() {
+                Terminated::Asked(asked) => Some(asked.id),
+                Terminated::Now(view) => panic!("{view:?}"),
+            },
+            "approve a release" | "refuse a release" => {
+                match vault.release_hold(&counsel, &self.name, self.hold.unwrap(), "settled".into(), None).await.unwrap() {
+                    Released::Asked(asked) => Some(asked.id),
+                    Released::Now(view) => panic!("{view:?}"),
+                }
+            }
+            _ => None,
+        };
+        self.caller = Some(caller);
+    }
+
+    fn end(&self) -> Terminate {
+        Terminate { confirm: self.name.as_str().into(), grace: Grace::parse("30d").unwrap(), reason: None }
+    }
+
+    async fn act(&self, vault: &Vault) -> Result<(), VaultError> {
+        let (caller, name) = (self.caller.as_ref().unwrap(), &self.name);
+        match (self.what, self.asked) {
+            ("a policy", _) => {
+                let rules = ApprovalRules { shreds: Some(ShredScope::Record), release_hold: true, ..ApprovalRules::default() };
+                vault.put_policy(caller, name, rules, None).await.map(drop)
+            }
+            ("ask for a looser policy", _) => vault.put_policy(caller, name, ApprovalRules::default(), None).await.map(drop),
+            ("ask for an order", _) => vault.order_shred(caller, name, of_person("1"), None, None).await.map(drop),
+            ("ask for shorter rules", _) => vault.ask_shortening(caller, name, &collection("crm"), None).await.map(drop),
+            ("ask for an end", _) => vault.terminate_tenant(caller, name, self.end(), None).await.map(drop),
+            ("place a hold", _) => vault.place_hold(caller, name, new_hold("another"), None).await.map(drop),
+            ("ask for a release", _) => vault.release_hold(caller, name, self.hold.unwrap(), "settled".into(), None).await.map(drop),
+            (what, Some(id)) if what.starts_with("refuse") => vault.refuse_approval(caller, name, id, None, None).await.map(drop),
+            (what, Some(id)) if what.starts_with("withdraw") => vault.withdraw_approval(caller, name, id, None).await.map(drop),
+            (what, Some(id)) if what.starts_with("approve") => vault.approve(caller, name, id, None, None).await.map(drop),
+            (what, _) => panic!("{what}"),
+        }
+    }
+}
+
+fn of_person(id: &str) -> ShredOrder {
+    ShredOrder::Subjects(vec![SubjectId::parse(id).unwrap()])
+}
+
+fn new_hold(person: &str) -> NewHold {
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: None,
+        renewal_reason: None,
+        release_reason: None,
+    };
+    NewHold { text, scope: HoldScope::Subjects(vec![SubjectId::parse(person).unwrap()]), disclosed: false, law_enforcement: false }
+}
+
+/// Who a token stands for.
+async fn enter(site: &Site, token: &str) -> Caller {
+    let request = Vault::make_request_id();
+    let principal = site.server.rooms().vault.authenticate(&PresentedToken::parse(token).unwrap(), request).await.unwrap();
+    Caller::new(principal, request, None)
+}
+
+/// The same of what takes two persons: neither is there a request in the name of who holds no token any more, nor is one decided on their word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_revoked_or_has_ended_since_asks_for_no_second_person_and_is_none() {
+    const DAY: Duration = Duration::from_hours(24);
+    let (clock, site) = timed().await;
+    let vault = site.server.rooms().vault.clone();
+    let end = clock.now().plus(DAY * 10).to_rfc3339();
+    let mut all = Vec::new();
+    for of in OF_TWO {
+        for way in ["revoked", "ended", "holds"] {
+            all.push(OfTwo::make(&site, all.len(), of, way, end.clone()).await);
+        }
+    }
+    // They count as second persons by now.
+    clock.advance(DAY * 8);
+    for one in &mut all {
+        one.ask(&site).await;
+    }
+    clock.advance(DAY * 2);
+    for one in &all {
+        let named = format!("{}, {}", one.what, one.way);
+        if one.way == "revoked" {
+            let by = if one.what.ends_with("release") || one.what.ends_with("hold") { &one.counsel } else { &one.owner };
+            let path = format!("/v1/tenants/{}/tokens/{}", one.name.as_str(), token_id(&one.token));
+            assert_eq!(site.send("DELETE", &path, by, None).await.status, 204, "{named}");
+        }
+        let before = rows(&site).await;
+        let done = one.act(&vault).await;
+        if one.way == "holds" {
+            done.unwrap_or_else(|error| panic!("{named}: nothing else refused it: {error:?}"));
+            if one.what == "approve an order" {
+                // Nothing changes behind the next one's back.
+                let (id, wait) = (ShredId(one.asked.unwrap().0), Some(Duration::from_secs(30)));
+                assert!(vault.shred(one.caller.as_ref().unwrap(), &one.name, id, wait).await.unwrap().done, "{named}");
+            }
+            continue;
+        }
+        assert!(matches!(done, Err(VaultError::Unauthenticated)), "{named}: {done:?}");
+        assert!(rows(&site).await == before, "{named}: something changed");
+        let request = one.caller.as_ref().unwrap().request.to_string();
+        let denied = site.trail("system", &site.operator).await;
+        let denied = denied.iter().filter(|entry| entry["request"] == request && entry["action"] == "auth.denied");
+        assert_eq!(denied.count(), 1, "{named}: on the record, as any credential that is refused");
     }
 }
 

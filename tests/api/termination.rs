@@ -1,11 +1,18 @@
 //! A tenant's states over the wire: every step from every state, what each state leaves to whom, the end of a grace, and what remains.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use lethe::authn::Role;
+use lethe::authz::{ActionKind, leaves as leaves_to};
 use lethe::domain::{
     TestClock, Timestamp,
     lifecycle::{Step, TenantState},
 };
+use lethe::http::endpoints;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -68,7 +75,10 @@ impl<'a> Tenant<'a> {
         match step {
             Step::Suspend => self.send("POST", "/suspend", "operator", reason()).await,
             Step::Resume => self.send("POST", "/resume", "operator", reason()).await,
-            Step::Terminate => self.send("POST", "/termination", "owner", Some(json!({"confirm": self.name}))).await,
+            Step::Terminate => {
+                let body = json!({"confirm": self.name, "reason": "as the table says"});
+                self.send("POST", "/termination", "owner", Some(body)).await
+            }
             Step::Cancel => self.send("POST", "/termination/cancel", "owner", reason()).await,
             Step::Shred => {
                 let request = self.site.request(Method::POST, &self.path("/shreds"), &self.tokens["owner"]).header("prefer", "wait=30");
@@ -76,6 +86,41 @@ impl<'a> Tenant<'a> {
             }
             Step::GraceOver | Step::Restrict | Step::ShredDone => panic!("nobody takes this step: {step:?}"),
         }
+    }
+
+    /// Ends it at once, in part or not at all, for a hold keeps a person of it, or all.
+    async fn end_under(&self, scope: Value) {
+        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
+        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+        let placed = self.send("POST", "/holds", "counsel", Some(hold)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let body = json!({"confirm": self.name, "grace": "0d", "reason": "as the table says"});
+        let ordered = self.send("POST", "/termination", "owner", Some(body)).await;
+        assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+        run(self.site).await;
+    }
+
+    /// The keys of records that the trail names to a role.
+    async fn named(&self, role: &str) -> BTreeSet<String> {
+        let trail = self.site.trail(&self.name, &self.tokens[role]).await;
+        trail.iter().filter_map(|entry| entry["names"]["key"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Whether it names none to a role.
+    async fn names_nothing(&self, role: &str) -> bool {
+        let named = self.named(role).await;
+        !named.is_empty() && named.iter().all(|key| key.starts_with("unnamed-key-"))
+    }
+
+    /// Its steps in no order, for they may all be of one moment: what each was, from where to where, and why.
+    async fn steps(&self) -> Vec<Stepped> {
+        let told = self.send("GET", "/states", "owner", None).await;
+        assert_eq!(told.status, 200, "{told:?}");
+        let text = |row: &Value, field: &str| row[field].as_str().map(str::to_owned);
+        let of = |row: &Value| (["step", "from", "to"].map(|field| text(row, field).unwrap()), text(row, "reason"));
+        let mut steps: Vec<Stepped> = told.json["data"].as_array().unwrap().iter().map(of).collect();
+        steps.sort();
+        steps
     }
 
     async fn hold(&self, disclosed: bool) -> String {
@@ -107,6 +152,9 @@ impl<'a> Tenant<'a> {
     }
 }
 
+/// A step, the state before it and the state behind it; and the reason.
+type Stepped = ([String; 3], Option<String>);
+
 async fn run(site: &Site) -> Value {
     let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
     assert_eq!(done.status, 200, "{done:?}");
@@ -114,37 +162,39 @@ async fn run(site: &Site) -> Value {
 }
 
 /// The whole matrix of KST-5: from each state a tenant is brought to, each step is taken or refused as the table of the states says; and
-/// the trail tells of each that was taken.
+/// the trail tells of each that was taken, and the record of states of old state, new state and reason. While its shred is ordered, and that is
+/// not done, it takes none: `a_tenant_whose_shred_is_ordered_takes_no_step`, of the proofs.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_from_every_state_is_the_tables() {
     let (site, _) = site().await;
     let steps = [Step::Suspend, Step::Resume, Step::Terminate, Step::Cancel, Step::Shred];
-    let ways: [(TenantState, &[Step]); 6] = [
+    let ways: [(TenantState, &[Step]); 7] = [
         (TenantState::Active, &[]),
         (TenantState::Suspended, &[Step::Suspend]),
         (TenantState::Terminating, &[Step::Terminate]),
         (TenantState::TerminatingSuspended, &[Step::Terminate, Step::Suspend]),
         // Held as a whole, so that it stays there.
-        (TenantState::Ended, &[Step::GraceOver]),
-        (TenantState::Shredded, &[Step::Shred]),
+        (TenantState::Ended, &[Step::Terminate, Step::GraceOver]),
+        (TenantState::Restricted, &[Step::Terminate, Step::GraceOver, Step::Shred, Step::Restrict]),
+        (TenantState::Shredded, &[Step::Shred, Step::ShredDone]),
     ];
+    let by_the_store = [Step::GraceOver, Step::Restrict, Step::ShredDone];
     let mut tried = 0;
     for (from, way) in ways {
         for step in steps {
             let tenant = Tenant::make(&site, &format!("{}-{}", from.name(), step.name())).await;
-            let mut taken = 0;
-            for before in way {
-                if *before == Step::GraceOver {
-                    tenant.hold(false).await;
-                    let ordered = tenant.send("POST", "/termination", "owner", Some(json!({"confirm": tenant.name, "grace": "0d"}))).await;
-                    assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
-                    run(&site).await;
-                } else {
+            if from == TenantState::Ended {
+                tenant.end_under(json!({"scope": "tenant"})).await;
+            } else if from == TenantState::Restricted {
+                tenant.end_under(json!({"scope": "subject", "subject": "7"})).await;
+                tenant.ended(1).await;
+            } else {
+                for before in way.iter().filter(|step| !by_the_store.contains(step)) {
                     let reached = tenant.step(*before).await;
                     assert!((200..300).contains(&reached.status), "{reached:?}");
                 }
-                taken += 1;
             }
+            let mut taken = way.to_vec();
             assert_eq!(tenant.state().await, from.name());
             let answer = tenant.step(step).await;
             let named = format!("{} by {}: {answer:?}", from.name(), step.name());
@@ -155,7 +205,7 @@ async fn every_step_from_every_state_is_the_tables() {
                 (TenantState::Suspended | TenantState::TerminatingSuspended, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.code()), (403, "tenant-suspended"), "{named}");
                 }
-                (TenantState::Ended, Step::Shred, Some(_)) => {
+                (TenantState::Ended | TenantState::Restricted, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.code()), (403, "tenant-terminating"), "{named}");
                 }
                 (_, _, None) => {
@@ -164,12 +214,12 @@ async fn every_step_from_every_state_is_the_tables() {
                 }
                 (_, Step::Shred, Some(_)) => {
                     assert_eq!((answer.status, answer.json["state"].as_str()), (200, Some("done")), "{named}");
-                    taken += 1;
+                    taken.extend([Step::Shred, Step::ShredDone]);
                 }
                 (_, _, Some(to)) => {
                     assert!((200..300).contains(&answer.status), "{named}");
                     assert_eq!((answer.json["state"].as_str(), tenant.state().await.as_str()), (Some(to.name()), to.name()), "{named}");
-                    taken += 1;
+                    taken.push(step);
                 }
             }
             let trail = site.trail(&tenant.name, &tenant.tokens["owner"]).await;
@@ -177,11 +227,23 @@ async fn every_step_from_every_state_is_the_tables() {
                 let of_state = ["tenant.suspend", "tenant.resume", "tenant.terminate", "tenant.cancel"].map(Value::from);
                 entry["outcome"] == "allowed" && (of_state.contains(&entry["action"]) || entry["action"] == "shred.order")
             };
-            assert_eq!(trail.iter().filter(is_step).count(), taken, "each step is in the trail once: {named}: {trail:#?}");
+            let asked_for = taken.iter().filter(|step| !by_the_store.contains(step)).count();
+            assert_eq!(trail.iter().filter(is_step).count(), asked_for, "each step is in the trail once: {named}: {trail:#?}");
+            let mut state = TenantState::Active;
+            let mut expected = Vec::new();
+            for step in &taken {
+                let to = state.after(*step).unwrap();
+                let is_asked = [Step::Suspend, Step::Resume, Step::Terminate, Step::Cancel].contains(step);
+                let reason = is_asked && !taken.contains(&Step::ShredDone);
+                expected.push(([step.name(), state.name(), to.name()].map(str::to_owned), reason.then(|| "as the table says".to_owned())));
+                state = to;
+            }
+            expected.sort();
+            assert_eq!(tenant.steps().await, expected, "{named}: with its keys go the reasons");
             tried += 1;
         }
     }
-    assert_eq!(tried, 30);
+    assert_eq!(tried, 35);
 }
 
 /// Whether a state leaves each role what it should: 403 with the state's code, or what the policy says.
@@ -225,6 +287,118 @@ async fn leaves(tenant: &Tenant<'_>, code: &str, left: &[(&str, &[&str])]) {
     }
 }
 
+/// Each route of a tenant: what it is for, and a request that changes nothing even where it is left, for it is refused behind that.
+fn routes() -> Vec<(ActionKind, &'static str, &'static str, Option<Value>)> {
+    let lines = || Some(json!({"reason": "two\nlines"}));
+    let op = |op: &str, value: Option<&str>| {
+        let mut op = json!({"op": op, "collection": "crm", "key": "a", "if_match": "*"});
+        op.as_object_mut().unwrap().extend(value.map(|value| ("value".to_owned(), json!(value))));
+        Some(json!({ "ops": [op] }))
+    };
+    let hold = json!({"matter": "two\nlines", "reason": "r", "custodian": "c", "scope": "tenant"});
+    vec![
+        (ActionKind::TenantRead, "GET", "", None),
+        (ActionKind::TenantSuspend, "POST", "/suspend", lines()),
+        (ActionKind::TenantResume, "POST", "/resume", lines()),
+        (ActionKind::TenantTerminate, "POST", "/termination", Some(json!({"confirm": "another"}))),
+        (ActionKind::ShredRead, "GET", "/termination", None),
+        (ActionKind::TenantCancel, "POST", "/termination/cancel", lines()),
+        (ActionKind::StateRead, "GET", "/states", None),
+        (ActionKind::TokenCreate, "POST", "/tokens", Some(json!({"role": "operator"}))),
+        (ActionKind::TokenList, "GET", "/tokens", None),
+        (ActionKind::TokenRevoke, "DELETE", "/tokens/{id}", None),
+        (ActionKind::CollectionRead, "GET", "/collections", None),
+        (ActionKind::CollectionWrite, "PUT", "/collections/{collection}", Some(json!({}))),
+        (ActionKind::CollectionRead, "GET", "/collections/{collection}", None),
+        (ActionKind::RecordList, "GET", "/collections/{collection}/records", None),
+        (ActionKind::RecordList, "POST", "/collections/{collection}/query", Some(json!({}))),
+        (ActionKind::RecordWrite, "PUT", "/collections/{collection}/records/{*key}", Some(json!({}))),
+        (ActionKind::RecordRead, "GET", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RecordRead, "HEAD", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RecordDelete, "DELETE", "/collections/{collection}/records/{*key}", None),
+        (ActionKind::RetentionRead, "GET", "/collections/{collection}/retention/{*key}", None),
+        (ActionKind::RetentionRead, "POST", "/collections/{collection}/simulations", Some(json!({"policy": {}}))),
+        (ActionKind::RecordRead, "POST", "/batch", op("check", None)),
+        (ActionKind::RecordWrite, "POST", "/batch", op("put", Some("x"))),
+        (ActionKind::RecordDelete, "POST", "/batch", op("delete", None)),
+        (ActionKind::ShredOrder, "POST", "/shreds", Some(json!({"scope": "record", "collection": "crm", "key": "none"}))),
+        (ActionKind::ShredRead, "GET", "/shreds/{id}", None),
+        (ActionKind::HoldPlace, "POST", "/holds", Some(hold)),
+        (ActionKind::HoldRead, "GET", "/holds", None),
+        (ActionKind::HoldRead, "GET", "/holds/{id}", None),
+        (ActionKind::HoldRelease, "POST", "/holds/{id}/release", lines()),
+        (ActionKind::HoldRenew, "POST", "/holds/{id}/renew", lines()),
+        (ActionKind::AliasAdd, "POST", "/subjects/aliases", Some(json!({"subject": "7", "alias": "seven"}))),
+        (ActionKind::AliasRead, "POST", "/subjects/aliases/query", Some(json!({"subject": "7"}))),
+        (ActionKind::AliasRemove, "POST", "/subjects/aliases/remove", Some(json!({"alias": "seven"}))),
+        (ActionKind::PolicyWrite, "PUT", "/policy", Some(json!({"approvals": {}}))),
+        (ActionKind::PolicyRead, "GET", "/policy", None),
+        (ActionKind::ApprovalRead, "GET", "/approvals", None),
+        (ActionKind::ApprovalRead, "GET", "/approvals/{id}", None),
+        (ActionKind::ApprovalApprove, "POST", "/approvals/{id}/approve", Some(json!({}))),
+        (ActionKind::ApprovalRefuse, "POST", "/approvals/{id}/refuse", Some(json!({}))),
+        (ActionKind::ApprovalWithdraw, "POST", "/approvals/{id}/withdraw", None),
+        (ActionKind::RetentionShorten, "POST", "/collections/{collection}/shortenings", None),
+        (ActionKind::AuditRead, "GET", "/audit", None),
+    ]
+}
+
+/// Every route of a tenant, in every state that leaves less than all, by every role: what the table of states does not leave is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_is_left_to_those_alone_to_whom_the_table_of_states_leaves_it() {
+    const TENANT: &str = "/v1/tenants/{tenant}";
+    let tried: BTreeSet<(&str, String)> = routes().iter().map(|(_, method, route, _)| (*method, format!("{TENANT}{route}"))).collect();
+    let of_tenants = endpoints().into_iter().filter(|endpoint| endpoint.path.starts_with(TENANT));
+    let missing: Vec<(&str, String)> = of_tenants.map(|endpoint| (endpoint.method, endpoint.path.to_owned())).collect();
+    let missing: Vec<_> = missing.iter().filter(|endpoint| !tried.contains(endpoint)).collect();
+    assert!(missing.is_empty(), "say in tests/api/termination.rs what these are for: {missing:?}");
+    let (site, _) = site().await;
+    let states: [(TenantState, &str, &[Step], Option<Value>); 5] = [
+        (TenantState::Suspended, "tenant-suspended", &[Step::Suspend], None),
+        (TenantState::Terminating, "tenant-terminating", &[Step::Terminate], None),
+        (TenantState::TerminatingSuspended, "tenant-suspended", &[Step::Terminate, Step::Suspend], None),
+        (TenantState::Ended, "tenant-terminating", &[], Some(json!({"scope": "tenant"}))),
+        (TenantState::Restricted, "tenant-terminating", &[], Some(json!({"scope": "subject", "subject": "7"}))),
+    ];
+    for (state, code, steps, held) in states {
+        let tenant = Tenant::make(&site, state.name()).await;
+        for step in steps {
+            assert!((200..300).contains(&tenant.step(*step).await.status));
+        }
+        if let Some(held) = held {
+            tenant.end_under(held).await;
+        }
+        if state == TenantState::Restricted {
+            tenant.ended(1).await;
+        }
+        assert_eq!(tenant.state().await, state.name());
+        let (mut left, mut refused) = (0, 0);
+        for (action, method, route, body) in routes() {
+            let path = tenant.path(&route.replace("{id}", &"0".repeat(32)).replace("{collection}", "crm").replace("{*key}", "a"));
+            for role in ROLES {
+                let mut request = site.request(method.parse().unwrap(), &path, &tenant.tokens[role]).header("lethe-subject", "7");
+                if let Some(body) = &body {
+                    request = request.json(body);
+                }
+                let answer = Answer::of(request.send().await.unwrap()).await;
+                let named = format!("{} by {role} while {}: {method} {path}: {answer:?}", action.name(), state.name());
+                if leaves_to(state, action, Role::parse(role).unwrap()) {
+                    assert_ne!((answer.status, answer.code()), (403, code), "{named}");
+                    left += usize::from(answer.status != 403);
+                } else {
+                    // Of what is in a tenant the operator does not even know.
+                    let is_unknown = role == "operator" && answer.status == 404;
+                    let is_refused = answer.status == 403 && (method == "HEAD" || [code, "forbidden"].contains(&answer.code()));
+                    assert!(is_unknown || is_refused, "{named}");
+                    refused += usize::from(answer.code() == code);
+                }
+            }
+        }
+        assert!(left > 20 && refused > 10, "{}: {left} {refused}", state.name());
+        assert_eq!(tenant.state().await, state.name(), "none of these changes it");
+    }
+}
+
 /// KST-2: suspended, nothing is read or written, by anybody; what is due is destroyed all the same, holds hold, and all is there again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_when_it_is_resumed() {
@@ -240,6 +414,7 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     let shred = acme.send("POST", "/shreds", "eraser", Some(json!({"scope": "subject", "subject": "7"}))).await;
     assert_eq!((shred.status, shred.code()), (403, "tenant-suspended"));
     assert_eq!(other.get("reader").await.text(), "x", "nobody else's");
+    assert!(acme.names_nothing("owner").await && acme.names_nothing("auditor").await, "nor are names told");
     // A token can be taken away, and holds are placed and ended.
     let hold = acme.hold(true).await;
     clock.advance(DAY * 3);
@@ -255,6 +430,31 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     assert_eq!((resumed.json["state"].as_str(), &resumed.json["suspended_at"]), (Some("active"), &Value::Null));
     assert_eq!((acme.get("owner").await.text(), acme.put("writer").await.status), ("x", 204));
     assert_eq!(acme.get("reader").await.status, 401);
+    assert!(acme.named("owner").await.contains("a") && acme.named("auditor").await.contains("a"));
+    // Page by page: who took each, in which request, and why. The operator is shown no other's.
+    clock.advance(Duration::from_secs(1));
+    let ended = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "reason": "an owner's"}))).await;
+    assert_eq!(ended.status, 202, "{ended:?}");
+    for (role, all) in [("owner", 3), ("auditor", 3), ("operator", 2)] {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..3 {
+            let page = acme.send("GET", &format!("/states?limit=1{cursor}"), role, None).await;
+            rows.extend(page.json["data"].as_array().unwrap().clone());
+            cursor = page.json["next_cursor"].as_str().map_or_else(|| "&limit=none".to_owned(), |next| format!("&cursor={next}"));
+        }
+        assert_eq!((rows.len(), cursor.as_str()), (all, "&limit=none"), "{role}: {rows:?}");
+        for (row, answer) in rows.iter().zip([&suspended, &resumed, &ended]) {
+            let by = if row["step"] == "terminate" { "owner" } else { "operator" };
+            assert_eq!((&row["by"], &row["role"]), (&json!(id_of(&acme.tokens[by])), &json!(by)), "{row}");
+            assert_eq!(row["request"].as_str(), Some(answer.header("x-request-id")), "{row}");
+        }
+        let said: Vec<&Value> = rows.iter().map(|row| &row["reason"]).collect();
+        assert_eq!(said, ["as the table says", "as the table says", "an owner's"][..all], "{role}");
+    }
+    assert_eq!(acme.send("GET", "/states?cursor=00", "owner", None).await.code(), "malformed-cursor");
+    for role in ["writer", "eraser", "counsel"] {
+        assert_eq!(acme.send("GET", "/states", role, None).await.code(), "forbidden", "{role}");
+    }
     // Both in the tenant's trail and in the operator's, by the same change.
     let (own, system) = (site.trail("acme", &acme.tokens["auditor"]).await, site.trail("system", &site.operator).await);
     for action in ["tenant.suspend", "tenant.resume"] {
@@ -304,6 +504,7 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
         ("token", &["owner"]),
     ];
     leaves(&acme, "tenant-terminating", &left).await;
+    assert!(acme.named("owner").await.contains("a") && acme.names_nothing("auditor").await, "names are told to who reads");
     // Of a hold that is not disclosed an owner is told that a law keeps something; a counsel which.
     let hold = acme.hold(false).await;
     let owners = acme.send("GET", "/termination", "owner", None).await;
@@ -361,7 +562,15 @@ async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
         assert_eq!(acme.state().await, "ended");
         clock.advance(DAY);
     }
-    leaves(&acme, "tenant-terminating", &[("policy", &["auditor", "counsel"]), ("explain", &["auditor", "counsel"])]).await;
+    let left: [(&str, &[&str]); 5] = [
+        ("policy", &["auditor", "counsel"]),
+        ("explain", &["auditor", "counsel"]),
+        ("read", &["auditor"]),
+        ("list", &["auditor"]),
+        ("batch", &["auditor"]),
+    ];
+    leaves(&acme, "tenant-terminating", &left).await;
+    assert_eq!(acme.get("auditor").await.text(), "x", "who audits reads what is held");
     assert_eq!(acme.step(Step::Cancel).await.code(), "tenant-state");
     acme.release(&first).await;
     run(&site).await;
@@ -416,7 +625,7 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     }
     let alias = json!({"subject": "7", "alias": "seven", "with_records": true});
     assert_eq!(acme.send("POST", "/subjects/aliases", "owner", Some(alias)).await.status, 201);
-    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
+    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7", "disclosed": true});
     let hold = acme.send("POST", "/holds", "counsel", Some(body)).await.json["id"].as_str().unwrap().to_owned();
     let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
     assert_eq!(ordered.status, 202, "{ordered:?}");
@@ -443,6 +652,14 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     }
     let gone = acme.send("GET", "/collections/crm/records/b", "auditor", None).await;
     assert!([404, 410].contains(&gone.status), "{gone:?}");
+    // Nor does anything else name what is held to who does not read it.
+    assert!(acme.named("auditor").await.contains("a") && acme.names_nothing("owner").await);
+    for (role, is_told) in [("auditor", true), ("owner", false), ("eraser", false), ("counsel", false)] {
+        let shown = acme.send("GET", &format!("/holds/{hold}"), role, None).await;
+        let subjects: Vec<&str> = shown.json["subjects"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        assert_eq!(subjects.contains(&"7"), is_told, "{role}: {shown:?}");
+        assert_eq!(subjects.iter().all(|id| id.starts_with("unnamed-subject-")), !is_told, "{role}: {shown:?}");
+    }
     assert_eq!(acme.put("owner").await.code(), "tenant-terminating");
     let told = acme.send("GET", "/termination", "auditor", None).await;
     assert_eq!(
@@ -453,6 +670,115 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     acme.release(&hold).await;
     let trail = acme.ended(2).await;
     assert!(trail.iter().any(|entry| entry["action"] == "record.read" && entry["role"] == "auditor" && entry["outcome"] == "allowed"));
+}
+
+/// The id of a token.
+fn id_of(token: &str) -> &str {
+    token.split('_').nth(2).unwrap()
+}
+
+/// What is held of a tenant that has ended stays in sight: an owner dismisses no auditor then, and the counsel of a hold that stands
+/// appoints one, whether the tenant ended in part or is held as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
+    for (scope, state) in [(json!({"scope": "subject", "subject": "7"}), "restricted"), (json!({"scope": "tenant"}), "ended")] {
+        let (site, _) = site().await;
+        let acme = Tenant::make(&site, "acme").await;
+        let put = site.put(&acme.path("/collections/crm/records/b"), &acme.tokens["owner"], "8", "y").await;
+        assert_eq!(put.status, 201, "{put:?}");
+        // Of another line: the owner has kept it from before the hold.
+        let kept = site.token("acme", &acme.tokens["owner"], json!({"role": "counsel"})).await;
+        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
+        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+        let placed = acme.send("POST", "/holds", "counsel", Some(hold)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let brief = json!({"role": "counsel", "expires_at": "2024-04-01T00:00:00Z"});
+        let brief = site.token("acme", &acme.tokens["counsel"], brief).await;
+        let tokens = acme.path("/tokens");
+        let appoint = async |by: &str| site.send("POST", &tokens, by, Some(json!({"role": "auditor"}))).await;
+        let dismiss = async |by: &str, token: &str| site.send("DELETE", &format!("{tokens}/{}", id_of(token)), by, None).await;
+        let [owner, counsel, auditor] = ["owner", "counsel", "auditor"].map(|role| acme.tokens[role].as_str());
+        assert_eq!(appoint(counsel).await.code(), "forbidden", "an owner's, as long as there is one who may");
+        assert_eq!(dismiss(counsel, auditor).await.code(), "forbidden");
+
+        let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
+        assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
+        // Before its shred is ordered all of it is there: what no hold is on is shown to nobody.
+        assert_eq!(acme.get("auditor").await.text(), "x");
+        let unheld = acme.send("GET", "/collections/crm/records/b", "auditor", None).await;
+        let check = json!({"ops": [{"op": "check", "collection": "crm", "key": "b", "if_match": "*"}]});
+        let checked = acme.send("POST", "/batch", "auditor", Some(check)).await;
+        let listed = acme.send("POST", "/collections/crm/query", "auditor", Some(json!({}))).await;
+        let listed = listed.json["data"].as_array().unwrap().len();
+        assert_eq!((unheld.status, checked.status, listed), if state == "ended" { (200, 200, 2) } else { (404, 412, 1) });
+        run(&site).await;
+        if state == "restricted" {
+            acme.ended(1).await;
+        }
+        assert_eq!(acme.state().await, state);
+
+        assert_eq!(dismiss(owner, auditor).await.code(), "tenant-terminating");
+        assert_eq!(appoint(owner).await.code(), "tenant-terminating");
+        assert_eq!((dismiss(&kept, auditor).await.code(), appoint(&kept).await.code()), ("forbidden", "forbidden"));
+        assert_eq!(site.send("POST", &tokens, counsel, Some(json!({"role": "reader"}))).await.code(), "forbidden");
+        assert_eq!(acme.get("auditor").await.text(), "x");
+        let made = appoint(&brief).await;
+        assert_eq!(
+            (made.status, &made.json["expires_at"]),
+            (201, &json!("2024-04-01T00:00:00.000Z")),
+            "no longer than who made it: {made:?}"
+        );
+        let made = appoint(counsel).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let other = made.json["token"].as_str().unwrap();
+        assert_eq!(dismiss(counsel, auditor).await.status, 204);
+        assert_eq!(acme.get("auditor").await.status, 401);
+        assert_eq!(site.get(&acme.path("/collections/crm/records/a"), other).await.text(), "x");
+        let trail = site.trail("acme", other).await;
+        let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count();
+        assert_eq!((of("auditor.appoint"), of("auditor.dismiss")), (2, 1), "{trail:#?}");
+        acme.release(placed.json["id"].as_str().unwrap()).await;
+        run(&site).await;
+        acme.ended(if state == "ended" { 1 } else { 2 }).await;
+    }
+}
+
+/// What a state does not leave is not answered again either: what was sent before, with its idempotency key, is refused as what is new is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_sent_again_is_refused_as_a_new_one_while_its_tenant_is_suspended() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let batch = json!({"ops": [{"op": "put", "collection": "crm", "key": "b", "subjects": ["7"], "value": "x"}]});
+    let records = "/collections/crm/records";
+    let sent = async || {
+        let of = |method: Method, path: &str, key: &str| {
+            site.request(method, &acme.path(path), &acme.tokens["writer"]).header("idempotency-key", key)
+        };
+        [
+            Answer::of(of(Method::POST, "/batch", "1").json(&batch).send().await.unwrap()).await,
+            Answer::of(of(Method::PUT, &format!("{records}/c"), "2").header("lethe-subject", "7").body("x").send().await.unwrap()).await,
+            Answer::of(of(Method::DELETE, &format!("{records}/a"), "3").send().await.unwrap()).await,
+        ]
+    };
+    for (number, answer) in sent().await.iter().enumerate() {
+        assert_eq!(answer.status, [200, 201, 204][number], "{answer:?}");
+    }
+    assert_eq!(acme.step(Step::Suspend).await.status, 200);
+    for answer in sent().await {
+        assert_eq!((answer.status, answer.code()), (403, "tenant-suspended"), "{answer:?}");
+    }
+    assert_eq!(acme.step(Step::Resume).await.status, 200);
+    for (number, answer) in sent().await.iter().enumerate() {
+        assert_eq!(answer.status, [200, 201, 204][number], "it was done before: {answer:?}");
+    }
+    let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "1d"}))).await;
+    assert_eq!(ordered.status, 202, "{ordered:?}");
+    for ends in [false, true] {
+        for answer in sent().await {
+            assert_eq!((answer.status, answer.code()), (403, "tenant-terminating"), "ended: {ends}: {answer:?}");
+        }
+        clock.advance(DAY * 2);
+    }
 }
 
 /// An end as one order among others: without a grace a law refuses it, and where two persons shred the tenant it is a request for the
@@ -484,7 +810,6 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let approved = site.send("POST", &acme.path(&approve), &second, Some(json!({}))).await;
     assert_eq!((approved.status, &approved.json["state"]), (200, &json!("approved")), "{approved:?}");
     let told = acme.send("GET", "/termination", "owner", None).await;
-    let id_of = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     assert_eq!((&told.json["state"], &told.json["ends_at"]), (&json!("terminating"), &json!("2024-03-12T00:00:00.000Z")), "{told:?}");
     assert_eq!(told.json["ordered_by"], json!(id_of(&acme.tokens["owner"])));
     assert_eq!(told.json["approved_by"], json!(id_of(&second)));

@@ -11,17 +11,18 @@ use std::{
 };
 
 use lethe::{
-    authn::Role,
+    authn::{Narrowing, Role, TokenKind},
     domain::{
         ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
         hold::{HoldScope, HoldText, NewHold},
         limits,
+        retention::Period,
     },
     vault::{
         ops::{
-            ApprovalWhat, BatchOp, Caller, Conflict, NewAlias, NotSecond, PolicyChange, Precondition, Released, SecondPerson, ShredOrder,
-            ShredView, VaultError, VaultOptions,
+            ApprovalWhat, BatchOp, Caller, Conflict, MintToken, NewAlias, NotSecond, PolicyChange, Precondition, PutRecord, Released,
+            SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
@@ -32,7 +33,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, key, put_op},
+    harness::{Open, Place, coll, key, put_of, put_op},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
@@ -101,6 +102,12 @@ impl Acme {
 
     async fn approve(&self, open: &Open, id: ApprovalId) -> Result<(), VaultError> {
         open.vault.approve(&self.second, &self.name, id, None, None).await.map(drop)
+    }
+
+    /// Approves what the request is now.
+    async fn approve_shown(&self, open: &Open, id: ApprovalId) -> Result<(), VaultError> {
+        let shown = open.vault.approval(&self.second, &self.name, id).await?;
+        open.vault.approve(&self.second, &self.name, id, Some(shown.digest), None).await.map(drop)
     }
 
     /// An order's state, at the latest when it is done.
@@ -213,6 +220,50 @@ async fn two_decisions_at_the_same_moment_are_one() {
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Who asked must be there, and neither their time nor the request's may be over, in the very commit: all of it was so when it was looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_approved_whose_asker_or_time_is_gone_in_the_very_commit() {
+    for path in ["revoked", "ended", "over"] {
+        let (place, clock) = place().await;
+        let open = Arc::new(place.open().await);
+        let acme = Arc::new(Acme::make(&open, &place).await);
+        acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+        acme.put(&open, ("people", "7")).await;
+        let mint = MintToken {
+            role: Role::Owner,
+            kind: TokenKind::Service,
+            narrowing: Narrowing::default(),
+            expires_at: (path == "ended").then(|| clock.now().plus(DAY * 3)),
+        };
+        let asker = open.vault.create_token(&acme.owner, &acme.name, mint, None).await.unwrap();
+        let asking = open.caller(&asker.text).await;
+        let asked = open.vault.order_shred(&asking, &acme.name, person("7"), None, None).await.unwrap();
+        assert_eq!(asked.state(), "waiting-for-approval");
+        let id = ApprovalId(asked.id.0);
+        // Behind that look, and before the commit, it asks whether there are holds.
+        let reader = place.meddler.hold_reader(Space::Control, schema::hold_state(ACME));
+        let approving = {
+            let (open, acme) = (open.clone(), acme.clone());
+            async move { acme.approve(&open, id).await }
+        };
+        let approving = tokio_util::task::TaskTracker::new().spawn(approving);
+        reader.has_read().await;
+        match path {
+            "revoked" => open.vault.revoke_token(&acme.owner, &acme.name, asker.id, None).await.unwrap(),
+            "ended" => clock.advance(DAY * 3),
+            _ => clock.advance(DAY * 7),
+        }
+        reader.let_go();
+        let approved = approving.await.unwrap();
+        assert!(is_over(&approved), "{path}: {approved:?}");
+        assert!(acme.is_there(&open, ("people", "7")).await, "{path}");
+        let request = open.vault.approval(&acme.second, &acme.name, id).await.unwrap();
+        assert_eq!((request.state, request.ended_by), (if path == "over" { "expired" } else { "pending" }, None), "{path}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{path}");
+        Arc::into_inner(open).unwrap().close().await;
+    }
 }
 
 /// In a known order: who has found that one person is enough, before a policy asks for two, does nothing alone behind it.
@@ -350,9 +401,11 @@ async fn who_has_another_id_since_it_was_approved_is_asked_for_anew() {
     assert_eq!((request.state, request.ended_by, request.expires_at), ("pending", None, clock.now().plus(DAY * 7)));
     let ApprovalWhat::Shred { shown: Some(shown), .. } = request.what.clone() else { panic!("{request:?}") };
     assert_eq!(shown.subjects, ["7", "seven"]);
-    let own = open.vault.approve(&acme.owner, &acme.name, seven, None, None).await;
+    let own = open.vault.approve(&acme.owner, &acme.name, seven, Some(request.digest), None).await;
     assert!(matches!(own, Err(VaultError::NotSecond(NotSecond::Asked))), "{own:?}");
-    acme.approve(&open, seven).await.unwrap();
+    let unseen = acme.approve(&open, seven).await;
+    assert!(matches!(unseen, Err(VaultError::PreconditionFailed)), "who saw one id has not seen two: {unseen:?}");
+    acme.approve_shown(&open, seven).await.unwrap();
     assert_eq!(acme.state(&open, seven).await, "done");
     assert_eq!(there(&acme, &open).await, ["8", "9"]);
     let approval = crate::harness::certificate(&open, ShredId(seven.0)).await["approval"].clone();
@@ -387,14 +440,81 @@ async fn an_approved_order_that_was_held_is_not_outgrown_by_the_ids_of_its_perso
     assert_eq!(acme.state(&open, id).await, "waiting-for-approval");
     // It names what was asked for and nothing else: what comes now does not go with it.
     open.vault.add_alias(&acme.owner, &acme.name, new, None).await.unwrap();
-    assert!(is_over(&acme.approve(&open, id).await));
+    assert!(is_over(&acme.approve_shown(&open, id).await));
     open.vault.remove_alias(&acme.owner, &acme.name, SubjectId::parse("c").unwrap(), None).await.unwrap();
-    acme.approve(&open, id).await.unwrap();
+    acme.approve_shown(&open, id).await.unwrap();
     assert_eq!(acme.state(&open, id).await, "done");
     for name in all {
         assert!(!acme.is_there(&open, ("people", name)).await, "{name}");
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// An order that is asked for again while another of the same is asked for has a place of its own; its digest names all the same what would be
+/// approved, each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_again_has_another_digest_for_each_other_id() {
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+    for name in ["7", "seven", "sieben"] {
+        acme.put(&open, ("people", name)).await;
+    }
+    let id = acme.asked(&open, person("7")).await;
+    let mut digests = vec![open.vault.approval(&acme.second, &acme.name, id).await.unwrap().digest];
+    let mut others = Vec::new();
+    for (alias, names) in [("seven", 2), ("sieben", 3)] {
+        let held = open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap().id;
+        acme.approve_shown(&open, id).await.unwrap();
+        assert_eq!(acme.state(&open, id).await, "held");
+        acme.alias(&open, "7", alias).await;
+        // By these ids it is asked for already when the hold ends.
+        others.push(acme.asked(&open, person("7")).await);
+        open.vault.release_hold(&acme.counsel, &acme.name, held, "settled".into(), None).await.unwrap();
+        assert_eq!(acme.state(&open, id).await, "waiting-for-approval");
+        let request = open.vault.approval(&acme.second, &acme.name, id).await.unwrap();
+        let ApprovalWhat::Shred { shown: Some(shown), .. } = request.what.clone() else { panic!("{request:?}") };
+        assert_eq!(shown.subjects.len(), names, "{request:?}");
+        for earlier in &digests {
+            assert_ne!(*earlier, request.digest, "{names} ids");
+            let unseen = open.vault.approve(&acme.second, &acme.name, id, Some(*earlier), None).await;
+            assert!(matches!(unseen, Err(VaultError::PreconditionFailed)), "{unseen:?}");
+        }
+        digests.push(request.digest);
+    }
+    acme.approve_shown(&open, id).await.unwrap();
+    assert_eq!(acme.state(&open, id).await, "done");
+    for other in others {
+        open.vault.withdraw_approval(&acme.owner, &acme.name, other, None).await.unwrap();
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// The second person of a shortening was there for seven days at least, whatever a first policy says of how long requests wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_policy_makes_no_second_person_of_a_new_token() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    set(&open, &acme.owner, &acme.name, policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "10d"))).await;
+    let brief =
+        ApprovalRules { shreds: Some(ShredScope::Tenant), release_hold: false, window: Window::of(Period::parse("1d").unwrap()).unwrap() };
+    open.vault.put_policy(&acme.owner, &acme.name, brief, None).await.unwrap();
+    let third = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+    for (days, may) in [(2, false), (4, false), (1, true)] {
+        clock.advance(DAY * days);
+        let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("c"), None).await.unwrap();
+        assert_eq!(asked.expires_at, clock.now().plus(DAY * 7));
+        let approved = open.vault.approve(&third, &acme.name, asked.id, None, None).await;
+        assert_eq!(approved.is_ok(), may, "{days} days on: {approved:?}");
+        assert!(may || matches!(approved, Err(VaultError::NotSecond(NotSecond::New))), "{approved:?}");
+        if !may {
+            open.vault.withdraw_approval(&acme.owner, &acme.name, asked.id, None).await.unwrap();
+        }
+    }
     open.close().await;
 }
 
@@ -499,6 +619,33 @@ async fn what_waits_for_a_second_person_outlives_a_restart() {
     open.close().await;
 }
 
+/// Whose time was found to be over by who decides stays over, whatever the clock says then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_was_found_to_be_over_is_not_opened_by_a_clock_that_goes_back() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
+    for name in ["approve", "refuse", "withdraw"] {
+        acme.put(&open, ("people", name)).await;
+        let id = acme.asked(&open, person(name)).await;
+        clock.advance(DAY * 7);
+        let late = match name {
+            "approve" => acme.approve(&open, id).await,
+            "refuse" => open.vault.refuse_approval(&acme.second, &acme.name, id, None, None).await.map(drop),
+            _ => open.vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.map(drop),
+        };
+        assert!(is_over(&late), "{name}: {late:?}");
+        clock.go_back(DAY * 7);
+        let again = acme.approve(&open, id).await;
+        assert!(is_over(&again), "{name}: {again:?}");
+        assert_eq!(open.vault.approval(&acme.second, &acme.name, id).await.unwrap().state, "expired", "{name}");
+        assert!(acme.is_there(&open, ("people", name)).await, "{name}");
+    }
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
 /// The check of a store at rest finds a request that nobody would find, that nothing would end, and an order that nobody is asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_row_of_a_request_for_a_second_person_is_found() {
@@ -598,6 +745,149 @@ async fn what_is_there_is_gone_through_in_passes_and_by_the_rules_that_were_appr
         }
     }
     assert_eq!(destroyed, MANY as u64);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Whoever lists what waits reads no request that has ended; any other page reads so many, and says that there is more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_what_waits_reads_nothing_that_has_ended_and_no_page_reads_all() {
+    const ENDED: usize = 1_100;
+    let (place, _) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.ask_for_two(&open, Some(ShredScope::Record), false).await;
+    for _ in 0..ENDED {
+        let id = acme.asked(&open, person("7")).await;
+        open.vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.unwrap();
+    }
+    let mut waiting = BTreeSet::new();
+    for name in ["1", "2", "3"] {
+        waiting.insert(acme.asked(&open, person(name)).await);
+    }
+    let list = async |state: Option<&str>, limit: usize| {
+        let (mut found, mut pages, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+        loop {
+            let (page, next) = open.vault.approvals(&acme.second, &acme.name, state, cursor.as_deref(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            pages.push(page.len());
+            found.extend(page.into_iter().map(|view| view.id));
+            cursor = next;
+            if cursor.is_none() {
+                return (found, pages);
+            }
+        }
+    };
+    place.meddler.take_control_read();
+    let (pending, pages) = list(Some("pending"), 2).await;
+    let read = place.meddler.take_control_read();
+    assert!(pages == [2, 1] && read < 100, "{pages:?}, {read} rows of control");
+    assert_eq!((pending.iter().copied().collect::<BTreeSet<_>>(), pending.is_sorted()), (waiting.clone(), true));
+    // A thousand of those that have ended are looked at for the first page, although none of them is refused.
+    let (refused, pages) = list(Some("refused"), 10).await;
+    assert_eq!((refused, pages), (Vec::new(), vec![0, 0]));
+    let (all, _) = list(None, 1_000).await;
+    assert_eq!((all.len(), all.is_sorted()), (ENDED + waiting.len(), true), "each once");
+    assert!(waiting.iter().all(|id| all.contains(id)));
+    open.close().await;
+}
+
+/// One tenant's long collection holds up nobody's data that is due: that goes with the first pass. And what is due by the shorter rules is
+/// found in whichever pass it was brought forward.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_does_not_wait_for_a_long_collection_that_is_shortened() {
+    const MANY: usize = 3_000;
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Collection, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    for first in (0..MANY).step_by(1_000) {
+        let ops = (first..first + 1_000).map(|number| put_op("c", number, &[])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    set(&open, &acme.owner, &acme.name, kept_for("1d")).await;
+    let (other, owner, _) = open.tenant(&place, "other").await;
+    open.collection(&owner, &other, "c", ShredUnit::Subject).await;
+    let put = PutRecord { expires_at: Some(clock.now().plus(DAY)), ..put_of(Some("9"), b"v") };
+    open.vault.put_record(&owner, &other, &coll("c"), key("ends"), put).await.unwrap();
+    clock.advance(DAY * 3);
+    acme.shorten(&open).await;
+
+    let first = run(&open, &clock).await;
+    let records = schema::records_of_tenant(TenantNo(2));
+    assert_eq!(open.store.scan(Space::Records, &records.from, &records.to, 1).await.unwrap().len(), 0, "{first:?}");
+    assert!(first.more, "{first:?}");
+    let (mut destroyed, mut passes) = (first.destroyed, 1);
+    loop {
+        let done = run(&open, &clock).await;
+        destroyed += done.destroyed;
+        passes += 1;
+        if !done.more {
+            break;
+        }
+        assert!(passes < 20, "it does not end");
+    }
+    assert_eq!(destroyed, MANY as u64 + 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// What an order has closed while a long collection was gone through is looked at again by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_long_collection_what_an_order_has_closed_alone_is_gone_through_again() {
+    let (place, clock) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    for first in (0..3_000).step_by(1_000) {
+        let ops = (first..first + 1_000).map(|number| put_op("c", number, &["9"])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    open.put(&acme.owner, &acme.name, ("c", "closed"), Some("7"), b"v").await.unwrap();
+    set(&open, &acme.owner, &acme.name, kept_for("30d")).await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ApprovalId(acme.order(&open, person("7")).await.unwrap().id.0);
+    refused.next().await;
+    let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("c"), None).await.unwrap().id;
+    acme.approve(&open, asked).await.unwrap();
+    let done = async || {
+        let what = open.vault.approval(&acme.owner, &acme.name, asked).await.unwrap().what;
+        let ApprovalWhat::ShortenRetention { done, .. } = what else { panic!("{what:?}") };
+        done
+    };
+    while run(&open, &clock).await.more {}
+    assert_eq!(done().await, Some(false), "a record of it cannot be read for now");
+    open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap();
+    place.meddler.refuse_nothing();
+    assert_eq!(acme.state(&open, order).await, "held");
+    // Its key is lent again a moment behind the word of it.
+    while open.get(&acme.owner, &acme.name, ("c", "closed")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let steps = Arc::new(AtomicUsize::new(0));
+    place.meddler.refuse({
+        let steps = steps.clone();
+        move |commit| {
+            steps.fetch_add(usize::from(sets(commit, Table::Shortened, |_, _| true)), Ordering::Relaxed);
+            None
+        }
+    });
+    assert!(!run(&open, &clock).await.more);
+    assert_eq!((done().await, steps.load(Ordering::Relaxed)), (Some(true), 1));
+    clock.advance(DAY * 31);
+    let mut ended = (0, 0);
+    loop {
+        let done = run(&open, &clock).await;
+        ended = (ended.0 + done.destroyed, ended.1 + done.held);
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(ended, (3_000, 1), "also what was closed");
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

@@ -4,6 +4,7 @@
 mod aliases;
 mod approvals;
 mod check;
+mod cost;
 mod cut_short;
 mod damage;
 mod due;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lethe::vault::store::{
-    Commit, Committed, Row, Space, Store, StoreError, Write,
+    Commit, Committed, Database, Row, Space, Store, StoreError, Write,
     schema::{KeyRange, Table},
 };
 use tokio::sync::Semaphore;
@@ -29,12 +29,31 @@ struct Orders {
     hold_commit: Option<(Which, Arc<Held>)>,
     /// The first such look for rows waits before it is made.
     hold_scan: Option<(Where, Arc<Held>)>,
+    /// Who looks first for such rows waits with them.
+    hold_rows: Option<(Where, Arc<Held>)>,
     /// Who asks first whether the copies have what was committed waits for the answer.
     hold_copies: Option<Arc<Held>>,
     /// Rows of records that were read one by one.
     records_read: usize,
     /// Rows of control that were read, and looks for one.
     control_read: usize,
+    rows_read: RowsRead,
+}
+
+/// How many rows were read: one by one, in a range, or as preconditions of commits; a look that finds none is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowsRead {
+    pub(crate) data: usize,
+    pub(crate) control: usize,
+}
+
+impl RowsRead {
+    fn add(&mut self, space: Space, rows: usize) {
+        match space.database() {
+            Database::Data => self.data += rows,
+            Database::Control => self.control += rows,
+        }
+    }
 }
 
 /// A reader that has read, and does not come back with it yet, or who is about to commit.
@@ -114,6 +133,11 @@ impl Meddler {
         std::mem::take(&mut self.lock().control_read)
     }
 
+    /// Rows that were read since this was asked last.
+    pub(crate) fn take_rows_read(&self) -> RowsRead {
+        std::mem::take(&mut self.lock().rows_read)
+    }
+
     /// Holds up the next such commit, before it is made.
     pub(crate) fn hold_commit(&self, which: impl Fn(&Commit) -> bool + Send + 'static) -> Arc<Held> {
         let held = Held::new();
@@ -126,6 +150,17 @@ impl Meddler {
         let held = Held::new();
         self.lock().hold_scan = Some((Box::new(is_from), held.clone()));
         held
+    }
+
+    /// Holds up the next look for rows from such a place on, behind the read.
+    pub(crate) fn hold_rows(&self, is_from: impl Fn(Space, &[u8]) -> bool + Send + 'static) -> Arc<Held> {
+        let held = Held::new();
+        self.lock().hold_rows = Some((Box::new(is_from), held.clone()));
+        held
+    }
+
+    fn held_rows(&self, space: Space, from: &[u8]) -> Option<Arc<Held>> {
+        Some(self.lock().hold_rows.take_if(|(is_from, _)| is_from(space, from))?.1)
     }
 
     fn held_scan(&self, space: Space, from: &[u8]) -> Option<Arc<Held>> {
@@ -187,6 +222,7 @@ impl Store for Meddled {
         if space == Space::Control {
             self.meddler.lock().control_read += 1;
         }
+        self.meddler.lock().rows_read.add(space, 1);
         let held = self.meddler.held_reader(space, key);
         let row = self.store.get(space, key).await;
         if let Some(held) = held {
@@ -200,10 +236,15 @@ impl Store for Meddled {
             held.hold().await;
         }
         let held = self.meddler.lock().hold.as_ref().filter(|(of, at, _)| *of == space && at == from).map(|hold| hold.2.clone());
+        let behind = self.meddler.held_rows(space, from);
         let rows = self.store.scan(space, from, to, limit).await;
+        if let Some(behind) = behind {
+            behind.hold().await;
+        }
         if space == Space::Control {
             self.meddler.lock().control_read += rows.as_ref().map_or(0, Vec::len) + 1;
         }
+        self.meddler.lock().rows_read.add(space, rows.as_ref().map_or(1, |rows| rows.len().max(1)));
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();
         }
@@ -213,6 +254,9 @@ impl Store for Meddled {
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         if let Some(held) = self.meddler.held_commit(&commit) {
             held.hold().await;
+        }
+        for check in &commit.checks {
+            self.meddler.lock().rows_read.add(check.space, 1);
         }
         let refused = self.meddler.lock().refuse.as_ref().and_then(|refuse| refuse(&commit));
         match refused {

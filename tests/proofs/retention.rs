@@ -18,6 +18,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
+    cost::run_over,
     harness::{Open, Place, coll, is_shredded, key, put_of},
     meddling::sets,
 };
@@ -218,6 +219,19 @@ async fn a_run_reads_the_rows_of_what_is_due_and_no_others() {
     clock.advance(DAY);
     assert_eq!(run(&open, &clock).await, Destroyed::default());
     open.close().await;
+}
+
+/// The same, counted between vault and store, of stores that were just opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_reads_does_not_grow_with_what_is_stored() {
+    const DUE: usize = 100;
+    let [few, many] = [run_over(2 * DUE, DUE).await, run_over(20 * DUE, DUE).await];
+    for counted in [&few, &many] {
+        assert_eq!(counted.destroyed, DUE as u64);
+        let read = counted.read;
+        assert!(read.data >= DUE && read.data + read.control <= 10 * DUE, "{read:?} for {DUE} due records");
+    }
+    assert_eq!(few.read.data, many.read.data, "ten times as much is stored");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

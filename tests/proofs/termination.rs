@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,9 +31,10 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
     kept::{lawful, left},
     meddling::sets,
+    retention::{one_rule, policy},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -134,9 +138,10 @@ struct Held {
 /// Collection, key, and whom it is about.
 type At = (&'static str, &'static str, &'static str);
 
-const HELD: [At; 7] = [
+const HELD: [At; 8] = [
     ("people", "7", "7"),
     ("people", "7/more", "7"),
+    ("people", "7/large", "7"),
     ("all", "7", "7"),
     ("notes", "7", "7"),
     ("people", "seven", "seven"),
@@ -152,6 +157,11 @@ const UNHELD: [At; 6] = [
     ("people", "acht", "acht"),
 ];
 
+/// The value under a key: one that is sent part by part, or a short one.
+fn value_of(key: &str) -> Vec<u8> {
+    if key.ends_with("large") { vec![8; 200_000] } else { b"v".to_vec() }
+}
+
 fn subject(id: &str) -> SubjectId {
     SubjectId::parse(id).unwrap()
 }
@@ -165,8 +175,7 @@ impl Held {
             open.collection(&owner, &name, collection, unit).await;
         }
         for (collection, key, person) in HELD.into_iter().chain(UNHELD) {
-            let value = if key.ends_with("large") { vec![8; 200_000] } else { b"v".to_vec() };
-            open.put(&owner, &name, (collection, key), Some(person), &value).await.unwrap();
+            open.put(&owner, &name, (collection, key), Some(person), &value_of(key)).await.unwrap();
         }
         let also = async |person: &str, alias: &str| {
             let alias = NewAlias { subject: subject(person), alias: subject(alias), with_records: true, new_relationship: false };
@@ -184,8 +193,9 @@ impl Held {
         Self { acme, tokens, auditor, counsel, hold }
     }
 
-    /// Ends it, as far as a hold lets it.
+    /// Ends it, as far as a hold lets it, while it is suspended.
     async fn end(&self, open: &Open, clock: &TestClock) {
+        self.acme.suspend(open).await.unwrap();
         self.acme.terminate(open, "0d").await.unwrap();
         run(open, clock).await;
         self.is_in_state(open, "restricted").await;
@@ -210,7 +220,7 @@ impl Held {
     async fn is_kept_in_part(&self, open: &Open) {
         let Acme { name, owner, .. } = &self.acme;
         for (collection, key, _) in HELD {
-            assert_eq!(open.get(&self.auditor, name, (collection, key)).await.unwrap(), b"v", "{collection} {key}");
+            assert!(open.get(&self.auditor, name, (collection, key)).await.unwrap() == value_of(key), "{collection} {key}");
             assert!(is_stopped(&open.get(owner, name, (collection, key)).await), "{collection} {key}: not the owner's any more");
         }
         for (collection, key, _) in UNHELD {
@@ -295,8 +305,8 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
                         vault.batch(owner, name, vec![delete], None).await.map(drop)
                     }
                     "policy" => {
-                        let policy = lethe::domain::CollectionPolicy::default();
-                        vault.put_collection(owner, name, &coll("others"), policy, None).await.map(drop)
+                        let others = lethe::domain::CollectionPolicy::default();
+                        vault.put_collection(owner, name, &coll("others"), others, None).await.map(drop)
                     }
                     "token" => {
                         let mint = lethe::vault::ops::MintToken {
@@ -331,6 +341,56 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
     }
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
+}
+
+/// Nor is anything carried out behind a suspension that a second person was about to approve: it waits on, and is approved when the tenant
+/// goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_behind_it() {
+    for path in ["shred", "shred that a hold stops", "looser policy", "shortening"] {
+        let (place, clock) = place().await;
+        let open = Arc::new(place.open().await);
+        let acme = Arc::new(Acme::make(&open, &place).await);
+        acme.put(&open, "a").await.unwrap();
+        let brief = policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "100d"));
+        open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
+        let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+        let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
+        open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
+        // For a shortening a second person is who was there before.
+        clock.advance(DAY * 8);
+        let id = match path {
+            "looser policy" => match open.vault.put_policy(&acme.owner, &acme.name, ApprovalRules::default(), None).await.unwrap() {
+                PolicyChange::Asked(asked) => asked.id,
+                now @ PolicyChange::Now(_) => panic!("one owner was enough: {now:?}"),
+            },
+            "shortening" => open.vault.ask_shortening(&acme.owner, &acme.name, &coll("brief"), None).await.unwrap().id,
+            _ => {
+                let order = ShredOrder::Record { collection: coll("files"), key: key("a") };
+                ApprovalId(open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id.0)
+            }
+        };
+        if path == "shred that a hold stops" {
+            let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+            place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+        }
+        let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::Approval, |_, _| true));
+        let approving = {
+            let (open, acme, second) = (open.clone(), acme.clone(), second.clone());
+            async move { acme.approve(&open, &second, id).await }
+        };
+        let approving = tokio_util::task::TaskTracker::new().spawn(approving);
+        held.has_read().await;
+        acme.suspend(&open).await.unwrap();
+        held.let_go();
+        let approved = approving.await.unwrap();
+        assert!(is_stopped(&approved), "{path}: {approved:?}");
+        assert_eq!(acme.of(&open, id).await, "pending", "{path}");
+        acme.resume(&open).await;
+        acme.approve(&open, &second, id).await.unwrap();
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{path}");
+        Arc::into_inner(open).unwrap().close().await;
+    }
 }
 
 /// Reads and writes at the same time as a suspension: none that begins behind its answer is served.
@@ -394,6 +454,34 @@ async fn a_value_that_is_being_sent_is_cut_off_by_a_suspension() {
     open.close().await;
 }
 
+/// So it is by every state that leaves the reading to its reader no more, whether it comes by a step or by the clock; and goes on to whom it
+/// is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_being_sent_ends_with_the_state_that_leaves_it_to_its_reader() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let reader = open.caller(&open.token(&acme.owner, &acme.name, Role::Reader).await.0).await;
+    let put = put_of(Some("7"), &vec![7; 400_000]);
+    open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key("large"), put).await.unwrap();
+    let begun = async |caller: &Caller| {
+        let got = open.vault.get_record(caller, &acme.name, &coll("files"), &key("large"), GetRecord::default()).await.unwrap();
+        let Value::Stream(mut parts) = got.value else { panic!("it is sent part by part") };
+        assert!(parts.next().await.unwrap().is_ok());
+        parts
+    };
+    let [mut readers, mut owners] = [begun(&reader).await, begun(&acme.owner).await];
+    acme.terminate(&open, "30d").await.unwrap();
+    let cut = readers.next().await.unwrap();
+    assert!(matches!(cut, Err(VaultError::TenantState(TenantState::Terminating))), "{cut:?}");
+    assert!(readers.next().await.is_none());
+    assert!(owners.next().await.unwrap().is_ok(), "to take the data along");
+    clock.advance(DAY * 40);
+    let cut = owners.next().await.unwrap();
+    assert!(matches!(cut, Err(VaultError::TenantState(TenantState::Ended))), "{cut:?}");
+    open.close().await;
+}
+
 /// A clock that goes back behind the end of a grace takes nothing back, and a restart forgets no end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() {
@@ -432,6 +520,37 @@ async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() 
     acme.ended(&open).await;
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
+}
+
+/// Nor does a clock that goes back before any run has found the grace to be over: whoever was told so first has written it down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_anybody_was_told_of_is_not_taken_back_by_a_clock_that_goes_back() {
+    for told in ["state", "record", "write", "cancel"] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        acme.put(&open, "a").await.unwrap();
+        acme.terminate(&open, "2d").await.unwrap();
+        clock.advance(DAY * 3);
+        match told {
+            "state" => assert!(acme.is_in(&open, "ended").await),
+            "record" => assert!(is_stopped(&open.get(&acme.owner, &acme.name, ("files", "a")).await)),
+            "write" => assert!(is_stopped(&acme.put(&open, "a").await)),
+            _ => assert!(open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await.is_err()),
+        }
+        clock.go_back(DAY * 3);
+        assert!(acme.is_in(&open, "ended").await, "{told}");
+        let cancelled = open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await;
+        assert!(matches!(cancelled, Err(VaultError::Conflict(Conflict::TenantState))), "{told}: {cancelled:?}");
+        let (changes, _) = open.vault.state_changes(&acme.owner, &acme.name, None, 10).await.unwrap();
+        assert_eq!(changes.iter().filter(|change| change.step == "grace-over").count(), 1, "{told}: {changes:?}");
+        clock.advance(DAY * 3);
+        run(&open, &clock).await;
+        acme.ended(&open).await;
+        assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await), "{told}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{told}");
+        open.close().await;
+    }
 }
 
 /// The check of a store at rest finds an end that nobody would bring about, and a row that leads to no end.
@@ -486,8 +605,8 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
     assert_eq!(said["scope"], "rest", "{said:#}");
     assert_eq!(said["totals"]["records_deleted"], 1, "{said:#}");
     assert_eq!(said["verification"]["readable_after"], 0);
-    // No row of the others is left, of a large value least of all.
-    for (space, rows) in [(Space::Records, HELD.len()), (Space::Blobs, 0)] {
+    // No row of the others is left, of a large value least of all: those of the one that is held are four.
+    for (space, rows) in [(Space::Records, HELD.len()), (Space::Blobs, 4)] {
         let range = schema::prefix(&[]);
         assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
     }
@@ -695,6 +814,211 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     open.close().await;
 }
 
+/// A tenant with so many records in a collection under one key, of which the first is held.
+async fn one_of_many(open: &Open, place: &Place, many: usize) -> (Acme, Caller) {
+    let acme = Acme::make(open, place).await;
+    open.collection(&acme.owner, &acme.name, "all", ShredUnit::Collection).await;
+    for first in (0..many).step_by(1_000) {
+        let ops = (first..many.min(first + 1_000)).map(|number| put_op("all", number, &[])).collect();
+        open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
+    }
+    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    place_hold(open, &counsel, &acme.name, HoldScope::Records(vec![(coll("all"), key("0"))])).await.unwrap();
+    (acme, auditor)
+}
+
+/// The end in part of a large tenant holds up nobody: another tenant's order has its certificate while it is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_between() {
+    const MANY: usize = 7_000;
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, auditor) = one_of_many(&open, &place, MANY).await;
+    let (other, owner, _) = open.tenant(&place, "other").await;
+    open.collection(&owner, &other, "people", ShredUnit::Subject).await;
+    open.put(&owner, &other, ("people", "9"), Some("9"), b"v").await.unwrap();
+    // How many parts there were when each certificate was committed.
+    let (parts, certified) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    place.meddler.refuse({
+        let (parts, certified) = (parts.clone(), certified.clone());
+        move |commit| {
+            if sets(commit, schema::Table::ShredDeleted, |_, _| true) {
+                parts.fetch_add(1, Ordering::SeqCst);
+            }
+            sets(commit, schema::Table::Certificate, |key, _| {
+                certified.lock().unwrap().push((ShredId(*key.last_chunk().unwrap()), parts.load(Ordering::SeqCst)));
+                true
+            });
+            None
+        }
+    });
+    let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::ShredDeleted, |_, _| true));
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    held.has_read().await;
+    let order = open.vault.order_shred(&owner, &other, ShredOrder::Subjects(vec![subject("9")]), None, None).await.unwrap().id;
+    held.let_go();
+    until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
+    assert!(open.vault.shred(&owner, &other, order, Some(Duration::from_secs(30))).await.unwrap().done);
+
+    let certified = certified.lock().unwrap().clone();
+    assert_eq!(certified.len(), 2, "{certified:?}");
+    let ((first, early), (rest, all)) = (certified[0], certified[1]);
+    assert!(first == order && early < all, "{early} of {all} parts");
+    assert!(all > MANY / 2_048, "{all} parts");
+    assert_eq!(certificate(&open, rest).await["totals"]["records_deleted"], MANY - 1);
+    for (space, rows) in [(Space::Records, 1), (Space::Blobs, 0)] {
+        let range = if space == Space::Records { schema::records_of_tenant(TenantNo(1)) } else { schema::prefix(&[]) };
+        assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Cut short at any of its parts, it goes on behind a start, and no record is counted twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() {
+    const MANY: usize = 600;
+    for cut in [0, 1, 2, 3, 5, usize::MAX] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let (acme, _) = one_of_many(&open, &place, MANY).await;
+        let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+        // At one of its parts, or at its certificate.
+        let refused = Arc::new(AtomicBool::new(false));
+        place.meddler.refuse({
+            let (parts, refused) = (AtomicUsize::new(0), refused.clone());
+            move |commit| {
+                let is_part = sets(commit, schema::Table::ShredDeleted, |_, _| true) && parts.fetch_add(1, Ordering::SeqCst) >= cut;
+                let is_refused = is_part || sets(commit, schema::Table::Certificate, |_, _| true);
+                is_refused.then(|| {
+                    refused.store(true, Ordering::SeqCst);
+                    StoreError::DiskFull
+                })
+            }
+        });
+        acme.terminate(&open, "0d").await.unwrap();
+        run(&open, &clock).await;
+        until("it is cut short", async || refused.load(Ordering::SeqCst)).await;
+        open.close().await;
+
+        place.meddler.refuse_nothing();
+        let open = place.open().await;
+        let auditor = open.caller(&auditor).await;
+        until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
+        let range = schema::table(schema::Table::Certificate);
+        let certificates = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let said = certificate(&open, ShredId(*certificates[0].key.last_chunk().unwrap())).await;
+        assert_eq!(said["totals"]["records_deleted"], MANY - 1, "cut at {cut}");
+        let range = schema::table(schema::Table::ShredDeleted);
+        assert_eq!(open.store.scan(Space::Index, &range.from, &range.to, 1).await.unwrap(), [], "cut at {cut}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
+        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
+        open.close().await;
+    }
+}
+
+/// Whether a commit takes an order back that a hold stands over.
+fn takes_back(commit: &Commit) -> bool {
+    let is_taken = |write: &Write| matches!(write, Write::Delete { key, .. } if key.first() == Some(&(schema::Table::PendingShred as u8)));
+    sets(commit, schema::Table::HeldOrder, |_, _| true) && commit.writes.iter().any(is_taken)
+}
+
+/// What an order has closed of what is held is not taken for gone: the end in part waits until that order is taken back, and a large value
+/// is there then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_for_gone() {
+    let (place, clock) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    let large = vec![8; 200_000];
+    open.put(&acme.owner, &acme.name, ("files", "8"), Some("8"), &large).await.unwrap();
+    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    // The order stays as it is: it is not taken back, nor carried out before the hold.
+    let (refused, is_held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    place.meddler.refuse({
+        let (refused, is_held) = (refused.clone(), is_held.clone());
+        move |commit| {
+            let is_epoch = sets(commit, schema::Table::RootPtr, |_, _| true);
+            let is_refused = takes_back(commit) || (is_epoch && !is_held.load(Ordering::SeqCst));
+            is_refused.then(|| {
+                refused.fetch_add(1, Ordering::SeqCst);
+                StoreError::DiskFull
+            })
+        }
+    });
+    let order = ShredOrder::Subjects(vec![subject("8")]);
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
+    is_held.store(true, Ordering::SeqCst);
+    let epoch = open.forest.epoch();
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
+    let before = refused.load(Ordering::SeqCst);
+    until("both are tried again", async || refused.load(Ordering::SeqCst) > before + 1).await;
+    assert!(is_shredded(&open.get(&auditor, &acme.name, ("files", "8")).await), "410 until all that is held can be told");
+
+    place.meddler.refuse_nothing();
+    until("what is held is there", async || open.get(&auditor, &acme.name, ("files", "8")).await.is_ok_and(|value| value == large)).await;
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, None).await.unwrap().held);
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// An order that a start takes back, when all of its tenant has gone but what is held, closes nothing of what is left: whichever of the two
+/// is taken up first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_what_is_left() {
+    // They are taken up in the order of their ids, which are drawn: until the end in part was the first.
+    for _ in 0..64 {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        acme.under_law(&open, "books", ShredUnit::Subject).await;
+        acme.book(&open, ("books", "8"), "8", "tax").await.unwrap();
+        let large = vec![7; 200_000];
+        open.put(&acme.owner, &acme.name, ("files", "large"), Some("7"), &large).await.unwrap();
+        let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+        let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+        place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+        // The order is neither decided nor taken back, and the end in part has no certificate.
+        place.meddler.refuse(|commit| {
+            let is_decided = sets(commit, schema::Table::KeptUnit, |_, _| true);
+            let is_certified = sets(commit, schema::Table::Certificate, |_, _| true);
+            (is_decided || is_certified || takes_back(commit)).then_some(StoreError::DiskFull)
+        });
+        let order = ShredOrder::Subjects(vec![subject("8")]);
+        let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+        place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
+        let epoch = open.forest.epoch();
+        acme.terminate(&open, "1d").await.unwrap();
+        clock.advance(DAY * 2);
+        run(&open, &clock).await;
+        until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
+        let range = schema::table(schema::Table::PendingShred);
+        let pending = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let ids: Vec<ShredId> = pending.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())).collect();
+        assert!(ids.len() == 2 && ids.contains(&order), "{ids:?}");
+        open.close().await;
+
+        place.meddler.refuse_nothing();
+        let open = place.open().await;
+        let auditor = open.caller(&auditor).await;
+        let is_there = async || open.get(&auditor, &acme.name, ("files", "large")).await.is_ok_and(|value| value == large);
+        until("what is held is there", is_there).await;
+        assert_eq!(open.get(&auditor, &acme.name, ("books", "8")).await.unwrap(), b"v");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        open.close().await;
+        if ids[1] == order {
+            return;
+        }
+    }
+    panic!("of 64 draws none was met");
+}
+
 /// A row that a shredded record has left in the index of persons leads to what was written in its place since: on that there is no hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
@@ -718,6 +1042,133 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     open.close().await;
 }
 
+/// What is past its own end, or restricted by a rule, and is there for a hold alone, is read and found by who audits what is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_and_held_is_read_and_listed_of_a_tenant_that_ended_in_part() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let rules = json!([{"name": "court", "from": "created", "maximum": "1d", "then": {"restrict": "9y"}}]);
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("cases"), policy(ShredUnit::Subject, "UTC", &rules), None).await.unwrap();
+    open.put(&acme.owner, &acme.name, ("cases", "restricted"), Some("7"), b"v").await.unwrap();
+    for (name, value) in [("over", value_of("over")), ("over/large", value_of("over/large"))] {
+        let put = PutRecord { expires_at: Some(clock.now().plus(DAY)), ..put_of(Some("7"), &value) };
+        open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key(name), put).await.unwrap();
+    }
+    let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
+    clock.advance(DAY * 3);
+    run(&open, &clock).await;
+    let over = open.get(&acme.owner, &acme.name, ("files", "over")).await;
+    assert!(matches!(over, Err(VaultError::NotFound(_))), "{over:?}");
+    acme.terminate(&open, "0d").await.unwrap();
+    run(&open, &clock).await;
+    until("it has ended in part", async || acme.is_in(&open, "restricted").await).await;
+
+    let audit = open.caller(&auditor).await;
+    for name in ["over", "over/large"] {
+        assert!(open.get(&audit, &acme.name, ("files", name)).await.unwrap() == value_of(name), "{name}");
+    }
+    let at = ("cases", "restricted");
+    let refused = open.get(&audit, &acme.name, at).await;
+    assert!(matches!(refused, Err(VaultError::Forbidden)), "{refused:?}");
+    let mut for_court = audit.clone();
+    for_court.purpose = Some("court".into());
+    assert_eq!(open.get(&for_court, &acme.name, at).await.unwrap(), b"v");
+    for (collection, listed) in [("files", BTreeSet::from(["over", "over/large"])), ("cases", BTreeSet::from(["restricted"]))] {
+        let query = ListQuery { limit: 100, ..ListQuery::default() };
+        let page = open.vault.list(&audit, &acme.name, &coll(collection), query).await.unwrap();
+        let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+        assert_eq!(found, listed, "{collection}");
+    }
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// From the order to shred a tenant until that is done it takes no step, and the record of its states, which tells of both, is its owner's again
+/// behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_shred_is_ordered_takes_no_step() {
+    let (place, _) = place().await;
+    let open = place.open_meddled().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.put(&open, "a").await.unwrap();
+    acme.suspend(&open).await.unwrap();
+    acme.resume(&open).await;
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Tenant { confirm: acme.name.as_str().into() };
+    open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap();
+    refused.next().await;
+    let (vault, name) = (&open.vault, &acme.name);
+    for (step, taken) in [
+        ("suspend", acme.suspend(&open).await),
+        ("resume", vault.resume_tenant(&acme.operator, name, "a test".into(), None).await.map(drop)),
+        ("terminate", acme.terminate(&open, "30d").await),
+        ("cancel", vault.cancel_termination(&acme.owner, name, None, None).await.map(drop)),
+        ("to be asked for its states", vault.state_changes(&acme.owner, name, None, 10).await.map(drop)),
+    ] {
+        assert!(matches!(taken, Err(VaultError::Shredded { .. })), "{step}: {taken:?}");
+    }
+    place.meddler.refuse_nothing();
+    acme.ended(&open).await;
+    let (changes, next) = vault.state_changes(&acme.owner, name, None, 10).await.unwrap();
+    let steps: BTreeSet<[&str; 3]> = changes.iter().map(|change| [change.step, change.from, change.to]).collect();
+    let all = [
+        ["suspend", "active", "suspended"],
+        ["resume", "suspended", "active"],
+        ["shred", "active", "pending"],
+        ["shred-done", "pending", "shredded"],
+    ];
+    assert_eq!((steps, next), (BTreeSet::from(all), None));
+    assert!(changes.iter().all(|change| change.reason.is_none()), "they went with its keys: {changes:?}");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    open.close().await;
+}
+
+/// In the moment between the end of the grace and the order to shred all of the tenant is there: auditors read what is held, with its large
+/// values, and what no hold is on is shown to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_tenant_that_has_ended_and_is_not_shredded_yet_auditors_read_what_is_held_alone() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let held = Held::make(&open, &place).await;
+    let Acme { name, owner, .. } = &held.acme;
+    open.put(owner, name, ("notes", "7/large"), Some("7"), &vec![7; 200_000]).await.unwrap();
+    held.acme.terminate(&open, "1d").await.unwrap();
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        assert!(open.get(&held.auditor, name, (collection, key)).await.is_err(), "{collection} {key}: its owner's, within the grace");
+    }
+    clock.advance(DAY * 2);
+    held.is_in_state(&open, "ended").await;
+    assert_eq!(open.get(&held.auditor, name, ("notes", "7/large")).await.unwrap().len(), 200_000);
+    for (collection, key, _) in HELD {
+        assert_eq!(open.get(&held.auditor, name, (collection, key)).await.unwrap(), b"v", "{collection} {key}");
+        assert!(is_stopped(&open.get(owner, name, (collection, key)).await), "{collection} {key}");
+    }
+    for (collection, key, _) in UNHELD {
+        let got = open.get(&held.auditor, name, (collection, key)).await;
+        assert!(matches!(got, Err(VaultError::NotFound(_))), "{collection} {key}: {got:?}");
+    }
+    for collection in ["people", "all", "notes", "others"] {
+        for id in [None, Some("7"), Some("seven"), Some("8"), Some("acht")] {
+            let query = ListQuery { subject: id.map(subject), limit: 100, ..ListQuery::default() };
+            let page = open.vault.list(&held.auditor, name, &coll(collection), query).await.unwrap();
+            let listed: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+            let mut theirs: BTreeSet<&str> = HELD.iter().filter(|(of, ..)| *of == collection).map(|(_, key, _)| *key).collect();
+            if collection == "notes" {
+                theirs.insert("7/large");
+            }
+            assert_eq!(
+                listed,
+                if id.is_none_or(|id| id.starts_with(['7', 's'])) { theirs } else { BTreeSet::new() },
+                "{collection} of {id:?}"
+            );
+        }
+    }
+    open.close().await;
+}
+
 /// A hold on the whole tenant keeps it whole, as long as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
@@ -729,6 +1180,10 @@ async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
     for _ in 0..2 {
         run(&open, &clock).await;
         assert_eq!(open.vault.tenant(&held.acme.owner, &held.acme.name).await.unwrap().state, "ended");
+    }
+    for (collection, key, _) in HELD.into_iter().chain(UNHELD) {
+        open.get(&held.auditor, &held.acme.name, (collection, key)).await.unwrap();
+        assert!(is_stopped(&open.get(&held.acme.owner, &held.acme.name, (collection, key)).await), "{collection} {key}");
     }
     let shown = open.vault.hold(&held.counsel, &held.acme.name, whole).await.unwrap();
     assert_eq!(shown.covers, Some(((HELD.len() + UNHELD.len()) as u64, false)), "all of it is there");
@@ -800,7 +1255,16 @@ async fn an_end_without_a_grace_against_a_write_that_a_law_keeps_ends_in_one_of_
             }
             acme.book(&open, ("c", "tax"), "7", "tax").await
         };
-        let (ended, written) = tokio::join!(acme.terminate(&open, "0d"), write);
+        let end = acme.terminate(&open, "0d");
+        // One behind the other, either way, and then at the same moment.
+        let (ended, written) = match round / 2 {
+            0 => (end.await, write.await),
+            1 => {
+                let written = write.await;
+                (end.await, written)
+            }
+            _ => tokio::join!(end, write),
+        };
         match (&ended, &written) {
             (Ok(()), Err(VaultError::TenantState(_) | VaultError::Busy)) => assert!(acme.is_in(&open, "ended").await, "round {round}"),
             (Err(VaultError::LegalMinimum { records: Some(1), .. }), Ok(())) => {
@@ -812,6 +1276,7 @@ async fn an_end_without_a_grace_against_a_write_that_a_law_keeps_ends_in_one_of_
         *seen.entry(ended.is_ok()).or_default() += 1;
     }
     println!("ends against what a law keeps: (ended) {seen:?}");
+    assert!(seen.contains_key(&true) && seen.contains_key(&false), "both must happen: {seen:?}");
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
@@ -990,6 +1455,11 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
             let gone = open.get(&invoices, &acme.name, at).await;
             assert!(matches!(gone, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{at:?}: {gone:?}");
         }
+        // All of it is found without a purpose.
+        let query = ListQuery { limit: 100, ..ListQuery::default() };
+        let page = open.vault.list(&audit, &acme.name, &coll("people"), query).await.unwrap();
+        let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
+        assert_eq!(found, BTreeSet::from(["7/tax", "8/tax", "9/note", "9/tax"]));
         assert_eq!(kept(open).await, [3, 3]);
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
         assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());

@@ -89,21 +89,21 @@ pub enum Outside<'a> {
     Late(Bound<'a>),
 }
 
-/// The days at places of a value that was walked through for them: once for each place, whatever number of rules counts from it.
-type Found<'a> = Vec<(&'a Pointer, Option<Date>)>;
+/// The days at places of a value that was walked through for them, in a zone: once for each, whatever number of rules counts from it.
+pub(super) type Found<'a> = Vec<(&'a Pointer, &'a Zone, Option<Date>)>;
 
 impl Rule {
     /// The day it counts from; `None` if its field is not there, or no day.
-    fn starts<'a>(&'a self, facts: &Facts<'_>, zone: &Zone, found: &mut Found<'a>) -> Option<Date> {
+    pub(super) fn starts<'a>(&'a self, facts: &Facts<'_>, zone: &'a Zone, found: &mut Found<'a>) -> Option<Date> {
         match &self.from {
             Event::Created => Some(zone.day_of(facts.created_at)),
             Event::Modified => Some(zone.day_of(facts.modified_at)),
             Event::Field(pointer) => {
-                if let Some((_, day)) = found.iter().find(|(known, _)| *known == pointer) {
+                if let Some((.., day)) = found.iter().find(|(known, of, _)| *known == pointer && *of == zone) {
                     return *day;
                 }
                 let day = day_at(facts.value?, pointer, zone);
-                found.push((pointer, day));
+                found.push((pointer, zone, day));
                 day
             }
         }
@@ -134,7 +134,7 @@ impl Schedule {
         Outlook { applied, minimum, restricted, end }
     }
 
-    fn apply<'a>(&self, rule: &'a Rule, facts: &Facts<'_>, found: &mut Found<'a>) -> Applied<'a> {
+    fn apply<'a>(&'a self, rule: &'a Rule, facts: &Facts<'_>, found: &mut Found<'a>) -> Applied<'a> {
         let from = rule.starts(facts, &self.time_zone, found);
         let over = |period: super::Period| from.map(|day| self.time_zone.end_of(period.last_day(day)));
         Applied {
@@ -205,12 +205,7 @@ impl<'a> Outlook<'a> {
     #[must_use]
     pub fn law(&self) -> Option<Law> {
         let waiting = self.applied.iter().find(|one| one.from.is_none() && one.rule.minimum.is_some());
-        let (rule, until) = match (waiting, self.minimum) {
-            (Some(one), _) => (one.rule, None),
-            (None, Some(bound)) => (bound.rule, Some(bound.at)),
-            (None, None) => return None,
-        };
-        Some(Law { rule: rule.name.clone(), basis: rule.basis().to_owned(), until })
+        Law::of(waiting.map(|one| one.rule), self.minimum.map(|bound| (bound.at, bound.rule)))
     }
 
     /// Whether one of the rules counts from a date in the value.
@@ -291,12 +286,14 @@ mod tests {
         );
         let law = |value: &'static [u8]| {
             let law = rules.outlook(&Facts { value: Some(value), ..facts("2024-03-01T10:00:00Z") }).law().unwrap();
-            (law.rule.as_str().to_owned(), law.basis.clone(), law.until)
+            (law.rule.as_str().to_owned(), law.basis.clone(), law.until, law.known)
         };
-        let told = |rule: &str, until: Option<&str>| (rule.to_owned(), format!("law {rule}"), until.map(time));
-        assert_eq!(law(br#"{"date": "2024-03-01"}"#), told("dated", Some("2026-03-02T00:00:00Z")));
-        assert_eq!(law(br#"{"date": "2020-03-01"}"#), told("short", Some("2025-03-02T00:00:00Z")));
-        assert_eq!(law(b"{}"), told("dated", None));
+        let told = |rule: &str, until: Option<&str>, known: Option<&str>| {
+            (rule.to_owned(), format!("law {rule}"), until.map(time), known.map(time))
+        };
+        assert_eq!(law(br#"{"date": "2024-03-01"}"#), told("dated", Some("2026-03-02T00:00:00Z"), None));
+        assert_eq!(law(br#"{"date": "2020-03-01"}"#), told("short", Some("2025-03-02T00:00:00Z"), None));
+        assert_eq!(law(b"{}"), told("dated", None, Some("2025-03-02T00:00:00Z")));
         let none = schedule("UTC", &json!([{"name": "idle", "from": "created", "maximum": "1y", "then": "delete"}]));
         assert_eq!(none.outlook(&facts("2024-03-01T10:00:00Z")).law(), None);
     }

@@ -115,7 +115,7 @@ impl Explanation {
     /// version has a longer minimum.
     #[must_use]
     pub fn under_law(mut self, law: Option<&Law>) -> Self {
-        let Some(Law { rule, basis, until: Some(until) }) = law else { return self };
+        let Some(Law { rule, basis, until: Some(until), .. }) = law else { return self };
         if self.minimum.as_ref().is_some_and(|known| known.until >= *until) {
             return self;
         }

@@ -1,7 +1,7 @@
-//! What a law keeps: the minimum that stands over a record, and what is sealed with a record that a law keeps beyond what the rules
-//! of today say of it.
+//! What a law keeps: the minimum that stands over a record, by all the rules that it has been under since it was written, and what is
+//! sealed with a record that a law keeps beyond what those say of it.
 
-use super::RuleName;
+use super::{Facts, Rule, RuleName, Schedule, evaluate::Found};
 use crate::domain::{ShredId, Timestamp};
 
 /// A legal minimum.
@@ -13,6 +13,19 @@ pub struct Law {
     pub basis: String,
     /// The first moment at which it is met; `None` while the date that it counts from is not known.
     pub until: Option<Timestamp>,
+    /// Beside one whose date is not known, the latest end of those that are: one that waits hides none of them.
+    pub known: Option<Timestamp>,
+}
+
+/// Rules that a record is under, or was.
+#[derive(Debug, Clone, Copy)]
+pub struct Under<'a> {
+    /// The rules.
+    pub rules: &'a Schedule,
+    /// The record, as they see it.
+    pub facts: Facts<'a>,
+    /// When they held no more; `None` of those that hold.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Sealed with a record: the minimum of an earlier version of it, or that for which an order to shred has left it.
@@ -29,6 +42,44 @@ pub struct Kept {
 }
 
 impl Law {
+    /// What keeps a record that has been under all of these rules, the latest first: the minimum that ends last, met or not, or one that
+    /// waits for its date.
+    ///
+    /// A date that is not in the record's value is taken from a `newer` one, which is to take the record's place. Where it is in neither,
+    /// a rule that holds no more counts from the day on which that ended: the record has been kept for it until then, and whoever took the
+    /// rule away has not shortened it; one that holds waits.
+    #[must_use]
+    pub fn over<'a>(all: impl IntoIterator<Item = Under<'a>>, newer: Option<&[u8]>) -> Option<Self> {
+        let (mut found, mut found_newer) = (Found::new(), Found::new());
+        let (mut waits, mut latest): (Option<&Rule>, Option<(Timestamp, &Rule)>) = (None, None);
+        for Under { rules, facts, ended_at } in all {
+            let zone = &rules.time_zone;
+            for rule in rules.rules.iter().filter(|rule| rule.is_for(facts.category)) {
+                let Some(minimum) = &rule.minimum else { continue };
+                let told = rule.starts(&facts, zone, &mut found);
+                let told = told.or_else(|| rule.starts(&Facts { value: newer, ..facts }, zone, &mut found_newer));
+                match told.or_else(|| ended_at.map(|at| zone.day_of(at))) {
+                    None => waits = waits.or(Some(rule)),
+                    Some(day) => {
+                        let until = zone.end_of(minimum.period.last_day(day));
+                        latest = latest.filter(|(known, _)| *known >= until).or(Some((until, rule)));
+                    }
+                }
+            }
+        }
+        Self::of(waits, latest)
+    }
+
+    /// That of a rule which waits for its date, if there is one, beside the one whose minimum ends last of those that are known.
+    pub(super) fn of(waits: Option<&Rule>, latest: Option<(Timestamp, &Rule)>) -> Option<Self> {
+        let (rule, until, known) = match (waits, latest) {
+            (Some(rule), latest) => (rule, None, latest.map(|(until, _)| until)),
+            (None, Some((until, rule))) => (rule, Some(until), None),
+            (None, None) => return None,
+        };
+        Some(Self { rule: rule.name.clone(), basis: rule.basis().to_owned(), until, known })
+    }
+
     /// Whether it keeps the record at a moment.
     #[must_use]
     pub fn stands(&self, at: Timestamp) -> bool {
@@ -38,11 +89,19 @@ impl Law {
     /// The one of two that stands longer; one whose date is not known stands longest.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
-        match (self.until, other.until) {
+        let known = self.known_until().max(other.known_until());
+        let longer = match (self.until, other.until) {
             (Some(_), None) => other,
             (Some(own), Some(others)) if others > own => other,
             (None | Some(_), _) => self,
-        }
+        };
+        Self { known: known.filter(|_| longer.until.is_none()), ..longer }
+    }
+
+    /// The latest end that is known, whatever else waits for its date.
+    #[must_use]
+    pub fn known_until(&self) -> Option<Timestamp> {
+        self.until.or(self.known)
     }
 }
 
@@ -50,16 +109,76 @@ impl Kept {
     /// What it keeps the record by.
     #[must_use]
     pub fn law(&self) -> Law {
-        Law { rule: self.rule.clone(), basis: self.basis.clone(), until: Some(self.until) }
+        Law { rule: self.rule.clone(), basis: self.basis.clone(), until: Some(self.until), known: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::domain::retention::Retention;
 
     fn law(until: Option<i64>) -> Law {
-        Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: until.map(Timestamp) }
+        Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: until.map(Timestamp), known: None }
+    }
+
+    fn schedule(rules: &Value) -> Schedule {
+        let read = serde_json::from_value(json!({"time_zone": "UTC", "rules": rules})).unwrap();
+        let Retention::Rules(schedule) = read else { panic!("{read:?}") };
+        schedule
+    }
+
+    fn rule(name: &str, from: &Value, minimum: &str) -> Value {
+        json!({"name": name, "from": from, "minimum": {"period": minimum, "basis": "law 1"}, "maximum": "90y", "then": "delete"})
+    }
+
+    fn time(text: &str) -> Timestamp {
+        Timestamp::parse_rfc3339(text).unwrap()
+    }
+
+    /// By these rules, the latest first, each with when it held no more: the rule, until when, and what else is known.
+    fn over(
+        all: &[(&Schedule, Option<&str>)],
+        value: Option<&'static str>,
+        newer: Option<&str>,
+    ) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
+        let created = time("2020-05-05T12:00:00Z");
+        let value = value.map(str::as_bytes);
+        let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value };
+        let all = all.iter().map(|(rules, ended_at)| Under { rules, facts, ended_at: ended_at.map(time) });
+        let law = Law::over(all, newer.map(str::as_bytes))?;
+        Some((law.rule.as_str().to_owned(), law.until, law.known))
+    }
+
+    #[test]
+    fn a_rule_that_waits_for_its_date_hides_no_minimum_that_is_known() {
+        let (books, long) = (Some(time("2027-05-06T00:00:00Z")), Some(time("2029-05-06T00:00:00Z")));
+        let told = |rule: &str, until, known| Some((rule.to_owned(), until, known));
+        let both = schedule(&json!([rule("books", &json!("created"), "7y"), rule("dated", &json!({"field": "/date"}), "1d")]));
+        assert_eq!(over(&[(&both, None)], Some("{}"), None), told("dated", None, books));
+        assert_eq!(over(&[(&both, None)], None, Some(r#"{"date": "2021-01-01"}"#)), told("books", books, None), "a newer value tells");
+        let longer = schedule(&json!([rule("longer", &json!("created"), "9y")]));
+        assert_eq!(over(&[(&both, None), (&longer, Some("2020-06-01T00:00:00Z"))], Some("{}"), None), told("dated", None, long));
+        // What a value says itself counts, whatever a newer one says.
+        let dated = schedule(&json!([rule("dated", &json!({"field": "/date"}), "1y")]));
+        let own = over(&[(&dated, None)], Some(r#"{"date": "2022-01-01"}"#), Some(r#"{"date": "1970-01-01"}"#));
+        assert_eq!(own, told("dated", Some(time("2023-01-02T00:00:00Z")), None));
+    }
+
+    #[test]
+    fn a_rule_that_was_taken_away_while_it_waited_counts_from_that_day() {
+        let dated = schedule(&json!([rule("dated", &json!({"field": "/date"}), "1y")]));
+        let told = |until: Option<&str>| Some(("dated".to_owned(), until.map(time), None));
+        assert_eq!(over(&[(&dated, Some("2024-02-29T10:00:00Z"))], Some("{}"), None), told(Some("2025-03-01T00:00:00Z")));
+        let newer = Some(r#"{"date": "1999-12-31"}"#);
+        assert_eq!(over(&[(&dated, Some("2024-02-29T10:00:00Z"))], Some("{}"), newer), told(Some("2001-01-01T00:00:00Z")));
+        // It came back.
+        let all = [(&dated, None), (&dated, Some("2024-02-29T10:00:00Z"))];
+        assert_eq!(over(&all, Some("{}"), None), Some(("dated".to_owned(), None, Some(time("2025-03-01T00:00:00Z")))));
+        assert_eq!(over(&all, Some("{}"), newer), told(Some("2001-01-01T00:00:00Z")));
+        assert_eq!(over(&[], Some("{}"), None), None);
     }
 
     #[test]
@@ -69,7 +188,10 @@ mod tests {
         for (one, other, longer) in
             [(Some(1), Some(2), Some(2)), (Some(2), Some(1), Some(2)), (None, Some(9), None), (Some(9), None, None), (None, None, None)]
         {
-            assert_eq!(law(one).later(law(other)), law(longer));
+            let later = law(one).later(law(other));
+            let known = if longer.is_some() { None } else { one.max(other) };
+            assert_eq!((later.until, later.known), (longer.map(Timestamp), known.map(Timestamp)));
+            assert_eq!(later.known_until(), one.max(other).map(Timestamp), "what is known is known whichever is longer");
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod rules;
 pub mod zone;
 
 pub use evaluate::{Facts, Outlook};
-pub use kept::{Kept, Law};
+pub use kept::{Kept, Law, Under};
 pub use period::Period;
 pub use rules::{Event, Retention, RetentionError, Rule, RuleName, Schedule, Then};
 pub use zone::Zone;

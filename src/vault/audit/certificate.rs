@@ -108,7 +108,7 @@ pub struct Certificate {
     pub exceptions_retained: Vec<Exception>,
     /// Processors that were told.
     pub subprocessors_notified: Vec<String>,
-    /// Where unreadable ciphertext may still lie.
+    /// Where unreadable ciphertext may still lie, and what of it a key still opens that the law keeps.
     pub residual_ciphertext: Vec<Residual>,
     /// What is claimed, and no more.
     pub statement: String,
@@ -148,7 +148,7 @@ pub struct Totals {
     pub units: u64,
     /// Collections touched.
     pub collections: u64,
-    /// Records deleted, not shredded: their collection's unit lives on.
+    /// Records deleted, not shredded: their key lives on, for it is the collection's, or seals what the law keeps.
     pub records_deleted: u64,
     /// Records kept that name the subject second.
     pub records_kept: u64,
@@ -283,14 +283,15 @@ pub struct Exception {
     pub until: Timestamp,
 }
 
-/// Unreadable ciphertext that is still there.
+/// Ciphertext that is still there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Residual {
     /// Where, without names: for example `data store`.
     pub location: String,
     /// By when it is promised to be removed; `null` where no date is: the server removes in the background what lies in its own
-    /// data store, and nothing in copies that others hold.
+    /// data store, and nothing in copies that others hold. Of what a key opens that the law keeps, when that law ends, as far as it is
+    /// known: by then it is unreadable, unless a longer law or a legal hold has come.
     #[serde(with = "fields::optional_time")]
     pub removal_by: Option<Timestamp>,
 }

@@ -1,9 +1,10 @@
 //! The binary encoding of a record's metadata.
 //!
-//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tag 9. Required and single: 1 key, 2 content type,
-//! 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at, 9 kept by a law
-//! (`until be64 | order 16, or zeros | length u8 | rule | basis`). Any number, in the order given: 3 subject, 8 custom pair
-//! (`length be16 | name | value`). There is one encoding of each metadata; anything else is refused.
+//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tags 9 and 10. Required and single: 1 key, 2 content
+//! type, 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at, 9 kept by a law
+//! (`until be64 | order 16, or zeros | length u8 | rule | basis`), 10 number of the rules it was written under (be32, not 0). Any number,
+//! in the order given: 3 subject, 8 custom pair (`length be16 | name | value`). There is one encoding of each metadata; anything else is
+//! refused.
 
 use zeroize::Zeroizing;
 
@@ -24,6 +25,7 @@ const EXPIRES_AT: u8 = 6;
 const VALUE_LEN: u8 = 7;
 const CUSTOM: u8 = 8;
 const KEPT: u8 = 9;
+const RULES: u8 = 10;
 
 /// Metadata over [`limits::METADATA_LEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +42,8 @@ impl EncodedMeta {
     /// [`MetaTooLong`] above 16 KiB.
     pub fn new(meta: &RecordMeta) -> Result<Self, MetaTooLong> {
         let len = encoded_len(meta);
-        // What a law adds is not the client's to make room for.
-        if len.saturating_sub(kept_len(meta)) as u64 > limits::METADATA_LEN.max {
+        // What rules and a law add is not the client's to make room for.
+        if len.saturating_sub(retention_len(meta)) as u64 > limits::METADATA_LEN.max {
             return Err(MetaTooLong);
         }
         // Invariant: the buffer never grows, which would leave a copy behind.
@@ -68,6 +70,9 @@ impl EncodedMeta {
             let rule_len = u8::try_from(rule.len()).map_err(|_| MetaTooLong)?;
             out.field(KEPT, &[&until.0.to_be_bytes(), &order, &[rule_len], rule, basis.as_bytes()])?;
         }
+        if meta.rules_no != 0 {
+            out.field(RULES, &[&meta.rules_no.to_be_bytes()])?;
+        }
         Ok(Self(out.0))
     }
 
@@ -89,12 +94,13 @@ fn encoded_len(meta: &RecordMeta) -> usize {
     let pairs = meta.custom.iter().map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(5));
     // The format's byte, and the fields of eight bytes: two times and the length, or three.
     let fixed = if meta.expires_at.is_some() { 1 + 44 } else { 1 + 33 };
-    texts.chain(pairs).fold(fixed, usize::saturating_add).saturating_add(kept_len(meta))
+    texts.chain(pairs).fold(fixed, usize::saturating_add).saturating_add(retention_len(meta))
 }
 
-/// What the last field takes of it.
-fn kept_len(meta: &RecordMeta) -> usize {
-    meta.kept.as_ref().map_or(0, |kept| kept.rule.as_str().len().saturating_add(kept.basis.len()).saturating_add(3 + 25))
+/// What the last two fields take of it.
+fn retention_len(meta: &RecordMeta) -> usize {
+    let kept = meta.kept.as_ref().map_or(0, |kept| kept.rule.as_str().len().saturating_add(kept.basis.len()).saturating_add(3 + 25));
+    kept.saturating_add(if meta.rules_no == 0 { 0 } else { 3 + 4 })
 }
 
 struct Encoder(Zeroizing<Vec<u8>>);
@@ -135,11 +141,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RecordMeta, OpenError> {
         custom.push((text(name)?.to_owned(), text(value)?.to_owned()));
     }
     let kept = fields.optional(KEPT)?.map(kept).transpose()?;
+    let rules_no = fields.optional(RULES)?.map(rules_no).transpose()?.unwrap_or(0);
     if !fields.rest.is_empty() {
         return Err(OpenReason::Framing.into());
     }
     let key = RecordKey::parse(text(key)?).map_err(|_| OpenReason::Framing)?;
-    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, kept })
+    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, rules_no, kept })
 }
 
 fn kept(field: &[u8]) -> Result<Kept, OpenReason> {
@@ -153,6 +160,12 @@ fn kept(field: &[u8]) -> Result<Kept, OpenReason> {
         until: Timestamp(i64::from_be_bytes(*until)),
         restricted_by: Some(ShredId(*order)).filter(|order| order.0 != [0; 16]),
     })
+}
+
+fn rules_no(field: &[u8]) -> Result<u32, OpenReason> {
+    let no = u32::from_be_bytes(field.try_into().map_err(|_| OpenReason::Framing)?);
+    // The first rules have no field.
+    if no == 0 { Err(OpenReason::Framing) } else { Ok(no) }
 }
 
 /// The fields that have not been read yet.

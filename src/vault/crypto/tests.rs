@@ -33,6 +33,7 @@ pub(super) fn some_meta(value_len: usize) -> RecordMeta {
         expires_at: Some(Timestamp(1_800_000_000_000)),
         value_len: value_len as u64,
         custom: vec![("colour".into(), "red".into())],
+        rules_no: 0,
         kept: None,
     }
 }

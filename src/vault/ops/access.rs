@@ -11,9 +11,9 @@ use super::{
     tokens,
 };
 use crate::{
-    authn::{PresentedToken, Principal},
+    authn::{PresentedToken, Principal, Role},
     authz::{self, Action, ActionKind, Denied, Permit, Resource},
-    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo, lifecycle::TenantState},
+    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, RequestId, ShredId, TenantName, TenantNo},
     vault::{
         audit::{self, Entry, Outcome, Reason, Target},
         crypto::{Receipt, RecordHeader},
@@ -104,6 +104,7 @@ impl Vault {
         match authz::decide::<A>(&caller.principal, &resource) {
             Ok(permit) => {
                 tenant.in_use()?;
+                let tenant = self.with_its_end(caller, tenant).await?;
                 self.admits::<A>(caller, &tenant)?;
                 Ok(InTenant { tenant, _permit: permit })
             }
@@ -113,12 +114,17 @@ impl Vault {
 
     /// Whether a tenant's state leaves this to the caller, as it was read; every commit is held to what was read.
     pub(super) fn admits<A: Action>(&self, caller: &Caller, tenant: &Tenant) -> Result<(), VaultError> {
+        self.leaves(tenant, A::KIND, caller.principal.role())
+    }
+
+    /// The same for a role.
+    pub(super) fn leaves(&self, tenant: &Tenant, action: ActionKind, role: Role) -> Result<(), VaultError> {
         if tenant.life == LifeRow::default() {
             // Most are simply in use: no clock is asked for those.
             return Ok(());
         }
         let state = tenant.stands(self.inner.clock.now());
-        if authz::leaves(state, A::KIND, caller.principal.role()) { Ok(()) } else { Err(VaultError::TenantState(state)) }
+        if authz::leaves(state, action, role) { Ok(()) } else { Err(VaultError::TenantState(state)) }
     }
 
     /// A permit for what outlives a tenant, for the token that ordered its shred; `None` for everyone else, and while it is not
@@ -174,7 +180,7 @@ impl Vault {
         let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
         let resource = Resource::collection::<A>(tenant.no, collection, key);
         let decision = match authz::decide::<A>(&caller.principal, &resource) {
-            Err(Denied::Forbidden) if tenant.stands(self.inner.clock.now()) == TenantState::Restricted => {
+            Err(Denied::Forbidden) if tenant.has_ended(self.inner.clock.now()) => {
                 authz::decide::<A>(&caller.principal, &resource.held()).map_err(|_| Denied::Forbidden)
             }
             decision => decision,
@@ -188,11 +194,12 @@ impl Vault {
             }
         };
         tenant.in_use()?;
+        let tenant = self.with_its_end(caller, tenant).await?;
         self.admits::<A>(caller, &tenant)?;
         match self.find_collection(tenant.no, collection).await? {
             Some(found) => {
                 // The legal purpose of what a rule keeps is the rule; of what holds alone keep, who audits reads that, too.
-                let is_audit = A::KIND == ActionKind::RestrictedRead || tenant.life.rest.is_some();
+                let is_audit = A::KIND == ActionKind::RestrictedRead || tenant.has_ended(self.inner.clock.now());
                 let is_legal = |purpose: &str| is_audit && found.rules().any(|rule| rule == purpose);
                 let declared = caller.purpose.as_ref().is_none_or(|purpose| found.policy.purposes.contains(purpose) || is_legal(purpose));
                 if found.in_use().is_ok() && !declared {
@@ -275,6 +282,7 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantResume => audit::Action::TenantResume,
         ActionKind::TenantTerminate => audit::Action::TenantTerminate,
         ActionKind::TenantCancel => audit::Action::TenantCancel,
+        ActionKind::StateRead => audit::Action::StateRead,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,
@@ -290,6 +298,8 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::HoldRead => audit::Action::HoldRead,
         ActionKind::CounselAppoint => audit::Action::CounselAppoint,
         ActionKind::CounselDismiss => audit::Action::CounselDismiss,
+        ActionKind::AuditorAppoint => audit::Action::AuditorAppoint,
+        ActionKind::AuditorDismiss => audit::Action::AuditorDismiss,
         ActionKind::AliasAdd => audit::Action::AliasAdd,
         ActionKind::AliasRemove => audit::Action::AliasRemove,
         ActionKind::AliasRead => audit::Action::AliasRead,

@@ -32,7 +32,7 @@ impl Vault {
         let read = async {
             let found = self.permit_audit(caller, tenant).await?;
             let page = self.inner.audit.read(found.tenant.no, found.tenant.audit, after, limit).await?;
-            let entries = self.name_entries(&found.tenant, page.entries).await?;
+            let entries = self.name_entries(caller, &found.tenant, page.entries).await?;
             Ok(TrailView { entries, next: page.next, more: page.more })
         };
         self.on_record(caller, Place::tenant(tenant), Action::AuditRead, read).await

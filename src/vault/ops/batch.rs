@@ -1,6 +1,9 @@
 //! Up to 1,000 puts, deletes and checks in one commit: all of them, or none.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -193,6 +196,11 @@ impl Vault {
         if let (Some(key), Ok(found)) = (idempotency_key, &found)
             && found.no == caller.principal.tenant()
         {
+            // What the tenant's state does not leave is not answered again either.
+            let found = &self.with_its_end(caller, Arc::clone(found)).await?;
+            for (index, op) in ops.iter().enumerate() {
+                self.admits_op(caller, found, op).map_err(|error| at(index, error))?;
+            }
             let digest = self.batch_digest(found, ops).await?;
             match self.kept_reply(found, caller, key, &digest).await? {
                 Kept::Reply(kept) => {
@@ -236,6 +244,15 @@ impl Vault {
             self.shred_deferred(caller.into(), &found, later.shreds).await;
         }
         Ok(results)
+    }
+
+    /// Whether a tenant's state leaves an operation to the caller.
+    fn admits_op(&self, caller: &Caller, tenant: &Tenant, op: &BatchOp) -> Result<(), VaultError> {
+        match op {
+            BatchOp::Put { .. } => self.admits::<RecordWrite>(caller, tenant),
+            BatchOp::Delete { .. } => self.admits::<RecordDelete>(caller, tenant),
+            BatchOp::Check { .. } => self.admits::<RecordRead>(caller, tenant),
+        }
     }
 
     /// Records why a batch was refused, with what its operation was aimed at.

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Body, BodyError, Caller, Put, Vault, VaultError,
+    Body, BodyError, Caller, Missing, Put, Vault, VaultError,
     access::{InCollection, Permitted},
     directory::{Collection, damaged},
     foresee::Looked,
@@ -22,10 +22,12 @@ use super::{
     put::put_result,
     replies::Kept,
     rows::{PlainRow, UploadRow},
+    watched::Watched,
 };
 use crate::{
-    authz::RecordWrite,
-    domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, lifecycle::TenantState, limits},
+    authn::Role,
+    authz::{ActionKind, RecordWrite},
+    domain::{CollectionName, CollectionNo, StoreId, TenantName, TenantNo, UploadId, limits},
     vault::{
         audit::Action,
         crypto::{Blob, BlobReader, BlobWriter, Context, Manifest, OpenReason, ROW_LEN, Receipt, random},
@@ -381,30 +383,34 @@ impl Vault {
         }
     }
 
-    /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row, and so does the
-    /// suspension of its tenant.
+    /// Opens a large value row by row, each row under a key lent anew: a shred ends the stream at its next row, and so does a state of its
+    /// tenant that leaves the reading to its reader no more. An order that deletes the record ends it too.
     pub(super) fn stream_value(
         &self,
+        reader: Reader,
         place: Place,
         manifest: Manifest,
         value_len: u64,
         range: Option<Range<u64>>,
-        receipt: Receipt,
+        (watched, receipt): (Watched, Receipt),
     ) -> ValueStream {
         let range = range.unwrap_or(0..value_len);
-        let reader = BlobReader::new(manifest.start, value_len);
-        let state = (self.clone(), range.start, receipt);
-        let rows = stream::try_unfold(state, move |(vault, at, receipt)| async move {
+        let rows_of = BlobReader::new(manifest.start, value_len);
+        let state = (self.clone(), reader, range.start, watched, receipt);
+        let rows = stream::try_unfold(state, move |(vault, reader, at, watched, receipt)| async move {
             if at >= range.end {
                 return Ok(None);
             }
+            // As the row in the cache says, which each step of the tenant drops before it is answered.
+            let tenant = vault.find_tenant(&reader.tenant).await?.ok_or(VaultError::NotFound(Missing::Tenant))?;
+            vault.leaves(&tenant, reader.action, reader.role)?;
             let index = BlobReader::row_of(at);
-            let part = vault.open_row(&place, &manifest, &reader, index, &receipt).await?;
+            let part = vault.open_row(&place, &manifest, &rows_of, index, (&watched, &receipt)).await?;
             let row_start = index.saturating_mul(ROW_LEN as u64);
             let within = |offset: u64| usize::try_from(offset.saturating_sub(row_start)).unwrap_or(usize::MAX).min(part.len());
             let sent = part.slice(within(at)..within(range.end));
             let next = row_start.saturating_add(ROW_LEN as u64);
-            Ok::<_, VaultError>(Some((sent, (vault, next, receipt))))
+            Ok::<_, VaultError>(Some((sent, (vault, reader, next, watched, receipt))))
         });
         Box::pin(rows)
     }
@@ -431,19 +437,26 @@ impl Vault {
         manifest: &Manifest,
         reader: &BlobReader,
         index: u64,
-        receipt: &Receipt,
+        (watched, receipt): (&Watched, &Receipt),
     ) -> Result<Bytes, VaultError> {
-        if self.inner.stopped.holds(place.unit.tenant) {
-            return Err(VaultError::TenantState(TenantState::Suspended));
-        }
         let number = u32::try_from(index).map_err(|_| VaultError::Internal("row number".into()))?;
         let row = self.inner.store.get(Space::Blobs, &schema::blob(manifest.upload, number)).await?;
         let row = row.ok_or_else(|| damaged(OpenReason::Missing.into()))?;
         let context = blob_context(&self.inner.store_id, place.unit, place.collection, &manifest.upload);
         let opened =
             self.with_data(place.collection_unit, place.unit, place.collection, |key| reader.open_row(key, &context, index, &row)).await?;
+        self.still_sent(watched).await?;
         Ok(opened.map_err(damaged)?.disclose_chunk(receipt).into())
     }
+}
+
+/// Who is sent a large value, by what.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    /// The tenant that it is read in.
+    pub(super) tenant: TenantName,
+    pub(super) action: ActionKind,
+    pub(super) role: Role,
 }
 
 /// Where a large value's rows are sealed.

@@ -17,7 +17,10 @@ use super::{
     shredder::actor_of,
 };
 use crate::{
-    domain::{CollectionNo, Epoch, Gen, PrincipalId, ShredId, TenantNo, Timestamp},
+    domain::{
+        CollectionNo, Epoch, Gen, PrincipalId, ShredId, TenantNo, Timestamp,
+        lifecycle::{Step, TenantState},
+    },
     vault::{
         audit::{
             Action, Audit, Trail,
@@ -144,11 +147,7 @@ impl Vault {
             },
             exceptions_retained: exceptions(&retained),
             subprocessors_notified: Vec::new(),
-            residual_ciphertext: vec![
-                // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
-                Residual { location: "data store, removed in the background".into(), removal_by: None },
-                Residual { location: "copies of the data store in other hands".into(), removal_by: None },
-            ],
+            residual_ciphertext: residual(row, &retained),
             beyond: None,
         };
         let note = certificate.fitted().issue(&self.inner.signer).map_err(|error| VaultError::Internal(format!("certificate: {error}")))?;
@@ -185,7 +184,11 @@ impl Vault {
     /// went in part.
     async fn final_subjects(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
         if matches!(row.scope, Scope::Rest { .. }) {
-            return self.restricted(TenantNo(row.tenant), id).await;
+            let (checks, mut writes) = self.restricted(TenantNo(row.tenant), id).await?;
+            if !writes.is_empty() {
+                writes.extend(self.changed_by(row, TenantState::Pending, Step::Restrict)?);
+            }
+            return Ok((checks, writes));
         }
         let (mut checks, mut writes) = (Vec::new(), Vec::new());
         let (shredded, seals) = (SubjectRow { state: State::Shredded(id.0) }, &self.inner.seals);
@@ -278,6 +281,23 @@ fn key_ids(row: &ShredRow, slots: &HashSet<u64>, reports: &[Arc<EpochReport>]) -
         }
     };
     reports.iter().flat_map(|report| report.record.done.iter().filter_map(id)).collect()
+}
+
+/// Where ciphertext lies that is not destroyed with its key, or not yet.
+fn residual(row: &ShredRow, retained: &[Retained]) -> Vec<Residual> {
+    let mut all = vec![
+        // The job that removes it works only while the server runs and the disk takes writes: no date can be promised.
+        Residual { location: "data store, removed in the background".into(), removal_by: None },
+        Residual { location: "copies of the data store in other hands".into(), removal_by: None },
+    ];
+    if row.has_spared {
+        // One key seals what the law keeps and what was only deleted beside it, in every copy that was made before.
+        let ends: Option<Vec<i64>> = retained.iter().map(|one| one.until).collect();
+        let removal_by = ends.and_then(|ends| ends.into_iter().max()).map(Timestamp);
+        let location = "earlier copies of the data store: what was deleted beside what a law keeps, readable with its key until that goes";
+        all.push(Residual { location: location.into(), removal_by });
+    }
+    all
 }
 
 /// What the law keeps, as a certificate gives it: by the law that is cited, the one that lasts longest first.

@@ -37,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 21] = [
+const SEALED: [(Space, Table); 22] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -49,6 +49,7 @@ const SEALED: [(Space, Table); 21] = [
     (Space::Control, Table::Made),
     (Space::Control, Table::TenantChange),
     (Space::Control, Table::KeptUnit),
+    (Space::Control, Table::LawMark),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
     (Space::Control, Table::RetentionReport),

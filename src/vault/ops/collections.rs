@@ -188,6 +188,7 @@ impl Vault {
             durability: Durability::Synced,
             urgency: Urgency::Normal,
         };
+        commit.writes.extend(self.law_mark_of(tenant.no, &text.policy)?);
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, [0; 16], true)?;
             commit.checks.push(check);
@@ -225,6 +226,9 @@ impl Vault {
         if let Some((check, rows)) = kept {
             change.checks.push(check);
             change.rows = rows;
+        }
+        if !collection.has_law {
+            change.rows.extend(self.law_mark_of(tenant.no, &text.policy)?);
         }
         if text.policy.shred_unit == collection.policy.shred_unit {
             self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;
@@ -278,7 +282,7 @@ impl Vault {
         Ok(at_work)
     }
 
-    /// Notes in a new text what of the present policy still counts. Where the rule for those named second changes, the change
+    /// Notes in a new text what of the present policy still counts. The times of changes only grow, whatever the clock does. Where the rule for those named second changes, the change
     /// gets a version of its own, and is made in the epoch that this check names: an order's rules are those as of its version,
     /// and no order's epoch comes between the version and the change.
     async fn remember_past(&self, collection: &Collection, text: &mut CollectionText) -> Result<Option<Check>, VaultError> {
@@ -289,7 +293,8 @@ impl Vault {
         // Which rules a record ends by is decided by the categories, too.
         let are_others = new.retention != old.retention || (old.retention.schedule().is_some() && new.categories != old.categories);
         if are_others {
-            text.past.retention_was.push((self.inner.clock.now().0, old.retention.clone(), old.categories.clone()));
+            let changed_at = collection.behind_changes(self.inner.clock.now());
+            text.past.retention_was.push((changed_at.0, old.retention.clone(), old.categories.clone()));
             let len = serde_json::to_vec(&text.past.retention_was).map_or(usize::MAX, |json| json.len());
             if len as u64 > limits::PAST_RETENTION_LEN.max {
                 return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));

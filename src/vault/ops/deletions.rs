@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{
-        CollectionNo, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, Version,
+        CollectionNo, RecordMeta, ShredId, ShredUnit, TenantNo, Timestamp, Version,
         policy::SecondarySubjects,
         retention::{Kept, Law},
     },
@@ -107,29 +107,35 @@ enum Planned {
 }
 
 impl Vault {
-    /// The order that is about to delete a record: a subject of it is pending, and the policy says that the record goes.
-    pub(super) async fn leaving(
-        &self,
-        tenant: &Tenant,
-        collection: &Collection,
-        subjects: &[SubjectId],
-    ) -> Result<Option<ShredId>, VaultError> {
-        // Where a law may keep something, the keys are there until it is decided what.
-        let first = collection.past.own_unit || collection.has_law;
-        let others = collection.ever_deletes_secondary();
+    /// The order that is about to delete a record, or has done so since that was read: a subject of it is pending, or gone, and the policy
+    /// says that the record goes.
+    pub(super) async fn leaving(&self, tenant: &Tenant, collection: &Collection, meta: &RecordMeta) -> Result<Option<ShredId>, VaultError> {
+        let (first, others) = leaves_for(collection);
         if !first && !others {
             return Ok(None);
         }
-        for (position, token) in self.subject_tokens(tenant, subjects).await?.iter().enumerate() {
-            if (if position == 0 { first } else { others })
-                && let Some(SubjectRow { state: State::Pending(order) }) =
-                    self.control_row(&schema::subject_state(tenant.no, token)).await?
-                && (position == 0 || self.deletes_secondary(collection, ShredId(order)).await?)
+        let is_left = meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
+        for (position, token) in self.subject_tokens(tenant, &meta.subjects).await?.iter().enumerate() {
+            let is_first = position == 0;
+            if (if is_first { first } else { others })
+                && let Some(SubjectRow { state }) = self.control_row(&schema::subject_state(tenant.no, token)).await?
+                && !(is_left && matches!(state, State::Shredded(_)))
+                && let Some(order) = self.leaves_by(collection, state, is_first).await?
             {
-                return Ok(Some(ShredId(order)));
+                return Ok(Some(order));
             }
         }
         Ok(None)
+    }
+
+    /// The order by which a record leaves that names somebody in a state, first or not. Nothing that names first whom an order has shredded
+    /// stays but what the order left for its legal purpose: who sees it has read it before.
+    pub(super) async fn leaves_by(&self, collection: &Collection, state: State, is_first: bool) -> Result<Option<ShredId>, VaultError> {
+        match state {
+            State::Pending(order) | State::Shredded(order) if is_first => Ok(Some(ShredId(order))),
+            State::Pending(order) => Ok(self.deletes_secondary(collection, ShredId(order)).await?.then_some(ShredId(order))),
+            State::Active | State::Frozen | State::Shredded(_) => Ok(None),
+        }
     }
 
     /// Whether an order under way deletes a collection's records that name its subjects second: by today's policy, until its first keys
@@ -434,8 +440,8 @@ impl Vault {
     /// by that rule.
     async fn fate_of_unreadable(&self, tenant: &Tenant, candidate: &Candidate, stored: Bytes) -> Result<Fate, VaultError> {
         let Candidate { collection, tokens, subject, first, rule } = candidate;
-        if *first && !collection.past.own_unit {
-            // Sealed under a unit of the person's, if any: it went with that, or is left with it.
+        if *first && !collection.past.own_unit && !collection.has_law {
+            // Sealed under a unit of the person's, if any: it went with that.
             return Ok(Fate::Stays);
         }
         let second = schema::secondary_record(tenant.no, subject, collection.no, tokens);
@@ -481,6 +487,12 @@ impl Vault {
         let Some(stored) = self.inner.store.get(Space::Index, key).await? else { return Ok(R::default()) };
         self.inner.seals.open(key, &stored)
     }
+}
+
+/// Whether an order may delete a collection's records, rather than shred them, for whom they name first, and for whom they name besides.
+/// Where a law may keep something, the keys are there until it is decided what, and those of what it keeps are there longer.
+pub(super) fn leaves_for(collection: &Collection) -> (bool, bool) {
+    (collection.past.own_unit || collection.has_law, collection.ever_deletes_secondary())
 }
 
 impl Walk<'_> {

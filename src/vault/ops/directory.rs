@@ -57,6 +57,8 @@ pub(super) struct Collection {
 pub(super) struct Directory {
     tenants: Cache<TenantName, Arc<Tenant>>,
     collections: Cache<(TenantNo, CollectionName), Arc<Collection>>,
+    /// Whether a law may keep something in a collection, with the seal of the row that says so: no two rows have the same.
+    laws: Cache<(TenantNo, CollectionNo), ([u8; 16], bool)>,
     /// How often something was dropped.
     changes: Mutex<u64>,
 }
@@ -64,7 +66,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Empty caches, bounded.
     pub(super) fn new() -> Self {
-        Self { tenants: Cache::new(10_000), collections: Cache::new(100_000), changes: Mutex::default() }
+        Self { tenants: Cache::new(10_000), collections: Cache::new(100_000), laws: Cache::new(100_000), changes: Mutex::default() }
     }
 
     pub(super) fn forget_tenant(&self, name: &TenantName) {
@@ -127,6 +129,12 @@ impl Tenant {
             State::Shredded(_) => TenantState::Shredded,
         }
     }
+
+    /// Whether it has ended at `now`, and what legal holds keep of it is there for who audits.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        // Most are simply in use.
+        self.life != LifeRow::default() && self.stands(now).has_ended()
+    }
 }
 
 impl Collection {
@@ -139,6 +147,11 @@ impl Collection {
     /// [`VaultError::Shredded`] if shredded, [`VaultError::Busy`] while its unit is being changed.
     pub(super) fn in_use(&self) -> Result<(), VaultError> {
         in_use(self.state)
+    }
+
+    /// The rules that it has had, and has.
+    pub(super) fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        self.past.retention_was.iter().map(|(_, was, _)| was).chain([&self.policy.retention]).filter_map(Retention::schedule)
     }
 
     /// What its policy said, as of a version, of those whom a record names second.
@@ -296,6 +309,36 @@ impl Vault {
         Ok(Collection { no, name, state, unit, policy, past, has_law, created_at: Timestamp(parsed.created_at), row })
     }
 
+    /// Whether a law may keep something in a collection ([`Collection::has_law`]): what many orders ask of a collection whose policy none of
+    /// them needs. Not of one that is shredded, or about to be, nor where that cannot be read: nobody reads a record of it either.
+    pub(super) async fn may_keep(&self, tenant: TenantNo, no: CollectionNo) -> Result<bool, VaultError> {
+        let seal = |row: &Bytes| row.last_chunk::<16>().copied().unwrap_or_default();
+        let Some(row) = self.inner.store.get(Space::Control, &schema::collection(tenant, no)).await? else { return Ok(false) };
+        if let Some((_, known)) = self.inner.directory.laws.get(&(tenant, no)).filter(|(of, _)| *of == seal(&row)) {
+            return Ok(known);
+        }
+        match self.collection_by_number(tenant, no).await {
+            Ok(collection) => {
+                self.inner.directory.laws.insert((tenant, no), (seal(&collection.row), collection.has_law));
+                Ok(collection.has_law)
+            }
+            Err(VaultError::Shredded { .. } | VaultError::NotFound(_) | VaultError::Internal(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A collection in which a law may keep something, as [`Vault::may_keep`] says.
+    pub(super) async fn lawful(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<Collection>, VaultError> {
+        if !self.may_keep(tenant, no).await? {
+            return Ok(None);
+        }
+        match self.collection_by_number(tenant, no).await {
+            Ok(collection) => Ok(Some(collection).filter(|collection| collection.has_law)),
+            Err(VaultError::Shredded { .. } | VaultError::NotFound(_) | VaultError::Internal(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The policy of a collection that is being shredded, while its key still exists; `None` where it does not open.
     pub(super) async fn policy_of(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<CollectionPolicy>, VaultError> {
         match self.collection_by_number(tenant, no).await {
@@ -324,6 +367,11 @@ fn collection_context(store: &crate::domain::StoreId, tenant: TenantNo, no: Coll
 /// What stands where a shredded thing's name stood: its kind and its number, or token, in hexadecimal.
 pub(super) fn pseudonym(kind: &str, number: &[u8]) -> String {
     format!("shredded-{kind}-{}", hex::encode(number))
+}
+
+/// What stands where a name would stand that is not told, or that nothing tells any more.
+pub(super) fn unnamed(kind: &str, number: &[u8]) -> String {
+    format!("unnamed-{kind}-{}", hex::encode(number))
 }
 
 /// A big-endian number of a row's key.

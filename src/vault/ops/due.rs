@@ -1,10 +1,11 @@
 //! Destroying what is due. A record that ends some day has a row in the index ([`index`]), written and removed in the commits of the
 //! record itself; a run reads the rows of the hours that have begun, opens the records of those whose moment has come, and nothing else.
 //!
-//! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today. So an end
-//! that a shortened rule would bring forward comes at the moment that was written down, one that a longer rule puts off is written
-//! down anew when its moment comes, and a row that somebody planted destroys nothing. It names the record's version: that of an
-//! earlier one leads to nothing. What the rules give no end is not forgotten, for they may be others tomorrow: it is looked for again.
+//! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
+//! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
+//! was written down, one that a longer rule puts off is written down anew when its moment comes, and a row that somebody planted destroys
+//! nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
+//! may be others tomorrow: it is looked for again.
 //!
 //! What a run does in a tenant is counted in the commits that do it ([`super::reports`]).
 
@@ -17,7 +18,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, end_by, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, end_over_by, hour_of, named_hour, next_hour, stood},
     next::Walk,
     then::{HoldThen, Went, as_it_went},
 };
@@ -28,7 +29,7 @@ use super::{
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
     reports::Run,
-    retention::Rules,
+    retention::RulesNo,
     rows::State,
     shorten::Came,
     shredder::is_its_own,
@@ -59,7 +60,7 @@ mod next;
 mod progress;
 mod then;
 
-pub(super) use index::{End, end_of, end_under, is_over};
+pub(super) use index::{End, end_over, end_under, is_over, put_off};
 pub use marked::MarkedItem;
 pub(super) use next::{Moments, Next};
 pub use progress::{DueHour, RunProgress};
@@ -191,6 +192,10 @@ impl Vault {
             let recorded = vault.record_run(&system, Actor::from(&asker), done).await;
             ended.and(recorded)?;
             if done.more {
+                if walk.anew {
+                    // No cursor tells that: the store's own run looks.
+                    vault.is_due_at(now);
+                }
                 let behind = [&run[..], &walk.after].concat();
                 return Ok((done, run, Some(vault.seal_cursor(TenantNo::SYSTEM, CURSOR, &range, &behind).await?)));
             }
@@ -262,14 +267,12 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(over));
         }
         self.close_reports().await?;
-        // First, so that what is over by it is found.
-        match self.shorten_some(pass.actor).await? {
-            Came::Through | Came::Past => {}
-            Came::Failed => pass.done.failed = pass.done.failed.saturating_add(1),
-            Came::Part => {
-                pass.done.more = true;
-                return Ok(());
-            }
+        // First, so that what is over by it is found; and some of it alone, so that nothing that is due anywhere waits for all of it.
+        let (came, has_gone) = self.shorten_some(pass.actor).await?;
+        // What it has brought forward may lie before the place that the walk has come to.
+        pass.walk.anew |= has_gone && !pass.walk.after.is_empty();
+        if came == Came::Failed {
+            pass.done.failed = pass.done.failed.saturating_add(1);
         }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
@@ -290,8 +293,14 @@ impl Vault {
             }
         }
         // Behind the records: with the last one goes the key.
-        if let Some(next) = self.end_spared(pass.actor, pass.run).await? {
+        let spared = self.end_spared((pass.actor, pass.run), pass.until, pass.left()).await?;
+        if let Some(next) = spared.next {
             pass.walk.next.all(&Moments::everything(next));
+        }
+        pass.done.more |= spared.is_cut;
+        if came == Came::Part || pass.walk.anew {
+            pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
+            pass.done.more = true;
         }
         Ok(())
     }
@@ -539,7 +548,7 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+        if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(None);
         }
         let things = match batch.then {
@@ -551,16 +560,15 @@ impl Vault {
             None => Vec::new(),
             Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
         };
-        let rules = (&collection.policy.retention, collection.policy.categories.as_slice());
         let unit = collection.policy.shred_unit;
         let (went, by) = match &batch.then {
             None => {
-                let (end, rule) = end_by(rules, &opened.meta, value).unzip();
+                let (end, rule) = end_over_by(collection, collection.rules_now(), &opened.meta, value).unzip();
                 (Went { end, kept_by: None }, ended_by(&opened.meta, rule.flatten(), unit))
             }
             Some(holds) => {
-                let end = |rules: Rules<'_>| end_under(rules, &opened.meta, value);
-                let went = as_it_went((&collection.past.retention_was, rules), &shortened, first, batch.until, (holds, &things), end);
+                let end = |by: RulesNo| end_over(collection, by, &opened.meta, value);
+                let went = as_it_went(collection, &shortened, first, batch.until, (holds, &things), end);
                 // No key is destroyed by it.
                 (went, (By::OlderData, How::Delete))
             }

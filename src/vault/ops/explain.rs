@@ -5,7 +5,7 @@ use super::{
     Caller, Missing, Vault, VaultError,
     access::InCollection,
     directory::damaged,
-    due::end_of,
+    due::end_over,
     holds::bind::knows_holds,
     minimum::standing,
     plan::{entry, record_row, target, unit_of},
@@ -111,7 +111,7 @@ impl Vault {
             }
             Err(error) => return Err(error),
         };
-        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
@@ -123,7 +123,7 @@ impl Vault {
         let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), now);
         let explanation = match kept {
             Some(kept) => {
-                let end = end_of(policy, meta, value).map(|end| end.at);
+                let end = end_over(&found.collection, found.collection.rules_now(), meta, value).map(|end| end.at);
                 explanation.restricted_by_order(kept, policy.shred_unit, end, now)
             }
             None => explanation,

@@ -8,16 +8,17 @@ use futures_util::Stream;
 use super::{
     Caller, Missing, Precondition, Vault, VaultError,
     access::{InCollection, audited},
-    blob::Place,
+    blob::{Place, Reader},
     directory::damaged,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
     rows::UnitStateRow,
+    watched::Watched,
 };
 use crate::{
     authn::Role,
     authz::{self, ActionKind, RecordRead, RestrictedRead},
-    domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version, lifecycle::TenantState},
+    domain::{CollectionName, RecordKey, RecordMeta, Slot, TenantName, TenantNo, Version},
     vault::{
         audit::{Action, Entry, Target, Trail},
         crypto::{Context, Manifest, Receipt, Record, RecordHeader, Sealed},
@@ -116,7 +117,7 @@ impl Vault {
     /// Whether legal holds alone keep something of a tenant: auditors read that as others read what is in use.
     async fn is_left_to_auditors(&self, tenant: &TenantName) -> Result<bool, VaultError> {
         let now = self.inner.clock.now();
-        Ok(self.find_tenant(tenant).await?.is_some_and(|tenant| tenant.stands(now) == TenantState::Restricted))
+        Ok(self.find_tenant(tenant).await?.is_some_and(|tenant| tenant.has_ended(now)))
     }
 
     async fn read_record<A: authz::Action>(
@@ -158,17 +159,22 @@ impl Vault {
             }
             Err(error) => return Err(error),
         };
-        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta.subjects).await? {
+        if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+        }
+        if self.is_hidden_by_end(&found.tenant, (found.collection.no, &tokens), &opened.meta.subjects).await? {
+            return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        if super::due::is_over(&found.collection.policy, &opened.meta, looked_into, now) {
+        // Of a tenant that has ended all that is shown is held, and whoever audits reads also what would be over without that.
+        let is_left = found.tenant.has_ended(now);
+        if !is_left && super::due::is_over(&found.collection, &opened.meta, looked_into, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
         let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
-        // Of a tenant that ended in part nobody else reads anything.
-        let is_audit = A::KIND == ActionKind::RestrictedRead || found.tenant.life.rest.is_some();
+        // Of a tenant that has ended nobody else reads anything.
+        let is_audit = A::KIND == ActionKind::RestrictedRead || is_left;
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {
             (None, false) => None,
             (Some(restricted), _) if is_audit && restricted.is_for(caller.purpose.as_deref()) => None,
@@ -199,7 +205,12 @@ impl Vault {
             Value::Whole(Bytes::new())
         } else if header.is_manifest() {
             let manifest = Manifest::parse(opened.value.expose()).map_err(damaged)?;
-            Value::Stream(self.stream_value(Place::of(&found.collection, unit), manifest, meta.value_len, range.clone(), receipt))
+            // What is restricted stays, whoever is shredded.
+            let watched =
+                if restricted.is_some() { Watched::default() } else { self.watched(&found.tenant, &found.collection, &meta).await? };
+            let reader = Reader { tenant: found.tenant.name.clone(), action: A::KIND, role: caller.principal.role() };
+            let place = Place::of(&found.collection, unit);
+            Value::Stream(self.stream_value(reader, place, manifest, meta.value_len, range.clone(), (watched, receipt)))
         } else {
             let whole = Bytes::from(opened.value.disclose(receipt));
             Value::Whole(match &range {

@@ -175,7 +175,8 @@ impl Vault {
     }
 
     /// Opens the metadata of the records in, or behind, rows of a list; each item with the key of its row. Left out is what is
-    /// shredded, expired, restricted, only a header any more, or not about `of`.
+    /// shredded, expired, restricted, only a header any more, or not about `of`. Of a tenant that ended in part all that is left is held, and
+    /// told to whoever audits: also what is expired or restricted, whose value takes its purpose.
     async fn list_items(
         &self,
         tenant: &Tenant,
@@ -202,17 +203,19 @@ impl Vault {
         }
         let now = self.inner.clock.now();
         let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
+        let reads_values = collection.schedules().any(Schedule::reads_values);
+        let is_left = tenant.has_ended(now);
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
-                if meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()) {
+                if !is_left && meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()) {
                     return Ok(None);
                 }
-                if may_restrict || meta.expires_at.is_some_and(|end| end <= now) {
+                if !is_left && (may_restrict || meta.expires_at.is_some_and(|end| end <= now)) {
                     // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
-                    let record = key.open_record(context, sealed)?;
-                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                    if is_over(&collection.policy, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
+                    let record = if reads_values { Some(key.open_record(context, sealed)?) } else { None };
+                    let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
+                    if is_over(collection, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
                         return Ok(None);
                     }
                 }
@@ -245,8 +248,18 @@ impl Vault {
         of: &Of<'_>,
         at: &[u8],
     ) -> Result<Option<RecordMeta>, VaultError> {
-        if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
+        if self.leaving(tenant, collection, &meta).await?.is_some() {
             return Ok(None);
+        }
+        if tenant.has_ended(self.inner.clock.now()) {
+            let tokens = match of {
+                Of::Everybody => schema::record_tokens(at),
+                Of::Person { .. } => schema::subject_record_parts(at).map(|(.., tokens)| tokens),
+            };
+            let tokens = tokens.ok_or_else(|| VaultError::Internal("row of a list".into()))?;
+            if self.is_hidden_by_end(tenant, (collection.no, &tokens), &meta.subjects).await? {
+                return Ok(None);
+            }
         }
         // An index row may be left from a shredded record whose key was written again.
         let is_about = match of {

@@ -1,9 +1,11 @@
 //! Legal minimums held against what is ordered: a record that a law keeps is not deleted, not shredded and not overwritten into one
-//! that could be. What stands over a record is the longest of three: what the rules of today ask for, what those asked for under which
-//! it was written, and what an earlier version of it was kept for. So neither a rule that is made shorter nor another date in the value
-//! brings it forward; and a record whose rule waits for its date is kept until that is known.
-
-use std::time::Duration;
+//! that could be, and no run destroys it. What stands over a record is the longest of what all rules asked for under which it has been
+//! since it was written, those of today among them, and of what an earlier version of it was kept for. So neither a rule that is made
+//! shorter, nor one that comes and goes, nor another date in the value brings it forward; and a record whose rule waits for its date is
+//! kept until that is known.
+//!
+//! A record says itself under which of its collection's rules it was written: the commit of a write is held to the collection's row, so
+//! no clock has a part in that.
 
 use bytes::Bytes;
 
@@ -13,54 +15,64 @@ use super::{
     directory::{Collection, Tenant},
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
-    retention::{Rules, facts_under},
-    rows::{Scope, State, SubjectRow},
-    spare::Lawful,
+    retention::{Rules, RulesNo, facts_under},
+    rows::{LawMarkRow, Scope, ShredRow, State, SubjectRow, UnitRow},
 };
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Kept, Law},
+        CollectionNo, CollectionPolicy, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
+        retention::{Kept, Law, Schedule, Under},
     },
     vault::{
-        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token},
-        keys::UnitRef,
-        store::{Check, Expect, Row, Space, schema},
+        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
+        keys::{KeysError, UnitRef},
+        store::{Check, Expect, Row, Space, Write, schema},
     },
 };
 
 /// Records that are read and opened at once: each has up to 100 kB.
-const AT_ONCE: usize = 64;
-/// Records that are looked at to count what stands, once it is known that something does.
+pub(super) const AT_ONCE: usize = 64;
+/// Records that are looked at, once it is known that something stands: those before are counted, and a few behind.
 const COUNTED: u64 = 10_000;
-
-/// A write is committed so soon behind the time that it bears, and a policy behind that at which it changes: longer would be a store that
-/// stands still.
-const COMMITTED_WITHIN: Duration = Duration::from_mins(1);
 
 impl Collection {
     /// Its rules of today.
-    pub(super) fn rules_now(&self) -> Rules<'_> {
-        (&self.policy.retention, &self.policy.categories)
+    pub(super) fn rules_now(&self) -> RulesNo {
+        RulesNo(self.past.retention_was.len())
     }
 
     /// Its rules at a moment; at that of a change those before it, whatever came behind it.
-    fn rules_until(&self, at: Timestamp) -> Rules<'_> {
-        let was = self.past.retention_was.iter().find(|(changed, ..)| at.0 <= *changed);
-        was.map_or_else(|| self.rules_now(), |(_, rules, categories)| (rules, categories.as_slice()))
+    pub(super) fn rules_until(&self, at: Timestamp) -> RulesNo {
+        let was = self.past.retention_was.iter().position(|(changed, ..)| at.0 <= *changed);
+        was.map_or_else(|| self.rules_now(), RulesNo)
     }
 
-    /// The rules under which a record may have been written that bears a time: more than one set, where they changed within a minute
-    /// before.
-    pub(super) fn rules_for(&self, written_at: Timestamp) -> impl Iterator<Item = Rules<'_>> {
-        let was = self.past.retention_was.iter().map(|(changed, rules, categories)| (*changed, (rules, categories.as_slice())));
-        let earliest = written_at.0.saturating_sub(i64::try_from(COMMITTED_WITHIN.as_millis()).unwrap_or(i64::MAX));
-        let mut is_over = false;
-        was.chain([(i64::MAX, self.rules_now())])
-            .skip_while(move |(changed, _)| *changed < earliest)
-            .take_while(move |(changed, _)| !std::mem::replace(&mut is_over, *changed > written_at.0))
-            .map(|(_, rules)| rules)
+    /// Those under which a record was written.
+    pub(super) fn rules_of(&self, meta: &RecordMeta) -> RulesNo {
+        RulesNo(usize::try_from(meta.rules_no).unwrap_or(usize::MAX)).min(self.rules_now())
+    }
+
+    /// What some of its rules say.
+    pub(super) fn rules_at(&self, no: RulesNo) -> Rules<'_> {
+        let was = self.past.retention_was.get(no.0);
+        was.map_or((&self.policy.retention, &self.policy.categories), |(_, rules, categories)| (rules, categories))
+    }
+
+    /// The rules under which a record has been from its writing on until those of `last`, these first; each of the others with when it
+    /// held no more.
+    pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = (Rules<'_>, Option<Timestamp>)> {
+        let (first, last) = (self.rules_of(meta), last.min(self.rules_now()));
+        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().rev();
+        let earlier = earlier.map(|(changed, rules, categories)| ((rules, categories.as_slice()), Some(Timestamp(*changed))));
+        std::iter::once((self.rules_at(last.max(first)), None)).chain(earlier)
+    }
+
+    /// A moment that lies behind every change of its rules so far, `now` or later: what changes or is decided as of then comes behind
+    /// those, also where the clock was set back behind one.
+    pub(super) fn behind_changes(&self, now: Timestamp) -> Timestamp {
+        let last = self.past.retention_was.iter().map(|(changed, ..)| changed.saturating_add(1)).max();
+        Timestamp(last.map_or(now.0, |last| last.max(now.0)))
     }
 
     /// The names of the rules that it has, or had.
@@ -70,10 +82,39 @@ impl Collection {
     }
 }
 
-/// The legal minimum that some rules ask for.
-fn asked((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
-    let schedule = rules.schedule().filter(|schedule| schedule.has_minimum())?;
-    schedule.outlook(&facts_under(categories, meta, value)).law()
+/// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`. A `newer` value,
+/// which is to take its place, tells the dates that it does not.
+pub(super) fn law_over(
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    newer: Option<&[u8]>,
+) -> Option<Law> {
+    if !collection.has_law {
+        return None;
+    }
+    law_by(collection.rules_since(meta, last), meta, value, newer)
+}
+
+/// The same if those of today were changed at a moment, but for what the rules behind them ask for.
+pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+    let ended = collection.rules_since(meta, collection.rules_now()).map(|(rules, ended_at)| (rules, ended_at.or(Some(at))));
+    law_by(ended, meta, value, None)
+}
+
+fn law_by<'a>(
+    since: impl Iterator<Item = (Rules<'a>, Option<Timestamp>)>,
+    meta: &'a RecordMeta,
+    value: Option<&'a [u8]>,
+    newer: Option<&[u8]>,
+) -> Option<Law> {
+    let asking = since.filter_map(|((rules, categories), ended_at)| {
+        let rules = rules.schedule().filter(|schedule| schedule.has_minimum())?;
+        Some(Under { rules, facts: facts_under(categories, meta, value), ended_at })
+    });
+    let asked = Law::over(asking, newer);
+    asked.into_iter().chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
 /// The legal minimum that keeps a record now.
@@ -86,33 +127,20 @@ pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Opt
     standing_under(collection.rules_until(at), collection, meta, value, at)
 }
 
-fn standing_under(then: Rules<'_>, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
-    if !collection.has_law {
-        return None;
-    }
-    // Mostly they are the same.
-    let others = collection.rules_for(meta.modified_at).filter(|(rules, _)| !std::ptr::eq(*rules, then.0));
-    let asked = [then].into_iter().chain(others).filter_map(|rules| asked(rules, meta, value));
-    asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later).filter(|law| law.stands(at))
+fn standing_under(last: RulesNo, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+    law_over(collection, last, meta, value, None).filter(|law| law.stands(at))
 }
 
-/// The legal minimum that the rules asked for under which a record was written, or an earlier version of it, met or not.
-pub(super) fn law_when_written(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>) -> Option<Law> {
-    if !collection.has_law {
-        return None;
-    }
-    let asked = collection.rules_for(meta.modified_at).filter_map(|rules| asked(rules, meta, value));
-    asked.chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
-}
-
-/// What a law and the restricted state say of a record.
+/// What a law and the restricted state say of a record; the law by the dates that a `newer` value tells, if one is to take its place.
 pub(super) fn weighed(
     collection: &Collection,
     meta: &RecordMeta,
     value: Option<&[u8]>,
+    newer: Option<&[u8]>,
     now: Timestamp,
 ) -> (Option<Law>, Option<Restricted>) {
-    (standing(collection, meta, value, now), restricted::restricted(collection, meta, value, now))
+    let law = law_over(collection, collection.rules_now(), meta, value, newer).filter(|law| law.stands(now));
+    (law, restricted::restricted(collection, meta, value, now))
 }
 
 /// Whether a role may know of rules: those that read a collection's policy.
@@ -134,10 +162,43 @@ pub(super) struct Minimums {
     pub(super) records: u64,
 }
 
-impl Minimums {
-    fn and(self, more: Self) -> Self {
-        Self { law: self.law.later(more.law), records: self.records.saturating_add(more.records) }
+/// A look for minimums, over however many collections.
+#[derive(Default)]
+struct Look {
+    found: Option<Minimums>,
+    /// Records that were opened for it.
+    looked_at: u64,
+}
+
+impl Look {
+    fn add(&mut self, law: Law) {
+        let known = self.found.take();
+        self.found = Some(match known {
+            Some(Minimums { law: known, records }) => Minimums { law: known.later(law), records: records.saturating_add(1) },
+            None => Minimums { law, records: 1 },
+        });
     }
+
+    /// Whether enough was looked at to refuse.
+    const fn is_enough(&self) -> bool {
+        self.found.is_some() && self.looked_at >= COUNTED
+    }
+}
+
+/// A record of a person that a law keeps.
+pub(super) struct KeptRecord {
+    pub(super) header: RecordHeader,
+    /// The last token of its key.
+    pub(super) token: Token,
+    pub(super) law: Law,
+}
+
+/// That no law keeps anything of what an order is for, and until the order's commit none comes to.
+pub(super) struct Unkept<'a> {
+    /// What the commit is held to.
+    pub(super) checks: Vec<Check>,
+    /// Collections that are frozen as long as this is there. Behind it [`Vault::thaw_left`] is called.
+    pub(super) frozen: Vec<AtWork<'a>>,
 }
 
 impl Vault {
@@ -212,29 +273,50 @@ impl Vault {
         match scope {
             Scope::Tenant => self.minimums_in_tenant(tenant).await,
             Scope::Collection(no) => {
-                let mut lawful = Lawful::default();
-                match lawful.get(self, tenant.no, CollectionNo(*no)).await? {
-                    Some(collection) => self.minimums_in(tenant, collection).await,
-                    None => Ok(None),
-                }
+                let mut look = Look::default();
+                self.look_in(tenant, CollectionNo(*no), &mut look).await?;
+                Ok(look.found)
             }
             Scope::Record { collection, row, .. } => {
-                let mut lawful = Lawful::default();
-                let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
+                let Some(collection) = self.lawful(tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
                 let Some(value) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
                 let (rows, now) = (vec![Row { key: Bytes::copy_from_slice(row), value }], self.inner.clock.now());
-                let laws = self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await?;
+                let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
                 Ok(laws.into_iter().next().map(|law| Minimums { law, records: 1 }))
             }
             Scope::Subjects(_) | Scope::Rest { .. } => Ok(None),
         }
     }
 
-    /// That the record at a place stays as it is now: what keeps it is looked for behind this.
-    pub(super) async fn record_unmoved(&self, row: &[u8]) -> Result<Check, VaultError> {
-        let stored = self.inner.store.get(Space::Records, row).await?;
-        let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
-        Ok(Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect })
+    /// What an order's commit is held to if a law keeps nothing of what it is for, which is looked for behind this: the rules of its
+    /// collection, and the record as it is; of a tenant which collections have minimums.
+    pub(super) async fn law_unmoved(&self, tenant: TenantNo, scope: &Scope) -> Result<Vec<Check>, VaultError> {
+        match scope {
+            Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant)).await?]),
+            Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant, CollectionNo(*no))).await?]),
+            Scope::Record { collection, row, .. } => {
+                let rules = self.as_it_is(schema::collection(tenant, CollectionNo(*collection))).await?;
+                let stored = self.inner.store.get(Space::Records, row).await?;
+                let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
+                Ok(vec![rules, Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect }])
+            }
+            Scope::Subjects(_) | Scope::Rest { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// That a row of the control store stays as it is now.
+    async fn as_it_is(&self, key: Bytes) -> Result<Check, VaultError> {
+        let stored = self.inner.store.get(Space::Control, &key).await?;
+        Ok(Check { space: Space::Control, key, expect: stored.map_or(Expect::Absent, Expect::Equals) })
+    }
+
+    /// What goes with a commit that makes a collection, or gives one its first rules with minimums: who is about to destroy its tenant
+    /// has looked for none in it. Nothing, where the policy has none.
+    pub(super) fn law_mark_of(&self, tenant: TenantNo, policy: &CollectionPolicy) -> Result<Option<Write>, VaultError> {
+        if !policy.retention.schedule().is_some_and(Schedule::has_minimum) {
+            return Ok(None);
+        }
+        Ok(Some(self.inner.seals.put(schema::law_mark(tenant), &LawMarkRow { mark: random::bytes() })?))
     }
 
     /// Freezes the collections of an order's scope in which a law may keep something: until what is returned is gone, and
@@ -252,9 +334,8 @@ impl Vault {
         };
         let mut frozen = Vec::new();
         for no in collections {
-            let mut lawful = Lawful::default();
-            if let Some(collection) = lawful.get(self, tenant.no, no).await? {
-                frozen.push(self.freeze(caller, tenant, collection).await?);
+            if let Some(collection) = self.lawful(tenant.no, no).await? {
+                frozen.push(self.freeze(caller, tenant, &collection).await?);
             }
         }
         Ok(frozen)
@@ -263,21 +344,14 @@ impl Vault {
     /// The minimums that stand in a tenant. Opens every record of the collections that have rules with minimums until it meets one,
     /// and some more to count them.
     pub(super) async fn minimums_in_tenant(&self, tenant: &Tenant) -> Result<Option<Minimums>, VaultError> {
-        let mut found: Option<Minimums> = None;
+        let mut look = Look::default();
         for no in self.collections_in(tenant.no).await? {
-            let mut lawful = Lawful::default();
-            let Some(collection) = lawful.get(self, tenant.no, no).await? else { continue };
-            if let Some(more) = self.minimums_in(tenant, collection).await? {
-                found = Some(match found {
-                    Some(found) => found.and(more),
-                    None => more,
-                });
-            }
-            if found.as_ref().is_some_and(|found| found.records >= COUNTED) {
+            self.look_in(tenant, no, &mut look).await?;
+            if look.is_enough() {
                 break;
             }
         }
-        Ok(found)
+        Ok(look.found)
     }
 
     /// The collections that there are in a tenant, and were.
@@ -295,28 +369,41 @@ impl Vault {
         Ok(all)
     }
 
-    /// The same of a collection.
-    pub(super) async fn minimums_in(&self, tenant: &Tenant, collection: &Collection) -> Result<Option<Minimums>, VaultError> {
-        if !collection.has_law {
-            return Ok(None);
-        }
-        let (mut found, mut looked_at): (Option<Minimums>, u64) = (None, 0);
+    /// Looks for minimums in a collection.
+    async fn look_in(&self, tenant: &Tenant, no: CollectionNo, look: &mut Look) -> Result<(), VaultError> {
+        let Some(collection) = self.lawful(tenant.no, no).await? else { return Ok(()) };
         let now = self.inner.clock.now();
-        let mut range = schema::records_under(tenant.no, collection.no, &[]);
+        let mut range = schema::records_under(tenant.no, no, &[]);
         while let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? {
-            looked_at = looked_at.saturating_add(rows.len() as u64);
-            for law in self.laws_of(tenant.no, collection, rows, (collection.rules_now(), now)).await? {
-                let one = Minimums { law, records: 1 };
-                found = Some(match found {
-                    Some(found) => found.and(one),
-                    None => one,
-                });
+            look.looked_at = look.looked_at.saturating_add(rows.len() as u64);
+            let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
+            for law in laws {
+                look.add(law);
             }
-            if found.is_some() && looked_at >= COUNTED {
+            if look.is_enough() {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// As of when an order about persons is decided that is decided now: behind every change of rules in the collections where they have
+    /// something, whatever the clock says by now. Decided again later, it goes by the same rules.
+    pub(super) async fn decides_as_of(&self, order: &ShredRow) -> Result<Timestamp, VaultError> {
+        let tenant = TenantNo(order.tenant);
+        let mut at = self.inner.clock.now();
+        for subject in order.marked() {
+            let mut range = schema::records_of_subject(tenant, subject);
+            // One look for each collection.
+            while let Some(rows) = self.some_rows_of(Space::Index, &mut range, 1).await? {
+                let Some((_, no, _)) = rows.first().and_then(|row| schema::subject_record_parts(&row.key)) else { continue };
+                if let Some(collection) = self.lawful(tenant, no).await? {
+                    at = collection.behind_changes(at);
+                }
+                range.from = schema::records_of_subject_in(tenant, subject, no).to;
+            }
+        }
+        Ok(at)
     }
 
     /// The law that kept the record of a row at an earlier moment, by the rules until then, if one did.
@@ -333,13 +420,13 @@ impl Vault {
         Ok(laws.into_iter().next())
     }
 
-    /// What keeps those of some records that a law keeps at a moment, by the rules then. One that does not open is kept by nothing.
+    /// What keeps those of some records that a law keeps at a moment, by the rules until then. One that does not open is kept by nothing.
     async fn laws_of(
         &self,
         tenant: TenantNo,
         collection: &Collection,
         rows: Vec<Row>,
-        (then, at): (Rules<'_>, Timestamp),
+        (then, at): (RulesNo, Timestamp),
     ) -> Result<Vec<Law>, VaultError> {
         let mut closed: Vec<(RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
         let mut units: Vec<UnitRef> = Vec::with_capacity(rows.len());
@@ -375,42 +462,82 @@ impl Vault {
         found.map_or(Ok(()), |Minimums { law, records }| Err(refusal(law, role, Some(records))))
     }
 
-    /// Shows the header of each record of a person in a collection that a law keeps at a moment, and the law.
-    pub(super) async fn kept_of_subject(
+    /// Those of some records that name a person first and that a law keeps at a moment. `rows` are of the index, of one collection.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where the key of one is not lent that is there, and that no other order is for: nobody can say then whether a
+    /// law keeps it.
+    pub(super) async fn kept_among(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         subject: &Token,
         at: Timestamp,
-        mut show: impl FnMut(&RecordHeader, Law),
-    ) -> Result<(), VaultError> {
-        let mut range = schema::records_of_subject_in(tenant.no, subject, collection.no);
-        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
-            for row in rows {
-                let Some((_, _, tokens)) = schema::subject_record_parts(&row.key) else { continue };
-                let key = schema::record(tenant.no, collection.no, &tokens);
-                let Some(stored) = self.inner.store.get(Space::Records, &key).await? else { continue };
-                let Ok(header) = RecordHeader::parse(&stored) else { continue };
-                let Ok(sealed) = Sealed::<Record>::from_row(stored) else { continue };
-                let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, &tokens, &header);
-                let unit = unit_of(&header, tenant.no);
-                let opened = self.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await;
-                let record = match opened {
-                    Ok(Ok(record)) => record,
-                    // Bent: nobody reads it, and the law has nothing left to keep.
-                    Ok(Err(_)) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => continue,
-                    Err(error) => return Err(error),
-                };
-                let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                let Some(law) = standing_at(collection, &record.meta, value, at) else { continue };
-                // It may name the person, and not first: another's unit seals it then.
-                let first = record.meta.subjects.get(..1).unwrap_or_default();
-                if self.subject_tokens(tenant, first).await?.first() == Some(subject) {
-                    show(&header, law);
+        rows: &[Row],
+    ) -> Result<Vec<KeptRecord>, VaultError> {
+        let places: Vec<Vec<Token>> =
+            rows.iter().filter_map(|row| schema::subject_record_parts(&row.key)).map(|(_, _, tokens)| tokens).collect();
+        let keys: Vec<Bytes> = places.iter().map(|tokens| schema::record(tenant.no, collection.no, tokens)).collect();
+        let stored = self.inner.store.get_many(Space::Records, &keys).await?;
+        let mut closed: Vec<(Token, RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
+        let mut units: Vec<UnitRef> = Vec::with_capacity(rows.len());
+        for (tokens, stored) in places.iter().zip(stored) {
+            let (Some(stored), Some(token)) = (stored, tokens.last()) else { continue };
+            let Ok(header) = RecordHeader::parse(&stored) else { continue };
+            let Ok(sealed) = Sealed::<Record>::from_row(stored) else { continue };
+            if header.is_tombstone() {
+                continue;
+            }
+            let context = Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, &header);
+            units.push(unit_of(&header, tenant.no));
+            closed.push((*token, header, context, sealed));
+        }
+        let open = |place: usize, key: &Key<Data>| {
+            let (_, header, context, sealed) = closed.get(place)?;
+            // One that is bent nobody reads, and the law has nothing left to keep.
+            let record = key.open_record(context, sealed).ok()?;
+            let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+            Some((standing_at(collection, &record.meta, value, at)?, record.meta.subjects.first().cloned()))
+        };
+        let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        let mut kept = Vec::new();
+        for ((token, header, ..), opened) in closed.into_iter().zip(opened) {
+            let (law, first) = match opened {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(VaultError::Internal(_)) => continue,
+                Err(VaultError::Shredded { .. }) => {
+                    self.unless_withheld(collection.no, subject, &token, unit_of(&header, tenant.no)).await?;
+                    continue;
                 }
+                Err(error) => return Err(error),
+            };
+            // It may name the person, and not first: another's unit seals it then.
+            if self.subject_tokens(tenant, first.as_slice()).await?.first() == Some(subject) {
+                kept.push(KeptRecord { header, token, law });
             }
         }
-        Ok(())
+        Ok(kept)
+    }
+
+    /// That a unit whose key is not lent is none of a person's, is gone, or is another order's to destroy.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    async fn unless_withheld(&self, no: CollectionNo, subject: &Token, token: &Token, unit: UnitRef) -> Result<(), VaultError> {
+        let rows = [schema::unit(unit.tenant, subject, no), schema::record_unit_of_subject(unit.tenant, subject, no, token, unit.slot)];
+        let mut is_persons = false;
+        for key in rows {
+            let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { continue };
+            is_persons |= self.inner.seals.open::<UnitRow>(&key, &stored).is_ok_and(|row| row == UnitRow::of(unit));
+        }
+        if !is_persons || self.inner.store.get(Space::Control, &schema::unit_state(unit.tenant, unit.slot)).await?.is_some() {
+            return Ok(());
+        }
+        match self.inner.forest.load_unit(unit.tenant, unit.slot).await {
+            Ok(current) if current == unit => Err(VaultError::Busy),
+            Ok(_) | Err(KeysError::Shredded) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -429,10 +556,25 @@ mod tests {
         serde_json::from_value(json!({"time_zone": "UTC", "rules": [rule]})).unwrap()
     }
 
+    fn written_under(rules_no: u32) -> RecordMeta {
+        RecordMeta {
+            key: crate::domain::RecordKey::parse("k").unwrap(),
+            content_type: String::new(),
+            subjects: Vec::new(),
+            created_at: Timestamp(0),
+            modified_at: Timestamp(0),
+            expires_at: None,
+            value_len: 0,
+            custom: Vec::new(),
+            rules_no,
+            kept: None,
+        }
+    }
+
     #[test]
-    fn what_is_written_about_when_rules_change_is_under_all_that_it_may_have_been_written_under() {
+    fn a_record_is_under_all_rules_from_those_of_its_writing_on() {
         let was: Vec<(i64, Retention, Vec<String>)> =
-            [(1_000_000, "a"), (1_030_000, "b"), (2_000_000, "c")].into_iter().map(|(at, name)| (at, rules(name), Vec::new())).collect();
+            [(1_000, "a"), (1_030, "b"), (2_000, "c")].into_iter().map(|(at, name)| (at, rules(name), Vec::new())).collect();
         let collection = Collection {
             no: CollectionNo(1),
             name: CollectionName::parse("c").unwrap(),
@@ -445,17 +587,27 @@ mod tests {
             row: Bytes::new(),
         };
         let named = |(rules, _): Rules<'_>| rules.schedule().unwrap().rules[0].name.as_str().to_owned();
-        for (at, until, written) in [
-            (999_999, "a", &["a"][..]),
-            (1_000_000, "a", &["a", "b"][..]),
-            (1_050_000, "c", &["a", "b", "c"][..]),
-            (1_090_000, "c", &["b", "c"][..]),
-            (1_090_001, "c", &["c"][..]),
-            (3_000_000, "today", &["today"][..]),
-        ] {
-            assert_eq!(named(collection.rules_until(Timestamp(at))), until, "at {at}");
-            assert_eq!(collection.rules_for(Timestamp(at)).map(named).collect::<Vec<_>>(), written, "at {at}");
+        for (at, until) in [(999, "a"), (1_000, "a"), (1_001, "b"), (1_050, "c"), (2_001, "today")] {
+            assert_eq!(named(collection.rules_at(collection.rules_until(Timestamp(at)))), until, "at {at}");
         }
+        let since = |rules_no, last| {
+            let meta = written_under(rules_no);
+            let since = collection.rules_since(&meta, RulesNo(last));
+            since.map(|(rules, ended_at)| (named(rules), ended_at.map(|at| at.0))).collect::<Vec<_>>()
+        };
+        let told = |all: &[(&str, Option<i64>)]| all.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect::<Vec<_>>();
+        let all = told(&[("today", None), ("c", Some(2_000)), ("b", Some(1_030)), ("a", Some(1_000))]);
+        assert_eq!(since(0, 3), all);
+        assert_eq!(since(0, usize::MAX), all);
+        assert_eq!(since(1, 2), told(&[("c", None), ("b", Some(1_030))]));
+        assert_eq!(since(3, 3), told(&[("today", None)]));
+        // What was written behind a moment was under the rules of its writing alone; a number that no rules have is that of today.
+        assert_eq!(since(2, 0), told(&[("c", None)]));
+        assert_eq!(since(u32::MAX, 3), told(&[("today", None)]));
         assert_eq!(collection.rules().collect::<Vec<_>>(), ["a", "b", "c", "today"]);
+        assert_eq!(
+            (collection.behind_changes(Timestamp(1_500)), collection.behind_changes(Timestamp(9_000))),
+            (Timestamp(2_001), Timestamp(9_000))
+        );
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     authn::Principal,
-    domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo},
+    domain::{Clock, CollectionNo, RequestId, StoreId, TenantNo, Timestamp},
     vault::{
         audit::{Audit, note::Signer},
         crypto::{Data, Key, Suite, TenantSecret},
@@ -67,6 +67,7 @@ mod tenants;
 mod tokens;
 mod turns;
 mod units;
+mod watched;
 
 pub use aliases::{NewAlias, PersonView};
 pub use approvals::{ApprovalView, ApprovalWhat, PolicyChange, PolicyView};
@@ -79,7 +80,7 @@ pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultErr
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, Released, ShownScope};
-pub use lifecycle::{Minimum, Remaining, Terminate, Terminated, TerminationView};
+pub use lifecycle::{Minimum, Remaining, StateChange, Terminate, Terminated, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
@@ -104,6 +105,8 @@ pub struct Caller {
     pub purpose: Option<String>,
     /// Whether a refusal of the present operation is in a trail.
     on_record: Arc<AtomicBool>,
+    /// From when on it commits nothing any more: of what it approves for somebody else.
+    until: Option<Timestamp>,
     /// What is held as long as anything is done for the request.
     _held: Held,
 }
@@ -134,6 +137,8 @@ pub struct VaultOptions {
     pub rows_wait: std::time::Duration,
     /// How many ids an order that a hold keeps may come to name by aliases: its row has 100,000 bytes, and of each id up to 19.
     pub held_order_ids: usize,
+    /// How many units an order spares, or takes back, in one commit, for a law keeps what they seal.
+    pub spared_at_once: usize,
 }
 
 impl Default for VaultOptions {
@@ -145,6 +150,7 @@ impl Default for VaultOptions {
             download_max: std::time::Duration::from_hours(24),
             rows_wait: std::time::Duration::from_hours(24),
             held_order_ids: 3_000,
+            spared_at_once: 1_000,
         }
     }
 }
@@ -184,7 +190,6 @@ struct Inner {
     placing: holds::Placing,
     /// Whether what two persons let hold for what was there has been gone through in this data store.
     shortened: AtomicBool,
-    stopped: lifecycle::Stopped,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

@@ -5,7 +5,8 @@
 //! trail: entry's collection, token and unit -> names row -> open -> the name's token must be the entry's
 //! ```
 //! The chain covers the tokens and a token is an HMAC of its name, so a names row can be lost but not exchanged. With the
-//! unit's key goes the name; the trail then shows a pseudonym, the same for ever.
+//! unit's key goes the name; the trail then shows a pseudonym, the same for ever. Where the state of a tenant leaves no data to who asks, it
+//! leaves no names either ([`Told`]).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,12 +15,13 @@ use serde::Serialize;
 
 use super::{
     Caller, Missing, Vault, VaultError,
-    directory::{Collection, Tenant, damaged, pseudonym},
+    directory::{Collection, Tenant, damaged, pseudonym, unnamed},
     plan::{Existing, order_of, record_row},
-    rows::UnitRow,
+    rows::{LifeRow, UnitRow},
 };
 use crate::{
-    domain::{CollectionNo, Gen, RecordKey, ShredUnit, Slot, StoreId, SubjectId, TenantNo},
+    authz::{self, ActionKind},
+    domain::{CollectionNo, Gen, RecordKey, ShredUnit, Slot, StoreId, SubjectId, TenantNo, lifecycle::TenantState},
     vault::{
         audit::{Entry, PurposeToken, TrailEntry},
         crypto::{AuditTarget, Context, Data, Key, Plaintext, Sealed, Suite, Token},
@@ -147,15 +149,37 @@ impl Vault {
         token.first_chunk().copied().ok_or_else(|| VaultError::Internal("token".into()))
     }
 
-    /// The names of a page's entries.
-    pub(super) async fn name_entries(&self, tenant: &Tenant, entries: Vec<TrailEntry>) -> Result<Vec<NamedEntry>, VaultError> {
+    /// The names of a page's entries, as far as the caller may be told them.
+    pub(super) async fn name_entries(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        entries: Vec<TrailEntry>,
+    ) -> Result<Vec<NamedEntry>, VaultError> {
+        let told = self.told_names(caller, tenant).await?;
         let mut lookup = Lookup::new(self, tenant);
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
-            let names = lookup.names(&entry.entry).await?;
+            let names = if told.records { lookup.names(&entry.entry).await? } else { lookup.untold(&entry.entry, told).await? };
             named.push(NamedEntry { entry, names });
         }
         Ok(named)
+    }
+
+    /// Which names of a tenant its state leaves to the caller: those of records and persons to who could be left any data, those of
+    /// collections to who could be left a policy. Of a tenant that has ended and is not shredded yet, records and persons are named only where
+    /// all of it is held: it is not known of a name whether a hold is on it.
+    pub(super) async fn told_names(&self, caller: &Caller, tenant: &Tenant) -> Result<Told, VaultError> {
+        if tenant.life == LifeRow::default() {
+            return Ok(Told { records: true, collections: true });
+        }
+        let state = tenant.stands(self.inner.clock.now());
+        let leaves = |action: ActionKind| authz::leaves(state, action, caller.principal.role());
+        let mut records = leaves(ActionKind::RecordRead) || leaves(ActionKind::RecordList);
+        if records && state == TenantState::Ended {
+            records = !self.holds_over(tenant.no, CollectionNo::TENANT, &[], &[]).await?.is_empty();
+        }
+        Ok(Told { records, collections: leaves(ActionKind::CollectionRead) })
     }
 }
 
@@ -168,6 +192,15 @@ impl Vault {
         let mut lookup = Lookup::new(self, tenant);
         lookup.open(no, token, unit).await.map(drop)
     }
+}
+
+/// Which names are told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Those of records and of persons.
+    pub(super) records: bool,
+    /// Those of collections.
+    pub(super) collections: bool,
 }
 
 /// A key as the trail shows it, and the person its unit belongs to.
@@ -215,6 +248,19 @@ impl<'a> Lookup<'a> {
             names.tenant = Some(self.vault.tenant_by_number(tenant).await?.name.as_str().to_owned());
         }
         Ok(names)
+    }
+
+    /// What an entry shows to whom records and persons are not named.
+    async fn untold(&mut self, entry: &Entry, told: Told) -> Result<Names, VaultError> {
+        let target = &entry.target;
+        let collection = if told.collections { self.collection(entry.collection).await? } else { None };
+        Ok(Names {
+            collection: collection.map(|collection| collection.name.as_str().to_owned()),
+            key: target.record.map(|token| unnamed("key", &token)),
+            subject: target.subject.map(|token| unnamed("subject", &token)),
+            purpose: None,
+            tenant: None,
+        })
     }
 
     /// A collection; one that is shredded bears a pseudonym.

@@ -137,6 +137,15 @@ impl Existing {
     pub(super) fn version(&self) -> Option<Version> {
         self.live.as_ref().filter(|live| !live.expired && live.restricted.is_none()).map(|_| self.header.version)
     }
+
+    /// Whether a version that stood there may have had an end, whatever the rules.
+    fn could_end(&self) -> bool {
+        match &self.live {
+            Some(live) => live.meta.expires_at.is_some(),
+            // Nobody can say; of a tombstone the row is gone.
+            None => !self.header.is_tombstone(),
+        }
+    }
 }
 
 impl Plan {
@@ -281,7 +290,8 @@ impl Vault {
             self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
         }
 
-        let existing = self.existing_in(tenant, collection, &tokens, stored).await?;
+        let newer = if let Content::Inline(value) = content { Some(&value[..]) } else { None };
+        let existing = self.existing_in(tenant, collection, &tokens, (stored, newer)).await?;
         let present = existing.as_ref().and_then(Existing::version);
         put.precondition.holds(present)?;
         plan.check(Space::Records, row.clone(), existing.as_ref().map_or(Expect::Absent, |record| unchanged(&record.header)));
@@ -327,6 +337,7 @@ impl Vault {
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
+            rules_no: u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?,
             kept: None,
         };
         let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
@@ -364,11 +375,7 @@ impl Vault {
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
-        let could_end = existing.as_ref().is_some_and(|record| match &record.live {
-            Some(live) => live.meta.expires_at.is_some(),
-            // Nobody can say; of a tombstone the row is gone.
-            None => !record.header.is_tombstone(),
-        });
+        let could_end = existing.as_ref().is_some_and(Existing::could_end);
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
         let end = match (end, &existing) {
             // Another date, or another category, may bring the end forward: it is marked first.
@@ -458,9 +465,14 @@ impl Vault {
         let existing = self.existing(tenant, collection, &tokens, &row).await?;
         let mut version = existing.as_ref().and_then(Existing::version);
         if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref()).filter(|_| collection.has_law)
-            && self.leaving(tenant, collection, &live.meta.subjects).await?.is_some()
+            && self.leaving(tenant, collection, &live.meta).await?.is_some()
         {
             // Its key is there until it is decided what a law keeps; to who asks it is gone.
+            version = None;
+        }
+        if let Some(live) = existing.as_ref().and_then(|record| record.live.as_ref())
+            && self.is_hidden_by_end(tenant, (collection.no, &tokens), &live.meta.subjects).await?
+        {
             version = None;
         }
         precondition.holds(version).map_err(|_| VaultError::Conflict(Conflict::CheckFailed))?;
@@ -483,16 +495,17 @@ impl Vault {
         row: &[u8],
     ) -> Result<Option<Existing>, VaultError> {
         let stored = self.inner.store.get(Space::Records, row).await?;
-        self.existing_in(tenant, collection, tokens, stored).await
+        self.existing_in(tenant, collection, tokens, (stored, None)).await
     }
 
-    /// The same, of what was read there.
+    /// The same, of what was read there. A `newer` value, which is to take its place, tells dates that it does not, and until when a law
+    /// keeps it by those.
     async fn existing_in(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         tokens: &[Token],
-        stored: Option<Bytes>,
+        (stored, newer): (Option<Bytes>, Option<&[u8]>),
     ) -> Result<Option<Existing>, VaultError> {
         let Some(stored) = stored else { return Ok(None) };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
@@ -510,8 +523,8 @@ impl Vault {
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
                 let now = self.inner.clock.now();
-                let expired = super::due::is_over(&collection.policy, &opened.meta, value, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, now);
+                let expired = super::due::is_over(collection, &opened.meta, value, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, newer, now);
                 Some(Live { meta: opened.meta, upload, expired, law, restricted })
             }
             Err(VaultError::Shredded { .. }) => None,
@@ -634,7 +647,8 @@ impl Vault {
     /// since: here it must still hold, in the order of the commits, so that a revocation that is answered is never overtaken.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile.
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if it was revoked or has ended meanwhile;
+    /// [`Conflict::ApprovalOver`] where what it approves has waited too long by now.
     pub(super) async fn commit_for(
         &self,
         caller: &Caller,
@@ -668,6 +682,9 @@ impl Vault {
         if let Some(caller) = caller {
             if caller.principal.has_ended(self.inner.clock.now()) {
                 return Err(self.holds_no_more(caller).await?);
+            }
+            if caller.until.is_some_and(|until| until <= self.inner.clock.now()) {
+                return Err(VaultError::Conflict(Conflict::ApprovalOver));
             }
             // The first, so that its failure is told from any other's.
             let token = schema::access_token(caller.principal.token());

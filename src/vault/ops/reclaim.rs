@@ -116,7 +116,7 @@ impl Vault {
         }
         if matches!(entry.scope, Scope::Rest { .. }) {
             // What it deleted is deleted again under the keys that are kept.
-            self.delete_unheld(ShredId(entry.order), &order).await?;
+            self.delete_unheld_again(&order).await?;
             return Ok(0);
         }
         let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());
@@ -232,6 +232,8 @@ impl Vault {
                 }
                 self.drop_uploads_of_slots(tenant, &slots, done).await?;
                 self.drop_names_of_slots(tenant, &slots).await?;
+                // Others' orders may have left records for the law alone that these persons' keys sealed.
+                self.drop_counts_of_slots(tenant, &slots).await?;
                 return Ok(is_all);
             }
             Scope::Record { collection, row, .. } => {

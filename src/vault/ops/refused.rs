@@ -11,7 +11,7 @@ use std::sync::{
 use super::{Caller, Conflict, Held, Vault, VaultError, directory::Tenant, plan::entry};
 use crate::{
     authn::Principal,
-    domain::{CollectionName, CollectionNo, RequestId, TenantName, TenantNo},
+    domain::{CollectionName, CollectionNo, RequestId, TenantName, TenantNo, Timestamp},
     vault::{
         audit::{Action, Entry, Outcome, Reason, Target},
         crypto::Receipt,
@@ -22,7 +22,12 @@ impl Caller {
     /// Who asks, in which request, and for what purpose.
     #[must_use]
     pub fn new(principal: Principal, request: RequestId, purpose: Option<String>) -> Self {
-        Self { principal, request, purpose, on_record: Arc::default(), _held: Held::default() }
+        Self { principal, request, purpose, on_record: Arc::default(), until: None, _held: Held::default() }
+    }
+
+    /// The same caller, who commits nothing any more from a moment on.
+    pub(super) fn until(&self, end: Timestamp) -> Self {
+        Self { until: Some(end), ..self.clone() }
     }
 
     /// The same, holding `held` until all that is done for the request has ended, whoever waits for it.

@@ -13,7 +13,7 @@ use super::{
     Missing, Vault, VaultError,
     deletions::Walk,
     directory::{Collection, Tenant, damaged},
-    due::end_of,
+    due::end_over,
     plan::{Plan, entry, record_row, target, unchanged, unit_of},
     retention::{Rules, facts_under},
     rows::KeptRecordsRow,
@@ -66,10 +66,9 @@ pub(super) fn restricted(collection: &Collection, meta: &RecordMeta, value: Opti
         let outlook = schedule.outlook(&facts_under(categories, meta, value));
         outlook.restricted.filter(|bound| bound.at <= now).map(|bound| bound.rule.name.clone())
     };
-    let today = collection.rules_now();
-    let purpose = by_rule(today)?;
-    let mut written = collection.rules_for(meta.modified_at);
-    written.any(|rules| std::ptr::eq(rules.0, today.0) || by_rule(rules).is_some()).then_some(Restricted { by: None, purpose })
+    let (written, today) = (collection.rules_of(meta), collection.rules_now());
+    let purpose = by_rule(collection.rules_at(today))?;
+    (written == today || by_rule(collection.rules_at(written)).is_some()).then_some(Restricted { by: None, purpose })
 }
 
 /// How many restricted records come and go with a plan, by the unit that seals them.
@@ -110,7 +109,7 @@ impl Vault {
     }
 
     /// Plans what an order leaves of a record that a law keeps: the same value under the same key, sealed anew and marked. Its end is
-    /// that of the law.
+    /// that of the law; where one waits for its date, what is known of the others' is sealed with it.
     pub(super) async fn plan_restricted(
         &self,
         plan: &mut Plan,
@@ -125,7 +124,7 @@ impl Vault {
         plan.check(Space::Records, row.clone(), unchanged(&header));
         let version = Version(self.inner.forest.lease(LeaseKind::Version).await?);
         let anew = RecordHeader { suite: self.inner.options.suite, version, ..header };
-        let until = law.until.unwrap_or(walk.decided_at);
+        let until = law.known_until().unwrap_or(walk.decided_at);
         let kept = Kept { rule: law.rule.clone(), basis: law.basis.clone(), until, restricted_by: Some(walk.order) };
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let place = |header: &RecordHeader| Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
@@ -135,7 +134,7 @@ impl Vault {
             let opened = key.open_record(&before, &sealed)?;
             let meta = RecordMeta { kept: Some(kept.clone()), ..opened.meta };
             let value = opened.value.expose();
-            let end = end_of(&collection.policy, &meta, Some(value).filter(|_| !header.is_manifest()));
+            let end = end_over(collection, collection.rules_now(), &meta, Some(value).filter(|_| !header.is_manifest()));
             Ok::<_, OpenError>((EncodedMeta::new(&meta).map(|meta| key.seal_record(&after, &meta, value)), end))
         });
         let (resealed, end) = resealed.await?.map_err(damaged)?;

@@ -14,6 +14,10 @@ pub(super) const CATEGORY: &str = "category";
 /// Rules, and the categories that are declared beside them.
 pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
 
+/// Which of the rules that a collection has had and has: how many it had before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RulesNo(pub(super) usize);
+
 /// The category that a record names.
 pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
     meta.custom.iter().find(|(name, _)| name == CATEGORY).map(|(_, category)| category.as_str())
@@ -33,7 +37,8 @@ pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value
 
 /// Whether a record may be stored under the policy, when it ends, and what it is kept for beyond that: its category is declared, each
 /// rule that is for it can tell when it begins, its own end lies within them, and its time is not over already. `before` is the law that
-/// keeps what it takes the place of: where that lasts longer than what the rules ask for now, it lasts for this, too.
+/// keeps what it takes the place of, by the dates that this one tells: where that lasts longer than what the rules ask for now, it lasts
+/// for this, too; where it waits for a date, this one must tell that.
 ///
 /// # Errors
 /// [`Unprocessable::CategoryUndeclared`], [`Unprocessable::NoDateForRule`], [`Unprocessable::TooLargeForRule`],
@@ -46,7 +51,7 @@ pub(super) fn admit(
     before: Option<&Law>,
 ) -> Result<(Option<End>, Option<Kept>), VaultError> {
     let Some(schedule) = policy.retention.schedule() else {
-        let kept = kept_on(before, None, meta.expires_at)?;
+        let kept = kept_on(before, None, meta.expires_at, content)?;
         return Ok((meta.expires_at.map(|at| End { at, by_field: false, marks_for: Duration::ZERO }), kept));
     };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
@@ -58,18 +63,13 @@ pub(super) fn admit(
     };
     let outlook = schedule.outlook(&Facts { own_end: None, ..facts(policy, meta, value) });
     if let Some(rule) = outlook.waiting() {
-        let rule = rule.name.clone();
-        return Err(match content {
-            Content::Inline(_) => Unprocessable::NoDateForRule { rule },
-            Content::Manifest { .. } => Unprocessable::TooLargeForRule { rule },
-        }
-        .into());
+        return Err(no_date(rule.name.clone(), content));
     }
     outlook.admits(meta.expires_at).map_err(|outside| match outside {
         Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
         Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
     })?;
-    let kept = kept_on(before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at)?;
+    let kept = kept_on(before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at, content)?;
     let Some(end) = outlook.end_with(meta.expires_at) else { return Ok((None, kept)) };
     let at = kept.as_ref().map_or(end.at, |kept| end.at.max(kept.until));
     match end.put_off_by.or(end.rule) {
@@ -81,20 +81,35 @@ pub(super) fn admit(
     }
 }
 
-/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much. One that waited for
-/// its date has it by now, or is gone.
+/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much.
 ///
 /// # Errors
-/// [`Unprocessable::BeforeMinimum`] for an own end that is earlier.
-fn kept_on(before: Option<&Law>, minimum: Option<Timestamp>, own: Option<Timestamp>) -> Result<Option<Kept>, VaultError> {
-    let Some(Law { rule, basis, until: Some(until) }) = before else { return Ok(None) };
-    if minimum.is_some_and(|minimum| minimum >= *until) {
+/// [`Unprocessable::BeforeMinimum`] for an own end that is earlier; [`Unprocessable::NoDateForRule`] and
+/// [`Unprocessable::TooLargeForRule`] where the law waits for a date: under another category what takes its place would be free of it.
+fn kept_on(
+    before: Option<&Law>,
+    minimum: Option<Timestamp>,
+    own: Option<Timestamp>,
+    content: &Content,
+) -> Result<Option<Kept>, VaultError> {
+    let Some(Law { rule, basis, until, .. }) = before else { return Ok(None) };
+    let Some(until) = *until else { return Err(no_date(rule.clone(), content)) };
+    if minimum.is_some_and(|minimum| minimum >= until) {
         return Ok(None);
     }
-    if own.is_some_and(|own| own < *until) {
-        return Err(Unprocessable::BeforeMinimum { rule: rule.clone(), until: *until }.into());
+    if own.is_some_and(|own| own < until) {
+        return Err(Unprocessable::BeforeMinimum { rule: rule.clone(), until }.into());
     }
-    Ok(Some(Kept { rule: rule.clone(), basis: basis.clone(), until: *until, restricted_by: None }))
+    Ok(Some(Kept { rule: rule.clone(), basis: basis.clone(), until, restricted_by: None }))
+}
+
+/// The refusal of a value that does not have the date a rule counts from.
+fn no_date(rule: RuleName, content: &Content) -> VaultError {
+    match content {
+        Content::Inline(_) => Unprocessable::NoDateForRule { rule },
+        Content::Manifest { .. } => Unprocessable::TooLargeForRule { rule },
+    }
+    .into()
 }
 
 /// A rule that looks into the value of a record of this category: such a value must fit into one row.

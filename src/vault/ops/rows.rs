@@ -27,7 +27,7 @@ pub(in crate::vault) use approvals::{
     ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
 };
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
-pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, Retained, RetainedRow, later};
+pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use reports::ReportRow;
 pub(in crate::vault) use seals::Seals;
@@ -349,8 +349,12 @@ pub(in crate::vault) struct ShredRow {
     /// The last version given out before its first epoch, which is that of its entry in the shred log: what it deletes goes by the rules
     /// that held then. 0 until keys of it are gone.
     pub(in crate::vault) version: u64,
-    /// As of when it was decided what the law keeps of the persons that it names; 0 before.
+    /// As of when it is decided what the law keeps of the persons that it names; 0 before anything of that is.
     pub(in crate::vault) decided_at: i64,
+    /// Whether all of that is decided. Until then the keys of what a law may keep are lent.
+    pub(in crate::vault) is_decided: bool,
+    /// Whether it has spared units, for they seal what a law keeps.
+    pub(in crate::vault) has_spared: bool,
     /// What it left for its legal purpose, once it is done: at most [`RETAINED_MAX`].
     pub(in crate::vault) retained: Vec<Retained>,
 }
@@ -463,11 +467,11 @@ pub(in crate::vault) struct Totals {
 /// How far an order has come with what it deletes: everything before this place is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct PositionRow {
-    /// Which of the subjects that it marked.
+    /// Which of the subjects that it marked; of an end in part, which of its stages.
     pub(in crate::vault) subject: u16,
     /// Whether those that name it second are being looked at.
     pub(in crate::vault) second: bool,
-    /// The key in the index of subjects to go on from; empty is the beginning.
+    /// The key in the index of subjects, or in what the stage goes through, to go on from; empty is the beginning.
     pub(in crate::vault) after: Vec<u8>,
 }
 

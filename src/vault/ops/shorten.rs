@@ -1,8 +1,8 @@
 //! What two persons let hold for what was there: the records of a collection are gone through, and those that its rules end earlier than was
 //! written down are written down anew, in the index of what is due. Nothing is destroyed here. The run that finds a record due then asks
-//! the record, the rules of the day and holds, as always: so a rule that was made longer since keeps what it keeps. It asks nothing of the
-//! rules under which the record was written, for by those no end was ever written down before a minimum; so none is here either: what a law
-//! kept when the record was written, or an earlier version of it, is undercut by no two persons.
+//! the record, the rules of the day, every minimum that it has been under and holds, as always: so a rule that was made longer since keeps
+//! what it keeps. No end is written down here before a minimum that the record has been under until it was approved, either: what a law
+//! kept at any time since the record was written, or an earlier version of it, is undercut by no two persons.
 //!
 //! Only the rules that were approved count here, those of that moment: a rule that an owner alone has made shorter still brings no end
 //! forward. How far it has come stands in the data store, in the commits of the index rows: after a crash it goes on where it was, and data
@@ -10,19 +10,20 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::{
     Vault, VaultError,
     approvals::hash_of,
     directory::{Collection, Tenant, damaged},
-    due::{End, end_under},
-    minimum::law_when_written,
+    due::{End, end_under, put_off},
     plan::{Actor, Plan, entry, retrying, unchanged, unit_of},
-    retention::Rules,
+    retention::RulesNo,
     rows::{ShortenedRow, ShorteningRow, State},
     shredder::is_its_own,
 };
 use crate::{
-    domain::{CollectionNo, RecordMeta, Retention, TenantNo, Timestamp},
+    domain::{CollectionNo, RecordMeta, TenantNo, Timestamp},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed},
@@ -37,6 +38,8 @@ use crate::{
 const PASS: usize = 2_048;
 /// Records of one commit: each has up to 100 kB.
 const BATCH: usize = 128;
+/// Records that an order has closed and that are remembered: their keys have up to 524 bytes.
+const CLOSED: usize = 64;
 
 /// A shortening, by its place.
 #[derive(Clone, Copy)]
@@ -79,24 +82,26 @@ impl Vault {
         self.is_due_at(self.inner.clock.now());
     }
 
-    /// Goes through some of what two persons have let rules hold for. Costs nothing once all of it is done with.
-    pub(super) async fn shorten_some(&self, actor: Actor) -> Result<Came, VaultError> {
+    /// Goes through some of what two persons have let rules hold for, and whether there was anything. Costs nothing once all of it is done
+    /// with.
+    pub(super) async fn shorten_some(&self, actor: Actor) -> Result<(Came, bool), VaultError> {
         // Before anything is looked at: what is approved meanwhile takes it back.
         if self.inner.shortened.swap(true, Ordering::AcqRel) {
-            return Ok(Came::Through);
+            return Ok((Came::Through, false));
         }
-        let went = self.shorten_pass(actor).await;
+        let mut left = PASS;
+        let went = self.shorten_pass(actor, &mut left).await;
         if !matches!(went, Ok(Came::Through)) {
             self.inner.shortened.store(false, Ordering::Release);
         }
         if matches!(went, Ok(Came::Past | Came::Failed)) {
             self.is_due_at(self.inner.clock.now());
         }
-        went
+        went.map(|came| (came, left < PASS))
     }
 
-    async fn shorten_pass(&self, actor: Actor) -> Result<Came, VaultError> {
-        let (mut left, mut went) = (PASS, Came::Through);
+    async fn shorten_pass(&self, actor: Actor, left: &mut usize) -> Result<Came, VaultError> {
+        let mut went = Came::Through;
         let mut range = schema::table(Table::Shortening);
         // A collection's later ones wait for its earlier ones: what has come to a later one is done with all before.
         let mut waits = None;
@@ -106,7 +111,7 @@ impl Vault {
                 if waits.is_some() && waits == of {
                     continue;
                 }
-                let one = match self.shorten_one(actor, &row, &mut left).await {
+                let one = match self.shorten_one(actor, &row, left).await {
                     Ok(one) => one,
                     Err(VaultError::Busy) => Came::Past,
                     Err(error) if is_its_own(&error) => {
@@ -139,14 +144,10 @@ impl Vault {
             if count == 0 {
                 return Ok(Came::Part);
             }
-            let Some(far) = retrying(|| self.shorten_batch(actor, &shortening, count)).await? else { return Ok(Came::Through) };
+            let Some(came) = retrying(|| self.shorten_batch(actor, &shortening, count)).await? else { return Ok(Came::Through) };
             *left = left.saturating_sub(count);
-            if far.done {
-                return Ok(Came::Through);
-            }
-            if far.after.is_empty() {
-                // At the end, and from the beginning again with the next pass.
-                return Ok(Came::Past);
+            if came != Came::Part {
+                return Ok(came);
             }
         }
     }
@@ -160,8 +161,9 @@ impl Vault {
         }
     }
 
-    /// The next records, in one commit with how far that is; `None` where the collection, or its tenant, is shredded.
-    async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<ShortenedRow>, VaultError> {
+    /// The next records, in one commit with how far that is; behind the last those that an order had closed. `None` where the collection,
+    /// or its tenant, is shredded.
+    async fn shorten_batch(&self, actor: Actor, of: &Shortening, count: usize) -> Result<Option<Came>, VaultError> {
         // Of one that ends in part, what holds keep of older data is there again.
         let tenant = if self.is_restoring() { self.tenant_unmarked(of.tenant).await? } else { self.tenant_by_number(of.tenant).await? };
         if is_gone(tenant.state)? {
@@ -187,20 +189,25 @@ impl Vault {
         let whole = schema::records_under(tenant.no, collection.no, &[]);
         let rest = if far.after.is_empty() { whole } else { whole.after(&far.after) };
         let rows = self.inner.store.scan(Space::Records, &rest.from, &rest.to, count).await?;
-        let mut plan = Plan::default();
-        plan.hold(&tenant, &collection)?;
-        for row in &rows {
-            let found = self.shorten_record(&mut plan, (&tenant, &collection), rules, of.at, row).await?;
-            far.moved = far.moved.saturating_add(u64::from(found == Found::Moved));
-            far.missed |= found == Found::Closed;
-        }
+        let is_through = rows.len() < count;
         if let Some(last) = rows.last() {
             far.after = last.key.to_vec();
         }
-        let is_through = rows.len() < count;
-        far.done = is_through && !far.missed;
-        if is_through && !far.done {
-            (far.after, far.missed) = (Vec::new(), false);
+        let rows = if rows.is_empty() { self.closed_before(&mut far).await? } else { rows };
+        let mut plan = Plan::default();
+        plan.hold(&tenant, &collection)?;
+        for row in rows {
+            match self.shorten_record(&mut plan, (&tenant, &collection), rules, of.at, &row).await? {
+                Found::As => {}
+                Found::Moved => far.moved = far.moved.saturating_add(1),
+                Found::Closed if far.closed.len() < CLOSED => far.closed.push(row.key.to_vec()),
+                Found::Closed => far.missed = true,
+            }
+        }
+        far.done = is_through && !far.missed && far.closed.is_empty();
+        if is_through && far.missed {
+            // From the beginning again with the next pass.
+            far = ShortenedRow { at: far.at, moved: far.moved, ..ShortenedRow::default() };
         }
         let key = schema::shortened(tenant.no, collection.no);
         plan.check(Space::Index, key.clone(), unmoved);
@@ -210,7 +217,18 @@ impl Vault {
             plan.entry(tenant.audit, entry(actor, &tenant, Action::RetentionShorten, collection.no, target));
         }
         self.commit_plan(plan, Urgency::Essential).await?;
-        Ok(Some(far))
+        Ok(Some(match (far.done, is_through) {
+            (true, _) => Came::Through,
+            (false, true) => Came::Past,
+            (false, false) => Came::Part,
+        }))
+    }
+
+    /// The records that were passed over, for an order had closed them, as far as they are there; they are remembered no more.
+    async fn closed_before(&self, far: &mut ShortenedRow) -> Result<Vec<Row>, VaultError> {
+        let keys: Vec<Bytes> = std::mem::take(&mut far.closed).into_iter().map(Bytes::from).collect();
+        let stored = self.inner.store.get_many(Space::Records, &keys).await?;
+        Ok(keys.into_iter().zip(stored).filter_map(|(key, value)| Some(Row { key, value: value? })).collect())
     }
 
     /// When two persons have let rules hold for a record that was there, and when it ended by those, in the order of time: for what becomes
@@ -240,7 +258,7 @@ impl Vault {
         &self,
         plan: &mut Plan,
         (tenant, collection): (&Tenant, &Collection),
-        rules: Rules<'_>,
+        rules: RulesNo,
         at: u64,
         row: &Row,
     ) -> Result<Found, VaultError> {
@@ -262,7 +280,7 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(if self.has_key(unit).await? { Found::Closed } else { Found::As }),
             Err(error) => return Err(error),
         };
-        if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta.subjects).await?.is_some() {
+        if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(Found::Closed);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
@@ -277,15 +295,12 @@ impl Vault {
 }
 
 /// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, nor before it has been marked from
-/// then on for as long as its rule says, and not before the minimum that it was written under; `None` where nothing ends it, or where the date
-/// that this minimum counts from is not known.
-fn shortened_end(collection: &Collection, rules: Rules<'_>, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let end = end_under(rules, meta, value)?;
-    let kept_until = match law_when_written(collection, meta, value) {
-        Some(law) => law.until?,
-        None => from,
-    };
-    Some(End { at: end.at.max(from.plus(end.marks_for)).max(kept_until), ..end })
+/// then on for as long as its rule says, and not before a minimum that it has been under by then; `None` where nothing ends it, or where a minimum waits for its date.
+fn shortened_end(collection: &Collection, rules: RulesNo, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    let end = end_under(collection.rules_at(rules), meta, value)?;
+    // What comes behind that moment is for the run to ask.
+    let last = rules.max(collection.rules_until(from));
+    put_off(collection, last, meta, value, End { at: end.at.max(from.plus(end.marks_for)), ..end })
 }
 
 /// A time as keys hold it.
@@ -307,20 +322,12 @@ fn is_gone(state: State) -> Result<bool, VaultError> {
 
 /// The rules that were approved, among those that a collection has and had, and the categories that were declared beside them: those of
 /// the time, if they are the same rules.
-fn approved<'a>(collection: &'a Collection, of: &Shortening) -> Result<Rules<'a>, VaultError> {
-    let was = &collection.past.retention_was;
-    let behind = was.iter().filter(|(changed, ..)| moment(of.at).0 <= *changed);
-    let earlier = was.iter().rev();
-    let present = (&collection.policy.retention, collection.policy.categories.as_slice());
-    let all = behind.map(earlier_of).chain(std::iter::once(present)).chain(earlier.map(earlier_of));
-    for (rules, categories) in all {
-        if hash_of(rules)? == of.rules {
-            return Ok((rules, categories));
+fn approved(collection: &Collection, of: &Shortening) -> Result<RulesNo, VaultError> {
+    let (RulesNo(then), RulesNo(now)) = (collection.rules_until(moment(of.at)), collection.rules_now());
+    for no in (then..=now).chain((0..then).rev()).map(RulesNo) {
+        if hash_of(collection.rules_at(no).0)? == of.rules {
+            return Ok(no);
         }
     }
     Err(VaultError::Internal("the rules of a shortening are none that the collection has had".into()))
-}
-
-fn earlier_of((_, rules, categories): &(i64, Retention, Vec<String>)) -> Rules<'_> {
-    (rules, categories.as_slice())
 }

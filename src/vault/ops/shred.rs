@@ -12,22 +12,21 @@ use super::{
     Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     approvals::{Along, AskedOrder},
-    collections::AtWork,
     deletions::Touched,
     directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
+    minimum::Unkept,
     plan::{Actor, Existing, Plan, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
     rows::{CollectionRow, Progress, Retained, Scope, ShredRow, State, SubjectRow, TenantRow, Totals, UnitRow, UnitStateRow},
     shredder::actor_of,
-    spare::Lawful,
 };
 use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
     domain::{
         CollectionName, CollectionNo, Gen, RecordKey, ReportId, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
-        approval::ShredScope, limits,
+        approval::ShredScope, lifecycle::Step, limits,
     },
     vault::{
         audit::{
@@ -154,8 +153,8 @@ pub(super) struct Named {
     pub(super) targets: Vec<String>,
     /// How many subjects of the scope, the last ones, are other ids of those that were named.
     pub(super) aliases: u16,
-    /// What must still be so when the intent is committed.
-    pub(super) unmoved: Option<Check>,
+    /// What must still be so when the intent is committed: by it nothing was found that a law keeps.
+    pub(super) unmoved: Vec<Check>,
     /// The token of who approved what the order follows from, where that took two persons.
     pub(super) approved_by: Option<[u8; 16]>,
     /// The report of a run of retention that counts what the order goes with.
@@ -247,7 +246,9 @@ enum Ordered {
     Now(Box<Queued>, Named),
     /// By this request, and it waits for a second person.
     Asked(Box<Queued>, Named),
-    /// By an earlier one, with the same idempotency key, or of the same that still waits for a second person.
+    /// By this request, which was sent before with the same idempotency key.
+    Again(ShredId),
+    /// By an earlier one, of the same that still waits for a second person.
     Before(ShredId),
 }
 
@@ -273,6 +274,12 @@ impl Vault {
         let (queued, named) = match ordered {
             Ordered::Now(queued, named) => (queued, named),
             Ordered::Asked(queued, named) => return Ok(queued.view(named)),
+            Ordered::Again(id) => {
+                // Whose first answer is lost has the salt from this one; it is gone from the certificate on.
+                let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
+                let salt = self.salt_of(id, &row).await?;
+                return Ok(ShredView { salt, ..self.shred(caller, tenant, id, wait).await? });
+            }
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };
         let Some(wait) = wait else { return Ok(queued.view(named)) };
@@ -292,7 +299,7 @@ impl Vault {
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
                 Some(Before::Made(made, _)) => match self.ordered_already(caller, ShredId(made.id)).await? {
-                    Some(id) => return Ok(Ordered::Before(id)),
+                    Some(id) => return Ok(Ordered::Again(id)),
                     // What it named went with another order: who sends it again is told so by what is gone.
                     None => None,
                 },
@@ -340,10 +347,11 @@ impl Vault {
                     let header = RecordHeader::parse(&stored).map_err(OpenError::counted).ok();
                     let targets = vec![key.as_str().to_owned()];
                     let mut named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
+                    named.unmoved.push(found.collection.check(found.tenant.no));
                     if found.collection.has_law {
                         self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
                         let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
-                        named.unmoved = Some(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
+                        named.unmoved.push(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
                     }
                     let units = self.units_known_of(found.tenant.no, found.collection.no, &tokens, header.as_ref()).await?;
                     (found.tenant, Scope::Record { collection: found.collection.no.0, row: row.to_vec(), units }, named)
@@ -394,29 +402,65 @@ impl Vault {
         named: Named,
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
-        let frozen = self.freeze_unkept(caller, tenant, &scope).await?;
+        let Unkept { checks, frozen } = self.freeze_unheld(caller, tenant, &scope).await?;
+        let named = Named { unmoved: [named.unmoved, checks].concat(), ..named };
         let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
         drop(frozen);
         queued
     }
 
     /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
-    /// while nothing is written, that there is none until what is returned is gone; behind that [`Vault::thaw_left`] is called, also
-    /// where this fails.
+    /// while nothing is written, that there is none until what is returned is gone and its checks are committed; behind that
+    /// [`Vault::thaw_left`] is called, also where this fails.
     ///
     /// # Errors
     /// [`VaultError::LegalMinimum`].
-    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<AtWork<'_>>, VaultError> {
+    pub(super) async fn freeze_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Unkept<'_>, VaultError> {
+        let checks = self.look_unkept(caller, tenant, scope).await?;
+        self.freeze_looked(caller, tenant, scope, checks).await
+    }
+
+    /// The same of an order that holds keep back: for one that they do, nothing is frozen, and nothing is looked through again.
+    pub(super) async fn freeze_unheld(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Unkept<'_>, VaultError> {
+        let mut checks = self.look_unkept(caller, tenant, scope).await?;
+        if matches!(scope, Scope::Tenant | Scope::Collection(_)) {
+            let (state, same) = self.hold_state(tenant.no).await?;
+            if state.is_some() && !self.weigh(tenant.no, scope).await?.is_empty() {
+                // Who finds none any more, behind this, looks anew.
+                checks.push(same);
+                return Ok(Unkept { checks, frozen: Vec::new() });
+            }
+        }
+        self.freeze_looked(caller, tenant, scope, checks).await
+    }
+
+    /// The first look, and what the order's commit is held to by it.
+    async fn look_unkept(&self, caller: &Caller, tenant: &Tenant, scope: &Scope) -> Result<Vec<Check>, VaultError> {
         if !matches!(scope, Scope::Tenant | Scope::Collection(_)) {
             return Ok(Vec::new());
         }
-        let role = caller.principal.role();
-        Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+        let checks = self.law_unmoved(tenant.no, scope).await?;
+        Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+        Ok(checks)
+    }
+
+    /// The second one.
+    async fn freeze_looked(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        scope: &Scope,
+        mut checks: Vec<Check>,
+    ) -> Result<Unkept<'_>, VaultError> {
         let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
         if !frozen.is_empty() {
-            Self::unless_kept(self.minimums_over(tenant, scope).await?, role)?;
+            Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            if matches!(scope, Scope::Collection(_)) {
+                // Its row is another since, and stays that.
+                checks.clear();
+            }
         }
-        Ok(frozen)
+        Ok(Unkept { checks, frozen })
     }
 
     /// Refuses an order for a record that a law keeps, or that is there for the law alone.
@@ -576,6 +620,8 @@ impl Vault {
             epochs: Vec::new(),
             version: 0,
             decided_at: 0,
+            is_decided: false,
+            has_spared: false,
             retained: Vec::new(),
         };
         Ok(NewOrder { id, salt, row })
@@ -590,6 +636,7 @@ impl Vault {
         // The row of a unit that does not hold would keep the order from ever being carried out.
         self.units_of(&row, |_, _| ()).await?;
         checks.push(tenant.check());
+        writes.extend(self.changed_by(&row, tenant.stands(self.inner.clock.now()), Step::Shred)?);
         writes.push(self.inner.seals.put(schema::shred_order(id), &row)?);
         writes.push(Write::Put { space: Space::Control, key: schema::pending_shred(id), value: Bytes::new() });
         Ok(IntentOf { row, checks, writes })
@@ -826,20 +873,35 @@ impl Vault {
     /// # Errors
     /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known.
     async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
-        let is_open = matches!(row.scope, Scope::Subjects(_)) && row.decided_at == 0;
-        let (mut all, mut lawful) = (Vec::new(), Lawful::default());
+        let is_open = matches!(row.scope, Scope::Subjects(_)) && !row.is_decided;
+        let mut all = Vec::new();
         let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
         for (no, unit) in all {
-            if !is_open || lawful.get(self, TenantNo(row.tenant), no).await?.is_none() {
+            if !is_open || !self.may_keep(TenantNo(row.tenant), no).await? {
                 units.push(unit);
             }
         }
         found
     }
 
+    /// The units of an order that are lent until it is decided what a law keeps of its persons, but for those that another order is for.
+    pub(super) async fn units_undecided(&self, row: &ShredRow) -> Result<Vec<UnitRef>, VaultError> {
+        let (tenant, mut all, mut undecided) = (TenantNo(row.tenant), Vec::new(), Vec::new());
+        self.units_of(row, |no, unit| all.push((no, unit))).await?;
+        for (no, unit) in all {
+            let state = schema::unit_state(tenant, unit.slot);
+            if self.may_keep(tenant, no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
+                undecided.push(unit);
+            }
+        }
+        Ok(undecided)
+    }
+
     fn close(&self, row: &ShredRow, units: &[UnitRef]) {
         let (tenant, fence) = (TenantNo(row.tenant), self.inner.forest.fence());
-        if row.scope.is_tenants() {
+        // Of one that has gone in part what is left has its keys, and is to be read: the tenant's state keeps everybody out until then.
+        let has_gone = matches!(row.scope, Scope::Rest { .. }) && row.progress != Progress::Pending;
+        if row.scope.is_tenants() && !has_gone {
             fence.close_tenant(tenant);
         }
         for unit in units {
@@ -957,7 +1019,11 @@ impl Vault {
         }
         let read = entry(caller, &found, Action::ShredRead, CollectionNo::TENANT, object(id.0));
         self.read_receipt(&found, read).await?;
-        self.view(id, &row).await
+        let view = self.view(id, &row).await?;
+        // Who gave an order that a hold has stopped was told that alone, and has no salt from its answer.
+        let is_first = ordered && row.progress == Progress::Held && !row.two_persons;
+        let salt = if is_first { self.salt_of(id, &row).await? } else { None };
+        Ok(ShredView { salt, ..view })
     }
 
     /// The certificate of an order: a signed note. Needs no access to the tenant, which may be gone.
@@ -979,6 +1045,7 @@ impl Vault {
         Ok(state_name(self.is_done(id, row).await?, row.progress == Progress::Held, second_person(row)))
     }
 
+    /// An order as it is now, without its salt: that is in its own answer.
     async fn view(&self, id: ShredId, row: &ShredRow) -> Result<ShredView, VaultError> {
         let mut collections = Vec::with_capacity(row.totals.len());
         for (no, totals) in &row.totals {
@@ -1000,7 +1067,7 @@ impl Vault {
             scope: scope_name(&row.scope),
             ordered_at: Timestamp(row.ordered_at),
             done_at: row.done_at.filter(|_| done).map(Timestamp),
-            salt: self.salt_of(id, row).await?,
+            salt: None,
             targets: pseudonyms(&row.scope),
             collections,
             retained,

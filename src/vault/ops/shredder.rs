@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, PrincipalId, RequestId, ShredId, Slot, TenantNo},
+    domain::{
+        CollectionNo, PrincipalId, RequestId, ShredId, Slot, TenantNo, Timestamp,
+        lifecycle::{Step, TenantState},
+    },
     vault::{
         keys::{EpochRecord, EpochReport, Extra, LeaseKind, ShredTarget},
         store::{
@@ -61,6 +64,8 @@ pub(super) struct Queue {
     vault: std::sync::OnceLock<std::sync::Weak<super::Inner>>,
     /// Whether shreds that go with deletions wait to be ordered.
     pub(super) deferred: AtomicBool,
+    /// Orders about persons that spare nothing, and as of when that was decided: this process has closed all that they name.
+    decided: Mutex<HashMap<ShredId, Timestamp>>,
 }
 
 /// A place in the queue, taken before the intent is durable: a durable intent is never refused.
@@ -88,7 +93,26 @@ impl Queue {
     pub(super) fn new() -> (Self, mpsc::Receiver<ShredId>) {
         let (orders, receiver) = mpsc::channel(QUEUE);
         let (done, vault, deferred) = (watch::Sender::new(0), std::sync::OnceLock::new(), AtomicBool::new(false));
-        (Self { orders, given_up: Arc::default(), done, vault, deferred }, receiver)
+        (Self { orders, given_up: Arc::default(), done, vault, deferred, decided: Mutex::default() }, receiver)
+    }
+
+    fn decided(&self) -> MutexGuard<'_, HashMap<ShredId, Timestamp>> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As of when it was decided that an order spares nothing.
+    pub(super) fn decided_at(&self, id: ShredId) -> Option<Timestamp> {
+        self.decided().get(&id).copied()
+    }
+
+    /// It was decided that an order spares nothing.
+    pub(super) fn was_decided(&self, id: ShredId, at: Timestamp) {
+        self.decided().insert(id, at);
+    }
+
+    /// Its keys are gone, or it was taken back.
+    pub(super) fn forget_decided(&self, id: ShredId) {
+        self.decided().remove(&id);
     }
 
     pub(super) fn attach(&self, vault: &Vault) {
@@ -396,12 +420,16 @@ impl Vault {
         // A copy of the control store that takes its time is waited for here, where nobody waits with it: behind this, one that has not
         // answered fails at once, and what it failed with is met again where an epoch begins.
         drop(self.inner.store.confirm_copies().await);
+        let mut decided = Vec::with_capacity(ids.len());
+        for id in ids {
+            decided.push((*id, self.decide(*id).await));
+        }
         // No hold is placed from here on until the keys are gone.
         let alone = self.inner.placing.wait().await;
-        for id in ids {
-            match self.take_up(*id).await {
+        for (id, decided) in decided {
+            match self.take_up(id, decided).await {
                 Ok(job) => jobs.extend(job),
-                Err(error) => left.put(*id, &error),
+                Err(error) => left.put(id, &error),
             }
         }
         // What lies in a tenant goes before the tenant, or with it.
@@ -416,6 +444,9 @@ impl Vault {
             }
         }
         drop(alone);
+        for job in jobs.iter().filter(|job| job.row.progress != Progress::Pending) {
+            self.inner.shredder.forget_decided(job.id);
+        }
         // One that comes after another is certified behind it.
         let jobs: Vec<Arc<Job>> = jobs.into_iter().map(Arc::new).collect();
         let (alone, behind): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.row.after.is_empty());
@@ -471,8 +502,11 @@ impl Vault {
         if job.row.progress == Progress::Erased && !self.delete_some(job.id, &job.row).await? {
             return Ok(Finish::More);
         }
-        if job.row.progress == Progress::Erased && matches!(job.row.scope, Scope::Rest { .. }) {
-            self.delete_unheld(job.id, &job.row).await?;
+        if job.row.progress == Progress::Erased && !self.delete_unheld_some(job.id, &job.row).await? {
+            return Ok(Finish::More);
+        }
+        if job.row.progress == Progress::Erased {
+            self.drop_names_of_order(job.id, &job.row).await?;
         }
         // Whom the others marked, it names too: what they delete is gone before it is certified.
         if !self.have_come(others(&job.row), |progress| progress == Progress::Done).await? {
@@ -491,15 +525,21 @@ impl Vault {
         Ok(true)
     }
 
-    /// An order as far as it has come; `None` if there is no such order any more.
-    async fn take_up(&self, id: ShredId) -> Result<Option<Job>, VaultError> {
-        let Some(row) = self.shred_row(id).await? else { return Ok(None) };
+    /// An order as far as it has come; `None` if there is no such order any more. Nothing goes of persons of whom it is not `decided` what
+    /// the law keeps.
+    async fn take_up(&self, id: ShredId, decided: Result<Option<Timestamp>, VaultError>) -> Result<Option<Job>, VaultError> {
+        let Some(mut row) = self.shred_row(id).await? else { return Ok(None) };
         if matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped) || self.stop_if_held(id, &row).await? {
             return Ok(None);
         }
         if !row.is_approved() {
             // No key goes on one person's word where two are asked for, whatever led here.
             return Err(VaultError::Internal("an order to shred that takes two persons has one".into()));
+        }
+        if matches!(row.scope, Scope::Subjects(_)) && row.progress == Progress::Pending && !row.is_decided {
+            // One that was given again in between is decided by the next pass.
+            let at = decided?.ok_or(VaultError::Busy)?;
+            row = ShredRow { decided_at: at.0, is_decided: true, ..row };
         }
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
@@ -551,11 +591,6 @@ impl Vault {
 
     /// Finds an order's targets, and what it touches.
     async fn prepare(&self, job: &mut Job) -> Result<(), VaultError> {
-        if job.row.epochs.is_empty() && matches!(job.row.scope, Scope::Subjects(_)) {
-            // Nothing that it names is written to any more: what a law keeps of it stays so.
-            job.row = self.spare_kept(job.id, job.row.clone()).await?;
-            self.close_fence(&job.row).await?;
-        }
         let (targets, totals) = self.targets(&job.row).await?;
         job.targets = targets;
         job.targets.sort_unstable();
@@ -609,9 +644,10 @@ impl Vault {
     /// The same for each order by itself, read anew: what an epoch has destroyed before the fault is not destroyed again.
     async fn erase_each(&self, jobs: Vec<Job>, left: &mut Left) -> Vec<Job> {
         let mut erased = Vec::with_capacity(jobs.len());
-        for id in jobs.into_iter().map(|job| job.id) {
+        for (id, row) in jobs.into_iter().map(|job| (job.id, job.row)) {
+            let decided = row.is_decided.then(|| row.decided_as_of());
             let alone = async {
-                let Some(mut job) = self.take_up(id).await? else { return Ok(None) };
+                let Some(mut job) = self.take_up(id, Ok(decided)).await? else { return Ok(None) };
                 job.waits = !self.comes_next(&job.row, |_| false).await?;
                 self.erase(std::slice::from_mut(&mut job)).await?;
                 Ok(Some(job))
@@ -680,6 +716,7 @@ impl Vault {
                 let key = schema::tenant(tenant);
                 let row = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
                 writes.push(seals.put(key, &TenantRow { state, sealed_name: Vec::new(), ..row })?);
+                writes.extend(self.changed_by(&job.row, TenantState::Pending, Step::ShredDone)?);
             }
             Scope::Collection(no) => {
                 let key = schema::collection(tenant, CollectionNo(*no));

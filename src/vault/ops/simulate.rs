@@ -8,7 +8,8 @@ use jiff::civil::Date;
 use super::{
     Caller, Unprocessable, Vault, VaultError,
     access::InCollection,
-    directory::damaged,
+    directory::{Collection, damaged},
+    minimum::law_until,
     plan::{entry, unit_of},
     refused::Place,
     retention,
@@ -16,8 +17,8 @@ use super::{
 use crate::{
     authz::RetentionRead,
     domain::{
-        CollectionName, CollectionPolicy, TenantName,
-        retention::{RuleName, Zone},
+        CollectionName, CollectionPolicy, RecordMeta, TenantName, Timestamp,
+        retention::{Kept, Law, Outlook, RuleName, Zone},
     },
     vault::{
         audit::{Action, Target},
@@ -175,25 +176,13 @@ impl Vault {
         counts: &mut Counts,
     ) -> Result<(), VaultError> {
         let (tenant, collection) = (&found.tenant, &found.collection);
-        if self.leaving(tenant, collection, &record.meta.subjects).await?.is_some() {
+        if self.leaving(tenant, collection, &record.meta).await?.is_some() {
             return Ok(());
         }
         done.looked_at = done.looked_at.saturating_add(1);
         let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-        let facts = retention::facts(draft, &record.meta, value);
         let zone = draft.retention.schedule().map_or_else(Zone::utc, |schedule| schedule.time_zone.clone());
-        let ended = match draft.retention.schedule() {
-            Some(schedule) => schedule.outlook(&facts).end.map(|end| (end.at, end.put_off_by.or(end.rule).map(|rule| rule.name.clone()))),
-            None => record.meta.expires_at.map(|at| (at, None)),
-        };
-        let ended = match &record.meta.kept {
-            // What an order left of it ends with the law that keeps it, and another is put off by that of an earlier version.
-            Some(kept) if kept.restricted_by.is_some() || ended.as_ref().is_some_and(|(at, _)| *at < kept.until) => {
-                Some((kept.until, Some(kept.rule.clone())))
-            }
-            Some(_) | None => ended,
-        };
-        let Some((at, rule)) = ended else {
+        let Some((at, rule)) = end_by(draft, collection, &record.meta, value, self.inner.clock.now()) else {
             done.endless = done.endless.saturating_add(1);
             return Ok(());
         };
@@ -205,4 +194,37 @@ impl Vault {
         *later = later.saturating_add(u64::from(is_later));
         Ok(())
     }
+}
+
+/// When a record would end if a draft took the place of its collection's rules at a moment, and by which rule: as a run would find it then,
+/// which destroys nothing before a minimum that it has been under. `None` where nothing ends it, or a minimum waits for its date.
+fn end_by(
+    draft: &CollectionPolicy,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    now: Timestamp,
+) -> Option<(Timestamp, Option<RuleName>)> {
+    let facts = retention::facts(draft, meta, value);
+    let outlook = draft.retention.schedule().map(|schedule| schedule.outlook(&facts));
+    let law_of_draft = outlook.as_ref().and_then(Outlook::law);
+    let (mut at, mut rule) = match (&meta.kept, &outlook) {
+        // What an order left of it ends with the law that keeps it, and with no rule before or after.
+        (Some(kept @ Kept { restricted_by: Some(_), .. }), _) => {
+            let law = law_of_draft.into_iter().fold(kept.law(), Law::later);
+            (law.until?, Some(law.rule))
+        }
+        (Some(_) | None, Some(outlook)) => {
+            let end = outlook.end?;
+            (end.at, end.put_off_by.or(end.rule).map(|rule| rule.name.clone()))
+        }
+        (Some(_) | None, None) => (meta.expires_at?, None),
+    };
+    // Those of today would hold no more: one of them that waits for its date would count from now.
+    if let Some(law) = law_until(collection, meta, value, now)
+        && let Some(until) = law.until.filter(|until| *until > at)
+    {
+        (at, rule) = (until, Some(law.rule));
+    }
+    Some((at, rule))
 }

@@ -1,7 +1,10 @@
 //! Which units an order about persons spares, for a law keeps records that they seal. It is decided once nothing that the order names is
 //! written to any more, and before a key goes: the records of these persons in collections with legal minimums are opened, no others.
-//! The rows of the spared units leave the table of units in one commit with the decision, and lie in a table of their own: what looks for
+//! The rows of the spared units leave the table of units, in the commits of the decision, and lie in a table of their own: what looks for
 //! what the order destroys, or for the unit of a person who returns, does not meet them.
+//!
+//! However much that is, it is decided some units at a time, as of one moment. That all is decided is said with the last of them, and until
+//! then the keys of what a law may keep are lent: whatever cuts the decision short, it goes on where it was, and no key goes before its end.
 //!
 //! A spared unit is shredded by an order of its own when nothing is left under it, and not before the minimums have ended for which it was
 //! spared: older data that was put back may have less under it than other copies.
@@ -9,7 +12,7 @@
 //! What the order then leaves of such a record is [`super::restricted`]; what keeps it, [`super::minimum`].
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
@@ -18,14 +21,15 @@ use bytes::Bytes;
 use super::{
     Vault, VaultError,
     directory::{Collection, Tenant},
-    plan::{Actor, order_of},
+    minimum::{AT_ONCE, KeptRecord},
+    plan::{Actor, order_of, unit_of},
     reports::Run,
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
     shred::Named,
     shredder::is_its_own,
 };
 use crate::{
-    domain::{CollectionNo, Gen, ShredId, Slot, TenantNo, Timestamp, retention::Law},
+    domain::{CollectionNo, Gen, ShredId, Slot, TenantNo, Timestamp},
     vault::{
         audit::Trail,
         crypto::{RecordHeader, Token},
@@ -34,7 +38,7 @@ use crate::{
     },
 };
 
-/// Units of one commit.
+/// Rows of spared units that are looked at at a time.
 const PASS: usize = 1_000;
 
 /// A unit that is spared, with the row that it has among those of its person.
@@ -45,28 +49,17 @@ struct Spared {
     kept: KeptUnitRow,
 }
 
-/// Until when a law keeps what units seal; `None` while that is not known.
-type Ends = HashMap<(Slot, Gen), Option<i64>>;
-
-/// Collections that were looked at: those in which a law may keep something.
-#[derive(Default)]
-pub(super) struct Lawful(HashMap<CollectionNo, Option<Collection>>);
-
-impl Lawful {
-    /// The collection, if a law may keep something there. Nobody reads a record of one whose row is bent, and none keeps a person from
-    /// being forgotten.
-    pub(super) async fn get(&mut self, vault: &Vault, tenant: TenantNo, no: CollectionNo) -> Result<Option<&Collection>, VaultError> {
-        let is_known = self.0.contains_key(&no);
-        if !is_known {
-            let found = match vault.collection_by_number(tenant, no).await {
-                Ok(collection) => Some(collection).filter(|collection| collection.has_law),
-                Err(VaultError::Shredded { .. } | VaultError::NotFound(_) | VaultError::Internal(_)) => None,
-                Err(error) => return Err(error),
-            };
-            self.0.insert(no, found);
-        }
-        Ok(self.0.get(&no).and_then(Option::as_ref))
-    }
+/// A decision under way.
+struct Deciding<'a> {
+    id: ShredId,
+    tenant: &'a Tenant,
+    /// As of when.
+    at: Timestamp,
+    /// The order's row as it is to be, and as it is stored.
+    row: ShredRow,
+    stored: Bytes,
+    /// What was found to be spared and is not committed yet.
+    found: Vec<Spared>,
 }
 
 /// The slots of the spared units of tenants, by whose they were: read once for many persons.
@@ -74,89 +67,142 @@ impl Lawful {
 pub(super) struct SparedSlots(HashMap<TenantNo, HashMap<Token, HashSet<u64>>>);
 
 impl Vault {
-    /// Decides what an order spares, and gives its row as it is then. Repeated after a crash, it decides as of the same moment.
-    pub(super) async fn spare_kept(&self, id: ShredId, row: ShredRow) -> Result<ShredRow, VaultError> {
+    /// Decides what an order about persons spares, and gives as of when: the persons are pending, so nothing of theirs is written
+    /// meanwhile, and nobody waits for it. An order that is not to be decided, or not there, gives nothing.
+    pub(super) async fn decide(&self, id: ShredId) -> Result<Option<Timestamp>, VaultError> {
+        let order = schema::shred_order(id);
+        let Some(stored) = self.inner.store.get(Space::Control, &order).await? else { return Ok(None) };
+        let row: ShredRow = self.inner.seals.open(&order, &stored)?;
+        if row.progress != Progress::Pending {
+            return Ok(None);
+        }
+        // Whatever comes of this, and however long it takes.
+        self.close_fence(&row).await?;
         if !matches!(row.scope, Scope::Subjects(_)) {
-            return Ok(row);
+            return Ok(None);
         }
-        let decided_at = if row.decided_at == 0 { self.inner.clock.now().0 } else { row.decided_at };
-        let mut row = ShredRow { decided_at, ..row };
+        if row.is_decided {
+            return Ok(Some(row.decided_as_of()));
+        }
+        if let Some(at) = self.inner.shredder.decided_at(id) {
+            return Ok(Some(at));
+        }
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
-        if order_of(tenant.state).is_some() {
-            // It goes with its tenant.
-            return Ok(row);
-        }
+        let at = if row.decided_at == 0 { self.decides_as_of(&row).await? } else { Timestamp(row.decided_at) };
         let subjects: Vec<Token> = row.marked().copied().collect();
-        let (mut spared, mut lawful) = (Vec::new(), Lawful::default());
-        for subject in &subjects {
-            self.find_spared(id, &tenant, subject, Timestamp(decided_at), &mut lawful, &mut spared).await?;
+        let row = ShredRow { decided_at: at.0, ..row };
+        let mut deciding = Deciding { id, tenant: &tenant, at, row, stored, found: Vec::new() };
+        // What goes with its tenant is kept by no law.
+        if order_of(tenant.state).is_none() {
+            // Closed under other rules, or by a decision that was taken back: lent again to who decides now.
+            for unit in self.units_undecided(&deciding.row).await? {
+                self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
+            }
+            for subject in &subjects {
+                self.spare_of(&mut deciding, subject).await?;
+            }
         }
-        for some in spared.chunks(PASS) {
-            row = self.commit_spared(id, row, some).await?;
+        if deciding.found.is_empty() && !deciding.row.has_spared {
+            // A commit of its own would be one for every order of a store without laws. Who starts anew decides anew.
+            self.inner.shredder.was_decided(id, at);
+        } else {
+            self.commit_spared(&mut deciding, true).await?;
         }
-        Ok(row)
+        Ok(Some(at))
     }
 
-    /// The units of a person that seal what a law keeps at a moment.
-    async fn find_spared(
-        &self,
-        id: ShredId,
-        tenant: &Tenant,
-        subject: &Token,
-        at: Timestamp,
-        lawful: &mut Lawful,
-        spared: &mut Vec<Spared>,
-    ) -> Result<(), VaultError> {
-        let mut range = schema::units_of_subject(tenant.no, subject);
-        let mut known: Option<(CollectionNo, Ends)> = None;
-        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
-            for row in rows {
-                let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
-                if known.as_ref().is_none_or(|(of, _)| *of != no) {
-                    let mut kept = Ends::new();
-                    if let Some(collection) = lawful.get(self, tenant.no, no).await? {
-                        let show = |header: &RecordHeader, law: Law| {
-                            let until = law.until.map(|until| until.0);
-                            let known = kept.entry((header.slot, header.generation)).or_insert(until);
-                            *known = later(*known, until);
-                        };
-                        self.kept_of_subject(tenant, collection, subject, at, show).await?;
-                    }
-                    known = Some((no, kept));
-                }
-                // One that is not as this store wrote it is told of by who destroys.
-                let Ok(unit) = self.inner.seals.open::<UnitRow>(&row.key, &row.value) else { continue };
-                let unit = unit.unit(tenant.no)?;
-                let Some(until) = known.as_ref().and_then(|(_, kept)| kept.get(&(unit.slot, unit.generation)).copied()) else { continue };
-                let record = schema::unit_record(&row.key);
-                let kept = KeptUnitRow {
-                    subject: *subject,
-                    collection: no.0,
-                    record,
-                    generation: unit.generation.0,
-                    order: id.0,
-                    until,
-                    look_at: first_look(until, record.is_some(), at).0,
-                };
-                spared.push(Spared { key: row.key, stored: row.value, unit, kept });
+    /// Spares the units of a person that seal what a law keeps.
+    async fn spare_of(&self, deciding: &mut Deciding<'_>, subject: &Token) -> Result<(), VaultError> {
+        let tenant = deciding.tenant.no;
+        let mut range = schema::units_of_subject(tenant, subject);
+        // One look for each collection in which there are any.
+        while let Some(first) = self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?.pop() {
+            let no = schema::unit_collection(&first.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
+            if let Some(collection) = self.lawful(tenant, no).await? {
+                self.spare_in(deciding, &collection, subject).await?;
             }
+            range.from = schema::prefix(&schema::unit(tenant, subject, no)).to;
         }
         Ok(())
     }
 
-    async fn commit_spared(&self, id: ShredId, mut row: ShredRow, spared: &[Spared]) -> Result<ShredRow, VaultError> {
-        let tenant = TenantNo(row.tenant);
-        let slots: HashSet<u64> = spared.iter().map(|one| one.unit.slot.number()).collect();
-        // These keys live, and the trail must name the person no more.
-        self.drop_names_of_slots(tenant, &slots).await?;
+    /// The same in one collection.
+    async fn spare_in(&self, deciding: &mut Deciding<'_>, collection: &Collection, subject: &Token) -> Result<(), VaultError> {
+        let tenant = deciding.tenant.no;
+        let own = self.unit_at(tenant, schema::unit(tenant, subject, collection.no)).await?;
+        // Until when the person's own unit there is kept, once anything keeps it.
+        let (mut is_own_kept, mut own_until) = (false, None);
+        let mut range = schema::records_of_subject_in(tenant, subject, collection.no);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
+            for KeptRecord { header, token, law } in self.kept_among(deciding.tenant, collection, subject, deciding.at, &rows).await? {
+                let (unit, until) = (unit_of(&header, tenant), law.until.map(|until| until.0));
+                if unit == collection.unit {
+                    continue;
+                }
+                if own.as_ref().is_some_and(|(.., own)| *own == unit) {
+                    own_until = if is_own_kept { later(own_until, until) } else { until };
+                    is_own_kept = true;
+                    continue;
+                }
+                let key = schema::record_unit_of_subject(tenant, subject, collection.no, &token, header.slot);
+                if let Some(of_record) = self.unit_at(tenant, key).await?.filter(|(.., of_record)| *of_record == unit) {
+                    self.spare(deciding, of_record, (subject, collection.no, Some(token)), until).await?;
+                }
+            }
+        }
+        match own.filter(|_| is_own_kept) {
+            Some(own) => self.spare(deciding, own, (subject, collection.no, None), own_until).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A row of the table of units, and the unit that it names; none where there is none. One that is not as this store wrote it is told of
+    /// by who destroys.
+    async fn unit_at(&self, tenant: TenantNo, key: Bytes) -> Result<Option<(Bytes, Bytes, UnitRef)>, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(None) };
+        let Ok(row) = self.inner.seals.open::<UnitRow>(&key, &stored) else { return Ok(None) };
+        Ok(Some((key, stored, row.unit(tenant)?)))
+    }
+
+    /// One unit more that is spared.
+    async fn spare(
+        &self,
+        deciding: &mut Deciding<'_>,
+        (key, stored, unit): (Bytes, Bytes, UnitRef),
+        (subject, collection, record): (&Token, CollectionNo, Option<Token>),
+        until: Option<i64>,
+    ) -> Result<(), VaultError> {
+        // The last of them are committed with the word that it is decided.
+        if deciding.found.len() >= self.inner.options.spared_at_once {
+            self.commit_spared(deciding, false).await?;
+        }
+        let kept = KeptUnitRow {
+            subject: *subject,
+            collection: collection.0,
+            record,
+            generation: unit.generation.0,
+            order: deciding.id.0,
+            until,
+            look_at: first_look(until, record.is_some(), deciding.at).0,
+        };
+        deciding.found.push(Spared { key, stored, unit, kept });
+        Ok(())
+    }
+
+    /// Commits what was found so far; with the last of it, that all is decided.
+    async fn commit_spared(&self, deciding: &mut Deciding<'_>, is_all: bool) -> Result<(), VaultError> {
+        let (tenant, seals, found) = (deciding.tenant.no, &self.inner.seals, std::mem::take(&mut deciding.found));
+        let slots: HashSet<u64> = found.iter().map(|one| one.unit.slot.number()).collect();
+        let row = &mut deciding.row;
         // What is read before and tried after are records whose keys go.
         row.sample.retain(|(_, header)| RecordHeader::parse(header).map_or(true, |header| !slots.contains(&header.slot.number())));
-        let order = schema::shred_order(id);
-        let before = self.inner.store.get(Space::Control, &order).await?.ok_or_else(|| VaultError::Internal("shred row".into()))?;
-        let seals = &self.inner.seals;
-        let mut checks = vec![Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(before) }];
-        let mut writes = vec![seals.put(order, &row)?];
-        for Spared { key, stored, unit, kept } in spared {
+        row.has_spared |= !found.is_empty();
+        row.is_decided = is_all;
+        let order = schema::shred_order(deciding.id);
+        let anew = seals.seal(&order, row)?;
+        let mut checks = vec![Check { space: Space::Control, key: order.clone(), expect: Expect::Equals(deciding.stored.clone()) }];
+        let mut writes = vec![Write::Put { space: Space::Control, key: order, value: anew.clone() }];
+        for Spared { key, stored, unit, kept } in &found {
             checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(stored.clone()) });
             writes.push(Write::Delete { space: Space::Control, key: key.clone() });
             writes.push(seals.put(schema::kept_unit(tenant, unit.slot), kept)?);
@@ -164,34 +210,72 @@ impl Vault {
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         self.commit(Trail::Control, commit, Vec::new()).await?;
-        if let Some(first) = spared.iter().map(|one| one.kept.look_at).min() {
+        deciding.stored = anew;
+        if let Some(first) = found.iter().map(|one| one.kept.look_at).min() {
             self.is_due_at(Timestamp(first));
         }
-        Ok(row)
+        Ok(())
     }
 
-    /// What takes a decision back: the units are their person's again.
-    pub(super) async fn unspared(&self, id: ShredId, row: &ShredRow) -> Result<(Vec<Check>, Vec<Write>), VaultError> {
-        let (mut checks, mut writes) = (Vec::new(), Vec::new());
-        if !matches!(row.scope, Scope::Subjects(_)) || row.decided_at == 0 {
-            return Ok((checks, writes));
+    /// Takes a decision back, some units at a time: they are their person's again. From the first commit on nothing is decided any more:
+    /// whatever cuts this short, the order decides anew.
+    pub(super) async fn unspare(&self, id: ShredId, row: &ShredRow) -> Result<(), VaultError> {
+        if !row.has_spared {
+            return Ok(());
         }
-        let tenant = TenantNo(row.tenant);
-        for (key, stored, slot, kept) in self.kept_units_of(tenant).await? {
-            if kept.order != id.0 {
+        let (tenant, order, seals) = (TenantNo(row.tenant), schema::shred_order(id), &self.inner.seals);
+        let stored = self.inner.store.get(Space::Control, &order).await?.ok_or_else(|| VaultError::Internal("shred row".into()))?;
+        let undecided = seals.seal(&order, &ShredRow { is_decided: false, ..row.clone() })?;
+        let mut expect = Expect::Equals(stored);
+        let mut range = schema::table_of_tenant(schema::Table::KeptUnit, tenant);
+        while let Some(rows) = self.some_rows_of(Space::Control, &mut range, self.inner.options.spared_at_once.max(1)).await? {
+            let mut checks = vec![Check { space: Space::Control, key: order.clone(), expect: expect.clone() }];
+            let mut writes = vec![Write::Put { space: Space::Control, key: order.clone(), value: undecided.clone() }];
+            for spared in rows {
+                let (_, slot) = schema::kept_unit_parts(&spared.key).ok_or_else(|| VaultError::Internal("kept unit row".into()))?;
+                let kept: KeptUnitRow = seals.open(&spared.key, &spared.value)?;
+                if kept.order != id.0 {
+                    continue;
+                }
+                let no = CollectionNo(kept.collection);
+                let unit = match &kept.record {
+                    None => schema::unit(tenant, &kept.subject, no),
+                    Some(record) => schema::record_unit_of_subject(tenant, &kept.subject, no, record, slot),
+                };
+                checks.push(Check { space: Space::Control, key: spared.key.clone(), expect: Expect::Equals(spared.value) });
+                checks.push(Check { space: Space::Control, key: unit.clone(), expect: Expect::Absent });
+                writes.push(Write::Delete { space: Space::Control, key: spared.key });
+                writes.push(no_look(tenant, slot, kept.look_at));
+                writes.push(seals.put(unit, &UnitRow { slot: slot.number(), generation: kept.generation })?);
+            }
+            if checks.len() == 1 {
                 continue;
             }
-            let unit = match &kept.record {
-                None => schema::unit(tenant, &kept.subject, CollectionNo(kept.collection)),
-                Some(record) => schema::record_unit_of_subject(tenant, &kept.subject, CollectionNo(kept.collection), record, slot),
-            };
-            checks.push(Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(stored) });
-            checks.push(Check { space: Space::Control, key: unit.clone(), expect: Expect::Absent });
-            writes.push(Write::Delete { space: Space::Control, key });
-            writes.push(no_look(tenant, slot, kept.look_at));
-            writes.push(self.inner.seals.put(unit, &UnitRow { slot: slot.number(), generation: kept.generation })?);
+            let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+            self.commit(Trail::Control, commit, Vec::new()).await?;
+            expect = Expect::Equals(undecided.clone());
         }
-        Ok((checks, writes))
+        Ok(())
+    }
+
+    /// Hides from the trail what the units name that an order has spared: their keys live. Not before its other keys are gone, for until
+    /// then a hold may take the order back.
+    pub(super) async fn drop_names_of_order(&self, id: ShredId, row: &ShredRow) -> Result<(), VaultError> {
+        if !row.has_spared {
+            return Ok(());
+        }
+        let tenant = TenantNo(row.tenant);
+        let mut range = schema::table_of_tenant(schema::Table::KeptUnit, tenant);
+        while let Some(rows) = self.some_rows_of(Space::Control, &mut range, PASS).await? {
+            let mut slots = HashSet::new();
+            for spared in rows {
+                let (_, slot) = schema::kept_unit_parts(&spared.key).ok_or_else(|| VaultError::Internal("kept unit row".into()))?;
+                let kept: KeptUnitRow = self.inner.seals.open(&spared.key, &spared.value)?;
+                slots.extend((kept.order == id.0).then_some(slot.number()));
+            }
+            self.drop_names_of_slots(tenant, &slots).await?;
+        }
+        Ok(())
     }
 
     /// Hides from the trail again what older data names under units that orders have spared of these persons.
@@ -227,21 +311,6 @@ impl Vault {
             }
         }
         Ok(all)
-    }
-
-    /// Forgets the spared units of a tenant but some: the keys of the others are gone with it.
-    pub(super) async fn forget_spared_but(&self, tenant: TenantNo, kept: &BTreeSet<u64>) -> Result<(), VaultError> {
-        let mut writes = Vec::new();
-        for (key, _, slot, row) in self.kept_units_of(tenant).await? {
-            if !kept.contains(&slot.number()) {
-                writes.extend([Write::Delete { space: Space::Control, key }, no_look(tenant, slot, row.look_at)]);
-            }
-        }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
     }
 
     /// What forgets a spared unit that is shredded.
@@ -288,58 +357,81 @@ impl Vault {
         Ok(())
     }
 
-    /// Orders the shreds of spared units of which nothing is left and whose time has come; when the next one is to be looked at, if there
-    /// is one. Not of older data that is made ready: other copies may have more.
-    pub(super) async fn end_spared(&self, actor: Actor, run: Run) -> Result<Option<Timestamp>, VaultError> {
+    /// Orders the shreds of spared units of which nothing is left and whose time had come by `until`, at most `limit`. Not of older data
+    /// that is made ready: other copies may have more.
+    pub(super) async fn end_spared(&self, (actor, run): (Actor, Run), until: Timestamp, limit: u64) -> Result<Ended, VaultError> {
+        let (mut ended, mut left, mut missed) = (Ended::default(), limit, 0_usize);
         if self.is_restoring() {
-            return Ok(None);
+            return Ok(ended);
         }
-        let now = self.inner.clock.now();
+        let again = self.inner.clock.now().plus(TRIED_AGAIN);
         let mut range = schema::table(schema::Table::KeptDue);
         while let Some(rows) = self.some_rows_of(Space::Control, &mut range, PASS).await? {
             for row in rows {
                 let (at, tenant, slot) = schema::kept_due_parts(&row.key).ok_or_else(|| VaultError::Internal("kept due row".into()))?;
-                if at > unsigned(now.0) {
-                    return Ok(Some(Timestamp(i64::try_from(at).unwrap_or(i64::MAX))));
+                if at > unsigned(until.0) {
+                    ended.looks_at(Timestamp(i64::try_from(at).unwrap_or(i64::MAX)));
+                    return Ok(ended);
                 }
-                match self.end_one((actor, run), tenant, slot, &row.key).await {
-                    // Another run was faster, or it is tried again by the next.
-                    Err(VaultError::Busy) => {}
-                    Err(error) if is_its_own(&error) => tracing::error!(%error, tenant = tenant.0, "a spared key cannot be looked at"),
-                    ended => ended?,
+                if left == 0 {
+                    ended.is_cut = true;
+                    return Ok(ended);
+                }
+                match self.end_one((actor, run), (tenant, slot), &row.key, until).await {
+                    Ok(is_done) => left = left.saturating_sub(u64::from(is_done)),
+                    Err(VaultError::Busy) => {
+                        // Another run was faster, or there is no place for more orders, which the next one would meet, too.
+                        ended.looks_at(again);
+                        missed = missed.saturating_add(1);
+                        if missed >= super::ATTEMPTS {
+                            return Ok(ended);
+                        }
+                    }
+                    Err(error) if is_its_own(&error) => {
+                        ended.looks_at(again);
+                        tracing::error!(%error, tenant = tenant.0, "a spared key cannot be looked at");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(None)
+        Ok(ended)
     }
 
-    async fn end_one(&self, (actor, run): (Actor, Run), no: TenantNo, slot: Slot, due: &Bytes) -> Result<(), VaultError> {
+    /// One of them; whether anything was done about it.
+    async fn end_one(
+        &self,
+        (actor, run): (Actor, Run),
+        (no, slot): (TenantNo, Slot),
+        due: &Bytes,
+        by: Timestamp,
+    ) -> Result<bool, VaultError> {
         let key = schema::kept_unit(no, slot);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let tenant = self.tenant_by_number(no).await?;
         let stored = match (stored, tenant.state) {
             (Some(stored), State::Active | State::Frozen) => stored,
-            (Some(_), State::Pending(_)) => return Ok(()),
+            (Some(_), State::Pending(_)) => return Ok(false),
             (None, _) | (Some(_), State::Shredded(_)) => {
                 // It went long ago, or with its tenant.
                 let gone = [due.clone(), key].map(|key| Write::Delete { space: Space::Control, key });
                 let (checks, durability) = (Vec::new(), Durability::Synced);
                 let commit = Commit { checks, writes: gone.into(), tail: None, durability, urgency: Urgency::Essential };
-                return self.commit(Trail::Control, commit, Vec::new()).await.map(drop);
+                return self.commit(Trail::Control, commit, Vec::new()).await.map(|_| true);
             }
         };
         let now = self.inner.clock.now();
         let kept: KeptUnitRow = self.inner.seals.open(&key, &stored)?;
         let unit = UnitRef { tenant: no, slot, generation: Gen(kept.generation) };
         // The row that led here is not believed.
-        let is_early = kept.until.is_some_and(|until| until > now.0);
+        let is_early = kept.until.is_some_and(|until| until > by.0);
         if is_early || self.inner.store.get(Space::Control, &schema::unit_state(no, slot)).await?.is_some() {
             // It is ordered, or its time has not come.
-            return Ok(());
+            return Ok(false);
         }
         if self.shred_row(ShredId(kept.order)).await?.is_some_and(|order| order.progress != Progress::Done) {
             // What the order leaves is not counted yet.
-            return self.look_again(unit, stored, kept, now.plus(LOOK_LEAST)).await;
+            return self.look_again(unit, stored, kept, now.plus(LOOK_LEAST)).await.map(|()| true);
         }
         let collection = CollectionNo(kept.collection);
         let is_counted = self.inner.store.get(Space::Index, &schema::kept_records(no, slot)).await?.is_some();
@@ -347,14 +439,14 @@ impl Vault {
         if is_counted && !self.is_collection_gone(no, collection).await? {
             // A longer rule keeps it, or a hold.
             let over = kept.until.map_or(LOOK_MOST, |until| now.since(Timestamp(until)).clamp(LOOK_LEAST, LOOK_MOST));
-            return self.look_again(unit, stored, kept, now.plus(over)).await;
+            return self.look_again(unit, stored, kept, now.plus(over)).await.map(|()| true);
         }
         // Of a person's unit the place of no record: nothing but the unit is meant.
         let row = schema::record(no, collection, &[kept.record.unwrap_or(kept.subject)]);
         let scope = Scope::Record { collection: collection.0, row: row.to_vec(), units: vec![UnitRow::of(unit)] };
         let report = Some(self.report_at_work(&tenant, actor, run).await?);
         let queued = self.queue_shred(actor, &tenant, scope, Named { report, ..Named::default() }).await?;
-        self.close_queued(&queued).await
+        self.close_queued(&queued).await.map(|()| true)
     }
 
     async fn is_collection_gone(&self, tenant: TenantNo, no: CollectionNo) -> Result<bool, VaultError> {
@@ -363,6 +455,23 @@ impl Vault {
     }
 }
 
+/// What a run found of spared units.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// When there is one to be looked at next, if there is.
+    pub(super) next: Option<Timestamp>,
+    /// Whether it ended at its limit, with more to do.
+    pub(super) is_cut: bool,
+}
+
+impl Ended {
+    fn looks_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |known| known.min(at)));
+    }
+}
+
+/// How soon one is tried again that could not be looked at.
+const TRIED_AGAIN: Duration = Duration::from_mins(1);
 /// How soon, and at the latest, a spared unit is looked at again that still seals something.
 const LOOK_LEAST: Duration = Duration::from_hours(1);
 const LOOK_MOST: Duration = Duration::from_hours(24 * 32);

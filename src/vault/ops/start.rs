@@ -179,7 +179,6 @@ impl Vault {
             ranges: Ranges::default(),
             placing: super::holds::Placing::default(),
             shortened: std::sync::atomic::AtomicBool::default(),
-            stopped: super::lifecycle::Stopped::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,

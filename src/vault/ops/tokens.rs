@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{
     authn::{self, Narrowing, Role, StoredToken, TokenKind},
-    authz::{CounselAppoint, CounselDismiss, TokenCreate, TokenList, TokenRevoke},
-    domain::{CollectionName, CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId},
+    authz::{self, AuditorAppoint, AuditorDismiss, CounselAppoint, CounselDismiss, TokenCreate, TokenList, TokenRevoke},
+    domain::{
+        CollectionName, CollectionNo, PrincipalId, RecordKey, SubjectId, TenantName, TenantNo, Timestamp, TokenId, lifecycle::TenantState,
+    },
     vault::{
         audit::{self, Action, Entry, Outcome, Target, Trail},
         crypto::{Context, Plaintext, Sealed, TokenMeta, random},
@@ -145,8 +147,10 @@ impl Vault {
         mint: &MintToken,
         idempotency_key: Option<&str>,
     ) -> Result<MintedToken, VaultError> {
-        let (found, unheld) = match mint.role {
+        let by = caller.principal.role();
+        let (found, held_to) = match mint.role {
             Role::Counsel if tenant.as_str() != SYSTEM => self.appointing(caller, tenant).await?,
+            Role::Auditor if by == Role::Counsel => self.over_auditors::<AuditorAppoint>(caller, tenant).await?,
             Role::Counsel | Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => {
                 (self.in_tenant::<TokenCreate>(caller, tenant).await?.tenant, None)
             }
@@ -170,21 +174,29 @@ impl Vault {
             }
         }
         let mint = MintToken { expires_at: mint.expires_at.or(last), ..mint.clone() };
-        let line = match caller.principal.role() {
-            Role::Counsel => Line::Of(self.line_of(caller).await?),
-            Role::Owner if mint.role == Role::Counsel => Line::New,
-            Role::Owner | Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => Line::Of(None),
+        let (line, action) = match mint.role {
+            Role::Counsel => {
+                let line = match by {
+                    Role::Counsel => Line::Of(self.line_of(caller).await?),
+                    Role::Owner => Line::New,
+                    Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => Line::Of(None),
+                };
+                (line, Action::CounselAppoint)
+            }
+            Role::Auditor if by == Role::Counsel => (Line::Of(None), Action::AuditorAppoint),
+            Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => {
+                (Line::Of(None), Action::TokenCreate)
+            }
         };
         let (minted, mut writes) = self.mint_in(found.no, &mint, line).await?;
         let mut checks = vec![found.check()];
-        checks.extend(unheld);
+        checks.extend(held_to);
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, minted.id.0, true)?;
             checks.push(check);
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        let action = if mint.role == Role::Counsel { Action::CounselAppoint } else { Action::TokenCreate };
         let made = entry(caller, &found, action, CollectionNo::TENANT, object(minted.id.0));
         self.commit_for(caller, Trail::Control, commit, vec![(found.audit, made)])
             .await
@@ -203,12 +215,47 @@ impl Vault {
         Ok((found, unheld))
     }
 
+    /// A permit for a counsel to make or revoke an auditor's token, and what must still hold then: once the tenant has ended, for the
+    /// counsel of a hold that stands. No owner has it by then, for whoever dismissed all auditors would have put what is held out of
+    /// everybody's sight.
+    ///
+    /// # Errors
+    /// [`VaultError::Forbidden`] otherwise.
+    async fn over_auditors<A: authz::Action>(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+    ) -> Result<(Arc<Tenant>, Option<Check>), VaultError> {
+        let found = self.in_tenant::<A>(caller, tenant).await?.tenant;
+        let (state, unmoved) = self.hold_state(found.no).await?;
+        let is_its_counsel = state.is_some() && self.has_placed_a_hold_that_stands(caller, found.no).await?;
+        if is_its_counsel && found.has_ended(self.inner.clock.now()) { Ok((found, Some(unmoved))) } else { Err(VaultError::Forbidden) }
+    }
+
+    /// Whether a hold stands that a counsel could release: one of its line's, or for one whom the operator has brought in any.
+    async fn has_placed_a_hold_that_stands(&self, caller: &Caller, tenant: TenantNo) -> Result<bool, VaultError> {
+        let (line, now) = (self.line_of(caller).await?, self.inner.clock.now());
+        let mut range = schema::table_of_tenant(schema::Table::Hold, tenant);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let hold: HoldRow = self.inner.seals.open(&row.key, &row.value)?;
+                if hold.stands(now) && (line.is_none() || line == hold.line) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// The line of a counsel who asks.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`] if its token was revoked meanwhile.
+    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if its token was revoked meanwhile.
     pub(super) async fn line_of(&self, caller: &Caller) -> Result<Option<[u8; 16]>, VaultError> {
-        Ok(self.token_row(caller.principal.token()).await?.ok_or(VaultError::Unauthenticated)?.line)
+        match self.token_row(caller.principal.token()).await? {
+            Some(row) => Ok(row.line),
+            None => Err(self.holds_no_more(caller).await?),
+        }
     }
 
     /// Whether a hold of a tenant stands that no counsel whose token holds could release.
@@ -409,7 +456,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NotFound`] if the tenant has no such token; [`Conflict::LastOwner`] if nobody else could make tokens for
-    /// the tenant, or for the store, then.
+    /// the tenant, or for the store, then; [`VaultError::TenantState`] to an owner for an auditor's of a tenant that has ended.
     pub async fn revoke_token(
         &self,
         caller: &Caller,
@@ -463,7 +510,8 @@ impl Vault {
         self.commit_for(caller, Trail::Control, commit, vec![(found.audit, revoked)]).await.map(drop)
     }
 
-    /// A permit to revoke a token, what the trail calls it, and what must still hold then: of a counsel's token as for making one.
+    /// A permit to revoke a token, what the trail calls it, and what must still hold then: of a counsel's token, and an auditor's of a tenant
+    /// that has ended, as for making one.
     async fn revoking(
         &self,
         caller: &Caller,
@@ -471,7 +519,16 @@ impl Vault {
         id: TokenId,
     ) -> Result<(Arc<Tenant>, Action, Option<Check>), VaultError> {
         let at_home = self.find_tenant(tenant).await?;
-        let row = self.token_row(id).await?.filter(|row| at_home.is_some_and(|found| row.tenant == found.no.0));
+        let row = self.token_row(id).await?.filter(|row| at_home.as_ref().is_some_and(|found| row.tenant == found.no.0));
+        let state = at_home.map_or(TenantState::Active, |found| found.stands(self.inner.clock.now()));
+        if state.has_ended() && row.as_ref().is_some_and(|row| row.role == Role::Auditor.code()) {
+            if caller.principal.role() == Role::Counsel {
+                let (found, unmoved) = self.over_auditors::<AuditorDismiss>(caller, tenant).await?;
+                return Ok((found, Action::AuditorDismiss, unmoved));
+            }
+            self.in_tenant::<TokenRevoke>(caller, tenant).await?;
+            return Err(VaultError::TenantState(state));
+        }
         let is_counsels = match &row {
             Some(row) => row.role == Role::Counsel.code(),
             // Of one that is gone, who may revoke those alone is told what became of it.

@@ -97,6 +97,8 @@ pub enum Table {
     KeptUnit = 55,
     /// time be64, tenant be64, slot u48: when such a unit is looked at next, whether anything is left under it.
     KeptDue = 56,
+    /// tenant be64: what changes when a collection of it is made that has legal minimums, or is given its first. Absent while none was.
+    LawMark = 57,
     /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
     Alias = 60,
     /// tenant be64, approval id 16: a request for a second person; stays after its end.
@@ -518,6 +520,12 @@ pub fn kept_due_parts(key: &[u8]) -> Option<(u64, TenantNo, Slot)> {
     parts.rest().is_empty().then_some((at, tenant, slot))
 }
 
+/// [`Table::LawMark`].
+#[must_use]
+pub fn law_mark(tenant: TenantNo) -> Bytes {
+    key(Table::LawMark, &[&tenant.to_be_bytes()])
+}
+
 /// [`Table::KeptRecords`].
 #[must_use]
 pub fn kept_records(tenant: TenantNo, slot: Slot) -> Bytes {
@@ -911,6 +919,14 @@ pub fn held_order(tenant: TenantNo, scope: &Token) -> Bytes {
 #[must_use]
 pub fn tenant_change(tenant: TenantNo, at: u64, change: &[u8; 16]) -> Bytes {
     key(Table::TenantChange, &[&tenant.to_be_bytes(), &at.to_be_bytes(), change])
+}
+
+/// Tenant, time and id of a [`Table::TenantChange`] key; `None` if it is not one.
+#[must_use]
+pub fn tenant_change_parts(key: &[u8]) -> Option<(TenantNo, u64, [u8; 16])> {
+    let mut parts = Parts::of(Table::TenantChange, key)?;
+    let (tenant, at, change) = (parts.tenant()?, parts.u64()?, parts.bytes()?);
+    parts.rest().is_empty().then_some((tenant, at, change))
 }
 
 /// [`Table::TenantEnd`]; `due` in milliseconds since 1970.

@@ -41,11 +41,19 @@ pub(super) fn hold(scope: HoldScope) -> NewHold {
 /// decides anew. And a hold over what is restricted keeps it beyond the law, until it is released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_its_law() {
-    let (place, clock) = place().await;
+    let (mut place, clock) = place().await;
+    place.options.spared_at_once = 1;
     let open = place.open_meddled().await;
     let acme = Acme::make(&open, &place).await;
     let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
     acme.fill(&open).await;
+    let named = async |key: &str| {
+        let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
+        let shown: Vec<Value> = trail.entries.iter().map(lethe::vault::ops::NamedEntry::to_json).collect();
+        shown.iter().filter(|entry| entry["names"]["key"] == key).count()
+    };
+    let names = named("7/tax").await;
+    assert!(names >= 3, "one for each collection at least: {names}");
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
     let order = open.vault.order_shred(&acme.owner, &acme.name, persons(&["7"]), None, None).await.unwrap().id;
     refused.next().await;
@@ -69,11 +77,13 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
         acme.put(&open, (collection, "7/more"), &["7"], "tax", b"more").await.unwrap();
     }
     assert_eq!(left(&open).await, [0, 0, 0]);
+    assert!(named("7/tax").await >= names, "the trail names what is there again");
     assert_eq!(findings(&open).await, Vec::<String>::new());
     place.meddler.refuse_nothing();
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
     assert!(open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap().done);
     acme.is_restricted(&open, order).await;
+    assert_eq!(named("7/tax").await, 0, "and names nobody whom the order has shredded");
     for (collection, _) in UNITS {
         assert_eq!(acme.audited(&open, (collection, "7/more")).await.unwrap(), b"more");
     }

@@ -12,8 +12,8 @@ use lethe::{
 
 use super::{Acme, findings, lawful, left, refused_by_law, unruled};
 use crate::{
-    harness::{coll, is_shredded},
-    meddling::sets,
+    harness::{Open, coll, is_shredded},
+    meddling::{Held, sets},
     retention::place,
 };
 
@@ -62,22 +62,38 @@ async fn an_order_against_a_correction_at_the_same_moment_ends_in_exactly_one_of
     open.close().await;
 }
 
+/// Where an order is held up for a write: before it freezes what it looks through again, before it is durable, or nowhere.
+const HELD: [Option<Table>; 4] = [Some(Table::Collection), Some(Table::PendingShred), None, None];
+
+/// A write at that point; where the order is held nowhere, sooner or later.
+async fn write_against(acme: &Acme, open: &Open, at: (&str, &str), held: Option<&Held>, later: usize) -> Result<(), VaultError> {
+    if let Some(held) = held {
+        held.has_read().await;
+    }
+    for _ in 0..later {
+        tokio::task::yield_now().await;
+    }
+    let written = acme.put(open, at, &["7"], "tax", b"v").await;
+    if let Some(held) = held {
+        held.let_go();
+    }
+    written
+}
+
 /// A write that a law would keep, and an order to shred its collection: one of them is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collections_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_ways() {
     let (place, _) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
+    let mut seen: BTreeMap<(Option<Table>, bool), usize> = BTreeMap::new();
     for round in 0..24_usize {
-        let name = format!("c{round}");
+        let (name, at) = (format!("c{round}"), HELD[round / 2 % 4]);
         acme.set(&open, &name, lawful([ShredUnit::Subject, ShredUnit::Collection][round % 2], "4y")).await;
         acme.put(&open, (&name, "note"), &["7"], "note", b"v").await.unwrap();
-        let write = async {
-            for _ in 0..(round % 12) * 4 {
-                tokio::task::yield_now().await;
-            }
-            acme.put(&open, (&name, "tax"), &["7"], "tax", b"v").await
-        };
+        let held = at.map(|table| place.meddler.hold_commit(move |commit| sets(commit, table, |_, _| true)));
+        let later = if held.is_some() { 0 } else { round / 8 * 24 };
+        let write = write_against(&acme, &open, (&name, "tax"), held.as_deref(), later);
         let order = ShredOrder::Collection(coll(&name));
         let (ordered, written) =
             tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
@@ -91,9 +107,19 @@ async fn a_collections_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two
             }
             _ => panic!("round {round}: {:?} {written:?}", ordered.as_ref().map(|view| view.id)),
         }
+        *seen.entry((at, ordered.is_ok())).or_default() += 1;
     }
+    both_were_seen(&seen);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
+}
+
+/// That a write which came before the second look was found by it each time, and one behind that refused.
+fn both_were_seen(seen: &BTreeMap<(Option<Table>, bool), usize>) {
+    let of = |at, ordered| seen.get(&(at, ordered)).copied().unwrap_or_default();
+    let [looked, durable] = [Table::Collection, Table::PendingShred].map(Some);
+    assert!(of(looked, false) > 0 && of(looked, true) == 0, "{seen:?}");
+    assert!(of(durable, true) > 0 && of(durable, false) == 0, "{seen:?}");
 }
 
 /// Rules that are made shorter while somebody writes: what is committed under the longer ones is bound by those, although it bears a later
@@ -112,7 +138,7 @@ async fn what_is_written_while_the_rules_are_made_shorter_is_under_the_longer_on
     };
     tokio::join!(acme.set(&open, "people", unruled(ShredUnit::Subject)), write);
     assert_eq!(refused_by_law(acme.delete(&open, ("people", "late")).await), "2004-02-01T00:00:00.000Z");
-    clock.advance(Duration::from_mins(2));
+    // Whatever time it is: what is written behind the change is free of them.
     acme.put(&open, ("people", "free"), &["7"], "tax", b"v").await.unwrap();
     acme.delete(&open, ("people", "free")).await.unwrap();
     open.close().await;
@@ -123,18 +149,16 @@ async fn what_is_written_while_the_rules_are_made_shorter_is_under_the_longer_on
 async fn a_tenants_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_ways() {
     let (place, _) = place().await;
     let open = place.open().await;
+    let mut seen: BTreeMap<(Option<Table>, bool), usize> = BTreeMap::new();
     for round in 0..16_usize {
-        let named = format!("t{round}");
+        let (named, at) = (format!("t{round}"), HELD[round / 2 % 4]);
         let (name, owner, token) = open.tenant(&place, &named).await;
         let acme = Acme { name, owner, tokens: [token.clone(), token] };
         acme.set(&open, "c", lawful([ShredUnit::Subject, ShredUnit::Collection][round % 2], "4y")).await;
         acme.put(&open, ("c", "note"), &["7"], "note", b"v").await.unwrap();
-        let write = async {
-            for _ in 0..(round / 2) * 6 {
-                tokio::task::yield_now().await;
-            }
-            acme.put(&open, ("c", "tax"), &["7"], "tax", b"v").await
-        };
+        let held = at.map(|table| place.meddler.hold_commit(move |commit| sets(commit, table, |_, _| true)));
+        let later = if held.is_some() { 0 } else { round / 2 * 6 };
+        let write = write_against(&acme, &open, ("c", "tax"), held.as_deref(), later);
         let order = ShredOrder::Tenant { confirm: named };
         let (ordered, written) =
             tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
@@ -146,7 +170,9 @@ async fn a_tenants_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_way
             }
             _ => panic!("round {round}: {:?} {written:?}", ordered.as_ref().map(|view| view.id)),
         }
+        *seen.entry((at, ordered.is_ok())).or_default() += 1;
     }
+    both_were_seen(&seen);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

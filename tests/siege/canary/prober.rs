@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 33] = [
+const OF_DATA: [&str; 34] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -90,6 +90,7 @@ const OF_DATA: [&str; 33] = [
     "POST /v1/tenants/{tenant}/termination",
     "GET /v1/tenants/{tenant}/termination",
     "POST /v1/tenants/{tenant}/termination/cancel",
+    "GET /v1/tenants/{tenant}/states",
     "POST /v1/tenants/{tenant}/tokens",
     "GET /v1/tenants/{tenant}/tokens",
     "GET /v1/tenants/{tenant}/collections",

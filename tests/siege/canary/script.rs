@@ -70,6 +70,7 @@ const RESUME: &str = "POST /v1/tenants/{tenant}/resume";
 const TERMINATE: &str = "POST /v1/tenants/{tenant}/termination";
 const TERMINATION: &str = "GET /v1/tenants/{tenant}/termination";
 const CANCEL: &str = "POST /v1/tenants/{tenant}/termination/cancel";
+const STATES: &str = "GET /v1/tenants/{tenant}/states";
 
 /// What was put in, to be read and shredded later.
 pub(super) struct Store {
@@ -571,6 +572,10 @@ async fn states(p: &Prober, store: &Store) {
     send(p, CANCEL, cancel.clone(), &store.owner, json!({p.canary("a field"): p.canary("its value")}), 422).await;
     send(p, CANCEL, cancel.clone(), &store.owner, json!({"reason": p.canary("a reason")}), 200).await;
     send(p, CANCEL, cancel, &store.owner, json!({"reason": p.canary("a reason that comes late")}), 409).await;
+    let path = store.at("/states");
+    get(p, STATES, path.clone(), &store.owner, 200).await;
+    get(p, STATES, format!("{path}?cursor={}", p.canary("no cursor")), &store.owner, 400).await;
+    get(p, STATES, format!("{path}?{}=1", p.canary("a parameter")), &store.owner, 400).await;
 }
 
 async fn refused_records(p: &Prober, store: &Store) {

@@ -34,6 +34,7 @@ fn what_a_law_keeps_a_record_for_fits_beside_metadata_of_the_greatest_length() {
     meta.custom.push((String::new(), "x".repeat(room)));
     let rule = RuleName::parse(&"r".repeat(64)).unwrap();
     meta.kept = Some(Kept { rule, basis: "b".repeat(512), until: Timestamp(1), restricted_by: Some(ShredId([7; 16])) });
+    meta.rules_no = u32::MAX;
     let encoded = EncodedMeta::new(&meta).unwrap();
     assert_eq!(encoded.bytes().len(), EncodedMeta::len_of(&meta));
     assert!(record_meta::decode(encoded.bytes()).unwrap() == meta);
@@ -139,9 +140,9 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             let restricted_by = Some(ShredId(order)).filter(|order| ordered && order.0 != [0; 16]);
             RuleName::parse(&rule).map(|rule| Kept { rule, basis, until: Timestamp(until), restricted_by })
         });
-    let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>());
+    let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), prop_oneof![Just(0), any::<u32>()]);
     ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, fixed, custom, kept).prop_map(
-        |(key, content_type, subjects, (times, expires_at, value_len), custom, kept)| RecordMeta {
+        |(key, content_type, subjects, (times, expires_at, value_len, rules_no), custom, kept)| RecordMeta {
             key: RecordKey::parse(&key).unwrap(),
             content_type,
             subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
@@ -150,6 +151,7 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             expires_at: expires_at.map(Timestamp),
             value_len,
             custom,
+            rules_no,
             kept,
         },
     )

@@ -14,10 +14,10 @@ use crate::{
         ops::{
             Caller, Conflict, Vault, VaultError,
             directory::Tenant,
+            minimum::Unkept,
             plan::{entry, object, order_of},
             rows::{ApprovalRulesRow, ApprovalWhatRow, Progress, Scope, ShorteningRow, ShredRow, SubjectRow, TenantRow},
             shred::Queued,
-            spare::Lawful,
         },
         store::{Check, Commit, Durability, Expect, Space, Urgency, schema},
     },
@@ -93,7 +93,8 @@ impl Vault {
         };
         let row = ShredRow { scope, progress: Progress::Pending, approved_by: Some(caller.principal.token().0), ..row };
         self.check_law(caller, tenant, &row.scope, &mut along).await?;
-        let frozen = self.freeze_unkept(caller, tenant, &row.scope).await?;
+        let Unkept { checks, frozen } = self.freeze_unheld(caller, tenant, &row.scope).await?;
+        along.checks.extend(checks);
         let (state, still) = self.hold_state(tenant.no).await?;
         along.checks.push(still);
         if state.is_some() && !self.weigh(tenant.no, &row.scope).await?.is_empty() {
@@ -108,11 +109,10 @@ impl Vault {
     /// That no law keeps the record which an order is for, and that no order has left it for the law alone.
     async fn check_law(&self, caller: &Caller, tenant: &Tenant, scope: &Scope, along: &mut Along) -> Result<(), VaultError> {
         let Scope::Record { collection, row, .. } = scope else { return Ok(()) };
-        let mut lawful = Lawful::default();
-        let Some(collection) = lawful.get(self, tenant.no, CollectionNo(*collection)).await? else { return Ok(()) };
-        along.checks.push(self.record_unmoved(row).await?);
+        along.checks.extend(self.law_unmoved(tenant.no, scope).await?);
+        let Some(collection) = self.lawful(tenant.no, CollectionNo(*collection)).await? else { return Ok(()) };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
-        self.unkept(caller, tenant, collection, &tokens).await
+        self.unkept(caller, tenant, &collection, &tokens).await
     }
 
     /// That the persons whom an order names have the ids that were asked for, no others and none less: who approves was shown those. An id
@@ -178,10 +178,12 @@ impl Vault {
         let last = rows.last().and_then(|row| schema::shortening_parts(&row.key)).map_or(0, |(.., at)| at);
         let at = super::unsigned(self.inner.clock.now().0).max(last.saturating_add(1));
         let key = schema::shortening(tenant.no, no, at);
-        along.checks.extend([collection.check(tenant.no), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
+        let is_free = Check { space: Space::Control, key: key.clone(), expect: Expect::Absent };
+        // The tenant's, too: a suspension that is answered is overtaken by no approval.
+        along.checks.extend([tenant.check(), collection.check(tenant.no), is_free]);
         along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
         along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::RetentionShorten, no, object(stored.id.0))));
-        self.commit_along(caller, along).await
+        self.commit_along(caller, along).await.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))
     }
 
     /// Commits what goes along with nothing else, on the word of a caller.
@@ -192,7 +194,7 @@ impl Vault {
 }
 
 /// What an order names, whatever units a record has by then, and by whichever of their ids persons were named.
-fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
+pub(super) fn encoded(scope: &Scope) -> Result<Vec<u8>, VaultError> {
     let scope = match scope {
         Scope::Record { collection, row, .. } => Scope::Record { collection: *collection, row: row.clone(), units: Vec::new() },
         Scope::Subjects(tokens) => {

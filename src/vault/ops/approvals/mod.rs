@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::carry::hash_of;
-use self::carry::{Then, shred_place};
+use self::carry::{Then, encoded, shred_place};
 pub use self::{
     policy::{PolicyChange, PolicyView},
     view::{ApprovalView, ApprovalWhat},
@@ -38,8 +38,8 @@ use crate::{
     authn::Role,
     authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw, PolicyWrite, ShredOrder},
     domain::{
-        ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, hold,
-        lifecycle::Grace, limits,
+        ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, approval::Window,
+        hold, lifecycle::Grace, limits,
     },
     vault::{
         audit::{Action, Entry, Target, Trail},
@@ -197,11 +197,11 @@ impl Vault {
         let mut place = shred_place(&row.scope)?;
         if self.inner.store.get(Space::Control, &schema::approval_open(tenant.no, &place)).await?.is_some() {
             // Such an order is asked for already; this one has its own certificate to come.
-            place = place_of(&[b"shred-again", &id.0]);
+            place = place_of(&[b"shred-again", &id.0, &encoded(&row.scope)?]);
         }
         let now = self.inner.clock.now();
         let expires_at = now.plus(tenant.rules().window.duration());
-        let request = ApprovalRow { place, asked_at: now.0, expires_at: expires_at.0, end: None, ..request };
+        let request = ApprovalRow { place, asked_at: now.0, expires_at: expires_at.0, again: true, end: None, ..request };
         let order = ShredRow { progress: Progress::Asked, approved_by: None, ..row };
         let open = schema::approval_open(tenant.no, &place);
         along.checks.extend([
@@ -212,7 +212,7 @@ impl Vault {
         along.writes.extend([
             self.inner.seals.put(schema::shred_order(id), &order)?,
             self.inner.seals.put(key, &request)?,
-            self.inner.seals.put(open, &ApprovalOpenRow { approval: asked.0 })?,
+            self.inner.seals.put(open, &ApprovalOpenRow { approval: asked.0, asked_by: request.asked_by })?,
             Write::Put { space: Space::Control, key: schema::approval_due(unsigned(expires_at.0), tenant.no, asked), value: Bytes::new() },
         ]);
         let (collection, target) = aimed_at(&order.scope);
@@ -241,9 +241,16 @@ impl Vault {
         if stored.row.is_open(self.inner.clock.now()) {
             return Ok(Some(id));
         }
-        let job = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: caller.request };
-        self.expire_once(job, tenant, id).await?;
+        self.expire_once(job_of(caller), tenant, id).await?;
         Ok(None)
+    }
+
+    /// What who comes too late is told. That is written down first, so that a clock which goes back takes nothing back.
+    async fn too_late(&self, caller: &Caller, tenant: TenantNo, id: ApprovalId) -> VaultError {
+        match self.expire_once(job_of(caller), tenant, id).await {
+            Ok(()) => VaultError::Conflict(Conflict::ApprovalOver),
+            Err(error) => error,
+        }
     }
 
     /// The commit that asks.
@@ -256,13 +263,17 @@ impl Vault {
         Along { mut checks, mut writes, mut entries }: Along,
     ) -> Result<ApprovalRow, VaultError> {
         let Asking { id, what, place, texts, about: (collection, target) } = asking;
-        let open = schema::table_of_tenant(Table::ApprovalOpen, tenant.no);
-        let most = usize::try_from(limits::APPROVALS_PENDING.max).unwrap_or(usize::MAX);
-        if self.inner.store.scan(Space::Control, &open.from, &open.to, most).await?.len() >= most {
-            return Err(VaultError::Limit(limits::APPROVALS_PENDING));
-        }
         let (now, asker) = (self.inner.clock.now(), Actor::from(caller));
-        let expires_at = now.plus(tenant.rules().window.duration());
+        self.has_a_place(tenant.no, &asker).await?;
+        let window = match what {
+            // One owner alone could set a first policy with a shorter one, and make the second person meanwhile.
+            ApprovalWhatRow::ShortenRetention(..) => tenant.rules().window.duration().max(Window::default().duration()),
+            ApprovalWhatRow::Shred(_)
+            | ApprovalWhatRow::ReleaseHold(_)
+            | ApprovalWhatRow::LoosenPolicy(..)
+            | ApprovalWhatRow::Terminate(_) => tenant.rules().window.duration(),
+        };
+        let expires_at = now.plus(window);
         let row = ApprovalRow {
             what,
             place,
@@ -271,6 +282,7 @@ impl Vault {
             request: asker.request.0,
             asked_at: now.0,
             expires_at: expires_at.0,
+            again: false,
             end: None,
             sealed: self.seal_texts(tenant.no, id, &texts).await?,
         };
@@ -278,7 +290,7 @@ impl Vault {
         checks.extend([tenant.check(), Check { space: Space::Control, key: open.clone(), expect: Expect::Absent }]);
         writes.extend([
             self.inner.seals.put(schema::approval(tenant.no, id), &row)?,
-            self.inner.seals.put(open, &ApprovalOpenRow { approval: id.0 })?,
+            self.inner.seals.put(open, &ApprovalOpenRow { approval: id.0, asked_by: asker.principal.0 })?,
             Write::Put { space: Space::Control, key: schema::approval_due(unsigned(expires_at.0), tenant.no, id), value: Bytes::new() },
         ]);
         if let Some(keeping) = keeping {
@@ -294,12 +306,33 @@ impl Vault {
         Ok(row)
     }
 
+    /// # Errors
+    /// [`VaultError::Limit`] where as many requests wait as can in a tenant, or of one token.
+    async fn has_a_place(&self, tenant: TenantNo, asker: &Actor) -> Result<(), VaultError> {
+        let range = schema::table_of_tenant(Table::ApprovalOpen, tenant);
+        let [most, share] =
+            [limits::APPROVALS_PENDING, limits::APPROVALS_PENDING_OF_TOKEN].map(|limit| usize::try_from(limit.max).unwrap_or(usize::MAX));
+        let open = self.inner.store.scan(Space::Control, &range.from, &range.to, most).await?;
+        if open.len() >= most {
+            return Err(VaultError::Limit(limits::APPROVALS_PENDING));
+        }
+        if open.len() < share {
+            return Ok(());
+        }
+        let mut own: usize = 0;
+        for row in open {
+            let of: ApprovalOpenRow = self.inner.seals.open(&row.key, &row.value)?;
+            own = own.saturating_add(usize::from(of.asked_by == asker.principal.0));
+        }
+        if own >= share { Err(VaultError::Limit(limits::APPROVALS_PENDING_OF_TOKEN)) } else { Ok(()) }
+    }
+
     /// Approves a request, which carries it out in the same commit.
     ///
     /// # Errors
     /// [`VaultError::NotFound`] for who may not do what is asked for; [`VaultError::NotSecond`] for who asked, and for a token that was not
     /// there long enough before; [`Conflict::ApprovalOver`]; [`VaultError::PreconditionFailed`] if the request is another than the digest
-    /// says; those of what is carried out: nothing is approved then.
+    /// says, or none is sent for one that was asked for again; those of what is carried out: nothing is approved then.
     pub async fn approve(
         &self,
         caller: &Caller,
@@ -339,22 +372,28 @@ impl Vault {
         let stored = self.decidable(caller, &tenant, id).await?;
         let Err(keeping) = made else { return Ok((tenant, stored.row, Then::Nothing)) };
         self.admits_approved(caller, &tenant, &stored.row.what)?;
-        if let Some(digest) = digest
-            && *digest != self.digest_of(tenant.no, id, &stored.row)?
-        {
+        let is_meant = match digest {
+            Some(digest) => *digest == self.digest_of(tenant.no, id, &stored.row)?,
+            // Who looked at it before looked at less.
+            None => !stored.row.again || stored.row.end.is_some(),
+        };
+        if !is_meant {
             return Err(VaultError::PreconditionFailed);
         }
         if !stored.row.is_open(self.inner.clock.now()) {
-            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+            return Err(self.too_late(caller, tenant.no, id).await);
         }
         self.is_second(caller, &tenant, &stored.row).await?;
         let asked_by = schema::access_token(TokenId(stored.row.asked_by));
         let asker = self.token_row(TokenId(stored.row.asked_by)).await?;
-        let has_ended = |end: Option<i64>| end.is_some_and(|end| self.inner.clock.now() >= Timestamp(end));
-        if asker.is_none_or(|asker| has_ended(asker.expires_at)) {
-            // Who may not act any more has nothing done in their name.
+        // Who may not act any more has nothing done in their name.
+        let asker = asker.ok_or(VaultError::Conflict(Conflict::ApprovalOver))?;
+        let end = asker.expires_at.unwrap_or(i64::MAX).min(stored.row.expires_at);
+        if Timestamp(end) <= self.inner.clock.now() {
             return Err(VaultError::Conflict(Conflict::ApprovalOver));
         }
+        // What is looked at below takes its time: in the very commit neither is over.
+        let caller = &caller.until(Timestamp(end));
         let (mut along, row) = self.ended(caller.into(), &tenant, &stored, ApprovalHow::Approved, None).await?;
         along.checks.push(Check { space: Space::Control, key: asked_by, expect: Expect::Present });
         self.keep_decision(keeping, id, &mut along)?;
@@ -448,7 +487,7 @@ impl Vault {
         keeping: Option<Keeping>,
     ) -> Result<ApprovalView, VaultError> {
         if !stored.row.is_open(self.inner.clock.now()) {
-            return Err(VaultError::Conflict(Conflict::ApprovalOver));
+            return Err(self.too_late(caller, tenant.no, stored.id).await);
         }
         let (mut along, row) = self.ended(caller.into(), tenant, stored, how, refusal).await?;
         self.drop_order(stored, &mut along).await?;
@@ -644,6 +683,11 @@ impl Vault {
         let what = postcard::to_allocvec(&row.what).map_err(|_| VaultError::Internal("approval".into()))?;
         Ok(of_fields(Purpose::Approval, &[&self.inner.store_id.0, &tenant.to_be_bytes(), &id.0, &what, &row.place]))
     }
+}
+
+/// The store itself, in a caller's request.
+const fn job_of(caller: &Caller) -> Actor {
+    Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: caller.request }
 }
 
 /// The place of one thing that can be asked for.

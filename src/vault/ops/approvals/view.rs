@@ -13,12 +13,15 @@ use crate::{
             Caller, Missing, ShownScope, Vault, VaultError,
             access::InTenant,
             directory::{Tenant, pseudonym},
+            names::Told,
             plan::{entry, object},
             refused::Place,
-            rows::{ApprovalHow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, Scope, ShortenedRow, ShorteningRow, ShredRow},
+            rows::{
+                ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, Scope, ShortenedRow, ShorteningRow, ShredRow,
+            },
         },
         store::{
-            Space,
+            Row, Space,
             schema::{self, HeldThing, KeyRange, Table},
         },
     },
@@ -26,6 +29,11 @@ use crate::{
 
 /// Rows read at once.
 const ROWS: usize = 64;
+/// Requests that are looked at for one page: requests stay when they have ended, and a page may be of few among many.
+const LOOKS: usize = 1_024;
+
+/// The state of those that can be decided.
+const PENDING: &str = "pending";
 
 /// A request for a second person.
 #[derive(Debug, Clone)]
@@ -115,7 +123,7 @@ impl Vault {
     }
 
     /// The requests that the caller may see, those that have ended included: at most `limit` behind a cursor; of one state alone, if one
-    /// is given.
+    /// is given. Where few are among many, a page may have less than `limit`, or none, with a cursor to go on with.
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`super::Unprocessable::Cursor`].
@@ -142,20 +150,23 @@ impl Vault {
         let InTenant { tenant, .. } = self.in_tenant::<ApprovalRead>(caller, tenant).await?;
         let range = schema::table_of_tenant(Table::Approval, tenant.no);
         let mut from = KeyRange { from: self.begin_page(tenant.no, "approvals", &range, cursor).await?, to: range.to.clone() };
-        let (mut views, mut last, mut is_more) = (Vec::new(), None, false);
-        'pages: while let Some(rows) = self.some_rows_of(Space::Control, &mut from, ROWS).await? {
+        let (mut views, mut last, mut is_more, mut looks) = (Vec::new(), None, false, LOOKS);
+        'pages: while let Some(rows) = self.approval_rows(&tenant, state, &mut from).await? {
             for stored in rows {
                 let id = stored.key.last_chunk::<16>().map(|id| ApprovalId(*id));
                 let id = id.ok_or_else(|| VaultError::Internal("approval row".into()))?;
                 let row: ApprovalRow = self.inner.seals.open(&stored.key, &stored.value)?;
-                if state.is_some_and(|state| state != self.approval_state(&row)) || !self.sees(caller, &tenant, id, &row).await? {
-                    continue;
-                }
-                if views.len() == limit {
+                let is_listed = looks > 0
+                    && state.is_none_or(|state| state == self.approval_state(&row))
+                    && self.sees(caller, &tenant, id, &row).await?;
+                if looks == 0 || (is_listed && views.len() == limit) {
                     is_more = true;
                     break 'pages;
                 }
-                views.push(self.told_approval(&tenant, id, &row, None).await?);
+                if is_listed {
+                    views.push(self.told_approval(&tenant, id, &row, None).await?);
+                }
+                looks = looks.saturating_sub(1);
                 last = Some(stored.key);
             }
         }
@@ -163,6 +174,26 @@ impl Vault {
         self.read_receipt(&tenant, read).await?;
         let next = self.end_page(tenant.no, "approvals", &range, last.filter(|_| is_more)).await?;
         Ok((views, next))
+    }
+
+    /// The next rows of a range of requests, which moves on behind them; `None` at its end. Those that can be decided have rows of their
+    /// own, and are few: where they alone are asked for, nothing else is read.
+    async fn approval_rows(&self, tenant: &Tenant, state: Option<&str>, range: &mut KeyRange) -> Result<Option<Vec<Row>>, VaultError> {
+        if state != Some(PENDING) {
+            return self.some_rows_of(Space::Control, range, ROWS).await;
+        }
+        let open = schema::table_of_tenant(Table::ApprovalOpen, tenant.no);
+        let mut keys = Vec::new();
+        for row in self.inner.store.scan(Space::Control, &open.from, &open.to, usize::MAX).await? {
+            let ApprovalOpenRow { approval, .. } = self.inner.seals.open(&row.key, &row.value)?;
+            keys.push(schema::approval(tenant.no, ApprovalId(approval)));
+        }
+        keys.retain(|key| range.from <= *key && *key < range.to);
+        keys.sort_unstable();
+        range.from = range.to.clone();
+        let stored = self.inner.store.get_many(Space::Control, &keys).await?;
+        let rows: Vec<Row> = keys.into_iter().zip(stored).filter_map(|(key, value)| Some(Row { key, value: value? })).collect();
+        Ok((!rows.is_empty()).then_some(rows))
     }
 
     /// Whether a caller may know of a request.
@@ -214,7 +245,7 @@ impl Vault {
 
     fn approval_state(&self, row: &ApprovalRow) -> &'static str {
         match row.end.map(|end| end.how) {
-            None if row.is_open(self.inner.clock.now()) => "pending",
+            None if row.is_open(self.inner.clock.now()) => PENDING,
             Some(ApprovalHow::Approved) => "approved",
             Some(ApprovalHow::Refused) => "refused",
             Some(ApprovalHow::Withdrawn) => "withdrawn",
@@ -292,7 +323,7 @@ impl Vault {
                 collection: self.name_of(tenant, CollectionNo(*no)).await?,
                 rules: *rules,
                 done: match row.end.map(|end| end.how) {
-                    Some(ApprovalHow::Approved) => Some(self.is_shortened(tenant, CollectionNo(*no), id).await?),
+                    Some(ApprovalHow::Approved) => Some(self.is_shortened(tenant, CollectionNo(*no), id, row).await?),
                     Some(ApprovalHow::Refused | ApprovalHow::Withdrawn | ApprovalHow::Expired) | None => None,
                 },
             },
@@ -318,23 +349,39 @@ impl Vault {
             }
         };
         let later = |error: &VaultError| tracing::warn!(%error, %id, "what an order to shred names cannot be shown for now");
-        let mut shown = self.shown_things(tenant, things).await.inspect_err(later).ok()?;
+        let told = self.told_names(caller, tenant).await.inspect_err(later).ok()?;
+        // Who may approve it is shown what that would be.
+        let may = self.admits::<ShredOrder>(caller, tenant).is_ok();
+        let told = Told { records: told.records || may, collections: told.collections || may };
+        let mut shown = self.shown_things(tenant, things, told).await.inspect_err(later).ok()?;
         shown.subjects.extend(others.iter().map(|token| pseudonym("subject", token)));
         Some(shown)
     }
 
     /// Whether this data store has gone through what a request was approved for.
-    async fn is_shortened(&self, tenant: &Tenant, no: CollectionNo, id: ApprovalId) -> Result<bool, VaultError> {
-        let range = schema::shortenings_of(tenant.no, no);
-        let mut at = None;
-        for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
-            if self.inner.seals.open::<ShorteningRow>(&row.key, &row.value)?.approval == id.0 {
-                at = schema::shortening_parts(&row.key).map(|(.., at)| at);
-            }
-        }
+    async fn is_shortened(&self, tenant: &Tenant, no: CollectionNo, id: ApprovalId, row: &ApprovalRow) -> Result<bool, VaultError> {
         let key = schema::shortened(tenant.no, no);
         let Some(stored) = self.inner.store.get(Space::Index, &key).await? else { return Ok(false) };
         let far: ShortenedRow = self.inner.seals.open(&key, &stored)?;
+        let at = self.shortened_at(tenant, no, id, row).await?;
         Ok(at.is_some_and(|at| far.at > at || (far.at == at && far.done)))
+    }
+
+    /// The moment of an approved shortening, in its key: that of the approval, or the first one behind it that was free.
+    async fn shortened_at(&self, tenant: &Tenant, no: CollectionNo, id: ApprovalId, row: &ApprovalRow) -> Result<Option<u64>, VaultError> {
+        let all = schema::shortenings_of(tenant.no, no);
+        let approved_at = row.end.map_or(0, |end| super::unsigned(end.at));
+        let behind = KeyRange { from: schema::shortening(tenant.no, no, approved_at), to: all.to.clone() };
+        // All of them only where a clock was set back in that moment.
+        for mut range in [behind, all] {
+            while let Some(rows) = self.some_rows_of(Space::Control, &mut range, ROWS).await? {
+                for row in rows {
+                    if self.inner.seals.open::<ShorteningRow>(&row.key, &row.value)?.approval == id.0 {
+                        return Ok(schema::shortening_parts(&row.key).map(|(.., at)| at));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 }

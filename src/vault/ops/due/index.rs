@@ -13,15 +13,17 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        CollectionNo, CollectionPolicy, HoldId, RecordMeta, TenantNo, Timestamp, Version,
+        CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version,
         retention::{Kept, Rule},
     },
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{
             Vault, VaultError,
+            directory::Collection,
+            minimum::law_over,
             plan::Plan,
-            retention::{self, Rules},
+            retention::{self, Rules, RulesNo},
         },
         store::{
             Durability, Expect, Row, Space, StoreError, Write,
@@ -135,18 +137,50 @@ const fn moment(bytes: &[u8; 8]) -> Timestamp {
     Timestamp(i64::from_be_bytes(*bytes))
 }
 
-/// When a record ends, by its own end and its collection's rules; `None` if nothing ends it, or it is not known yet.
-pub(in crate::vault::ops) fn end_of(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_under((&policy.retention, &policy.categories), meta, value)
+/// When a record ends, by its own end and these rules of its collection, and not before a minimum that it has been under until then;
+/// `None` if nothing ends it, or it is not known yet.
+pub(in crate::vault::ops) fn end_over(collection: &Collection, by: RulesNo, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
+    end_over_by(collection, by, meta, value).map(|(end, _)| end)
 }
 
-/// The same under other rules than those of the policy, and where other categories are declared.
+/// The same with the rule that ends it, as [`end_by`] tells it.
+pub(super) fn end_over_by<'a>(
+    collection: &'a Collection,
+    by: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+) -> Option<(End, Option<&'a Rule>)> {
+    let (end, rule) = end_by(collection.rules_at(by), meta, value)?;
+    Some((put_off(collection, by, meta, value, end)?, rule))
+}
+
+/// An end that is not before a minimum over a record, by all the rules from those under which it was written to those of `last`; `None`
+/// while one waits for its date.
+pub(in crate::vault::ops) fn put_off(
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    end: End,
+) -> Option<End> {
+    let Some(law) = law_over(collection, last, meta, value, None) else { return Some(end) };
+    let until = law.until?;
+    if until <= end.at {
+        return Some(end);
+    }
+    // Where any of them counts from a date in the value, the key is to tell no more than the days around it.
+    let mut asking = collection.rules_since(meta, last).filter_map(|((rules, _), _)| rules.schedule());
+    let by_field = end.by_field || asking.any(|rules| rules.has_minimum() && rules.reads_values());
+    Some(End { at: until, by_field, ..end })
+}
+
+/// The end by some rules alone, with the categories that are declared beside them, and by what is sealed with the record.
 pub(in crate::vault::ops) fn end_under(rules: Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
     end_by(rules, meta, value).map(|(end, _)| end)
 }
 
 /// The same with the rule that ends it; `None` for its own end, and for what an order left of it.
-pub(super) fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<(End, Option<&'a Rule>)> {
+fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<(End, Option<&'a Rule>)> {
     let (end, law, by_field, rule) = match rules.schedule() {
         None => (meta.expires_at, None, false, None),
         Some(schedule) => {
@@ -171,8 +205,9 @@ pub(super) fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, valu
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
 /// there until a run destroys it, which may be later where the rule was shortened.
-pub(in crate::vault::ops) fn is_over(policy: &CollectionPolicy, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
-    meta.expires_at.is_some_and(|own| own <= now) && end_of(policy, meta, value).is_some_and(|end| end.at <= now)
+pub(in crate::vault::ops) fn is_over(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
+    let end = || end_over(collection, collection.rules_now(), meta, value);
+    meta.expires_at.is_some_and(|own| own <= now) && end().is_some_and(|end| end.at <= now)
 }
 
 /// The hour of the index, since 1970, that a moment lies in.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     ROWS,
-    index::{When, end_by, named_hour, next_hour, stood},
+    index::{When, end_over_by, named_hour, next_hour, stood},
     rows_of_all,
 };
 use crate::{
@@ -193,11 +193,11 @@ impl Vault {
             Err(error) => return Err(error),
         };
         let meta = &opened.meta;
-        if self.leaving(tenant, collection, &meta.subjects).await?.is_some() {
+        if self.leaving(tenant, collection, meta).await?.is_some() {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let Some((end, Some(rule))) = end_by(collection.rules_now(), meta, value) else { return Ok(None) };
+        let Some((end, Some(rule))) = end_over_by(collection, collection.rules_now(), meta, value) else { return Ok(None) };
         let ends_at = end.at.max(at);
         let marked_at = ends_at.less(end.marks_for).max(meta.modified_at);
         if end.marks_for.is_zero() || marked_at > now {

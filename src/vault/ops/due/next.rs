@@ -50,12 +50,14 @@ pub(super) struct Walk {
     pub(super) after: Bytes,
     /// When the next one has something to do.
     pub(super) next: Moments,
+    /// Whether something may have come to lie before `after`: then it goes through everything once more.
+    pub(super) anew: bool,
 }
 
 impl Walk {
     /// One through everything.
     pub(super) fn whole() -> Self {
-        Self { kinds: Fineness::ALL.to_vec(), after: Bytes::new(), next: Moments::default() }
+        Self { kinds: Fineness::ALL.to_vec(), after: Bytes::new(), next: Moments::default(), anew: false }
     }
 }
 

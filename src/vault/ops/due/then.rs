@@ -6,9 +6,9 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{End, When, begin_of, hour_of, looked_for_again};
 use crate::{
-    domain::{HoldId, Retention, TenantNo, Timestamp},
+    domain::{HoldId, TenantNo, Timestamp},
     vault::{
-        ops::{Vault, VaultError, retention::Rules, rows::HoldRow},
+        ops::{Vault, VaultError, directory::Collection, retention::RulesNo, rows::HoldRow},
         store::{
             Space,
             schema::{self, HeldThing, Table},
@@ -36,9 +36,6 @@ impl HoldThen {
     }
 }
 
-/// Earlier ones, as a collection remembers them.
-type Was = (i64, Retention, Vec<String>);
-
 /// When a record ends, and the hold that has kept it since, if one has.
 pub(super) struct Went {
     pub(super) end: Option<End>,
@@ -64,19 +61,19 @@ impl Vault {
     }
 }
 
-/// When a record ends as it went, under the rules of the time (`was`, `is`) and those `holds` that were on one of the `things` that it is.
+/// When a record ends as it went, under its collection's rules of the time and those `holds` that were on one of the `things` that it is.
 /// `shortened` is when two persons let shorter rules hold for it, and the end that it had by those. `first` is when its row had it looked
 /// at, and what stood there.
 pub(super) fn as_it_went(
-    rules: (&[Was], Rules<'_>),
+    collection: &Collection,
     shortened: &[(Timestamp, End)],
     mut first: (Timestamp, When),
     until: Timestamp,
     (holds, things): (&[HoldThen], &[HeldThing]),
-    end: impl Fn(Rules<'_>) -> Option<End>,
+    end: impl Fn(RulesNo) -> Option<End>,
 ) -> Went {
     loop {
-        let end = end_as_it_went(rules, shortened, first, until, &end);
+        let end = end_as_it_went(collection, shortened, first, until, &end);
         let Some(over) = end.filter(|end| end.at <= until) else { return Went { end, kept_by: None } };
         let (mut last, mut stands) = (None, None);
         for hold in holds.iter().filter(|hold| hold.kept(things, over.at)) {
@@ -95,16 +92,15 @@ pub(super) fn as_it_went(
 
 /// The same without holds: when it was looked at, and was over.
 fn end_as_it_went(
-    (was, is): (&[Was], Rules<'_>),
+    collection: &Collection,
     shortened: &[(Timestamp, End)],
     (mut at, mut when): (Timestamp, When),
     until: Timestamp,
-    end: impl Fn(Rules<'_>) -> Option<End>,
+    end: impl Fn(RulesNo) -> Option<End>,
 ) -> Option<End> {
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
-        let rules = was.iter().find(|(changed, ..)| at.0 <= *changed).map_or(is, |(_, rules, categories)| (rules, categories.as_slice()));
-        let mut next = end(rules).map(|end| when.put_off(end, at));
+        let mut next = end(collection.rules_until(at)).map(|end| when.put_off(end, at));
         let mut looked_at = match next {
             Some(end) if end.at <= at => return Some(End { at, ..end }),
             Some(end) => {

@@ -9,11 +9,11 @@ use super::super::{
     Vault, VaultError,
     directory::Tenant,
     plan::{Actor, Plan, unit_of},
-    rows::HoldOnRow,
+    rows::{HoldOnRow, LifeRow},
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, HoldId, SubjectId, TenantNo},
+    domain::{CollectionNo, HoldId, SubjectId, TenantNo, lifecycle::TenantState},
     vault::{
         crypto::{RecordHeader, Token},
         keys::KeysError,
@@ -145,6 +145,21 @@ impl Vault {
             }
         }
         Ok(over)
+    }
+
+    /// Whether a record is shown to nobody because its tenant has ended: until the tenant's shred is ordered, which a hold on all of it puts
+    /// off, everything is there, and what no hold is on is for no auditor.
+    pub(in crate::vault::ops) async fn is_hidden_by_end(
+        &self,
+        tenant: &Tenant,
+        (collection, tokens): (CollectionNo, &[Token]),
+        subjects: &[SubjectId],
+    ) -> Result<bool, VaultError> {
+        if tenant.life == LifeRow::default() || tenant.stands(self.inner.clock.now()) != TenantState::Ended {
+            return Ok(false);
+        }
+        let subjects = self.subject_tokens(tenant, subjects).await?;
+        Ok(self.holds_over(tenant.no, collection, tokens, &subjects).await?.is_empty())
     }
 
     /// The hold of a row of [`schema::Table::HoldOn`], if it stands.

@@ -11,7 +11,11 @@
 //! sealed under the tenant's metadata key; nothing else names anyone.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,7 +34,7 @@ use super::{
 use crate::{
     authz::{self, HoldPlace, HoldRelease, HoldRenew, Resource},
     domain::{
-        ApprovalId, CollectionName, CollectionNo, HoldId, TenantName, TenantNo, Timestamp,
+        ApprovalId, CollectionName, CollectionNo, HoldId, ShredId, TenantName, TenantNo, Timestamp,
         hold::{self, HoldScope, HoldText, NewHold},
         limits,
     },
@@ -60,12 +64,19 @@ pub(super) struct Placing {
     has_ended: AtomicBool,
     /// When they are looked at again anyhow: a law keeps what one of them would destroy.
     again_at: AtomicI64,
+    /// Held orders that no hold keeps back any more, and until when a law does: what they would destroy is not looked through before.
+    kept_until: Mutex<HashMap<ShredId, Timestamp>>,
 }
 
 impl Default for Placing {
     /// Of what a start finds nobody knows yet.
     fn default() -> Self {
-        Self { alone: tokio::sync::Mutex::default(), has_ended: AtomicBool::new(true), again_at: AtomicI64::new(i64::MAX) }
+        Self {
+            alone: tokio::sync::Mutex::default(),
+            has_ended: AtomicBool::new(true),
+            again_at: AtomicI64::new(i64::MAX),
+            kept_until: Mutex::default(),
+        }
     }
 }
 
@@ -87,6 +98,10 @@ impl Placing {
     /// Held orders are to be looked at again then.
     fn look_again_at(&self, at: Timestamp) {
         self.again_at.fetch_min(at.0, Ordering::AcqRel);
+    }
+
+    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, Timestamp>> {
+        self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether held orders are to be looked at now, by who asks.
@@ -145,7 +160,7 @@ impl Vault {
         let keeping = match self.made_by(&tenant, caller, key, &[b"hold", asked.as_bytes()]).await? {
             Ok(made) => {
                 let stored = self.stored_hold(&tenant, made).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-                return self.hold_view(&tenant, made, &stored.row, Vec::new()).await;
+                return self.hold_view(caller, &tenant, made, &stored.row, Vec::new()).await;
             }
             Err(keeping) => keeping,
         };
@@ -184,7 +199,7 @@ impl Vault {
             too_late
         };
         self.told_of_lapse(&row);
-        self.hold_view(&tenant, id, &row, too_late).await
+        self.hold_view(caller, &tenant, id, &row, too_late).await
     }
 
     /// Gives a hold for law enforcement another 90 days from now.
@@ -219,7 +234,7 @@ impl Vault {
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let Err(keeping) = made else { return self.hold_view(&tenant, id, &stored.row, Vec::new()).await };
+        let Err(keeping) = made else { return self.hold_view(caller, &tenant, id, &stored.row, Vec::new()).await };
         self.in_line(caller, &stored.row).await?;
         let Some(lapsed_at) = stored.row.lapses_at else { return Err(Unprocessable::NothingToRenew.into()) };
         let now = self.inner.clock.now();
@@ -237,7 +252,7 @@ impl Vault {
         let renewed = hold_entry(caller, &tenant, Action::HoldRenew, id, row.disclosed);
         self.change_hold(Some(caller), &tenant, (&stored, writes), None, keeping, renewed, Along::default()).await?;
         self.told_of_lapse(&row);
-        self.hold_view(&tenant, id, &row, Vec::new()).await
+        self.hold_view(caller, &tenant, id, &row, Vec::new()).await
     }
 
     /// Releases a hold. What it alone has stopped is set going: orders at once, what is due with the next run of retention. Where the
@@ -278,7 +293,7 @@ impl Vault {
             return self.asked_before(caller, &tenant, ApprovalId(made.0)).await.map(|view| Released::Asked(Box::new(view)));
         }
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
-        let Err(keeping) = made else { return self.released(&tenant, id, &stored.row).await };
+        let Err(keeping) = made else { return self.released(caller, &tenant, id, &stored.row).await };
         self.in_line(caller, &stored.row).await?;
         if !stored.row.stands(self.inner.clock.now()) {
             return Err(VaultError::Conflict(Conflict::HoldOver));
@@ -293,13 +308,13 @@ impl Vault {
         let ended = self.end_by(caller, &tenant, &stored, (by, reason), keeping, released, along).await;
         let row = ended.inspect_err(|_| self.inner.directory.forget_tenant(name))?;
         // What it sets going may be the end of the tenant, which is then told nothing any more.
-        let released = self.released(&tenant, id, &row).await;
+        let released = self.released(caller, &tenant, id, &row).await;
         self.set_going(tenant.no).await;
         released
     }
 
-    async fn released(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {
-        self.hold_view(tenant, id, row, Vec::new()).await.map(|view| Released::Now(Box::new(view)))
+    async fn released(&self, caller: &Caller, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<Released, VaultError> {
+        self.hold_view(caller, tenant, id, row, Vec::new()).await.map(|view| Released::Now(Box::new(view)))
     }
 
     /// Releases a hold as another counsel asked who is `by`, for that one's reason. What it has stopped is set going by who calls this.

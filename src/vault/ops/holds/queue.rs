@@ -98,15 +98,21 @@ impl Vault {
             return Ok(false);
         }
         let seals = &self.inner.seals;
+        self.unspare(id, row).await?;
         let (mut checks, mut writes) = self.unmarked(id, row).await?;
-        let (unmoved, back) = self.unspared(id, row).await?;
-        checks.extend(unmoved);
-        writes.extend(back);
         let order = schema::shred_order(id);
         let unmoved = self.inner.store.get(Space::Control, &order).await?.map_or(Expect::Absent, Expect::Equals);
         checks.push(Check { space: Space::Control, key: order.clone(), expect: unmoved });
-        let held =
-            ShredRow { progress: Progress::Held, marked: Vec::new(), after: Vec::new(), sample: Vec::new(), decided_at: 0, ..row.clone() };
+        let held = ShredRow {
+            progress: Progress::Held,
+            marked: Vec::new(),
+            after: Vec::new(),
+            sample: Vec::new(),
+            decided_at: 0,
+            is_decided: false,
+            has_spared: false,
+            ..row.clone()
+        };
         writes.push(seals.put(order, &held)?);
         writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
         let mut key = held_key(tenant.no, &row.scope, row.aliases)?;
@@ -124,6 +130,7 @@ impl Vault {
         let done = self.commit(Trail::Control, commit, entries).await;
         self.inner.directory.forget_all();
         done?;
+        self.inner.shredder.forget_decided(id);
         for unit in closed {
             self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
         }
@@ -279,13 +286,16 @@ impl Vault {
     /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended waits for
     /// holds alone.
     async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
-        if let Scope::Record { row, .. } = &row.scope {
-            along.checks.push(self.record_unmoved(row).await?);
-        }
         let mut frozen = Vec::new();
         if !(row.scope == Scope::Tenant && tenant.life.has_ended()) {
+            let known = self.inner.placing.kept_until().get(&id).copied();
+            if let Some(until) = known.filter(|until| *until > self.inner.clock.now()) {
+                self.looks_again_at(until);
+                return Ok(());
+            }
+            let unmoved = self.law_unmoved(tenant.no, &row.scope).await?;
             if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
-                self.waits_for(&found.law);
+                self.waits_for(id, &found.law);
                 return Ok(());
             }
             frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
@@ -293,21 +303,36 @@ impl Vault {
             if !frozen.is_empty()
                 && let Some(found) = self.minimums_over(tenant, &row.scope).await?
             {
-                self.waits_for(&found.law);
+                self.waits_for(id, &found.law);
                 return Ok(());
+            }
+            // A collection that is frozen has another row since, which stays.
+            if frozen.is_empty() || row.scope == Scope::Tenant {
+                along.checks.extend(unmoved);
             }
         }
         // Until its fence is closed behind it, no shredder takes it up and takes it back.
         let alone = self.inner.placing.wait().await;
         let row = self.give(None, tenant, id, row, along).await?;
+        self.inner.placing.kept_until().remove(&id);
         self.close_fence(&row).await?;
         drop((alone, frozen));
         Ok(())
     }
 
-    /// An order that no hold keeps back any more, and a law does, is looked at again when that is over.
-    fn waits_for(&self, law: &Law) {
-        let at = law.until.unwrap_or_else(|| self.inner.clock.now().plus(LOOK_AGAIN));
+    /// An order that no hold keeps back any more, and a law does, is looked at again when that is over: what is kept until then is kept so
+    /// long, whatever becomes of it.
+    fn waits_for(&self, id: ShredId, law: &Law) {
+        match law.until {
+            Some(until) => {
+                self.inner.placing.kept_until().insert(id, until);
+                self.looks_again_at(until);
+            }
+            None => self.looks_again_at(self.inner.clock.now().plus(LOOK_AGAIN)),
+        }
+    }
+
+    fn looks_again_at(&self, at: Timestamp) {
         self.inner.placing.look_again_at(at);
         self.is_due_at(at);
     }

@@ -9,8 +9,8 @@ use super::{
     super::{
         Caller, Missing, Vault, VaultError,
         access::InTenant,
-        directory::{Tenant, pseudonym},
-        names::Lookup,
+        directory::{Tenant, pseudonym, unnamed},
+        names::{Lookup, Told},
         plan::{Existing, entry, record_row, unit_of},
         refused::Place,
         rows::{CollectionRow, HoldRow, Progress, State},
@@ -97,7 +97,7 @@ impl Vault {
             let row = row.ok_or(VaultError::NotFound(Missing::Hold))?;
             let read = super::hold_entry(caller, &tenant, Action::HoldRead, id, row.disclosed);
             self.read_receipt(&tenant, read).await?;
-            self.hold_view(&tenant, id, &row, Vec::new()).await
+            self.hold_view(caller, &tenant, id, &row, Vec::new()).await
         };
         self.on_record(caller, Place::tenant(tenant), Action::HoldRead, read).await
     }
@@ -165,9 +165,10 @@ impl Vault {
         Ok(false)
     }
 
-    /// A hold with what it is on and how much that is.
+    /// A hold with what it is on, as far as the caller may be told names, and how much that is.
     pub(super) async fn hold_view(
         &self,
+        caller: &Caller,
         tenant: &Tenant,
         id: HoldId,
         row: &HoldRow,
@@ -175,7 +176,11 @@ impl Vault {
     ) -> Result<HoldView, VaultError> {
         // A hold that was placed is told of, although some record cannot be read for now.
         let later = |error: &VaultError| tracing::warn!(%error, %id, "what a hold is on cannot be shown for now");
-        let scope = self.shown_scope(tenant, row).await.inspect_err(later).ok();
+        let shown = async {
+            let told = self.told_names(caller, tenant).await?;
+            self.shown_things(tenant, row.things().collect(), told).await
+        };
+        let scope = shown.await.inspect_err(later).ok();
         let covers = self.covered(tenant, row).await.inspect_err(later).ok();
         Ok(HoldView { scope, covers, too_late, ..self.told(tenant, id, row).await? })
     }
@@ -213,34 +218,41 @@ impl Vault {
         })
     }
 
-    async fn shown_scope(&self, tenant: &Tenant, row: &HoldRow) -> Result<ShownScope, VaultError> {
-        self.shown_things(tenant, row.things().collect()).await
-    }
-
-    /// Things by their names, as records that are there tell them.
-    pub(in crate::vault::ops) async fn shown_things(&self, tenant: &Tenant, things: Vec<HeldThing>) -> Result<ShownScope, VaultError> {
+    /// Things by their names, as records that are there tell them, and as far as those are told.
+    pub(in crate::vault::ops) async fn shown_things(
+        &self,
+        tenant: &Tenant,
+        things: Vec<HeldThing>,
+        told: Told,
+    ) -> Result<ShownScope, VaultError> {
         let mut shown = ShownScope::default();
         let mut lookup = Lookup::new(self, tenant);
         for thing in things {
             match thing {
                 HeldThing::Tenant => {}
                 HeldThing::Subject(subject) => {
-                    shown.subjects.push(lookup.subject(subject).await?.unwrap_or_else(|| unnamed("subject", &subject)));
+                    let name = if told.records { lookup.subject(subject).await? } else { None };
+                    shown.subjects.push(name.unwrap_or_else(|| unnamed("subject", &subject)));
                 }
                 HeldThing::Under(no, tokens) => {
-                    shown.collection = Some(self.name_of(tenant, no).await?);
+                    shown.collection = Some(self.told_name_of(tenant, no, told).await?);
                     if !tokens.is_empty() {
-                        shown.prefix = Some(self.prefix_of(tenant, no, &tokens).await?);
+                        let prefix = if told.records { self.prefix_of(tenant, no, &tokens).await? } else { unnamed_key(&tokens) };
+                        shown.prefix = Some(prefix);
                     }
                 }
                 HeldThing::Record(no, tokens) => {
-                    let key = self.key_at(tenant, no, &tokens).await?;
+                    let key = if told.records { self.key_at(tenant, no, &tokens).await? } else { None };
                     let key = key.map_or_else(|| unnamed_key(&tokens), |key| key.as_str().to_owned());
-                    shown.records.push((self.name_of(tenant, no).await?, key));
+                    shown.records.push((self.told_name_of(tenant, no, told).await?, key));
                 }
             }
         }
         Ok(shown)
+    }
+
+    async fn told_name_of(&self, tenant: &Tenant, no: CollectionNo, told: Told) -> Result<String, VaultError> {
+        if told.collections { self.name_of(tenant, no).await } else { Ok(unnamed("collection", &no.to_be_bytes())) }
     }
 
     /// A collection's name, or its pseudonym.
@@ -363,11 +375,6 @@ impl Vault {
         }
         Ok(late)
     }
-}
-
-/// A name that nothing tells any more.
-fn unnamed(kind: &str, token: &Token) -> String {
-    format!("unnamed-{kind}-{}", hex::encode(token))
 }
 
 fn unnamed_key(tokens: &[Token]) -> String {

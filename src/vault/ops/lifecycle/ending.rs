@@ -2,12 +2,15 @@
 //! ordered the end; then the row that led here goes, unless holds keep the whole. Cut short anywhere, the next run goes on: an order that
 //! was given, or that a legal hold has stopped, is known by what it left.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
     super::{
-        Vault, VaultError,
+        Caller, Vault, VaultError,
         approvals::Along,
+        directory::Tenant,
         plan::{Actor, retrying},
         rows::{LifeRow, Scope, TerminationRow},
         shred::Named,
@@ -73,9 +76,7 @@ impl Vault {
         let tenant = if ending.is_over {
             tenant
         } else {
-            let life = LifeRow { termination: Some(TerminationRow { is_over: true, ..ending }), ..tenant.life.clone() };
-            let taking = Taking { step: Step::GraceOver, life, reason: None, keeping: None, along: Along::default() };
-            self.take_step(None, actor, &tenant, taking).await?;
+            self.grace_over(actor, &tenant, ending).await?;
             self.tenant_by_number(number).await?
         };
         let ordered_by = Actor { principal: PrincipalId(ending.ordered_by), role: Role::Owner, request: RequestId(ending.request) };
@@ -89,6 +90,28 @@ impl Vault {
             Err(error) => return Err(error),
         }
         self.is_ended(key).await
+    }
+
+    /// Writes down that a grace is over.
+    async fn grace_over(&self, actor: Actor, tenant: &Tenant, ending: TerminationRow) -> Result<(), VaultError> {
+        let life = LifeRow { termination: Some(TerminationRow { is_over: true, ..ending }), ..tenant.life.clone() };
+        let taking = Taking { step: Step::GraceOver, life, reason: None, keeping: None, along: Along::default() };
+        self.take_step(None, actor, tenant, taking).await.map(drop)
+    }
+
+    /// A tenant as it is read, with its end: who finds by the clock that its grace is over writes that down before anything is told of it,
+    /// so that a clock which goes back before the next run takes nothing back. Where it cannot be written now, the run does it.
+    pub(in crate::vault::ops) async fn with_its_end(&self, caller: &Caller, tenant: Arc<Tenant>) -> Result<Arc<Tenant>, VaultError> {
+        let Some(ending) = tenant.life.termination.filter(|end| !end.is_over) else { return Ok(tenant) };
+        if tenant.stands(self.inner.clock.now()) != TenantState::Ended || self.is_restoring() {
+            return Ok(tenant);
+        }
+        let job = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: caller.request };
+        // Boxed: every operation goes through here, and next to none comes so far.
+        if let Err(error) = Box::pin(self.grace_over(job, &tenant, ending)).await {
+            tracing::warn!(tenant = tenant.no.0, %error, "that the grace of a tenant is over is written down later");
+        }
+        Ok(self.find_tenant(&tenant.name).await?.unwrap_or(tenant))
     }
 
     /// Nothing more is to be done at a tenant's end.

@@ -3,13 +3,8 @@
 //!
 //! The state stands in the tenant's row, and every commit is held to that row: who planned before a step asks again, and a step that
 //! is answered is overtaken by no change. Reads ask the row in the cache, which is dropped with each step; a value that is being sent
-//! asks again at each of its parts ([`Stopped`]). [`remains`] tells what is left of a tenant that ends, and why; [`ending`] orders
-//! its shred when the grace is over, and [`rest`] that of all but what legal holds are on.
-
-use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
-};
+//! asks it again at each of its parts. [`changes`] keeps and tells the steps, with who took them and why; [`remains`] tells what is left of
+//! a tenant that ends, and why; [`ending`] orders its shred when the grace is over, and [`rest`] that of all but what legal holds are on.
 
 use bytes::Bytes;
 
@@ -18,10 +13,11 @@ use super::{
     access::InTenant,
     approvals::{Along, ApprovalView},
     directory::Tenant,
+    minimum::Unkept,
     plan::{Actor, entry, object, retrying},
     refused::Place,
     replies::{Before, Keeping},
-    rows::{LifeRow, Scope, TenantChangeRow, TenantRow, TerminationRow},
+    rows::{LifeRow, Scope, TenantRow, TerminationRow},
     tenants::TenantView,
 };
 use crate::{
@@ -34,35 +30,18 @@ use crate::{
     },
     vault::{
         audit::{Action, Target, Trail},
-        crypto::{Context, Plaintext, TenantMeta, random},
+        crypto::random,
         store::{Commit, Durability, Space, Urgency, Write, schema},
     },
 };
 
+mod changes;
 mod ending;
 mod remains;
 mod rest;
 
+pub use changes::StateChange;
 pub use remains::{Minimum, Remaining, TerminationView};
-
-/// Tenants that were suspended while this process lives: what is being sent of their values is cut off. Who asks anew asks the row.
-#[derive(Debug, Default)]
-pub(super) struct Stopped(RwLock<HashSet<TenantNo>>);
-
-impl Stopped {
-    fn stop(&self, tenant: TenantNo) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(tenant);
-    }
-
-    fn go_on(&self, tenant: TenantNo) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
-    }
-
-    /// Whether nothing more of a tenant's values is to be sent.
-    pub(super) fn holds(&self, tenant: TenantNo) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&tenant)
-    }
-}
 
 /// An order to end a tenant.
 #[derive(Debug, Clone)]
@@ -132,9 +111,7 @@ impl Vault {
         };
         let life = LifeRow { suspended_at: Some(self.inner.clock.now().0), ..tenant.life.clone() };
         let taking = Taking { step: Step::Suspend, life, reason: Some(reason), keeping, along: Along::default() };
-        let after = self.take_step(Some(caller), caller.into(), &tenant, taking).await?;
-        self.inner.stopped.stop(tenant.no);
-        Ok(after)
+        self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
 
     /// Lets a suspended tenant go on.
@@ -165,9 +142,7 @@ impl Vault {
         };
         let life = LifeRow { suspended_at: None, ..tenant.life.clone() };
         let taking = Taking { step: Step::Resume, life, reason: Some(reason), keeping, along: Along::default() };
-        let after = self.take_step(Some(caller), caller.into(), &tenant, taking).await?;
-        self.inner.stopped.go_on(tenant.no);
-        Ok(after)
+        self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
 
     /// Orders a tenant's end: from now on nobody writes, owners read until the grace is over, and then the tenant is shredded. Tells
@@ -261,7 +236,9 @@ impl Vault {
     async fn end_after(&self, caller: &Caller, tenant: &Tenant, ending: Ending<'_>, along: Along) -> Result<(), VaultError> {
         let Ending { by, approved_by, grace, reason, keeping } = ending;
         let ended = async {
-            let frozen = if grace.is_none() { self.freeze_unkept(caller, tenant, &Scope::Tenant).await? } else { Vec::new() };
+            let unkept = if grace.is_none() { Some(self.freeze_unkept(caller, tenant, &Scope::Tenant).await?) } else { None };
+            let (checks, frozen) = unkept.map(|Unkept { checks, frozen }| (checks, frozen)).unwrap_or_default();
+            let along = Along { checks: [along.checks, checks].concat(), ..along };
             let now = self.inner.clock.now();
             let end = grace.end(now);
             let termination = TerminationRow {
@@ -363,25 +340,11 @@ impl Vault {
         let from = tenant.stands(if step == Step::GraceOver { Timestamp(i64::MIN) } else { now });
         let to = from.after(step).ok_or(VaultError::Conflict(Conflict::TenantState))?;
         let id: [u8; 16] = random::bytes();
-        let change = TenantChangeRow {
-            step: step.code(),
-            from: from.code(),
-            to: to.code(),
-            by: actor.principal.0,
-            role: actor.role.code(),
-            request: actor.request.0,
-            sealed: match reason {
-                Some(reason) => self.seal_reason(tenant.no, &id, reason).await?,
-                None => Vec::new(),
-            },
-        };
+        let change = self.changed(actor, (tenant.no, now, &id), (step, from, to), reason).await?;
         let (key, seals) = (schema::tenant(tenant.no), &self.inner.seals);
         let row: TenantRow = seals.open(&key, &tenant.row)?;
         let Along { mut checks, mut writes, mut entries } = along;
-        writes.extend([
-            seals.put(key, &TenantRow { life: life.clone(), ..row })?,
-            seals.put(schema::tenant_change(tenant.no, unsigned(now.0), &id), &change)?,
-        ]);
+        writes.extend([seals.put(key, &TenantRow { life: life.clone(), ..row })?, change]);
         let (was, is) = (end_row(tenant.no, &tenant.life), end_row(tenant.no, &life));
         if was != is {
             writes.extend(was.map(|key| Write::Delete { space: Space::Control, key }));
@@ -414,14 +377,6 @@ impl Vault {
         tracing::info!(tenant = tenant.no.0, step = step.name(), from = from.name(), to = to.name(), "a tenant has another state");
         let after = Tenant { life, ..tenant.clone() };
         Ok(TenantView::of(&after, now))
-    }
-
-    async fn seal_reason(&self, tenant: TenantNo, change: &[u8; 16], reason: &str) -> Result<Vec<u8>, VaultError> {
-        let context = Context::<TenantMeta>::of(&self.inner.store_id, tenant, &[b"change", change]);
-        let plain = Plaintext::<TenantMeta>::new(reason.as_bytes().to_vec());
-        let suite = self.inner.options.suite;
-        let sealed = self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
-        Ok(sealed.into_row().to_vec())
     }
 }
 

@@ -2,8 +2,9 @@
 //! left is read by auditors alone until the last hold ends, which ends the tenant as a whole.
 //!
 //! A key seals more than one record where its unit is a person or a collection. So behind the epoch what is not held is deleted
-//! under the keys that stay, before the order is certified; and the tenant answers 410 until then. The order names the holds that it
-//! left something for: what is kept is settled with it, whatever becomes of holds afterwards, and older data is brought to the same.
+//! under the keys that stay, part by part, before the order is certified; and the tenant answers 410 until then. The order names the
+//! holds that it left something for: what is kept is settled with it, whatever becomes of holds afterwards, and older data is brought to
+//! the same.
 //!
 //! A record says itself whom it is about; the index is the way to it, and is believed where the record does not open. A person who is held
 //! is so by every id, and keeps the key of each.
@@ -11,7 +12,7 @@
 //! No law holds up the end of a tenant ([`super`]): what an order had left for a law alone is kept where it is held, with its key, and goes
 //! with the rest where it is not.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry};
 
 use bytes::Bytes;
 
@@ -19,8 +20,8 @@ use super::{
     super::{
         Vault, VaultError,
         directory::Tenant,
-        plan::{Actor, Live, unit_of},
-        rows::{CollectionRow, DeletedRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Progress, Scope, ShredRow, State, TenantRow},
+        plan::{Actor, Existing, Live, unit_of},
+        rows::{CollectionRow, DeletedRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Scope, ShredRow, State, TenantRow},
         shred::Named,
     },
     no_end,
@@ -32,7 +33,7 @@ use crate::{
         crypto::{RecordHeader, Token},
         keys::{KeysError, MAX_KEPT},
         store::{
-            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            Check, Commit, Durability, Expect, Row, Space, Urgency, Write,
             schema::{self, HeldThing, KeyRange, Table},
         },
     },
@@ -41,7 +42,11 @@ use crate::{
 /// Records of which an end in part keeps the keys, and ids of persons of which it does; of a tenant with more of either, it is the
 /// whole that is kept.
 const HELD_MAX: usize = MAX_KEPT / 2;
-/// Rows of large values that are dropped in one commit.
+/// Rows that are looked at in one part at least.
+const PART: usize = 2_048;
+/// Rows of one commit: a record's has up to 100 kB.
+const BATCH: usize = 256;
+/// Large values of one commit.
 const UPLOADS: usize = 64;
 
 /// A record that a hold is on.
@@ -288,43 +293,194 @@ impl Vault {
         Ok((vec![Check { space: Space::Control, key, expect: Expect::Equals(before) }], writes))
     }
 
-    /// Deletes what an order in part left no hold on, under the keys that stay, with all rows that lead to what is gone. Again is no error:
-    /// older data is put through it once more, when the order is done.
+    /// Deletes some of what an order in part left no hold on, under the keys that stay, with the rows that lead to what is gone: a bounded
+    /// part, so that nobody else's order waits for it. How far it has come, and what it counted, stands in the data store, in the commits of
+    /// the deletions themselves. `true` once nothing is left.
+    ///
+    /// # Errors
+    /// Those of the store; [`VaultError::Busy`] as [`Vault::all_are_open`] says; [`VaultError::Internal`] where a row of control is bent.
+    pub(in crate::vault::ops) async fn delete_unheld_some(&self, id: ShredId, order: &ShredRow) -> Result<bool, VaultError> {
+        let Scope::Rest { holds, .. } = &order.scope else { return Ok(true) };
+        let key = schema::shred_deleted(id, CollectionNo::TENANT);
+        let at = match self.inner.store.get(Space::Index, &key).await? {
+            Some(row) => self.inner.seals.open::<PositionRow>(&key, &row)?,
+            None => PositionRow::default(),
+        };
+        if Stage::of(&at) == Stage::Over {
+            return Ok(true);
+        }
+        let tenant = TenantNo(order.tenant);
+        let (held, leading) = self.held_and_leading(tenant, holds).await?;
+        // What is held is read anew for each part: so a part is several times as large.
+        let mut left = PART.max(held.records.len().saturating_mul(4));
+        let mut walk = Unheld { id, tenant, held: &held, leading: &leading, at };
+        while left > 0 {
+            let done = match Stage::of(&walk.at) {
+                Stage::Leading => self.delete_leading(&mut walk).await?,
+                Stage::Records => self.delete_records(&mut walk).await?,
+                Stage::Dues => self.delete_dues(&mut walk).await?,
+                Stage::Uploads => self.delete_uploads(&mut walk).await?,
+                Stage::Spared => self.forget_spared(&mut walk).await?,
+                Stage::Over => return Ok(true),
+            };
+            left = left.saturating_sub(done);
+        }
+        Ok(false)
+    }
+
+    /// Deletes all of it from older data, when the order is done: nothing is counted, and of control nothing is changed. Again is no error.
     ///
     /// # Errors
     /// Those of the store; [`VaultError::Internal`] where a row of control is bent.
-    pub(in crate::vault::ops) async fn delete_unheld(&self, id: ShredId, order: &ShredRow) -> Result<(), VaultError> {
+    pub(in crate::vault::ops) async fn delete_unheld_again(&self, order: &ShredRow) -> Result<(), VaultError> {
         let Scope::Rest { holds, .. } = &order.scope else { return Ok(()) };
         let tenant = TenantNo(order.tenant);
-        let on = self.things_under(tenant, holds).await?;
-        let held = self.held_under(tenant, &on, |_| true).await?;
-        let leading = self.leading_to(tenant, &held).await?;
-        let mut writes = Vec::new();
-        if order.progress != Progress::Done {
-            self.drop_ids_of_others(tenant, &held).await?;
-            self.forget_spared_but(tenant, &held.slots()).await?;
-            writes.extend(self.counted(tenant, id, &held).await?);
-        }
+        let (held, leading) = self.held_and_leading(tenant, holds).await?;
         let records = schema::records_of_tenant(tenant);
-        writes.extend(but(Space::Records, records.clone(), held.records.keys()));
-        for (table, kept) in
-            [(Table::SubjectRecord, &leading.first), (Table::SecondaryRecord, &leading.second), (Table::Idempotency, &BTreeSet::new())]
-        {
-            writes.extend(but(Space::Index, schema::table_of_tenant(table, tenant), kept));
-        }
-        writes.extend(self.left_of(tenant, &leading.left)?);
+        let mut writes: Vec<Write> = but(Space::Records, records.clone(), held.records.keys()).collect();
+        writes.extend(self.leading_elsewhere(tenant, &held, &leading)?);
         self.data(writes, Vec::new(), Durability::Synced).await?;
         for range in between(schema::table_of_tenant(Table::DueOf, tenant), &leading.due) {
             self.drop_dues(range).await?;
         }
-        self.drop_names_of_others(tenant, &held.slots()).await?;
-        self.drop_uploads_of_others(tenant, &leading.uploads).await?;
+        let mut uploads = schema::table_of_tenant(Table::UnitUpload, tenant);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut uploads, UPLOADS).await? {
+            self.data(self.uploads_of_others(rows, &leading.uploads), Vec::new(), Durability::Written).await?;
+        }
         self.inner.ranges.add(Space::Records, records);
         Ok(())
     }
 
+    /// What is there of what holds are on, and what leads to it.
+    async fn held_and_leading(&self, tenant: TenantNo, holds: &[[u8; 16]]) -> Result<(Held, Leading), VaultError> {
+        let on = self.things_under(tenant, holds).await?;
+        let held = self.held_under(tenant, &on, |_| true).await?;
+        self.all_are_open(tenant, &held)?;
+        let leading = self.leading_to(tenant, &held).await?;
+        Ok((held, leading))
+    }
+
+    /// What costs no more than what is held does, however much there is: ranges between what stays.
+    async fn delete_leading(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        let Unheld { tenant, held, leading, .. } = *walk;
+        self.drop_ids_of_others(tenant, held).await?;
+        let mut writes = self.leading_elsewhere(tenant, held, leading)?;
+        // Records of collections of which nothing is held have no key any more: nobody counts them.
+        let mut records = schema::records_of_tenant(tenant);
+        for of in held.collections.keys().map(|no| schema::records_under(tenant, *no, &[])) {
+            writes.push(Write::DeleteRange { space: Space::Records, from: records.from, to: of.from });
+            records.from = of.to;
+        }
+        writes.push(Write::DeleteRange { space: Space::Records, from: records.from, to: records.to });
+        walk.turn();
+        writes.push(self.position(walk)?);
+        self.data(writes, Vec::new(), Durability::Synced).await?;
+        Ok(held.records.len().max(1))
+    }
+
+    /// The next records of the collections of which something is held, in one commit with how many of them go under keys that stay.
+    async fn delete_records(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        let Unheld { id, tenant, held, .. } = *walk;
+        let slots = held.slots();
+        for no in held.collections.keys() {
+            let Some(rest) = walk.rest_of(schema::records_under(tenant, *no, &[])) else { continue };
+            let rows = self.inner.store.scan(Space::Records, &rest.from, &rest.to, BATCH).await?;
+            let Some(last) = rows.last() else { continue };
+            let part = KeyRange { from: rest.from, to: schema::successor(&last.key) };
+            let under_kept = |value: &[u8]| {
+                RecordHeader::parse(value).is_ok_and(|header| !header.is_tombstone() && slots.contains(&header.slot.number()))
+            };
+            let gone = rows.iter().filter(|row| !held.records.contains_key(&row.key) && under_kept(&row.value)).count();
+            let kept = held.records.range(part.from.clone()..part.to.clone()).map(|(key, _)| key);
+            let mut writes: Vec<Write> = but(Space::Records, part.clone(), kept).collect();
+            if gone > 0 {
+                writes.push(self.counted(id, *no, gone as u64).await?);
+            }
+            walk.at.after = part.to.to_vec();
+            writes.push(self.position(walk)?);
+            self.data(writes, Vec::new(), Durability::Written).await?;
+            return Ok(rows.len());
+        }
+        self.inner.ranges.add(Space::Records, schema::records_of_tenant(tenant));
+        self.turned(walk).await
+    }
+
+    /// The next rows that lead to what is due.
+    async fn delete_dues(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        let Some(rest) = walk.rest_of(schema::table_of_tenant(Table::DueOf, walk.tenant)) else { return self.turned(walk).await };
+        let rows = self.inner.store.scan(Space::Index, &rest.from, &rest.to, BATCH).await?;
+        let Some(last) = rows.last() else { return self.turned(walk).await };
+        let part = KeyRange { from: rest.from, to: schema::successor(&last.key) };
+        for range in between(part.clone(), walk.leading.due.range(part.from.clone()..part.to.clone())) {
+            self.drop_dues(range).await?;
+        }
+        walk.at.after = part.to.to_vec();
+        self.data(vec![self.position(walk)?], Vec::new(), Durability::Written).await?;
+        Ok(rows.len())
+    }
+
+    /// The next large values.
+    async fn delete_uploads(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        let Some(rest) = walk.rest_of(schema::table_of_tenant(Table::UnitUpload, walk.tenant)) else { return self.turned(walk).await };
+        let rows = self.inner.store.scan(Space::Index, &rest.from, &rest.to, UPLOADS).await?;
+        let Some(last) = rows.last() else { return self.turned(walk).await };
+        walk.at.after = schema::successor(&last.key).to_vec();
+        let looked_at = rows.len();
+        let mut writes = self.uploads_of_others(rows, &walk.leading.uploads);
+        writes.push(self.position(walk)?);
+        self.data(writes, Vec::new(), Durability::Written).await?;
+        Ok(looked_at)
+    }
+
+    /// The next units that orders had spared for a law: the keys of all but those that are held are gone.
+    async fn forget_spared(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        let Some(rest) = walk.rest_of(schema::table_of_tenant(Table::KeptUnit, walk.tenant)) else { return self.turned(walk).await };
+        let rows = self.inner.store.scan(Space::Control, &rest.from, &rest.to, BATCH).await?;
+        let Some(last) = rows.last() else { return self.turned(walk).await };
+        let (kept, mut writes) = (walk.held.slots(), Vec::new());
+        for row in &rows {
+            let (tenant, slot) = schema::kept_unit_parts(&row.key).ok_or_else(|| VaultError::Internal("kept unit row".into()))?;
+            if !kept.contains(&slot.number()) {
+                writes.extend(self.forgotten(tenant, slot).await?);
+            }
+        }
+        if !writes.is_empty() {
+            let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+            self.commit(Trail::Control, commit, Vec::new()).await?;
+        }
+        walk.at.after = schema::successor(&last.key).to_vec();
+        self.data(vec![self.position(walk)?], Vec::new(), Durability::Written).await?;
+        Ok(rows.len())
+    }
+
+    /// On to the next stage; everything before it is on the disk then.
+    async fn turned(&self, walk: &mut Unheld<'_>) -> Result<usize, VaultError> {
+        walk.turn();
+        self.data(vec![self.position(walk)?], Vec::new(), Durability::Synced).await?;
+        Ok(1)
+    }
+
+    /// The row that says how far an order has come.
+    fn position(&self, walk: &Unheld<'_>) -> Result<Write, VaultError> {
+        let key = schema::shred_deleted(walk.id, CollectionNo::TENANT);
+        Ok(Write::Put { space: Space::Index, value: self.inner.seals.seal(&key, &walk.at)?, key })
+    }
+
+    /// That all of what is held can be told. An order that has closed a key of it is waited for: it is taken back, for a hold stands over it.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    fn all_are_open(&self, tenant: TenantNo, held: &Held) -> Result<(), VaultError> {
+        let fence = self.inner.forest.fence();
+        let is_closed = |slot: u64| Slot::new(slot).is_some_and(|slot| fence.is_unit_closed(tenant, slot));
+        if held.slots().into_iter().any(is_closed) { Err(VaultError::Busy) } else { Ok(()) }
+    }
+
     /// The rows that lead to what is held. A record that does not open says nothing of whom it names: what led to it from who is held stays
     /// with it.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where a key that is there is lent to nobody: what is behind it must not be taken for nothing.
     async fn leading_to(&self, tenant: TenantNo, held: &Held) -> Result<Leading, VaultError> {
         let of_tenant = self.tenant_by_number(tenant).await?;
         let mut leading = Leading::default();
@@ -335,6 +491,7 @@ impl Vault {
                 self.existing(&of_tenant, &collection, tokens, key).await
             };
             let live: Option<Live> = match opened.await {
+                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. }) if slot.is_some() => return Err(VaultError::Busy),
                 Ok(existing) => existing.and_then(|existing| existing.live),
                 Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => None,
                 Err(error) => return Err(error),
@@ -370,37 +527,15 @@ impl Vault {
         Ok(writes)
     }
 
-    /// How many records are about to be deleted under keys that stay, by collection: the rows that the certificate counts by. Those
-    /// of an earlier attempt count too.
-    async fn counted(&self, tenant: TenantNo, id: ShredId, held: &Held) -> Result<Vec<Write>, VaultError> {
-        let slots = held.slots();
-        let mut deleted: HashMap<CollectionNo, u64> = HashMap::new();
-        for no in held.collections.keys() {
-            let mut range = schema::records_under(tenant, *no, &[]);
-            while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
-                let under_kept = |value: &[u8]| {
-                    RecordHeader::parse(value).is_ok_and(|header| !header.is_tombstone() && slots.contains(&header.slot.number()))
-                };
-                let gone = rows.iter().filter(|row| !held.records.contains_key(&row.key) && under_kept(&row.value)).count();
-                let sum = deleted.entry(*no).or_default();
-                *sum = sum.saturating_add(gone as u64);
-            }
-        }
-        let mut writes = Vec::new();
-        for (no, more) in deleted {
-            let key = schema::shred_deleted(id, no);
-            let before = match self.inner.store.get(Space::Index, &key).await? {
-                Some(row) => self.inner.seals.open::<DeletedRow>(&key, &row)?,
-                None => DeletedRow::default(),
-            };
-            let row = self.inner.seals.seal(&key, &DeletedRow { deleted: before.deleted.saturating_add(more), ..before })?;
-            writes.push(Write::Put { space: Space::Index, key, value: row });
-        }
-        // By this row it is known that there are some.
-        let key = schema::shred_deleted(id, CollectionNo::TENANT);
-        let row = self.inner.seals.seal(&key, &PositionRow::default())?;
-        writes.push(Write::Put { space: Space::Index, key, value: row });
-        Ok(writes)
+    /// The row that the certificate counts by, with so many more records of a collection that go under keys that stay.
+    async fn counted(&self, id: ShredId, no: CollectionNo, more: u64) -> Result<Write, VaultError> {
+        let key = schema::shred_deleted(id, no);
+        let before = match self.inner.store.get(Space::Index, &key).await? {
+            Some(row) => self.inner.seals.open::<DeletedRow>(&key, &row)?,
+            None => DeletedRow::default(),
+        };
+        let row = DeletedRow { deleted: before.deleted.saturating_add(more), ..before };
+        Ok(Write::Put { space: Space::Index, value: self.inner.seals.seal(&key, &row)?, key })
     }
 
     /// Removes the rows of the ids of persons who are not held: their keys are gone. They lie in control, which is never older.
@@ -414,34 +549,93 @@ impl Vault {
         self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
     }
 
-    /// Removes what the trail's tokens stood for under units that are gone.
-    async fn drop_names_of_others(&self, tenant: TenantNo, kept: &BTreeSet<u64>) -> Result<(), VaultError> {
-        let mut range = schema::table_of_tenant(Table::TrailName, tenant);
-        let mut writes = Vec::new();
-        for slot in kept.iter().filter_map(|slot| Slot::new(*slot)) {
-            let KeyRange { from, to } = schema::trail_names_of_slot(tenant, slot);
-            writes.push(Write::DeleteRange { space: Space::Index, from: range.from, to: from });
-            range.from = to;
+    /// What removes the rows of the index that lead to what is gone, and what the trail's tokens stood for under units that are gone, but for
+    /// those that are gone through one by one.
+    fn leading_elsewhere(&self, tenant: TenantNo, held: &Held, leading: &Leading) -> Result<Vec<Write>, VaultError> {
+        let mut writes = self.left_of(tenant, &leading.left)?;
+        for (table, kept) in
+            [(Table::SubjectRecord, &leading.first), (Table::SecondaryRecord, &leading.second), (Table::Idempotency, &BTreeSet::new())]
+        {
+            writes.extend(but(Space::Index, schema::table_of_tenant(table, tenant), kept));
         }
-        writes.push(Write::DeleteRange { space: Space::Index, from: range.from, to: range.to });
-        self.data(writes, Vec::new(), Durability::Written).await.map(drop)
+        let mut names = schema::table_of_tenant(Table::TrailName, tenant);
+        for slot in held.slots().into_iter().filter_map(Slot::new) {
+            let KeyRange { from, to } = schema::trail_names_of_slot(tenant, slot);
+            writes.push(Write::DeleteRange { space: Space::Index, from: names.from, to: from });
+            names.from = to;
+        }
+        writes.push(Write::DeleteRange { space: Space::Index, from: names.from, to: names.to });
+        Ok(writes)
     }
 
-    /// Removes the rows of large values that are of no record any more.
-    async fn drop_uploads_of_others(&self, tenant: TenantNo, kept: &BTreeSet<UploadId>) -> Result<(), VaultError> {
-        let mut range = schema::table_of_tenant(Table::UnitUpload, tenant);
-        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, UPLOADS).await? {
-            let mut writes = Vec::new();
-            for row in rows {
-                let Some(id) = row.key.last_chunk::<16>().map(|id| UploadId(*id)).filter(|id| !kept.contains(id)) else { continue };
-                let blob = schema::blob_rows(id);
-                writes.push(Write::DeleteRange { space: Space::Blobs, from: blob.from.clone(), to: blob.to.clone() });
-                writes.push(Write::Delete { space: Space::Index, key: row.key });
-                self.inner.ranges.add(Space::Blobs, blob);
-            }
-            self.data(writes, Vec::new(), Durability::Written).await?;
+    /// What removes large values, listed by these rows, that are of no record any more.
+    fn uploads_of_others(&self, rows: Vec<Row>, kept: &BTreeSet<UploadId>) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for row in rows {
+            let Some(id) = row.key.last_chunk::<16>().map(|id| UploadId(*id)).filter(|id| !kept.contains(id)) else { continue };
+            let blob = schema::blob_rows(id);
+            writes.push(Write::DeleteRange { space: Space::Blobs, from: blob.from.clone(), to: blob.to.clone() });
+            writes.push(Write::Delete { space: Space::Index, key: row.key });
+            self.inner.ranges.add(Space::Blobs, blob);
         }
-        Ok(())
+        writes
+    }
+}
+
+/// What an end in part goes through, one after the other, behind its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Ranges between what stays.
+    Leading,
+    /// The records under keys that stay.
+    Records,
+    /// What leads to what is due.
+    Dues,
+    /// Large values.
+    Uploads,
+    /// Units that orders had spared for a law.
+    Spared,
+    Over,
+}
+
+impl Stage {
+    /// The one that an order has come to.
+    const fn of(at: &PositionRow) -> Self {
+        match at.subject {
+            0 => Self::Leading,
+            1 => Self::Records,
+            2 => Self::Dues,
+            3 => Self::Uploads,
+            4 => Self::Spared,
+            _ => Self::Over,
+        }
+    }
+}
+
+/// A walk over what an order in part left no hold on.
+struct Unheld<'a> {
+    id: ShredId,
+    tenant: TenantNo,
+    held: &'a Held,
+    leading: &'a Leading,
+    /// Its stage, in the place of a subject, and where that goes on.
+    at: PositionRow,
+}
+
+impl Unheld<'_> {
+    /// On to the beginning of the next stage.
+    fn turn(&mut self) {
+        self.at.subject = self.at.subject.saturating_add(1);
+        self.at.after.clear();
+    }
+
+    /// What is left of a range; `None` where it is done with.
+    fn rest_of(&self, range: KeyRange) -> Option<KeyRange> {
+        if self.at.after.as_slice() <= range.from.as_ref() {
+            return Some(range);
+        }
+        let from = Bytes::copy_from_slice(&self.at.after);
+        (from < range.to).then_some(KeyRange { from, to: range.to })
     }
 }
 

@@ -49,6 +49,8 @@ pub(in crate::vault) struct ApprovalRow {
     pub(in crate::vault) asked_at: i64,
     /// From when on nobody can approve it any more.
     pub(in crate::vault) expires_at: i64,
+    /// That it was asked for again by the store itself, for more than was approved before: who approves it says which it is.
+    pub(in crate::vault) again: bool,
     /// How it ended.
     pub(in crate::vault) end: Option<ApprovalEnd>,
     /// Reasons, sealed under the tenant's metadata key; empty where there are none.
@@ -107,6 +109,8 @@ pub(in crate::vault) enum ApprovalHow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct ApprovalOpenRow {
     pub(in crate::vault) approval: [u8; 16],
+    /// Token that asked: each has a share of the places.
+    pub(in crate::vault) asked_by: [u8; 16],
 }
 
 impl ControlRow for ApprovalOpenRow {
@@ -135,7 +139,9 @@ pub(in crate::vault) struct ShortenedRow {
     pub(in crate::vault) after: Vec<u8>,
     /// Records that end earlier now.
     pub(in crate::vault) moved: u64,
-    /// Whether it has passed over one that an order had closed: those are gone through again.
+    /// Records that it has passed over, for an order had closed them, by their keys: they are looked at again behind the last.
+    pub(in crate::vault) closed: Vec<Vec<u8>>,
+    /// Whether there were more of those than have a place here: everything is gone through again then.
     pub(in crate::vault) missed: bool,
     /// Whether it has been through them all.
     pub(in crate::vault) done: bool,

@@ -26,6 +26,17 @@ impl ControlRow for KeptUnitRow {
     const NAME: &'static str = "kept unit";
 }
 
+/// Which collections of a tenant have legal minimums, or had: who destroys the tenant is held to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct LawMarkRow {
+    /// New with each collection more, so that two states are never taken for one.
+    pub(in crate::vault) mark: [u8; 16],
+}
+
+impl ControlRow for LawMarkRow {
+    const NAME: &'static str = "law mark";
+}
+
 /// How many restricted records such a unit seals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::vault) struct KeptRecordsRow {

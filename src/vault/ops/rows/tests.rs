@@ -215,6 +215,8 @@ fn an_orders_row_has_room_for_all_that_it_may_come_to_hold() {
         epochs: vec![(1 << 34, 1 << 34); EPOCHS_MAX],
         version: u64::MAX,
         decided_at: i64::MAX,
+        is_decided: true,
+        has_spared: true,
         retained,
     };
     let len = seals().seal(&schema::shred_order(ShredId([255; 16])), &row).unwrap().len();

@@ -8,8 +8,9 @@ use std::{io, path::Path};
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
-    DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
 };
 
 use super::{
@@ -97,8 +98,14 @@ fn family_settings(name: &str, options: &EmbeddedOptions, cache: &Cache) -> Opti
     table.set_block_size(16 * 1024);
     table.set_format_version(6);
     table.set_bloom_filter(10.0, false);
+    // In parts of a page: whole, those of a file of small rows have megabytes, and once they do not all fit into the cache each look would
+    // read and check one of them.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(4 * 1024);
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut family = Options::default();
     family.set_block_based_table_factory(&table);

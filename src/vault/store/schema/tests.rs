@@ -141,6 +141,7 @@ fn the_end_of_a_tenant_lies_in_the_order_of_time_and_reads_back() {
     let change = tenant_change(TenantNo(7), 5, &[1; 16]);
     let of = |tenant| table_of_tenant(Table::TenantChange, TenantNo(tenant));
     assert!(of(7).from <= change && change < of(7).to && change < of(8).from);
+    assert_eq!((tenant_change_parts(&change), tenant_change_parts(&change[1..])), (Some((TenantNo(7), 5, [1; 16])), None));
 }
 
 #[test]
