@@ -51,8 +51,8 @@ impl<const LEN: usize> Drop for Segment<LEN> {
     }
 }
 
-/// Overwrites bytes at once. `Zeroize` writes each of them by itself: those of a tenant with 10^6 units are 36 MB, and who ordered its
-/// shred waits for it.
+/// Overwrites bytes at once. `Zeroize` writes each of them by itself: of a tenant with 10^6 units up to 27 MB are held, and who ordered
+/// its shred waits for it.
 fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     optimization_barrier(bytes);
