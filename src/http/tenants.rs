@@ -133,10 +133,8 @@ pub(super) async fn suspend(
     head: HeaderMap,
     Json(body): Json<ChangeTenant>,
 ) -> Result<axum::Json<TenantDocument>, Problem> {
-    no_query(&uri)?;
-    let idempotency_key = headers::idempotency_key(&head)?;
-    let view = api.vault().suspend_tenant(&caller, &RawPath::of(&uri).tenant()?, body.reason, idempotency_key).await?;
-    Ok(axum::Json(view.into()))
+    let (tenant, key) = named(&uri, &head)?;
+    Ok(axum::Json(api.vault().suspend_tenant(&caller, &tenant, body.reason, key).await?.into()))
 }
 
 /// Resume a suspended tenant.
@@ -150,8 +148,12 @@ pub(super) async fn resume(
     head: HeaderMap,
     Json(body): Json<ChangeTenant>,
 ) -> Result<axum::Json<TenantDocument>, Problem> {
-    no_query(&uri)?;
-    let idempotency_key = headers::idempotency_key(&head)?;
-    let view = api.vault().resume_tenant(&caller, &RawPath::of(&uri).tenant()?, body.reason, idempotency_key).await?;
-    Ok(axum::Json(view.into()))
+    let (tenant, key) = named(&uri, &head)?;
+    Ok(axum::Json(api.vault().resume_tenant(&caller, &tenant, body.reason, key).await?.into()))
+}
+
+/// The tenant whose state a request changes, and its idempotency key.
+fn named(uri: &Uri, head: &HeaderMap) -> Result<(TenantName, Option<String>), Problem> {
+    no_query(uri)?;
+    Ok((RawPath::of(uri).tenant()?, headers::idempotency_key(head)?))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
-    access::InTenant,
+    access::{InTenant, audited},
     approvals::{Along, ApprovalView},
     directory::Tenant,
     minimum::Unkept,
@@ -21,7 +21,7 @@ use super::{
     tenants::TenantView,
 };
 use crate::{
-    authz::{ShredRead, TenantCancel, TenantResume, TenantSuspend, TenantTerminate},
+    authz::{self, ShredRead, TenantCancel, TenantResume, TenantSuspend, TenantTerminate},
     domain::{
         ApprovalId, CollectionNo, TenantName, TenantNo, Timestamp,
         approval::ShredScope,
@@ -94,24 +94,7 @@ impl Vault {
         reason: String,
         idempotency_key: Option<String>,
     ) -> Result<TenantView, VaultError> {
-        let asker = &caller.begin();
-        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
-        let suspended =
-            self.to_the_end(async move { retrying(|| vault.suspend_once(&caller, &name, &reason, idempotency_key.as_deref())).await });
-        self.on_record(asker, Place::tenant(tenant), Action::TenantSuspend, suspended).await
-    }
-
-    async fn suspend_once(&self, caller: &Caller, name: &TenantName, reason: &str, key: Option<&str>) -> Result<TenantView, VaultError> {
-        let InTenant { tenant, .. } = self.in_tenant::<TenantSuspend>(caller, name).await?;
-        hold::line("reason", reason).map_err(Unprocessable::from)?;
-        let parts: [&[u8]; 3] = [b"suspend-tenant", &tenant.no.to_be_bytes(), reason.as_bytes()];
-        let keeping = match self.stepped(TenantNo::SYSTEM, caller, key, &parts).await? {
-            Stepped::Before(_) => return Ok(TenantView::of(&tenant, self.inner.clock.now())),
-            Stepped::Not(keeping) => keeping,
-        };
-        let life = LifeRow { suspended_at: Some(self.inner.clock.now().0), ..tenant.life.clone() };
-        let taking = Taking { step: Step::Suspend, life, reason: Some(reason), keeping, along: Along::default() };
-        self.take_step(Some(caller), caller.into(), &tenant, taking).await
+        self.stop_or_go_on::<TenantSuspend>(caller, tenant, Step::Suspend, reason, idempotency_key).await
     }
 
     /// Lets a suspended tenant go on.
@@ -125,23 +108,47 @@ impl Vault {
         reason: String,
         idempotency_key: Option<String>,
     ) -> Result<TenantView, VaultError> {
-        let asker = &caller.begin();
-        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
-        let resumed =
-            self.to_the_end(async move { retrying(|| vault.resume_once(&caller, &name, &reason, idempotency_key.as_deref())).await });
-        self.on_record(asker, Place::tenant(tenant), Action::TenantResume, resumed).await
+        self.stop_or_go_on::<TenantResume>(caller, tenant, Step::Resume, reason, idempotency_key).await
     }
 
-    async fn resume_once(&self, caller: &Caller, name: &TenantName, reason: &str, key: Option<&str>) -> Result<TenantView, VaultError> {
-        let InTenant { tenant, .. } = self.in_tenant::<TenantResume>(caller, name).await?;
+    async fn stop_or_go_on<A: authz::Action>(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        step: Step,
+        reason: String,
+        idempotency_key: Option<String>,
+    ) -> Result<TenantView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let done = self.to_the_end(async move {
+            retrying(|| vault.stop_or_go_on_once::<A>(&caller, &name, step, &reason, idempotency_key.as_deref())).await
+        });
+        self.on_record(asker, Place::tenant(tenant), audited(A::KIND), done).await
+    }
+
+    async fn stop_or_go_on_once<A: authz::Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        step: Step,
+        reason: &str,
+        key: Option<&str>,
+    ) -> Result<TenantView, VaultError> {
+        let InTenant { tenant, .. } = self.in_tenant::<A>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
-        let parts: [&[u8]; 3] = [b"resume-tenant", &tenant.no.to_be_bytes(), reason.as_bytes()];
+        let now = self.inner.clock.now();
+        let (what, suspended_at): (&[u8], _) = match step {
+            Step::Suspend => (b"suspend-tenant", Some(now.0)),
+            _ => (b"resume-tenant", None),
+        };
+        let parts: [&[u8]; 3] = [what, &tenant.no.to_be_bytes(), reason.as_bytes()];
         let keeping = match self.stepped(TenantNo::SYSTEM, caller, key, &parts).await? {
-            Stepped::Before(_) => return Ok(TenantView::of(&tenant, self.inner.clock.now())),
+            Stepped::Before(_) => return Ok(TenantView::of(&tenant, now)),
             Stepped::Not(keeping) => keeping,
         };
-        let life = LifeRow { suspended_at: None, ..tenant.life.clone() };
-        let taking = Taking { step: Step::Resume, life, reason: Some(reason), keeping, along: Along::default() };
+        let life = LifeRow { suspended_at, ..tenant.life.clone() };
+        let taking = Taking { step, life, reason: Some(reason), keeping, along: Along::default() };
         self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
 
