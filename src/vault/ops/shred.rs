@@ -231,6 +231,9 @@ impl Queued {
     }
 }
 
+/// A unit of an order, with its collection.
+pub(super) type UnitIn = (CollectionNo, UnitRef);
+
 /// Rows of units read at once.
 const UNIT_ROWS: usize = 1_024;
 
@@ -715,11 +718,12 @@ impl Vault {
     /// units that were found before are its own.
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
-        let found = self.units_to_close(&queued.row, &mut units).await;
+        let found = self.list_units(&queued.row, &mut units).await;
+        let closed = self.to_close(&queued.row, &units).await?;
         let is_pending =
             async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
         if is_pending().await? {
-            self.close(&queued.row, &units);
+            self.close(&queued.row, &closed);
         }
         if matches!(queued.row.scope, Scope::Rest { .. }) && !is_pending().await? {
             // It was carried out meanwhile: what is left of the tenant has its keys, and the tenant is open again.
@@ -856,39 +860,49 @@ impl Vault {
         Ok(state.is_some_and(|row| matches!(row.state, State::Shredded(_))))
     }
 
-    /// From here on no key of the order's targets is lent. Until it is decided what a law keeps of a person, the keys of what it may
-    /// keep are: nobody reads by them, for the person is pending ([`Vault::leaving`]).
-    pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<(), VaultError> {
-        let mut units = Vec::new();
-        let found = self.units_to_close(row, &mut units).await;
-        self.close(row, &units);
-        found
+    /// The same as a list.
+    async fn list_units(&self, row: &ShredRow, units: &mut Vec<UnitIn>) -> Result<(), VaultError> {
+        self.units_of(row, |no, unit| units.push((no, unit))).await
     }
 
-    /// The units that an order closes as far as it is.
+    /// From here on no key of the order's targets is lent. Until it is decided what a law keeps of a person, the keys of what it may
+    /// keep are: nobody reads by them, for the person is pending ([`Vault::leaving`]). Gives the units that the order destroys.
     ///
     /// # Errors
-    /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known.
-    async fn units_to_close(&self, row: &ShredRow, units: &mut Vec<UnitRef>) -> Result<(), VaultError> {
-        let is_open = matches!(row.scope, Scope::Subjects(_)) && !row.is_decided;
-        let mut all = Vec::new();
-        let found = self.units_of(row, |no, unit| all.push((no, unit))).await;
-        for (no, unit) in all {
-            if !is_open || !self.may_keep(TenantNo(row.tenant), no).await? {
-                units.push(unit);
-            }
-        }
-        found
+    /// Those of the store, and, as of [`Vault::units_of`], that of a bent row behind the units that are known, which are closed.
+    pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<Vec<UnitIn>, VaultError> {
+        let mut units = Vec::new();
+        let found = self.list_units(row, &mut units).await;
+        self.close_units(row, &units).await?;
+        found.map(|()| units)
     }
 
-    /// The units of an order that are lent until it is decided what a law keeps of its persons, but for those that another order is for.
-    pub(super) async fn units_undecided(&self, row: &ShredRow) -> Result<Vec<UnitRef>, VaultError> {
-        let (tenant, mut all, mut undecided) = (TenantNo(row.tenant), Vec::new(), Vec::new());
-        self.units_of(row, |no, unit| all.push((no, unit))).await?;
-        for (no, unit) in all {
+    /// The same, of an order whose units are known.
+    pub(super) async fn close_units(&self, row: &ShredRow, units: &[UnitIn]) -> Result<(), VaultError> {
+        let closed = self.to_close(row, units).await?;
+        self.close(row, &closed);
+        Ok(())
+    }
+
+    /// Those of an order's units that it closes as far as it is.
+    async fn to_close(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
+        let is_open = matches!(row.scope, Scope::Subjects(_)) && !row.is_decided;
+        let mut closed = Vec::with_capacity(units.len());
+        for (no, unit) in units {
+            if !is_open || !self.may_keep(TenantNo(row.tenant), *no).await? {
+                closed.push(*unit);
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Those that are lent until it is decided what a law keeps of the order's persons, but for those that another order is for.
+    pub(super) async fn undecided(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
+        let (tenant, mut undecided) = (TenantNo(row.tenant), Vec::new());
+        for (no, unit) in units {
             let state = schema::unit_state(tenant, unit.slot);
-            if self.may_keep(tenant, no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
-                undecided.push(unit);
+            if self.may_keep(tenant, *no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
+                undecided.push(*unit);
             }
         }
         Ok(undecided)
@@ -911,26 +925,6 @@ impl Vault {
         let tenant = TenantNo(row.tenant);
         let fence = self.inner.forest.fence();
         self.units_of(row, |_, unit| fence.reopen_unit(tenant, unit.slot)).await
-    }
-
-    /// The targets of an order, and what its units are in each collection.
-    pub(super) async fn targets(&self, row: &ShredRow) -> Result<(Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>), VaultError> {
-        let tenant = TenantNo(row.tenant);
-        let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
-        if row.scope.is_tenants() {
-            // The one key above all that goes.
-            totals.entry(CollectionNo::TENANT).or_default().units = 1;
-            let target = if row.scope == Scope::Tenant { ShredTarget::Tenant(tenant) } else { ShredTarget::Others(tenant) };
-            return Ok((vec![target], totals));
-        }
-        let mut targets = Vec::new();
-        let take = |no: CollectionNo, unit: UnitRef| {
-            let total = totals.entry(no).or_default();
-            total.units = total.units.saturating_add(1);
-            targets.push(ShredTarget::Unit { tenant, slot: unit.slot });
-        };
-        self.units_of(row, take).await?;
-        Ok((targets, totals))
     }
 
     /// The units that an order destroyed, counted by collection from the rows of units.
@@ -1175,4 +1169,21 @@ pub(super) const fn scope_name(scope: &Scope) -> &'static str {
         Scope::Subjects(_) => "subject",
         Scope::Record { .. } => "record",
     }
+}
+
+/// The targets of an order that destroys these units, and what they are in each collection.
+pub(super) fn targets(row: &ShredRow, units: &[UnitIn]) -> (Vec<ShredTarget>, BTreeMap<CollectionNo, Totals>) {
+    let tenant = TenantNo(row.tenant);
+    let mut totals: BTreeMap<CollectionNo, Totals> = BTreeMap::new();
+    if row.scope.is_tenants() {
+        // The one key above all that goes.
+        totals.entry(CollectionNo::TENANT).or_default().units = 1;
+        let target = if row.scope == Scope::Tenant { ShredTarget::Tenant(tenant) } else { ShredTarget::Others(tenant) };
+        return (vec![target], totals);
+    }
+    for (no, _) in units {
+        let total = totals.entry(*no).or_default();
+        total.units = total.units.saturating_add(1);
+    }
+    (units.iter().map(|(_, unit)| ShredTarget::Unit { tenant, slot: unit.slot }).collect(), totals)
 }

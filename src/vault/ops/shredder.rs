@@ -22,6 +22,8 @@ use super::{
         CollectionRow, EPOCHS_MAX, Progress, Scope, Seals, ShredLogRow, ShredRow, ShredSlotsRow, State, TenantRow, UnitStateRow, capped,
         listed,
     },
+    shred::{UnitIn, targets},
+    spare::Decided,
 };
 use crate::{
     authn::Role,
@@ -527,7 +529,7 @@ impl Vault {
 
     /// An order as far as it has come; `None` if there is no such order any more. Nothing goes of persons of whom it is not `decided` what
     /// the law keeps.
-    async fn take_up(&self, id: ShredId, decided: Result<Option<Timestamp>, VaultError>) -> Result<Option<Job>, VaultError> {
+    async fn take_up(&self, id: ShredId, decided: Result<Option<Decided>, VaultError>) -> Result<Option<Job>, VaultError> {
         let Some(mut row) = self.shred_row(id).await? else { return Ok(None) };
         if matches!(row.progress, Progress::Held | Progress::Asked | Progress::Dropped) || self.stop_if_held(id, &row).await? {
             return Ok(None);
@@ -536,15 +538,30 @@ impl Vault {
             // No key goes on one person's word where two are asked for, whatever led here.
             return Err(VaultError::Internal("an order to shred that takes two persons has one".into()));
         }
-        if matches!(row.scope, Scope::Subjects(_)) && row.progress == Progress::Pending && !row.is_decided {
+        let is_undecided = matches!(row.scope, Scope::Subjects(_)) && row.progress == Progress::Pending && !row.is_decided;
+        let known = match decided {
+            Ok(Some(Decided { at, units })) => {
+                if is_undecided {
+                    row = ShredRow { decided_at: at.0, is_decided: true, ..row };
+                }
+                units
+            }
+            Err(error) if is_undecided => return Err(error),
             // One that was given again in between is decided by the next pass.
-            let at = decided?.ok_or(VaultError::Busy)?;
-            row = ShredRow { decided_at: at.0, is_decided: true, ..row };
-        }
+            Ok(None) if is_undecided => return Err(VaultError::Busy),
+            Ok(None) | Err(_) => None,
+        };
         let mut job = Job { id, row, targets: Vec::new(), reports: Vec::new(), waits: false };
         if job.row.progress == Progress::Pending {
-            self.close_fence(&job.row).await?;
-            self.prepare(&mut job).await?;
+            let units = match known {
+                // Only this task takes orders back: they are its own since they were found.
+                Some(units) => {
+                    self.close_units(&job.row, &units).await?;
+                    units
+                }
+                None => self.close_fence(&job.row).await?,
+            };
+            self.prepare(&mut job, &units).await?;
         }
         if !job.row.epochs.is_empty() && self.inner.forest.is_whole() {
             // An epoch that was cut short has destroyed these, and was finished without its order: their generations say so.
@@ -590,8 +607,8 @@ impl Vault {
     }
 
     /// Finds an order's targets, and what it touches.
-    async fn prepare(&self, job: &mut Job) -> Result<(), VaultError> {
-        let (targets, totals) = self.targets(&job.row).await?;
+    async fn prepare(&self, job: &mut Job, units: &[UnitIn]) -> Result<(), VaultError> {
+        let (targets, totals) = targets(&job.row, units);
         job.targets = targets;
         job.targets.sort_unstable();
         job.targets.dedup();
@@ -645,7 +662,7 @@ impl Vault {
     async fn erase_each(&self, jobs: Vec<Job>, left: &mut Left) -> Vec<Job> {
         let mut erased = Vec::with_capacity(jobs.len());
         for (id, row) in jobs.into_iter().map(|job| (job.id, job.row)) {
-            let decided = row.is_decided.then(|| row.decided_as_of());
+            let decided = row.is_decided.then(|| Decided { at: row.decided_as_of(), units: None });
             let alone = async {
                 let Some(mut job) = self.take_up(id, Ok(decided)).await? else { return Ok(None) };
                 job.waits = !self.comes_next(&job.row, |_| false).await?;

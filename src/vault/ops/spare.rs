@@ -12,7 +12,7 @@
 //! What the order then leaves of such a record is [`super::restricted`]; what keeps it, [`super::minimum`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use super::{
     minimum::{AT_ONCE, KeptRecord},
     plan::{Actor, order_of, unit_of},
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
-    shred::Named,
+    shred::{Named, UnitIn},
     shredder::is_its_own,
 };
 use crate::{
@@ -48,6 +48,14 @@ struct Spared {
     kept: KeptUnitRow,
 }
 
+/// What was decided of an order about persons.
+pub(super) struct Decided {
+    /// As of when.
+    pub(super) at: Timestamp,
+    /// The units that it destroys, where that was decided without a commit: no other order does anything to them before its epoch.
+    pub(super) units: Option<Vec<UnitIn>>,
+}
+
 /// A decision under way.
 struct Deciding<'a> {
     id: ShredId,
@@ -68,7 +76,7 @@ pub(super) struct SparedSlots(HashMap<TenantNo, HashMap<Token, HashSet<u64>>>);
 impl Vault {
     /// Decides what an order about persons spares, and gives as of when: the persons are pending, so nothing of theirs is written
     /// meanwhile, and nobody waits for it. An order that is not to be decided, or not there, gives nothing.
-    pub(super) async fn decide(&self, id: ShredId) -> Result<Option<Timestamp>, VaultError> {
+    pub(super) async fn decide(&self, id: ShredId) -> Result<Option<Decided>, VaultError> {
         let order = schema::shred_order(id);
         let Some(stored) = self.inner.store.get(Space::Control, &order).await? else { return Ok(None) };
         let row: ShredRow = self.inner.seals.open(&order, &stored)?;
@@ -76,15 +84,15 @@ impl Vault {
             return Ok(None);
         }
         // Whatever comes of this, and however long it takes.
-        self.close_fence(&row).await?;
+        let units = self.close_fence(&row).await?;
         if !matches!(row.scope, Scope::Subjects(_)) {
             return Ok(None);
         }
         if row.is_decided {
-            return Ok(Some(row.decided_as_of()));
+            return Ok(Some(Decided { at: row.decided_as_of(), units: Some(units) }));
         }
         if let Some(at) = self.inner.shredder.decided_at(id) {
-            return Ok(Some(at));
+            return Ok(Some(Decided { at, units: Some(units) }));
         }
         let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
         let at = if row.decided_at == 0 { self.decides_as_of(&row).await? } else { Timestamp(row.decided_at) };
@@ -94,20 +102,33 @@ impl Vault {
         // What goes with its tenant is kept by no law.
         if order_of(tenant.state).is_none() {
             // Closed under other rules, or by a decision that was taken back: lent again to who decides now.
-            for unit in self.units_undecided(&deciding.row).await? {
+            for unit in self.undecided(&deciding.row, &units).await? {
                 self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
             }
-            for subject in &subjects {
-                self.spare_of(&mut deciding, subject).await?;
+            if self.may_keep_any(tenant.no, &units).await? {
+                for subject in &subjects {
+                    self.spare_of(&mut deciding, subject).await?;
+                }
             }
         }
         if deciding.found.is_empty() && !deciding.row.has_spared {
             // A commit of its own would be one for every order of a store without laws. Who starts anew decides anew.
             self.inner.shredder.was_decided(id, at);
-        } else {
-            self.commit_spared(&mut deciding, true).await?;
+            return Ok(Some(Decided { at, units: Some(units) }));
         }
-        Ok(Some(at))
+        self.commit_spared(&mut deciding, true).await?;
+        Ok(Some(Decided { at, units: None }))
+    }
+
+    /// Whether a law may keep anything in the collections of these units.
+    async fn may_keep_any(&self, tenant: TenantNo, units: &[UnitIn]) -> Result<bool, VaultError> {
+        let collections: BTreeSet<CollectionNo> = units.iter().map(|(no, _)| *no).collect();
+        for no in collections {
+            if self.may_keep(tenant, no).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Spares the units of a person that seal what a law keeps.

@@ -196,7 +196,7 @@ impl Vault {
         for id in orders {
             let closed = async {
                 match self.shred_row(*id).await? {
-                    Some(row) => self.close_fence(&row).await,
+                    Some(row) => self.close_fence(&row).await.map(drop),
                     None => Ok(()),
                 }
             };

@@ -138,16 +138,14 @@ impl Vault {
         let InTenant { tenant, .. } = self.in_tenant::<A>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let now = self.inner.clock.now();
-        let (what, suspended_at): (&[u8], _) = match step {
-            Step::Suspend => (b"suspend-tenant", Some(now.0)),
-            _ => (b"resume-tenant", None),
-        };
+        let is_stop = matches!(step, Step::Suspend);
+        let what: &[u8] = if is_stop { b"suspend-tenant" } else { b"resume-tenant" };
         let parts: [&[u8]; 3] = [what, &tenant.no.to_be_bytes(), reason.as_bytes()];
         let keeping = match self.stepped(TenantNo::SYSTEM, caller, key, &parts).await? {
             Stepped::Before(_) => return Ok(TenantView::of(&tenant, now)),
             Stepped::Not(keeping) => keeping,
         };
-        let life = LifeRow { suspended_at, ..tenant.life.clone() };
+        let life = LifeRow { suspended_at: is_stop.then_some(now.0), ..tenant.life.clone() };
         let taking = Taking { step, life, reason: Some(reason), keeping, along: Along::default() };
         self.take_step(Some(caller), caller.into(), &tenant, taking).await
     }
