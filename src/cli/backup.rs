@@ -266,12 +266,11 @@ async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
     let from = args.bucket.location(&args.from.from)?;
     let shown = Shown::default();
     let how = (args.generation, args.one_in, args.work, args.demo);
-    let rehearsed =
-        backup::rehearse::rehearse(&config, &from, how, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| {
-            shown.add(bytes);
-        })
-        .await
-        .map_err(failed)?;
+    let rehearsed = backup::rehearse::rehearse(&config, &from, how, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| {
+        shown.add(bytes);
+    })
+    .await
+    .map_err(failed)?;
     shown.end();
     let (proof, over) = (&rehearsed.proof, &rehearsed.over);
     for finding in &proof.findings {

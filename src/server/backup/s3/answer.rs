@@ -69,8 +69,14 @@ pub(super) fn refusal(text: &str) -> Option<Refusal> {
 pub(super) fn kind(status: StatusCode, code: &str) -> Kind {
     match code {
         "NoSuchBucket" | "InvalidBucketName" => Kind::NoBucket,
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" | "TokenRefreshRequired" | "InvalidSecurity"
-        | "NotSignedUp" | "MissingAuthenticationToken" => Kind::Credentials,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "MissingAuthenticationToken" => Kind::Credentials,
         "RequestTimeTooSkewed" | "RequestExpired" => Kind::Clock,
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => Kind::Region,
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict" => {

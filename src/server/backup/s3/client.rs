@@ -11,7 +11,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -103,6 +103,8 @@ pub(super) struct Client {
     credentials: Credentials,
     /// Whether the server is relied on for conditional writes.
     is_conditional: bool,
+    /// Whether it has answered before.
+    was_there: AtomicBool,
 }
 
 impl Client {
@@ -136,6 +138,7 @@ impl Client {
             region,
             credentials: settings.credentials.clone(),
             is_conditional: !settings.unconditional,
+            was_there: AtomicBool::new(false),
         })
     }
 
@@ -211,7 +214,9 @@ impl Client {
         }
         let request = self.request(Method::PUT, &self.object(name)?, &headers, &hex::encode(sha256))?;
         match self.answered(name, request.body(bytes.clone())).await {
-            Err(error) if condition.is_some() && error.kind == Kind::Unsupported => Err(self.unconditional(name, "the server takes no conditions")),
+            Err(error) if condition.is_some() && error.kind == Kind::Unsupported => {
+                Err(self.unconditional(name, "the server takes no conditions"))
+            }
             answered => answered,
         }
     }
@@ -288,13 +293,7 @@ impl Client {
         Ok(())
     }
 
-    async fn upload_once(
-        &self,
-        name: &str,
-        from: &Path,
-        (sha256, len): (&str, u64),
-        meter: &mut Meter<'_>,
-    ) -> Result<(), BackupError> {
+    async fn upload_once(&self, name: &str, from: &Path, (sha256, len): (&str, u64), meter: &mut Meter<'_>) -> Result<(), BackupError> {
         let file = tokio::fs::File::open(from).await.map_err(|error| BackupError::at(from, error))?;
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
@@ -404,6 +403,7 @@ impl Client {
     }
 
     async fn judged(&self, name: &str, response: Response) -> Result<Reply, S3Error> {
+        self.was_there.store(true, Ordering::Relaxed);
         let status = response.status();
         if status.is_success() {
             return Ok(Reply::Good(response));
@@ -460,7 +460,9 @@ impl Client {
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        S3Error::new(Kind::Unreachable, self.shown(name), format!("{what}: {innermost}"))
+        // Who was given a wrong address is told so at once.
+        let is_wrong = error.is_connect() && !self.was_there.load(Ordering::Relaxed);
+        S3Error::new(if is_wrong { Kind::Endpoint } else { Kind::Unreachable }, self.shown(name), format!("{what}: {innermost}"))
     }
 }
 

@@ -60,7 +60,7 @@ impl Kind {
             }
             Self::Clock => "; set this machine's clock",
             Self::Region => "; name its region with --s3-region",
-            Self::Endpoint => "; look at --s3-endpoint",
+            Self::Endpoint => "; look at --s3-endpoint, and at --s3-ca where the certificate is not known",
             Self::Unreachable | Self::Busy => "; it was tried several times: run it again",
             Self::Unconditional => "; see to it that nobody else writes there meanwhile, and say --s3-unconditional",
             Self::Settings | Self::Unsupported | Self::Refused => "",

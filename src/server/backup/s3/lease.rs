@@ -29,6 +29,8 @@ const STILL: u32 = 6;
 const TRUST: Duration = Duration::from_secs(25);
 /// Giving it back may take so long; then it is left, and the next one waits.
 const RELEASE: Duration = Duration::from_secs(10);
+/// Between two tries of that.
+const AGAIN: Duration = Duration::from_millis(250);
 /// So often it may come and go under the eyes of who waits for it.
 const TURNS: usize = 4;
 
@@ -125,8 +127,8 @@ impl Lease {
         self.stop.cancel();
         let given = async {
             drop(self.beats.await);
-            if self.held.is_relied_on() {
-                drop(client.delete_once(LOCK_NAME).await);
+            while self.held.is_relied_on() && client.delete_once(LOCK_NAME).await.is_err() {
+                pause(AGAIN).await;
             }
         };
         drop(tokio::time::timeout(RELEASE, given).await);
