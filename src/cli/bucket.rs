@@ -12,6 +12,7 @@ use crate::server::backup::{Location, s3};
 /// How the server of a bucket is reached, and as whom; for places that are called `s3://BUCKET/PREFIX`.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Bucket")]
+#[expect(clippy::struct_field_names, reason = "they are the options' names, which stand among others on the command line")]
 pub(crate) struct BucketArgs {
     /// The address of the bucket's server; that of AWS in the region, otherwise.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", hide_env_values = true, value_name = "URL")]

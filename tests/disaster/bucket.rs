@@ -1,10 +1,10 @@
-//! An S3 server on loopback (moto, of PyPI: `scripts/install-s3-server`), started by a test and stopped by it; and what stands before it
+//! An S3 server on loopback (moto, a program in Python: `scripts/install-s3-server`), started by a test and stopped by it; and what stands before it
 //! and makes requests fail.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, StatusCode};
 use serde_json::Value;
 
 use crate::site::{Served, Site, stderr};
@@ -27,6 +27,7 @@ pub(crate) const BELOW: &str = "eu/one/";
 /// The server; killed when it is dropped.
 pub(crate) struct Server {
     child: Child,
+    scheme: &'static str,
     port: u16,
     client: Client,
 }
@@ -62,29 +63,40 @@ fn program() -> PathBuf {
 impl Server {
     /// Starts it on a free port, with an empty bucket; it asks for no signature yet.
     pub(crate) async fn start() -> Self {
+        Self::start_with("http", &[], Client::builder()).await
+    }
+
+    /// The same behind TLS, with a certificate and its key, PEM.
+    pub(crate) async fn start_behind_tls(cert: &Path, key: &Path) -> Self {
+        let trusted = reqwest::Certificate::from_pem_bundle(&std::fs::read(cert).unwrap()).unwrap();
+        let arguments = ["-c", cert.to_str().unwrap(), "-k", key.to_str().unwrap()];
+        Self::start_with("https", &arguments, Client::builder().tls_certs_only(trusted)).await
+    }
+
+    async fn start_with(scheme: &'static str, arguments: &[&str], client: ClientBuilder) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut command = Command::new(program());
-        command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(["-H", "127.0.0.1", "-p", "0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut told = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         let port = loop {
             let before = said.len();
             assert!(told.read_line(&mut said).unwrap() > 0, "the S3 server does not start: {said}");
-            if let Some((_, port)) = said[before..].split_once("http://127.0.0.1:") {
+            if let Some((_, port)) = said[before..].split_once("://127.0.0.1:") {
                 break port.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
             }
         };
         // It says a line for each request. Ends with the server.
         std::thread::spawn(move || drop(io::copy(&mut told, &mut io::sink())));
-        let server = Self { child, port, client: Client::builder().no_proxy().build().unwrap() };
+        let server = Self { child, scheme, port, client: client.no_proxy().build().unwrap() };
         let (status, told) = server.ask(Method::PUT, &format!("/{BUCKET}"), "s3", Vec::new()).await;
         assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&told));
         server
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// A request whose signature is none: for the time in which the server asks for none.
@@ -107,7 +119,7 @@ impl Server {
 
     /// Makes a user who may do what a policy says; the access key.
     pub(crate) async fn user(&self, name: &str, policy: &str) -> Keys {
-        let policy: String = policy.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let policy = percent_encoding::utf8_percent_encode(policy, percent_encoding::NON_ALPHANUMERIC);
         let mut answered = String::new();
         for call in [
             format!("Action=CreateUser&UserName={name}"),
@@ -232,7 +244,7 @@ impl Proxy {
             for stream in listener.incoming() {
                 let (stream, sharing) = (stream.unwrap(), Arc::clone(&sharing));
                 // Who asks may have gone.
-                std::thread::spawn(move || drop(sharing.pass(stream)));
+                std::thread::spawn(move || drop(sharing.pass(&stream)));
             }
         });
         Self { url, shared }
@@ -261,7 +273,7 @@ impl Proxy {
 
 impl Shared {
     /// One request, and what becomes of it. The connection is closed behind it.
-    fn pass(&self, stream: TcpStream) -> io::Result<()> {
+    fn pass(&self, stream: &TcpStream) -> io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut lines: Vec<String> = Vec::new();
         loop {
@@ -291,28 +303,28 @@ impl Shared {
         };
         self.seen.lock().unwrap().push(seen);
         match fate {
-            Fate::Pass => self.answer(&stream, &lines, &body, |answer| answer),
+            Fate::Pass => self.answer(stream, &lines, &body, |answer| answer),
             Fate::Refused(status, code) => {
                 let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so it is</Message></Error>");
-                refuse(&stream, status, &text)
+                refuse(stream, status, &text)
             }
-            Fate::Page(status) => refuse(&stream, status, "<html><body>welcome</body></html>"),
+            Fate::Page(status) => refuse(stream, status, "<html><body>welcome</body></html>"),
             Fate::Cut => {
                 let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
                 upstream.write_all(lines.concat().as_bytes())?;
                 upstream.write_all(b"\r\n")?;
                 upstream.write_all(&body[..body.len() / 2])
             }
-            Fate::Lost => self.answer(&stream, &lines, &body, |_| &[]),
-            Fate::Half => self.answer(&stream, &lines, &body, |answer| &answer[..answer.len() / 2]),
+            Fate::Lost => self.answer(stream, &lines, &body, |_| &[]),
+            Fate::Half => self.answer(stream, &lines, &body, |answer| &answer[..answer.len() / 2]),
             Fate::Held => {
                 self.has_stopped.store(true, Ordering::Release);
                 let (lets_on, told) = &self.lets_on;
                 drop(told.wait_while(lets_on.lock().unwrap(), |lets_on| !*lets_on).unwrap());
-                self.answer(&stream, &lines, &body, |answer| answer)
+                self.answer(stream, &lines, &body, |answer| answer)
             }
             Fate::Deaf => {
-                self.answer(&stream, &lines, &body, |_| &[])?;
+                self.answer(stream, &lines, &body, |_| &[])?;
                 self.has_stopped.store(true, Ordering::Release);
                 loop {
                     std::thread::park();
@@ -321,7 +333,7 @@ impl Shared {
             Fate::Stripped => {
                 let is_kept = |line: &&String| !line.to_ascii_lowercase().starts_with("if-");
                 let lines: Vec<String> = lines.iter().filter(is_kept).cloned().collect();
-                self.answer(&stream, &lines, &body, |answer| answer)
+                self.answer(stream, &lines, &body, |answer| answer)
             }
         }
     }

@@ -71,7 +71,7 @@ async fn a_backup_in_a_bucket_comes_back_under_todays_control() {
         let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_known = part == "format"
             || part.strip_prefix("files/").is_some_and(is_digest)
-            || part.strip_prefix("generations/").is_some_and(|name| name.ends_with(".json"));
+            || part.strip_prefix("generations/").and_then(|name| name.strip_suffix(".json")).is_some_and(|name| name.len() == 8);
         assert!(is_known, "{name}: the lock is given back, and there is nothing else");
         let bytes = server.get(&name).await;
         assert!(!bytes.windows(14).any(|window| window == b"a-value-canary"), "{name} holds what was stored, as it was given");
@@ -135,11 +135,12 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
     asks.back_up(None);
     let manifest = String::from_utf8(server.get(&format!("{BELOW}generations/00000002.json")).await).unwrap();
     let manifest: Value = serde_json::from_str(manifest.split_once('\n').unwrap().1).unwrap();
-    let tables = manifest["files"].as_array().unwrap().iter().filter(|file| file["name"].as_str().unwrap().ends_with(".sst"));
-    let lost = format!("{BELOW}files/{}", tables.last().unwrap()["sha256"].as_str().unwrap());
+    let is_table = |file: &&Value| file["name"].as_str().unwrap().strip_suffix(".sst").is_some();
+    let table = manifest["files"].as_array().unwrap().iter().find(is_table).unwrap();
+    let lost = format!("{BELOW}files/{}", table["sha256"].as_str().unwrap());
     server.delete(&lost).await;
     asks.back_up(None);
-    assert_eq!(server.names(&lost).await, [lost.clone()]);
+    assert_eq!(server.names(&lost).await, std::slice::from_ref(&lost));
     assert_eq!(asks.verify()["findings"], json!([]));
     asks.restore(&["--verify"]);
 }
@@ -257,6 +258,24 @@ async fn what_a_bucket_does_not_give_is_named() {
     wrong.ok(&named);
     let told = wrong.refused(&[&list[..], &["--s3-credentials", "keys"]].concat());
     assert!(told.contains("s3-credentials") && told.contains("[default]"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_reached_by_tls_and_no_certificate_is_taken_that_is_not_known() {
+    let site = Site::make().await;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let (cert, key) = (site.path("cert.pem"), site.path("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = Server::start_behind_tls(&cert, &key).await;
+    let asks = Asks::new(&site, &server.url());
+    let take = ["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"];
+    let told = asks.refused(&take);
+    assert!(told.contains("s3-endpoint") && told.contains("certificate"), "{told}");
+    assert_eq!(server.names("").await, [""; 0]);
+    let trusting = ["--s3-ca", "cert.pem"];
+    asks.ok(&[&take[..], &trusting].concat());
+    asks.ok(&[&["backup", "verify", "--from", PLACE][..], &trusting].concat());
 }
 
 /// A place is one store's, and no place is made among somebody else's objects.

@@ -41,7 +41,7 @@ const TRIES: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A small request has its answer within this.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// A transfer of which nothing moves for so long is broken off.
 const STALL_SECS: u32 = 60;
 /// Bytes of one read of a file that is sent.
