@@ -183,6 +183,11 @@ impl Seen {
         self.method == "PUT" && self.name.starts_with("eu/one/files/")
     }
 
+    /// Whether the lock is written.
+    pub(crate) fn is_lock(&self) -> bool {
+        self.method == "PUT" && self.name == "eu/one/lock"
+    }
+
     /// Whether a manifest is sent.
     pub(crate) fn is_manifest(&self) -> bool {
         self.method == "PUT" && self.name.starts_with("eu/one/generations/")

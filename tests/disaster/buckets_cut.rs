@@ -72,8 +72,13 @@ async fn killed(rule: impl FnMut(&Seen) -> Fate + Send + 'static, is_published: 
     assert_eq!(verified["findings"], serde_json::json!([]), "{verified}");
     assert!(server.names(BELOW).await.contains(&format!("{BELOW}lock")), "it had no time to give it back");
 
-    // Whoever comes next waits until it is certain that nobody lives who holds the lock.
-    proxy.rule(|_| Fate::Pass);
+    // Whoever comes next waits until it is certain that nobody lives who holds the lock; and knows it for its own although it is not told
+    // that it has it.
+    let mut locks = 0;
+    proxy.rule(move |seen| {
+        locks += usize::from(seen.is_lock());
+        if seen.is_lock() && locks == 2 { Fate::Lost } else { Fate::Pass }
+    });
     proxy.seen();
     let again = asks.back_up(None);
     assert_eq!(again["generation"].as_u64(), Some(generations as u64 + 1), "{again}");

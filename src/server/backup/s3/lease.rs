@@ -71,12 +71,10 @@ struct State {
 enum Watched {
     /// It is not there any more.
     Gone,
-    /// It is this process's own: the answer that said so was lost.
-    Own(String),
     /// Its writer lives.
     Alive,
-    /// It stood still; its entity tag.
-    Still(String),
+    /// Nobody else holds it: it stood still, or is this process's own and the answer that said so was lost; its entity tag.
+    Free(String),
 }
 
 impl Lease {
@@ -96,9 +94,9 @@ impl Lease {
             let etag = match watch(client, &id).await? {
                 Watched::Gone => continue,
                 Watched::Alive => break,
-                Watched::Own(etag) => return Ok(Self::begin(client, handle, id, etag, written_at)),
-                Watched::Still(etag) => etag,
+                Watched::Free(etag) => etag,
             };
+            // Its own, too, is written over: when that was written is not known.
             let written_at = SystemClock.monotonic();
             if let Put::Done(etag) = client.put(LOCK_NAME, &told, Condition::Is(&etag)).await? {
                 return Ok(Self::begin(client, handle, id, etag, written_at));
@@ -185,7 +183,7 @@ async fn beat(client: Arc<Client>, held: Arc<Held>, stop: CancellationToken) {
 async fn watch(client: &Client, id: &str) -> Result<Watched, BackupError> {
     let Some(first) = client.get(LOCK_NAME).await? else { return Ok(Watched::Gone) };
     if is_of(&first.bytes, id) {
-        return Ok(Watched::Own(first.etag));
+        return Ok(Watched::Free(first.etag));
     }
     for _ in 0..STILL {
         pause(BEAT).await;
@@ -195,7 +193,7 @@ async fn watch(client: &Client, id: &str) -> Result<Watched, BackupError> {
             Some(_) => {}
         }
     }
-    Ok(Watched::Still(first.etag))
+    Ok(Watched::Free(first.etag))
 }
 
 /// Sees that the server refuses what it must: a second lock.
