@@ -15,6 +15,7 @@ mod audit;
 mod backup;
 mod bench;
 mod bucket;
+mod bundle;
 mod certificate;
 mod check;
 mod collection;
@@ -89,9 +90,9 @@ enum Command {
     /// Explain how long records are kept, let shorter rules hold for what is there, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
-    /// Import JSON Lines.
+    /// Import JSON Lines, or a whole tenant.
     Import(import::Args),
-    /// Export a collection as JSON Lines.
+    /// Export a collection as JSON Lines, or a whole tenant.
     Export(export::Args),
     /// Destroy keys, so that what they protect is unreadable everywhere, for ever.
     #[command(subcommand)]
