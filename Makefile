@@ -12,13 +12,16 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run rehearsal test bench cost instructions proof fmt lint doc deny ci build packages
+.PHONY: help run rehearsal test bench cost instructions proof fmt lint doc deny ci build packages s3-server
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 packages:
 	@scripts/install-packages
+
+s3-server: packages
+	@scripts/install-s3-server
 
 build: packages ## the program
 	$(CARGO) build --release --locked
@@ -29,10 +32,10 @@ run: build ## a server with demo keys and data, and a tour through it
 rehearsal: build ## seven years of retention, holds, an end and a restore, as docs/rehearsal.md tells them
 	scripts/rehearsal
 
-test: packages ## all tests, within ten minutes once built
+test: packages s3-server ## all tests, within ten minutes once built
 	$(CARGO) test --release --locked
 
-proof: packages ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery, values over a GiB
+proof: packages s3-server ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery, values over a GiB
 	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture
 	LETHE_PROOF=1 $(CARGO) test --release --locked --test proofs --test disaster -- --nocapture
 	LETHE_PROOF=1 $(CARGO) test --release --locked --test api races -- --nocapture

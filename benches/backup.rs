@@ -12,7 +12,7 @@ use std::{
 
 use lethe::{
     domain::{Clock as _, Epoch, SnapshotId, StoreId, SystemClock},
-    server::backup::{Manifest, Source, take},
+    server::backup::{Location, Manifest, Source, take},
     vault::store::{
         Commit, Durability, Space, Store as _, Urgency, Write,
         embedded::{Embedded, EmbeddedOptions},
@@ -59,7 +59,7 @@ async fn backed_up(store: &Embedded, number: u8, to: &Path) -> (Manifest, Durati
         records_estimate: taken.records_estimate,
     };
     let started = Instant::now();
-    let manifest = take(&source, to, |_| (), &|_| ()).expect("a backup");
+    let manifest = take(&source, &Location::from(to), |_| (), &|_| ()).expect("a backup");
     let took = started.elapsed();
     store.release_snapshot(id).await.expect("let go");
     (manifest, took)

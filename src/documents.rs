@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 16] = [
     "README.md",
     "docs/approvals.md",
     "docs/decisions.md",
     "docs/errors.md",
+    "docs/export.md",
     "docs/format.md",
     "docs/holds.md",
     "docs/limits.md",

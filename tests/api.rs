@@ -1,6 +1,8 @@
 //! The HTTP door, from outside: real servers on loopback over stores in temporary directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests fail by panicking")]
 
+#[path = "shared/age.rs"]
+mod age;
 #[path = "shared/disk.rs"]
 mod disk;
 #[path = "shared/privilege.rs"]
@@ -14,6 +16,7 @@ mod api {
     mod aliases;
     mod approvals;
     mod bad_input;
+    mod bundles;
     mod connections;
     mod credentials;
     mod flow;
@@ -24,6 +27,7 @@ mod api {
     mod limits;
     mod meanwhile;
     mod minimums;
+    mod moved;
     mod operators;
     mod purposes;
     mod put_back;

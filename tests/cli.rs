@@ -319,8 +319,12 @@ fn completions_exist_for_the_usual_shells() {
     }
 }
 
+#[path = "shared/age.rs"]
+mod age;
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/bundle.rs"]
+mod bundle;
 #[path = "cli/readme.rs"]
 mod readme;
 #[path = "cli/rehearsal.rs"]
@@ -376,7 +380,7 @@ mod with_a_server {
             self.dir.path().join(name)
         }
 
-        fn command(&self, token_file: &str, arguments: &[&str]) -> Command {
+        pub(super) fn command(&self, token_file: &str, arguments: &[&str]) -> Command {
             let mut command = Command::new(env!("CARGO_BIN_EXE_lethe"));
             command.args(arguments).env("LETHE_ADDR", &self.url).env("LETHE_TENANT", "acme").env("LETHE_TOKEN_FILE", self.path(token_file));
             command.env_remove("LETHE_TOKEN").current_dir(self.dir.path()).stdin(Stdio::null());
@@ -388,14 +392,14 @@ mod with_a_server {
         }
 
         /// Must succeed; standard output.
-        fn ok(&self, token_file: &str, arguments: &[&str]) -> String {
+        pub(super) fn ok(&self, token_file: &str, arguments: &[&str]) -> String {
             let output = self.run(token_file, arguments);
             assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
             String::from_utf8(output.stdout).unwrap()
         }
 
         /// The same as the owner of acme.
-        fn owner(&self, arguments: &[&str]) -> String {
+        pub(super) fn owner(&self, arguments: &[&str]) -> String {
             self.ok("acme.token", arguments)
         }
 
@@ -403,7 +407,7 @@ mod with_a_server {
             rustix::process::kill_process(Pid::from_child(&self.server), signal).unwrap();
         }
 
-        fn write(&self, name: &str, text: &str) {
+        pub(super) fn write(&self, name: &str, text: &str) {
             fs::write(self.path(name), text).unwrap();
         }
     }
@@ -901,7 +905,7 @@ mod with_a_server {
         child.wait().unwrap();
     }
 
-    fn lines(count: usize) -> String {
+    pub(super) fn lines(count: usize) -> String {
         let line = |id: usize| format!("{{\"id\": {id}, \"filler\": \"{}\"}}\n", "x".repeat(200));
         (0..count).map(line).collect::<Vec<_>>().concat()
     }

@@ -60,6 +60,10 @@ actions! {
     TenantCancel = "tenant.cancel";
     /// Read the steps of a tenant from one state to another.
     StateRead = "state.read";
+    /// Take all of a tenant as a bundle, sealed for a recipient.
+    TenantExport = "tenant.export";
+    /// Fill a tenant that was made for it from a bundle.
+    TenantImport = "tenant.import";
     /// Create or replace a collection and its policy.
     CollectionWrite = "collection.write";
     /// Read a collection's policy, or list the tenant's collections.

@@ -51,6 +51,9 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantCancel, On::Tenant, Reach::Whole, &[Owner]),
     // The operator is shown its own steps alone: what an owner has to say is none of its business.
     rule(A::StateRead, On::Tenant, Reach::Whole, &[Operator, Owner, Auditor]),
+    // All of it, with what it keeps of persons, policies, grants and holds.
+    rule(A::TenantExport, On::Tenant, Reach::Whole, &[Owner]),
+    rule(A::TenantImport, On::Tenant, Reach::Whole, &[Owner]),
     // What the narrowing hides is left out of the list.
     rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),

@@ -49,6 +49,7 @@ const TERMINATING: &[Left] = &[
     (A::RecordRead, &[Owner]),
     (A::RecordList, &[Owner]),
     (A::AliasRead, &[Owner]),
+    (A::TenantExport, &[Owner]),
     (A::ShredOrder, &[Owner, Eraser]),
     (A::RetentionShorten, &[Owner]),
     (A::TokenCreate, &[Owner]),
@@ -99,6 +100,7 @@ mod tests {
                 A::RetentionRead,
                 A::AliasRead,
                 A::RestrictedRead,
+                A::TenantExport,
                 A::ShredOrder,
                 A::RetentionShorten,
                 A::TokenCreate,
@@ -118,10 +120,11 @@ mod tests {
             (vec![Owner], vec![Owner])
         );
         assert_eq!(left(TenantState::Terminating, A::AliasRead), [Owner]);
+        assert_eq!(left(TenantState::Terminating, A::TenantExport), [Owner]);
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
         for state in [TenantState::Ended, TenantState::Restricted] {
-            for action in [A::AliasRead, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
+            for action in [A::AliasRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
             for action in [A::RecordRead, A::RecordList] {

@@ -11,6 +11,7 @@ use reqwest::{Method, header};
 use serde_json::{Value, json};
 
 use super::{
+    bucket::BucketArgs,
     connection::{Client, Connection},
     failure::{Failure, LOCAL},
     import::progress as bar,
@@ -19,10 +20,10 @@ use super::{
 use crate::{
     config::Config,
     domain::{Clock as _, Epoch, SystemClock, Timestamp},
-    server::backup::{self, Manifest, Place, Source},
+    server::backup::{self, BackupError, Location, Manifest, Place, Source},
 };
 
-/// `lethe backup --to DIR`, and what else there is to do with backups.
+/// `lethe backup --to PLACE`, and what else there is to do with backups.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
@@ -35,19 +36,26 @@ pub(crate) struct Args {
 /// What to take.
 #[derive(Debug, clap::Args)]
 struct TakeArgs {
-    /// The directory of backups, on another disk than the store's; made if it is not there.
-    #[arg(long, value_name = "DIR", required = true)]
+    /// The directory of backups, on another disk than the store's, or `s3://BUCKET/PREFIX`; made if it is not there.
+    #[arg(long, value_name = "PLACE", required = true)]
     to: Option<PathBuf>,
     /// The store directory.
     #[arg(long, value_name = "DIR", required = true)]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// What else there is to do with backups.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the generations of a directory of backups.
-    List(FromArgs),
+    /// List the generations of a place of backups.
+    List {
+        #[command(flatten)]
+        from: FromArgs,
+        #[command(flatten)]
+        bucket: BucketArgs,
+    },
     /// Read every file of every generation, and hold it against its checksum.
     Verify {
         #[command(flatten)]
@@ -55,6 +63,8 @@ enum Command {
         /// Only this generation.
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
+        #[command(flatten)]
+        bucket: BucketArgs,
     },
     /// Remove all generations but the newest, and the files that none of those needs.
     Prune {
@@ -63,16 +73,18 @@ enum Command {
         /// How many generations stay.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         keep: u32,
+        #[command(flatten)]
+        bucket: BucketArgs,
     },
     /// Restore a generation beside a copy of today's control store, look at it, and remove it again, while the server runs or not.
-    Rehearse(RehearseArgs),
+    Rehearse(Box<RehearseArgs>),
 }
 
-/// Which directory of backups.
+/// Which place of backups.
 #[derive(Debug, clap::Args)]
 struct FromArgs {
-    /// The directory of backups.
-    #[arg(long, value_name = "DIR")]
+    /// The directory of backups, or `s3://BUCKET/PREFIX`.
+    #[arg(long, value_name = "PLACE")]
     from: PathBuf,
 }
 
@@ -96,24 +108,30 @@ struct RehearseArgs {
     /// The keys are those of the demonstration.
     #[arg(long)]
     demo: bool,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         None => {
-            let (Some(to), Some(dir)) = (args.take.to, args.take.dir) else { return Err(Failure::local("--to and --dir are needed")) };
-            take(&to, &dir, connection, out).await
+            let TakeArgs { to: Some(to), dir: Some(dir), bucket } = args.take else {
+                return Err(Failure::local("--to and --dir are needed"));
+            };
+            take(&bucket.location(&to)?, &dir, connection, out).await
         }
-        Some(Command::List(from)) => list(&from.from, out),
-        Some(Command::Verify { from, generation }) => verify(&from.from, generation, out),
-        Some(Command::Prune { from, keep }) => prune(&from.from, keep, out),
-        Some(Command::Rehearse(args)) => rehearse(args, out).await,
+        Some(Command::List { from, bucket }) => list(&bucket.location(&from.from)?, out),
+        Some(Command::Verify { from, generation, bucket }) => verify(&bucket.location(&from.from)?, generation, out),
+        Some(Command::Prune { from, keep, bucket }) => prune(&bucket.location(&from.from)?, keep, out),
+        Some(Command::Rehearse(args)) => rehearse(*args, out).await,
     }
 }
 
-async fn take(to: &Path, dir: &Path, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+async fn take(to: &Location, dir: &Path, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
     let config = Config::load(dir).map_err(failed)?;
-    backup::refuse_inside(&config, to).map_err(failed)?;
+    if let Location::Directory(to) = to {
+        backup::refuse_inside(&config, to).map_err(failed)?;
+    }
     let shown = Shown::default();
     let manifest = if let Some(stopped) = backup::of_stopped(&config, &SystemClock).map_err(failed)? {
         let taken = backup::take(&stopped.source, to, |bytes| shown.begin(bytes), &|bytes| shown.add(bytes));
@@ -198,13 +216,14 @@ fn told(manifest: &Manifest) -> Value {
     })
 }
 
-fn list(from: &Path, out: &mut Output) -> Result<(), Failure> {
+fn list(from: &Location, out: &mut Output) -> Result<(), Failure> {
     let place = Place::open(from).map_err(failed)?;
     let mut rows = Vec::new();
     let mut damaged = false;
     for generation in place.generations().map_err(failed)? {
         match place.manifest(Some(generation)) {
             Ok(manifest) => rows.push(told(&manifest)),
+            Err(error @ BackupError::S3(_)) => return Err(failed(error)),
             Err(error) => {
                 note(&error.to_string());
                 damaged = true;
@@ -216,7 +235,7 @@ fn list(from: &Path, out: &mut Output) -> Result<(), Failure> {
     if damaged { Err(Failure::Reported(LOCAL)) } else { Ok(()) }
 }
 
-fn verify(from: &Path, generation: Option<u64>, out: &mut Output) -> Result<(), Failure> {
+fn verify(from: &Location, generation: Option<u64>, out: &mut Output) -> Result<(), Failure> {
     let place = Place::open(from).map_err(failed)?;
     let shown = Shown::default();
     let verified = backup::verify(&place, generation, |bytes| shown.begin(bytes), &|bytes| shown.add(bytes)).map_err(failed)?;
@@ -233,7 +252,7 @@ fn verify(from: &Path, generation: Option<u64>, out: &mut Output) -> Result<(), 
     if count == 0 { Ok(()) } else { Err(Failure::Reported(LOCAL)) }
 }
 
-fn prune(from: &Path, keep: u32, out: &mut Output) -> Result<(), Failure> {
+fn prune(from: &Location, keep: u32, out: &mut Output) -> Result<(), Failure> {
     let place = Place::open_to_change(from).map_err(failed)?;
     let pruned = backup::prune(&place, usize::try_from(keep).unwrap_or(usize::MAX)).map_err(failed)?;
     out.say(
@@ -244,14 +263,14 @@ fn prune(from: &Path, keep: u32, out: &mut Output) -> Result<(), Failure> {
 
 async fn rehearse(args: RehearseArgs, out: &mut Output) -> Result<(), Failure> {
     let config = Config::load(&args.dir).map_err(failed)?;
+    let from = args.bucket.location(&args.from.from)?;
     let shown = Shown::default();
     let how = (args.generation, args.one_in, args.work, args.demo);
-    let rehearsed =
-        backup::rehearse::rehearse(&config, &args.from.from, how, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| {
-            shown.add(bytes);
-        })
-        .await
-        .map_err(failed)?;
+    let rehearsed = backup::rehearse::rehearse(&config, &from, how, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| {
+        shown.add(bytes);
+    })
+    .await
+    .map_err(failed)?;
     shown.end();
     let (proof, over) = (&rehearsed.proof, &rehearsed.over);
     for finding in &proof.findings {

@@ -70,6 +70,15 @@ impl Connection {
 
     /// A client with the token, where one was given. Nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
+        self.client_that_waits(Some(Duration::from_secs(90)))
+    }
+
+    /// The same for requests that bring much: an answer may take as long as what is sent takes.
+    pub(crate) fn patient_client(&self) -> Result<Client, Failure> {
+        self.client_that_waits(None)
+    }
+
+    fn client_that_waits(&self, at_most: Option<Duration>) -> Result<Client, Failure> {
         if !matches!(self.addr.scheme(), "http" | "https") || self.addr.host_str().is_none() {
             return Err(Failure::local(format!("{}: the address must be an http or https URL", self.addr)));
         }
@@ -83,8 +92,10 @@ impl Connection {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(90))
             .user_agent(concat!("lethe/", env!("CARGO_PKG_VERSION")));
+        if let Some(at_most) = at_most {
+            builder = builder.read_timeout(at_most);
+        }
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
@@ -109,11 +120,16 @@ impl Connection {
             (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
             (None, None) => return Ok(None),
         };
-        let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim()))
-            .map_err(|_| Failure::local("the token holds characters that no token has"))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        bearer(&text).map(Some)
     }
+}
+
+/// The header of a token's text.
+pub(crate) fn bearer(text: &str) -> Result<header::HeaderValue, Failure> {
+    let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+        .map_err(|_| Failure::local("the token holds characters that no token has"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl TenantArg {
@@ -155,7 +171,8 @@ impl Client {
         self.request_with(method, segments, None)
     }
 
-    fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> Result<RequestBuilder, Failure> {
+    /// The same with a query, which is encoded already.
+    pub(crate) fn request_with(&self, method: Method, segments: &[&str], query: Option<&str>) -> Result<RequestBuilder, Failure> {
         // A URL resolves `.` and `..`, and no encoding keeps it from that: the request would be about something else.
         if let Some(segment) = segments.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
             return Err(Failure::local(format!("\"{segment}\" cannot be asked for: {}", NameError::Segment)));

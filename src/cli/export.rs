@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
+    bundle,
     connection::{Client, Connection, TenantArg, patiently},
     failure::{Failure, LOCAL},
     import::{
@@ -42,12 +43,22 @@ const BUDGET_KIB: u32 = 256 * 1024;
 /// A value, its base64 and its line are in memory at a time.
 const COPIES: u64 = 4;
 
-/// `lethe export --collection customers --output customers.jsonl`
+/// `lethe export --collection customers --output customers.jsonl`, and what else there is to export.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<bundle::Export>,
+    #[command(flatten)]
+    lines: LineArgs,
+}
+
+/// What to export as lines.
+#[derive(clap::Args)]
+struct LineArgs {
     /// The collection.
-    #[arg(long, value_name = "NAME")]
-    collection: String,
+    #[arg(long, value_name = "NAME", required = true)]
+    collection: Option<String>,
     /// Write to this file; without it to standard output, where a break cannot be gone on from.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -91,12 +102,17 @@ enum Fetched {
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let args = match args.command {
+        Some(bundle::Export::Tenant(args)) => return Box::pin(bundle::export::run(args, connection, out)).await,
+        None => args.lines,
+    };
+    let Some(collection) = args.collection.clone() else { return Err(Failure::local("which collection? Say --collection NAME")) };
     let client = connection.client()?;
     let tenant = args.tenant.name(&client).await?;
     let resume_file = args.output.as_deref().map(|output| args.resume_file.clone().unwrap_or_else(|| beside(output, ".lethe-export")));
     let (mut at, mut sink) = match (&args.output, &resume_file) {
         (Some(output), Some(file)) => {
-            let source = json!([client.destination().await?, tenant, args.collection, args.prefix, args.subject, args.envelope]);
+            let source = json!([client.destination().await?, tenant, collection, args.prefix, args.subject, args.envelope]);
             let (at, output) = begin(output, file, source.to_string())?;
             (at, Sink::File(output))
         }
@@ -107,7 +123,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     loop {
         let ask = async || {
             let cursor = at.cursor.as_deref();
-            let request = list(&client, &tenant, &args.collection, args.prefix.as_deref(), args.subject.as_deref(), cursor, 1_000)?;
+            let request = list(&client, &tenant, &collection, args.prefix.as_deref(), args.subject.as_deref(), cursor, 1_000)?;
             client.json(request).await
         };
         let page = patiently(ask).await?;
@@ -115,7 +131,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         // Shares are taken in the order of the list, which is the order in which they are given back.
         let shares = stream::iter(items).then(|item| share(&budget, item));
         let fetch_one = |(item, share)| {
-            let fetching = fetch(&client, &tenant, &args.collection, item, args.envelope);
+            let fetching = fetch(&client, &tenant, &collection, item, args.envelope);
             async move { (fetching.await, share) }
         };
         let mut lines = std::pin::pin!(shares.map(fetch_one).buffered(usize::from(args.parallel)));

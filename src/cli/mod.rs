@@ -3,7 +3,7 @@
 //! [`failure`] holds the exit codes: 0, 1 (usage or local), 2 (the server refused), 3 (not reachable).
 //! [`output`] is the only writer: tables for people, one JSON document a line for programs.
 //! [`connection`] speaks HTTP and turns a problem document into a failure. [`confirm`] asks before what
-//! cannot be undone. Environment variables are read here, by clap, and nowhere else.
+//! cannot be undone. Environment variables are read here, by clap, and nowhere else; those of a bucket's secret by [`bucket`].
 
 use std::process::ExitCode;
 
@@ -14,6 +14,8 @@ mod approval;
 mod audit;
 mod backup;
 mod bench;
+mod bucket;
+mod bundle;
 mod certificate;
 mod check;
 mod collection;
@@ -88,9 +90,9 @@ enum Command {
     /// Explain how long records are kept, let shorter rules hold for what is there, and show the legal periods that rules can be made from.
     #[command(subcommand)]
     Retention(retention::Command),
-    /// Import JSON Lines.
+    /// Import JSON Lines, or a whole tenant.
     Import(import::Args),
-    /// Export a collection as JSON Lines.
+    /// Export a collection as JSON Lines, or a whole tenant.
     Export(export::Args),
     /// Destroy keys, so that what they protect is unreadable everywhere, for ever.
     #[command(subcommand)]
@@ -119,7 +121,7 @@ enum Command {
     #[command(subcommand)]
     Recover(recover::Command),
     /// Take a backup of the data store, while the server runs or not; list, verify, prune and rehearse backups.
-    Backup(backup::Args),
+    Backup(Box<backup::Args>),
     /// Keep further copies of the control store at further places.
     #[command(subcommand)]
     Control(control::Command),
@@ -230,7 +232,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Log(command) => log::run(command, &connection, &mut out).await,
             Command::Rotate(args) => rotate::run(args, &mut out).await,
             Command::Recover(command) => recover::run(&command, &mut out).await,
-            Command::Backup(args) => backup::run(args, &connection, &mut out).await,
+            Command::Backup(args) => backup::run(*args, &connection, &mut out).await,
             Command::Control(command) => control::run(&command, &mut out),
             Command::Restore(args) => restore::run(args, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,

@@ -229,7 +229,7 @@ async fn print(mut response: reqwest::Response, out: &mut Output) -> Result<(), 
 }
 
 /// Writes beside the target and renames: a transfer that breaks leaves no half file under the name.
-async fn save(mut response: reqwest::Response, path: &Path) -> Result<(), Failure> {
+pub(crate) async fn save(mut response: reqwest::Response, path: &Path) -> Result<(), Failure> {
     let broken = |error: std::io::Error| Failure::file(path, &error);
     let partial = part_of(path);
     let mut file = std::fs::File::create(&partial).map_err(broken)?;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     backup::{Shown, failed},
+    bucket::BucketArgs,
     confirm::confirm_that,
     failure::Failure,
     output::Output,
@@ -16,12 +17,12 @@ use crate::{
     server::backup::restore::{Asked, Restored, restore},
 };
 
-/// `lethe restore --from DIR --dir STORE`
+/// `lethe restore --from PLACE --dir STORE`
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub(crate) struct Args {
-    /// The directory of backups.
-    #[arg(long, value_name = "DIR")]
+    /// The directory of backups, or `s3://BUCKET/PREFIX`.
+    #[arg(long, value_name = "PLACE")]
     from: PathBuf,
     /// The store directory.
     #[arg(long, value_name = "DIR")]
@@ -48,16 +49,19 @@ pub(crate) struct Args {
     /// The keys are those of the demonstration.
     #[arg(long)]
     demo: bool,
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     let config = Config::load(&args.dir).map_err(failed)?;
+    let from = args.bucket.location(&args.from)?;
     let what = "puts a backup in the place of the data store; what is there is moved aside, not removed";
     confirm_that(what, &super::recover::shown(&args.dir)?, args.yes)?;
     let shown = Shown::default();
     let Args { generation, verify, fenced, accept_failed, despite_holds, demo, .. } = args;
     let asked = Asked { generation, verify, fenced, accept_failed, despite_holds, demo };
-    let restored = restore(&config, &args.from, asked, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| shown.add(bytes)).await;
+    let restored = restore(&config, &from, asked, Arc::new(SystemClock), |bytes| shown.begin(bytes), &|bytes| shown.add(bytes)).await;
     shown.end();
     let Restored { manifest, over, proof, moved_to, is_held } = restored.map_err(failed)?;
     let age = SystemClock.now().since(manifest.taken_at()).as_secs();

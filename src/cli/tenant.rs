@@ -210,14 +210,14 @@ impl NewSecretFile {
         Ok(Self { path: path.to_path_buf(), file })
     }
 
-    fn fill(&mut self, secret: &str) -> Result<(), Failure> {
+    pub(crate) fn fill(&mut self, secret: &str) -> Result<(), Failure> {
         self.file
             .write_all(format!("{secret}\n").as_bytes())
             .and_then(|()| self.file.sync_all())
             .map_err(|error| Failure::file(&self.path, &error))
     }
 
-    fn abandon(self) {
+    pub(crate) fn abandon(self) {
         // It is ours and holds nothing whole; left behind it would only be in the way.
         drop(std::fs::remove_file(&self.path));
     }

@@ -153,6 +153,10 @@ random_id!(
     TokenId
 );
 random_id!(
+    /// One bundle: a tenant as it was exported.
+    BundleId
+);
+random_id!(
     /// One order to shred; also the id of its certificate.
     ShredId
 );

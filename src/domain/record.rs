@@ -38,6 +38,23 @@ impl fmt::Debug for RecordMeta {
     }
 }
 
+/// Whether a content type is the media type that a header can tell.
+#[must_use]
+pub fn is_media_type(text: &str) -> bool {
+    let token =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim_end();
+    let well_formed = essence.split_once('/').is_some_and(|(kind, subkind)| token(kind) && token(subkind));
+    well_formed && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
+/// Whether a custom pair of that name can be told in a header: a token, in lower case as every header's name is.
+#[must_use]
+pub fn is_custom_name(name: &str) -> bool {
+    let of_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(of_token)
+}
+
 /// Custom pairs as JSON has them: an object of text to text, in the order given, each name once; read no further than
 /// [`limits::ITEMS_PER_LIST`].
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -17,7 +17,7 @@ use super::extract::path::RawPath;
 use super::extract::share::Unread;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
-use crate::domain::{CollectionName, CustomPairs, SubjectId, Timestamp, limits, list};
+use crate::domain::{CollectionName, CustomPairs, SubjectId, Timestamp, limits, list, record};
 use crate::vault::ops::{BatchOp, BatchResult, Precondition};
 
 /// A batch.
@@ -196,7 +196,7 @@ fn custom(json: &RawValue) -> Result<Vec<(String, String)>, Problem> {
         Some(limit) => Problem::over("custom", limit),
         None => refused("`custom` must be an object of text to text, each name once"),
     })?;
-    if !pairs.iter().all(|(name, _)| headers::is_meta_name(name)) {
+    if !pairs.iter().all(|(name, _)| record::is_custom_name(name)) {
         return Err(refused("each name of `custom` must be one that a header can have, in lower case"));
     }
     Ok(pairs)

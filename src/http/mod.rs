@@ -22,6 +22,7 @@ mod aliases;
 mod approvals;
 mod audit;
 mod batch;
+mod bundles;
 mod caller;
 mod certificates;
 mod collections;

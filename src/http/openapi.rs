@@ -13,8 +13,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, policy, records, retention, shreds,
-    snapshots, states, tenants, termination, tokens,
+    aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, policy, records, retention,
+    shreds, snapshots, states, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
@@ -22,7 +22,7 @@ use super::{
     info(title = "Lethe", description = "An encrypted key-value store for customer data that can forget. Refusals are RFC 9457 problem documents; docs/errors.md has their codes."),
     paths(
         tenants::create, tenants::list, tenants::read, tenants::suspend, tenants::resume,
-        termination::order, termination::read, termination::cancel, states::list,
+        termination::order, termination::read, termination::cancel, states::list, bundles::export, bundles::import,
         tokens::create, tokens::list, tokens::revoke,
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
@@ -96,7 +96,8 @@ fn refusals(endpoint: &Endpoint, operation: &Operation) -> Vec<u16> {
         statuses.extend([401, 403, 429]);
     }
     if endpoint.path.starts_with(OF_TENANT) {
-        statuses.extend([404, 410]);
+        // Being imported, it serves nothing else.
+        statuses.extend([404, 409, 410]);
     }
     if takes_json {
         statuses.extend([413, 415, 422]);
@@ -248,9 +249,11 @@ mod tests {
 
     #[test]
     fn every_change_documents_its_headers() {
-        // `/query` and `/simulations` change nothing, a run that is repeated destroys nothing twice, and a snapshot that nobody copies
-        // from goes by itself.
-        let of_its_own = |named: &str| named.ends_with("/query") || named.ends_with("/simulations") || named.contains(" /v1/jobs/");
+        // `/query`, `/simulations` and `/export` change nothing, `/import` passes over what is there, a run that is repeated destroys
+        // nothing twice, and a snapshot that nobody copies from goes by itself.
+        let of_its_own = |named: &str| {
+            ["/query", "/simulations", "/export", "/import"].iter().any(|end| named.ends_with(end)) || named.contains(" /v1/jobs/")
+        };
         let changes = |named: &str| !["GET ", "HEAD "].iter().any(|read| named.starts_with(read)) && !of_its_own(named);
         let own: &[(&str, &[&str])] = &[
             (

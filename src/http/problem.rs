@@ -78,6 +78,8 @@ codes! {
     ApprovalOver = 409, "approval-over", "The request for approval can no longer be decided", "It was decided or withdrawn, its time is over, who asked may not act any more, or what it is about has changed: ask again.";
     ApprovalRequired = 409, "approval-required", "A second person must approve the shred of a record", "The collection's shred unit is the record, so its deletion is a shred: order it (`POST .../shreds`), and it waits for a second person.";
     TenantState = 409, "tenant-state", "There is no such step from the tenant's present state", "docs/termination.md has the table of states; `lethe tenant show` tells the present one.";
+    Importing = 409, "importing", "The tenant is being imported", "Nothing of it is served until all of it is there: send the rest of the bundle (`lethe import tenant`), or shred the tenant.";
+    NotImporting = 409, "not-importing", "The tenant is not being imported", "A bundle goes into a tenant that was made for it (`\"import\": true`) and is not complete; one that is in use takes records as any client writes them.";
     Shredded = 410, "shredded", "The data was shredded", "It cannot be brought back. `certificate` names the evidence where the principal may see it.";
     SubjectErased = 410, "subject-erased", "The person was shredded, and what is erased stays erased", "Nothing was stored. Should the person be known anew, say so: `Lethe-New-Relationship: true`, in a batch or an envelope `new_relationship`; it opens a new key and is recorded. `certificate` names the evidence of the shred.";
     PreconditionFailed = 412, "precondition-failed", "The record is not in the expected state", "Read it for its current ETag.";

@@ -135,7 +135,7 @@ pub(super) fn precondition(condition: Condition) -> Precondition {
     }
 }
 
-fn body_error(failure: BodyFailure) -> BodyError {
+pub(super) fn body_error(failure: BodyFailure) -> BodyError {
     match failure {
         BodyFailure::Broken => BodyError::Aborted,
         BodyFailure::Stalled => BodyError::Stalled,

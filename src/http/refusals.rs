@@ -87,6 +87,8 @@ impl From<Conflict> for Problem {
             Conflict::ApprovalOver => Self::new(Code::ApprovalOver),
             Conflict::ApprovalRequired => Self::new(Code::ApprovalRequired),
             Conflict::TenantState => Self::new(Code::TenantState),
+            Conflict::Importing => Self::new(Code::Importing),
+            Conflict::NotImporting => Self::new(Code::NotImporting),
             Conflict::CheckFailed => Self::with(Code::PreconditionFailed, "a check of the batch did not hold"),
         }
     }
@@ -125,6 +127,12 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::CategoryUndeclared
             | Unprocessable::NoDateForRule { .. }
             | Unprocessable::TooLargeForRule { .. }
+            | Unprocessable::CounselRecipientMissing
+            | Unprocessable::AuditorRecipientMissing
+            | Unprocessable::Bundle(_)
+            | Unprocessable::BundleRule { .. }
+            | Unprocessable::ImportGap { .. }
+            | Unprocessable::OtherBundle
             | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
         }
     }

@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, approvals, audit, batch, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
-    retention, shreds, snapshots, states, tenants, termination, tokens,
+    Api, aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, policy,
+    records, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.
@@ -43,6 +43,8 @@ const RESUME: &str = "/v1/tenants/{tenant}/resume";
 const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const CANCEL: &str = "/v1/tenants/{tenant}/termination/cancel";
 const STATES: &str = "/v1/tenants/{tenant}/states";
+const EXPORT: &str = "/v1/tenants/{tenant}/export";
+const IMPORT: &str = "/v1/tenants/{tenant}/import";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -94,6 +96,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("GET", get, TERMINATION, Credential, termination::read),
         endpoint!("POST", post, CANCEL, Credential, termination::cancel),
         endpoint!("GET", get, STATES, Credential, states::list),
+        endpoint!("POST", post, EXPORT, Credential, bundles::export),
+        endpoint!("POST", post, IMPORT, Credential, bundles::import),
         endpoint!("POST", post, TOKENS, Credential, tokens::create),
         endpoint!("GET", get, TOKENS, Credential, tokens::list),
         endpoint!("DELETE", delete, TOKEN, Credential, tokens::revoke),

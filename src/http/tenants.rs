@@ -12,7 +12,7 @@ use super::extract::Json;
 use super::extract::headers;
 use super::extract::path::RawPath;
 use super::extract::query::{Query, page};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::domain::{TenantName, Timestamp};
 use crate::vault::ops::TenantView;
 
@@ -26,6 +26,10 @@ pub(super) struct NewTenant {
     /// Whether a write to an unknown collection makes it, with the default policy.
     #[serde(default)]
     create_collections_on_write: bool,
+    /// Whether it is to be imported from a bundle: then it serves nothing until all of that is there, and the bundle says the other
+    /// setting.
+    #[serde(default)]
+    import: bool,
 }
 
 /// A tenant that was created.
@@ -41,7 +45,7 @@ pub(super) struct CreatedTenant {
 pub(super) struct TenantDocument {
     /// Its name, or a pseudonym once it is shredded.
     tenant: String,
-    /// `active`, `suspended`, `terminating`, `terminating-suspended`, `ended`, `restricted`, `pending` or `shredded`.
+    /// `active`, `importing`, `suspended`, `terminating`, `terminating-suspended`, `ended`, `restricted`, `pending` or `shredded`.
     state: &'static str,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -52,12 +56,34 @@ pub(super) struct TenantDocument {
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
     create_collections_on_write: bool,
+    /// How far its import has come; left out in a list, for the operator, and of a tenant that came from no bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import: Option<ImportDocument>,
+}
+
+/// How far an import has come.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ImportDocument {
+    /// The bundle's id.
+    bundle: String,
+    /// The number of its next frame, from 0.
+    next: u64,
+    /// The running hash over those before it.
+    chain: String,
+    /// Records among them.
+    records: u64,
 }
 
 impl From<TenantView> for TenantDocument {
     fn from(view: TenantView) -> Self {
-        let TenantView { name, state, suspended_at, ends_at, created_at, create_on_write } = view;
-        Self { tenant: name, state, created_at, suspended_at, ends_at, create_collections_on_write: create_on_write }
+        let import = view.import.map(|import| ImportDocument {
+            bundle: import.bundle.to_string(),
+            next: import.next,
+            chain: import.chain,
+            records: import.records,
+        });
+        let TenantView { name, state, suspended_at, ends_at, created_at, create_on_write, .. } = view;
+        Self { tenant: name, state, created_at, suspended_at, ends_at, create_collections_on_write: create_on_write, import }
     }
 }
 
@@ -89,7 +115,14 @@ pub(super) async fn create(
     no_query(&uri)?;
     let name = TenantName::parse(&body.tenant).map_err(|error| Problem::name("tenant", error))?;
     let idempotency_key = headers::idempotency_key(&head)?;
-    let minted = api.vault().create_tenant(&caller, name, body.create_collections_on_write, idempotency_key).await?;
+    let minted = if body.import {
+        if body.create_collections_on_write {
+            return Err(Problem::with(Code::InvalidBody, "of a tenant that is imported, the bundle says `create_collections_on_write`"));
+        }
+        api.vault().create_tenant_for_import(&caller, name, idempotency_key).await?
+    } else {
+        api.vault().create_tenant(&caller, name, body.create_collections_on_write, idempotency_key).await?
+    };
     let created = CreatedTenant { tenant: body.tenant, token: minted.text.to_string() };
     Ok((StatusCode::CREATED, axum::Json(created)).into_response())
 }

@@ -201,8 +201,28 @@ fn cases_of_states() -> Vec<Case> {
     ]
 }
 
+/// Of a whole tenant: one that is there, and one that is to come.
+fn cases_of_bundles() -> Vec<Case> {
+    const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let recipients = || Some(json!({"recipient": RECIPIENT, "counsel_recipient": RECIPIENT, "auditor_recipient": RECIPIENT}));
+    let import = "/v1/tenants/coming/import?bundle=00000000000000000000000000000000&from=0";
+    vec![
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/export",
+            "/v1/tenants/acme/export",
+            recipients,
+            ("reader", 403),
+            404,
+            ("owner", "tenant.export"),
+        ),
+        case("POST", "/v1/tenants/{tenant}/import", import, none, ("operator", 403), 404, ("comer", "tenant.import")),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
+    cases.extend(cases_of_bundles());
     cases.extend(cases_of_aliases());
     cases.extend(cases_of_approvals());
     cases.extend(cases_of_states());
@@ -342,6 +362,8 @@ impl Tokens {
         }
         tokens.push(("job", site.token("system", &site.operator, json!({"role": "job"})).await));
         tokens.push(("other", site.tenant("other").await));
+        let coming = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "coming", "import": true}))).await;
+        tokens.push(("comer", coming.json["token"].as_str().unwrap().to_owned()));
         tokens.push(("nobody", owner.replace(&owner[owner.len() - 4..], "AAAA")));
         let id = |token: &str| token.split('_').nth(2).unwrap().to_owned();
         let token = id(&site.token("acme", &owner, json!({"role": "reader"})).await);
@@ -440,6 +462,7 @@ async fn who_may_not_is_told_what_the_policy_says_and_is_recorded() {
     // In the trail of the tenant aimed at, or of the store; not in that of whoever tried.
     let mut trail_of_all = site.trail("acme", tokens.get("auditor")).await;
     trail_of_all.extend(site.trail("system", &site.operator).await);
+    trail_of_all.extend(site.trail("coming", tokens.get("comer")).await);
     for (named, request, role) in denied {
         let entries = entries_of(&trail_of_all, &request);
         assert!(
@@ -483,6 +506,7 @@ async fn who_may_is_recorded_on_every_guarded_route() {
     }
     let mut trail_of_all = site.trail("acme", tokens.get("auditor")).await;
     trail_of_all.extend(site.trail("system", &site.operator).await);
+    trail_of_all.extend(site.trail("coming", tokens.get("comer")).await);
     for (named, request, action) in done {
         let entries = entries_of(&trail_of_all, &request);
         let found = entries.iter().any(|(entry, outcome)| entry == action && outcome == "allowed");

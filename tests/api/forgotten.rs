@@ -7,6 +7,7 @@ use lethe::http::endpoints;
 use serde_json::{Value, json};
 
 use super::site::{Answer, Site};
+use crate::age::PAIRS;
 
 const TENANT: &str = "t3nant-9f41c";
 const PEOPLE: &str = "p30ple-5d02e";
@@ -225,6 +226,7 @@ impl<'a> Asker<'a> {
         for id in [ANNA, ALIAS, BERT] {
             self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
         }
+        self.export().await;
         for (collection, query) in self.cursors.clone() {
             self.ask("POST", QUERY, &format!("{tenant}/collections/{collection}/query"), &owner, &[], Some(query)).await;
         }
@@ -260,6 +262,19 @@ impl<'a> Asker<'a> {
             self.ask("GET", route, path, &operator, &[], None).await;
         }
         self.read_log(&operator).await;
+    }
+
+    /// The whole tenant, as who has the recipient's key reads it.
+    async fn export(&mut self) {
+        let [own, _, auditor, _] = &PAIRS;
+        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/export"));
+        let asked = json!({"recipient": own.recipient, "auditor_recipient": auditor.recipient});
+        let sealed = self.ask("POST", EXPORT, &path, &owner, &[], Some(asked)).await;
+        if sealed.status != 200 {
+            return;
+        }
+        let plain = own.open(&sealed.bytes).unwrap();
+        self.look(EXPORT, &path, &String::from_utf8_lossy(&plain));
     }
 
     /// All leaves of the public log, which names nothing at any time.
@@ -349,6 +364,8 @@ impl<'a> Asker<'a> {
             self.ask("POST", WITHDRAW, &format!("{tenant}/approvals/{id}/withdraw"), &owner, &[], None).await;
         }
         self.ask("PUT", POLICY, &format!("{tenant}/policy"), &owner, &[], Some(json!({"approvals": {}}))).await;
+        let import = format!("{tenant}/import?bundle={}&from=0", "0".repeat(32));
+        self.ask("POST", "/v1/tenants/{tenant}/import", &import, &owner, &[], Some(Value::String("new".into()))).await;
         self.ask("POST", TOKENS, &format!("{tenant}/tokens"), &owner, &[], Some(json!({"role": "operator"}))).await;
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
@@ -398,6 +415,7 @@ impl<'a> Asker<'a> {
     }
 }
 
+const EXPORT: &str = "/v1/tenants/{tenant}/export";
 const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{id}";
 const COLLECTIONS: &str = "/v1/tenants/{tenant}/collections";
@@ -454,6 +472,11 @@ async fn a_shredded_person_is_named_by_no_answer() {
         (ALIAS, APPROVAL),
         ("key-anna-2e8f", APPROVAL),
         (PEOPLE, APPROVAL),
+        (ANNA, EXPORT),
+        (ALIAS, EXPORT),
+        (SECRET, EXPORT),
+        ("key-anna-2e8f", EXPORT),
+        (SHARED, EXPORT),
     ] {
         assert!(asker.shown.contains(&(name, route)), "{route} did not show {name} before: {:?}", asker.shown);
     }

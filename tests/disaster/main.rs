@@ -7,6 +7,9 @@ mod backups;
 mod backups_cut;
 mod backups_durable;
 mod backups_mixed;
+mod bucket;
+mod buckets;
+mod buckets_cut;
 #[path = "../shared/disk.rs"]
 mod disk;
 mod faults;

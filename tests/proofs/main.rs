@@ -1,8 +1,11 @@
 //! The promises, each tried to be broken: against the real engine, real custody and real keys, in temp directories.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::large_stack_arrays, reason = "tests")]
 
+#[path = "../shared/age.rs"]
+mod age;
 mod aliases;
 mod approvals;
+mod bundle;
 mod check;
 mod cost;
 mod cut_short;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
+    bundle,
     connection::{Client, Connection, TenantArg, patiently},
     failure::{Failure, LOCAL, Problem, REFUSED},
     output::Output,
@@ -38,11 +39,22 @@ use template::Template;
 /// what is behind it again, so that a batch of nothing but refused records would be sent five hundred times over.
 const CUTS: u32 = 8;
 
-/// `lethe import --key CustomerId --subject CustomerId customers.jsonl`
+/// `lethe import --key CustomerId --subject CustomerId customers.jsonl`, and what else there is to import.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<bundle::Import>,
+    #[command(flatten)]
+    lines: LineArgs,
+}
+
+/// What lines to import.
+#[derive(clap::Args)]
+struct LineArgs {
     /// The input: one JSON object a line; '-' for standard input.
-    file: PathBuf,
+    #[arg(required = true)]
+    file: Option<PathBuf>,
     /// The field that is the record's key, or a template such as users/{UserId}.
     #[arg(long, value_name = "FIELD", required_unless_present = "envelope")]
     key: Option<Template>,
@@ -75,15 +87,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let args = match args.command {
+        Some(bundle::Import::Tenant(args)) => return Box::pin(bundle::import::run(args, connection, out)).await,
+        None => args.lines,
+    };
+    let Some(file) = args.file.clone() else { return Err(Failure::local("which file? Say FILE, or - for standard input")) };
     let client = connection.client()?;
-    let from_stdin = args.file == Path::new("-");
+    let from_stdin = file == Path::new("-");
     let collection = match (&args.collection, from_stdin) {
         (Some(name), _) => name.clone(),
-        (None, false) => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        (None, false) => file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         (None, true) => return Err(Failure::local("which collection? Say --collection NAME")),
     };
     // Opened first: an input that cannot be read changes nothing.
-    let input = if from_stdin { None } else { Some(std::fs::File::open(&args.file).map_err(|error| Failure::file(&args.file, &error))?) };
+    let input = if from_stdin { None } else { Some(std::fs::File::open(&file).map_err(|error| Failure::file(&file, &error))?) };
     // What is read from a pipe is gone, also for whoever only looks at its beginning.
     let resumable = input.as_ref().is_some_and(|file| file.metadata().is_ok_and(|found| found.is_file()));
     if args.resume_file.is_some() && !resumable {
@@ -92,16 +109,16 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     let tenant = args.tenant.name(&client).await?;
     let is_there = ensure_collection(&client, &tenant, &collection, args.create, !args.subjects.is_empty() || args.envelope).await?;
 
-    let mut keeper = if resumable { keeper(&args, &client, &tenant, &collection).await? } else { Keeper::none() };
+    let mut keeper = if resumable { keeper(&args, &file, &client, &tenant, &collection).await? } else { Keeper::none() };
     let (offset, lines_before) = (keeper.state().offset, keeper.state().lines);
     let total = input.as_ref().and_then(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     let reader: Box<dyn std::io::BufRead + Send> = match input {
-        Some(mut file) => {
+        Some(mut input) => {
             if offset > 0 {
-                file.seek(SeekFrom::Start(offset)).map_err(|error| Failure::file(&args.file, &error))?;
+                input.seek(SeekFrom::Start(offset)).map_err(|error| Failure::file(&file, &error))?;
                 super::output::note(&format!("going on at line {}", lines_before.saturating_add(1)));
             }
-            Box::new(BufReader::with_capacity(1 << 20, file))
+            Box::new(BufReader::with_capacity(1 << 20, input))
         }
         None => Box::new(BufReader::new(std::io::stdin())),
     };
@@ -110,7 +127,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         None => Recipe::Envelope,
     };
     let batches = Batches::new(reader, recipe, offset, lines_before).of_a_new_relationship(args.new_relationship);
-    let name = if from_stdin { "standard input".to_owned() } else { args.file.display().to_string() };
+    let name = if from_stdin { "standard input".to_owned() } else { file.display().to_string() };
     let target = Target { client, tenant, collection, is_there, stored: AtomicBool::new(keeper.state().imported > 0) };
     let bar = progress(total, offset);
     let started = SystemClock.monotonic();
@@ -136,12 +153,12 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
 }
 
 /// The state of an import from a file.
-async fn keeper(args: &Args, client: &Client, tenant: &str, collection: &str) -> Result<Keeper, Failure> {
+async fn keeper(args: &LineArgs, input: &Path, client: &Client, tenant: &str, collection: &str) -> Result<Keeper, Failure> {
     let recipe = args.key.as_ref().map(|key| json!([format!("{key:?}"), args.subjects, args.content_type]));
     let destination = json!([client.destination().await?, tenant, collection, recipe, args.new_relationship]).to_string();
     match &args.resume_file {
-        Some(file) => Keeper::open(Place::Asked(file.clone()), &destination, &args.file),
-        None => Keeper::open(Place::Beside(beside(&args.file, ".lethe-import")), &destination, &args.file),
+        Some(file) => Keeper::open(Place::Asked(file.clone()), &destination, input),
+        None => Keeper::open(Place::Beside(beside(input, ".lethe-import")), &destination, input),
     }
 }
 

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::domain::limits;
 use crate::domain::name::percent_decode;
+use crate::domain::record;
 use crate::domain::{NameError, SubjectId, Timestamp, Version};
 use crate::http::problem::{Code, Problem};
 
@@ -207,12 +208,7 @@ pub(in crate::http) fn check_content_type(text: &str) -> Result<(), Problem> {
     if text.len() as u64 > limits::CONTENT_TYPE_LEN.max {
         return Err(Problem::limit(limits::CONTENT_TYPE_LEN));
     }
-    let token =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-    let essence = text.split_once(';').map_or(text, |(essence, _)| essence).trim_end();
-    let well_formed = essence.split_once('/').is_some_and(|(kind, subkind)| token(kind) && token(subkind));
-    let printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if well_formed && printable {
+    if record::is_media_type(text) {
         Ok(())
     } else {
         Err(malformed(&header::CONTENT_TYPE, "a media type such as `text/plain; charset=utf-8`"))
@@ -284,12 +280,6 @@ pub(in crate::http) fn custom(headers: &HeaderMap) -> Result<Vec<(String, String
         return Err(Problem::limit(limits::ITEMS_PER_LIST));
     }
     Ok(pairs)
-}
-
-/// Whether a custom pair of that name can be told in a header: a token, in lower case as every header's name is.
-pub(in crate::http) fn is_meta_name(name: &str) -> bool {
-    let of_token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(of_token)
 }
 
 /// What must be encoded in a header's value: everything but visible ASCII, and what separates or escapes.
@@ -439,9 +429,9 @@ mod tests {
         for letter in (0..=255_u8).map(char::from) {
             let name = format!("a{letter}");
             let header = HeaderName::from_bytes(format!("{LETHE_META}{name}").as_bytes());
-            assert_eq!(is_meta_name(&name), header.is_ok_and(|header| header.as_str().ends_with(&name)), "{letter:?}");
+            assert_eq!(record::is_custom_name(&name), header.is_ok_and(|header| header.as_str().ends_with(&name)), "{letter:?}");
         }
-        assert!(!is_meta_name(""));
+        assert!(!record::is_custom_name(""));
     }
 
     proptest! {

@@ -1,5 +1,4 @@
-//! Copying files by what they hold: into `files/SHA256` of a directory of backups, and out of it again. Each is read once, and hashed
-//! on the way; it has its name when all of it is on disk.
+//! Copying files of this machine by what they hold. Each is read once, and hashed on the way; it has its name when all of it is on disk.
 
 use std::{
     fs,
@@ -18,8 +17,6 @@ use super::BackupError;
 
 /// Bytes of one read.
 const CHUNK: usize = 1024 * 1024;
-/// Files at a time: hashing is slower than a fast disk.
-const THREADS: usize = 4;
 
 /// Told of bytes as they are done.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
@@ -62,15 +59,17 @@ pub(super) fn copy(from: &Path, fresh: &Path, progress: Progress<'_>) -> Result<
     copied().inspect_err(|_| drop(fs::remove_file(fresh)))
 }
 
-/// Does `work` for every item, some at a time; what they gave, in the order of the items. After a failure no further one begins.
+/// Does `work` for every item, `at_a_time` of them at a time; what they gave, in the order of the items. After a failure no further one
+/// begins.
 pub(super) fn for_all<T: Sync, R: Send>(
+    at_a_time: usize,
     items: &[T],
     work: impl Fn(usize, &T) -> Result<R, BackupError> + Sync,
 ) -> Result<Vec<R>, BackupError> {
     let (next, failed) = (Mutex::new(items.iter().enumerate()), AtomicBool::new(false));
     let done: Mutex<Vec<(usize, Result<R, BackupError>)>> = Mutex::new(Vec::with_capacity(items.len()));
     std::thread::scope(|scope| {
-        for _ in 0..THREADS.min(items.len()) {
+        for _ in 0..at_a_time.min(items.len()) {
             scope.spawn(|| {
                 while !failed.load(Ordering::Acquire) {
                     let Some((at, item)) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };

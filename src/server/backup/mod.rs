@@ -2,7 +2,7 @@
 //! mirror, the log and custody are never in one: they must not go back in time.
 //!
 //! A copy of the data store opens nothing without today's control store and custody, so a backup holds no secret. [`place`] says
-//! what a directory of backups looks like, [`restore`] how one comes back.
+//! what a place of backups looks like, [`storage`] what it needs of a directory or a bucket, [`restore`] how a backup comes back.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -31,34 +31,39 @@ use crate::{
 };
 
 mod copy;
+mod directory;
 pub mod manifest;
 pub mod place;
 pub mod rehearse;
 pub mod restore;
+pub mod s3;
+mod storage;
 
 pub use copy::Progress;
 pub use manifest::{File, Manifest};
 pub use place::Place;
+pub use s3::S3Error;
+pub use storage::Location;
 
 /// Why a backup was not taken, found good, or put back. Messages begin with a name that operators look up.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is none.
-    #[error("backup-missing: no backup at {}", .0.display())]
-    Missing(PathBuf),
+    #[error("backup-missing: no backup at {0}")]
+    Missing(String),
     /// There is no such generation.
-    #[error("backup-missing: {} has no generation {generation}; the newest is {newest}", dir.display())]
+    #[error("backup-missing: {at} has no generation {generation}; the newest is {newest}")]
     NoGeneration {
         /// Where.
-        dir: PathBuf,
+        at: String,
         /// Which was asked for.
         generation: u64,
         /// The newest there is; 0 for none.
         newest: u64,
     },
     /// It holds something else.
-    #[error("backup-not-empty: {} holds other files; name an empty directory or one of backups", .0.display())]
-    NotEmpty(PathBuf),
+    #[error("backup-not-empty: {0} holds something else; name an empty place, or one of backups")]
+    NotEmpty(String),
     /// It would lie where what it is to survive lies.
     #[error("backup-inside: {} lies inside {}; name a directory on another disk", dir.display(), of.display())]
     Inside {
@@ -68,36 +73,36 @@ pub enum BackupError {
         of: PathBuf,
     },
     /// Another store's.
-    #[error("backup-foreign: {} is of store {found}, not of {wanted}", dir.display())]
+    #[error("backup-foreign: {at} is of store {found}, not of {wanted}")]
     Foreign {
         /// Where.
-        dir: PathBuf,
+        at: String,
         /// Whose it is.
         found: String,
         /// Whose it should be.
         wanted: String,
     },
     /// Written by a version that this one does not know.
-    #[error("unknown-format: {} has format {found:?}, this version knows {known}", path.display())]
+    #[error("unknown-format: {at} has format {found:?}, this version knows {known}")]
     UnknownFormat {
         /// Where.
-        path: PathBuf,
+        at: String,
         /// What is there.
         found: String,
         /// What would be understood.
         known: u32,
     },
     /// A byte is not what it was, or a file is gone.
-    #[error("backup-damaged: {}: {detail}", path.display())]
+    #[error("backup-damaged: {at}: {detail}")]
     Damaged {
         /// Which file.
-        path: PathBuf,
+        at: String,
         /// What is wrong.
         detail: String,
     },
     /// Another process changes it.
-    #[error("backup-locked: another process is at work in {}", .0.display())]
-    Locked(PathBuf),
+    #[error("backup-locked: another process is at work in {0}")]
+    Locked(String),
     /// Control is older than the backup: an old copy was put back.
     #[error(
         "control-behind-backup: the backup was taken in epoch {epoch} with {log_size} entries in the log, and this store's control is in epoch {control_epoch} with {control_log_size}; put today's mirror back, then run lethe recover control"
@@ -137,6 +142,9 @@ pub enum BackupError {
         /// Why.
         source: std::io::Error,
     },
+    /// The server of a bucket.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// The store.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -278,21 +286,20 @@ pub fn refuse_inside(config: &Config, dir: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Copies a snapshot into a directory of backups, as its next generation. Only files that are not there yet are moved; those of a run
-/// that was cut short are.
+/// Copies a snapshot into a place of backups, as its next generation. Only files that are not there yet are moved; those of a run that
+/// was cut short are.
 ///
 /// # Errors
 /// [`BackupError`]: earlier generations are as they were.
-pub fn take(source: &Source, to: &Path, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Manifest, BackupError> {
+pub fn take(source: &Source, to: &Location, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Manifest, BackupError> {
     let lease = source.dir.join(LEASE);
     let held = fs::File::open(&lease).map_err(|error| BackupError::at(&lease, error))?;
     flock(&held, FlockOperation::LockExclusive).map_err(|error| BackupError::at(&lease, error.into()))?;
     let place = Place::of_store(to, source.store)?;
-    remove_torn(&place)?;
     let files = listed(&source.dir.join(DATA))?;
     begins(files.iter().map(|file| file.len).fold(0, u64::saturating_add));
     let known = Known::of(&place)?;
-    let copied = copy::for_all(&files, |at, file| bring(&place, &known, at, file, progress))?;
+    let copied = copy::for_all(place.at_a_time(), &files, |at, file| bring(&place, &known, at, file, progress))?;
     let generation = place.generations()?.last().copied().unwrap_or(0).saturating_add(1);
     let mut manifest = Manifest {
         format: manifest::FORMAT,
@@ -343,66 +350,67 @@ fn listed(dir: &Path) -> Result<Vec<Listed>, BackupError> {
     Ok(files)
 }
 
+/// So many of the newest manifests are read for what earlier runs brought: older ones tell next to nothing more, and each costs a request
+/// where the place is a bucket.
+const LOOKED_AT: usize = 8;
+
 /// What earlier runs brought.
 struct Known {
     /// Digests, by name, length, inode and time of change where they were copied from.
     seen: HashMap<(String, u64, (u64, i128)), String>,
-    /// Lengths of files that are there: only one of such a length can be there already.
+    /// Files that are there, by their SHA-256, with their lengths.
+    there: HashMap<String, u64>,
+    /// Their lengths: only one of such a length can be there already.
     lens: HashSet<u64>,
 }
 
 impl Known {
     fn of(place: &Place) -> Result<Self, BackupError> {
         let mut seen = HashMap::new();
-        for generation in place.generations()? {
-            // A damaged one costs reading its files again; to say so is the business of `verify`.
-            let Ok(manifest) = place.manifest(Some(generation)) else { continue };
-            seen.extend(manifest.files.into_iter().map(|file| ((file.name, file.len, file.seen), file.sha256)));
+        let generations = place.generations()?;
+        for generation in generations.iter().skip(generations.len().saturating_sub(LOOKED_AT)) {
+            match place.manifest(Some(*generation)) {
+                Ok(manifest) => seen.extend(manifest.files.into_iter().map(|file| ((file.name, file.len, file.seen), file.sha256))),
+                Err(error @ BackupError::S3(_)) => return Err(error),
+                // A damaged one costs reading its files again; to say so is the business of `verify`.
+                Err(_) => {}
+            }
         }
-        let dir = place.files();
-        let lens = |dir: &Path| fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).collect::<std::io::Result<_>>();
-        Ok(Self { seen, lens: lens(&dir).map_err(|error| BackupError::at(&dir, error))? })
+        let there: HashMap<String, u64> = place.files()?.into_iter().collect();
+        let lens = there.values().copied().collect();
+        Ok(Self { seen, there, lens })
+    }
+
+    fn has(&self, sha256: &str, len: u64) -> bool {
+        self.there.get(sha256) == Some(&len)
     }
 }
 
 /// Sees to it that a file's bytes are there; whether they had to be moved.
 fn bring(place: &Place, known: &Known, at: usize, file: &Listed, progress: Progress<'_>) -> Result<(File, bool), BackupError> {
-    let is_there = |sha256: &str| fs::metadata(place.file(sha256)).is_ok_and(|meta| meta.len() == file.len);
     let entry = |sha256| File { name: file.name.clone(), len: file.len, sha256, seen: file.seen };
-    if let Some(sha256) = known.seen.get(&(file.name.clone(), file.len, file.seen)).filter(|sha256| is_there(sha256)) {
+    let seen = known.seen.get(&(file.name.clone(), file.len, file.seen));
+    if let Some(sha256) = seen.filter(|sha256| known.has(sha256, file.len)) {
         progress(file.len);
         return Ok((entry(sha256.clone()), false));
     }
+    let mut digest = None;
     if known.lens.contains(&file.len) {
-        let (sha256, _) = copy::digest(&file.path, &|_| ())?;
-        if is_there(&sha256) {
+        let (sha256, len) = copy::digest(&file.path, &|_| ())?;
+        if known.has(&sha256, file.len) {
             progress(file.len);
             return Ok((entry(sha256), false));
         }
+        digest = Some((sha256, len));
     }
-    let fresh = place.files().join(format!("{at}.new"));
-    let (sha256, len) = copy::copy(&file.path, &fresh, progress)?;
+    let (sha256, len) = place.bring(at, &file.path, digest, progress)?;
     if len != file.len {
         return Err(BackupError::Damaged {
-            path: file.path.clone(),
+            at: file.path.display().to_string(),
             detail: format!("{len} bytes long while it was copied, {} before", file.len),
         });
     }
-    let path = place.file(&sha256);
-    fs::rename(&fresh, &path).map_err(|error| BackupError::at(&path, error))?;
     Ok((entry(sha256), true))
-}
-
-/// Removes what a run that was cut short left half-written.
-fn remove_torn(place: &Place) -> Result<(), BackupError> {
-    let dir = place.files();
-    for entry in fs::read_dir(&dir).map_err(|error| BackupError::at(&dir, error))? {
-        let path = entry.map_err(|error| BackupError::at(&dir, error))?.path();
-        if path.extension().is_some_and(|extension| extension == "new") {
-            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
-        }
-    }
-    Ok(())
 }
 
 /// What a verification read, and what is wrong.
@@ -433,12 +441,13 @@ pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), 
         verified.generations = verified.generations.saturating_add(1);
         match place.manifest(Some(number)) {
             Ok(manifest) => named.extend(manifest.files.into_iter().map(|file| (file.sha256, file.len))),
+            Err(error @ BackupError::S3(_)) => return Err(error),
             Err(error) => verified.findings.push(error.to_string()),
         }
     }
     begins(named.values().copied().fold(0, u64::saturating_add));
     let named: Vec<(String, u64)> = named.into_iter().collect();
-    let found = copy::for_all(&named, |_, (sha256, len)| Ok(held_against(&place.file(sha256), sha256, *len, progress)))?;
+    let found = copy::for_all(place.at_a_time(), &named, |_, (sha256, len)| held_against(place, sha256, *len, progress))?;
     for ((_, len), finding) in named.iter().zip(found) {
         verified.files = verified.files.saturating_add(1);
         verified.bytes = verified.bytes.saturating_add(*len);
@@ -448,14 +457,16 @@ pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), 
 }
 
 /// What is wrong with a file.
-fn held_against(path: &Path, sha256: &str, len: u64, progress: Progress<'_>) -> Option<String> {
-    let damaged = |detail: String| Some(BackupError::Damaged { path: path.to_owned(), detail }.to_string());
-    match copy::digest(path, progress) {
-        Ok((_, found)) if found != len => damaged(format!("{found} bytes long, not {len}")),
-        Ok((found, _)) if found != sha256 => damaged(format!("its SHA-256 is {found}")),
-        Ok(_) => None,
-        Err(BackupError::File { source, .. }) if source.kind() == ErrorKind::NotFound => damaged("it is not there".into()),
-        Err(error) => Some(error.to_string()),
+fn held_against(place: &Place, sha256: &str, len: u64, progress: Progress<'_>) -> Result<Option<String>, BackupError> {
+    let damaged = |detail: String| Some(BackupError::Damaged { at: place.shown_file(sha256), detail }.to_string());
+    match place.fetch(sha256, None, progress) {
+        Ok(Some((_, found))) if found != len => Ok(damaged(format!("{found} bytes long, not {len}"))),
+        Ok(Some((found, _))) if found != sha256 => Ok(damaged(format!("its SHA-256 is {found}"))),
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => Ok(damaged("it is not there".into())),
+        // Of a server that does not answer nothing is known.
+        Err(error @ BackupError::S3(_)) => Err(error),
+        Err(error) => Ok(Some(error.to_string())),
     }
 }
 
@@ -481,25 +492,14 @@ pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
     for number in stay {
         needed.extend(place.manifest(Some(*number))?.files.into_iter().map(|file| file.sha256));
     }
-    let mut pruned = Pruned::default();
-    for number in go {
-        place.remove(*number)?;
-        pruned.generations.push(*number);
+    if !go.is_empty() {
+        place.remove(go)?;
     }
-    let dir = place.files();
-    for entry in fs::read_dir(&dir).map_err(|error| BackupError::at(&dir, error))? {
-        let entry = entry.map_err(|error| BackupError::at(&dir, error))?;
-        let path = entry.path();
-        if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
-            continue;
-        }
-        let len = entry.metadata().map_err(|error| BackupError::at(&path, error))?.len();
-        fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
-        pruned.files = pruned.files.saturating_add(1);
-        pruned.bytes = pruned.bytes.saturating_add(len);
-    }
-    place::sync_dir(&dir)?;
-    Ok(pruned)
+    let gone: Vec<(String, u64)> = place.files()?.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
+    let bytes = gone.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
+    let names: Vec<String> = gone.into_iter().map(|(name, _)| name).collect();
+    place.remove_files(&names)?;
+    Ok(Pruned { generations: go.to_vec(), files: names.len() as u64, bytes })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use rustix::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BackupError, Manifest, Place, Progress, Today,
+    BackupError, Location, Manifest, Place, Progress, Today,
     restore::{bring_all, close, fits, remove},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct Rehearsed {
 /// [`BackupError`]: the store is as it was in any case.
 pub async fn rehearse(
     config: &Config,
-    from: &Path,
+    from: &Location,
     (generation, step, work, demo): (Option<u64>, u64, Option<PathBuf>, bool),
     clock: Arc<dyn Clock>,
     begins: impl FnOnce(u64),
@@ -140,13 +140,13 @@ impl Stage {
         let marker = work.join("REHEARSAL");
         let at = |error| BackupError::at(&marker, error);
         if work.try_exists().map_err(at)? && !marker.try_exists().map_err(at)? {
-            return Err(BackupError::NotEmpty(work));
+            return Err(BackupError::NotEmpty(work.display().to_string()));
         }
         make_dir(&work)?;
         let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&marker).map_err(at)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(BackupError::Locked(work)),
+            Err(Errno::WOULDBLOCK) => return Err(BackupError::Locked(work.display().to_string())),
             Err(error) => return Err(at(error.into())),
         }
         for entry in fs::read_dir(&work).map_err(at)? {

@@ -19,7 +19,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{BackupError, File, Manifest, Place, Progress, Today, copy, place::sync_dir, place::write_new};
+use super::{
+    BackupError, File, Location, Manifest, Place, Progress, Today, copy,
+    directory::{sync_dir, write_new},
+};
 use crate::{
     config::Config,
     domain::{Clock, StoreId},
@@ -148,7 +151,7 @@ fn take_away(data: &Path, name: &str) -> Result<(), BackupError> {
 /// [`BackupError`]: the data store is as it was. [`BackupError::Held`] where legal holds stand and it is there.
 pub async fn restore(
     config: &Config,
-    from: &Path,
+    from: &Location,
     asked: Asked,
     clock: Arc<dyn Clock>,
     begins: impl FnOnce(u64),
@@ -196,7 +199,7 @@ pub async fn restore(
 pub(super) fn fits(place: &Place, manifest: &Manifest, today: &Today) -> Result<(), BackupError> {
     place.belongs_to(today.store)?;
     if !manifest.is_of(today.store) {
-        return Err(BackupError::Foreign { dir: place.dir().to_owned(), found: manifest.store.clone(), wanted: today.store.to_string() });
+        return Err(BackupError::Foreign { at: place.shown(), found: manifest.store.clone(), wanted: today.store.to_string() });
     }
     if manifest.epoch > today.epoch.0 || manifest.log_size > today.log_size {
         return Err(BackupError::ControlBehind {
@@ -283,14 +286,10 @@ pub(super) fn bring_all(place: &Place, files: &[File], to: &Path, progress: Prog
             progress(file.len);
             return Ok(());
         }
-        let source = place.file(&file.sha256);
-        let damaged = |detail: String| BackupError::Damaged { path: source.clone(), detail };
+        let damaged = |detail: String| BackupError::Damaged { at: place.shown_file(&file.sha256), detail };
         let fresh = target.with_added_extension("part");
-        let copied = match copy::copy(&source, &fresh, progress) {
-            Err(BackupError::File { path, source: error }) if path == source && error.kind() == ErrorKind::NotFound => {
-                return Err(damaged(format!("it is not there; generation files need it as {}", file.name)));
-            }
-            copied => copied?,
+        let Some(copied) = place.fetch(&file.sha256, Some(&fresh), progress)? else {
+            return Err(damaged(format!("it is not there; generation files need it as {}", file.name)));
         };
         if !whole(&copied) {
             drop(fs::remove_file(&fresh));
@@ -298,7 +297,7 @@ pub(super) fn bring_all(place: &Place, files: &[File], to: &Path, progress: Prog
         }
         fs::rename(&fresh, &target).map_err(|error| BackupError::at(&target, error))
     };
-    copy::for_all(files, bring)?;
+    copy::for_all(place.at_a_time(), files, bring)?;
     sync_dir(to)
 }
 

@@ -21,17 +21,25 @@ impl Snapshot {
         self.top.path().join("snapshot").join(DATA).join(name)
     }
 
+    fn place(&self) -> Location {
+        Location::from(self.top.path().join("bk").as_path())
+    }
+
+    /// Where a file lies in it.
+    fn kept(&self, sha256: &str) -> PathBuf {
+        self.top.path().join("bk/files").join(sha256)
+    }
+
     fn take(&self) -> Result<Manifest, BackupError> {
         let (id, dir, epoch) = (SnapshotId([1; 16]), self.top.path().join("snapshot"), Epoch(1));
         let source = Source { id, dir, store: STORE, taken_at: Timestamp(0), epoch, log_size: 0, records_estimate: 0 };
-        take(&source, &self.top.path().join("bk"), |_| (), &|_| ())
+        take(&source, &self.place(), |_| (), &|_| ())
     }
 
     /// What a generation gives back for a name.
     fn holds(&self, manifest: &Manifest, name: &str) -> Vec<u8> {
-        let place = Place::open(&self.top.path().join("bk")).unwrap();
         let file = manifest.files.iter().find(|file| file.name == name).unwrap();
-        fs::read(place.file(&file.sha256)).unwrap()
+        fs::read(self.kept(&file.sha256)).unwrap()
     }
 }
 
@@ -58,7 +66,7 @@ fn a_file_of_a_known_name_and_length_that_holds_something_else_is_not_taken_for_
     assert_eq!((third.copied_files, third.copied_bytes), (1, 5), "what is the same is not moved again");
     let still = snapshot.take().unwrap();
     assert_eq!((still.generation, still.copied_files), (4, 0));
-    let verified = verify(&Place::open(&snapshot.top.path().join("bk")).unwrap(), None, |_| (), &|_| ()).unwrap();
+    let verified = verify(&Place::open(&snapshot.place()).unwrap(), None, |_| (), &|_| ()).unwrap();
     assert_eq!((verified.generations, verified.findings), (4, Vec::new()));
 }
 
@@ -68,8 +76,7 @@ fn a_file_that_is_not_there_as_it_was_is_brought_again() {
     let snapshot = Snapshot::new();
     fs::write(snapshot.path("000012.sst"), "content").unwrap();
     let first = snapshot.take().unwrap();
-    let place = Place::open(&snapshot.top.path().join("bk")).unwrap();
-    let kept = place.file(&first.files[0].sha256);
+    let kept = snapshot.kept(&first.files[0].sha256);
     for lost in [true, false] {
         if lost {
             fs::remove_file(&kept).unwrap();
@@ -92,7 +99,7 @@ fn who_copies_from_a_snapshot_holds_its_lease() {
     let source = Source { id, dir, store: STORE, taken_at: Timestamp(0), epoch: Epoch(1), log_size: 0, records_estimate: 0 };
     let is_held = std::sync::Mutex::new(Vec::new());
     let progress = |_| is_held.lock().unwrap().push(flock(&lease, FlockOperation::NonBlockingLockExclusive).is_err());
-    take(&source, &snapshot.top.path().join("bk"), |_| (), &progress).unwrap();
+    take(&source, &snapshot.place(), |_| (), &progress).unwrap();
     let is_held = is_held.into_inner().unwrap();
     assert!(!is_held.is_empty() && is_held.iter().all(|held| *held), "{is_held:?}");
     flock(&lease, FlockOperation::NonBlockingLockExclusive).expect("it is let go");

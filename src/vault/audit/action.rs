@@ -153,6 +153,10 @@ table! {
         RetentionShorten = 78, "retention.shorten";
         /// A counsel created an auditor's token for a tenant that has ended.
         AuditorAppoint = 79, "auditor.appoint";
+        /// A tenant was exported, as a bundle for a recipient.
+        TenantExport = 80, "tenant.export";
+        /// A bundle was imported as a tenant.
+        TenantImport = 81, "tenant.import";
         /// A counsel revoked one of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.

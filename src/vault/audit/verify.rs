@@ -96,10 +96,11 @@ struct Line {
     view: serde_json::Map<String, serde_json::Value>,
 }
 
-struct Chain<'a> {
+struct Chain {
     hash: ChainHash,
     next: u64,
-    head: Option<&'a ProvenHead>,
+    /// The furthest head: its number and the chain's value there.
+    head: Option<(u64, ChainHash)>,
 }
 
 /// Verifies the lines of an export against the heads, and the heads against the log's key.
@@ -113,37 +114,66 @@ pub fn verify_trail<'a>(
     heads: &[ProvenHead],
     verifier: &Verifier,
 ) -> Result<TrailReport, VerifyError> {
-    let mut trail = Trail { store, tenant, chains: BTreeMap::new(), missing: Vec::new(), stated: Vec::new(), findings: Vec::new() };
+    let mut check = TrailCheck::new(*store, tenant);
     for head in heads {
-        head.verify(store, tenant, verifier).map_err(|error| VerifyError::Head(head.writer, error))?;
-        let chain = trail.chain(WriterId(head.writer));
-        if chain.head.is_none_or(|known| known.seq < head.seq) {
-            chain.head = Some(head);
-        }
+        check.head(head, verifier)?;
     }
-    let mut entries = 0_u64;
-    for (number, line) in (1..).zip(lines) {
-        let line: Line = serde_json::from_str(line).map_err(|_| VerifyError::Line(number))?;
-        let bytes = hex::decode(&line.entry).map_err(|_| VerifyError::Line(number))?;
-        trail.take(&line, &bytes);
-        entries = entries.saturating_add(1);
+    for line in lines {
+        check.line(line)?;
     }
-    Ok(trail.finish(entries, u64::try_from(heads.len()).unwrap_or(u64::MAX)))
+    Ok(check.finish())
 }
 
-struct Trail<'a> {
-    store: &'a StoreId,
+/// The same, of a trail that comes line by line: all heads first.
+pub struct TrailCheck {
+    store: StoreId,
     tenant: TenantNo,
-    chains: BTreeMap<WriterId, Chain<'a>>,
+    chains: BTreeMap<WriterId, Chain>,
     missing: Vec<Finding>,
     stated: Vec<Gap>,
     findings: Vec<Finding>,
+    heads: u64,
+    entries: u64,
 }
 
-impl<'a> Trail<'a> {
-    fn chain(&mut self, writer: WriterId) -> &mut Chain<'a> {
+impl TrailCheck {
+    /// Of the trail of a store's tenant.
+    #[must_use]
+    pub const fn new(store: StoreId, tenant: TenantNo) -> Self {
+        let (missing, stated, findings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { store, tenant, chains: BTreeMap::new(), missing, stated, findings, heads: 0, entries: 0 }
+    }
+
+    /// Takes a head to hold the trail against.
+    ///
+    /// # Errors
+    /// [`VerifyError::Head`]: it is not to be trusted.
+    pub fn head(&mut self, head: &ProvenHead, verifier: &Verifier) -> Result<(), VerifyError> {
+        head.verify(&self.store, self.tenant, verifier).map_err(|error| VerifyError::Head(head.writer, error))?;
+        let chain = self.chain(WriterId(head.writer));
+        if chain.head.is_none_or(|(seq, _)| seq < head.seq) {
+            chain.head = Some((head.seq, head.hash));
+        }
+        self.heads = self.heads.saturating_add(1);
+        Ok(())
+    }
+
+    /// Takes the next line.
+    ///
+    /// # Errors
+    /// [`VerifyError::Line`]: it is none of an export.
+    pub fn line(&mut self, line: &str) -> Result<(), VerifyError> {
+        self.entries = self.entries.saturating_add(1);
+        let malformed = VerifyError::Line(self.entries);
+        let line: Line = serde_json::from_str(line).map_err(|_| malformed)?;
+        let bytes = hex::decode(&line.entry).map_err(|_| malformed)?;
+        self.take(&line, &bytes);
+        Ok(())
+    }
+
+    fn chain(&mut self, writer: WriterId) -> &mut Chain {
         let (store, tenant) = (self.store, self.tenant);
-        self.chains.entry(writer).or_insert_with(|| Chain { hash: chain::start(store, tenant, writer), next: 1, head: None })
+        self.chains.entry(writer).or_insert_with(|| Chain { hash: chain::start(&store, tenant, writer), next: 1, head: None })
     }
 
     fn take(&mut self, line: &Line, bytes: &[u8]) {
@@ -151,7 +181,7 @@ impl<'a> Trail<'a> {
         let chain = self.chain(writer);
         let is_next = seq == chain.next;
         let follows = if is_next { chain::next(&chain.hash, bytes) == line.hash } else { seq > chain.next };
-        let is_head = chain.head.is_none_or(|head| head.seq != seq || head.hash == line.hash);
+        let is_head = chain.head.is_none_or(|(at, hash)| at != seq || hash == line.hash);
         let gap = (seq > chain.next).then(|| Finding { writer, from: chain.next, to: seq.saturating_sub(1), verdict: Verdict::Gap });
         if seq >= chain.next {
             (chain.hash, chain.next) = (line.hash, seq.saturating_add(1));
@@ -164,10 +194,12 @@ impl<'a> Trail<'a> {
         }
     }
 
-    fn finish(mut self, entries: u64, heads: u64) -> TrailReport {
+    /// What was found.
+    #[must_use]
+    pub fn finish(mut self) -> TrailReport {
         for (writer, chain) in &self.chains {
-            if let Some(head) = chain.head.filter(|head| head.seq >= chain.next) {
-                self.missing.push(Finding { writer: *writer, from: chain.next, to: head.seq, verdict: Verdict::Truncated });
+            if let Some((seq, _)) = chain.head.filter(|(seq, _)| *seq >= chain.next) {
+                self.missing.push(Finding { writer: *writer, from: chain.next, to: seq, verdict: Verdict::Truncated });
             }
         }
         for finding in self.missing {
@@ -178,7 +210,7 @@ impl<'a> Trail<'a> {
         self.findings.sort_by_key(|finding| (finding.writer, finding.from));
         let verdict = self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
         let chains = u64::try_from(self.chains.len()).unwrap_or(u64::MAX);
-        TrailReport { verdict, entries, chains, heads, findings: self.findings }
+        TrailReport { verdict, entries: self.entries, chains, heads: self.heads, findings: self.findings }
     }
 }
 

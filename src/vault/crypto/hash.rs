@@ -17,6 +17,10 @@ pub enum Purpose {
     CommitmentSalt,
     /// What a request for approval asks for.
     Approval,
+    /// The running hash over the frames of a bundle.
+    Bundle,
+    /// The commitment to what a frame of a bundle holds that is sealed for a counsel or an auditor.
+    SealedFrame,
 }
 
 /// SHA-256(label | L(field)..), L = be32 length prefix.
@@ -32,6 +36,8 @@ pub fn of_fields(purpose: Purpose, fields: &[&[u8]]) -> [u8; 32] {
         Purpose::Commitment => labels::COMMITMENT,
         Purpose::CommitmentSalt => labels::COMMITMENT_SALT,
         Purpose::Approval => labels::APPROVAL,
+        Purpose::Bundle => labels::BUNDLE,
+        Purpose::SealedFrame => labels::SEALED_FRAME,
     });
     for field in fields {
         hash.update(u32::try_from(field.len()).expect("fields are names and numbers, far below 4 GiB").to_be_bytes());

@@ -70,6 +70,10 @@ labels! {
     COMMITMENT_SALT = "commit-salt";
     /// Hash: what a request for approval asks for.
     APPROVAL = "approval";
+    /// Hash: the running hash over the frames of an exported tenant.
+    BUNDLE = "bundle";
+    /// Hash: the commitment to what a frame of it holds that is sealed for a counsel or an auditor.
+    SEALED_FRAME = "sealed-frame";
 }
 
 #[cfg(test)]

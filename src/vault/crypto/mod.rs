@@ -9,9 +9,11 @@
 //! * Nothing is sealed or opened without a [`Context`], which names the place it lies in.
 //! * Every input of a derivation is length-prefixed or of fixed length; all labels stand in `labels`.
 //! * Keys and plaintext are boxed and wiped on drop; neither can be cloned, compared or printed.
+//! * What leaves for somebody outside is sealed for a recipient: `age`.
 //!
 //! Read `key` first, then `envelope`. Every stored byte is described in `docs/format.md`.
 
+mod age;
 mod cobblestone;
 mod content;
 mod context;
@@ -33,6 +35,7 @@ mod sealed;
 mod stream;
 mod suite;
 
+pub use age::{AgeError, Identity, IdentityError, Incoming, Outgoing, Recipient, RecipientError, TooManyChunks};
 pub use content::{
     ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, Record, ShredAnswer,
     SubjectAliases, TenantMeta, TokenMeta, Value,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Caller, Missing, Unprocessable, Vault, VaultError,
+    Caller, Conflict, Missing, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant},
     plan::{entry, record_row},
     rows::{LifeRow, State},
@@ -96,20 +96,50 @@ impl Vault {
         name: &TenantName,
         collection: Option<&CollectionName>,
     ) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_any_tenant::<A>(caller, name, collection).await?;
+        found.tenant.in_use()?;
+        self.admitted(caller, found).await
+    }
+
+    /// The same, in a tenant that may still be being imported.
+    pub(super) async fn in_tenant_or_importing<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_any_tenant::<A>(caller, name, None).await?;
+        found.tenant.in_use_or_importing()?;
+        self.admitted(caller, found).await
+    }
+
+    /// The same, in a tenant that is being imported.
+    ///
+    /// # Errors
+    /// [`Conflict::NotImporting`] for any other.
+    pub(super) async fn in_importing<A: Action>(&self, caller: &Caller, name: &TenantName) -> Result<InTenant<A>, VaultError> {
+        let found = self.in_tenant_or_importing::<A>(caller, name).await?;
+        if found.tenant.is_importing() { Ok(found) } else { Err(VaultError::Conflict(Conflict::NotImporting)) }
+    }
+
+    /// The same, whatever state the tenant is in.
+    async fn in_any_tenant<A: Action>(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        collection: Option<&CollectionName>,
+    ) -> Result<InTenant<A>, VaultError> {
         let Some(tenant) = self.find_tenant(name).await? else { return Err(self.no_tenant::<A>(caller).await?) };
         let resource = match collection {
             None => Resource::tenant(tenant.no),
             Some(collection) => Resource::collection::<A>(tenant.no, collection, None),
         };
         match authz::decide::<A>(&caller.principal, &resource) {
-            Ok(permit) => {
-                tenant.in_use()?;
-                let tenant = self.with_its_end(caller, tenant).await?;
-                self.admits::<A>(caller, &tenant)?;
-                Ok(InTenant { tenant, _permit: permit })
-            }
+            Ok(permit) => Ok(InTenant { tenant, _permit: permit }),
             Err(denied) => Err(self.denied::<A>(caller, &tenant, Aim::none(), denied, Missing::Tenant).await?),
         }
+    }
+
+    /// A permit that the tenant's state leaves to the caller; that its grace is over is written down first.
+    async fn admitted<A: Action>(&self, caller: &Caller, found: InTenant<A>) -> Result<InTenant<A>, VaultError> {
+        let tenant = self.with_its_end(caller, found.tenant.clone()).await?;
+        self.admits::<A>(caller, &tenant)?;
+        Ok(InTenant { tenant, ..found })
     }
 
     /// Whether a tenant's state leaves this to the caller, as it was read; every commit is held to what was read.
@@ -283,6 +313,8 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::TenantTerminate => audit::Action::TenantTerminate,
         ActionKind::TenantCancel => audit::Action::TenantCancel,
         ActionKind::StateRead => audit::Action::StateRead,
+        ActionKind::TenantExport => audit::Action::TenantExport,
+        ActionKind::TenantImport => audit::Action::TenantImport,
         ActionKind::CollectionWrite => audit::Action::CollectionWrite,
         ActionKind::CollectionRead => audit::Action::CollectionRead,
         ActionKind::RecordRead => audit::Action::RecordRead,

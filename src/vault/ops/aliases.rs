@@ -82,6 +82,11 @@ impl Person {
         std::iter::once(self.first).chain(self.aliases().iter().copied())
     }
 
+    /// The token of the first id.
+    pub(super) const fn first(&self) -> Token {
+        self.first
+    }
+
     /// Whether there is but one.
     pub(super) const fn has_one_id(&self) -> bool {
         self.row.is_none()
@@ -153,6 +158,17 @@ impl Vault {
         key: Option<&str>,
     ) -> Result<(PersonView, bool), VaultError> {
         let InTenant { tenant, .. } = self.in_tenant::<AliasAdd>(caller, name).await?;
+        self.add_to(caller, &tenant, new, key).await
+    }
+
+    /// The same in a tenant that is known already, of whoever may.
+    pub(super) async fn add_to(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        new: &NewAlias,
+        key: Option<&str>,
+    ) -> Result<(PersonView, bool), VaultError> {
         let NewAlias { subject, alias, with_records, new_relationship } = new;
         if subject == alias {
             return Err(Unprocessable::OwnAlias.into());
@@ -160,16 +176,16 @@ impl Vault {
         let (known, added) = (self.token_of(tenant.no, subject).await?, self.token_of(tenant.no, alias).await?);
         let flags = [u8::from(*with_records), u8::from(*new_relationship)];
         let parts: [&[u8]; 4] = [b"alias", subject.as_str().as_bytes(), alias.as_str().as_bytes(), &flags];
-        let before = self.changed_before(&tenant, caller, key, &parts).await?;
+        let before = self.changed_before(tenant, caller, key, &parts).await?;
         let person = self.person(tenant.no, known).await?;
         if person.has(&added) || matches!(before, Some(Before::Made(..))) {
-            self.repeated(caller, &tenant, Action::AliasAdd, CollectionNo::TENANT).await?;
-            return Ok((self.ids_or(&tenant, &person, subject).await?, matches!(before, Some(Before::Made(..)))));
+            self.repeated(caller, tenant, Action::AliasAdd, CollectionNo::TENANT).await?;
+            return Ok((self.ids_or(tenant, &person, subject).await?, matches!(before, Some(Before::Made(..)))));
         }
         let other = self.person(tenant.no, added).await?;
-        let mut change = Change::of(&tenant, [&person, &other]);
+        let mut change = Change::of(tenant, [&person, &other]);
         for token in [person.first, added] {
-            self.plan_alive(&mut change, caller, &tenant, token, *new_relationship).await?;
+            self.plan_alive(&mut change, caller, tenant, token, *new_relationship).await?;
         }
         if !other.has_one_id() {
             return Err(VaultError::Conflict(Conflict::AliasTaken));
@@ -177,20 +193,20 @@ impl Vault {
         if person.aliases().len() as u64 >= limits::SUBJECT_ALIASES.max {
             return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
         }
-        if !with_records && self.is_named(&tenant, &added).await? {
+        if !with_records && self.is_named(tenant, &added).await? {
             return Err(VaultError::Conflict(Conflict::AliasHasRecords));
         }
-        let view = self.ids_or(&tenant, &person, subject).await?;
+        let view = self.ids_or(tenant, &person, subject).await?;
         let view = PersonView { aliases: [&view.aliases[..], std::slice::from_ref(alias)].concat(), ..view };
         let aliases = [person.aliases(), &[added]].concat();
         let ids: Vec<Token> = person.tokens().chain([added]).collect();
-        self.fits_held_orders(&tenant, &ids).await?;
-        self.plan_id(&mut change, &tenant, (person.first, &view.subject), (None, aliases)).await?;
-        self.plan_id(&mut change, &tenant, (added, alias), (Some(person.first), Vec::new())).await?;
-        change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasAdd, person.first, added)));
+        self.fits_held_orders(tenant, &ids).await?;
+        self.plan_id(&mut change, tenant, (person.first, &view.subject), (None, aliases)).await?;
+        self.plan_id(&mut change, tenant, (added, alias), (Some(person.first), Vec::new())).await?;
+        change.entries.push((tenant.audit, changed(caller, tenant, Action::AliasAdd, person.first, added)));
         change.keep(self, before.and_then(free), added)?;
         // A hold on the person is on the new id too, before anything under it can be destroyed.
-        let _alone = self.widen_holds(&tenant, &ids, &mut change.checks, &mut change.writes).await?;
+        let _alone = self.widen_holds(tenant, &ids, &mut change.checks, &mut change.writes).await?;
         self.commit_change(caller, change).await?;
         Ok((view, true))
     }

@@ -42,7 +42,7 @@ impl Vault {
     async fn permit_audit(&self, caller: &Caller, tenant: &TenantName) -> Result<InTenant<AuditRead>, VaultError> {
         let found = match self.in_shredded::<AuditRead>(caller, tenant).await? {
             Some(found) => found,
-            None => self.in_tenant::<AuditRead>(caller, tenant).await?,
+            None => self.in_tenant_or_importing::<AuditRead>(caller, tenant).await?,
         };
         self.read_receipt(&found.tenant, entry(caller, &found.tenant, Action::AuditRead, CollectionNo::TENANT, Target::default())).await?;
         Ok(found)

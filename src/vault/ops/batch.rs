@@ -99,6 +99,7 @@ impl BatchOp {
                 custom: custom.clone(),
                 precondition: precondition.clone(),
                 new_relationship: *new_relationship,
+                carried: None,
             },
             Self::Delete { key, precondition, .. } | Self::Check { key, precondition, .. } => PutFields {
                 key: key.clone(),
@@ -108,6 +109,7 @@ impl BatchOp {
                 custom: Vec::new(),
                 precondition: precondition.clone(),
                 new_relationship: false,
+                carried: None,
             },
         }
     }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Body, BodyError, Caller, Missing, Put, Vault, VaultError,
     access::{InCollection, Permitted},
-    directory::{Collection, damaged},
+    directory::{Collection, Tenant, damaged},
     foresee::Looked,
     get::ValueStream,
     plan::{Content, Existing, Plan, PutFields, record_row, retrying},
@@ -67,7 +67,7 @@ impl LiveUploads {
 }
 
 /// Keeps an upload among them.
-struct Live(Vault, UploadId);
+pub(super) struct Live(Vault, UploadId);
 
 impl Live {
     fn new(vault: &Vault, id: UploadId) -> Self {
@@ -82,6 +82,12 @@ impl Drop for Live {
     }
 }
 
+/// Where a large value comes from, part by part.
+pub(super) trait Incoming: Send {
+    /// The next part; `None` behind the last one.
+    fn part(&mut self) -> impl Future<Output = Result<Option<Bytes>, VaultError>> + Send;
+}
+
 /// A body part by part, held to its limit and to the length that was announced.
 struct Parts {
     body: Body,
@@ -94,8 +100,10 @@ impl Parts {
     fn new(Upload { start, rest, length }: Upload, max: u64) -> Self {
         Self { body: stream::once(async { Ok(start) }).chain(rest).boxed(), length, max, total: 0 }
     }
+}
 
-    async fn next(&mut self) -> Result<Option<Bytes>, VaultError> {
+impl Incoming for Parts {
+    async fn part(&mut self) -> Result<Option<Bytes>, VaultError> {
         let Some(part) = self.body.next().await.transpose()? else {
             return if self.length.is_some_and(|length| length != self.total) { Err(BodyError::Length.into()) } else { Ok(None) };
         };
@@ -105,6 +113,14 @@ impl Parts {
         }
         Ok(Some(part))
     }
+}
+
+/// A large value whose rows are stored, on its way into its record.
+pub(super) struct Received {
+    pub(super) content: Content,
+    pub(super) id: UploadId,
+    /// As long as it is kept, no sweep takes the rows.
+    pub(super) live: Live,
 }
 
 /// An upload under way.
@@ -198,7 +214,8 @@ impl Vault {
         }
         let mut sink = retrying(|| self.begin_upload(caller, tenant, collection, &fields)).await?;
         let id = sink.id;
-        match self.receive(&mut sink, upload).await {
+        let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
+        match self.receive(&mut sink, &mut body).await {
             Ok((value_len, digest)) => {
                 let manifest = Manifest { upload: id, start: sink.writer.start() }.to_bytes();
                 let content = Content::Manifest { manifest, value_len, unit: sink.unit, upload: id, digest };
@@ -234,7 +251,7 @@ impl Vault {
     ) -> Result<Put, VaultError> {
         let mut digest = Sha256::new();
         let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
-        while let Some(part) = body.next().await? {
+        while let Some(part) = body.part().await? {
             digest.update(&part);
         }
         let request = self.put_digest_of(target, fields, &digest.finalize()).await?;
@@ -248,6 +265,30 @@ impl Vault {
         }
     }
 
+    /// Takes a large value in for a record that [`Vault::plan_put`] puts there, in a collection that is known already.
+    pub(super) async fn receive_large(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        fields: &PutFields,
+        body: &mut impl Incoming,
+    ) -> Result<Received, VaultError> {
+        let mut sink = retrying(|| self.begin_upload_in(caller, tenant, collection, fields)).await?;
+        let id = sink.id;
+        match self.receive(&mut sink, body).await {
+            Ok((value_len, digest)) => {
+                let manifest = Manifest { upload: id, start: sink.writer.start() }.to_bytes();
+                let content = Content::Manifest { manifest, value_len, unit: sink.unit, upload: id, digest };
+                Ok(Received { content, id, live: sink.live })
+            }
+            Err(error) => {
+                self.drop_upload(id).await;
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the record's unit and the upload's row.
     async fn begin_upload(
         &self,
@@ -257,46 +298,60 @@ impl Vault {
         fields: &PutFields,
     ) -> Result<Sink, VaultError> {
         let target = self.written_to(caller, tenant, collection, fields).await?;
+        self.begin_upload_in(caller, &target.tenant, &target.collection, fields).await
+    }
+
+    async fn begin_upload_in(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        collection: &Collection,
+        fields: &PutFields,
+    ) -> Result<Sink, VaultError> {
         let mut plan = Plan::default();
-        plan.hold(&target.tenant, &target.collection)?;
-        let tokens = self.key_tokens(&target.tenant, target.collection.no, &fields.key).await?;
-        let subjects = self.subject_tokens(&target.tenant, &fields.subjects).await?;
-        for subject in &subjects {
-            self.hold_subject(&mut plan, &target.tenant, *subject, fields.new_relationship).await?;
+        plan.hold(tenant, collection)?;
+        let tokens = self.key_tokens(tenant, collection.no, &fields.key).await?;
+        let subjects = self.subject_tokens(tenant, &fields.subjects).await?;
+        let left = fields.left_by();
+        // Whom a record is about that an order of another store has left may be erased by then.
+        for subject in subjects.iter().skip(usize::from(left.is_some())) {
+            self.hold_subject(&mut plan, tenant, *subject, fields.new_relationship).await?;
         }
         // A record that stands keeps its unit, and what would be refused in the end is refused before a byte is read.
-        let row = record_row(&target.tenant, target.collection.no, &tokens);
-        let existing = self.existing(&target.tenant, &target.collection, &tokens, &row).await?;
+        let row = record_row(tenant, collection.no, &tokens);
+        let existing = self.existing(tenant, collection, &tokens, &row).await?;
         let live = existing.as_ref().and_then(|record| record.live.as_ref().map(|live| (record.header, live)));
         fields.precondition.holds(existing.as_ref().and_then(Existing::version))?;
         if let Some((_, live)) = live {
-            let place = (target.collection.no, &tokens[..]);
-            self.plan_overwritten(&mut plan, &target.tenant, &target.collection, live, fields.subjects.first()).await?;
-            self.plan_unheld(&mut plan, caller.into(), &target.tenant, place, &live.meta.subjects).await?;
+            let place = (collection.no, &tokens[..]);
+            self.plan_overwritten(&mut plan, tenant, collection, live, fields.subjects.first()).await?;
+            self.plan_unheld(&mut plan, caller.into(), tenant, place, &live.meta.subjects).await?;
         } else if let Some(closed) = &existing {
-            self.plan_unclosed(&mut plan, &target.tenant, &closed.header).await?;
+            self.plan_unclosed(&mut plan, tenant, &closed.header).await?;
         }
         let reuse = live.filter(|(_, live)| live.meta.subjects.first() == fields.subjects.first()).map(|(header, _)| header.slot);
-        let unit = self.plan_unit(&mut plan, &target.tenant, &target.collection, subjects.first(), &tokens, reuse, Looked::Not).await?;
+        let unit = match &left {
+            Some(left) => self.plan_left_unit(&mut plan, tenant, collection, subjects.first(), &tokens, left).await?,
+            None => self.plan_unit(&mut plan, tenant, collection, subjects.first(), &tokens, reuse, Looked::Not).await?,
+        };
         let id = UploadId(random::bytes());
         // Before its row says so: who sees the row may count from here.
         let beat_at = self.inner.clock.monotonic();
-        let Write::Put { space, key, value } = self.upload_row(id, target.tenant.no, false)? else {
+        let Write::Put { space, key, value } = self.upload_row(id, tenant.no, false)? else {
             return Err(VaultError::Internal("upload row".into()));
         };
         plan.put(space, key, value);
         let live = Live::new(self, id);
-        self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget(&target))?;
-        let context = blob_context(&self.inner.store_id, unit, target.collection.no, &id);
+        self.commit_plan_for(caller, plan, Urgency::Normal).await.inspect_err(|_| self.forget_both(tenant, collection))?;
+        let context = blob_context(&self.inner.store_id, unit, collection.no, &id);
         let suite = self.inner.options.suite;
-        let writer =
-            self.with_data(target.collection.unit, unit, target.collection.no, |key| BlobWriter::new(key, &context, suite)).await?;
+        let writer = self.with_data(collection.unit, unit, collection.no, |key| BlobWriter::new(key, &context, suite)).await?;
         Ok(Sink {
             vault: self.clone(),
             id,
-            tenant: target.tenant.no,
-            collection: target.collection.no,
-            collection_unit: target.collection.unit,
+            tenant: tenant.no,
+            collection: collection.no,
+            collection_unit: collection.unit,
             unit,
             context,
             writer,
@@ -308,12 +363,13 @@ impl Vault {
     }
 
     /// Reads the body to its end, row by row. Returns its length and its SHA-256.
-    async fn receive(&self, sink: &mut Sink, upload: Upload) -> Result<(u64, Vec<u8>), VaultError> {
+    async fn receive(&self, sink: &mut Sink, body: &mut impl Incoming) -> Result<(u64, Vec<u8>), VaultError> {
         let mut digest = Sha256::new();
         let mut buffer = BytesMut::with_capacity(ROW_LEN.saturating_mul(2));
-        let mut body = Parts::new(upload, self.inner.options.value_len_bytes);
-        while let Some(part) = body.next().await? {
+        let mut total: u64 = 0;
+        while let Some(part) = body.part().await? {
             sink.beat().await?;
+            total = total.saturating_add(part.len() as u64);
             digest.update(&part);
             buffer.extend_from_slice(&part);
             while buffer.len() >= ROW_LEN {
@@ -322,7 +378,7 @@ impl Vault {
             }
         }
         sink.row(&buffer, true).await?;
-        Ok((body.total, digest.finalize().to_vec()))
+        Ok((total, digest.finalize().to_vec()))
     }
 
     /// Commits the manifest with index and audit entry. The second value says whether the upload is now the record's.
@@ -431,7 +487,8 @@ impl Vault {
         Ok(())
     }
 
-    async fn open_row(
+    /// Opens one row.
+    pub(super) async fn open_row(
         &self,
         place: &Place,
         manifest: &Manifest,
@@ -471,5 +528,10 @@ impl Place {
     /// The place of a record's rows.
     pub(super) const fn of(collection: &Collection, unit: UnitRef) -> Self {
         Self { collection: collection.no, collection_unit: collection.unit, unit }
+    }
+
+    /// The record's collection.
+    pub(super) const fn collection(&self) -> CollectionNo {
+        self.collection
     }
 }

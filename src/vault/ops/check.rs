@@ -37,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 20] = [
+const SEALED: [(Space, Table); 21] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -58,6 +58,7 @@ const SEALED: [(Space, Table); 20] = [
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
+    (Space::Index, Table::TenantImport),
 ];
 
 /// What a check read, and what is wrong.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::{
-    Missing, Vault, VaultError,
+    Conflict, Missing, Vault, VaultError,
     rows::{ApprovalRulesRow, CollectionNameRow, CollectionRow, CollectionText, LifeRow, Past, State, TenantNameRow, TenantRow},
 };
 use crate::{
@@ -111,9 +111,25 @@ impl Tenant {
     }
 
     /// # Errors
-    /// [`VaultError::Shredded`] unless it is in use.
+    /// [`Conflict::Importing`] while it is being imported, [`VaultError::Shredded`] where it is shredded or going.
     pub(super) fn in_use(&self) -> Result<(), VaultError> {
-        in_use(self.state)
+        match self.state {
+            State::Frozen => Err(VaultError::Conflict(Conflict::Importing)),
+            state @ (State::Active | State::Pending(_) | State::Shredded(_)) => in_use(state),
+        }
+    }
+
+    /// The same where a tenant that is being imported will do.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`].
+    pub(super) fn in_use_or_importing(&self) -> Result<(), VaultError> {
+        if self.is_importing() { Ok(()) } else { self.in_use() }
+    }
+
+    /// Whether it is being imported: what has come of it is kept in its bundle and where that is from, and by no law here.
+    pub(super) fn is_importing(&self) -> bool {
+        self.state == State::Frozen
     }
 
     /// What takes two persons in it: a commit that relies on this checks the tenant's row.

@@ -49,7 +49,7 @@ mod index;
 mod next;
 mod then;
 
-pub(super) use index::{End, end_over, end_under, is_over, put_off};
+pub(super) use index::{End, Written, end_over, end_under, is_over, put_off};
 pub(super) use next::{Moments, Next};
 
 /// Records of one commit.
@@ -354,7 +354,9 @@ impl Vault {
             };
             let fate = match tenant.state {
                 State::Shredded(_) => Fate::Dropped,
-                State::Pending(_) | State::Frozen => Fate::Waits(Some(pass.until)),
+                State::Pending(_) => Fate::Waits(Some(pass.until)),
+                // Told when all of it is there.
+                State::Frozen => Fate::Waits(None),
                 State::Active => {
                     let store = self.inner.store_id;
                     let stood = self.with_tenant(no, |secret| stood(&store, secret, no, &row.key, &value)).await?;

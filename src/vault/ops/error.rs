@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use super::bundle::{BundleError, Kind};
 use crate::{
     domain::{
         HoldId, NameError, ShredId, Timestamp, TokenId,
@@ -182,6 +183,10 @@ pub enum Conflict {
     ApprovalRequired,
     /// There is no such step from the state that the tenant is in.
     TenantState,
+    /// The tenant is being imported: it serves nothing until all of it is there.
+    Importing,
+    /// The tenant was made to be used, or its import is done.
+    NotImporting,
 }
 
 /// Rules that refuse a well-formed request.
@@ -295,6 +300,37 @@ pub enum Unprocessable {
     /// Nothing that could be let hold for what is there.
     #[error("the collection's retention has no rules: nothing would end what is there")]
     NothingToShorten,
+    /// An export of a tenant with a hold that only a counsel may know of, and nobody to seal that hold for.
+    #[error(
+        "a legal hold stands that only a counsel may know of: name the age recipient that it is to be sealed for in \"counsel_recipient\""
+    )]
+    CounselRecipientMissing,
+    /// An export of a tenant whose rules restrict records, and nobody to seal those for.
+    #[error(
+        "collections have rules by which records are kept for a legal purpose alone: name the age recipient that those are to be sealed for in \"auditor_recipient\""
+    )]
+    AuditorRecipientMissing,
+    /// A bundle that is not whole or not in order.
+    #[error("the bundle is refused: {0}")]
+    Bundle(#[from] BundleError),
+    /// What is in a bundle breaks a rule.
+    #[error("the bundle is refused: a frame of {} breaks a rule: {source}", .kind.name())]
+    BundleRule {
+        /// In which kind of frame.
+        kind: Kind,
+        /// Which.
+        #[source]
+        source: Box<Self>,
+    },
+    /// An import that goes on behind where it is.
+    #[error("the import is at frame {next}: go on from there")]
+    ImportGap {
+        /// The number of the next frame.
+        next: u64,
+    },
+    /// Another bundle than the one that the import began with.
+    #[error("the import began with another bundle: go on with that one, or shred the tenant and begin anew under another name")]
+    OtherBundle,
     /// A cursor that is not one of this list's.
     #[error("the cursor is not one of this list: start again without it")]
     Cursor,
@@ -369,6 +405,12 @@ impl From<AuditError> for VaultError {
             | AuditError::Damaged(_) => Self::Internal(error.to_string()),
             AuditError::Cursor => Unprocessable::Cursor.into(),
         }
+    }
+}
+
+impl From<BundleError> for VaultError {
+    fn from(error: BundleError) -> Self {
+        Unprocessable::from(error).into()
     }
 }
 

@@ -194,6 +194,7 @@ pub(super) struct KeptRecord {
 }
 
 /// That no law keeps anything of what an order is for, and until the order's commit none comes to.
+#[derive(Default)]
 pub(super) struct Unkept<'a> {
     /// What the commit is held to.
     pub(super) checks: Vec<Check>,
@@ -355,7 +356,7 @@ impl Vault {
     }
 
     /// The collections that there are in a tenant, and were.
-    async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
+    pub(super) async fn collections_in(&self, tenant: TenantNo) -> Result<Vec<CollectionNo>, VaultError> {
         let mut all = Vec::new();
         let mut range = schema::table_of_tenant(schema::Table::Collection, tenant);
         while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {

@@ -26,6 +26,7 @@ mod audits;
 mod batch;
 mod blob;
 mod brake;
+pub mod bundle;
 mod certify;
 mod check;
 mod collections;
@@ -71,6 +72,7 @@ mod watched;
 pub use aliases::{NewAlias, PersonView};
 pub use approvals::{ApprovalView, ApprovalWhat, PolicyChange, PolicyView};
 pub use batch::{BatchOp, BatchResult};
+pub use bundle::{BundleError, ExportTenant, ImportPart, ImportView};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
@@ -91,6 +93,8 @@ pub use snapshots::SnapshotView;
 pub use start::{Idle, VaultParts};
 pub use tenants::TenantView;
 pub use tokens::{MintToken, MintedToken, TokenView};
+
+pub use super::crypto::{Recipient, RecipientError};
 
 /// Who asks, and in which request.
 #[derive(Debug, Clone)]

@@ -12,18 +12,21 @@ use super::{
     Caller, Conflict, Missing, Precondition, Vault, VaultError,
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
-    due::Moments,
-    foresee::{Foreseen, Wanted},
+    due::{End, Moments, Written},
+    foresee::{Foreseen, Looked, Wanted},
     minimum,
     names::NameRow,
-    restricted::{Changes, Restricted},
+    restricted::{Changes, Left, Restricted},
     rows::{ControlRow, Scope, Seals, State},
 };
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        approval::ShredScope, limits, retention::Law,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
+        Version,
+        approval::ShredScope,
+        limits,
+        retention::{Kept, Law},
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -101,6 +104,32 @@ pub(super) struct PutFields {
     pub(super) custom: Vec<(String, String)>,
     pub(super) precondition: Precondition,
     pub(super) new_relationship: bool,
+    /// What it brings along from another store; `None` for every other put.
+    pub(super) carried: Option<Carried>,
+}
+
+/// What a record of another store says that a client's put does not: it was admitted there, and is here as it was there.
+#[derive(Clone)]
+pub(super) struct Carried {
+    pub(super) created_at: Timestamp,
+    pub(super) modified_at: Timestamp,
+    /// Under which of its collection's rules it was written, which came along before it.
+    pub(super) rules_no: u32,
+    /// What is written down of its end.
+    pub(super) written: Option<Written>,
+    /// What a law keeps it for.
+    pub(super) kept: Option<Kept>,
+    /// Whether the person is erased of whom an order has left it: it is here, too.
+    pub(super) is_erased: bool,
+}
+
+impl PutFields {
+    /// The order to shred of another store that has left the record, and whether its person is erased.
+    pub(super) fn left_by(&self) -> Option<Left> {
+        let Carried { kept, is_erased, .. } = self.carried.as_ref()?;
+        let Kept { until, restricted_by, .. } = kept.as_ref()?;
+        restricted_by.map(|order| Left { order, until: *until, is_erased: *is_erased })
+    }
 }
 
 /// A stored record as a writer sees it.
@@ -282,10 +311,16 @@ impl Vault {
         foreseen: Foreseen,
     ) -> Result<(Version, bool), VaultError> {
         plan.hold(tenant, collection)?;
-        self.check_expiry(put)?;
+        if put.carried.is_none() {
+            self.check_expiry(put)?;
+        }
         let Foreseen { tokens, subjects, row, stored, states, unit: seen } = foreseen;
-        for (token, state) in subjects.iter().zip(states) {
-            self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?;
+        let left = put.left_by();
+        for (at, (token, state)) in subjects.iter().zip(states).enumerate() {
+            match left.as_ref().filter(|_| at == 0) {
+                Some(left) => self.plan_left_subject(plan, tenant, *token, state, left)?,
+                None => self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?,
+            }
         }
 
         let newer = if let Content::Inline(value) = content { Some(&value[..]) } else { None };
@@ -308,16 +343,8 @@ impl Vault {
             }),
             Content::Manifest { unit, .. } => Some(unit.slot),
         };
-        let unit = self.plan_unit(plan, tenant, collection, subjects.first(), &tokens, reuse, seen).await?;
-        if let Content::Manifest { unit: sealed_under, .. } = content {
-            // The rows are sealed already: their unit must still be the record's.
-            if unit != *sealed_under {
-                return Err(VaultError::Shredded { certificate: None });
-            }
-            if collection.policy.shred_unit == ShredUnit::Record {
-                self.plan_lasting_unit(plan, &row, unit).await?;
-            }
-        }
+        let whose = (subjects.first(), &tokens[..]);
+        let unit = self.plan_unit_for(plan, tenant, collection, whose, (&row, content), left.as_ref(), (reuse, seen)).await?;
 
         let live = existing.as_ref().and_then(|record| record.live.as_ref());
         let now = self.inner.clock.now();
@@ -326,19 +353,26 @@ impl Vault {
             Content::Inline(value) => (value.len() as u64, false),
             Content::Manifest { value_len, .. } => (*value_len, true),
         };
+        let rules_now = u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?;
         let mut meta = RecordMeta {
             key: put.key.clone(),
             content_type: put.content_type.clone(),
             subjects: put.subjects.clone(),
-            created_at: live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
-            modified_at: now,
+            created_at: match &put.carried {
+                Some(carried) => carried.created_at,
+                None => live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
+            },
+            modified_at: put.carried.as_ref().map_or(now, |carried| carried.modified_at),
             expires_at: put.expires_at,
             value_len,
             custom: put.custom.clone(),
-            rules_no: u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?,
+            rules_no: put.carried.as_ref().map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
             kept: None,
         };
-        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
+        let (end, kept) = match &put.carried {
+            Some(carried) => (None, carried.kept.clone()),
+            None => super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?,
+        };
         meta.kept = kept;
         let header = RecordHeader {
             suite: self.inner.options.suite,
@@ -356,7 +390,8 @@ impl Vault {
         // What the trail's tokens stand for: written with the first record of that key under that unit.
         let named = live.is_some()
             && existing.as_ref().is_some_and(|record| (record.header.slot, record.header.generation) == (unit.slot, unit.generation));
-        let name = tokens.last().filter(|_| !named);
+        // Of what an order has left, the trail names neither the key nor the person.
+        let name = tokens.last().filter(|_| !named && left.is_none());
         let name = name.map(|token| NameRow::new(&self.inner.store_id, collection, unit, token, &put.key, &put.subjects));
         let suite = self.inner.options.suite;
         let seal = |key: &Key<Data>| (key.seal_record(&context, &meta, body), name.as_ref().map(|name| name.seal(key, suite)));
@@ -372,12 +407,7 @@ impl Vault {
             self.plan_index_of_dead(plan, tenant, collection, &tokens, &subjects).await?;
         }
         self.plan_index(plan, tenant, collection, &tokens, live, (&put.subjects, &subjects)).await?;
-        // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
-        let could_end = existing.as_ref().is_some_and(Existing::could_end);
-        let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
-        if may_end {
-            self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
-        }
+        self.plan_end(plan, (tenant, collection, &tokens), put, existing.as_ref(), (version, end)).await?;
         if let Some(existing) = &existing {
             self.plan_reclaim(plan, tenant, &existing.header, live)?;
         }
@@ -385,6 +415,60 @@ impl Vault {
         let written = Target { purpose, ..target(&tokens, &header) };
         plan.entry(tenant.audit, entry(caller, tenant, Action::RecordWrite, collection.no, written));
         Ok((version, present.is_none()))
+    }
+
+    /// The unit that seals what is put: that of its record as it stands, if it may be used again, or the one that it is to have; of what an
+    /// order of another store has left one of its own.
+    async fn plan_unit_for(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        (subject, tokens): (Option<&Token>, &[Token]),
+        (row, content): (&Bytes, &Content),
+        left: Option<&Left>,
+        (reuse, seen): (Option<Slot>, Looked),
+    ) -> Result<UnitRef, VaultError> {
+        let unit = match (left, content) {
+            // The one that its rows are sealed under, which was made for it.
+            (Some(_), Content::Manifest { unit, .. }) => *unit,
+            (Some(left), Content::Inline(_)) => self.plan_left_unit(plan, tenant, collection, subject, tokens, left).await?,
+            (None, _) => self.plan_unit(plan, tenant, collection, subject, tokens, reuse, seen).await?,
+        };
+        if left.is_some() {
+            Self::plan_left_there(plan, collection, unit);
+        }
+        if let Content::Manifest { unit: sealed_under, .. } = content {
+            // The rows are sealed already: their unit must still be the record's.
+            if unit != *sealed_under {
+                return Err(VaultError::Shredded { certificate: None });
+            }
+            if collection.policy.shred_unit == ShredUnit::Record {
+                self.plan_lasting_unit(plan, row, unit).await?;
+            }
+        }
+        Ok(unit)
+    }
+
+    /// Writes down when what is put ends; of what comes from another store as it was written down there.
+    async fn plan_end(
+        &self,
+        plan: &mut Plan,
+        (tenant, collection, tokens): (&Tenant, &Collection, &[Token]),
+        put: &PutFields,
+        existing: Option<&Existing>,
+        (version, end): (Version, Option<End>),
+    ) -> Result<(), VaultError> {
+        let of = (tenant.no, collection.no, tokens);
+        if let Some(carried) = &put.carried {
+            // What an order has left is looked for again in any case, and so is what has an end of its own.
+            let ends = put.left_by().map(|left| left.until).or(put.expires_at).map(|at| Written::Ends(End { at, by_field: false }));
+            return self.plan_written(plan, of, existing.is_none(), (version, carried.written.or(ends))).await;
+        }
+        // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
+        let could_end = existing.is_some_and(Existing::could_end);
+        let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
+        if may_end { self.plan_due(plan, of, existing.is_none(), (version, end)).await } else { Ok(()) }
     }
 
     /// Plans a delete. Where the unit is the record, the order to shred it is written down in the same commit and returned, but by

@@ -9,7 +9,7 @@ use super::{
     BodyError, Caller, Missing, Unprocessable, Vault, VaultError,
     access::{InCollection, Permitted},
     collections::default_text,
-    directory::Tenant,
+    directory::{Collection, Tenant},
     plan::{Content, Plan, PutFields, retrying},
     refused::Place,
     replies::Kept,
@@ -123,7 +123,7 @@ impl Vault {
             return Err(VaultError::Limit(limits::Limit { max, ..limits::VALUE_LEN }));
         }
         let PutRecord { content_type, subjects, expires_at, custom, precondition, new_relationship, idempotency_key, length, body } = put;
-        let fields = PutFields { key, content_type, subjects, expires_at, custom, precondition, new_relationship };
+        let fields = PutFields { key, content_type, subjects, expires_at, custom, precondition, new_relationship, carried: None };
         let read = read_inline(body, length).await?;
         let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
         match read {
@@ -244,8 +244,13 @@ impl Vault {
 
     /// After a conflict the cached rows may be the stale ones.
     pub(super) fn forget<A: crate::authz::Action>(&self, target: &InCollection<A>) {
-        self.inner.directory.forget_tenant(&target.tenant.name);
-        self.inner.directory.forget_collection(target.tenant.no, &target.collection.name);
+        self.forget_both(&target.tenant, &target.collection);
+    }
+
+    /// The same.
+    pub(super) fn forget_both(&self, tenant: &Tenant, collection: &Collection) {
+        self.inner.directory.forget_tenant(&tenant.name);
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
     }
 }
 

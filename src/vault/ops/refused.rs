@@ -151,7 +151,9 @@ impl VaultError {
                 | Conflict::AliasHasRecords
                 | Conflict::ApprovalOver
                 | Conflict::ApprovalRequired
-                | Conflict::TenantState,
+                | Conflict::TenantState
+                | Conflict::Importing
+                | Conflict::NotImporting,
             )
             | Self::Unprocessable(_)
             | Self::RangeNotSatisfiable { .. }

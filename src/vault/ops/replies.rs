@@ -181,7 +181,7 @@ impl Vault {
 
 /// All that a put says besides its key and its value: counted lists, each part with its length.
 pub(super) fn describe(fields: &PutFields) -> Vec<u8> {
-    let PutFields { key: _, content_type, subjects, expires_at, custom, precondition, new_relationship } = fields;
+    let PutFields { key: _, content_type, subjects, expires_at, custom, precondition, new_relationship, carried: _ } = fields;
     let mut text = Vec::new();
     let mut part = |bytes: &[u8]| {
         text.extend_from_slice(&(bytes.len() as u64).to_be_bytes());

@@ -339,7 +339,7 @@ impl Vault {
     async fn in_use_at(&self, tenant: TenantNo, no: CollectionNo) -> Result<Option<Opener>, VaultError> {
         let found = async {
             let tenant = self.tenant_unmarked(tenant).await?;
-            tenant.in_use()?;
+            tenant.in_use_or_importing()?;
             // One that is about to be shredded may be taken back: as long as its keys are lent, it counts as what it is.
             let collection = self.collection_unmarked(tenant.no, no).await?;
             Ok((Arc::new(tenant), Arc::new(collection)))

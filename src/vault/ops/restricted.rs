@@ -10,18 +10,18 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::{
-    Missing, Vault, VaultError,
+    Missing, Unprocessable, Vault, VaultError,
     deletions::Walk,
     directory::{Collection, Tenant, damaged},
     due::end_over,
     plan::{Plan, entry, record_row, target, unchanged, unit_of},
     retention::{Rules, facts_under},
-    rows::KeptRecordsRow,
+    rows::{KeptRecordsRow, State, SubjectRow, UnitRow},
 };
 use crate::{
     domain::{
-        CollectionNo, RecordMeta, ShredId, TenantNo, Timestamp, Version,
-        retention::{Kept, Law, RuleName},
+        CollectionNo, RecordMeta, ShredId, ShredUnit, TenantNo, Timestamp, Version,
+        retention::{Kept, Law, RuleName, Schedule},
     },
     vault::{
         audit::{Action, Target},
@@ -69,6 +69,23 @@ pub(super) fn restricted(collection: &Collection, meta: &RecordMeta, value: Opti
     let (written, today) = (collection.rules_of(meta), collection.rules_now());
     let purpose = by_rule(collection.rules_at(today))?;
     (written == today || by_rule(collection.rules_at(written)).is_some()).then_some(Restricted { by: None, purpose })
+}
+
+impl Collection {
+    /// Whether a record of it can be restricted: by a rule of today, or by an order that a law has kept from it.
+    pub(super) fn may_restrict(&self) -> bool {
+        self.has_law || self.policy.retention.schedule().is_some_and(Schedule::restricts)
+    }
+}
+
+/// That an order to shred of another store has left a record, which comes from there.
+pub(super) struct Left {
+    /// The order.
+    pub(super) order: ShredId,
+    /// When the law that keeps it ends.
+    pub(super) until: Timestamp,
+    /// Whether the person whom it is about is erased.
+    pub(super) is_erased: bool,
 }
 
 /// How many restricted records come and go with a plan, by the unit that seals them.
@@ -151,6 +168,64 @@ impl Vault {
         let restricted = Target { object: Some(walk.order.0), ..target(tokens, &anew) };
         plan.entry(tenant.audit, entry(walk.actor, tenant, Action::RecordRestrict, collection.no, restricted));
         Ok(())
+    }
+
+    /// Has the person of a record that an order of another store has left be erased here, too, unless the person is known anew.
+    pub(super) fn plan_left_subject(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        token: Token,
+        row: Option<Bytes>,
+        left: &Left,
+    ) -> Result<(), VaultError> {
+        if plan.subjects.contains(&token) {
+            return Ok(());
+        }
+        let key = schema::subject_state(tenant.no, &token);
+        match row {
+            None if left.is_erased => {
+                plan.open(&self.inner.seals, key, Expect::Absent, &SubjectRow { state: State::Shredded(left.order.0) })?;
+            }
+            row => plan.check(Space::Control, key, row.map_or(Expect::Absent, Expect::Equals)),
+        }
+        plan.subjects.insert(token);
+        Ok(())
+    }
+
+    /// The unit of such a record: one of its own, which is spared as the one was that sealed it there, so that its key goes when the law is
+    /// over; a collection's own, where that seals it.
+    pub(super) async fn plan_left_unit(
+        &self,
+        plan: &mut Plan,
+        tenant: &Tenant,
+        collection: &Collection,
+        subject: Option<&Token>,
+        record: &[Token],
+        left: &Left,
+    ) -> Result<UnitRef, VaultError> {
+        let of_record = match collection.policy.shred_unit {
+            ShredUnit::Collection => return Ok(collection.unit),
+            ShredUnit::Record => Some(record.last().copied().unwrap_or_default()),
+            ShredUnit::Subject => None,
+        };
+        let subject = *subject.ok_or(Unprocessable::SubjectMissing)?;
+        let unit = self.inner.forest.make_unit(tenant.no).await?;
+        let seals = &self.inner.seals;
+        if let Some(record) = &of_record {
+            plan.open(seals, schema::record_unit(tenant.no, record, collection.no, unit.slot), Expect::Absent, &UnitRow::of(unit))?;
+        }
+        self.plan_spared(plan, unit, (subject, collection.no, of_record), (left.order, left.until))?;
+        plan.check(Space::Control, schema::unit_state(unit.tenant, unit.slot), Expect::Absent);
+        Ok(unit)
+    }
+
+    /// Such a record is put with this plan.
+    pub(super) fn plan_left_there(plan: &mut Plan, collection: &Collection, unit: UnitRef) {
+        if unit != collection.unit {
+            plan.check(Space::Control, schema::unit_state(unit.tenant, unit.slot), Expect::Absent);
+            plan.kept_units.one_more(unit);
+        }
     }
 
     /// A record that an order had left so is deleted with this plan.

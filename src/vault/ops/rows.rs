@@ -15,6 +15,7 @@ use crate::{
 mod aliases;
 mod approvals;
 mod holds;
+mod import;
 mod kept;
 mod lifecycle;
 mod seals;
@@ -26,6 +27,7 @@ pub(in crate::vault) use approvals::{
     ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
 };
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
+pub(in crate::vault) use import::ImportRow;
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use seals::Seals;
@@ -72,7 +74,7 @@ fn decode<R: DeserializeOwned>(row: &[u8], name: &'static str) -> Result<R, Stor
 pub(in crate::vault) enum State {
     /// In use.
     Active,
-    /// No writes while its shred unit is being changed.
+    /// Of a collection: no writes while its shred unit is being changed. Of a tenant: it is being imported, and serves nothing else.
     Frozen,
     /// Ordered to be shredded: nothing is read or written any more.
     Pending([u8; 16]),

@@ -309,7 +309,8 @@ impl Vault {
             };
             let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
-                    let found: InTenant<OrderAction> = self.in_tenant(caller, tenant).await?;
+                    // An import that nobody finishes, too.
+                    let found: InTenant<OrderAction> = self.in_tenant_or_importing(caller, tenant).await?;
                     if found.tenant.no == TenantNo::SYSTEM {
                         return Err(Unprocessable::SystemTenant.into());
                     }
@@ -403,7 +404,9 @@ impl Vault {
         named: Named,
         keeping: Option<Keeping>,
     ) -> Result<Queued, VaultError> {
-        let Unkept { checks, frozen } = self.freeze_unheld(caller, tenant, &scope).await?;
+        // Of an import that is given up no law keeps the part that has come; the order's commit is held to its still being one.
+        let Unkept { checks, frozen } =
+            if tenant.is_importing() { Unkept::default() } else { self.freeze_unheld(caller, tenant, &scope).await? };
         let named = Named { unmoved: [named.unmoved, checks].concat(), ..named };
         let queued = self.queue_kept(Some(caller), caller, tenant, scope, named, keeping).await;
         drop(frozen);
@@ -1001,7 +1004,7 @@ impl Vault {
         let row = self.shred_row(id).await?.filter(|row| row.tenant == found.no.0);
         let ordered = row.as_ref().is_some_and(|row| row.ordered_by == caller.principal.token().0);
         if !ordered {
-            self.in_tenant::<ShredRead>(caller, tenant).await?;
+            self.in_tenant_or_importing::<ShredRead>(caller, tenant).await?;
         }
         let mut row = row.ok_or(VaultError::NotFound(Missing::Shred))?;
         if let Some(wait) = wait {

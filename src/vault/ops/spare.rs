@@ -22,7 +22,7 @@ use super::{
     Vault, VaultError,
     directory::{Collection, Tenant},
     minimum::{AT_ONCE, KeptRecord},
-    plan::{Actor, order_of, unit_of},
+    plan::{Actor, Plan, order_of, unit_of},
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
     shred::{Named, UnitIn},
     shredder::is_its_own,
@@ -33,7 +33,10 @@ use crate::{
         audit::Trail,
         crypto::{RecordHeader, Token},
         keys::UnitRef,
-        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+        store::{
+            Check, Commit, Durability, Expect, Space, Urgency, Write,
+            schema::{self, Fineness},
+        },
     },
 };
 
@@ -237,6 +240,26 @@ impl Vault {
         Ok(())
     }
 
+    /// Spares a unit that is made for what an order of another store has left.
+    pub(super) fn plan_spared(
+        &self,
+        plan: &mut Plan,
+        unit: UnitRef,
+        (subject, collection, record): (Token, CollectionNo, Option<Token>),
+        (order, until): (ShredId, Timestamp),
+    ) -> Result<(), VaultError> {
+        let now = self.inner.clock.now();
+        // Not before what it is for is there.
+        let look_at = first_look(Some(until.0), record.is_some(), now).max(now.plus(LOOK_LEAST)).0;
+        let (collection, generation) = (collection.0, unit.generation.0);
+        let kept = KeptUnitRow { subject, collection, record, generation, order: order.0, until: Some(until.0), look_at };
+        plan.open(&self.inner.seals, schema::kept_unit(unit.tenant, unit.slot), Expect::Absent, &kept)?;
+        let due = schema::kept_due(unsigned(look_at), unit.tenant, unit.slot);
+        plan.opened.push((Check { space: Space::Control, key: due, expect: Expect::Absent }, look(unit.tenant, unit.slot, look_at)));
+        plan.first_due.at(Fineness::Hour, Timestamp(look_at));
+        Ok(())
+    }
+
     /// Takes a decision back, some units at a time: they are their person's again. From the first commit on nothing is decided any more:
     /// whatever cuts this short, the order decides anew.
     pub(super) async fn unspare(&self, id: ShredId, row: &ShredRow) -> Result<(), VaultError> {
@@ -424,8 +447,9 @@ impl Vault {
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let tenant = self.tenant_by_number(no).await?;
         let stored = match (stored, tenant.state) {
-            (Some(stored), State::Active | State::Frozen) => stored,
-            (Some(_), State::Pending(_)) => return Ok(false),
+            (Some(stored), State::Active) => stored,
+            // What is imported is looked at once all of it is there.
+            (Some(_), State::Pending(_) | State::Frozen) => return Ok(false),
             (None, _) | (Some(_), State::Shredded(_)) => {
                 // It went long ago, or with its tenant.
                 let gone = [due.clone(), key].map(|key| Write::Delete { space: Space::Control, key });

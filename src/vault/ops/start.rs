@@ -77,7 +77,7 @@ impl Vault {
         let vault = Self::assemble(parts).await?.0;
         let name = TenantName::parse(SYSTEM).map_err(super::Unprocessable::from)?;
         let token = vault.tenant_token(&name).await?;
-        let (row, _) = vault.tenant_row(TenantNo::SYSTEM, &name, false).await?;
+        let (row, _) = vault.tenant_row(TenantNo::SYSTEM, &name, false, State::Active).await?;
         let (minted, mut writes) = vault.mint(TenantNo::SYSTEM, &MintToken::operator()).await?;
         writes.push(Write::Put { space: Space::Control, key: schema::tenant(TenantNo::SYSTEM), value: row });
         writes.push(vault.inner.seals.put(schema::tenant_name(&token), &TenantNameRow { tenant: TenantNo::SYSTEM.0 })?);

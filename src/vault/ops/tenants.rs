@@ -3,6 +3,7 @@
 use super::{
     Caller, Conflict, Missing, Vault, VaultError,
     access::Aim,
+    bundle::ImportView,
     directory::{Tenant, read_u64},
     plan::{entry, object, retrying},
     refused::Place,
@@ -30,7 +31,7 @@ use crate::{
 pub struct TenantView {
     /// Its name; a pseudonym once it is shredded.
     pub name: String,
-    /// As [`TenantState::name`](crate::domain::lifecycle::TenantState::name) has it.
+    /// As [`TenantState::name`](crate::domain::lifecycle::TenantState::name) has it, or `importing`.
     pub state: &'static str,
     /// Since when it is suspended, if it is.
     pub suspended_at: Option<Timestamp>,
@@ -40,6 +41,8 @@ pub struct TenantView {
     pub created_at: Timestamp,
     /// Whether a write to an unknown collection makes it.
     pub create_on_write: bool,
+    /// How far its import has come, where it is, or was, made from a bundle; `None` in a list, and for the operator.
+    pub import: Option<ImportView>,
 }
 
 impl TenantView {
@@ -50,13 +53,22 @@ impl TenantView {
         let life = if is_going { LifeRow::default() } else { tenant.life.clone() };
         Self {
             name: tenant.name.as_str().to_owned(),
-            state: state.name(),
+            state: if tenant.is_importing() { "importing" } else { state.name() },
             suspended_at: life.suspended_at.map(Timestamp),
             ends_at: life.termination.map(|end| Timestamp(end.ends_at)),
             created_at: tenant.created_at,
             create_on_write: tenant.create_on_write,
+            import: None,
         }
     }
+}
+
+/// What a tenant is made as.
+#[derive(Clone, Copy)]
+struct NewTenant {
+    create_on_write: bool,
+    /// In use, or to be imported.
+    state: State,
 }
 
 /// What lies under the number of a tenant that was there, besides its key tree.
@@ -95,11 +107,33 @@ impl Vault {
         create_on_write: bool,
         idempotency_key: Option<String>,
     ) -> Result<MintedToken, VaultError> {
+        self.make_tenant(caller, name, NewTenant { create_on_write, state: State::Active }, idempotency_key).await
+    }
+
+    /// The same for a tenant that is to be imported from a bundle, and serves nothing until all of that is there.
+    ///
+    /// # Errors
+    /// As [`Vault::create_tenant`].
+    pub async fn create_tenant_for_import(
+        &self,
+        caller: &Caller,
+        name: TenantName,
+        idempotency_key: Option<String>,
+    ) -> Result<MintedToken, VaultError> {
+        self.make_tenant(caller, name, NewTenant { create_on_write: false, state: State::Frozen }, idempotency_key).await
+    }
+
+    async fn make_tenant(
+        &self,
+        caller: &Caller,
+        name: TenantName,
+        new: NewTenant,
+        idempotency_key: Option<String>,
+    ) -> Result<MintedToken, VaultError> {
         let caller = &caller.begin();
         let (vault, asker) = (self.clone(), caller.clone());
-        let made = self.to_the_end(async move {
-            retrying(|| vault.create_tenant_once(&asker, &name, create_on_write, idempotency_key.as_deref())).await
-        });
+        let made =
+            self.to_the_end(async move { retrying(|| vault.create_tenant_once(&asker, &name, new, idempotency_key.as_deref())).await });
         self.on_record(caller, Place::STORE, Action::TenantCreate, made).await
     }
 
@@ -107,13 +141,15 @@ impl Vault {
         &self,
         caller: &Caller,
         name: &TenantName,
-        create_on_write: bool,
+        new: NewTenant,
         idempotency_key: Option<&str>,
     ) -> Result<MintedToken, VaultError> {
+        let NewTenant { create_on_write, state } = new;
         let system = self.permit_system::<TenantCreate>(caller).await?;
         let mut keeping = None;
         if let Some(key) = idempotency_key {
-            let parts: [&[u8]; 3] = [b"tenant", name.as_str().as_bytes(), &[u8::from(create_on_write)]];
+            let kind = if state == State::Frozen { 2 } else { u8::from(create_on_write) };
+            let parts: [&[u8]; 3] = [b"tenant", name.as_str().as_bytes(), &[kind]];
             match self.made_before(TenantNo::SYSTEM, caller, key, &parts).await? {
                 Before::Made(made, place) => return self.replace_first_owner(caller, &system, name, TokenId(made.id), &place).await,
                 Before::Nothing(place) => keeping = Some(place),
@@ -127,12 +163,12 @@ impl Vault {
         let no = TenantNo(self.inner.forest.lease(LeaseKind::Tenant).await?);
         self.refuse_used_number(no).await?;
         self.inner.forest.make_tenant(no).await?;
-        let (row, audit) = self.tenant_row(no, name, create_on_write).await?;
+        let (row, audit) = self.tenant_row(no, name, create_on_write, state).await?;
         let (minted, token_writes) = self.mint(no, &first_owner()).await?;
         let made = Tenant {
             no,
             name: name.clone(),
-            state: State::Active,
+            state,
             audit,
             created_at: self.inner.clock.now(),
             create_on_write,
@@ -192,7 +228,7 @@ impl Vault {
     ) -> Result<MintedToken, VaultError> {
         let shown = || VaultError::Conflict(Conflict::SecretShownOnce(first));
         let tenant = self.find_tenant(name).await?.ok_or_else(shown)?;
-        tenant.in_use()?;
+        tenant.in_use_or_importing()?;
         let Some(row) = self.inner.store.get(Space::Control, &schema::access_token(first)).await? else { return Err(shown()) };
         if self.acted(&tenant, PrincipalId(first.0)).await? {
             return Err(shown());
@@ -240,6 +276,7 @@ impl Vault {
         no: TenantNo,
         name: &TenantName,
         create_on_write: bool,
+        state: State,
     ) -> Result<(bytes::Bytes, UnitRef), VaultError> {
         let audit = self.inner.forest.make_unit(TenantNo::SYSTEM).await?;
         let context = Context::<TenantMeta>::of(&self.inner.store_id, no, &[b"name"]);
@@ -247,7 +284,7 @@ impl Vault {
         let suite = self.inner.options.suite;
         let sealed = self.with_tenant(no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
         let row = TenantRow {
-            state: State::Active,
+            state,
             audit_slot: audit.slot.number(),
             created_at: self.inner.clock.now().0,
             create_on_write,
@@ -265,10 +302,13 @@ impl Vault {
     pub async fn tenant(&self, caller: &Caller, name: &TenantName) -> Result<TenantView, VaultError> {
         let caller = &caller.begin();
         let read = async {
-            let found = self.in_tenant::<TenantRead>(caller, name).await?;
+            let found = self.in_tenant_or_importing::<TenantRead>(caller, name).await?;
             let read = entry(caller, &found.tenant, Action::TenantRead, CollectionNo::TENANT, Target::default());
             self.read_receipt(&found.tenant, read).await?;
-            Ok(TenantView::of(&found.tenant, self.inner.clock.now()))
+            // How much a tenant has is not the operator's to know.
+            let is_own = caller.principal.tenant() == found.tenant.no;
+            let import = if is_own { self.import_view(&found.tenant).await? } else { None };
+            Ok(TenantView { import, ..TenantView::of(&found.tenant, self.inner.clock.now()) })
         };
         self.on_record(caller, Place::tenant(name), Action::TenantRead, read).await
     }

@@ -207,7 +207,7 @@ impl Vault {
     /// A permit to make a counsel's token, and what must still hold then: an owner's only while no hold stands; the operator's only where
     /// one stands that no counsel could release.
     async fn appointing(&self, caller: &Caller, tenant: &TenantName) -> Result<(Arc<Tenant>, Option<Check>), VaultError> {
-        let found = self.in_tenant::<CounselAppoint>(caller, tenant).await?.tenant;
+        let found = self.in_tenant_or_importing::<CounselAppoint>(caller, tenant).await?.tenant;
         if caller.principal.role() == Role::Operator && !self.is_stuck(found.no).await? {
             return Err(VaultError::Forbidden);
         }
@@ -390,7 +390,8 @@ impl Vault {
         Ok((views, next))
     }
 
-    async fn token_view(&self, tenant: &Tenant, id: TokenId) -> Result<Option<TokenView>, VaultError> {
+    /// A token as its tenant's lists show it.
+    pub(super) async fn token_view(&self, tenant: &Tenant, id: TokenId) -> Result<Option<TokenView>, VaultError> {
         // The list alone vouches for nothing: it could name another tenant's token.
         let Some(row) = self.token_row(id).await?.filter(|row| row.tenant == tenant.no.0) else { return Ok(None) };
         let StoredToken { role, kind, narrowing, created_at, expires_at, .. } = stored(self, id, &row).await?;
@@ -610,7 +611,7 @@ impl Vault {
 }
 
 /// The token that a row of the tenant's list names.
-fn token_of(key: &[u8]) -> Result<TokenId, VaultError> {
+pub(super) fn token_of(key: &[u8]) -> Result<TokenId, VaultError> {
     key.last_chunk::<16>().map(|id| TokenId(*id)).ok_or_else(|| VaultError::Internal("token row".into()))
 }
 

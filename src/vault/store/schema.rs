@@ -149,6 +149,8 @@ pub enum Table {
     ShredRetained = 156,
     /// tenant be64, collection be32: how far this data store has come with the rows of [`Table::Shortening`].
     Shortened = 165,
+    /// tenant be64: how far the import of a tenant has come; stays when all of it is there.
+    TenantImport = 180,
 }
 
 /// Keys with `from <= key < to`.
@@ -855,6 +857,12 @@ pub fn hold_on_parts(key: &[u8]) -> Option<(TenantNo, HeldThing, HoldId)> {
 #[must_use]
 pub fn hold_state(tenant: TenantNo) -> Bytes {
     key(Table::HoldState, &[&tenant.to_be_bytes()])
+}
+
+/// [`Table::TenantImport`].
+#[must_use]
+pub fn tenant_import(tenant: TenantNo) -> Bytes {
+    key(Table::TenantImport, &[&tenant.to_be_bytes()])
 }
 
 /// [`Table::HoldLapse`]; `at` in milliseconds since 1970.

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 34] = [
+const OF_DATA: [&str; 35] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -116,6 +116,7 @@ const OF_DATA: [&str; 34] = [
     "POST /v1/tenants/{tenant}/approvals/{id}/refuse",
     "POST /v1/tenants/{tenant}/approvals/{id}/withdraw",
     "POST /v1/tenants/{tenant}/collections/{collection}/shortenings",
+    "POST /v1/tenants/{tenant}/import",
 ];
 
 impl Prober {

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lethe::vault::ops::bundle::{Frames, Kind, documents::SealedFrame, frames};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,6 +11,7 @@ use tokio::{
 };
 
 use super::prober::{Answer, Ask, Prober};
+use crate::age::PAIRS;
 use crate::site::{Server, Site, succeeded};
 
 /// Values over it are refused; the setting of this test.
@@ -51,6 +53,8 @@ const RELEASE: &str = "POST /v1/tenants/{tenant}/holds/{id}/release";
 const ADD_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases";
 const ASK_ALIASES: &str = "POST /v1/tenants/{tenant}/subjects/aliases/query";
 const REMOVE_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases/remove";
+const EXPORT: &str = "POST /v1/tenants/{tenant}/export";
+const IMPORT: &str = "POST /v1/tenants/{tenant}/import";
 
 const PUT_POLICY: &str = "PUT /v1/tenants/{tenant}/policy";
 const POLICY: &str = "GET /v1/tenants/{tenant}/policy";
@@ -141,6 +145,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     batches(p, &store).await;
     retention(p, &store).await;
     aliases(p, &store).await;
+    bundles(p, &store).await;
     holds(p, &store).await;
     two_persons(p, &store).await;
     states(p, &store).await;
@@ -396,6 +401,56 @@ async fn aliases(p: &Prober, store: &Store) {
         send(p, route, path.clone(), &p.operator, json!({field: p.canary("an operator's guess")}), 403).await;
     }
     send(p, REMOVE_ALIAS, remove, &store.owner, json!({"alias": gone}), 404).await;
+}
+
+/// The whole tenant, out and in again under another name: sealed on its way, and sealed where it comes to lie.
+async fn bundles(p: &Prober, store: &Store) {
+    let [own, counsel, auditor, _] = &PAIRS;
+    let (path, key) = (store.at("/export"), own.recipient);
+    let all = json!({"recipient": key, "counsel_recipient": counsel.recipient, "auditor_recipient": auditor.recipient});
+    let sealed = send(p, EXPORT, path.clone(), &store.owner, all, 200).await;
+    for body in [
+        json!({"recipient": p.canary("a wrong recipient")}),
+        json!({"recipient": key, p.canary("a field"): p.canary("its value")}),
+        json!({"recipient": key, "counsel_recipient": p.canary("a wrong recipient")}),
+        json!({"recipient": key, "auditor_recipient": p.canary("a wrong recipient")}),
+    ] {
+        send(p, EXPORT, path.clone(), &store.owner, body, 422).await;
+    }
+    send(p, EXPORT, path, &p.operator, json!({ "recipient": key }), 403).await;
+
+    let (mut frames, mut plain, mut header) = (Frames::default(), Vec::new(), Value::Null);
+    frames.feed(&own.open(&sealed.bytes).unwrap());
+    while let Some(frame) = frames.take_frame().unwrap() {
+        if frame.kind == Kind::Header {
+            header = serde_json::from_slice(&frame.payload).unwrap();
+        }
+        frame.write(&mut plain).unwrap();
+        if frame.kind.is_sealed() {
+            let whose = if frame.kind == Kind::SealedHold { counsel } else { auditor };
+            let opened = whose.open(SealedFrame::parse(frame.kind, &frame.payload).unwrap().sealed).unwrap();
+            frames::write(Kind::Opened, &opened, &mut plain).unwrap();
+        }
+    }
+    assert!(String::from_utf8_lossy(&plain).contains(&store.subject), "what is sealed is what was asked for");
+
+    let tenant = p.canary("an imported tenant's name");
+    let made = send(p, TENANTS.0, "/v1/tenants".into(), &p.operator, json!({"tenant": tenant, "import": true}), 201).await;
+    let owner = made.json()["token"].as_str().unwrap().to_owned();
+    p.adopt_token("an imported tenant's owner's token", &owner);
+    let path = format!("/v1/tenants/{tenant}/import?bundle={}&from=0", header["bundle"].as_str().unwrap());
+    let import = async |path: &str, body: &[u8], status: u16| {
+        let headers = pairs(&[("content-type", "application/octet-stream".into())]);
+        p.ask(Ask { route: IMPORT, path: path.to_owned(), token: &owner, headers, body: body.to_vec(), status }).await
+    };
+    import(&path, p.canary("no bundle").as_bytes(), 422).await;
+    import(&format!("{path}&{}=1", p.canary("a parameter")), &[], 400).await;
+    import(&path.replace("bundle=", &format!("bundle={}", p.canary("an id"))), &[], 400).await;
+    // Within a frame, or within a record: what came whole before stays.
+    import(&path, &plain[..plain.len() / 2], 422).await;
+    let done = import(&path, &plain, 200).await;
+    p.came_back(&done, &tenant);
+    import(&path, &plain, 409).await;
 }
 
 /// Placed, met by those who destroy, and released again: what is shredded later is free.

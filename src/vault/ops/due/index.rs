@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::looked_for_again;
 use crate::{
     domain::{CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version, retention::Kept},
     vault::{
@@ -34,6 +35,15 @@ pub(in crate::vault::ops) struct End {
     pub(in crate::vault::ops) at: Timestamp,
     /// Whether a date in its value has a part in it.
     pub(in crate::vault::ops) by_field: bool,
+}
+
+/// What is written down of a record's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault::ops) enum Written {
+    /// When it ends.
+    Ends(End),
+    /// The rules have given it no end since then.
+    Endless(Timestamp),
 }
 
 /// What stands in a row.
@@ -227,9 +237,27 @@ impl Vault {
             return self.plan_due(plan, of, false, (version, end)).await;
         }
         let now = self.inner.clock.now();
-        let at = super::looked_for_again(now, now);
+        let at = looked_for_again(now, now);
         plan.first_due.at(Fineness::Hour, at);
         self.plan_endless(plan, of, version, (now, at)).await
+    }
+
+    /// The same of what was written down elsewhere: as it was there, whatever the rules of today would say.
+    pub(in crate::vault::ops) async fn plan_written(
+        &self,
+        plan: &mut Plan,
+        of: (TenantNo, CollectionNo, &[Token]),
+        is_new: bool,
+        (version, written): (Version, Option<Written>),
+    ) -> Result<(), VaultError> {
+        match written {
+            Some(Written::Endless(since)) => {
+                let now = self.inner.clock.now();
+                self.plan_endless(plan, of, version, (since, looked_for_again(now, since))).await
+            }
+            Some(Written::Ends(end)) => self.plan_due(plan, of, is_new, (version, Some(end))).await,
+            None => self.plan_due(plan, of, is_new, (version, None)).await,
+        }
     }
 
     async fn plan_row(
@@ -318,13 +346,37 @@ impl Vault {
         Ok(None)
     }
 
-    /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one. What
-    /// is due and waits under a hold tells the same.
+    /// When a version of a record is looked for: at its end as it was written down, or when it is looked again whether it has one.
     pub(in crate::vault::ops) async fn scheduled(
+        &self,
+        of: (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+    ) -> Result<Option<Timestamp>, VaultError> {
+        Ok(self.row_of(of, version).await?.map(|(due, when)| match when {
+            Some(When::Ends(at)) => at,
+            Some(When::Endless(_)) | None => begin_of(due.hour),
+        }))
+    }
+
+    /// What is written down of the end of a version of a record.
+    pub(in crate::vault::ops) async fn written_down(
+        &self,
+        of: (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+    ) -> Result<Option<Written>, VaultError> {
+        Ok(self.row_of(of, version).await?.map(|(due, when)| match when {
+            Some(When::Endless(since)) => Written::Endless(since),
+            Some(When::Ends(at)) => Written::Ends(End { at, by_field: due.fineness == Fineness::Month }),
+            None => Written::Ends(End { at: begin_of(due.hour), by_field: due.fineness == Fineness::Month }),
+        }))
+    }
+
+    /// The row of a version of a record, and what is sealed in it where that opens. What is due and waits under a hold tells the same.
+    async fn row_of(
         &self,
         (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
         version: Version,
-    ) -> Result<Option<Timestamp>, VaultError> {
+    ) -> Result<Option<(Due, Option<When>)>, VaultError> {
         let leads = schema::due_of(tenant, collection, tokens);
         let Some(key) = self.inner.store.get(Space::Index, &leads).await?.and_then(|known| schema::due_led_to(&leads, &known)) else {
             return Ok(None);
@@ -337,9 +389,6 @@ impl Vault {
         let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
         let store = self.inner.store_id;
         let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
-        Ok(stood.filter(|stood| stood.version == version).map(|stood| match stood.when {
-            Some(When::Ends(at)) => at,
-            Some(When::Endless(_)) | None => begin_of(due.hour),
-        }))
+        Ok(stood.filter(|stood| stood.version == version).map(|stood| (due, stood.when)))
     }
 }

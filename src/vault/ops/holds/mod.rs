@@ -6,6 +6,7 @@
 //! * [`view`]: what is shown of a hold, and to whom.
 //! * [`widen`]: a hold on a person is on every id that the person is given.
 //! * [`outgrown`]: what a hold stopped can be given again for all of them.
+//! * [`carried`]: holds that go with their tenant to another store, and come from one.
 //!
 //! Holds lie in the control store, so no older data that is put back forgets one. What they are on are tokens; what is said of them is
 //! sealed under the tenant's metadata key; nothing else names anyone.
@@ -49,6 +50,7 @@ use crate::{
 };
 
 pub(super) mod bind;
+mod carried;
 mod outgrown;
 pub(super) mod queue;
 mod view;
@@ -164,7 +166,8 @@ impl Vault {
             }
             Err(keeping) => keeping,
         };
-        let (things, mut checks) = self.things_of(&tenant, &new.scope).await?;
+        let most = usize::try_from(limits::HOLD_SUBJECTS.max).unwrap_or(usize::MAX);
+        let (things, mut checks) = self.things_of(&tenant, &new.scope, most).await?;
         let now = self.inner.clock.now();
         let id = HoldId(random::bytes());
         let row = HoldRow {
@@ -283,7 +286,7 @@ impl Vault {
         reason: &str,
         key: Option<&str>,
     ) -> Result<Released, VaultError> {
-        let InTenant { tenant, .. } = self.in_tenant::<HoldRelease>(caller, name).await?;
+        let InTenant { tenant, .. } = self.in_tenant_or_importing::<HoldRelease>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
         if let Ok(made) = &made
@@ -489,15 +492,15 @@ impl Vault {
         Ok(writes)
     }
 
-    /// What a scope is on, and the checks that its collections and its persons' ids are as they were read.
-    async fn things_of(&self, tenant: &Tenant, scope: &HoldScope) -> Result<(Vec<HeldThing>, Vec<Check>), VaultError> {
+    /// What a scope is on, of persons at most so many ids, and the checks that its collections and its persons' ids are as they were read.
+    async fn things_of(&self, tenant: &Tenant, scope: &HoldScope, most: usize) -> Result<(Vec<HeldThing>, Vec<Check>), VaultError> {
         let mut checks = Vec::new();
         let mut things = match scope {
             HoldScope::Tenant => vec![HeldThing::Tenant],
             HoldScope::Subjects(subjects) => {
                 let tokens = self.subject_tokens(tenant, subjects).await?;
                 let (tokens, _) = self.by_all_ids(tenant.no, &tokens).await?;
-                if tokens.len() as u64 > limits::HOLD_SUBJECTS.max {
+                if tokens.len() > most {
                     return Err(VaultError::Limit(limits::HOLD_SUBJECTS));
                 }
                 checks.extend(self.have_no_others(tenant.no, &tokens).await?);

@@ -282,11 +282,11 @@ impl Vault {
         given
     }
 
-    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended waits for
-    /// holds alone.
+    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended, and an import
+    /// that is given up, wait for holds alone.
     async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
         let mut frozen = Vec::new();
-        if !(row.scope == Scope::Tenant && tenant.life.has_ended()) {
+        if !(row.scope == Scope::Tenant && (tenant.life.has_ended() || tenant.is_importing())) {
             let known = self.inner.placing.kept_until().get(&id).copied();
             if let Some(until) = known.filter(|until| *until > self.inner.clock.now()) {
                 self.looks_again_at(until);

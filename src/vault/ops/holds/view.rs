@@ -91,7 +91,7 @@ impl Vault {
     pub async fn hold(&self, caller: &Caller, tenant: &TenantName, id: HoldId) -> Result<HoldView, VaultError> {
         let caller = &caller.begin();
         let read = async {
-            let InTenant { tenant, .. } = self.in_tenant::<HoldRead>(caller, tenant).await?;
+            let InTenant { tenant, .. } = self.in_tenant_or_importing::<HoldRead>(caller, tenant).await?;
             let row: Option<HoldRow> = self.control_row(&schema::hold(tenant.no, id)).await?;
             let row = row.filter(|row| row.disclosed || knows_holds(caller.principal.role()));
             let row = row.ok_or(VaultError::NotFound(Missing::Hold))?;
@@ -124,7 +124,7 @@ impl Vault {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<HoldView>, Option<String>), VaultError> {
-        let InTenant { tenant, .. } = self.in_tenant::<HoldRead>(caller, tenant).await?;
+        let InTenant { tenant, .. } = self.in_tenant_or_importing::<HoldRead>(caller, tenant).await?;
         let range = schema::table_of_tenant(Table::Hold, tenant.no);
         let mut from = KeyRange { from: self.begin_page(tenant.no, "holds", &range, cursor).await?, to: range.to.clone() };
         let mut views = Vec::new();
@@ -287,16 +287,21 @@ impl Vault {
         }
     }
 
-    /// A prefix by its tokens: told by the first records under it.
+    /// A prefix by its tokens.
     async fn prefix_of(&self, tenant: &Tenant, no: CollectionNo, tokens: &[Token]) -> Result<String, VaultError> {
+        Ok(self.prefix_at(tenant, no, tokens).await?.unwrap_or_else(|| unnamed_key(tokens)))
+    }
+
+    /// The same where it can be told: by the first records under it.
+    pub(super) async fn prefix_at(&self, tenant: &Tenant, no: CollectionNo, tokens: &[Token]) -> Result<Option<String>, VaultError> {
         let range = schema::records_under(tenant.no, no, tokens);
         for row in self.inner.store.scan(Space::Records, &range.from, &range.to, ROWS).await? {
             let Some(of) = schema::record_tokens(&row.key) else { continue };
             if let Some(key) = self.key_at(tenant, no, &of).await? {
-                return Ok(key.segments().take(tokens.len()).collect::<Vec<_>>().join("/"));
+                return Ok(Some(key.segments().take(tokens.len()).collect::<Vec<_>>().join("/")));
             }
         }
-        Ok(unnamed_key(tokens))
+        Ok(None)
     }
 
     /// How many records there are that a hold keeps; at least so many, where more are there than are counted, or looked at.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What one hold is on at most: a row has 100,000 bytes, and a hold may name many persons who are given ids later, each at its time.
-const THINGS_MAX: usize = 3_000;
+pub(super) const THINGS_MAX: usize = 3_000;
 
 impl Vault {
     /// Has every hold that is on one of a person's ids be on all of them, in the commit that gives the person another. Nothing is

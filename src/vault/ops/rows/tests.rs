@@ -16,6 +16,7 @@ const CODE: &str = concat!(
     include_str!("aliases.rs"),
     include_str!("approvals.rs"),
     include_str!("holds.rs"),
+    include_str!("import.rs"),
     include_str!("kept.rs"),
     include_str!("lifecycle.rs")
 );

@@ -1,0 +1,43 @@
+//! `lethe export tenant`: a whole tenant into an age file. One that breaks off begins anew.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::super::{connection::Connection, failure::Failure, output::Output, record::save};
+
+/// `lethe export tenant acme --to acme.age --recipient age1...`
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which.
+    name: String,
+    /// Write to this new file.
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// An X25519 recipient of age: only who has its identity opens the file.
+    #[arg(long, value_name = "AGE")]
+    recipient: String,
+    /// A counsel's recipient: legal holds that only a counsel may know of are sealed for it within the file.
+    #[arg(long, value_name = "AGE")]
+    counsel_recipient: Option<String>,
+    /// An auditor's recipient: records that are kept for their legal purpose alone are sealed for it within the file.
+    #[arg(long, value_name = "AGE")]
+    auditor_recipient: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -> Result<(), Failure> {
+    let Args { name, to, recipient, counsel_recipient, auditor_recipient } = args;
+    if to.exists() {
+        return Err(Failure::file(&to, &std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let client = connection.client()?;
+    let asked = json!({ "recipient": recipient, "counsel_recipient": counsel_recipient, "auditor_recipient": auditor_recipient });
+    let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
+    save(response, &to).await?;
+    let bytes = std::fs::metadata(&to).map_err(|error| Failure::file(&to, &error))?.len();
+    out.say(
+        &format!("{name}: exported to {}, {bytes} bytes, for {recipient}", to.display()),
+        &json!({ "tenant": name, "file": to, "bytes": bytes, "recipient": recipient }),
+    )
+}

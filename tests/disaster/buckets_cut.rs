@@ -1,0 +1,179 @@
+//! Backups to a bucket that are killed, held up, or meet another one: earlier generations stay whole, nobody waits for the dead for long,
+//! and no two write at once.
+
+use std::{
+    collections::BTreeSet,
+    process::{Child, Stdio},
+};
+
+use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    bucket::{Asks, BELOW, Fate, PLACE, Proxy, Seen, Server},
+    site::{Site, stderr, until},
+};
+
+/// A store with a backup in the bucket, and records since.
+async fn lived(server: &Server) -> Site {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("then", "1"), "\"then\"").await, StatusCode::CREATED);
+    served.stop();
+    Asks::new(&site, &server.url()).back_up(None);
+    let served = site.serve(|_| ());
+    assert_eq!(site.put_about(&served, "c", ("now", "2"), "\"now\"").await, StatusCode::CREATED);
+    served.stop();
+    site
+}
+
+/// The same store on another machine, as far as the bucket can tell; its directory.
+fn elsewhere(site: &Site) -> String {
+    site.keep("elsewhere");
+    let settings = site.path("elsewhere/store/lethe.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace(&site.text("store-mirror"), &site.text("elsewhere/store-mirror"))).unwrap();
+    site.text("elsewhere/store")
+}
+
+/// Begins a backup whose request is held up by a rule.
+async fn begun(asks: &Asks<'_>, proxy: &Proxy) -> Child {
+    let mut command = asks.command(&["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("a request is held up", async || proxy.has_stopped()).await;
+    child
+}
+
+/// From the `nth` request of a kind on, each has this fate.
+fn from(nth: usize, is_it: impl Fn(&Seen) -> bool + Send + 'static, fate: Fate) -> impl FnMut(&Seen) -> Fate + Send + 'static {
+    let mut met = 0;
+    move |seen| {
+        met += usize::from(is_it(seen));
+        if is_it(seen) && met >= nth { fate } else { Fate::Pass }
+    }
+}
+
+/// Kills a backup where a rule holds it up; what becomes of the place, and of the next run.
+async fn killed(rule: impl FnMut(&Seen) -> Fate + Send + 'static, is_published: bool) {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let proxy = Proxy::before(&server, rule);
+    let (asks, beside) = (Asks::new(&site, &proxy.url), Asks::new(&site, &server.url()));
+    let files = async || server.names(&format!("{BELOW}files/")).await;
+    let before = files().await.len();
+    let mut child = begun(&asks, &proxy).await;
+    until("a file is there", async || files().await.len() > before).await;
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    let brought: BTreeSet<String> = files().await.into_iter().collect();
+    let generations = if is_published { 2 } else { 1 };
+    assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), generations, "it is one when all of it is there, and not before");
+    let verified = beside.verify();
+    assert_eq!(verified["findings"], serde_json::json!([]), "{verified}");
+    assert!(server.names(BELOW).await.contains(&format!("{BELOW}lock")), "it had no time to give it back");
+
+    // Whoever comes next waits until it is certain that nobody lives who holds the lock; and knows it for its own although it is not told
+    // that it has it.
+    let mut locks = 0;
+    proxy.rule(move |seen| {
+        locks += usize::from(seen.is_lock());
+        if seen.is_lock() && locks == 2 { Fate::Lost } else { Fate::Pass }
+    });
+    proxy.seen();
+    let again = asks.back_up(None);
+    assert_eq!(again["generation"].as_u64(), Some(generations as u64 + 1), "{again}");
+    let twice: Vec<Seen> = proxy.seen().into_iter().filter(|seen| seen.is_file() && brought.contains(&seen.name)).collect();
+    assert!(twice.is_empty(), "what the killed one brought is not moved again: {twice:?}");
+    assert!(!server.names(BELOW).await.contains(&format!("{BELOW}lock")));
+    asks.verify();
+    let restored = asks.restore(&["--verify"]);
+    assert_eq!(restored["generation"], again["generation"]);
+    let served = site.serve(|_| ());
+    assert_eq!(site.get(&served, "now").await, (StatusCode::OK, "\"now\"".into()));
+    served.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_killed_while_it_sends_files_is_gone_on_with() {
+    killed(from(2, Seen::is_file, Fate::Held), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_killed_before_its_manifest_is_there_is_none() {
+    killed(from(1, Seen::is_manifest, Fate::Held), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_killed_behind_its_manifest_is_one() {
+    killed(from(1, Seen::is_manifest, Fate::Deaf), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_backups_at_once_the_second_is_refused_and_the_first_ends_well() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let proxy = Proxy::before(&server, from(1, Seen::is_file, Fate::Held));
+    let (asks, beside) = (Asks::new(&site, &proxy.url), Asks::new(&site, &server.url()));
+    let other = elsewhere(&site);
+    let child = begun(&asks, &proxy).await;
+    for arguments in [&["backup", "--to", PLACE, "--dir", &other][..], &["backup", "prune", "--from", PLACE, "--keep", "1"]] {
+        let told = beside.refused(arguments);
+        assert!(told.contains("backup-locked") && told.contains(PLACE), "{arguments:?}: {told}");
+    }
+    // Who only reads is not kept from it.
+    beside.verify();
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("generation 2"));
+    beside.ok(&["backup", "prune", "--from", PLACE, "--keep", "1"]);
+    beside.verify();
+}
+
+/// A machine that slept, or a network that was gone: who held the lock finds that it is another's, and has published nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let other = elsewhere(&site);
+    let proxy = Proxy::before(&server, from(1, Seen::is_file, Fate::Held));
+    let (asks, beside) = (Asks::new(&site, &proxy.url), Asks::new(&site, &server.url()));
+    let child = begun(&asks, &proxy).await;
+    kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+    let taken = beside.json(&["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", &other]);
+    assert_eq!(taken["generation"].as_u64(), Some(2), "{taken}");
+    // In its ignorance it goes on with what it was at.
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("backup-locked"), "{}", stderr(&output));
+    assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), 2);
+    beside.verify();
+    proxy.rule(|_| Fate::Pass);
+    assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
+}
+
+/// Where the server keeps no two from writing at once, somebody else has to; and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_it() {
+    let server = Server::start().await;
+    let site = Site::make().await;
+    let proxy = Proxy::before(&server, |_| Fate::Stripped);
+    let asks = Asks::new(&site, &proxy.url);
+    let take = ["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"];
+    let told = asks.refused(&take);
+    assert!(told.contains("s3-unconditional") && told.contains("--s3-unconditional"), "{told}");
+    assert_eq!(server.names("").await, [""; 0], "nothing is left there");
+    // One that says that it does not know them.
+    proxy.rule(|seen| if seen.is_conditional { Fate::Refused(501, "NotImplemented") } else { Fate::Pass });
+    let told = asks.refused(&take);
+    assert!(told.contains("s3-unconditional"), "{told}");
+    let alone = [&take[..], &["--s3-unconditional"]].concat();
+    asks.ok(&alone);
+    asks.ok(&alone);
+    assert_eq!(asks.verify()["generations"].as_u64(), Some(2));
+    asks.ok(&["backup", "prune", "--from", PLACE, "--keep", "1", "--s3-unconditional"]);
+    assert!(!server.names(BELOW).await.contains(&format!("{BELOW}lock")));
+    asks.verify();
+}

@@ -1,0 +1,414 @@
+//! A tenant as a bundle, tried to be broken: a process that dies at any commit of an import, data of an earlier date put back in its
+//! middle, a token that is revoked in it, a shred in the middle of an export, bytes that are bent in the source.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use lethe::{
+    authn::Role,
+    domain::{BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantNo, TestClock},
+    vault::{
+        ops::{
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, VaultError,
+            VaultOptions,
+            bundle::{
+                Checker, Frame, Frames, Kind, Part, Progress, Way,
+                documents::{SealedFrame, Trailer},
+                frames,
+            },
+        },
+        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+    },
+};
+
+use crate::{
+    age::{PAIRS, Pair},
+    erased::{Acme, COLLECTIONS, persons},
+    harness::{Open, Place, body, coll, is_shredded, key, name, put_of},
+    kept::lawful,
+};
+
+/// A bundle in the clear.
+struct Bundle {
+    id: BundleId,
+    frames: Vec<Frame>,
+    /// What some of them are opened to, on their way.
+    behind: BTreeMap<usize, Vec<u8>>,
+    trailer: Trailer,
+}
+
+fn to_somebody() -> ExportTenant {
+    let of = |pair: &Pair| pair.recipient.parse::<Recipient>().unwrap();
+    ExportTenant { recipient: of(&PAIRS[0]), counsel: None, auditor: Some(of(&PAIRS[1])) }
+}
+
+impl Bundle {
+    async fn of(open: &Open, acme: &Acme) -> Self {
+        let export = to_somebody();
+        let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
+        let mut sealed = Vec::new();
+        while let Some(piece) = stream.next().await {
+            sealed.extend_from_slice(&piece.unwrap());
+        }
+        Self::opened(&sealed)
+    }
+
+    fn opened(sealed: &[u8]) -> Self {
+        let plain = PAIRS[0].open(sealed).unwrap();
+        let (mut reader, mut checker) = (Frames::default(), Checker::new(Way::File, Progress::default()));
+        reader.feed(&plain);
+        let (mut frames, mut behind, mut id, mut trailer) = (Vec::new(), BTreeMap::new(), None, None);
+        while let Some(frame) = reader.take_frame().unwrap() {
+            let part = checker.take(&frame).unwrap();
+            if let Part::Header(header) = &part {
+                id = header.bundle.parse().ok();
+            }
+            if let Part::Sealed(payload) = &part {
+                let sealed = SealedFrame::parse(frame.kind, payload).unwrap().sealed;
+                behind.insert(frames.len(), PAIRS[1].open(sealed).unwrap());
+            }
+            if let Part::Trailer(found) = part {
+                trailer = Some(*found);
+            }
+            frames.push(frame);
+        }
+        checker.finish().unwrap();
+        Self { id: id.unwrap(), frames, behind, trailer: trailer.unwrap() }
+    }
+
+    fn wire(&self, from: usize, until: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for at in from..until {
+            self.frames[at].write(&mut wire).unwrap();
+            if let Some(opened) = self.behind.get(&at) {
+                frames::write(Kind::Opened, opened, &mut wire).unwrap();
+            }
+        }
+        wire
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.frames.iter().filter(|frame| frame.kind == kind).count()
+    }
+
+    async fn import(&self, open: &Open, owner: &Caller, tenant: &str, (from, until): (usize, usize)) -> Result<TenantView, VaultError> {
+        self.import_body(open, owner, tenant, from, body(&self.wire(from, until))).await
+    }
+
+    async fn import_body(&self, open: &Open, owner: &Caller, tenant: &str, from: usize, body: Body) -> Result<TenantView, VaultError> {
+        let part = ImportPart { bundle: self.id, from: from as u64, body };
+        open.vault.import_tenant(owner, &name(tenant), part).await
+    }
+}
+
+/// A tenant to import into, and its owner's token.
+async fn coming(open: &Open, place: &Place, tenant: &str) -> String {
+    let operator = open.caller(&place.operator).await;
+    open.vault.create_tenant_for_import(&operator, name(tenant), None).await.unwrap().text.to_string()
+}
+
+const LARGE: usize = 200_000;
+
+fn large() -> Vec<u8> {
+    (0..LARGE).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+/// What a law alone keeps of person 6, who was shredded.
+fn left() -> [(&'static str, Vec<u8>); 2] {
+    [("left", b"left".to_vec()), ("left/large", large())]
+}
+
+/// Person 7, also known as `ann`, with a large value; the others as they are.
+async fn source(open: &Open, place: &Place) -> Acme {
+    let acme = Acme::make(open, place).await;
+    acme.put(open, ("files", "large"), &["7"], &large(), false).await.unwrap();
+    let [subject, alias] = ["7", "ann"].map(|id| persons(&[id]).remove(0));
+    let alias = NewAlias { subject, alias, with_records: false, new_relationship: false };
+    open.vault.add_alias(&acme.owner, &acme.name, alias, None).await.unwrap();
+    let policy = lawful(ShredUnit::Subject, "4y");
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), policy, None).await.unwrap();
+    for (at, value) in left() {
+        acme.put(open, ("law", at), &["6"], &value, false).await.unwrap();
+    }
+    acme.shred(open, "6").await;
+    acme
+}
+
+async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
+    let copy = Acme { name: name(tenant), owner };
+    for (collection, _) in COLLECTIONS {
+        for person in ["7", "8"] {
+            assert_eq!(copy.get(open, (collection, person)).await.unwrap(), person.as_bytes(), "{when}");
+        }
+    }
+    assert!(copy.get(open, ("files", "large")).await.unwrap() == large(), "{when}: other bytes");
+    let view = open.vault.person_ids(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap();
+    assert_eq!((view.subject, view.aliases), (persons(&["7"]).remove(0), persons(&["ann"])), "{when}");
+    let (token, _) = open.token(&copy.owner, &copy.name, Role::Auditor).await;
+    let mut auditor = open.caller(&token).await;
+    auditor.purpose = Some("invoices".into());
+    for (at, value) in left() {
+        assert!(open.get(&auditor, &copy.name, ("law", at)).await.unwrap() == value, "{when}: {at}");
+        assert!(is_shredded(&copy.get(open, ("law", at)).await), "{when}: {at}");
+    }
+    assert!(is_shredded(&copy.put(open, ("people", "6"), &["6"], b"stale", false).await), "{when}: erased");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{when}");
+}
+
+async fn next(open: &Open, owner: &Caller, tenant: &str) -> (&'static str, usize) {
+    let view = open.vault.tenant(owner, &name(tenant)).await.unwrap();
+    (view.state, view.import.map_or(0, |import| usize::try_from(import.next).unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_dies_at_any_commit_goes_on_to_the_same_end() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let mut open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let last = bundle.frames.len();
+    let (mut deaths, mut furthest) = (0, 0);
+    for dies_at in 0.. {
+        let tenant = format!("copy{dies_at}");
+        let token = coming(&open, &place, &tenant).await;
+        let owner = open.caller(&token).await;
+        let commits = Arc::new(AtomicUsize::new(0));
+        let met = commits.clone();
+        place
+            .meddler
+            .refuse(move |_| (met.fetch_add(1, Ordering::SeqCst) >= dies_at).then(|| StoreError::Io("the process is dead".into())));
+        let died = bundle.import(&open, &owner, &tenant, (0, last)).await;
+        place.meddler.refuse_nothing();
+        if died.is_ok() {
+            is_all_there(&open, owner, &tenant, "at once").await;
+            break;
+        }
+        deaths += 1;
+        open.close().await;
+        open = place.open().await;
+        let owner = open.caller(&token).await;
+        let (state, at) = next(&open, &owner, &tenant).await;
+        let when = format!("died at commit {dies_at}, at frame {at}");
+        assert_eq!(state, "importing", "{when}");
+        furthest = furthest.max(at);
+        let done = bundle.import(&open, &owner, &tenant, (at, last)).await.unwrap();
+        assert_eq!(done.state, "active", "{when}");
+        is_all_there(&open, owner, &tenant, &when).await;
+    }
+    assert!(deaths > 8 && furthest > last / 2, "{deaths} deaths, the furthest at frame {furthest} of {last}");
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_data_that_is_put_back_takes_the_import_back_with_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let token = coming(&open, &place, "copy").await;
+    let owner = open.caller(&token).await;
+    let first = bundle.frames.iter().position(|frame| frame.kind == Kind::Record).unwrap();
+    bundle.import(&open, &owner, "copy", (0, first + 2)).await.unwrap();
+    let (_, before) = next(&open, &owner, "copy").await;
+    open.close().await;
+    place.copy("store/data", "older");
+    let open = place.open().await;
+    let last = bundle.frames.len();
+    bundle.import(&open, &owner, "copy", (before, last - 1)).await.unwrap();
+    assert_eq!(next(&open, &owner, "copy").await, ("importing", last - 1));
+    open.close().await;
+    place.put_back("older", "store/data");
+    let open = place.open().await;
+    assert_eq!(next(&open, &owner, "copy").await, ("importing", before), "of the same moment as the records");
+    bundle.import(&open, &owner, "copy", (before, last)).await.unwrap();
+    is_all_there(&open, owner, "copy", "after older data").await;
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_revoked_in_the_middle_brings_nothing_more() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let token = coming(&open, &place, "copy").await;
+    let owner = open.caller(&token).await;
+    let last = bundle.frames.len();
+    let first = bundle.frames.iter().position(|frame| frame.kind == Kind::Record).unwrap();
+    let (vault, operator) = (open.vault.clone(), open.caller(&place.operator).await);
+    let (begin, rest) = (Bytes::from(bundle.wire(0, first)), Bytes::from(bundle.wire(first, last)));
+    let id = owner.principal.token();
+    let store = open.store.clone();
+    let revoked = async move {
+        // As `recover operator` or a restore of control would leave it: the row is gone.
+        let writes = vec![Write::Delete { space: Space::Control, key: schema::access_token(id) }];
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        store.commit(commit).await.unwrap();
+        Ok(rest)
+    };
+    let parts: Body = stream::once(async move { Ok(begin) }).chain(stream::once(revoked)).boxed();
+    let refused = bundle.import_body(&open, &owner, "copy", 0, parts).await;
+    assert!(matches!(refused, Err(VaultError::Unauthenticated)), "{:?}", refused.err());
+    let tenants = vault.tenants(&operator, None, 10).await.unwrap().0;
+    assert_eq!(tenants.iter().find(|tenant| tenant.name == "copy").unwrap().state, "importing");
+    let records = schema::records_of_tenant(TenantNo(2));
+    assert!(open.store.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().is_empty());
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = source(&open, &place).await;
+    for number in 0..20 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let export = to_somebody();
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
+    let mut sealed = Vec::new();
+    while sealed.len() < 3 << 20 {
+        sealed.extend_from_slice(&stream.next().await.unwrap().unwrap());
+    }
+    acme.shred(&open, "7").await;
+    while let Some(piece) = stream.next().await {
+        sealed.extend_from_slice(&piece.unwrap());
+    }
+    assert!(sealed.len() < 6 << 20, "nothing is read ahead of who takes it: {}", sealed.len());
+    let bundle = Bundle::opened(&sealed);
+    assert!(bundle.count(Kind::Gone) <= 1, "the value that was on its way, if one was");
+    assert_eq!(bundle.count(Kind::Person), 0);
+    // Of it an import makes nothing.
+    let owner = open.caller(&coming(&open, &place, "copy").await).await;
+    bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();
+    let copy = Acme { name: name("copy"), owner };
+    let there = async |number: u8| copy.get(&open, ("files", format!("many/{number}").as_str())).await;
+    let mut whole = 0;
+    for number in 0..20 {
+        if let Ok(value) = there(number).await {
+            assert!(value == vec![number; 1 << 20], "{number}");
+            whole += 1;
+        }
+    }
+    assert!((1..6).contains(&whole), "{whole}");
+    assert_eq!(copy.get(&open, ("people", "8")).await.unwrap(), b"8");
+    open.close().await;
+}
+
+/// The bundle has told which rules its records were written under.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_that_change_in_the_middle_of_an_export_end_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    for number in 0..40 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["7"], &vec![7; 1 << 18], false).await.unwrap();
+    }
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    for _ in 0..10 {
+        stream.next().await.unwrap().unwrap();
+    }
+    let policy = lawful(ShredUnit::Record, "4y");
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("files"), policy, None).await.unwrap();
+    let end = loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_open_and_what_is_over_is_left_out_and_counted() {
+    let clock = Arc::new(TestClock::at(SystemClock.now()));
+    let mut place = Place::make_with(VaultOptions::default(), true).await;
+    place.clock = clock.clone();
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_secs(60))), ..put_of(None, b"v") };
+    open.vault.put_record(&acme.owner, &acme.name, &coll("all"), key("over"), over).await.unwrap();
+    clock.advance(Duration::from_secs(61));
+    let range = schema::records_of_tenant(TenantNo(1));
+    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
+    let bent: Vec<Write> = rows
+        .iter()
+        .take(2)
+        .map(|row| {
+            let mut value = row.value.to_vec();
+            *value.last_mut().unwrap() ^= 1;
+            Write::Put { space: Space::Records, key: row.key.clone(), value: value.into() }
+        })
+        .collect();
+    let commit = Commit { checks: Vec::new(), writes: bent, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+    open.store.commit(commit).await.unwrap();
+    let bundle = Bundle::of(&open, &acme).await;
+    let left = bundle.trailer.left_out;
+    assert_eq!((left.unreadable, left.over, left.bent, bundle.count(Kind::Record)), (2, 1, 0, 4));
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_import_at_once_bring_each_record_once() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let token = coming(&open, &place, "copy").await;
+    let owner = open.caller(&token).await;
+    let all = (0, bundle.frames.len());
+    let (one, two) = tokio::join!(bundle.import(&open, &owner, "copy", all), bundle.import(&open, &owner, "copy", all));
+    for done in [&one, &two] {
+        let expected = match done {
+            Ok(view) => view.state == "active",
+            Err(error) => matches!(error, VaultError::Busy | VaultError::Conflict(Conflict::NotImporting)),
+        };
+        assert!(expected, "{:?}", done.as_ref().err());
+    }
+    if one.is_err() && two.is_err() {
+        let (_, at) = next(&open, &owner, "copy").await;
+        bundle.import(&open, &owner, "copy", (at, all.1)).await.unwrap();
+    }
+    is_all_there(&open, owner.clone(), "copy", "of two").await;
+    let trail = open.vault.audit_page(&owner, &name("copy"), None, 1_000).await.unwrap();
+    let writes = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "record.write").count();
+    assert_eq!(writes, bundle.count(Kind::Record));
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_importing_tenant_is_nobodys_else() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = source(&open, &place).await;
+    let bundle = Bundle::of(&open, &acme).await;
+    let token = coming(&open, &place, "copy").await;
+    let owner = open.caller(&token).await;
+    let whole = (0, bundle.frames.len());
+    assert!(matches!(bundle.import(&open, &acme.owner, "copy", whole).await, Err(VaultError::NotFound(_))), "another tenant's owner");
+    let operator = open.caller(&place.operator).await;
+    assert!(matches!(bundle.import(&open, &operator, "copy", whole).await, Err(VaultError::Forbidden)));
+    let into = bundle.import(&open, &acme.owner, "acme", whole).await;
+    assert!(matches!(into, Err(VaultError::Conflict(Conflict::NotImporting))), "a tenant that is in use");
+    let copy = Acme { name: name("copy"), owner: owner.clone() };
+    for refused in [copy.put(&open, ("people", "9"), &["9"], b"v", false).await, copy.get(&open, ("people", "9")).await.map(drop)] {
+        assert!(matches!(refused, Err(VaultError::Conflict(Conflict::Importing))), "{refused:?}");
+    }
+    let made = open.vault.put_collection(&owner, &copy.name, &coll("x"), CollectionPolicy::default(), None).await;
+    assert!(matches!(made, Err(VaultError::Conflict(Conflict::Importing))));
+    let other = Bundle::of(&open, &acme).await;
+    bundle.import(&open, &owner, "copy", (0, 2)).await.unwrap();
+    let mixed = other.import(&open, &owner, "copy", (2, 4)).await;
+    assert!(matches!(mixed, Err(VaultError::Unprocessable(Unprocessable::OtherBundle))), "{:?}", mixed.err());
+    bundle.import(&open, &owner, "copy", (2, bundle.frames.len())).await.unwrap();
+    let (reader, _) = open.token(&owner, &copy.name, Role::Reader).await;
+    let reader = open.caller(&reader).await;
+    assert_eq!(open.get(&reader, &copy.name, ("people", "7")).await.unwrap(), b"7");
+    open.collection(&owner, &copy.name, "later", ShredUnit::Record).await;
+    open.close().await;
+}
