@@ -39,6 +39,7 @@ mod policy;
 pub mod problem;
 mod records;
 mod refusals;
+mod reports;
 mod retention;
 mod routes;
 mod shreds;

@@ -37,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 20] = [
+const SEALED: [(Space, Table); 22] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -52,12 +52,14 @@ const SEALED: [(Space, Table); 20] = [
     (Space::Control, Table::LawMark),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
+    (Space::Control, Table::RetentionReport),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
+    (Space::Index, Table::OpenReport),
 ];
 
 /// What a check read, and what is wrong.

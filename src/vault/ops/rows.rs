@@ -17,6 +17,7 @@ mod approvals;
 mod holds;
 mod kept;
 mod lifecycle;
+mod reports;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(in crate::vault) use approvals::{
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
+pub(in crate::vault) use reports::ReportRow;
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -281,6 +283,8 @@ pub(in crate::vault) struct DeferredRow {
     pub(in crate::vault) principal: [u8; 16],
     pub(in crate::vault) role: u8,
     pub(in crate::vault) request: [u8; 16],
+    /// The report that counts the deletion, where a run of retention made it.
+    pub(in crate::vault) report: Option<[u8; 16]>,
 }
 
 impl ControlRow for DeferredRow {
