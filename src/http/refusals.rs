@@ -67,6 +67,7 @@ impl From<Missing> for Problem {
                 Missing::Alias => "the id is no alias of anybody",
                 Missing::Approval => "no such request for approval, or none that this credential may know",
                 Missing::Termination => "the tenant is not ordered to end",
+                Missing::Report => "no such report of retention",
                 Missing::Page => "no such page of the log",
             },
         )

@@ -1,6 +1,7 @@
 //! Retention in any order of writes, deletions, changes of rules, steps of the clock, also back, and restarts, held against the rules
 //! themselves: none goes before its minimum or its end, and none is there after the first run behind both the end that was written
-//! down and that of today.
+//! down and that of today. What a rule marks is marked once before; and the reports of all runs together count what was destroyed and
+//! marked, each record once.
 //!
 //! What a law keeps is stated here as an owner would: with each write, and with each change of rules, every record is promised until when
 //! it will be there, counted in days by this file alone; and whenever one is gone, by whatever hand, nothing is promised any more.
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Open, coll, key, put_of},
+    reports::counted,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
 
@@ -32,6 +34,11 @@ const HOUR_MS: i64 = 3_600_000;
 enum Written {
     Nothing,
     End(Timestamp),
+    /// It is marked at the one, and ends at the other.
+    Marks {
+        at: Timestamp,
+        end: Timestamp,
+    },
     /// The rules gave it no end since then.
     Endless {
         since: Timestamp,
@@ -96,7 +103,74 @@ impl Promise {
     }
 }
 
+/// The end of a record by some rules, and how long before it these mark it.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    at: Timestamp,
+    marks_for: Duration,
+}
+
+impl Ends {
+    /// What is written down of it.
+    fn written(self, now: Timestamp) -> Written {
+        if self.marks_for.is_zero() {
+            return Written::End(self.at);
+        }
+        Written::Marks { at: self.at.less(self.marks_for).max(now), end: self.at }
+    }
+}
+
+impl Written {
+    const fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::End(end) | Self::Marks { end, .. } => Some(end),
+            Self::Nothing | Self::Endless { .. } => None,
+        }
+    }
+
+    /// The end that it has now, for who looks at it: what was to be marked goes no sooner than was written down, and what had no end
+    /// is marked first.
+    fn taken(self, found: Ends, now: Timestamp) -> Ends {
+        match self {
+            Self::Marks { end, .. } => Ends { at: found.at.max(end), ..found },
+            Self::Endless { .. } if !found.marks_for.is_zero() => Ends { at: found.at.max(now.plus(found.marks_for)), ..found },
+            Self::Endless { .. } | Self::End(_) | Self::Nothing => found,
+        }
+    }
+}
+
 impl Known {
+    /// The end by these rules.
+    fn ends_under(&self, policy: &CollectionPolicy) -> Option<Ends> {
+        let at = self.end(policy)?;
+        let marks_for = policy.retention.schedule().map_or(Duration::ZERO, |schedule| {
+            let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
+            let value = Some(self.value.as_bytes());
+            let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
+            schedule.outlook(&facts).end.and_then(|end| end.rule).map_or(Duration::ZERO, Rule::marks_for)
+        });
+        Some(Ends { at, marks_for })
+    }
+
+    /// What is written down when it takes the place of another: an end that is brought forward is marked first, or comes when the old one
+    /// would have.
+    fn written_down(&self, other: Option<&Self>, today: &CollectionPolicy) -> Written {
+        let (Some(ends), now) = (self.ends_under(today), self.modified) else { return Written::Nothing };
+        let is_there = other.filter(|other| !other.is_over(today, now));
+        match is_there {
+            Some(other) if !ends.marks_for.is_zero() => {
+                let marked = now.plus(ends.marks_for);
+                Ends { at: ends.at.max(other.written.end().map_or(marked, |before| before.min(marked))), ..ends }.written(now)
+            }
+            Some(_) | None => ends.written(now),
+        }
+    }
+
+    /// Whether its own end has passed, and nothing puts that off: it is not there any more for who writes.
+    fn is_over(&self, today: &CollectionPolicy, now: Timestamp) -> bool {
+        self.own.is_some_and(|own| own <= now) && self.end(today).is_some_and(|end| end <= now)
+    }
+
     /// The day that stands in its value.
     fn date(&self) -> Option<Date> {
         let value: Value = serde_json::from_str(&self.value).unwrap();
@@ -160,8 +234,7 @@ impl Known {
     /// by the date that this one tells. Whether that is all that was promised: while a rule waits, there must be a date.
     fn in_place_of(mut self, other: Option<&Self>, today: &CollectionPolicy) -> (Self, bool) {
         let now = self.modified;
-        let is_over = |other: &Self| other.own.is_some_and(|own| own <= now) && other.end(today).is_some_and(|end| end <= now);
-        if let Some(other) = other.filter(|other| !is_over(other)) {
+        if let Some(other) = other.filter(|other| !other.is_over(today, now)) {
             self.created = other.created;
         }
         self.promises = self.promised_by(today);
@@ -177,10 +250,10 @@ impl Known {
         (self, is_answered)
     }
 
-    /// The end that was written down, or else that of today.
+    /// The end that was written down, or when it is marked, or else the end of today.
     fn ends(&self, today: &CollectionPolicy) -> Option<Timestamp> {
         match self.written {
-            Written::End(at) => Some(at),
+            Written::End(at) | Written::Marks { at, .. } => Some(at),
             Written::Nothing | Written::Endless { .. } => self.end(today),
         }
     }
@@ -188,21 +261,32 @@ impl Known {
     fn is_looked_for(&self, now: Timestamp) -> bool {
         match self.written {
             Written::Nothing => false,
-            Written::End(at) => at <= now,
+            Written::End(at) | Written::Marks { at, .. } => at <= now,
             Written::Endless { at, .. } => hour(at) <= hour(now),
         }
     }
 
-    /// What a run writes down that looked for it and found that it has not ended.
-    fn looked_for(&mut self, end: Option<Timestamp>, now: Timestamp) {
-        self.written = match end {
-            Some(end) if hour(end) > hour(now) => Written::End(end),
-            Some(_) => self.written,
-            None => {
-                let since = if let Written::Endless { since, .. } = self.written { since } else { now };
-                Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) }
-            }
+    /// Whether a run destroys it that looks for it now.
+    fn is_due(&self, today: &CollectionPolicy, now: Timestamp) -> bool {
+        self.is_looked_for(now) && self.ends_under(today).is_some_and(|found| self.written.taken(found, now).at <= now)
+    }
+
+    /// What a run writes down that looked for it and found that it has not ended; whether that marks it.
+    fn looked_for(&mut self, found: Option<Ends>, now: Timestamp) -> bool {
+        let unmarked = matches!(self.written, Written::Marks { .. } | Written::Endless { .. });
+        let Some(found) = found else {
+            let since = if let Written::Endless { since, .. } = self.written { since } else { now };
+            self.written = Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) };
+            return false;
         };
+        let ends = self.written.taken(found, now);
+        let is_marked = unmarked && !ends.marks_for.is_zero() && ends.at.less(ends.marks_for) <= now;
+        if is_marked {
+            self.written = Written::End(ends.at);
+        } else if hour(ends.at) > hour(now) || matches!(self.written, Written::Marks { .. }) {
+            self.written = ends.written(now);
+        }
+        is_marked
     }
 }
 
@@ -282,6 +366,9 @@ impl Draw {
                     let from = if from == "field" { json!({"field": "/date"}) } else { json!(from) };
                     let mut rule = json!({"name": format!("r{at}"), "from": from, "maximum": format!("{}d", least + self.below(60) + 1), "then": "delete"});
                     if self.below(2) == 0 {
+                        rule["mark"] = json!(format!("{}d", self.below(20) + 1));
+                    }
+                    if self.below(2) == 0 {
                         rule["minimum"] = json!({"period": format!("{least}d"), "basis": "law"});
                     }
                     if let Some(category) = categories.get(usize::try_from(at).unwrap()) {
@@ -335,7 +422,8 @@ async fn assert_all_that_ends_goes(open: &Open, owner: &Caller, acme: &TenantNam
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
-    let (mut stored, mut destroyed, mut endless, mut refused, mut by_others, mut carried) = (0, 0, 0, 0, 0, 0);
+    let (mut stored, mut destroyed, mut endless, mut marked) = (0, 0, 0, 0);
+    let (mut refused, mut by_others, mut carried) = (0, 0, 0);
     for seed in 0..20_u64 {
         let (place, clock) = place().await;
         let mut open = place.open().await;
@@ -344,6 +432,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         let today = draw.policy();
         set(&open, &owner, &acme, today.clone()).await;
         let mut model = Model { today, changed_at: Timestamp(i64::MIN), records: BTreeMap::new() };
+        let (mut marks, mut gone_by_run) = (0, 0);
         for step in 0..160 {
             let at = format!("seed {seed}, step {step}");
             let name = format!("k{}", draw.below(12));
@@ -361,7 +450,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                             carried += usize::from(promised > known.promised_by(&model.today).iter().filter_map(Promise::until).max());
                             let end = known.end(&model.today);
                             assert!(end.is_none_or(|end| end > now), "{at}: stored, and over already");
-                            known.written = end.map_or(Written::Nothing, Written::End);
+                            known.written = known.written_down(model.records.get(&name), &model.today);
                             model.records.insert(name, known);
                             stored += 1;
                         }
@@ -399,18 +488,23 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                         Some(at) => clock.advance(at.since(clock.now())),
                         None => clock.advance(Duration::from_millis(draw.below(3 * 86_400_000))),
                     }
+                    // What the first one writes down for now may lie behind it; the second one has seen all.
+                    run(&open, &clock).await;
                     run(&open, &clock).await;
                     let now = clock.now();
                     let mut gone = Vec::new();
                     for (name, known) in &mut model.records {
-                        let end = known.end(&model.today);
-                        let is_due = known.is_looked_for(now) && end.is_some_and(|end| end <= now);
+                        let found = known.ends_under(&model.today);
+                        let is_due = known.is_due(&model.today, now);
                         let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
                         if is_there {
                             assert!(!is_due, "{at}: {name} outlives its end: {known:?}");
-                            if known.is_looked_for(now) {
-                                known.looked_for(end, now);
-                                endless += usize::from(end.is_none());
+                            // Twice, as the runs.
+                            for _ in 0..2 {
+                                if known.is_looked_for(now) {
+                                    marks += u64::from(known.looked_for(found, now));
+                                    endless += usize::from(found.is_none());
+                                }
                             }
                         } else {
                             assert!(is_due && known.law(now) == Law::Met, "{at}: {name} died early: {known:?}");
@@ -418,14 +512,18 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                         }
                     }
                     destroyed += gone.len();
+                    gone_by_run += gone.len() as u64;
                     model.records.retain(|name, _| !gone.contains(name));
                 }
             }
         }
+        assert_eq!(counted(&open, &owner, &acme).await, [gone_by_run, 0, marks, 0], "seed {seed}: what the reports count");
+        marked += marks;
         assert_all_that_ends_goes(&open, &owner, &acme, &clock, model, seed).await;
         open.close().await;
     }
     assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");
+    assert!(marked > 50, "{marked} marks");
     let told = format!("{refused} deletions refused by a law, {by_others} by others than today's, {carried} times one outlived its value");
     assert!(refused > 20 && by_others > 10 && carried > 5, "{told}");
 }

@@ -157,6 +157,12 @@ table! {
         TenantExport = 80, "tenant.export";
         /// A bundle was imported as a tenant.
         TenantImport = 81, "tenant.import";
+        /// Reports of what runs of retention did were read.
+        RetentionReport = 85, "retention.report";
+        /// What is marked in a collection was listed.
+        RetentionMarked = 86, "retention.marked";
+        /// It was read how far the runs have come.
+        RetentionDue = 87, "retention.due";
         /// A counsel revoked one of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.

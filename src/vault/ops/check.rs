@@ -37,7 +37,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 21] = [
+const SEALED: [(Space, Table); 23] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -52,6 +52,7 @@ const SEALED: [(Space, Table); 21] = [
     (Space::Control, Table::LawMark),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
+    (Space::Control, Table::RetentionReport),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
@@ -59,6 +60,7 @@ const SEALED: [(Space, Table); 21] = [
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
     (Space::Index, Table::TenantImport),
+    (Space::Index, Table::OpenReport),
 ];
 
 /// What a check read, and what is wrong.

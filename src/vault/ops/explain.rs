@@ -130,7 +130,7 @@ impl Vault {
         };
         let explanation = explanation.under_law(standing(&found.collection, meta, value, now).as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
-        let mut explanation = explanation.carried_out(scheduled);
+        let mut explanation = explanation.carried_out(scheduled).marked(meta.modified_at, now);
 
         let over = match self.hold_state(found.tenant.no).await?.0 {
             None => Vec::new(),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, ReportId, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
         Version,
         approval::ShredScope,
         limits,
@@ -74,6 +74,8 @@ pub(super) struct Plan {
     keeps_keys: bool,
     /// What it changes in the numbers of restricted records of units.
     pub(super) kept_units: Changes,
+    /// The report that counts what it destroys: the orders to shred that go with that are its.
+    pub(super) report: Option<ReportId>,
 }
 
 /// What is written under a key.
@@ -462,13 +464,24 @@ impl Vault {
         let of = (tenant.no, collection.no, tokens);
         if let Some(carried) = &put.carried {
             // What an order has left is looked for again in any case, and so is what has an end of its own.
-            let ends = put.left_by().map(|left| left.until).or(put.expires_at).map(|at| Written::Ends(End { at, by_field: false }));
+            let ends = put.left_by().map(|left| left.until).or(put.expires_at).map(|at| Written::Ends(End { at, by_field: false, marks_for: Duration::ZERO }));
             return self.plan_written(plan, of, existing.is_none(), (version, carried.written.or(ends))).await;
         }
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
         let could_end = existing.is_some_and(Existing::could_end);
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
-        if may_end { self.plan_due(plan, of, existing.is_none(), (version, end)).await } else { Ok(()) }
+        if !may_end {
+            return Ok(());
+        }
+        let end = match (end, existing.filter(|existing| existing.version().is_some())) {
+            // Another date, or another category, may bring the end forward: it is marked first.
+            (Some(end), Some(existing)) if !end.marks_for.is_zero() => {
+                let before = self.end_written_down(of, existing.header.version).await?;
+                Some(end.known_since(self.inner.clock.now(), before))
+            }
+            (end, _) => end,
+        };
+        self.plan_due(plan, of, existing.is_none(), (version, end)).await
     }
 
     /// Plans a delete. Where the unit is the record, the order to shred it is written down in the same commit and returned, but by
@@ -517,7 +530,7 @@ impl Vault {
         }
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
         let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
-        let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, scope)?;
+        let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, (scope, plan.report))?;
         plan.put(Space::Index, deferred.row.key.clone(), deferred.row.value.clone());
         Ok(Some(deferred))
     }

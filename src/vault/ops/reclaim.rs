@@ -205,6 +205,7 @@ impl Vault {
                     Table::KeptRecords,
                     Table::Shortened,
                     Table::TenantImport,
+                    Table::OpenReport,
                 ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }

@@ -160,6 +160,9 @@ pub enum DueDoc {
     Ends {
         /// Then.
         at: Timestamp,
+        /// When it is marked, where it is to be marked still.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marks_at: Option<Timestamp>,
         /// Whether a date in its value has a part in it.
         by_field: bool,
     },

@@ -567,7 +567,10 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, i
         value_len: meta.value_len,
         rules_no: meta.rules_no,
         due: due.map(|written| match written {
-            Written::Ends(end) => DueDoc::Ends { at: end.at, by_field: end.by_field },
+            Written::Ends(end) => {
+                let marks_at = (!end.marks_for.is_zero()).then(|| end.marked_at());
+                DueDoc::Ends { at: end.at, marks_at, by_field: end.by_field }
+            }
             Written::Endless(since) => DueDoc::Endless { since },
         }),
         kept: meta.kept.map(|Kept { rule, basis, until, restricted_by }| KeptDoc {

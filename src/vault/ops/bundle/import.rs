@@ -7,7 +7,7 @@
 //!
 //! A record is here as it was there: with its times, and what is written down of its end. Versions are new, and so is every key.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -555,7 +555,7 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         return Err(BundleError::Form(Kind::Record).into());
     }
     let written = due.map(|due| match due {
-        DueDoc::Ends { at, by_field } => Written::Ends(End { at, by_field }),
+        DueDoc::Ends { at, marks_at, by_field } => Written::Ends(End { at, by_field, marks_for: marks_at.map_or(Duration::ZERO, |marked| at.since(marked)) }),
         DueDoc::Endless { since } => Written::Endless(since),
     });
     let (kept, is_erased) = kept.map(kept_of).transpose()?.map_or((None, false), |(kept, is_erased)| (Some(kept), is_erased));
