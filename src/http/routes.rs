@@ -4,8 +4,8 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, policy, records,
-    reports, retention, shreds, snapshots, states, tenants, termination, tokens,
+    Api, aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, policy,
+    records, reports, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.

@@ -406,7 +406,7 @@ async fn an_import_goes_on_where_it_broke_off_in_pieces_of_any_length() {
     let mut target = Site::open_at("", source.clock.clone()).await;
     let owner = coming(&target, "acme").await;
     let ends = bundle.ends();
-    let mut at = 0;
+    let mut at: usize = 0;
     for (turn, end) in ends.iter().copied().enumerate() {
         // From the last frame that is there, or some before it, or again from the first.
         let from = match turn % 3 {

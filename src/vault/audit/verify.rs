@@ -140,8 +140,7 @@ impl TrailCheck {
     /// Of the trail of a store's tenant.
     #[must_use]
     pub const fn new(store: StoreId, tenant: TenantNo) -> Self {
-        let (missing, stated, findings) = (Vec::new(), Vec::new(), Vec::new());
-        Self { store, tenant, chains: BTreeMap::new(), missing, stated, findings, heads: 0, entries: 0 }
+        Self { store, tenant, chains: BTreeMap::new(), missing: Vec::new(), stated: Vec::new(), findings: Vec::new(), heads: 0, entries: 0 }
     }
 
     /// Takes a head to hold the trail against.

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::atomic::Ordering,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,8 +23,8 @@ use super::{
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, ReportId, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp, UploadId,
-        Version,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, ReportId, RequestId, ShredId, ShredUnit, Slot, SubjectId, TenantNo, Timestamp,
+        UploadId, Version,
         approval::ShredScope,
         limits,
         retention::{Kept, Law},
@@ -464,7 +465,11 @@ impl Vault {
         let of = (tenant.no, collection.no, tokens);
         if let Some(carried) = &put.carried {
             // What an order has left is looked for again in any case, and so is what has an end of its own.
-            let ends = put.left_by().map(|left| left.until).or(put.expires_at).map(|at| Written::Ends(End { at, by_field: false, marks_for: Duration::ZERO }));
+            let ends = put
+                .left_by()
+                .map(|left| left.until)
+                .or(put.expires_at)
+                .map(|at| Written::Ends(End { at, by_field: false, marks_for: Duration::ZERO }));
             return self.plan_written(plan, of, existing.is_none(), (version, carried.written.or(ends))).await;
         }
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.

@@ -1,5 +1,4 @@
 //! Files that another program has sealed, files that are sealed here, and files that are bent or cut anywhere.
-#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
 
 use base64::{
     Engine as _,

@@ -17,8 +17,7 @@ use zeroize::Zeroizing;
 use super::{
     FORMAT, Kind, Progress, VERSION,
     documents::{
-        CollectionDoc, DueDoc, GrantDoc, Header, HoldDoc, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas,
-        Trailer,
+        CollectionDoc, DueDoc, GrantDoc, Header, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas, Trailer,
     },
     frames,
 };

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(refused(&[4, 0, 1, 0, 1]), Err(BundleError::TooLong(Kind::Value)), "a part of a value over 64 KiB");
         assert_eq!(refused(&[3, 0, 64, 0, 1]), Err(BundleError::TooLong(Kind::Record)));
         assert_eq!(refused(&[12, 255, 255, 255, 255]), Err(BundleError::TooLong(Kind::Entry)));
-        assert_eq!(write(Kind::Value, &[0; VALUE_LEN + 1], &mut Vec::new()), Err(BundleError::TooLong(Kind::Value)));
+        assert_eq!(write(Kind::Value, &vec![0; VALUE_LEN + 1], &mut Vec::new()), Err(BundleError::TooLong(Kind::Value)));
     }
 
     #[test]

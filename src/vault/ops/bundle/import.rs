@@ -555,7 +555,9 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         return Err(BundleError::Form(Kind::Record).into());
     }
     let written = due.map(|due| match due {
-        DueDoc::Ends { at, marks_at, by_field } => Written::Ends(End { at, by_field, marks_for: marks_at.map_or(Duration::ZERO, |marked| at.since(marked)) }),
+        DueDoc::Ends { at, marks_at, by_field } => {
+            Written::Ends(End { at, by_field, marks_for: marks_at.map_or(Duration::ZERO, |marked| at.since(marked)) })
+        }
         DueDoc::Endless { since } => Written::Endless(since),
     });
     let (kept, is_erased) = kept.map(kept_of).transpose()?.map_or((None, false), |(kept, is_erased)| (Some(kept), is_erased));

@@ -104,9 +104,9 @@ impl When {
             return None;
         }
         match (kind, moments) {
-            (0, [at]) => Some(Self::Ends(moment(at))),
-            (1, [since]) => Some(Self::Endless(moment(since))),
-            (2, [at, end]) => Some(Self::Marks(moment(at), moment(end))),
+            (0, [at]) => Some(Self::Ends(moment(*at))),
+            (1, [since]) => Some(Self::Endless(moment(*since))),
+            (2, [at, end]) => Some(Self::Marks(moment(*at), moment(*end))),
             _ => None,
         }
     }
@@ -143,8 +143,8 @@ impl When {
     }
 }
 
-const fn moment(bytes: &[u8; 8]) -> Timestamp {
-    Timestamp(i64::from_be_bytes(*bytes))
+const fn moment(bytes: [u8; 8]) -> Timestamp {
+    Timestamp(i64::from_be_bytes(bytes))
 }
 
 /// When a record ends, by its own end and these rules of its collection, and not before a minimum that it has been under until then;

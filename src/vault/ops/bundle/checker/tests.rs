@@ -1,5 +1,4 @@
 //! A bundle that is bent, cut, or put together anew is not taken, wherever.
-#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
 
 use super::super::{FORMAT, VERSION, documents::LeftOut};
 use super::*;
