@@ -153,7 +153,13 @@ table! {
         RetentionShorten = 78, "retention.shorten";
         /// A counsel created an auditor's token for a tenant that has ended.
         AuditorAppoint = 79, "auditor.appoint";
-        /// A counsel revoked one of such a tenant.
+        /// An event of a person was reported, or what follows from that was written down.
+        EventReport = 82, "event.report";
+        /// What was reported of one was taken back.
+        EventWithdraw = 83, "event.withdraw";
+        /// What was reported of a person was read.
+        EventRead = 84, "event.read";
+        /// A counsel revoked an auditor's token of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.
         StateRead = 89, "state.read";

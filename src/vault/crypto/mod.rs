@@ -34,8 +34,8 @@ mod stream;
 mod suite;
 
 pub use content::{
-    ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, Record, ShredAnswer,
-    SubjectAliases, TenantMeta, TokenMeta, Value,
+    ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, LeftEvents, Record,
+    ShredAnswer, SubjectAliases, SubjectEvents, TenantMeta, TokenMeta, Value,
 };
 pub use context::Context;
 pub use envelope::OpenedRecord;

@@ -28,6 +28,7 @@ mod aliases;
 mod approvals;
 mod due;
 mod ends;
+mod events;
 mod holds;
 mod kept;
 mod orders;
@@ -37,7 +38,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 20] = [
+const SEALED: [(Space, Table); 23] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -52,12 +53,15 @@ const SEALED: [(Space, Table); 20] = [
     (Space::Control, Table::LawMark),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
+    (Space::Control, Table::EventQueue),
+    (Space::Control, Table::LeftEvents),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
     (Space::Index, Table::ShredDeleted),
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
+    (Space::Index, Table::EventsDone),
 ];
 
 /// What a check read, and what is wrong.
@@ -79,6 +83,8 @@ pub struct CheckReport {
     pub due_rows: u64,
     /// Ids of persons who have several.
     pub aliases: u64,
+    /// Persons of whom events were reported.
+    pub events: u64,
     /// Rows of what the trail's tokens stand for.
     pub names: u64,
     /// Orders to shred.
@@ -203,6 +209,7 @@ impl Vault {
             self.check_index(tenant, table, behind, report).await?;
         }
         self.check_aliases(tenant, report).await?;
+        self.check_events(tenant, report).await?;
         self.check_names(tenant, report).await
     }
 

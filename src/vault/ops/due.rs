@@ -3,8 +3,8 @@
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
 //! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
-//! was written down, one that a longer rule puts off is written down anew when its moment comes, and a row that somebody planted destroys
-//! nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
+//! was written down, one that a longer rule, or a later report, puts off is written down anew when its moment comes, and a row that somebody
+//! planted destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
 //! may be others tomorrow: it is looked for again.
 
 use std::{
@@ -23,23 +23,24 @@ use self::{
 use super::{
     Caller, Precondition, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
+    events::{follow::reported_ends, known::Known},
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
     retention::RulesNo,
     rows::State,
-    shorten::Came,
+    shorten::{Came, shortened_ends},
     shredder::is_its_own,
 };
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits},
+    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits, retention::Events},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token},
         store::{
-            Expect, Row, Space, Urgency,
+            Check, Expect, Row, Space, Urgency,
             schema::{self, Due, Fineness, KeyRange, Table},
         },
     },
@@ -124,6 +125,8 @@ struct Told {
     went: Went,
     /// Whom it is about.
     subjects: Vec<SubjectId>,
+    /// That what was known of the first of them is so.
+    known: Vec<Check>,
 }
 
 impl Vault {
@@ -242,6 +245,11 @@ impl Vault {
         if came == Came::Failed {
             pass.done.failed = pass.done.failed.saturating_add(1);
         }
+        let (followed, has_followed) = self.follow_events(pass.actor).await?;
+        pass.walk.anew |= has_followed && !pass.walk.after.is_empty();
+        if followed == Came::Failed {
+            pass.done.failed = pass.done.failed.saturating_add(1);
+        }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);
@@ -266,7 +274,7 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(next));
         }
         pass.done.more |= spared.is_cut;
-        if came == Came::Part || pass.walk.anew {
+        if [came, followed].contains(&Came::Part) || pass.walk.anew {
             pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
             pass.done.more = true;
         }
@@ -419,9 +427,10 @@ impl Vault {
             Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
             None => (begin_of(due.hour), None),
         };
-        let Some(Told { went, subjects }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
+        let Some(Told { went, subjects, known }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
+        plan.check_all(&known);
         match went.end {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
@@ -491,6 +500,10 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let Known { events, checks } = match self.events_over(tenant.no, collection, &opened.meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(None),
+            known => known?,
+        };
         if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(None);
         }
@@ -499,16 +512,25 @@ impl Vault {
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let shortened = match batch.then {
+        let earlier = match batch.then {
             None => Vec::new(),
-            Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
+            Some(_) => {
+                let shortenings = self.shortenings_of(tenant, collection).await?;
+                let mut ends = shortened_ends(collection, &shortenings, (&opened.meta, value, &events));
+                ends.extend(reported_ends(collection, (&opened.meta, value, &events)));
+                ends.sort_by_key(|(moment, _)| *moment);
+                ends
+            }
         };
-        let end = |by: RulesNo| end_over(collection, by, &opened.meta, value);
+        let end = |by: RulesNo, known: &Events| end_over(collection, by, &opened.meta, value, known);
         let went = match &batch.then {
-            None => Went { end: end(collection.rules_now()), kept_by: None },
-            Some(holds) => as_it_went(collection, &shortened, first, batch.until, (holds, &things), end),
+            None => Went { end: end(collection.rules_now(), &events), kept_by: None },
+            Some(holds) => {
+                let then = |by: RulesNo, known_by: Timestamp| end(by, &events.by(known_by));
+                as_it_went(collection, &earlier, first, batch.until, (holds, &things), then)
+            }
         };
-        Ok(Some(Told { went, subjects: opened.meta.subjects.clone() }))
+        Ok(Some(Told { went, subjects: opened.meta.subjects.clone(), known: checks }))
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
     due::Moments,
+    events::known::Known,
     foresee::{Foreseen, Wanted},
     minimum,
     names::NameRow,
@@ -119,8 +120,12 @@ pub(super) struct Live {
     pub(super) expired: bool,
     /// The legal minimum that keeps it.
     pub(super) law: Option<Law>,
+    /// Those that keep it until somebody reports what they count from.
+    pub(super) unreported: Vec<Law>,
     /// Whether it is kept for its legal purpose alone: to who writes it is gone, too.
     pub(super) restricted: Option<Restricted>,
+    /// That what was known of its first person's events is so, where rules count from those.
+    pub(super) known: Vec<Check>,
 }
 
 impl Live {
@@ -183,6 +188,11 @@ impl Plan {
     /// Adds a precondition.
     pub(super) fn check(&mut self, space: Space, key: Bytes, expect: Expect) {
         self.checks.push(Check { space, key, expect });
+    }
+
+    /// Adds preconditions.
+    pub(super) fn check_all(&mut self, checks: &[Check]) {
+        self.checks.extend_from_slice(checks);
     }
 
     /// Adds a row.
@@ -338,8 +348,16 @@ impl Vault {
             rules_no: u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?,
             kept: None,
         };
-        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?;
+        let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
+        plan.check_all(&known.checks);
+        let (end, kept) = super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?;
         meta.kept = kept;
+        if let Some(live) = live.filter(|live| !live.unreported.is_empty()) {
+            let waiting = minimum::unreported(collection, &meta, &known.events);
+            if let Some(law) = live.unreported.iter().find(|law| !waiting.contains(law)) {
+                return Err(minimum::refusal(law.clone(), caller.principal.role(), None));
+            }
+        }
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -511,11 +529,17 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
+                let Known { events, checks: known } = match self.events_over(tenant.no, collection, &opened.meta).await {
+                    // Whom an order is about to take: a law whose date is not known keeps.
+                    Err(VaultError::Shredded { .. }) => Known::default(),
+                    known => known?,
+                };
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
                 let now = self.inner.clock.now();
-                let expired = super::due::is_over(collection, &opened.meta, value, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, newer, now);
-                Some(Live { meta: opened.meta, upload, expired, law, restricted })
+                let expired = super::due::is_over(collection, &opened.meta, value, &events, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
+                let unreported = minimum::unreported(collection, &opened.meta, &events);
+                Some(Live { meta: opened.meta, upload, expired, law, unreported, restricted, known })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),

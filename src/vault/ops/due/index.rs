@@ -1,13 +1,16 @@
 //! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
 //!
-//! The key tells the hour that an end lies in; of an end that a date in the value decides, only the [`MONTH_HOURS`] that it lies in,
-//! for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
-//! A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+//! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
+//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its
+//! record. A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
 
 use bytes::Bytes;
 
 use crate::{
-    domain::{CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version, retention::Kept},
+    domain::{
+        CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version,
+        retention::{Events, Kept},
+    },
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
         ops::{
@@ -32,8 +35,8 @@ pub(super) const MONTH_HOURS: u32 = 768;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::vault::ops) struct End {
     pub(in crate::vault::ops) at: Timestamp,
-    /// Whether a date in its value has a part in it.
-    pub(in crate::vault::ops) by_field: bool,
+    /// Whether a date that is somebody's has a part in it: in its value, or of an event.
+    pub(in crate::vault::ops) by_date: bool,
 }
 
 /// What stands in a row.
@@ -45,10 +48,16 @@ pub(super) enum When {
     Endless(Timestamp),
 }
 
-/// When a record ends, by its own end and these rules of its collection, and not before a minimum that it has been under until then;
-/// `None` if nothing ends it, or it is not known yet.
-pub(in crate::vault::ops) fn end_over(collection: &Collection, by: RulesNo, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    put_off(collection, by, meta, value, end_under(collection.rules_at(by), meta, value)?)
+/// When a record ends, by its own end, these rules of its collection and what is known of its person, and not before a minimum that it has
+/// been under until then; `None` if nothing ends it, or it is not known yet.
+pub(in crate::vault::ops) fn end_over(
+    collection: &Collection,
+    by: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    put_off(collection, by, (meta, value, events), end_under(collection.rules_at(by), meta, value, events)?)
 }
 
 /// An end that is not before a minimum over a record, by all the rules from those under which it was written to those of `last`; `None`
@@ -56,28 +65,32 @@ pub(in crate::vault::ops) fn end_over(collection: &Collection, by: RulesNo, meta
 pub(in crate::vault::ops) fn put_off(
     collection: &Collection,
     last: RulesNo,
-    meta: &RecordMeta,
-    value: Option<&[u8]>,
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
     end: End,
 ) -> Option<End> {
-    let Some(law) = law_over(collection, last, meta, value, None) else { return Some(end) };
+    let Some(law) = law_over(collection, last, meta, (value, None), events) else { return Some(end) };
     let until = law.until?;
     if until <= end.at {
         return Some(end);
     }
-    // Where any of them counts from a date in the value, the key is to tell no more than the days around it.
+    // Where any of them counts from a date that is somebody's, the key is to tell no more than the days around it.
     let mut asking = collection.rules_since(meta, last).filter_map(|((rules, _), _)| rules.schedule());
-    let by_field = end.by_field || asking.any(|rules| rules.has_minimum() && rules.reads_values());
-    Some(End { at: until, by_field })
+    let by_date = end.by_date || asking.any(|rules| rules.has_minimum() && (rules.reads_values() || rules.has_events()));
+    Some(End { at: until, by_date })
 }
 
 /// The end by some rules alone, with the categories that are declared beside them, and by what is sealed with the record.
-pub(in crate::vault::ops) fn end_under((rules, categories): Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let (end, law, by_field) = match rules.schedule() {
+pub(in crate::vault::ops) fn end_under(
+    (rules, categories): Rules<'_>,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    let (end, law, by_date) = match rules.schedule() {
         None => (meta.expires_at, None, false),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
-            (outlook.end.map(|end| end.at), outlook.law(), outlook.reads_value())
+            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value, events));
+            (outlook.end.map(|end| end.at), outlook.law(), outlook.counts_from_dates())
         }
     };
     let at = match &meta.kept {
@@ -89,13 +102,19 @@ pub(in crate::vault::ops) fn end_under((rules, categories): Rules<'_>, meta: &Re
         },
         Some(kept) => end.map(|end| end.max(kept.until)),
     };
-    at.map(|at| End { at, by_field })
+    at.map(|at| End { at, by_date })
 }
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
 /// there until a run destroys it, which may be later where the rule was shortened.
-pub(in crate::vault::ops) fn is_over(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
-    let end = || end_over(collection, collection.rules_now(), meta, value);
+pub(in crate::vault::ops) fn is_over(
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> bool {
+    let end = || end_over(collection, collection.rules_now(), meta, value, events);
     meta.expires_at.is_some_and(|own| own <= now) && end().is_some_and(|end| end.at <= now)
 }
 
@@ -169,7 +188,7 @@ impl Vault {
         is_new: bool,
         (version, end): (Version, Option<End>),
     ) -> Result<(), VaultError> {
-        let fineness = |end: End| if end.by_field { Fineness::Month } else { Fineness::Hour };
+        let fineness = |end: End| if end.by_date { Fineness::Month } else { Fineness::Hour };
         let row = end.map(|end| (fineness(end), named_hour(fineness(end), end.at), When::Ends(end.at)));
         if let Some(end) = end {
             plan.first_due.at(fineness(end), end.at);
