@@ -335,8 +335,10 @@ mod with_a_server {
         os::unix::fs::PermissionsExt,
         path::PathBuf,
         process::{Child, Stdio},
+        time::Duration,
     };
 
+    use lethe::domain::{Clock as _, SystemClock};
     use rustix::process::{Pid, Signal};
 
     use super::*;
@@ -685,6 +687,43 @@ mod with_a_server {
         assert_eq!(served.run("acme.token", &["retention", "run"]).status.code(), Some(2), "an owner is no job");
         let untouched = served.owner(&["collection", "put", "new", "--format", "json"]);
         assert_eq!(json_lines(&untouched).remove(0)["retention"], "until-deleted", "none applies by itself");
+    }
+
+    #[test]
+    fn what_is_marked_is_listed_and_what_runs_did_is_reported() {
+        let served = Served::start();
+        let one = |token: &str, arguments: &[&str]| json_lines(&served.ok(token, &[arguments, &["--format", "json"]].concat())).remove(0);
+        let rule = serde_json::json!({"name": "soon", "from": {"field": "/date"}, "maximum": "10d", "then": "delete", "mark": "10d"});
+        served.write("rules", &serde_json::json!({"time_zone": "UTC", "rules": [rule]}).to_string());
+        served.owner(&["collection", "put", "crm", "--retention", "rules"]);
+        // Two days ago: it is marked from the beginning.
+        let date = SystemClock.now().less(Duration::from_hours(48)).to_rfc3339();
+        served.write("value", &serde_json::json!({"date": &date[..10]}).to_string());
+        served.owner(&["record", "put", "crm", "a/b", "--subject", "7", "value"]);
+        served.ok("store/operator.token", &["token", "create", "--tenant", "system", "--role", "job", "--save-token", "job.token"]);
+        let progress = one("job.token", &["retention", "progress"]);
+        assert_eq!(progress["due"], 0, "{progress}");
+        let told = served.ok("job.token", &["retention", "run"]);
+        assert!(
+            told.starts_with("0 records destroyed, 0 kept by legal holds, ") && told.contains(" marked, 0 could not be read"),
+            "{told}"
+        );
+        let listed = served.owner(&["retention", "marked", "acme", "crm"]);
+        assert!(listed.contains("MARKED AT") && listed.contains("a/b") && listed.contains("soon"), "{listed}");
+        let told = served.ok("acme.token", &["retention", "explain", "acme", "crm", "a/b"]);
+        assert!(told.starts_with("marked since "), "{told}");
+        // By that run, or by the server's own, whichever came first.
+        let reports = json_lines(&served.owner(&["retention", "reports", "--format", "json"]));
+        let marked: u64 = reports.iter().map(|report| report["marked"].as_u64().unwrap()).sum();
+        assert_eq!(marked, 1, "{reports:?}");
+        let id = reports.iter().find(|report| report["marked"] == 1).unwrap()["id"].as_str().unwrap().to_owned();
+        let report = one("acme.token", &["retention", "reports", &id]);
+        assert_eq!((&report["lines"][0]["collection"], &report["lines"][0]["marked"]), (&"crm".into(), &1.into()), "{report}");
+        let shown = served.owner(&["retention", "reports", &id]);
+        assert!(shown.contains("COLLECTION") && shown.contains("soon") && shown.contains(&id), "{shown}");
+        assert!(served.owner(&["retention", "reports"]).contains(&id));
+        let refused = served.run("job.token", &["retention", "reports", "--tenant", "acme"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     }
 
     #[test]

@@ -78,6 +78,12 @@ actions! {
     RetentionRead = "retention.read";
     /// Destroy what is due in the whole store.
     RetentionRun = "retention.run";
+    /// Read how much is due in the whole store.
+    RetentionDue = "retention.due";
+    /// Read what runs of retention have done in a tenant, by counts.
+    RetentionReport = "retention.report";
+    /// List the records of a collection that are going to be destroyed.
+    RetentionMarked = "retention.marked";
     /// Place a legal hold.
     HoldPlace = "hold.place";
     /// Give a legal hold more time.

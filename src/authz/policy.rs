@@ -35,6 +35,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::KeyRotate, On::Store, Reach::Whole, &[Operator]),
     // What is destroyed was decided by each tenant's own rules; the answer is a number.
     rule(A::RetentionRun, On::Store, Reach::Whole, &[Operator, Job]),
+    rule(A::RetentionDue, On::Store, Reach::Whole, &[Operator, Job]),
     // Files of ciphertext, left where they are: who asks is told where they lie and reads nothing by it.
     rule(A::BackupTake, On::Store, Reach::Whole, &[Operator, Job]),
     // The system tenant's state, trail and tokens: the operator's own, not a tenant's.
@@ -77,6 +78,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::ApprovalRefuse, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
     rule(A::ApprovalWithdraw, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
+    // Counts by collection and rule, and certificates.
+    rule(A::RetentionReport, On::Tenant, Reach::Whole, &[Owner, Auditor]),
     // The tenant's own, or a person's, which reaches into every collection.
     rule(A::ShredOrder, On::Tenant, Reach::Whole, &[Owner, Eraser]),
     // Besides, who ordered a shred may always ask how it goes: the tenant may be gone by then, and the role with it.
@@ -101,6 +104,8 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RetentionShorten, On::Collection, Reach::WholeCollection, &[Owner]),
     // A simulation: counts by day and rule, over the whole collection.
     rule(A::RetentionRead, On::Collection, Reach::WholeCollection, &[Owner, Auditor]),
+    // What is going to be destroyed: by key for owners, by rule and moment for who audits.
+    rule(A::RetentionMarked, On::Collection, Reach::WholeCollection, &[Owner, Auditor]),
     // A page of a list shows names, subjects and sizes: an eraser, who may not read, sees none.
     rule(A::RecordList, On::Keys, Reach::Part, &[Owner, Writer, Reader]),
     rule(A::RecordRead, On::Record, Reach::Part, &[Owner, Writer, Reader]),

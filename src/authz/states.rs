@@ -32,6 +32,7 @@ const ALWAYS: &[Left] = &[
     (A::TokenRevoke, ALL),
     (A::ShredRead, ALL),
     (A::AuditRead, ALL),
+    (A::RetentionReport, ALL),
     (A::PolicyRead, ALL),
     (A::ApprovalRead, ALL),
     (A::ApprovalApprove, ALL),
@@ -46,6 +47,7 @@ const SUSPENDED: &[Left] = &[(A::CollectionRead, &[Owner, Auditor, Counsel])];
 const TERMINATING: &[Left] = &[
     (A::CollectionRead, &[Owner, Auditor, Counsel]),
     (A::RetentionRead, &[Owner, Auditor, Counsel]),
+    (A::RetentionMarked, &[Owner, Auditor]),
     (A::RecordRead, &[Owner]),
     (A::RecordList, &[Owner]),
     (A::AliasRead, &[Owner]),

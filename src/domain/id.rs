@@ -165,6 +165,10 @@ random_id!(
     ApprovalId
 );
 random_id!(
+    /// What one run of retention has done in one tenant on one day.
+    ReportId
+);
+random_id!(
     /// One HTTP request, taken from `X-Request-Id` where that is a valid id.
     RequestId
 );
@@ -172,6 +176,23 @@ random_id!(
     /// One user, service, job or operator, as audit entries name it.
     PrincipalId
 );
+
+impl ReportId {
+    /// That of a run, by the first bytes of its own id, on a day since 1970, UTC: they lie in the order of days.
+    #[must_use]
+    pub fn of(day: u32, run: &[u8; 12]) -> Self {
+        let [a, b, c, d] = day.to_be_bytes();
+        let [e, f, g, h, i, j, k, l, m, n, o, p] = *run;
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// The day, since 1970.
+    #[must_use]
+    pub const fn day(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
 
 impl TreeId {
     /// The tenant tree.

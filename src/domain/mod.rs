@@ -16,8 +16,8 @@ pub mod retention;
 
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
 pub use id::{
-    ApprovalId, CollectionNo, Epoch, Gen, HoldId, PrincipalId, RequestId, RootId, ShredId, Slot, SnapshotId, StoreId, TenantNo, TokenId,
-    TreeId, UploadId, Version, WriterId,
+    ApprovalId, CollectionNo, Epoch, Gen, HoldId, PrincipalId, ReportId, RequestId, RootId, ShredId, Slot, SnapshotId, StoreId, TenantNo,
+    TokenId, TreeId, UploadId, Version, WriterId,
 };
 pub use name::{CollectionName, NameError, RecordKey, SubjectId, TenantName};
 pub use policy::{CollectionPolicy, ShredUnit};

@@ -40,6 +40,7 @@ mod policy;
 pub mod problem;
 mod records;
 mod refusals;
+mod reports;
 mod retention;
 mod routes;
 mod shreds;

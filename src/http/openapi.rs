@@ -13,8 +13,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, approvals, audit, batch, certificates, collections, events, health, holds, lists, log, metrics, policy, records, retention,
-    shreds, snapshots, states, tenants, termination, tokens,
+    aliases, approvals, audit, batch, certificates, collections, events, health, holds, lists, log, metrics, policy, records, reports,
+    retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]
@@ -27,7 +27,7 @@ use super::{
         collections::list, collections::put, collections::read,
         lists::list, lists::query,
         records::put, records::get, records::head, records::delete,
-        retention::explain, retention::simulate, retention::run,
+        retention::explain, retention::simulate, retention::run, retention::progress, reports::marked, reports::list, reports::read,
         snapshots::take, snapshots::release,
         batch::batch,
         shreds::order, shreds::read,

@@ -68,6 +68,7 @@ impl From<Missing> for Problem {
                 Missing::Event => "nothing is known of that event of the person",
                 Missing::Approval => "no such request for approval, or none that this credential may know",
                 Missing::Termination => "the tenant is not ordered to end",
+                Missing::Report => "no such report of retention",
                 Missing::Page => "no such page of the log",
             },
         )

@@ -1,5 +1,5 @@
 //! `/v1/tenants/{tenant}/collections/{collection}/retention/{key...}`: why a record is kept, and until when; `.../simulations`: when a
-//! draft of its policy would end what is in a collection; `/v1/jobs/retention/runs`: destroying what is due.
+//! draft of its policy would end what is in a collection; `/v1/jobs/retention/runs`: destroying what is due, and how much is.
 
 use axum::extract::State;
 use http::Uri;
@@ -14,7 +14,7 @@ use super::extract::{Json, headers};
 use super::problem::{Code, Problem};
 use crate::domain::retention::explain::Explanation;
 use crate::domain::{CollectionPolicy, Timestamp, limits};
-use crate::vault::ops::{Destroyed, Ending, RetentionView, Simulated};
+use crate::vault::ops::{Destroyed, DueHour, Ending, RetentionView, RunProgress, Simulated};
 
 /// Why a record is kept, until when, by which rule, and what is to happen then.
 #[derive(Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(super) struct RetentionExplained {
 pub(super) struct ExplanationDocument {
     /// In one sentence, for people.
     why: String,
-    /// `kept`, `restricted` (for its legal purpose alone) or `due` (its time is over).
+    /// `kept`, `marked` (it is going to be destroyed), `restricted` (for its legal purpose alone) or `due` (its time is over).
     state: String,
     /// `until-deleted` or `rules`.
     retention: String,
@@ -67,6 +67,9 @@ pub(super) struct ExplanationDocument {
     /// where nothing is written down, and nothing will happen by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     scheduled_at: Option<Timestamp>,
+    /// From when on it is marked, before its rule destroys it; null where the rule says nothing of it, or nothing will happen by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    marked_at: Option<Timestamp>,
     /// The rules that are for this record: `rule`, `from`, `day` (day zero; null while it is not known), `minimum_until`,
     /// `maximum_at`, `end_at`, `then`.
     #[schema(value_type = Vec<Object>)]
@@ -170,7 +173,7 @@ pub(super) async fn simulate(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRun {
-    /// Records to deal with at most: to destroy, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
+    /// Records to deal with at most: to destroy, mark, move, drop or fail at; 1,000 by default. A run looks at 10,000 rows of the index
     /// at most.
     #[serde(default)]
     limit: Option<u64>,
@@ -191,12 +194,16 @@ pub(super) struct RunDone {
     destroyed: u64,
     /// Records whose time is over and that a legal hold keeps: they wait until it ends.
     held: u64,
+    /// Records that were marked: they are going to be destroyed.
+    marked: u64,
     /// Records that now end later, or have no end and are looked for again.
     moved: u64,
     /// Rows of the index that led to nothing any more.
     dropped: u64,
     /// Records that could not be read, or that others were writing all the time; they are tried again.
     failed: u64,
+    /// Id of the run, of which this may be one pass: the reports of what it did in each tenant name it.
+    run: String,
     /// Whether there is more to do.
     more: bool,
     /// To be sent as `cursor` then, so that the next run goes on behind this one; null at the end.
@@ -221,7 +228,52 @@ pub(super) async fn run(
     if limit > limits::RETENTION_RUN.max {
         return Err(Problem::limit(limits::RETENTION_RUN));
     }
-    let (done, next_cursor) = api.vault().run_retention(&caller, until, limit, asked.cursor).await?;
-    let Destroyed { looked_at, destroyed, held, moved, dropped, failed, more } = done;
-    Ok(axum::Json(RunDone { looked_at, destroyed, held, moved, dropped, failed, more, next_cursor }))
+    let (done, run, next_cursor) = api.vault().run_retention(&caller, until, limit, asked.cursor).await?;
+    let Destroyed { looked_at, destroyed, held, marked, moved, dropped, failed, more } = done;
+    let run = hex::encode(run);
+    Ok(axum::Json(RunDone { looked_at, destroyed, held, marked, moved, dropped, failed, run, more, next_cursor }))
+}
+
+/// What is due now and still there.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProgressDocument {
+    /// Records whose moment has come, as it was written down: a run destroys those of them that say so themselves. 10,000 rows of the
+    /// index are counted at most.
+    due: u64,
+    /// Records that are to be marked.
+    to_mark: u64,
+    /// Records that had no end, and are to be looked at again.
+    to_look_at: u64,
+    /// Whether there is more than was counted.
+    more: bool,
+    /// Those that are due, by the hour in which they became so: the first 48 hours of them.
+    by_hour: Vec<DueHourDocument>,
+    /// Whether a run of the server's own is under way.
+    under_way: bool,
+    /// When the server has something to do next, in the past while it is behind; null where it knows of nothing.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_at: Option<Timestamp>,
+}
+
+/// What became due within an hour.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DueHourDocument {
+    /// The first moment of the hour.
+    #[schema(value_type = String, format = DateTime)]
+    hour: Timestamp,
+    /// How many.
+    due: u64,
+}
+
+/// Read how far the runs of retention have come: how much is due and still there, in all tenants, by counts.
+#[utoipa::path(get, path = "/v1/jobs/retention/runs", tag = "retention", responses((status = 200, body = ProgressDocument)))]
+pub(super) async fn progress(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+) -> Result<axum::Json<ProgressDocument>, Problem> {
+    no_query(&uri)?;
+    let RunProgress { due, to_mark, to_look_at, more, by_hour, under_way, next_at } = api.vault().retention_progress(&caller).await?;
+    let by_hour = by_hour.into_iter().map(|DueHour { hour, due }| DueHourDocument { hour, due }).collect();
+    Ok(axum::Json(ProgressDocument { due, to_mark, to_look_at, more, by_hour, under_way, next_at }))
 }

@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::{
     Api, aliases, approvals, audit, batch, certificates, collections, events, health, holds, lists, log, metrics, openapi, policy, records,
-    retention, shreds, snapshots, states, tenants, termination, tokens,
+    reports, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 /// Who may use a route at all.
@@ -54,6 +54,9 @@ const NO_RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/"
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const NO_RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/";
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
+const MARKED: &str = "/v1/tenants/{tenant}/collections/{collection}/marked";
+const REPORTS: &str = "/v1/tenants/{tenant}/retention/reports";
+const REPORT: &str = "/v1/tenants/{tenant}/retention/reports/{id}";
 const RETENTION_RUNS: &str = "/v1/jobs/retention/runs";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";
@@ -111,7 +114,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("DELETE", delete, RECORD, Credential, records::delete),
         endpoint!("GET", get, RETENTION, Credential, retention::explain),
         endpoint!("POST", post, SIMULATIONS, Credential, retention::simulate),
+        endpoint!("GET", get, MARKED, Credential, reports::marked),
+        endpoint!("GET", get, REPORTS, Credential, reports::list),
+        endpoint!("GET", get, REPORT, Credential, reports::read),
         endpoint!("POST", post, RETENTION_RUNS, Credential, retention::run),
+        endpoint!("GET", get, RETENTION_RUNS, Credential, retention::progress),
         endpoint!("POST", post, SNAPSHOTS, Credential, snapshots::take),
         endpoint!("DELETE", delete, SNAPSHOT, Credential, snapshots::release),
         endpoint!("POST", post, BATCH, Credential, batch::batch),

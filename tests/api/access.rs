@@ -1,7 +1,9 @@
 //! Every route without a credential, with another tenant's, and with a role that may not; and its audit entry.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use lethe::domain::{Clock as _, SystemClock};
 use lethe::http::{Access, endpoints};
 use serde_json::{Value, json};
 
@@ -34,6 +36,9 @@ const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*ke
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
 const RUNS: &str = "/v1/jobs/retention/runs";
+const MARKED: &str = "/v1/tenants/{tenant}/collections/{collection}/marked";
+const REPORTS: &str = "/v1/tenants/{tenant}/retention/reports";
+const REPORT: &str = "/v1/tenants/{tenant}/retention/reports/{id}";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";
 const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
@@ -82,6 +87,10 @@ fn cases_of_retention() -> Vec<Case> {
             ("operator", "backup.take"),
         ),
         case("POST", RUNS, RUNS, || Some(json!({})), ("owner", 403), 403, ("operator", "retention.run")),
+        case("GET", RUNS, RUNS, none, ("auditor", 403), 403, ("job", "retention.due")),
+        case("GET", MARKED, "/v1/tenants/acme/collections/soon/marked", none, ("reader", 403), 404, ("auditor", "retention.marked")),
+        case("GET", REPORTS, "/v1/tenants/acme/retention/reports", none, ("writer", 403), 404, ("owner", "retention.report")),
+        case("GET", REPORT, "/v1/tenants/acme/retention/reports/{report}", none, ("counsel", 403), 404, ("auditor", "retention.report")),
     ]
 }
 
@@ -358,6 +367,7 @@ struct Tokens {
     token: String,
     order: String,
     hold: String,
+    report: String,
     /// Requests for a second owner: one to be approved, one to be refused, one to be taken back.
     approvals: Vec<String>,
 }
@@ -379,8 +389,10 @@ impl Tokens {
         tokens.push(("owner", owner));
         let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody",
             "law_enforcement": true, "case_number": "1"});
-        let mut tokens = Self { by_role: tokens, token, order, hold: String::new(), approvals: Vec::new() };
+        let (hold, report) = (String::new(), String::new());
+        let mut tokens = Self { by_role: tokens, token, order, hold, report, approvals: Vec::new() };
         tokens.ask_for_a_second(site).await;
+        tokens.mark(site).await;
         let placed = site.send("POST", "/v1/tenants/acme/holds", tokens.get("counsel"), Some(body)).await;
         placed.json["id"].as_str().unwrap().clone_into(&mut tokens.hold);
         tokens
@@ -403,9 +415,28 @@ impl Tokens {
         assert_eq!(site.send("PUT", "/v1/tenants/acme/collections/kept", &owner, Some(rules)).await.status, 201);
     }
 
+    /// A record that is marked, and the report of the run that has marked it.
+    async fn mark(&mut self, site: &Site) {
+        let owner = self.get("owner");
+        let rule = json!({"name": "r", "from": {"field": "/date"}, "maximum": "10d", "then": "delete", "mark": "10d"});
+        let rules = json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
+        assert_eq!(site.send("PUT", "/v1/tenants/acme/collections/soon", owner, Some(rules)).await.status, 201);
+        // Two days ago: it is marked from the beginning.
+        let date = SystemClock.now().less(Duration::from_hours(48)).to_rfc3339();
+        let value = json!({"date": &date[..10]}).to_string();
+        assert_eq!(site.put("/v1/tenants/acme/collections/soon/records/k", owner, "nobody", &value).await.status, 201);
+        let run = site.send("POST", RUNS, &site.operator, Some(json!({}))).await;
+        assert_eq!(run.status, 200, "{run:?}");
+        // The server's own run may have been faster.
+        let reports = site.get("/v1/tenants/acme/retention/reports", owner).await;
+        let report = reports.json["data"].as_array().unwrap().iter().find(|report| report["marked"] == 1);
+        self.report = report.unwrap_or_else(|| panic!("{reports:?}"))["id"].as_str().unwrap().to_owned();
+    }
+
     /// The path of a case, with real ids.
     fn path(&self, case: &Case) -> String {
         let mut path = case.path.replace("{token}", &self.token).replace("{order}", &self.order).replace("{hold}", &self.hold);
+        path = path.replace("{report}", &self.report);
         for (name, id) in ["{approval}", "{refused}", "{withdrawn}"].into_iter().zip(&self.approvals) {
             path = path.replace(name, id);
         }

@@ -215,6 +215,7 @@ impl<'a> Asker<'a> {
             self.ask("GET", COLLECTION, &path, &owner, &[], None).await;
             for token in [&owner, &auditor, &operator] {
                 self.ask("POST", SIMULATIONS, &format!("{path}/simulations"), token, &[], Some(json!({"policy": {}}))).await;
+                self.ask("GET", MARKED, &format!("{path}/marked"), token, &[], None).await;
             }
             for token in [owner.clone(), self.eraser.clone(), operator.clone()] {
                 for key in [key, &bert] {
@@ -231,6 +232,12 @@ impl<'a> Asker<'a> {
                 self.ask("GET", RECORDS, &format!("{path}/records?{}", text.join("&")), &owner, &[], None).await;
                 self.ask("POST", QUERY, &format!("{path}/query"), &owner, &[], Some(query)).await;
             }
+        }
+        for token in [&owner, &auditor, &operator] {
+            self.ask("GET", RUNS, RUNS, token, &[], None).await;
+            let reports = format!("{tenant}/retention/reports");
+            self.ask("GET", REPORTS, &reports, token, &[], None).await;
+            self.ask("GET", REPORT, &format!("{reports}/{}", "0".repeat(32)), token, &[], None).await;
         }
         for id in [ANNA, ALIAS, BERT] {
             self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
@@ -368,7 +375,7 @@ impl<'a> Asker<'a> {
         self.ask("DELETE", TOKEN, &format!("{tenant}/tokens/{}", "0".repeat(32)), &owner, &[], None).await;
         self.ask("POST", "/v1/tenants", "/v1/tenants", &operator, &[], Some(json!({"tenant": TENANT}))).await;
         for token in [&operator, &owner] {
-            self.ask("POST", "/v1/jobs/retention/runs", "/v1/jobs/retention/runs", token, &[], Some(json!({}))).await;
+            self.ask("POST", RUNS, RUNS, token, &[], Some(json!({}))).await;
             self.ask("POST", SNAPSHOTS, SNAPSHOTS, token, &[], None).await;
             self.ask("DELETE", SNAPSHOT, &format!("{SNAPSHOTS}/{}", "0".repeat(32)), token, &[], None).await;
         }
@@ -421,6 +428,10 @@ const RECORDS: &str = "/v1/tenants/{tenant}/collections/{collection}/records";
 const RECORD: &str = "/v1/tenants/{tenant}/collections/{collection}/records/{*key}";
 const RETENTION: &str = "/v1/tenants/{tenant}/collections/{collection}/retention/{*key}";
 const SIMULATIONS: &str = "/v1/tenants/{tenant}/collections/{collection}/simulations";
+const MARKED: &str = "/v1/tenants/{tenant}/collections/{collection}/marked";
+const REPORTS: &str = "/v1/tenants/{tenant}/retention/reports";
+const REPORT: &str = "/v1/tenants/{tenant}/retention/reports/{id}";
+const RUNS: &str = "/v1/jobs/retention/runs";
 const QUERY: &str = "/v1/tenants/{tenant}/collections/{collection}/query";
 const BATCH: &str = "/v1/tenants/{tenant}/batch";
 const HOLDS: &str = "/v1/tenants/{tenant}/holds";

@@ -73,6 +73,8 @@ async fn rules_that_cannot_hold_are_refused_by_their_place() {
     for (rules, code, told) in [
         (with("minimum", law("2y")), "unprocessable", "the minimum of `retention.rules[0]` may end after the end of `retention.rules[0]`"),
         (with("minimum", json!({"period": "1d", "basis": ""})), "unprocessable", "`retention.rules[0].minimum.basis` must cite"),
+        (with("mark", json!("1m")), "unprocessable", "`retention.rules[0].mark` must be of days or weeks, at most 366d"),
+        (with("mark", json!("canary-5f1e")), "invalid-body", "expected a period of whole years, months, weeks or days"),
         (with("then", json!("shred")), "unprocessable", "`shred_unit` is \"record\""),
         (with("then", json!({"restrict": "6m"})), "unprocessable", "must be longer than its `maximum`"),
         (with("categories", json!(["canary-5f1e"])), "unprocessable", "must be of the policy's `categories`"),
@@ -469,6 +471,98 @@ async fn a_simulation_of_many_records_goes_on_behind_its_cursor() {
 }
 
 const RUNS: &str = "/v1/jobs/retention/runs";
+const REPORTS: &str = "/v1/tenants/acme/retention/reports";
+
+/// Both phases, as owners, auditors and the operator see them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_going_to_be_destroyed_is_told_and_what_was_is_reported() {
+    let (site, clock) = site().await;
+    let owner = site.tenant("acme").await;
+    let auditor = site.token("acme", &owner, json!({"role": "auditor"})).await;
+    let job = site.token("system", &site.operator, json!({"role": "job"})).await;
+    let rule = json!({"name": "brief", "from": "created", "maximum": "30d", "then": "delete", "mark": "2w"});
+    let made = site.send("PUT", CRM, &owner, Some(json!({"retention": {"time_zone": "UTC", "rules": [rule]}}))).await;
+    assert_eq!((made.status, &made.json["retention"]["rules"][0]), (201, &rule), "{made:?}");
+    for key in ["canary-1c55", "b", "c"] {
+        assert_eq!(put(&site, &owner, key, &[], "v").await.status, 201);
+    }
+    let run = async |body: Value| site.send("POST", RUNS, &job, Some(body)).await.json;
+    let to = |at: &str| clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
+    to("2024-02-16T23:59:59Z");
+    assert_eq!(run(json!({})).await["marked"], 0);
+    to("2024-02-17T00:00:00Z");
+    let waiting = site.get(RUNS, &job).await;
+    assert_eq!(
+        (waiting.status, &waiting.json["due"], &waiting.json["to_mark"], &waiting.json["more"]),
+        (200, &json!(0), &json!(3), &json!(false))
+    );
+    let done = run(json!({"limit": 2})).await;
+    assert_eq!((&done["marked"], &done["more"]), (&json!(2), &json!(true)), "{done}");
+    let rest = run(json!({"limit": 2, "cursor": done["next_cursor"]})).await;
+    assert_eq!((&rest["marked"], &rest["more"], &rest["run"]), (&json!(1), &json!(false), &done["run"]), "{rest}");
+
+    let explained = site.get(&format!("{CRM}/retention/b"), &auditor).await.json;
+    assert_eq!(
+        (explained["state"].as_str(), explained["marked_at"].as_str()),
+        (Some("marked"), Some("2024-02-17T00:00:00.000Z")),
+        "{explained}"
+    );
+    assert_eq!(explained["scheduled_at"], "2024-03-02T00:00:00.000Z");
+    let first = site.get(&format!("{CRM}/marked?limit=2"), &owner).await;
+    let second = site.get(&format!("{CRM}/marked?limit=2&cursor={}", first.json["next_cursor"].as_str().unwrap()), &owner).await;
+    let mut listed: Vec<Value> = [&first, &second].iter().flat_map(|page| page.json["data"].as_array().unwrap().clone()).collect();
+    listed.sort_by_key(|item| item["key"].as_str().unwrap().to_owned());
+    assert_eq!((listed.len(), &second.json["next_cursor"]), (3, &Value::Null));
+    let etag = listed[0]["etag"].as_str().unwrap();
+    let b = json!({"key": "b", "etag": etag, "rule": "brief", "then": "delete", "marked_at": "2024-02-17T00:00:00.000Z",
+        "ends_at": "2024-03-02T00:00:00.000Z", "held": false});
+    assert_eq!(listed[0], b);
+    assert_eq!(site.get(&format!("{CRM}/records/b"), &owner).await.header("etag"), etag);
+    let shown = site.get(&format!("{CRM}/marked"), &auditor).await;
+    assert!(shown.json["data"].as_array().unwrap().len() == 3 && !shown.text().contains("canary"), "who audits reads no names: {shown:?}");
+    for (path, code) in [
+        ("?limit=0", "malformed-query"),
+        ("?limit=1001", "limit-exceeded"),
+        ("?cursor=AAAA", "malformed-cursor"),
+        ("?x=1", "malformed-query"),
+    ] {
+        assert_eq!(site.get(&format!("{CRM}/marked{path}"), &owner).await.code(), code, "{path}");
+        assert_eq!(site.get(&format!("{REPORTS}{path}"), &owner).await.code(), code, "{path}");
+    }
+
+    // In time.
+    let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
+    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "records", "records": [{"collection": "crm", "key": "b"}]});
+    assert_eq!(site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await.status, 201);
+    to("2024-03-02T00:00:00Z");
+    let done = run(json!({})).await;
+    assert_eq!((&done["destroyed"], &done["held"]), (&json!(2), &json!(1)), "{done}");
+
+    let reports = site.get(REPORTS, &auditor).await;
+    let told = |report: &Value| {
+        (report["state"].clone(), report["cause"].clone(), report["destroyed"].clone(), report["held"].clone(), report["marked"].clone())
+    };
+    let all: Vec<_> = reports.json["data"].as_array().unwrap().iter().filter(|report| report["cause"] == "asked").map(told).collect();
+    assert_eq!(
+        all,
+        [(json!("final"), json!("asked"), json!(0), json!(0), json!(3)), (json!("open"), json!("asked"), json!(2), json!(1), json!(0))]
+    );
+    let last = reports.json["data"].as_array().unwrap().last().unwrap();
+    let one = site.get(&format!("{REPORTS}/{}", last["id"].as_str().unwrap()), &owner).await.json;
+    let line = json!({"collection": "crm", "by": "rule", "rule": "brief", "then": "delete", "destroyed": 2, "held": 1, "marked": 0});
+    assert_eq!((&one["lines"], &one["certificates"], &one["more_certificates"]), (&json!([line]), &json!([]), &json!(false)), "{one}");
+    assert_eq!((&one["run"], one["principal"].as_str().map(str::len), &one["keys"]), (&done["run"], Some(32), &json!(0)));
+    assert!(last["certificates"].is_null() && !reports.text().contains("canary"), "{reports:?}");
+    for (id, code) in [("0".repeat(32), "not-found"), ("0".repeat(31), "malformed-id"), ("x".repeat(32), "malformed-id")] {
+        assert_eq!(site.get(&format!("{REPORTS}/{id}"), &owner).await.code(), code, "{id}");
+    }
+    assert_eq!(site.get(REPORTS, &site.operator).await.status, 403, "the operator sees the counts of runs, and no tenant's");
+    let actions = site.trail("acme", &owner).await;
+    for (action, count) in [("retention.marked", 3), ("retention.report", 2)] {
+        let recorded = actions.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count();
+        assert_eq!(recorded, count, "{action}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
@@ -480,9 +574,10 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
     }
     let job = site.token("system", &site.operator, json!({"role": "job"})).await;
     let run = async |token: &str, body: Value| site.send("POST", RUNS, token, Some(body)).await;
-    let early = run(&job, json!({})).await;
-    let nothing =
-        json!({"looked_at": 0, "destroyed": 0, "held": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false, "next_cursor": null});
+    let mut early = run(&job, json!({})).await;
+    assert_eq!(early.json.as_object_mut().unwrap().remove("run").unwrap().as_str().map(str::len), Some(32));
+    let nothing = json!({"looked_at": 0, "destroyed": 0, "held": 0, "marked": 0, "moved": 0, "dropped": 0, "failed": 0, "more": false,
+        "next_cursor": null});
     assert_eq!((early.status, &early.json), (200, &nothing));
     // Midnight in California after 29 February is 8 o'clock in UTC; at 7:59 the day's rows are looked at, and stay.
     for (at, limit, destroyed, more) in [

@@ -1026,7 +1026,12 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
             (random >> 33) % below
         };
         let drawn = |draw: &mut dyn FnMut(u64) -> u64| -> CollectionPolicy {
-            policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), &format!("{}d", draw(120) + 1)))
+            let days = draw(120) + 1;
+            let mut rules = one_rule(&json!("created"), &format!("{days}d"));
+            if draw(2) == 0 {
+                rules[0]["mark"] = json!(format!("{}d", days.min(draw(20) + 1)));
+            }
+            policy(ShredUnit::Subject, "UTC", &rules)
         };
         set(&open, &acme.owner, &acme.name, drawn(&mut draw)).await;
         let mut names = Vec::new();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, Timestamp,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, Timestamp,
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
         lifecycle::Grace,
@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     harness::{Open, Place, coll, is_shredded, key, proof, put_of},
     kept::{lawful, left},
+    reports::{counted, reports},
     retention::{DAY, place, policy},
 };
 
@@ -133,7 +134,9 @@ impl Store for Dying {
 fn tag(write: &lethe::vault::store::Write) -> Option<u8> {
     use lethe::vault::store::Write;
     match write {
-        Write::Put { space: Space::Control, key, .. } | Write::Delete { space: Space::Control, key } => key.first().copied(),
+        Write::Put { space: Space::Control | Space::Index, key, .. } | Write::Delete { space: Space::Control | Space::Index, key } => {
+            key.first().copied()
+        }
         Write::Put { .. } | Write::Delete { .. } | Write::DeleteRange { .. } => None,
     }
 }
@@ -724,6 +727,97 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
         deaths += 1;
     }
     assert!(deaths > 10, "{deaths} places");
+}
+
+/// A run that marks, the run that destroys, and that behind the day on which the reports are closed: each record is counted once as
+/// marked and once as destroyed, and each key has its certificate, wherever that is cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short() {
+    let (mut place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, token) = open.tenant(&place, "acme").await;
+    for (collection, unit) in [("c", ShredUnit::Subject), ("files", ShredUnit::Record)] {
+        let rule = serde_json::json!([{"name": "rule", "from": "created", "maximum": "10d", "then": "delete", "mark": "3d"}]);
+        let policy = crate::retention::policy(unit, "UTC", &rule);
+        open.vault.put_collection(&owner, &acme, &coll(collection), policy, None).await.unwrap();
+        for name in ["a", "b"] {
+            open.put(&owner, &acme, (collection, name), Some("7"), b"v").await.unwrap();
+        }
+    }
+    open.close().await;
+    for part in PARTS {
+        place.copy(part, &format!("base/{part}"));
+    }
+    let began = clock.now();
+    // From whichever day it was cut off on.
+    let runs = async |open: &Open, clock: &TestClock| {
+        for days in [9, 11, 12] {
+            let day = began.plus(DAY * days);
+            if clock.now() < day {
+                clock.advance(day.since(clock.now()));
+            }
+            let job = Retention { vault: open.vault.clone(), limit: 3 };
+            while job.run_once(clock.now()).await?.more {}
+        }
+        Ok::<_, VaultError>(())
+    };
+    let (mut deaths, mut met) = (0, Vec::new());
+    for at in 0.. {
+        for part in PARTS {
+            place.put_back(&format!("base/{part}"), part);
+        }
+        let clock = TestClock::at(began);
+        place.clock = Arc::new(clock.clone());
+        let mut engine = None;
+        let opened = place
+            .open_through(|inner| {
+                let dying = Arc::new(Dying::new(inner, Some(at)));
+                engine = Some(Arc::clone(&dying));
+                dying
+            })
+            .await;
+        let engine = engine.unwrap();
+        if let Ok(open) = opened {
+            tokio::select! {
+                // A run that met its death may have come back with it.
+                _ = runs(&open, &clock) => {}
+                () = engine.dead.cancelled() => {}
+            }
+            let is_dying = {
+                let mut end = engine.end.lock().unwrap();
+                end.is_over = true;
+                end.is_dying
+            };
+            if is_dying {
+                engine.dead.cancelled().await;
+            }
+            open.close().await;
+        }
+        met.extend(engine.last.lock().unwrap().iter().copied());
+        let open = place.open().await;
+        let owner = open.caller(&token).await;
+        runs(&open, &clock).await.unwrap();
+        assert_eq!(counted(&open, &owner, &acme).await, [4, 0, 4, 2], "place {at}");
+        let all = reports(&open, &owner, &acme).await;
+        let days: Vec<_> = all.iter().map(|view| (view.is_final, view.report.destroyed(), view.report.marked())).collect();
+        assert_eq!(days, [(true, 0, 4), (true, 4, 0)], "place {at}");
+        let certified = async {
+            while open.vault.retention_report(&owner, &acme, all[1].id).await.unwrap().certificates.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), certified).await.is_ok(), "place {at}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        open.close().await;
+        if !engine.dead.is_cancelled() {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 10, "{deaths} places");
+    for table in [Table::Due, Table::OpenReport, Table::RetentionReport, Table::ReportShred, Table::Reclaim] {
+        assert!(met.contains(&(table as u8)), "no commit to {table:?} was cut off");
+    }
 }
 
 /// Asking for a second person, the approval and what it carries out, for all ids of a person: nothing before it, once behind it.

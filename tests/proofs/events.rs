@@ -482,6 +482,27 @@ async fn a_report_brings_no_end_forward_but_that_of_the_rules_that_a_record_was_
     open.close().await;
 }
 
+/// What a report ends is marked from the report on, for as long as its rule says, before it goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_report_ends_is_marked_from_then_on_before_it_goes() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let rules = json!([{"name": "rule", "from": {"event": ENDED}, "maximum": "10d", "then": "delete", "mark": "5d"}]);
+    acme.set(&open, policy(ShredUnit::Subject, "UTC", &rules)).await;
+    acme.put(&open, "k", &["7"]).await.unwrap();
+    clock.advance(DAY * 60);
+    // It ended long ago.
+    acme.report(&open, "7", "2000-02-01").await;
+    let met = run(&open, &clock).await;
+    assert_eq!((met.marked, met.destroyed), (1, 0), "{met:?}");
+    to(&clock, "2000-04-05T11:59:59.999Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    to(&clock, "2000-04-05T12:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+}
+
 /// Older data ends by what is known today, and by what was known when it was over, although that was corrected since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_report_has_ended_does_not_come_back_by_older_data() {

@@ -1,6 +1,7 @@
 //! Retention in any order of writes, deletions, changes of rules, reports of events, their corrections and withdrawals, steps of the clock,
 //! also back, and restarts, held against the rules themselves: none goes before its minimum or its end, and none is there after the first
-//! run behind both the end that was written down and that of today.
+//! run behind both the end that was written down and that of today. What a rule marks is marked once before; and the reports of all runs
+//! together count what was destroyed and marked, each record once.
 //!
 //! What a law keeps is stated here as an owner would: with each write, and with each change of rules, every record is promised until when
 //! it will be there, counted in days by this file alone; and whenever one is gone, by whatever hand, nothing is promised any more.
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Open, coll, key, put_of},
+    reports::counted,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
 
@@ -32,6 +34,11 @@ const HOUR_MS: i64 = 3_600_000;
 enum Written {
     Nothing,
     End(Timestamp),
+    /// It is marked at the one, and ends at the other.
+    Marks {
+        at: Timestamp,
+        end: Timestamp,
+    },
     /// The rules gave it no end since then.
     Endless {
         since: Timestamp,
@@ -165,6 +172,42 @@ impl Promise {
     }
 }
 
+/// The end of a record by some rules, and how long before it these mark it.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    at: Timestamp,
+    marks_for: Duration,
+}
+
+impl Ends {
+    /// What is written down of it.
+    fn written(self, now: Timestamp) -> Written {
+        if self.marks_for.is_zero() {
+            return Written::End(self.at);
+        }
+        Written::Marks { at: self.at.less(self.marks_for).max(now), end: self.at }
+    }
+}
+
+impl Written {
+    const fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::End(end) | Self::Marks { end, .. } => Some(end),
+            Self::Nothing | Self::Endless { .. } => None,
+        }
+    }
+
+    /// The end that it has now, for who looks at it: what was to be marked goes no sooner than was written down, and what had no end
+    /// is marked first.
+    fn taken(self, found: Ends, now: Timestamp) -> Ends {
+        match self {
+            Self::Marks { end, .. } => Ends { at: found.at.max(end), ..found },
+            Self::Endless { .. } if !found.marks_for.is_zero() => Ends { at: found.at.max(now.plus(found.marks_for)), ..found },
+            Self::Endless { .. } | Self::End(_) | Self::Nothing => found,
+        }
+    }
+}
+
 impl Known {
     /// The day that stands in its value.
     fn date(&self) -> Option<Date> {
@@ -228,40 +271,62 @@ impl Known {
         self.promised_until(events, ALL).filter(|until| *until > now).map_or(Law::Met, Law::Until)
     }
 
-    /// Its end by these rules alone.
-    fn end_under(&self, policy: &CollectionPolicy, events: &Events) -> Option<Timestamp> {
-        let Some(schedule) = policy.retention.schedule() else { return self.own };
+    /// Its end by these rules alone, and how long before it they mark it.
+    fn end_under(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
+        let Some(schedule) = policy.retention.schedule() else { return self.own.map(|at| Ends { at, marks_for: Duration::ZERO }) };
         let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
         let value = Some(self.value.as_bytes());
         let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value, events };
-        schedule.outlook(&facts).end.map(|end| end.at)
+        let end = schedule.outlook(&facts).end?;
+        Some(Ends { at: end.at, marks_for: end.rule.map_or(Duration::ZERO, Rule::marks_for) })
     }
 
-    /// Its end by these rules, not before what it is promised.
-    fn end(&self, policy: &CollectionPolicy, events: &Events) -> Option<Timestamp> {
+    /// The same by these rules, not before what it is promised.
+    fn end(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
         let end = self.end_under(policy, events)?;
-        Some(self.promised_until(events, ALL).map_or(end, |until| end.max(until)))
+        Some(Ends { at: self.promised_until(events, ALL).map_or(end.at, |until| end.at.max(until)), ..end })
     }
 
-    /// Writes down what a report brings forward, for a run that follows it: by the rules that it was `written` under, not before the report,
-    /// nor before what it was promised by the rules up to the `last` of that moment. Whether it does.
-    fn follow(&mut self, written: &CollectionPolicy, last: usize, events: &Events) -> bool {
+    /// Writes down what a report brings forward, for a run that follows it at `now`: by the rules that it was `written` under, not before it
+    /// has been marked from the report on for as long as they say, nor before what it was promised by the rules up to the `last` of that
+    /// moment. Whether it does.
+    fn follow(&mut self, written: &CollectionPolicy, last: usize, events: &Events, now: Timestamp) -> bool {
         let Some(from) = events.reports().last().map(|report| report.reported_at) else { return false };
         let Some(end) = self.end_under(written, events) else { return false };
         if self.waiting(events, last).next().is_some() {
             return false;
         }
-        let end = end.max(from);
-        let end = self.promised_until(events, last).map_or(end, |until| end.max(until));
+        let at = end.at.max(from.plus(end.marks_for));
+        let end = Ends { at: self.promised_until(events, last).map_or(at, |until| at.max(until)), ..end };
         let is_as_early = match self.written {
             Written::Nothing => false,
-            Written::End(at) => at <= end,
-            Written::Endless { at, .. } => hour(at) * HOUR_MS <= end.0,
+            Written::End(end_before) | Written::Marks { end: end_before, .. } => end_before <= end.at,
+            Written::Endless { at, .. } => hour(at) * HOUR_MS <= end.at.0,
         };
         if !is_as_early {
-            self.written = Written::End(end);
+            self.written = end.written(now);
         }
         !is_as_early
+    }
+
+    /// Whether its own end has passed, and nothing puts that off: it is not there any more for who writes.
+    fn is_over(&self, model: &Model, now: Timestamp) -> bool {
+        let end = || self.end(&model.today, &model.reported[self.subject]);
+        self.own.is_some_and(|own| own <= now) && end().is_some_and(|end| end.at <= now)
+    }
+
+    /// What is written down when it takes the place of another: an end that is brought forward is marked first, or comes when the old one
+    /// would have.
+    fn written_down(&self, other: Option<&Self>, model: &Model) -> Written {
+        let now = self.modified;
+        let Some(ends) = self.end(&model.today, &model.reported[self.subject]) else { return Written::Nothing };
+        match other.filter(|other| !other.is_over(model, now)) {
+            Some(other) if !ends.marks_for.is_zero() => {
+                let marked = now.plus(ends.marks_for);
+                Ends { at: ends.at.max(other.written.end().map_or(marked, |before| before.min(marked))), ..ends }.written(now)
+            }
+            Some(_) | None => ends.written(now),
+        }
     }
 
     /// What is known of it when it overwrites another: what ended is made anew, and what was promised of the other is promised of this one,
@@ -276,8 +341,7 @@ impl Known {
             return (self, answered);
         };
         let events = &model.reported[other.subject];
-        let is_over = other.own.is_some_and(|own| own <= now) && other.end(today, events).is_some_and(|end| end <= now);
-        if !is_over {
+        if !other.is_over(model, now) {
             self.created = other.created;
         }
         self.promises = self.promised_by(today, no);
@@ -303,32 +367,43 @@ impl Known {
         (self, answered)
     }
 
-    /// The end that was written down, or else that of today.
+    /// The end that was written down, or when it is marked, or else the end of today.
     fn ends(&self, today: &CollectionPolicy, events: &Events) -> Option<Timestamp> {
         match self.written {
-            Written::End(at) => Some(at),
-            Written::Nothing | Written::Endless { .. } => self.end(today, events),
+            Written::End(at) | Written::Marks { at, .. } => Some(at),
+            Written::Nothing | Written::Endless { .. } => self.end(today, events).map(|end| end.at),
         }
     }
 
     fn is_looked_for(&self, now: Timestamp) -> bool {
         match self.written {
             Written::Nothing => false,
-            Written::End(at) => at <= now,
+            Written::End(at) | Written::Marks { at, .. } => at <= now,
             Written::Endless { at, .. } => hour(at) <= hour(now),
         }
     }
 
-    /// What a run writes down that looked for it and found that it has not ended.
-    fn looked_for(&mut self, end: Option<Timestamp>, now: Timestamp) {
-        self.written = match end {
-            Some(end) if hour(end) > hour(now) => Written::End(end),
-            Some(_) => self.written,
-            None => {
-                let since = if let Written::Endless { since, .. } = self.written { since } else { now };
-                Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) }
-            }
+    /// Whether a run destroys it that looks for it now, and finds this end.
+    fn is_due(&self, found: Option<Ends>, now: Timestamp) -> bool {
+        self.is_looked_for(now) && found.is_some_and(|found| self.written.taken(found, now).at <= now)
+    }
+
+    /// What a run writes down that looked for it and found that it has not ended; whether that marks it.
+    fn looked_for(&mut self, found: Option<Ends>, now: Timestamp) -> bool {
+        let unmarked = matches!(self.written, Written::Marks { .. } | Written::Endless { .. });
+        let Some(found) = found else {
+            let since = if let Written::Endless { since, .. } = self.written { since } else { now };
+            self.written = Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) };
+            return false;
         };
+        let ends = self.written.taken(found, now);
+        let is_marked = unmarked && !ends.marks_for.is_zero() && ends.at.less(ends.marks_for) <= now;
+        if is_marked {
+            self.written = Written::End(ends.at);
+        } else if hour(ends.at) > hour(now) || matches!(self.written, Written::Marks { .. }) {
+            self.written = ends.written(now);
+        }
+        is_marked
     }
 }
 
@@ -389,7 +464,7 @@ impl Model {
         let until = was.iter().position(|(changed, _)| from.0 <= changed.0).unwrap_or(was.len());
         for known in records.values_mut().filter(|known| has_events && known.subject == person) {
             let written = was.get(known.no).map_or(&*today, |(_, policy)| policy);
-            brought_forward += usize::from(known.follow(written, until.max(known.no), events));
+            brought_forward += usize::from(known.follow(written, until.max(known.no), events, now));
         }
         Some(brought_forward)
     }
@@ -456,6 +531,9 @@ impl Draw {
                     let maximum = format!("{}d", least + self.below(60) + 1);
                     let mut rule = json!({"name": name, "from": from, "maximum": maximum, "then": "delete"});
                     if self.below(2) == 0 {
+                        rule["mark"] = json!(format!("{}d", self.below(20) + 1));
+                    }
+                    if self.below(2) == 0 {
                         rule["minimum"] = json!({"period": format!("{least}d"), "basis": "law"});
                     }
                     if let Some(category) = categories.get(usize::try_from(at).unwrap()) {
@@ -509,35 +587,53 @@ async fn report(
     brought_forward.unwrap_or_default()
 }
 
-/// Runs, and holds what is there then against what is known of it. How many went, and how many had no end.
-async fn run_and_hold(
-    (open, clock): (&Open, &TestClock),
-    (owner, acme): (&Caller, &TenantName),
-    model: &mut Model,
-    at: &str,
-) -> (usize, usize) {
+/// What runs did.
+#[derive(Default)]
+struct Ran {
+    destroyed: u64,
+    marked: u64,
+    /// How often one had no end.
+    endless: usize,
+}
+
+impl Ran {
+    fn add(&mut self, other: &Self) {
+        self.destroyed += other.destroyed;
+        self.marked += other.marked;
+        self.endless += other.endless;
+    }
+}
+
+/// Runs, and holds what is there then against what is known of it.
+async fn run_and_hold((open, clock): (&Open, &TestClock), (owner, acme): (&Caller, &TenantName), model: &mut Model, at: &str) -> Ran {
+    // What the first one writes down for now may lie behind it; the second one has seen all.
     run(open, clock).await;
-    let (now, mut endless) = (clock.now(), 0);
+    run(open, clock).await;
+    let (now, mut ran) = (clock.now(), Ran::default());
     let mut gone = Vec::new();
     let Model { today, records, reported, .. } = model;
     for (name, known) in records.iter_mut() {
         let events = &reported[known.subject];
-        let end = known.end(today, events);
-        let is_due = known.is_looked_for(now) && end.is_some_and(|end| end <= now);
+        let found = known.end(today, events);
+        let is_due = known.is_due(found, now);
         let is_there = open.vault.explain_retention(owner, acme, &coll("c"), &key(name)).await.is_ok();
         if is_there {
             assert!(!is_due, "{at}: {name} outlives its end: {known:?}");
-            if known.is_looked_for(now) {
-                known.looked_for(end, now);
-                endless += usize::from(end.is_none());
+            // Twice, as the runs.
+            for _ in 0..2 {
+                if known.is_looked_for(now) {
+                    ran.marked += u64::from(known.looked_for(found, now));
+                    ran.endless += usize::from(found.is_none());
+                }
             }
         } else {
             assert!(is_due && known.law(events, now) == Law::Met, "{at}: {name} died early: {known:?}");
             gone.push(name.clone());
         }
     }
+    ran.destroyed = gone.len() as u64;
     records.retain(|name, _| !gone.contains(name));
-    (gone.len(), endless)
+    ran
 }
 
 /// Under a rule that ends everything, what was ever written down goes, and not before what was promised.
@@ -563,7 +659,7 @@ async fn assert_all_that_ends_goes(open: &Open, owner: &Caller, acme: &TenantNam
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
-    let (mut stored, mut destroyed, mut endless, mut refused, mut by_others, mut carried) = (0, 0, 0, 0, 0, 0);
+    let (mut stored, mut all, mut refused, mut by_others, mut carried) = (0, Ran::default(), 0, 0, 0);
     let (mut reports, mut brought_forward, mut waited) = (0, 0, 0);
     for seed in 0..20_u64 {
         let (place, clock) = place().await;
@@ -573,6 +669,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         let today = draw.policy();
         set(&open, &owner, &acme, today.clone()).await;
         let mut model = Model { today, was: Vec::new(), records: BTreeMap::new(), reported: <[Events; 3]>::default() };
+        let mut ran = Ran::default();
         for step in 0..160 {
             let at = format!("seed {seed}, step {step}");
             let name = format!("k{}", draw.below(12));
@@ -592,8 +689,8 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                             let of_today = Known { promises: known.promised_by(&model.today, 0), value: known.value.clone(), ..known };
                             carried += usize::from(promised > of_today.promised_until(events, ALL));
                             let end = known.end(&model.today, events);
-                            assert!(end.is_none_or(|end| end > now), "{at}: stored, and over already");
-                            known.written = end.map_or(Written::Nothing, Written::End);
+                            assert!(end.is_none_or(|end| end.at > now), "{at}: stored, and over already");
+                            known.written = known.written_down(model.records.get(&name), &model);
                             model.records.insert(name, known);
                             stored += 1;
                         }
@@ -635,8 +732,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                     let date = (draw.below(4) > 0).then(|| EventDate::parse(&day.to_rfc3339()[..10]).unwrap());
                     brought_forward += report(&open, (&owner, &acme), (person, date), now, &mut model).await;
                     reports += 1;
-                    let (gone, had_none) = run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await;
-                    (destroyed, endless) = (destroyed + gone, endless + had_none);
+                    ran.add(&run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await);
                 }
                 _ => {
                     // To the very moment of an end, or the one before, as often as anywhere.
@@ -647,16 +743,19 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                         Some(at) => clock.advance(at.since(clock.now())),
                         None => clock.advance(Duration::from_millis(draw.below(3 * 86_400_000))),
                     }
-                    let (gone, had_none) = run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await;
-                    (destroyed, endless) = (destroyed + gone, endless + had_none);
+                    ran.add(&run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await);
                 }
             }
         }
+        assert_eq!(counted(&open, &owner, &acme).await, [ran.destroyed, 0, ran.marked, 0], "seed {seed}: what the reports count");
+        all.add(&ran);
         assert_all_that_ends_goes(&open, &owner, &acme, &clock, model, seed).await;
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "seed {seed}");
         open.close().await;
     }
+    let Ran { destroyed, marked, endless } = all;
     assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");
+    assert!(marked > 50, "{marked} marks");
     let told = format!("{refused} deletions refused by a law, {by_others} by others than today's, {carried} times one outlived its value");
     assert!(refused > 20 && by_others > 10 && carried > 5, "{told}");
     let told =

@@ -1,5 +1,7 @@
 //! What is told about one record's retention: why it is kept, until when, by which rule, and what is to happen then.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{
@@ -14,7 +16,7 @@ use crate::domain::{ShredUnit, Timestamp};
 pub struct Explanation {
     /// In one sentence.
     pub why: String,
-    /// `kept`, `restricted` (for its legal purpose alone) or `due` (its time is over).
+    /// `kept`, `marked` (it is going to be destroyed), `restricted` (for its legal purpose alone) or `due` (its time is over).
     pub state: &'static str,
     /// `until-deleted` or `rules`.
     pub retention: &'static str,
@@ -28,6 +30,11 @@ pub struct Explanation {
     pub end: Option<TheEnd>,
     /// When the store is to carry out the end, or to look again for one; `None` where nothing is written down.
     pub scheduled_at: Option<Timestamp>,
+    /// From when on it is marked; `None` where its rule does not say so, or nothing is written down.
+    pub marked_at: Option<Timestamp>,
+    /// How long before its end the rule that ends it marks it.
+    #[serde(skip)]
+    marks_for: Duration,
     /// The rules that are for this record.
     pub rules: Vec<TheRule>,
 }
@@ -138,6 +145,7 @@ impl Explanation {
         };
         self.why = format!("kept for its legal purpose alone {until}: whom it is about was shredded");
         self.state = if end.is_some_and(|end| end <= now) { "due" } else { "restricted" };
+        self.marks_for = Duration::ZERO;
         self.end = end.map(|at| TheEnd { at, rule: Some(rule), put_off_by: None, then: destruction(unit) });
         self
     }
@@ -156,6 +164,28 @@ impl Explanation {
         self.why.push_str(&more);
         self
     }
+
+    /// Adds from when on it is marked, once it is told when it is carried out; it was last written at `modified_at`.
+    #[must_use]
+    pub fn marked(mut self, modified_at: Timestamp, now: Timestamp) -> Self {
+        let (Some(end), Some(scheduled)) = (&self.end, self.scheduled_at) else { return self };
+        if self.marks_for.is_zero() {
+            return self;
+        }
+        let destroyed_at = end.at.max(scheduled);
+        let marked_at = destroyed_at.less(self.marks_for).max(modified_at);
+        self.marked_at = Some(marked_at);
+        if marked_at <= now && now < destroyed_at && self.state != "restricted" {
+            self.state = "marked";
+            self.why = format!(
+                "marked since {}: it is going to be destroyed at {}; {}",
+                marked_at.to_rfc3339(),
+                destroyed_at.to_rfc3339(),
+                self.why
+            );
+        }
+        self
+    }
 }
 
 fn without_rules(because: &str, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
@@ -167,7 +197,9 @@ fn without_rules(because: &str, unit: ShredUnit, facts: &Facts<'_>, now: Timesta
     };
     let (restricted, minimum) = (None, None);
     let rules = Vec::new();
-    Explanation { why, state, retention: "until-deleted", time_zone: None, minimum, restricted, end, scheduled_at: None, rules }
+    let (scheduled_at, marked_at, marks_for) = (None, None, Duration::ZERO);
+    let retention = "until-deleted";
+    Explanation { why, state, retention, time_zone: None, minimum, restricted, end, scheduled_at, marked_at, marks_for, rules }
 }
 
 fn by_rules(schedule: &Schedule, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
@@ -191,6 +223,8 @@ fn by_rules(schedule: &Schedule, unit: ShredUnit, facts: &Facts<'_>, now: Timest
             then: destruction(unit),
         }),
         scheduled_at: None,
+        marked_at: None,
+        marks_for: outlook.end.and_then(|end| end.rule).map_or(Duration::ZERO, Rule::marks_for),
         rules: outlook.applied.iter().map(told).collect(),
     }
 }
@@ -297,6 +331,42 @@ mod tests {
         events.report(&EventName::parse("contract-ended").unwrap(), EventDate::parse("2020-12-31"), now);
         let told = explain(&retention, ShredUnit::Subject, &Facts { events: &events, ..facts(None, None) }, now);
         assert_eq!((told.rules[0].day.as_deref(), told.minimum.unwrap().until), (Some("2020-12-31"), time("2025-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_record_is_marked_from_its_rules_delay_before_it_is_carried_out() {
+        let retention = json!({"time_zone": "UTC", "rules": [
+            {"name": "idle", "from": "created", "maximum": "90d", "then": "delete", "mark": "30d"},
+            {"name": "tax", "from": "created", "minimum": {"period": "1d", "basis": "law"}, "maximum": "1y", "then": {"restrict": "2y"}, "mark": "7d"},
+        ]});
+        let retention: Retention = serde_json::from_value(retention).unwrap();
+        let of = |own: Option<&str>, scheduled: Option<&str>, now: &str| {
+            let facts = facts(own, None);
+            let told = explain(&retention, ShredUnit::Subject, &facts, time(now)).carried_out(scheduled.map(time));
+            let told = told.marked(facts.modified_at, time(now));
+            (told.state, told.marked_at.map(Timestamp::to_rfc3339), told.why.starts_with("marked since"))
+        };
+        let end = "2020-08-04T00:00:00Z";
+        let marked_at = Some("2020-07-05T00:00:00.000Z".to_owned());
+        assert_eq!(of(None, Some(end), "2020-07-04T23:59:59.999Z"), ("kept", marked_at.clone(), false));
+        assert_eq!(of(None, Some(end), "2020-07-05T00:00:00Z"), ("marked", marked_at.clone(), true));
+        assert_eq!(of(None, Some(end), "2020-08-03T23:59:59.999Z"), ("marked", marked_at.clone(), true));
+        assert_eq!(of(None, Some(end), end), ("due", marked_at, false));
+        // One that was written down with a later end is marked before that, although its rules say that its time is over.
+        let later = ("due", Some("2020-09-01T00:00:00.000Z".to_owned()), false);
+        assert_eq!(of(None, Some("2020-10-01T00:00:00Z"), "2020-08-31T00:00:00Z"), later);
+        assert_eq!(of(None, Some("2020-10-01T00:00:00Z"), "2020-09-01T00:00:00Z"), ("marked", later.1, true));
+        // What is to end soon when it is written is marked from then on.
+        let dated: Retention = serde_json::from_value(json!({"time_zone": "UTC", "rules": [
+            {"name": "dated", "from": {"field": "/date"}, "maximum": "20d", "then": "delete", "mark": "20d"}]}))
+        .unwrap();
+        let (facts, now) = (facts(None, Some(r#"{"date": "2020-04-25"}"#)), time("2020-05-06T00:00:00Z"));
+        let told =
+            explain(&dated, ShredUnit::Subject, &facts, now).carried_out(Some(time("2020-05-16T00:00:00Z"))).marked(facts.modified_at, now);
+        assert_eq!((told.state, told.marked_at), ("marked", Some(facts.modified_at)));
+        // Its own end was somebody's word, and nothing that is not scheduled is destroyed.
+        assert_eq!(of(Some("2020-07-01T00:00:00Z"), Some("2020-07-01T00:00:00Z"), "2020-06-30T00:00:00Z"), ("kept", None, false));
+        assert_eq!(of(None, None, "2020-07-06T00:00:00Z"), ("kept", None, false));
     }
 
     #[test]

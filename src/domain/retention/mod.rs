@@ -3,7 +3,7 @@
 //!
 //! Read [`period`] for what "seven years from" means to the day, [`rules`] for what an owner may write, [`evaluate`] for what
 //! follows from it, [`events`] for what a backend reports, [`explain`] for how that is told, [`kept`] for what a law keeps whatever is
-//! ordered, [`catalogue`] for legal periods to begin with.
+//! ordered, [`catalogue`] for legal periods to begin with, [`report`] for what a run did.
 
 pub mod catalogue;
 pub mod evaluate;
@@ -12,6 +12,7 @@ pub mod explain;
 pub mod kept;
 pub mod period;
 pub mod pointer;
+pub mod report;
 pub mod rules;
 pub mod zone;
 

@@ -78,6 +78,15 @@ impl Period {
         }
     }
 
+    /// How many days it is, where it is told in days or weeks: every month has others.
+    #[must_use]
+    pub const fn exact_days(self) -> Option<u32> {
+        match self.months_and_days() {
+            (0, days) => Some(days),
+            _ => None,
+        }
+    }
+
     /// The fewest and the most days that it takes, over every day to begin on.
     #[must_use]
     pub fn days(self) -> (u32, u32) {

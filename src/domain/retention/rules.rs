@@ -3,7 +3,7 @@
 //! A rule counts from an event, in a named time zone. It may have a minimum, which a law demands and which names it, and it has
 //! an end, always: its maximum, or what follows a time in the restricted state.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -61,7 +61,14 @@ pub struct Rule {
     pub maximum: Period,
     /// What happens at the maximum.
     pub then: Then,
+    /// How long before it is destroyed by this rule a record is marked, in days or weeks of 24-hour days, so that a hold can be placed
+    /// in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Period>,
 }
+
+/// The longest mark: the list of what is marked looks so far ahead.
+pub const MARK_DAYS_MAX: u32 = 366;
 
 /// A legal minimum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +135,13 @@ impl Rule {
         }
     }
 
+    /// How long before its end a record is marked; no time at all where the rule says nothing of it.
+    #[must_use]
+    pub fn marks_for(&self) -> Duration {
+        let days = self.mark.and_then(Period::exact_days).unwrap_or(0);
+        Duration::from_hours(u64::from(days).saturating_mul(24))
+    }
+
     /// The law that its minimum cites; empty where it has none.
     #[must_use]
     pub fn basis(&self) -> &str {
@@ -166,6 +180,12 @@ impl Schedule {
         self.rules.iter().any(|rule| matches!(rule.then, Then::Restrict(_)))
     }
 
+    /// The longest time before their end for which records are marked.
+    #[must_use]
+    pub fn longest_mark(&self) -> Duration {
+        self.rules.iter().map(Rule::marks_for).max().unwrap_or_default()
+    }
+
     /// Whether rules differ by category.
     #[must_use]
     pub fn has_categories(&self) -> bool {
@@ -199,6 +219,11 @@ impl Retention {
         let mut lengths = Lengths::default();
         for (at, rule) in schedule.rules.iter().enumerate() {
             rule.validate(at, categories, unit)?;
+            if let Some(mark) = rule.mark
+                && (mark.exact_days().is_none_or(|days| days > MARK_DAYS_MAX) || !mark.never_outlasts_by(rule.end(), &mut lengths))
+            {
+                return Err(RetentionError::Mark { at });
+            }
             for (other_at, other) in schedule.rules.iter().enumerate() {
                 if other_at < at && other.name == rule.name {
                     return Err(RetentionError::NameTwice { first: other_at, second: at });
@@ -293,6 +318,15 @@ pub enum RetentionError {
     /// A restricted state that ends before it begins.
     #[error("`retention.rules[{at}].then.restrict` must be longer than its `maximum`: both count from the same event")]
     RestrictedTooShort {
+        /// The rule.
+        at: usize,
+    },
+    /// A mark of another unit than days or weeks, or one that is too long.
+    #[error(
+        "`retention.rules[{at}].mark` must be of days or weeks, at most {}d, and no longer than the rule keeps a record",
+        MARK_DAYS_MAX
+    )]
+    Mark {
         /// The rule.
         at: usize,
     },
@@ -546,6 +580,35 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_of_days_and_no_longer_than_the_record_is_kept() {
+        let rule = |maximum: &str, then: Value, mark: &str| json!([{"name": "a", "from": "created", "maximum": maximum, "then": then, "mark": mark}]);
+        for (maximum, then, mark, days) in [
+            ("30d", json!("delete"), "30d", Some(30)),
+            ("30d", json!("delete"), "31d", None),
+            ("1m", json!("delete"), "28d", Some(28)),
+            ("1m", json!("delete"), "29d", None),
+            ("5y", json!("delete"), "366d", Some(366)),
+            ("5y", json!("delete"), "367d", None),
+            ("5y", json!("delete"), "52w", Some(364)),
+            ("5y", json!("delete"), "53w", None),
+            ("5y", json!("delete"), "1m", None),
+            ("5y", json!("delete"), "1y", None),
+            // What is restricted meanwhile is not destroyed.
+            ("10d", json!({"restrict": "1y"}), "30d", Some(30)),
+        ] {
+            let retention = retention(&rule(maximum, then, mark));
+            let is_good = retention.validate(&[], ShredUnit::Subject);
+            assert_eq!(is_good, if days.is_some() { Ok(()) } else { Err(RetentionError::Mark { at: 0 }) }, "{mark} of {maximum}");
+            if let Some(days) = days {
+                assert_eq!(retention.schedule().unwrap().longest_mark(), Duration::from_hours(24 * days), "{mark}");
+            }
+        }
+        let without = retention(&json!([{"name": "a", "from": "created", "maximum": "1y", "then": "delete"}]));
+        assert_eq!(without.schedule().unwrap().longest_mark(), Duration::ZERO);
+        assert!(!serde_json::to_string(&without).unwrap().contains("mark"), "rules of before are the same bytes, and the same hash");
+    }
+
+    #[test]
     fn what_has_not_the_shape_of_rules_is_not_read() {
         let good = json!({"name": "a", "from": "created", "maximum": "1y", "then": "delete"});
         let read = |rule: Value| serde_json::from_value::<Retention>(json!({"time_zone": "UTC", "rules": [rule]}));
@@ -573,6 +636,9 @@ mod tests {
             ("minimum", json!({"period": "1y"})),
             ("minimum", json!("1y")),
             ("minimum", json!({"period": "1y", "basis": "x", "surprise": 1})),
+            ("mark", json!(30)),
+            ("mark", json!("")),
+            ("mark", json!("0d")),
             ("surprise", json!(1)),
         ] {
             let mut rule = good.clone();

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::domain::{ApprovalId, CollectionName, HoldId, RecordKey, ShredId, SnapshotId, TenantName, TokenId};
+use crate::domain::{ApprovalId, CollectionName, HoldId, RecordKey, ReportId, ShredId, SnapshotId, TenantName, TokenId};
 use crate::http::problem::{Code, Problem};
 
 /// The raw segments of a path such as `/v1/tenants/{tenant}/...`; the router has seen to its shape.
@@ -57,6 +57,11 @@ impl<'a> RawPath<'a> {
     /// `/v1/tenants/{tenant}/approvals/{id}`, and what follows it
     pub(in crate::http) fn approval(&self) -> Result<ApprovalId, Problem> {
         lower_hex(self.segment(4)).ok_or_else(|| Problem::new(Code::MalformedId))
+    }
+
+    /// `/v1/tenants/{tenant}/retention/reports/{id}`
+    pub(in crate::http) fn report(&self) -> Result<ReportId, Problem> {
+        lower_hex(self.segment(5)).ok_or_else(|| Problem::new(Code::MalformedId))
     }
 
     /// `/v1/jobs/snapshots/{id}`

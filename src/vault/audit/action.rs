@@ -159,6 +159,12 @@ table! {
         EventWithdraw = 83, "event.withdraw";
         /// What was reported of a person was read.
         EventRead = 84, "event.read";
+        /// Reports of what runs of retention did were read.
+        RetentionReport = 85, "retention.report";
+        /// What is marked in a collection was listed.
+        RetentionMarked = 86, "retention.marked";
+        /// It was read how far the runs have come.
+        RetentionDue = 87, "retention.due";
         /// A counsel revoked an auditor's token of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.

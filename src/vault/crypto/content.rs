@@ -67,6 +67,8 @@ kinds! {
     Cursor = CURSOR, 1;
     /// When a record ends.
     DueEnd = DUE_END, 1;
+    /// What runs of retention did in a tenant.
+    ReportMeta = RETENTION_REPORT, 1;
     /// The salt of a certificate's commitments, until it is issued.
     ShredAnswer = SHRED_ANSWER, 1;
 }

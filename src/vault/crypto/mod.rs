@@ -35,7 +35,7 @@ mod suite;
 
 pub use content::{
     ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, LeftEvents, Record,
-    ShredAnswer, SubjectAliases, SubjectEvents, TenantMeta, TokenMeta, Value,
+    ReportMeta, ShredAnswer, SubjectAliases, SubjectEvents, TenantMeta, TokenMeta, Value,
 };
 pub use context::Context;
 pub use envelope::OpenedRecord;

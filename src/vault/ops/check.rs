@@ -38,7 +38,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 23] = [
+const SEALED: [(Space, Table); 25] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -53,6 +53,7 @@ const SEALED: [(Space, Table); 23] = [
     (Space::Control, Table::LawMark),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
+    (Space::Control, Table::RetentionReport),
     (Space::Control, Table::EventQueue),
     (Space::Control, Table::LeftEvents),
     (Space::Index, Table::KeptRecords),
@@ -62,6 +63,7 @@ const SEALED: [(Space, Table); 23] = [
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
     (Space::Index, Table::EventsDone),
+    (Space::Index, Table::OpenReport),
 ];
 
 /// What a check read, and what is wrong.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     authn::Role,
-    domain::{PrincipalId, RequestId, ShredId, TenantNo},
+    domain::{PrincipalId, ReportId, RequestId, ShredId, TenantNo},
     vault::{
         crypto::hash::sha256,
         keys::UnitRef,
@@ -32,17 +32,32 @@ pub(super) struct Deferred {
     pub(super) row: Row,
     /// What to shred.
     scope: Scope,
+    /// The report that counts the deletion.
+    report: Option<ReportId>,
 }
 
 impl Deferred {
     /// That of a record by its row, and all units it ever had. An earlier deletion of the record whose row still stands gives way:
     /// its units are among these.
-    pub(super) fn of(seals: &Seals, tenant: TenantNo, actor: Actor, record: &[u8], scope: Scope) -> Result<Self, VaultError> {
+    pub(super) fn of(
+        seals: &Seals,
+        tenant: TenantNo,
+        actor: Actor,
+        record: &[u8],
+        (scope, report): (Scope, Option<ReportId>),
+    ) -> Result<Self, VaultError> {
         let Actor { principal, role, request } = actor;
-        let stored = DeferredRow { tenant: tenant.0, scope: scope.clone(), principal: principal.0, role: role.code(), request: request.0 };
+        let stored = DeferredRow {
+            tenant: tenant.0,
+            scope: scope.clone(),
+            principal: principal.0,
+            role: role.code(),
+            request: request.0,
+            report: report.map(|report| report.0),
+        };
         let key = key_of(record);
         let value = seals.seal(&key, &stored)?;
-        Ok(Self { row: Row { key, value }, scope })
+        Ok(Self { row: Row { key, value }, scope, report })
     }
 }
 
@@ -86,6 +101,7 @@ impl Vault {
     }
 
     async fn order_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Deferred, named: Named) -> Result<(), VaultError> {
+        let named = Named { report: deferred.report, ..named };
         let queued = retrying(|| self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone())).await?;
         self.close_queued(&queued).await?;
         // That of a later deletion stays.
@@ -124,7 +140,7 @@ impl Vault {
             role: Role::from_code(stored.role).unwrap_or(Role::Owner),
             request: RequestId(stored.request),
         };
-        let deferred = Deferred { row, scope: stored.scope };
+        let deferred = Deferred { row, scope: stored.scope, report: stored.report.map(ReportId) };
         self.order_deferred(actor, &tenant, deferred, Named::default()).await
     }
 }

@@ -3,9 +3,11 @@
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
 //! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
-//! was written down, one that a longer rule, or a later report, puts off is written down anew when its moment comes, and a row that somebody
-//! planted destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
-//! may be others tomorrow: it is looked for again.
+//! was written down, one that a longer rule, or a later report, puts off is written down anew when its moment comes, and a row that
+//! somebody planted destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end
+//! is not forgotten, for they may be others tomorrow: it is looked for again.
+//!
+//! What a run does in a tenant is counted in the commits that do it ([`super::reports`]).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,17 +18,18 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, end_over_by, hour_of, named_hour, next_hour, stood},
     next::Walk,
     then::{HoldThen, Went, as_it_went},
 };
 use super::{
-    Caller, Precondition, Vault, VaultError,
+    Caller, Precondition, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
     events::{follow::reported_ends, known::Known},
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
+    reports::Run,
     retention::RulesNo,
     rows::State,
     shorten::{Came, shortened_ends},
@@ -35,10 +38,16 @@ use super::{
 use crate::{
     authn::Role,
     authz::RetentionRun,
-    domain::{CollectionNo, PrincipalId, SubjectId, TenantNo, Timestamp, limits, retention::Events},
+    domain::{
+        CollectionNo, PrincipalId, RecordMeta, ShredUnit, SubjectId, TenantNo, Timestamp, limits,
+        retention::{
+            Rule,
+            report::{By, Cause, Counted, How},
+        },
+    },
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Record, RecordHeader, Sealed, Token, random},
         store::{
             Check, Expect, Row, Space, Urgency,
             schema::{self, Due, Fineness, KeyRange, Table},
@@ -47,11 +56,15 @@ use crate::{
 };
 
 mod index;
+mod marked;
 mod next;
+mod progress;
 mod then;
 
 pub(super) use index::{End, end_over, end_under, is_over, put_off};
+pub use marked::MarkedItem;
 pub(super) use next::{Moments, Next};
+pub use progress::{DueHour, RunProgress};
 
 /// Records of one commit.
 const BATCH: usize = 64;
@@ -72,6 +85,8 @@ pub struct Destroyed {
     pub destroyed: u64,
     /// Records whose time is over and that a legal hold keeps: they wait until it ends.
     pub held: u64,
+    /// Records that were marked: they are going to be destroyed.
+    pub marked: u64,
     /// Records that now end later, or have no end and are looked for again.
     pub moved: u64,
     /// Rows that led to nothing any more.
@@ -92,6 +107,8 @@ enum Fate {
     Dropped,
     /// Its record ends later.
     Moved,
+    /// Its record is marked.
+    Marked,
     /// Its record is destroyed.
     Destroyed,
     /// A legal hold keeps its record.
@@ -101,12 +118,15 @@ enum Fate {
 /// One pass.
 struct Pass {
     actor: Actor,
+    run: Run,
     /// Destroys what was due by then.
     until: Timestamp,
     /// What it may deal with: destroy, move, drop, or fail at.
     limit: u64,
     walk: Walk,
     done: Destroyed,
+    /// Failures in the present tenant that no report tells of yet.
+    failures: u64,
 }
 
 /// What the rows of one commit have in common.
@@ -117,12 +137,16 @@ struct Batch<'a> {
     until: Timestamp,
     /// Of older data that is made ready, the holds that there ever were.
     then: Option<Vec<HoldThen>>,
+    /// What is counted with the commit.
+    counts: Vec<(CollectionNo, By, How, Counted)>,
 }
 
 /// What a record says itself, once it is opened.
 struct Told {
     /// When it ends, and under which hold it stays.
     went: Went,
+    /// By what, and how.
+    by: (By, How),
     /// Whom it is about.
     subjects: Vec<SubjectId>,
     /// That what was known of the first of them is so.
@@ -131,7 +155,8 @@ struct Told {
 
 impl Vault {
     /// Destroys what was due by `until`, at most `limit` records in one pass, for who may: the operator, or a job of the store. The
-    /// cursor is that of the pass before; with what is returned the next goes on, `None` at the end.
+    /// cursor is that of the pass before; with what is returned the next goes on, `None` at the end. Also gives the id of the run, which its
+    /// passes have in common: the reports of what it did in each tenant name it.
     ///
     /// # Errors
     /// [`VaultError::Forbidden`]; [`VaultError::Limit`]; [`super::Unprocessable::Cursor`]; those of the store: what was done so far
@@ -142,7 +167,7 @@ impl Vault {
         until: Option<Timestamp>,
         limit: u64,
         cursor: Option<String>,
-    ) -> Result<(Destroyed, Option<String>), VaultError> {
+    ) -> Result<(Destroyed, [u8; 16], Option<String>), VaultError> {
         let caller = &caller.begin();
         let (vault, asker) = (self.clone(), caller.clone());
         let run = self.to_the_end(async move {
@@ -151,14 +176,19 @@ impl Vault {
                 return Err(VaultError::Limit(limits::RETENTION_RUN));
             }
             let range = rows_of_all();
-            let after = match cursor {
-                Some(cursor) => vault.open_cursor(TenantNo::SYSTEM, CURSOR, &range, &cursor).await?,
-                None => Bytes::new(),
+            let (run, after) = match cursor {
+                Some(cursor) => {
+                    let opened = vault.open_cursor(TenantNo::SYSTEM, CURSOR, &range, &cursor).await?;
+                    let run = opened.first_chunk::<16>().copied().ok_or(Unprocessable::Cursor)?;
+                    (run, opened.slice(16..))
+                }
+                None => (random::bytes(), Bytes::new()),
             };
             let now = vault.inner.clock.now();
             let until = until.map_or(now, |until| until.min(now));
             let actor = Actor { role: Role::Job, ..Actor::from(&asker) };
-            let mut pass = Pass { actor, until, limit, walk: Walk { after, ..Walk::whole() }, done: Destroyed::default() };
+            let walk = Walk { after, ..Walk::whole() };
+            let mut pass = Pass { until, limit, walk, ..Pass::new(actor, Run { id: run, cause: Cause::Asked }) };
             let ended = vault.destroy_due(&mut pass).await;
             let Pass { walk, done, .. } = pass;
             // Also of one that ended midway: what it destroyed is destroyed.
@@ -169,10 +199,11 @@ impl Vault {
                     // No cursor tells that: the store's own run looks.
                     vault.is_due_at(now);
                 }
-                return Ok((done, Some(vault.seal_cursor(TenantNo::SYSTEM, CURSOR, &range, &walk.after).await?)));
+                let behind = [&run[..], &walk.after].concat();
+                return Ok((done, run, Some(vault.seal_cursor(TenantNo::SYSTEM, CURSOR, &range, &behind).await?)));
             }
             vault.inner.next_due.at(&walk.next);
-            Ok((done, None))
+            Ok((done, run, None))
         });
         self.on_record(caller, Place::STORE, Action::RetentionRun, run).await
     }
@@ -184,7 +215,7 @@ impl Vault {
     pub async fn run_retention_if_due(&self, now: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
         let Some(walk) = self.inner.next_due.take(now) else { return Ok(Destroyed::default()) };
         let actor = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: Self::make_request_id() };
-        let mut pass = Pass { actor, until: now, limit, walk, done: Destroyed::default() };
+        let mut pass = Pass { until: now, limit, walk, ..Pass::new(actor, Run::SERVER) };
         let ended = self.destroy_due(&mut pass).await;
         if ended.is_err() || pass.done.more {
             self.inner.next_due.put_back(pass.walk);
@@ -213,10 +244,10 @@ impl Vault {
         self.inner.next_due.at(&Moments::everything(at));
     }
 
-    /// Destroys all that is due now.
+    /// Destroys all that is due now of older data.
     pub(super) async fn destroy_all_due(&self, actor: Actor) -> Result<Destroyed, VaultError> {
-        let until = self.inner.clock.now();
-        let mut pass = Pass { actor, until, limit: u64::MAX, walk: Walk::whole(), done: Destroyed::default() };
+        let run = Run { id: random::bytes(), cause: Cause::Restore };
+        let mut pass = Pass { until: self.inner.clock.now(), limit: u64::MAX, ..Pass::new(actor, run) };
         let mut looked_at = 0_u64;
         loop {
             self.destroy_due(&mut pass).await?;
@@ -238,6 +269,7 @@ impl Vault {
         if let Some(over) = self.look_after_approvals(pass.actor).await? {
             pass.walk.next.all(&Moments::everything(over));
         }
+        self.close_reports().await?;
         // First, so that what is over by it is found; and some of it alone, so that nothing that is due anywhere waits for all of it.
         let (came, has_gone) = self.shorten_some(pass.actor).await?;
         // What it has brought forward may lie before the place that the walk has come to.
@@ -269,7 +301,7 @@ impl Vault {
             }
         }
         // Behind the records: with the last one goes the key.
-        let spared = self.end_spared(pass.actor, pass.until, pass.left()).await?;
+        let spared = self.end_spared((pass.actor, pass.run), pass.until, pass.left()).await?;
         if let Some(next) = spared.next {
             pass.walk.next.all(&Moments::everything(next));
         }
@@ -292,9 +324,9 @@ impl Vault {
                 break;
             }
             pass.done.looked_at = pass.done.looked_at.saturating_add(1);
-            match when {
-                Some(When::Ends(at)) if at > pass.until => pass.walk.next.at(kind, at),
-                Some(When::Ends(_) | When::Endless(_)) | None => due.push(row.clone()),
+            match when.and_then(When::looked_at) {
+                Some(at) if at > pass.until => pass.walk.next.at(kind, at),
+                Some(_) | None => due.push(row.clone()),
             }
             if due.len() >= BATCH {
                 self.destroy_some(pass, kind, &due).await?;
@@ -308,6 +340,9 @@ impl Vault {
         }
         if let Some(seen) = seen {
             pass.walk.after = seen.key.clone();
+        }
+        if let (Some(tenant), 1..) = (rows.first().and_then(tenant_of), pass.failures) {
+            self.report_failures(tenant, pass.actor, pass.run, pass.until, std::mem::take(&mut pass.failures)).await;
         }
         Ok(())
     }
@@ -350,7 +385,13 @@ impl Vault {
         let tenant = if then.is_some() { self.tenant_unmarked(no).await? } else { self.tenant_by_number(no).await? };
         // The rules of their time have ended what it destroys: no minimum of today brings it back. Of older data it was decided then.
         let mut plan = if then.is_some() { Plan::decided().keeping_keys() } else { Plan::by_rule() };
-        let mut batch = Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then };
+        let mut batch =
+            Batch { actor: pass.actor, tenant: &tenant, collections: HashMap::new(), until: pass.until, then, counts: Vec::new() };
+        let counted = match tenant.state {
+            State::Active => Some(self.report_of(&tenant, pass.actor, pass.run).await?),
+            State::Pending(_) | State::Shredded(_) | State::Frozen => None,
+        };
+        plan.report = counted.as_ref().map(|counted| counted.id);
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
         for row in rows {
@@ -388,6 +429,9 @@ impl Vault {
         }
         let is_fruitless = fates.iter().all(|fate| matches!(fate, Fate::Waits(_)));
         if !is_fruitless {
+            if let Some(counted) = counted.filter(|_| !batch.counts.is_empty()) {
+                self.plan_report(&mut plan, no, counted, pass.until, &batch.counts).await?;
+            }
             self.commit_plan(plan, Urgency::Essential).await?;
             let destroyed = fates.iter().filter(|fate| matches!(fate, Fate::Destroyed)).count();
             metrics::counter!("lethe_retention_destroyed_total").increment(destroyed as u64);
@@ -422,16 +466,21 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let first = match stood.when {
-            Some(When::Ends(at)) => (at, None),
-            Some(When::Endless(since)) => (begin_of(due.hour), Some(since)),
-            None => (begin_of(due.hour), None),
-        };
-        let Some(Told { went, subjects, known }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
+        // What does not open tells its hour.
+        let when = stood.when.unwrap_or(When::Ends(begin_of(due.hour)));
+        let first = (when.looked_at().unwrap_or(begin_of(due.hour)), when);
+        let Some(told) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
+        let Told { went, by: (by, how), subjects, known } = told;
         plan.check_all(&known);
-        match went.end {
+        let of = (tenant.no, due.collection, tokens);
+        let is_older = batch.then.is_some();
+        let mut counted = |what| batch.counts.push((due.collection, by.clone(), how, what));
+        let now = self.inner.clock.now();
+        // Of older data all of that is in how it went.
+        let put_off = |end| if is_older { end } else { when.put_off(end, now) };
+        match went.end.map(put_off) {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
                 let kept_by = match batch.then {
@@ -440,22 +489,30 @@ impl Vault {
                 };
                 if let Some(hold) = kept_by {
                     plan.put(Space::Index, schema::held_due(hold, key), value.clone());
+                    counted(Counted::Held);
                     return Ok(Fate::Held);
                 }
                 let deleted = self.plan_delete(plan, batch.actor, tenant, &collection, tokens, &Precondition::None, None).await?;
                 plan.defers |= deleted.is_some();
+                counted(Counted::Destroyed { with_key: deleted.is_some() });
                 Ok(Fate::Destroyed)
             }
-            Some(end) if hour_of(end.at) <= hour_of(until) => Ok(Fate::Waits(Some(end.at))),
+            // The first phase: it stands where it is marked, and is told where it ends.
+            Some(end) if when.marks_now(end, until) => {
+                plan.hold(tenant, &collection)?;
+                plan.check(Space::Records, row, unchanged(&header));
+                self.plan_marked(plan, of, stood.version, end).await?;
+                counted(Counted::Marked);
+                Ok(Fate::Marked)
+            }
+            Some(end) if hour_of(end.at) <= hour_of(until) && !matches!(when, When::Marks(..)) => Ok(Fate::Waits(Some(end.at))),
             later => {
                 plan.hold(tenant, &collection)?;
                 plan.check(Space::Records, row, unchanged(&header));
-                let of = (tenant.no, due.collection, tokens);
                 if later.is_some() {
                     self.plan_due(plan, of, false, (stood.version, later)).await?;
                 } else {
-                    let now = self.inner.clock.now();
-                    let since = if let Some(When::Endless(since)) = stood.when { since } else { now };
+                    let since = if let When::Endless(since) = when { since } else { now };
                     self.plan_endless(plan, of, stood.version, (since, looked_for_again(now, since))).await?;
                 }
                 Ok(Fate::Moved)
@@ -487,7 +544,7 @@ impl Vault {
         &self,
         batch: &Batch<'_>,
         collection: &Collection,
-        (tokens, first): (&[Token], (Timestamp, Option<Timestamp>)),
+        (tokens, first): (&[Token], (Timestamp, When)),
         header: &RecordHeader,
         stored: Bytes,
     ) -> Result<Option<Told>, VaultError> {
@@ -522,15 +579,29 @@ impl Vault {
                 ends
             }
         };
-        let end = |by: RulesNo, known: &Events| end_over(collection, by, &opened.meta, value, known);
-        let went = match &batch.then {
-            None => Went { end: end(collection.rules_now(), &events), kept_by: None },
+        let unit = collection.policy.shred_unit;
+        let (went, by) = match &batch.then {
+            None => {
+                let (end, rule) = end_over_by(collection, collection.rules_now(), &opened.meta, value, &events).unzip();
+                (Went { end, kept_by: None }, ended_by(&opened.meta, rule.flatten(), unit))
+            }
             Some(holds) => {
-                let then = |by: RulesNo, known_by: Timestamp| end(by, &events.by(known_by));
-                as_it_went(collection, &earlier, first, batch.until, (holds, &things), then)
+                let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by));
+                let went = as_it_went(collection, &earlier, first, batch.until, (holds, &things), end);
+                // No key is destroyed by it.
+                (went, (By::OlderData, How::Delete))
             }
         };
-        Ok(Some(Told { went, subjects: opened.meta.subjects.clone(), known: checks }))
+        Ok(Some(Told { went, by, subjects: opened.meta.subjects.clone(), known: checks }))
+    }
+}
+
+/// By what a record ends, and how: a rule, its own end, or the law that keeps what an order left of it.
+fn ended_by(meta: &RecordMeta, rule: Option<&Rule>, unit: ShredUnit) -> (By, How) {
+    match (meta.kept.as_ref().filter(|kept| kept.restricted_by.is_some()), rule) {
+        (Some(kept), _) => (By::Rule(kept.rule.as_str().to_owned()), How::Restrict),
+        (None, Some(rule)) => (By::Rule(rule.name.as_str().to_owned()), How::of(Some(rule), unit)),
+        (None, None) => (By::OwnEnd, How::of(None, unit)),
     }
 }
 
@@ -554,10 +625,15 @@ const fn stops_all(error: &VaultError) -> bool {
 }
 
 impl Pass {
+    /// One through everything that is due now; nothing is done so far.
+    fn new(actor: Actor, run: Run) -> Self {
+        Self { actor, run, until: Timestamp(i64::MIN), limit: 0, walk: Walk::whole(), done: Destroyed::default(), failures: 0 }
+    }
+
     /// What it may still deal with.
     fn left(&self) -> u64 {
-        let Destroyed { destroyed, held, moved, dropped, failed, .. } = self.done;
-        [destroyed, held, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
+        let Destroyed { destroyed, held, marked, moved, dropped, failed, .. } = self.done;
+        [destroyed, held, marked, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
     }
 
     fn count(&mut self, kind: Fineness, fate: Fate) {
@@ -566,6 +642,7 @@ impl Pass {
             Fate::Waits(Some(at)) => return self.walk.next.at(kind, at),
             Fate::Dropped => &mut self.done.dropped,
             Fate::Moved => &mut self.done.moved,
+            Fate::Marked => &mut self.done.marked,
             Fate::Destroyed => &mut self.done.destroyed,
             Fate::Held => &mut self.done.held,
         };
@@ -575,6 +652,7 @@ impl Pass {
     /// A row that was passed over: the next run tries again.
     fn failed(&mut self, kind: Fineness, row: &Row, error: &VaultError) {
         self.done.failed = self.done.failed.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         self.walk.next.at(kind, self.until);
         let due = schema::due_parts(&row.key);
         let (tenant, collection) = due.map_or((None, None), |due| (Some(due.tenant.0), Some(due.collection.0)));

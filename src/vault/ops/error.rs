@@ -144,6 +144,8 @@ pub enum Missing {
     Approval,
     /// The tenant's termination.
     Termination,
+    /// The report of a run of retention.
+    Report,
     /// A page or tile of the log.
     Page,
 }

@@ -135,7 +135,7 @@ impl Vault {
         // What was reported a moment ago is followed by the next run.
         let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);
         let scheduled = scheduled.into_iter().chain(reported).min();
-        let mut explanation = explanation.carried_out(scheduled);
+        let mut explanation = explanation.carried_out(scheduled).marked(meta.modified_at, now);
 
         let over = match self.hold_state(found.tenant.no).await?.0 {
             None => Vec::new(),

@@ -51,6 +51,7 @@ mod ranges;
 mod reclaim;
 mod refused;
 mod replies;
+mod reports;
 mod restored;
 mod restricted;
 mod retention;
@@ -75,7 +76,7 @@ pub use batch::{BatchOp, BatchResult};
 pub use check::CheckReport;
 pub use collections::CollectionView;
 pub use door::NotReady;
-pub use due::Destroyed;
+pub use due::{Destroyed, DueHour, MarkedItem, RunProgress};
 pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
 pub use events::{EventView, EventsView};
 pub use explain::RetentionView;
@@ -86,6 +87,7 @@ pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
+pub use reports::ReportView;
 pub use restored::Proof;
 pub use shred::{RetainedView, SecondPerson, ShredOrder, ShredTotals, ShredView};
 pub use simulate::{Ending, Simulated};
@@ -181,6 +183,8 @@ struct Inner {
     restoring: AtomicBool,
     /// When something is due.
     next_due: due::Next,
+    /// The day on which the reports of those before were closed last.
+    reports_closed: std::sync::atomic::AtomicU32,
     /// Where deleted rows still lie in files.
     ranges: ranges::Ranges,
     /// Of writers of the same record.

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     authn::Role,
     domain::{
-        CollectionNo, PrincipalId, RecordKey, RecordMeta, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp, UploadId, Version,
-        approval::ShredScope, limits, retention::Law,
+        CollectionNo, PrincipalId, RecordKey, RecordMeta, ReportId, RequestId, ShredId, ShredUnit, SubjectId, TenantNo, Timestamp,
+        UploadId, Version, approval::ShredScope, limits, retention::Law,
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -72,6 +72,8 @@ pub(super) struct Plan {
     keeps_keys: bool,
     /// What it changes in the numbers of restricted records of units.
     pub(super) kept_units: Changes,
+    /// The report that counts what it destroys: the orders to shred that go with that are its.
+    pub(super) report: Option<ReportId>,
 }
 
 /// What is written under a key.
@@ -393,6 +395,14 @@ impl Vault {
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.
         let could_end = existing.as_ref().is_some_and(Existing::could_end);
         let may_end = end.is_some() || collection.has_law || collection.policy.retention.schedule().is_some() || could_end;
+        let end = match (end, &existing) {
+            // Another date, or another category, may bring the end forward: it is marked first.
+            (Some(end), Some(existing)) if !end.marks_for.is_zero() && present.is_some() => {
+                let before = self.end_written_down((tenant.no, collection.no, &tokens), existing.header.version).await?;
+                Some(end.known_since(now, before))
+            }
+            (end, _) => end,
+        };
         if may_end {
             self.plan_due(plan, (tenant.no, collection.no, &tokens), existing.is_none(), (version, end)).await?;
         }
@@ -451,7 +461,7 @@ impl Vault {
         }
         let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
         let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
-        let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, scope)?;
+        let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, (scope, plan.report))?;
         plan.put(Space::Index, deferred.row.key.clone(), deferred.row.value.clone());
         Ok(Some(deferred))
     }

@@ -204,6 +204,7 @@ impl Vault {
                     Table::TrailName,
                     Table::KeptRecords,
                     Table::Shortened,
+                    Table::OpenReport,
                 ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }

@@ -1,9 +1,11 @@
 //! A collection's retention, held against the records that are stored in it. Collections without rules cost nothing here.
 
+use std::time::Duration;
+
 use super::{Unprocessable, VaultError, due::End, plan::Content};
 use crate::domain::{
     CollectionPolicy, RecordMeta, Retention, Timestamp,
-    retention::{Event, Events, Facts, Kept, Law, RuleName, evaluate::Outside},
+    retention::{Event, Events, Facts, Kept, Law, Rule, RuleName, evaluate::Outside},
 };
 
 /// The custom pair by which a record says which of its collection's categories it is of.
@@ -51,7 +53,7 @@ pub(super) fn admit(
 ) -> Result<(Option<End>, Option<Kept>), VaultError> {
     let Some(schedule) = policy.retention.schedule() else {
         let kept = kept_on(policy, before, None, meta.expires_at, content)?;
-        return Ok((meta.expires_at.map(|at| End { at, by_date: false }), kept));
+        return Ok((meta.expires_at.map(|at| End { at, by_date: false, marks_for: Duration::ZERO }), kept));
     };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
         return Err(Unprocessable::CategoryUndeclared.into());
@@ -76,7 +78,10 @@ pub(super) fn admit(
     let at = kept.as_ref().map_or(end.at, |kept| end.at.max(kept.until));
     match end.put_off_by.or(end.rule) {
         Some(rule) if at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: at }.into()),
-        Some(_) | None => Ok((Some(End { at, by_date: outlook.counts_from_dates() }), kept)),
+        Some(_) | None => {
+            let marks_for = end.rule.map_or(Duration::ZERO, Rule::marks_for);
+            Ok((Some(End { at, by_date: outlook.counts_from_dates(), marks_for }), kept))
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod events;
 mod holds;
 mod kept;
 mod lifecycle;
+mod reports;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub(in crate::vault) use events::{EventQueueRow, EventsDoneRow, EventsRow, LeftE
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
+pub(in crate::vault) use reports::ReportRow;
 pub(in crate::vault) use seals::Seals;
 
 /// The version byte of every row here.
@@ -283,6 +285,8 @@ pub(in crate::vault) struct DeferredRow {
     pub(in crate::vault) principal: [u8; 16],
     pub(in crate::vault) role: u8,
     pub(in crate::vault) request: [u8; 16],
+    /// The report that counts the deletion, where a run of retention made it.
+    pub(in crate::vault) report: Option<[u8; 16]>,
 }
 
 impl ControlRow for DeferredRow {

@@ -321,8 +321,9 @@ pub(super) fn shortened_by_report(
     shortenings.iter().filter_map(end).min_by_key(|end| end.at)
 }
 
-/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, and not before a minimum that it
-/// has been under by then; `None` where nothing ends it, or where a minimum waits for its date.
+/// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, nor before it has been marked from
+/// then on for as long as its rule says, and not before a minimum that it has been under by then; `None` where nothing ends it, or where a
+/// minimum waits for its date.
 fn shortened_end(
     collection: &Collection,
     rules: RulesNo,
@@ -332,7 +333,7 @@ fn shortened_end(
     let end = end_under(collection.rules_at(rules), meta, value, events)?;
     // What comes behind that moment is for the run to ask.
     let last = rules.max(collection.rules_until(from));
-    put_off(collection, last, (meta, value, events), End { at: end.at.max(from), ..end })
+    put_off(collection, last, (meta, value, events), End { at: end.at.max(from.plus(end.marks_for)), ..end })
 }
 
 /// A time as keys hold it.

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     authz::{self, AliasRead, Resource, ShredOrder as OrderAction, ShredRead},
     domain::{
-        CollectionName, CollectionNo, Gen, RecordKey, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
+        CollectionName, CollectionNo, Gen, RecordKey, ReportId, ShredId, ShredUnit, Slot, SubjectId, TenantName, TenantNo, Timestamp,
         approval::ShredScope, lifecycle::Step, limits,
     },
     vault::{
@@ -157,6 +157,8 @@ pub(super) struct Named {
     pub(super) unmoved: Vec<Check>,
     /// The token of who approved what the order follows from, where that took two persons.
     pub(super) approved_by: Option<[u8; 16]>,
+    /// The report of a run of retention that counts what the order goes with.
+    pub(super) report: Option<ReportId>,
 }
 
 impl Named {
@@ -581,6 +583,7 @@ impl Vault {
         checks.push(unmoved);
         checks.extend(named.unmoved);
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
+        writes.extend(named.report.map(|report| of_report(tenant.no, report, id)));
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, id.0, true)?;
             checks.push(check);
@@ -1125,6 +1128,11 @@ const fn second_person(row: &ShredRow) -> Option<SecondPerson> {
         Progress::Dropped => SecondPerson::Missed,
         Progress::Pending | Progress::Erased | Progress::Done | Progress::Held => SecondPerson::Approved,
     })
+}
+
+/// What finds an order by the report of a run of retention whose deletion it goes with.
+pub(super) fn of_report(tenant: TenantNo, report: ReportId, order: ShredId) -> Write {
+    Write::Put { space: Space::Control, key: schema::report_shred(tenant, report, order), value: Bytes::new() }
 }
 
 /// What an order is about, for the trail.

@@ -23,6 +23,7 @@ use super::{
     directory::{Collection, Tenant},
     minimum::{AT_ONCE, KeptRecord},
     plan::{Actor, order_of, unit_of},
+    reports::Run,
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
     shred::Named,
     shredder::is_its_own,
@@ -360,7 +361,7 @@ impl Vault {
 
     /// Orders the shreds of spared units of which nothing is left and whose time had come by `until`, at most `limit`. Not of older data
     /// that is made ready: other copies may have more.
-    pub(super) async fn end_spared(&self, actor: Actor, until: Timestamp, limit: u64) -> Result<Ended, VaultError> {
+    pub(super) async fn end_spared(&self, (actor, run): (Actor, Run), until: Timestamp, limit: u64) -> Result<Ended, VaultError> {
         let (mut ended, mut left, mut missed) = (Ended::default(), limit, 0_usize);
         if self.is_restoring() {
             return Ok(ended);
@@ -378,7 +379,7 @@ impl Vault {
                     ended.is_cut = true;
                     return Ok(ended);
                 }
-                match self.end_one(actor, (tenant, slot), &row.key, until).await {
+                match self.end_one((actor, run), (tenant, slot), &row.key, until).await {
                     Ok(is_done) => left = left.saturating_sub(u64::from(is_done)),
                     Err(VaultError::Busy) => {
                         // Another run was faster, or there is no place for more orders, which the next one would meet, too.
@@ -400,7 +401,13 @@ impl Vault {
     }
 
     /// One of them; whether anything was done about it.
-    async fn end_one(&self, actor: Actor, (no, slot): (TenantNo, Slot), due: &Bytes, by: Timestamp) -> Result<bool, VaultError> {
+    async fn end_one(
+        &self,
+        (actor, run): (Actor, Run),
+        (no, slot): (TenantNo, Slot),
+        due: &Bytes,
+        by: Timestamp,
+    ) -> Result<bool, VaultError> {
         let key = schema::kept_unit(no, slot);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let tenant = self.tenant_by_number(no).await?;
@@ -441,7 +448,8 @@ impl Vault {
         let scope = Scope::Record { collection: collection.0, row: row.to_vec(), units: vec![UnitRow::of(unit)] };
         // Two runs may have come this far: the key goes by the order of one.
         let unmoved = vec![Check { space: Space::Control, key: schema::unit_state(no, slot), expect: Expect::Absent }];
-        let queued = self.queue_shred(actor, &tenant, scope, Named { unmoved, ..Named::default() }).await?;
+        let report = Some(self.report_at_work(&tenant, actor, run).await?);
+        let queued = self.queue_shred(actor, &tenant, scope, Named { unmoved, report, ..Named::default() }).await?;
         self.close_queued(&queued).await.map(|()| true)
     }
 

@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::domain::{ApprovalId, CollectionNo, Epoch, Gen, HoldId, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
+use crate::domain::{ApprovalId, CollectionNo, Epoch, Gen, HoldId, ReportId, ShredId, Slot, TenantNo, TokenId, TreeId, UploadId, WriterId};
 
 #[cfg(test)]
 mod tests;
@@ -109,6 +109,10 @@ pub enum Table {
     ApprovalOpen = 67,
     /// tenant be64, collection be32, time be64: rules that two persons let hold for what was there then.
     Shortening = 68,
+    /// tenant be64, report id 16: what runs of retention did in it on a day that is over.
+    RetentionReport = 70,
+    /// tenant be64, report id 16, shred id 16: an order to shred that goes with what such a report counts.
+    ReportShred = 71,
     /// tenant be64, subject token 16: what was reported of a person, under the person's first id. Absent for all others.
     Events = 72,
     /// number be64: whose events were reported, in the order of the reports; the last of each person's.
@@ -157,6 +161,8 @@ pub enum Table {
     ShredRetained = 156,
     /// tenant be64, collection be32: how far this data store has come with the rows of [`Table::Shortening`].
     Shortened = 165,
+    /// tenant be64, report id 16: what runs of retention have done in it today, counted in the commits of that.
+    OpenReport = 170,
 }
 
 /// Keys with `from <= key < to`.
@@ -552,6 +558,38 @@ pub fn shred_retained_parts(key: &[u8]) -> Option<(CollectionNo, &str)> {
     let mut parts = Parts::of(Table::ShredRetained, key)?;
     parts.bytes::<16>()?;
     Some((parts.collection()?, str::from_utf8(parts.rest()).ok()?))
+}
+
+/// [`Table::RetentionReport`].
+#[must_use]
+pub fn retention_report(tenant: TenantNo, report: ReportId) -> Bytes {
+    key(Table::RetentionReport, &[&tenant.to_be_bytes(), &report.0])
+}
+
+/// [`Table::OpenReport`].
+#[must_use]
+pub fn open_report(tenant: TenantNo, report: ReportId) -> Bytes {
+    key(Table::OpenReport, &[&tenant.to_be_bytes(), &report.0])
+}
+
+/// Tenant and report of a [`Table::RetentionReport`] or [`Table::OpenReport`] key; `None` if it is neither.
+#[must_use]
+pub fn report_parts(key: &[u8]) -> Option<(TenantNo, ReportId)> {
+    let mut parts = Parts::of(Table::RetentionReport, key).or_else(|| Parts::of(Table::OpenReport, key))?;
+    let (tenant, report) = (parts.tenant()?, ReportId(parts.bytes()?));
+    parts.rest().is_empty().then_some((tenant, report))
+}
+
+/// [`Table::ReportShred`].
+#[must_use]
+pub fn report_shred(tenant: TenantNo, report: ReportId, order: ShredId) -> Bytes {
+    key(Table::ReportShred, &[&tenant.to_be_bytes(), &report.0, &order.0])
+}
+
+/// All orders that go with what a report counts.
+#[must_use]
+pub fn shreds_of_report(tenant: TenantNo, report: ReportId) -> KeyRange {
+    prefix(&key(Table::ReportShred, &[&tenant.to_be_bytes(), &report.0]))
 }
 
 /// [`Table::SecondaryRecord`]; `record` are the record's tokens.

@@ -146,7 +146,10 @@ async fn a_run_ends_no_more_spared_keys_than_it_may() {
     clock.advance(time(END).since(clock.now()));
     let operator = open.caller(&place.operator).await;
     let orders = async || rows(&open, Space::Control, Table::ShredOrder).await;
-    let limited = async |limit, until, cursor| open.vault.run_retention(&operator, until, limit, cursor).await.unwrap();
+    let limited = async |limit, until, cursor| {
+        let (done, _, more) = open.vault.run_retention(&operator, until, limit, cursor).await.unwrap();
+        (done, more)
+    };
     let (done, more) = limited(2, None, None).await;
     assert_eq!((done.destroyed, orders().await), (2, 2));
     assert!(more.is_some(), "two keys are due");

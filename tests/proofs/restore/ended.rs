@@ -76,6 +76,14 @@ fn lawful(categories: &[&str], days: u64, least: u64) -> CollectionPolicy {
     CollectionPolicy { categories, ..policy(ShredUnit::Subject, "UTC", &json!(rules)) }
 }
 
+/// The same, with a mark of so many days in its first rule, or of as many as that keeps a record.
+fn with_mark(made: CollectionPolicy, days: u64) -> CollectionPolicy {
+    let mut retention = serde_json::to_value(&made.retention).unwrap();
+    let most: u64 = retention["rules"][0]["maximum"].as_str().unwrap().trim_end_matches('d').parse().unwrap();
+    retention["rules"][0]["mark"] = json!(format!("{}d", days.min(most)));
+    CollectionPolicy { retention: serde_json::from_value(retention).unwrap(), ..made }
+}
+
 fn of_category(category: Option<&str>) -> PutRecord {
     let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
     PutRecord { custom, ..put_of(Some("7"), b"v") }
@@ -136,6 +144,7 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
         let drawn = |draw: &mut dyn FnMut(u64) -> u64| {
             let categories = [&[][..], &["x"], &["x", "y"]][usize::try_from(draw(3)).unwrap()];
             let lawful = lawful(categories, draw(150) + 1, draw(60) + 1);
+            let lawful = if draw(2) == 0 { with_mark(lawful, draw(40) + 1) } else { lawful };
             if draw(5) == 0 { CollectionPolicy { categories: lawful.categories, ..until_deleted() } } else { lawful }
         };
         set(&open, &owner, &acme, drawn(&mut draw)).await;

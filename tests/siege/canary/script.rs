@@ -39,7 +39,11 @@ const CERTIFICATE: &str = "GET /v1/certificates/{id}";
 const AUDIT: &str = "GET /v1/tenants/{tenant}/audit";
 const EXPLAIN: &str = "GET /v1/tenants/{tenant}/collections/{collection}/retention/{key}";
 const SIMULATE: &str = "POST /v1/tenants/{tenant}/collections/{collection}/simulations";
+const MARKED: &str = "GET /v1/tenants/{tenant}/collections/{collection}/marked";
+const REPORTS: &str = "GET /v1/tenants/{tenant}/retention/reports";
+const REPORT: &str = "GET /v1/tenants/{tenant}/retention/reports/{id}";
 const RUN: &str = "POST /v1/jobs/retention/runs";
+const PROGRESS: &str = "GET /v1/jobs/retention/runs";
 const SNAPSHOT: &str = "POST /v1/jobs/snapshots";
 const LET_GO: &str = "DELETE /v1/jobs/snapshots/{id}";
 
@@ -354,6 +358,18 @@ async fn retention(p: &Prober, store: &Store) {
         send(p, RUN, path(), token, body, status).await;
     }
     send(p, RUN, path(), &store.owner, json!({}), 403).await;
+    get(p, PROGRESS, path(), token, 200).await;
+    get(p, PROGRESS, format!("{}?{}=1", path(), p.canary("a parameter")), token, 400).await;
+    get(p, PROGRESS, path(), &store.owner, 403).await;
+    let marked = store.at(&format!("/collections/{}/marked", store.people));
+    get(p, MARKED, marked.clone(), &store.owner, 200).await;
+    get(p, MARKED, format!("{marked}?cursor={}", p.canary("a cursor")), &store.owner, 400).await;
+    get(p, MARKED, marked, token, 404).await;
+    let reports = store.at("/retention/reports");
+    get(p, REPORTS, reports.clone(), &store.owner, 200).await;
+    get(p, REPORTS, format!("{reports}?{}=1", p.canary("a parameter")), &store.owner, 400).await;
+    get(p, REPORT, format!("{reports}/{}", id(p)), &store.owner, 404).await;
+    get(p, REPORT, format!("{reports}/{}", p.canary("no id")), &store.owner, 400).await;
     snapshots(p, store, token).await;
 }
 

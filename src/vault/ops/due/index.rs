@@ -3,13 +3,18 @@
 //! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
 //! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its
 //! record. A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+//!
+//! Where the rule that ends a record marks it before, the row lies first where the mark comes, and tells both moments; the run that meets
+//! it there moves it on to the end. So each record is marked once, in a commit, and a run costs what is marked and what is due.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::{
     domain::{
         CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version,
-        retention::{Events, Kept},
+        retention::{Events, Kept, Rule},
     },
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
@@ -37,6 +42,27 @@ pub(in crate::vault::ops) struct End {
     pub(in crate::vault::ops) at: Timestamp,
     /// Whether a date that is somebody's has a part in it: in its value, or of an event.
     pub(in crate::vault::ops) by_date: bool,
+    /// How long before it the rule that ends the record marks it.
+    pub(in crate::vault::ops) marks_for: Duration,
+}
+
+impl End {
+    /// When it is marked.
+    pub(super) fn marked_at(self) -> Timestamp {
+        self.at.less(self.marks_for)
+    }
+
+    /// What is written down of it at `now`: what is marked from the beginning is met, and counted, by the next run.
+    pub(super) fn written_at(self, now: Timestamp) -> When {
+        if self.marks_for.is_zero() { When::Ends(self.at) } else { When::Marks(self.marked_at().max(now), self.at) }
+    }
+
+    /// The same end, which is known only since `now` and lies before that which was known until then: it comes when the mark has stood
+    /// for its time, or when that other end comes, whichever is sooner. `None`: nothing ended the record.
+    pub(in crate::vault::ops) fn known_since(self, now: Timestamp, before: Option<Timestamp>) -> Self {
+        let marked = now.plus(self.marks_for);
+        Self { at: self.at.max(before.map_or(marked, |before| before.min(marked))), ..self }
+    }
 }
 
 /// What stands in a row.
@@ -46,6 +72,69 @@ pub(super) enum When {
     Ends(Timestamp),
     /// The rules have given it no end since then; it is looked for again in the row's hour.
     Endless(Timestamp),
+    /// It is marked at the one moment, and ends at the other.
+    Marks(Timestamp, Timestamp),
+}
+
+impl When {
+    /// What is sealed: what it is, and its moments.
+    fn sealed(self) -> Vec<u8> {
+        let (kind, moments) = match self {
+            Self::Ends(at) => (0_u8, vec![at]),
+            Self::Endless(since) => (1, vec![since]),
+            Self::Marks(at, end) => (2, vec![at, end]),
+        };
+        std::iter::once(kind).chain(moments.into_iter().flat_map(|Timestamp(at)| at.to_be_bytes())).collect()
+    }
+
+    fn opened(plain: &[u8]) -> Option<Self> {
+        let (kind, moments) = plain.split_first()?;
+        let (moments, rest) = moments.as_chunks::<8>();
+        if !rest.is_empty() {
+            return None;
+        }
+        match (kind, moments) {
+            (0, [at]) => Some(Self::Ends(moment(at))),
+            (1, [since]) => Some(Self::Endless(moment(since))),
+            (2, [at, end]) => Some(Self::Marks(moment(at), moment(end))),
+            _ => None,
+        }
+    }
+
+    /// When a run looks at the record; `None`: in the hour of its row.
+    pub(super) const fn looked_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Ends(at) | Self::Marks(at, _) => Some(at),
+            Self::Endless(_) => None,
+        }
+    }
+
+    /// When the record ends, as it is written down.
+    pub(super) const fn ends_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Ends(end) | Self::Marks(_, end) => Some(end),
+            Self::Endless(_) => None,
+        }
+    }
+
+    /// The end of the record as who looks at it at `now` takes it: not before that which is to be marked, and what had none until then is
+    /// marked first.
+    pub(super) fn put_off(self, end: End, now: Timestamp) -> End {
+        match self {
+            Self::Marks(_, at) => End { at: end.at.max(at), ..end },
+            Self::Endless(_) if !end.marks_for.is_zero() => end.known_since(now, None),
+            Self::Endless(_) | Self::Ends(_) => end,
+        }
+    }
+
+    /// Whether who looks at the record at `now` marks it: it has this end, and was not marked before.
+    pub(super) fn marks_now(self, end: End, now: Timestamp) -> bool {
+        matches!(self, Self::Marks(..) | Self::Endless(_)) && !end.marks_for.is_zero() && end.marked_at() <= now
+    }
+}
+
+const fn moment(bytes: &[u8; 8]) -> Timestamp {
+    Timestamp(i64::from_be_bytes(*bytes))
 }
 
 /// When a record ends, by its own end, these rules of its collection and what is known of its person, and not before a minimum that it has
@@ -57,7 +146,19 @@ pub(in crate::vault::ops) fn end_over(
     value: Option<&[u8]>,
     events: &Events,
 ) -> Option<End> {
-    put_off(collection, by, (meta, value, events), end_under(collection.rules_at(by), meta, value, events)?)
+    end_over_by(collection, by, meta, value, events).map(|(end, _)| end)
+}
+
+/// The same with the rule that ends it, as [`end_by`] tells it.
+pub(super) fn end_over_by<'a>(
+    collection: &'a Collection,
+    by: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<(End, Option<&'a Rule>)> {
+    let (end, rule) = end_by(collection.rules_at(by), meta, value, events)?;
+    Some((put_off(collection, by, (meta, value, events), end)?, rule))
 }
 
 /// An end that is not before a minimum over a record, by all the rules from those under which it was written to those of `last`; `None`
@@ -76,23 +177,27 @@ pub(in crate::vault::ops) fn put_off(
     // Where any of them counts from a date that is somebody's, the key is to tell no more than the days around it.
     let mut asking = collection.rules_since(meta, last).filter_map(|((rules, _), _)| rules.schedule());
     let by_date = end.by_date || asking.any(|rules| rules.has_minimum() && (rules.reads_values() || rules.has_events()));
-    Some(End { at: until, by_date })
+    Some(End { at: until, by_date, ..end })
 }
 
-/// The end by some rules alone, with the categories that are declared beside them, and by what is sealed with the record.
-pub(in crate::vault::ops) fn end_under(
-    (rules, categories): Rules<'_>,
-    meta: &RecordMeta,
-    value: Option<&[u8]>,
-    events: &Events,
-) -> Option<End> {
-    let (end, law, by_date) = match rules.schedule() {
-        None => (meta.expires_at, None, false),
+/// The end by some rules alone, with the categories that are declared beside them, by what is known of its person, and by what is sealed
+/// with the record.
+pub(in crate::vault::ops) fn end_under(rules: Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<End> {
+    end_by(rules, meta, value, events).map(|(end, _)| end)
+}
+
+/// The same with the rule that ends it; `None` for its own end, and for what an order left of it.
+fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<(End, Option<&'a Rule>)> {
+    let (end, law, by_date, rule) = match rules.schedule() {
+        None => (meta.expires_at, None, false, None),
         Some(schedule) => {
             let outlook = schedule.outlook(&retention::facts_under(categories, meta, value, events));
-            (outlook.end.map(|end| end.at), outlook.law(), outlook.counts_from_dates())
+            let (end, rule) = outlook.end.map(|end| (end.at, end.rule)).unzip();
+            (end, outlook.law(), outlook.counts_from_dates(), rule.flatten())
         }
     };
+    let is_left = meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
+    let rule = rule.filter(|_| !is_left);
     let at = match &meta.kept {
         None => end,
         // What an order left of it ends with the law that keeps it, and with no rule before or after.
@@ -102,7 +207,7 @@ pub(in crate::vault::ops) fn end_under(
         },
         Some(kept) => end.map(|end| end.max(kept.until)),
     };
-    at.map(|at| End { at, by_date })
+    at.map(|at| (End { at, by_date, marks_for: rule.map_or(Duration::ZERO, Rule::marks_for) }, rule))
 }
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
@@ -160,17 +265,20 @@ pub(super) fn stood(
     value: &Bytes,
 ) -> Option<Stood> {
     let version = Version(value.first_chunk().copied().map(u64::from_be_bytes)?);
-    let when = Sealed::<DueEnd>::from_row(value.slice(8..)).ok().and_then(|sealed| {
-        let opened = secret.derive_meta().open(&Context::of(store, tenant, &[key]), &sealed).ok()?;
-        let (kind, at) = opened.expose().split_first()?;
-        let at = Timestamp(at.try_into().map(i64::from_be_bytes).ok()?);
-        match kind {
-            0 => Some(When::Ends(at)),
-            1 => Some(When::Endless(at)),
-            _ => None,
-        }
-    });
+    let when = Sealed::<DueEnd>::from_row(value.slice(8..))
+        .ok()
+        .and_then(|sealed| When::opened(secret.derive_meta().open(&Context::of(store, tenant, &[key]), &sealed).ok()?.expose()));
     Some(Stood { version, when })
+}
+
+const fn fineness(end: End) -> Fineness {
+    if end.by_date { Fineness::Month } else { Fineness::Hour }
+}
+
+/// Where a row lies that tells this of an end, and what it tells.
+fn placed(end: End, when: When) -> (Fineness, u32, When) {
+    let fineness = fineness(end);
+    (fineness, named_hour(fineness, when.looked_at().unwrap_or(end.at)), when)
 }
 
 fn removal(leads: Bytes, known: &[u8]) -> impl Iterator<Item = Write> + use<> {
@@ -188,12 +296,23 @@ impl Vault {
         is_new: bool,
         (version, end): (Version, Option<End>),
     ) -> Result<(), VaultError> {
-        let fineness = |end: End| if end.by_date { Fineness::Month } else { Fineness::Hour };
-        let row = end.map(|end| (fineness(end), named_hour(fineness(end), end.at), When::Ends(end.at)));
-        if let Some(end) = end {
-            plan.first_due.at(fineness(end), end.at);
+        let row = end.map(|end| (end, end.written_at(self.inner.clock.now())));
+        if let Some((end, when)) = row {
+            plan.first_due.at(fineness(end), when.looked_at().unwrap_or(end.at));
         }
-        self.plan_row(plan, (tenant, collection, tokens), is_new, row.map(|row| (version, row))).await
+        self.plan_row(plan, (tenant, collection, tokens), is_new, row.map(|(end, when)| (version, placed(end, when)))).await
+    }
+
+    /// Writes down that a version of a record is marked and ends then, in the place of when it was to be marked.
+    pub(super) async fn plan_marked(
+        &self,
+        plan: &mut Plan,
+        of: (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+        end: End,
+    ) -> Result<(), VaultError> {
+        plan.first_due.at(fineness(end), end.at);
+        self.plan_row(plan, of, false, Some((version, placed(end, When::Ends(end.at))))).await
     }
 
     /// Writes down an earlier end of a version of a record than stands there, in the place of that. `false`, and nothing is planned, where
@@ -212,10 +331,9 @@ impl Vault {
             let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
             let store = self.inner.store_id;
             let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
-            let is_as_early = stood.filter(|stood| stood.version == version).is_some_and(|stood| match stood.when {
-                Some(When::Ends(at)) => at <= end.at,
-                Some(When::Endless(_)) | None => begin_of(due.hour) <= end.at,
-            });
+            let is_as_early = stood
+                .filter(|stood| stood.version == version)
+                .is_some_and(|stood| stood.when.and_then(When::ends_at).unwrap_or(begin_of(due.hour)) <= end.at);
             if is_as_early {
                 return Ok(false);
             }
@@ -272,11 +390,7 @@ impl Vault {
             }
         }
         if let (Some(key), Some((version, (.., when)))) = (key, row) {
-            let (kind, Timestamp(at)) = match when {
-                When::Ends(at) => (0, at),
-                When::Endless(since) => (1, since),
-            };
-            let plain = Plaintext::<DueEnd>::new([&[kind][..], &at.to_be_bytes()].concat());
+            let plain = Plaintext::<DueEnd>::new(when.sealed());
             let (store, suite) = (self.inner.store_id, self.inner.options.suite);
             let sealed =
                 self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &Context::of(&store, tenant, &[&key]), &plain)).await?;
@@ -341,9 +455,28 @@ impl Vault {
     /// is due and waits under a hold tells the same.
     pub(in crate::vault::ops) async fn scheduled(
         &self,
-        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        of: (TenantNo, CollectionNo, &[Token]),
         version: Version,
     ) -> Result<Option<Timestamp>, VaultError> {
+        let written = self.written_down(of, version).await?;
+        Ok(written.map(|(hour, when)| when.and_then(When::ends_at).unwrap_or(begin_of(hour))))
+    }
+
+    /// The end of a version of a record that is written down, if one is.
+    pub(in crate::vault::ops) async fn end_written_down(
+        &self,
+        of: (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+    ) -> Result<Option<Timestamp>, VaultError> {
+        Ok(self.written_down(of, version).await?.and_then(|(_, when)| when.and_then(When::ends_at)))
+    }
+
+    /// What is written down of a version of a record, and the hour of its row; what does not open tells the hour alone.
+    async fn written_down(
+        &self,
+        (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
+        version: Version,
+    ) -> Result<Option<(u32, Option<When>)>, VaultError> {
         let leads = schema::due_of(tenant, collection, tokens);
         let Some(key) = self.inner.store.get(Space::Index, &leads).await?.and_then(|known| schema::due_led_to(&leads, &known)) else {
             return Ok(None);
@@ -356,9 +489,65 @@ impl Vault {
         let due = schema::due_parts(&key).ok_or_else(|| StoreError::Damaged("due row".into()))?;
         let store = self.inner.store_id;
         let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
-        Ok(stood.filter(|stood| stood.version == version).map(|stood| match stood.when {
-            Some(When::Ends(at)) => at,
-            Some(When::Endless(_)) | None => begin_of(due.hour),
-        }))
+        Ok(stood.filter(|stood| stood.version == version).map(|stood| (due.hour, stood.when)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn end(at: i64, marks_for: u64) -> End {
+        End { at: Timestamp(at), by_date: false, marks_for: Duration::from_millis(marks_for) }
+    }
+
+    #[test]
+    fn what_stands_in_a_row_reads_back_and_nothing_else_is_read() {
+        let [one, other] = [Timestamp(7), Timestamp(i64::MAX)];
+        for when in [When::Ends(one), When::Endless(other), When::Marks(one, other)] {
+            let sealed = when.sealed();
+            assert_eq!(When::opened(&sealed), Some(when));
+            for broken in [&sealed[..sealed.len() - 1], &[&sealed[..], &[0]].concat(), &[&[3][..], &sealed[1..]].concat(), &[]] {
+                assert_eq!(When::opened(broken), None, "{when:?}");
+            }
+        }
+        assert_eq!(When::opened(&[&[0][..], &[0; 16]].concat()), None);
+        assert_eq!(When::opened(&[&[2][..], &[0; 8]].concat()), None);
+        assert_eq!(When::Ends(one).sealed(), [&[0][..], &7_i64.to_be_bytes()].concat(), "rows of before are the same");
+    }
+
+    #[test]
+    fn an_end_that_is_brought_forward_waits_for_its_mark_or_for_the_end_of_before() {
+        let now = NOW.0;
+        for (at, before, comes) in [
+            (now + 500, None, now + 500),
+            (now + 50, None, now + 100),
+            (now + 50, Some(now + 5_000), now + 100),
+            (now + 50, Some(now + 70), now + 70),
+            // It was over, or sooner, before.
+            (now + 50, Some(now - 5), now + 50),
+            (now + 50, Some(now + 20), now + 50),
+        ] {
+            assert_eq!(end(at, 100).known_since(NOW, before.map(Timestamp)).at, Timestamp(comes), "{at} {before:?}");
+            let without = end(at, 0).known_since(NOW, before.map(Timestamp)).at;
+            assert_eq!(without, Timestamp(at), "without a mark nothing waits");
+        }
+        // What is to be marked goes no sooner than was written down.
+        let marks = When::Marks(Timestamp(now - 5), Timestamp(now + 95));
+        assert_eq!(marks.put_off(end(now - 50, 100), NOW).at, Timestamp(now + 95));
+        assert_eq!(marks.put_off(end(now + 500, 100), NOW).at, Timestamp(now + 500));
+        assert!(
+            marks.marks_now(end(now + 95, 100), NOW)
+                && !marks.marks_now(end(now + 101, 100), NOW)
+                && !marks.marks_now(end(now + 95, 0), NOW)
+        );
+        assert!(!When::Ends(NOW).marks_now(end(now + 95, 100), NOW), "once");
+        assert_eq!(When::Endless(NOW).put_off(end(now - 50, 100), NOW).at, Timestamp(now + 100));
+        assert_eq!(When::Endless(NOW).put_off(end(now - 50, 0), NOW).at, Timestamp(now - 50));
+        assert_eq!(end(now + 50, 100).written_at(NOW), When::Marks(NOW, Timestamp(now + 50)));
+        assert_eq!(end(now + 500, 100).written_at(NOW), When::Marks(Timestamp(now + 400), Timestamp(now + 500)));
+        assert_eq!(end(now + 500, 0).written_at(NOW), When::Ends(Timestamp(now + 500)));
     }
 }

@@ -102,6 +102,13 @@ impl Next {
         (!kinds.is_empty()).then(|| Walk { kinds, ..Walk::whole() })
     }
 
+    /// The first of all moments at which something is known to be to do, and whether a run is under way.
+    pub(super) fn seen(&self) -> (Option<Timestamp>, bool) {
+        let state = self.lock();
+        let first = Fineness::ALL.into_iter().map(|kind| state.moments.of(kind)).min();
+        (first.filter(|at| at.0 < i64::MAX).map(|at| at.max(Timestamp(0))), state.under_way.is_some())
+    }
+
     /// There is more to do: the next pass goes on.
     pub(super) fn put_back(&self, walk: Walk) {
         self.lock().under_way = Some(walk);

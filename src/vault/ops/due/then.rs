@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{End, begin_of, hour_of, looked_for_again};
+use super::{End, When, begin_of, hour_of, looked_for_again};
 use crate::{
     domain::{HoldId, TenantNo, Timestamp},
     vault::{
@@ -63,11 +63,11 @@ impl Vault {
 
 /// When a record ends as it went, under its collection's rules of the time and those `holds` that were on one of the `things` that it is.
 /// `shortened` is when two persons let shorter rules hold for it, and the end that it had by those. `first` is when its row had it looked
-/// at, and since when it had no end, where it had none.
+/// at, and what stood there.
 pub(super) fn as_it_went(
     collection: &Collection,
     shortened: &[(Timestamp, End)],
-    mut first: (Timestamp, Option<Timestamp>),
+    mut first: (Timestamp, When),
     until: Timestamp,
     (holds, things): (&[HoldThen], &[HeldThing]),
     end: impl Fn(RulesNo, Timestamp) -> Option<End>,
@@ -84,7 +84,7 @@ pub(super) fn as_it_went(
         }
         match last {
             // It was looked at again when the last of them ended.
-            Some(ended) if stands.is_none() => first = (ended, None),
+            Some(ended) if stands.is_none() => first = (ended, When::Ends(ended)),
             Some(_) | None => return Went { end, kept_by: stands },
         }
     }
@@ -94,36 +94,36 @@ pub(super) fn as_it_went(
 fn end_as_it_went(
     collection: &Collection,
     shortened: &[(Timestamp, End)],
-    first: (Timestamp, Option<Timestamp>),
+    (mut at, mut when): (Timestamp, When),
     until: Timestamp,
     end: impl Fn(RulesNo, Timestamp) -> Option<End>,
 ) -> Option<End> {
-    let (mut at, mut since) = first;
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
         // A report that came before a run can have destroyed it counts as known.
-        let mut next = end(collection.rules_until(at), at.plus(RUN_BY));
-        if let Some(end) = next
-            && end.at <= at
-        {
-            return Some(End { at, ..end });
-        }
+        let mut next = end(collection.rules_until(at), at.plus(RUN_BY)).map(|end| when.put_off(end, at));
         let mut looked_at = match next {
-            Some(end) => end.at,
-            None => begin_of(hour_of(looked_for_again(at, *since.get_or_insert(at)))),
+            Some(end) if end.at <= at => return Some(End { at, ..end }),
+            Some(end) => {
+                when = if when.marks_now(end, at) { When::Ends(end.at) } else { end.written_at(at) };
+                when.looked_at().unwrap_or(end.at)
+            }
+            None => {
+                let since = if let When::Endless(since) = when { since } else { at };
+                when = When::Endless(since);
+                begin_of(hour_of(looked_for_again(at, since)))
+            }
         };
-        // What was approved while it waited for that brought the next look forward.
+        // What was approved while it waited for that brought its end forward.
         for (approved, end) in shortened {
-            if *approved > at && *approved < looked_at && end.at < looked_at {
-                (next, looked_at) = (Some(*end), end.at);
+            if *approved > at && *approved < looked_at && end.at < when.ends_at().unwrap_or(looked_at) {
+                (next, when) = (Some(*end), end.written_at(*approved));
+                looked_at = when.looked_at().unwrap_or(end.at);
             }
         }
         if looked_at > until {
             return next;
         }
         at = looked_at;
-        if next.is_some() {
-            since = None;
-        }
     }
 }

@@ -381,7 +381,8 @@ fn not_followed(error: &VaultError) {
 }
 
 /// When a record ended by each report of its person, in the order of time: by the rules that it was written under, not before the report,
-/// and not before a minimum that it had been under by then; nothing where nothing ended it then, or a date was not known.
+/// nor before it has been marked from then on for as long as its rule says, and not before a minimum that it had been under by then;
+/// nothing where nothing ended it then, or a date was not known.
 pub(in crate::vault::ops) fn reported_ends(
     collection: &Collection,
     (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
@@ -405,5 +406,5 @@ fn reported_end(collection: &Collection, (meta, value, events): (&RecordMeta, Op
     let end = end_under(collection.rules_at(written), meta, value, events)?;
     // What comes behind the report is for the run to ask.
     let last = written.max(collection.rules_until(from));
-    put_off(collection, last, (meta, value, events), End { at: end.at.max(from), ..end })
+    put_off(collection, last, (meta, value, events), End { at: end.at.max(from.plus(end.marks_for)), ..end })
 }

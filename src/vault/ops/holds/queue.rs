@@ -17,7 +17,7 @@ use super::{
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
         rows::{CollectionRow, HeldOrderRow, HoldRow, Progress, Scope, ShredRow, State, SubjectRow, UnitStateRow},
-        shred::{Named, NewOrder},
+        shred::{Named, NewOrder, of_report},
         shredder::{actor_of, is_its_own},
     },
     bind::{Standing, told_of},
@@ -66,6 +66,7 @@ impl Vault {
             Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() },
             self.inner.seals.put(key, &HeldOrderRow { order: id.0 })?,
         ];
+        writes.extend(named.report.map(|report| of_report(tenant.no, report, id)));
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, id.0, true)?;
             checks.push(check);

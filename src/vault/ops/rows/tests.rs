@@ -18,7 +18,8 @@ const CODE: &str = concat!(
     include_str!("events.rs"),
     include_str!("holds.rs"),
     include_str!("kept.rs"),
-    include_str!("lifecycle.rs")
+    include_str!("lifecycle.rs"),
+    include_str!("reports.rs")
 );
 
 /// The declaration of a type of this file, up to its end.

@@ -75,6 +75,24 @@ fn an_hour_holds_what_ends_in_it_and_before_and_nothing_later() {
     assert_eq!(due_parts(&subject_record(TenantNo(7), &[1; 16], CollectionNo(3), &record)), None);
 }
 
+#[test]
+fn reports_lie_in_the_order_of_their_days_and_read_back() {
+    let (tenant, run) = (TenantNo(u64::MAX), [0xff; 12]);
+    let (one, next) = (ReportId::of(20_000, &run), ReportId::of(20_001, &[0; 12]));
+    assert_eq!((one.day(), next.day()), (20_000, 20_001));
+    for key in [retention_report, open_report] {
+        assert!(key(tenant, one) < key(tenant, next));
+        assert_eq!(report_parts(&key(tenant, one)), Some((tenant, one)));
+        assert_eq!(report_parts(&key(tenant, one)[..24]), None);
+    }
+    let range = shreds_of_report(tenant, one);
+    let row = report_shred(tenant, one, ShredId([0xff; 16]));
+    assert!(range.from <= row && row < range.to);
+    assert_eq!(report_parts(&row), None);
+    let other = report_shred(tenant, next, ShredId([0; 16]));
+    assert!(other >= range.to);
+}
+
 /// What one hold is on is no part of what another is on, however their names begin.
 #[test]
 fn the_holds_on_a_thing_are_found_and_no_others() {
