@@ -139,8 +139,9 @@ impl Events {
 
     /// The last report of each event that is known now.
     pub fn known(&self) -> impl Iterator<Item = &Report> {
-        let is_last =
-            |place: usize, report: &Report| !self.reports.iter().skip(place.saturating_add(1)).any(|later| later.event == report.event);
+        let is_last = move |place: usize, report: &Report| {
+            !self.reports.iter().skip(place.saturating_add(1)).any(|later| later.event == report.event)
+        };
         self.reports
             .iter()
             .enumerate()
