@@ -161,7 +161,7 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "records",
         &[],
-        "Records that are due and could not be read; they stay and are tried again",
+        "Records that are due, and reports of events, that could not be read; they stay and are tried again",
     ),
     metric("lethe_shred_seconds", Histogram, "seconds", &[], "Time from an order to its certificate in the log, once for each order"),
     metric("lethe_shred_failures_total", Counter, "orders", &[], "Attempts at a shred that failed and are repeated"),

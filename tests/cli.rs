@@ -1169,6 +1169,44 @@ mod with_a_server {
     }
 
     #[test]
+    fn what_is_reported_of_a_person_is_explained_shown_and_taken_back() {
+        let served = Served::start();
+        let rules = |from: serde_json::Value| {
+            let rule = serde_json::json!({"name": "contracts", "from": from, "maximum": "3y", "then": "delete"});
+            serde_json::json!({"time_zone": "UTC", "rules": [rule]}).to_string()
+        };
+        served.write("ends.json", &rules(serde_json::json!({"event": "contract-ended"})));
+        served.write("tenant.json", &rules(serde_json::json!("tenant-end")));
+        served.write("v", "{}");
+        let refused = |arguments: &[&str], told: &str| {
+            let refused = served.run("acme.token", arguments);
+            assert!(refused.status.code() == Some(2) && stderr(&refused).contains(told), "{arguments:?}: {}", stderr(&refused));
+        };
+        refused(&["collection", "put", "crm", "--retention", "tenant.json"], "count from \"subject-end\"");
+        served.owner(&["collection", "put", "crm", "--retention", "ends.json"]);
+        served.owner(&["record", "put", "crm", "k", "v", "--subject", "7"]);
+        let explained = || json_lines(&served.owner(&["retention", "explain", "acme", "crm", "k", "--format", "json"])).remove(0);
+        assert_eq!(explained()["why"], "kept: rule `contracts` waits until `contract-ended` is reported of whom it is about");
+        assert_eq!((&explained()["end"], &explained()["rules"][0]["from"]), (&serde_json::Value::Null, &"event:contract-ended".into()));
+        let event = |arguments: &[&str]| {
+            let arguments = [&["subject", "event"], arguments, &["--format", "json"]].concat();
+            json_lines(&served.owner(&arguments)).remove(0)
+        };
+        let put = event(&["put", "7", "contract-ended", "2999-01-31"]);
+        assert_eq!((&put["subject"], &put["events"][0]["event"]), (&"7".into(), &"contract-ended".into()));
+        assert_eq!(event(&["show", "7"])["events"][0]["at"], "2999-01-31");
+        assert_eq!(explained()["end"]["at"], "3002-02-01T00:00:00.000Z");
+        assert_eq!(explained()["rules"][0]["day"], "2999-01-31");
+        assert!(served.owner(&["subject", "event", "show", "7"]).contains("contract-ended"), "for people, too");
+        assert_eq!(event(&["remove", "7", "contract-ended"])["events"], serde_json::json!([]));
+        refused(&["subject", "event", "remove", "7", "contract-ended"], "not-found");
+        refused(&["subject", "event", "put", "7", "contract-ended", "soon"], "invalid-body");
+        served.owner(&["shred", "subject", "7", "--yes", "--wait"]);
+        refused(&["subject", "event", "put", "7", "contract-ended", "2026-01-31"], "subject-erased");
+        refused(&["subject", "event", "show", "7"], "shredded");
+    }
+
+    #[test]
     fn a_record_is_put_with_its_pairs_and_its_purpose() {
         let served = Served::start();
         served.owner(&["collection", "put", "people", "--purpose", "billing"]);

@@ -110,6 +110,12 @@ actions! {
     AliasRemove = "alias.remove";
     /// Read the ids of a person.
     AliasRead = "alias.read";
+    /// Report when an event of a person was, that retention rules count from.
+    EventReport = "event.report";
+    /// Take back what was reported of one.
+    EventWithdraw = "event.withdraw";
+    /// Read what was reported of a person.
+    EventRead = "event.read";
     /// Read what takes two persons in a tenant.
     PolicyRead = "policy.read";
     /// Change what takes two persons in a tenant.

@@ -94,6 +94,9 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::AliasAdd, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRemove, On::Tenant, Reach::Whole, &[Owner, Writer]),
     rule(A::AliasRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
+    rule(A::EventReport, On::Tenant, Reach::Whole, &[Owner, Writer]),
+    rule(A::EventWithdraw, On::Tenant, Reach::Whole, &[Owner, Writer]),
+    rule(A::EventRead, On::Tenant, Reach::Whole, &[Owner, Writer, Reader]),
     // What legal holds alone keep of a tenant that has ended is there for its legal purpose: who audits reads it, nobody else.
     rule(A::RecordRead, On::Held, Reach::Part, &[Auditor]),
     rule(A::RecordList, On::Held, Reach::Part, &[Auditor]),

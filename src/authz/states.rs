@@ -52,6 +52,7 @@ const TERMINATING: &[Left] = &[
     (A::RecordList, &[Owner]),
     (A::AliasRead, &[Owner]),
     (A::TenantExport, &[Owner]),
+    (A::EventRead, &[Owner]),
     (A::ShredOrder, &[Owner, Eraser]),
     (A::RetentionShorten, &[Owner]),
     (A::TokenCreate, &[Owner]),
@@ -101,6 +102,7 @@ mod tests {
                 A::CollectionWrite,
                 A::RetentionRead,
                 A::AliasRead,
+                A::EventRead,
                 A::RestrictedRead,
                 A::TenantExport,
                 A::ShredOrder,
@@ -111,8 +113,17 @@ mod tests {
             }
             assert_eq!(left(state, A::CollectionRead), [Owner, Auditor, Counsel]);
         }
-        for action in [A::RecordWrite, A::RecordDelete, A::CollectionWrite, A::PolicyWrite, A::AliasAdd, A::AliasRemove, A::RestrictedRead]
-        {
+        for action in [
+            A::RecordWrite,
+            A::RecordDelete,
+            A::CollectionWrite,
+            A::PolicyWrite,
+            A::AliasAdd,
+            A::AliasRemove,
+            A::EventReport,
+            A::EventWithdraw,
+            A::RestrictedRead,
+        ] {
             for state in [TenantState::Suspended, TenantState::Terminating, TenantState::Ended, TenantState::Restricted] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
@@ -123,10 +134,11 @@ mod tests {
         );
         assert_eq!(left(TenantState::Terminating, A::AliasRead), [Owner]);
         assert_eq!(left(TenantState::Terminating, A::TenantExport), [Owner]);
+        assert_eq!(left(TenantState::Terminating, A::EventRead), [Owner]);
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
         for state in [TenantState::Ended, TenantState::Restricted] {
-            for action in [A::AliasRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
+            for action in [A::AliasRead, A::EventRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
             for action in [A::RecordRead, A::RecordList] {

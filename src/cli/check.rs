@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
             "tenants": report.tenants, "tokens": report.tokens, "collections": report.collections, "sealed_rows": report.sealed_rows,
             "pages": report.pages, "records": report.records,
             "shredded": report.shredded, "index_rows": report.index_rows, "due_rows": report.due_rows, "names": report.names,
-            "aliases": report.aliases, "orders": report.orders, "holds": report.holds, "approvals": report.approvals,
+            "aliases": report.aliases, "events": report.events, "orders": report.orders, "holds": report.holds, "approvals": report.approvals,
             "certificates": report.certificates, "uploads": report.uploads,
             "audit_entries": report.entries, "stated_gaps": report.stated_gaps, "log_entries": log.head.size, "findings": report.findings,
         }),

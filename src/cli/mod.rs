@@ -38,6 +38,7 @@ mod retention;
 mod rotate;
 mod serve;
 mod shred;
+mod subject;
 mod tenant;
 mod token;
 
@@ -103,6 +104,9 @@ enum Command {
     /// Add, list and remove further ids of persons.
     #[command(subcommand)]
     Alias(alias::Command),
+    /// Report, show and take back what happened between you and persons.
+    #[command(subcommand)]
+    Subject(subject::Command),
     /// List, show, approve, refuse and withdraw what waits for a second person.
     #[command(subcommand)]
     Approval(approval::Command),
@@ -182,6 +186,7 @@ impl Command {
             | Self::Shred(_)
             | Self::Hold(_)
             | Self::Alias(_)
+            | Self::Subject(_)
             | Self::Approval(_)
             | Self::Certificate(_)
             | Self::Audit(_)
@@ -226,6 +231,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Shred(command) => shred::run(command, &connection, &mut out).await,
             Command::Hold(command) => hold::run(command, &connection, &mut out).await,
             Command::Alias(command) => alias::run(command, &connection, &mut out).await,
+            Command::Subject(command) => subject::run(command, &connection, &mut out).await,
             Command::Approval(command) => approval::run(command, &connection, &mut out).await,
             Command::Certificate(command) => certificate::run(command, &connection, &mut out).await,
             Command::Audit(command) => audit::run(command, &connection, &mut out).await,

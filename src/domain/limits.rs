@@ -51,6 +51,8 @@ limits! {
     SHRED_SUBJECTS = 2_000, "subjects", "shred_subjects";
     /// Aliases of one person.
     SUBJECT_ALIASES = 32, "aliases", "subject_aliases";
+    /// Reports of one person's events, those that were corrected or taken back included: older data ends by what was known at the time.
+    SUBJECT_EVENTS = 256, "reports", "subject_events";
     /// Units that one record may have had, one for each person it was about and each large value that broke off.
     RECORD_UNITS = 4_096, "units", "record_units";
     /// All header lines of a request.

@@ -60,7 +60,8 @@ pub(super) struct RuleDocument {
     /// Which of the policy's categories it is for; all by default. A record says which it is of by its custom pair `category`; one
     /// that says none is of all.
     categories: Option<Vec<String>>,
-    /// `created`, `modified`, or `{"field": "/json/pointer"}`: a day or a time of RFC 3339 in the record's JSON value.
+    /// `created`, `modified`, `{"field": "/json/pointer"}`: a day or a time of RFC 3339 in the record's JSON value; or what is reported of the
+    /// record's first subject: `{"event": "contract-ended"}`, or `subject-end`.
     #[schema(value_type = Object)]
     from: String,
     /// How long the law asks for.

@@ -27,6 +27,7 @@ mod caller;
 mod certificates;
 mod collections;
 pub mod door;
+mod events;
 mod extract;
 mod health;
 mod holds;

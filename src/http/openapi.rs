@@ -13,7 +13,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, policy, records, reports,
+    aliases, approvals, audit, batch, bundles, certificates, collections, events, health, holds, lists, log, metrics, policy, records, reports,
     retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
@@ -33,6 +33,7 @@ use super::{
         shreds::order, shreds::read,
         holds::place, holds::list, holds::read, holds::release, holds::renew,
         aliases::add, aliases::query, aliases::remove,
+        events::report, events::query, events::remove,
         policy::put, policy::read,
         approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten,
         certificates::read, audit::read,

@@ -65,6 +65,7 @@ impl From<Missing> for Problem {
                 Missing::Shred => "no such order or certificate",
                 Missing::Hold => "no such legal hold, or none that this credential may know",
                 Missing::Alias => "the id is no alias of anybody",
+                Missing::Event => "nothing is known of that event of the person",
                 Missing::Approval => "no such request for approval, or none that this credential may know",
                 Missing::Termination => "the tenant is not ordered to end",
                 Missing::Report => "no such report of retention",
@@ -134,6 +135,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::BundleRule { .. }
             | Unprocessable::ImportGap { .. }
             | Unprocessable::OtherBundle
+            | Unprocessable::NobodyForRule { .. }
             | Unprocessable::Policy(_) => Self::told(Code::Unprocessable, text),
         }
     }

@@ -4,7 +4,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    Api, aliases, approvals, audit, batch, bundles, certificates, collections, health, holds, lists, log, metrics, openapi, policy,
+    Api, aliases, approvals, audit, batch, bundles, certificates, collections, events, health, holds, lists, log, metrics, openapi, policy,
     records, reports, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
@@ -73,6 +73,9 @@ const RENEW: &str = "/v1/tenants/{tenant}/holds/{id}/renew";
 const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
 const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
+const EVENTS: &str = "/v1/tenants/{tenant}/subjects/events";
+const EVENTS_QUERY: &str = "/v1/tenants/{tenant}/subjects/events/query";
+const EVENTS_REMOVE: &str = "/v1/tenants/{tenant}/subjects/events/remove";
 const POLICY: &str = "/v1/tenants/{tenant}/policy";
 const APPROVALS: &str = "/v1/tenants/{tenant}/approvals";
 const APPROVAL: &str = "/v1/tenants/{tenant}/approvals/{id}";
@@ -133,6 +136,9 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, ALIASES, Credential, aliases::add),
         endpoint!("POST", post, ALIASES_QUERY, Credential, aliases::query),
         endpoint!("POST", post, ALIASES_REMOVE, Credential, aliases::remove),
+        endpoint!("POST", post, EVENTS, Credential, events::report),
+        endpoint!("POST", post, EVENTS_QUERY, Credential, events::query),
+        endpoint!("POST", post, EVENTS_REMOVE, Credential, events::remove),
         endpoint!("PUT", put, POLICY, Credential, policy::put),
         endpoint!("GET", get, POLICY, Credential, policy::read),
         endpoint!("GET", get, APPROVALS, Credential, approvals::list),

@@ -109,6 +109,34 @@ fn cases_of_holds() -> Vec<Case> {
     ]
 }
 
+/// Of a person whom no other case is about.
+fn cases_of_events() -> Vec<Case> {
+    let event = || Some(json!({"subject": "anybody", "event": "contract-ended", "at": "2026-01-31"}));
+    let (report, query, remove) =
+        ("/v1/tenants/acme/subjects/events", "/v1/tenants/acme/subjects/events/query", "/v1/tenants/acme/subjects/events/remove");
+    vec![
+        case("POST", "/v1/tenants/{tenant}/subjects/events", report, event, ("reader", 403), 404, ("writer", "event.report")),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/subjects/events/query",
+            query,
+            || Some(json!({"subject": "anybody"})),
+            ("eraser", 403),
+            404,
+            ("reader", "event.read"),
+        ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/subjects/events/remove",
+            remove,
+            || Some(json!({"subject": "anybody", "event": "contract-ended"})),
+            ("auditor", 403),
+            404,
+            ("owner", "event.withdraw"),
+        ),
+    ]
+}
+
 /// Of persons whom no other case is about.
 fn cases_of_aliases() -> Vec<Case> {
     let alias = || Some(json!({"subject": "somebody", "alias": "something"}));
@@ -233,6 +261,7 @@ fn cases() -> Vec<Case> {
     let mut cases = cases_of_holds();
     cases.extend(cases_of_bundles());
     cases.extend(cases_of_aliases());
+    cases.extend(cases_of_events());
     cases.extend(cases_of_approvals());
     cases.extend(cases_of_states());
     cases.extend(cases_of_retention());

@@ -19,6 +19,10 @@ const BERT: &str = "subject-bert-40f6aa";
 const KEYS: [(&str, &str); 3] = [(PEOPLE, "eu/key-anna-1b9d"), (NOTES, "key-anna-2e8f"), (SHARED, "key-anna-3a7c")];
 const SECRET: &str = "value-of-anna-66e0d1";
 
+/// What was reported of Anna.
+const EVENT: &str = "contract-ended";
+const ENDED_ON: &str = "1987-06-05";
+
 /// Another id of Anna's.
 const ALIAS: &str = "alias-of-anna-5b20d8";
 
@@ -49,8 +53,8 @@ struct Asker<'a> {
     requests: Vec<String>,
 }
 
-const NAMES: [&str; 11] =
-    [TENANT, PEOPLE, NOTES, SHARED, ANNA, ALIAS, "eu/key-anna-1b9d", "key-anna-1b9d", "key-anna-2e8f", "key-anna-3a7c", SECRET];
+const NAMES: [&str; 12] =
+    [ENDED_ON, TENANT, PEOPLE, NOTES, SHARED, ANNA, ALIAS, "eu/key-anna-1b9d", "key-anna-1b9d", "key-anna-2e8f", "key-anna-3a7c", SECRET];
 
 impl<'a> Asker<'a> {
     /// A tenant with three collections, one for each kind of unit, and records about Anna and Bert in each.
@@ -76,6 +80,7 @@ impl<'a> Asker<'a> {
         let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds, second, requests };
         asker.puts().await;
         asker.alias(ALIASES, "", json!({"subject": ANNA, "alias": ALIAS})).await;
+        asker.event(EVENTS, "", json!({"subject": ANNA, "event": EVENT, "at": ENDED_ON})).await;
         asker.ask_for_two().await;
         asker.place_holds().await;
         assert_eq!(asker.holds.len(), 6);
@@ -134,6 +139,11 @@ impl<'a> Asker<'a> {
 
     async fn alias(&mut self, route: &'static str, what: &str, body: Value) {
         let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/subjects/aliases{what}"));
+        self.ask("POST", route, &path, &owner, &[], Some(body)).await;
+    }
+
+    async fn event(&mut self, route: &'static str, what: &str, body: Value) {
+        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/subjects/events{what}"));
         self.ask("POST", route, &path, &owner, &[], Some(body)).await;
     }
 
@@ -232,6 +242,7 @@ impl<'a> Asker<'a> {
         }
         for id in [ANNA, ALIAS, BERT] {
             self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
+            self.event(EVENTS_QUERY, "/query", json!({"subject": id})).await;
         }
         self.export().await;
         for (collection, query) in self.cursors.clone() {
@@ -344,6 +355,10 @@ impl<'a> Asker<'a> {
         for (subject, alias) in [(ANNA, "new"), (ALIAS, "new"), (BERT, ALIAS)] {
             self.alias(ALIASES, "", json!({"subject": subject, "alias": alias})).await;
         }
+        for id in [ANNA, ALIAS] {
+            self.event(EVENTS, "", json!({"subject": id, "event": EVENT, "at": "2020-02-02"})).await;
+            self.event(EVENTS_REMOVE, "/remove", json!({"subject": id, "event": EVENT})).await;
+        }
         for alias in ["new", ANNA, ALIAS] {
             self.alias(ALIASES_REMOVE, "/remove", json!({"alias": alias})).await;
         }
@@ -442,6 +457,9 @@ const HOLD: &str = "/v1/tenants/{tenant}/holds/{id}";
 const ALIASES: &str = "/v1/tenants/{tenant}/subjects/aliases";
 const ALIASES_QUERY: &str = "/v1/tenants/{tenant}/subjects/aliases/query";
 const ALIASES_REMOVE: &str = "/v1/tenants/{tenant}/subjects/aliases/remove";
+const EVENTS: &str = "/v1/tenants/{tenant}/subjects/events";
+const EVENTS_QUERY: &str = "/v1/tenants/{tenant}/subjects/events/query";
+const EVENTS_REMOVE: &str = "/v1/tenants/{tenant}/subjects/events/remove";
 const POLICY: &str = "/v1/tenants/{tenant}/policy";
 const APPROVALS: &str = "/v1/tenants/{tenant}/approvals";
 const APPROVAL: &str = "/v1/tenants/{tenant}/approvals/{id}";
@@ -479,6 +497,7 @@ async fn a_shredded_person_is_named_by_no_answer() {
         (SHARED, HOLD),
         (ALIAS, ALIASES_QUERY),
         (ANNA, ALIASES_QUERY),
+        (ENDED_ON, EVENTS_QUERY),
         (ANNA, APPROVAL),
         (ALIAS, APPROVAL),
         ("key-anna-2e8f", APPROVAL),
@@ -494,7 +513,7 @@ async fn a_shredded_person_is_named_by_no_answer() {
 
     let done = asker.shred(json!({"scope": "subject", "subject": ANNA})).await;
     assert_eq!(done.json["targets"], json!([ANNA, ALIAS]));
-    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET]).await;
+    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET, ENDED_ON]).await;
     let asked: BTreeSet<(&str, &str)> = asker.asked.iter().map(|(method, route)| (method.as_str(), *route)).collect();
     let missing: Vec<_> =
         endpoints().iter().map(|endpoint| (endpoint.method, endpoint.path)).filter(|route| !asked.contains(route)).collect();
@@ -533,7 +552,7 @@ async fn a_person_of_whom_a_law_keeps_something_is_named_by_no_answer() {
     let done = asker.shred(json!({"scope": "subject", "subject": ANNA})).await;
     let kept: u64 = done.json["retained"].as_array().unwrap().iter().map(|one| one["records"].as_u64().unwrap()).sum();
     assert_eq!(kept, 4, "{done:?}");
-    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET]).await;
+    asker.is_gone(&[ANNA, ALIAS, "key-anna", SECRET, ENDED_ON]).await;
     for (collection, key) in KEYS {
         let path = format!("/v1/tenants/{TENANT}/collections/{collection}/records/{key}");
         let request = site.request("GET".parse().unwrap(), &path, &asker.auditor).header("lethe-purpose", "by-law");

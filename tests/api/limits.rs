@@ -31,6 +31,8 @@ enum Way {
     Holds,
     /// By one more alias of a person.
     Aliases,
+    /// By one more report of a person's event.
+    Events,
     /// By one more request for a second person, of all or of one token's.
     Approvals(Limit),
     /// By rules that were changed too often for their length.
@@ -200,6 +202,7 @@ fn cases_of_the_rest() -> Vec<(Limit, Way)> {
             ),
         ),
         (limits::SUBJECT_ALIASES, Way::Aliases),
+        (limits::SUBJECT_EVENTS, Way::Events),
         // The last: no stranger is told anything else any more.
         (limits::REFUSED_CREDENTIALS, Way::Stranger),
     ]
@@ -220,9 +223,15 @@ async fn a_refusal_by_a_limit_names_it_and_its_value() {
     for (limit, way) in cases() {
         let told = match &way {
             Way::Ask(method, path, ..) => format!("{}: {method} {path:.60}", limit.name),
-            Way::Chunked | Way::Units | Way::Rules | Way::Holds | Way::Aliases | Way::Approvals(_) | Way::Past | Way::Stranger => {
-                limit.name.to_owned()
-            }
+            Way::Chunked
+            | Way::Units
+            | Way::Rules
+            | Way::Holds
+            | Way::Aliases
+            | Way::Events
+            | Way::Approvals(_)
+            | Way::Past
+            | Way::Stranger => limit.name.to_owned(),
         };
         let answer = way.exceed(&site, &owner).await;
         let (status, code) = match limit.name {
@@ -261,6 +270,7 @@ impl Way {
             Self::Rules => one_change_too_many(site, owner).await,
             Self::Holds => one_hold_too_many(site).await,
             Self::Aliases => one_alias_too_many(site, owner).await,
+            Self::Events => one_report_too_many(site, owner).await,
             Self::Approvals(limit) => one_request_too_many(site, limit).await,
             Self::Past => past_too_long(site, owner).await,
             Self::Stranger => {
@@ -308,6 +318,17 @@ async fn one_alias_too_many(site: &Site, owner: &str) -> Answer {
         assert!(matches!(added.status, 200 | 201), "{added:?}");
     }
     add(limits::SUBJECT_ALIASES.max).await
+}
+
+async fn one_report_too_many(site: &Site, owner: &str) -> Answer {
+    let report = async |number: u64| {
+        let body = json!({"subject": "eventful", "event": "moved", "at": format!("2{number:03}-01-31")});
+        site.send("POST", "/v1/tenants/acme/subjects/events", owner, Some(body)).await
+    };
+    for number in 0..limits::SUBJECT_EVENTS.max {
+        assert_eq!(report(number).await.status, 200, "{number}");
+    }
+    report(limits::SUBJECT_EVENTS.max).await
 }
 
 /// In a tenant of their own: they would keep what the others need.

@@ -14,6 +14,7 @@ use lethe::domain::{
     approval::{ApprovalRules, ShredScope},
     hold::{HoldScope, HoldText, NewHold},
     lifecycle::Grace,
+    retention::{EventDate, EventName},
 };
 use lethe::http::tasks::Tasks;
 use lethe::http::{self, Api, HttpOptions};
@@ -112,7 +113,7 @@ fn put_policy(
 }
 
 /// Everything that a token can change by itself.
-const CHANGES: [Change; 23] = [
+const CHANGES: [Change; 25] = [
     ("token create", Role::Owner, |with| {
         async move { with.vault.create_token(&with.caller, &acme(), mint(Role::Owner), None).await.map(drop) }.boxed()
     }),
@@ -161,6 +162,14 @@ const CHANGES: [Change; 23] = [
     ("alias taken away", Role::Owner, |with| {
         async move { with.vault.remove_alias(&with.caller, &acme(), SubjectId::parse("other").unwrap(), None).await.map(drop) }.boxed()
     }),
+    ("event", Role::Writer, |with| {
+        let report = (SubjectId::parse("1").unwrap(), EventName::parse("left").unwrap(), EventDate::parse("2026-01-31").unwrap());
+        async move { with.vault.report_event(&with.caller, &acme(), report, None).await.map(drop) }.boxed()
+    }),
+    ("event taken back", Role::Owner, |with| {
+        let event = (SubjectId::parse("2").unwrap(), EventName::parse("left").unwrap());
+        async move { with.vault.withdraw_event(&with.caller, &acme(), event, None).await.map(drop) }.boxed()
+    }),
     ("shred of a person", Role::Eraser, |with| order(with, ShredOrder::Subjects(vec![SubjectId::parse("1").unwrap()]))),
     ("shred of a collection", Role::Owner, |with| order(with, ShredOrder::Collection(collection("crm")))),
     ("shred of a tenant", Role::Owner, |with| order(with, ShredOrder::Tenant { confirm: "acme".into() })),
@@ -200,6 +209,8 @@ async fn acme_with_records(site: &Site) -> String {
     }
     let alias = json!({"subject": "2", "alias": "other"});
     assert_eq!(site.send("POST", "/v1/tenants/acme/subjects/aliases", &owner, Some(alias)).await.status, 201);
+    let event = json!({"subject": "2", "event": "left", "at": "2026-01-31"});
+    assert_eq!(site.send("POST", "/v1/tenants/acme/subjects/events", &owner, Some(event)).await.status, 200);
     owner
 }
 
@@ -230,6 +241,8 @@ async fn rows(site: &Site) -> Vec<Row> {
         Table::ShredOrder,
         Table::Made,
         Table::Alias,
+        Table::Events,
+        Table::EventQueue,
         Table::TenantChange,
         Table::TenantEnd,
         Table::Hold,

@@ -249,7 +249,7 @@ async fn every_step_from_every_state_is_the_tables() {
 
 /// Whether a state leaves each role what it should: 403 with the state's code, or what the policy says.
 async fn leaves(tenant: &Tenant<'_>, code: &str, left: &[(&str, &[&str])]) {
-    let asks: [(&str, &str, &str, Option<Value>); 12] = [
+    let asks: [(&str, &str, &str, Option<Value>); 15] = [
         ("read", "GET", "/collections/crm/records/a", None),
         ("list", "GET", "/collections/crm/records", None),
         ("write", "PUT", "/collections/crm/records/b", Some(json!({}))),
@@ -262,6 +262,9 @@ async fn leaves(tenant: &Tenant<'_>, code: &str, left: &[(&str, &[&str])]) {
         ("ids", "POST", "/subjects/aliases/query", Some(json!({"subject": "7"}))),
         ("alias", "POST", "/subjects/aliases", Some(json!({"subject": "7", "alias": "seven"}))),
         ("alias taken away", "POST", "/subjects/aliases/remove", Some(json!({"alias": "seven"}))),
+        ("events", "POST", "/subjects/events/query", Some(json!({"subject": "7"}))),
+        ("event", "POST", "/subjects/events", Some(json!({"subject": "7", "event": "left", "at": "2024-03-01"}))),
+        ("event taken back", "POST", "/subjects/events/remove", Some(json!({"subject": "7", "event": "left"}))),
     ];
     for (what, method, rest, body) in asks {
         let may: &[&str] = left.iter().find(|(name, _)| *name == what).map_or(&[], |(_, roles)| roles);
@@ -321,6 +324,9 @@ fn routes() -> Vec<(ActionKind, &'static str, &'static str, Option<Value>)> {
         (ActionKind::RecordDelete, "DELETE", "/collections/{collection}/records/{*key}", None),
         (ActionKind::RetentionRead, "GET", "/collections/{collection}/retention/{*key}", None),
         (ActionKind::RetentionRead, "POST", "/collections/{collection}/simulations", Some(json!({"policy": {}}))),
+        (ActionKind::RetentionMarked, "GET", "/collections/{collection}/marked", None),
+        (ActionKind::RetentionReport, "GET", "/retention/reports", None),
+        (ActionKind::RetentionReport, "GET", "/retention/reports/{id}", None),
         (ActionKind::RecordRead, "POST", "/batch", op("check", None)),
         (ActionKind::RecordWrite, "POST", "/batch", op("put", Some("x"))),
         (ActionKind::RecordDelete, "POST", "/batch", op("delete", None)),
@@ -334,6 +340,9 @@ fn routes() -> Vec<(ActionKind, &'static str, &'static str, Option<Value>)> {
         (ActionKind::AliasAdd, "POST", "/subjects/aliases", Some(json!({"subject": "7", "alias": "seven"}))),
         (ActionKind::AliasRead, "POST", "/subjects/aliases/query", Some(json!({"subject": "7"}))),
         (ActionKind::AliasRemove, "POST", "/subjects/aliases/remove", Some(json!({"alias": "seven"}))),
+        (ActionKind::EventReport, "POST", "/subjects/events", Some(json!({"subject": "7", "event": "left", "at": "2024-03-01"}))),
+        (ActionKind::EventRead, "POST", "/subjects/events/query", Some(json!({"subject": "7"}))),
+        (ActionKind::EventWithdraw, "POST", "/subjects/events/remove", Some(json!({"subject": "7", "event": "left"}))),
         (ActionKind::PolicyWrite, "PUT", "/policy", Some(json!({"approvals": {}}))),
         (ActionKind::PolicyRead, "GET", "/policy", None),
         (ActionKind::ApprovalRead, "GET", "/approvals", None),
@@ -502,6 +511,7 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
         ("read", &["owner"]),
         ("list", &["owner"]),
         ("ids", &["owner"]),
+        ("events", &["owner"]),
         ("policy", &["owner", "auditor", "counsel"]),
         ("explain", &["owner", "auditor", "counsel"]),
         ("batch", &["owner"]),

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, TestClock,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, Timestamp,
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
         lifecycle::Grace,
+        retention::{EventDate, EventName},
     },
     jobs::Retention,
     vault::{
@@ -29,13 +30,14 @@ use lethe::{
         },
     },
 };
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     harness::{Open, Place, coll, is_shredded, key, proof, put_of},
     kept::{lawful, left},
     reports::{counted, reports},
-    retention::{DAY, place},
+    retention::{DAY, place, policy},
 };
 
 const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
@@ -636,6 +638,87 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
             assert!(open.get(caller, &acme, ("tax", "7")).await.is_err(), "place {at}");
         }
         assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        open.close().await;
+        if !engine.dead.is_cancelled() {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 10, "{deaths} places");
+}
+
+/// A report, what follows from it, and an order that decides by it: each once, and what is left ends by what was reported.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_are_cut_short() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let law = json!({"period": "4y", "basis": "law 1"});
+    let rules = json!([{"name": "deals", "from": {"event": "ended"}, "minimum": law, "maximum": "4y", "then": "delete"}]);
+    open.vault.put_collection(&owner, &acme, &coll("deals"), policy(ShredUnit::Subject, "UTC", &rules), None).await.unwrap();
+    for person in ["7", "8"] {
+        open.put(&owner, &acme, ("deals", person), Some(person), person.as_bytes()).await.unwrap();
+    }
+    let auditor = open.caller(&open.token(&owner, &acme, Role::Auditor).await.0).await;
+    open.close().await;
+    for part in PARTS {
+        place.copy(part, &format!("base/{part}"));
+    }
+    let seven = SubjectId::parse("7").unwrap();
+    let go = async |open: &Open| {
+        let report = (seven.clone(), EventName::parse("ended").unwrap(), EventDate::parse("1999-06-30").unwrap());
+        match open.vault.report_event(&owner, &acme, report, None).await {
+            Ok(_) | Err(VaultError::SubjectErased { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await?;
+        let order = ShredOrder::Subjects(vec![seven.clone()]);
+        open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(30)), Some("once".into())).await
+    };
+    let mut deaths = 0;
+    for at in 0.. {
+        for part in PARTS {
+            place.put_back(&format!("base/{part}"), part);
+        }
+        let mut engine = None;
+        let opened = place
+            .open_through(|inner| {
+                let dying = Arc::new(Dying::new(inner, Some(at)));
+                engine = Some(Arc::clone(&dying));
+                dying
+            })
+            .await;
+        let engine = engine.unwrap();
+        if let Ok(open) = opened {
+            tokio::select! {
+                // What met its death may have come back with it.
+                _ = go(&open) => {}
+                () = engine.dead.cancelled() => {}
+            }
+            let is_dying = {
+                let mut end = engine.end.lock().unwrap();
+                end.is_over = true;
+                end.is_dying
+            };
+            if is_dying {
+                engine.dead.cancelled().await;
+            }
+            open.close().await;
+        }
+        let open = place.open().await;
+        let view = go(&open).await.unwrap();
+        let until = Timestamp::parse_rfc3339("2003-07-01T00:00:00Z");
+        let told: Vec<_> = view.retained.iter().map(|one| (one.records, one.until)).collect();
+        assert!(view.done && told == [(1, until)], "place {at}: {view:?}");
+        let left = open.vault.explain_retention(&auditor, &acme, &coll("deals"), &key("7")).await.unwrap();
+        assert_eq!(left.explanation.end.map(|end| end.at), until, "place {at}");
+        assert_eq!(open.get(&owner, &acme, ("deals", "8")).await.unwrap(), b"8", "place {at}");
+        for (table, rows) in [(Table::Events, 0), (Table::EventQueue, 0), (Table::LeftEvents, 1), (Table::PendingShred, 0)] {
+            let range = schema::table(table);
+            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+            assert_eq!(there.len(), rows, "place {at}: {table:?}");
+        }
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {

@@ -13,6 +13,7 @@ mod damage;
 mod due;
 mod epochs;
 mod erased;
+mod events;
 mod evidence;
 mod harness;
 mod holds;

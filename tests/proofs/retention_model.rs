@@ -1,7 +1,7 @@
-//! Retention in any order of writes, deletions, changes of rules, steps of the clock, also back, and restarts, held against the rules
-//! themselves: none goes before its minimum or its end, and none is there after the first run behind both the end that was written
-//! down and that of today. What a rule marks is marked once before; and the reports of all runs together count what was destroyed and
-//! marked, each record once.
+//! Retention in any order of writes, deletions, changes of rules, reports of events, their corrections and withdrawals, steps of the clock,
+//! also back, and restarts, held against the rules themselves: none goes before its minimum or its end, and none is there after the first
+//! run behind both the end that was written down and that of today. What a rule marks is marked once before; and the reports of all runs
+//! together count what was destroyed and marked, each record once.
 //!
 //! What a law keeps is stated here as an owner would: with each write, and with each change of rules, every record is promised until when
 //! it will be there, counted in days by this file alone; and whenever one is gone, by whatever hand, nothing is promised any more.
@@ -14,10 +14,10 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 use lethe::{
     domain::{
-        Clock as _, CollectionPolicy, ShredUnit, TenantName, TestClock, Timestamp,
-        retention::{Event, Facts, Rule},
+        Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
+        retention::{Event, EventDate, EventName, Events, Facts, Rule},
     },
-    vault::ops::{Caller, Precondition, PutRecord, VaultError},
+    vault::ops::{Caller, Missing, Precondition, PutRecord, VaultError},
 };
 use serde_json::{Value, json};
 
@@ -46,13 +46,30 @@ enum Written {
     },
 }
 
+/// The event of the rules that count from one.
+const LEFT: &str = "left";
+
+/// Rules of whatever number.
+const ALL: usize = usize::MAX;
+
 /// What a minimum has promised of a record.
 #[derive(Debug, Clone)]
 enum Promise {
-    /// Its day is known: until then.
-    Until(Timestamp),
-    /// Its rule counts so many days from a date that is not there; where the rule has gone since, from that day.
-    Undated { days: i64, zone: String, gone_at: Option<Timestamp> },
+    /// Its day is known: until then. By the rules of this number; what an earlier version was promised is by the first of all.
+    Until(Timestamp, usize),
+    Undated(Undated),
+}
+
+/// Its rule counts so many days from a date that is not there, or from what is reported of the person; where the rule has gone since, from
+/// that day.
+#[derive(Debug, Clone)]
+struct Undated {
+    no: usize,
+    rule: String,
+    by_event: bool,
+    days: i64,
+    zone: String,
+    gone_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -62,6 +79,10 @@ struct Known {
     own: Option<Timestamp>,
     category: Option<&'static str>,
     value: String,
+    /// Whom it is about.
+    subject: usize,
+    /// The number of the rules that it was written under.
+    no: usize,
     promises: Vec<Promise>,
     written: Written,
 }
@@ -71,8 +92,10 @@ struct Known {
 enum Law {
     Met,
     Until(Timestamp),
-    /// A rule waits for a date.
-    Unknown,
+    /// A rule waits for a date, which the value should have or, if all that wait do so for that, somebody is to report.
+    Unknown {
+        by_event: bool,
+    },
 }
 
 const fn hour(at: Timestamp) -> i64 {
@@ -93,12 +116,58 @@ fn days_from(day: Date, days: i64, zone: &str) -> Timestamp {
     Timestamp(behind.to_zoned(zone_of(zone)).unwrap().timestamp().as_millisecond())
 }
 
+/// The day that was reported last, if it was not taken back.
+fn day_now(events: &Events) -> Option<Date> {
+    events.reports().last().and_then(|report| day_of(report.at))
+}
+
+/// The latest day that stood at any time from a moment on.
+fn latest_day(events: &Events, since: Timestamp) -> Option<Date> {
+    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0).chain([i64::MAX]);
+    let stood = events.reports().iter().zip(ends).filter(|(_, end)| *end >= since.0);
+    stood.filter_map(|(report, _)| day_of(report.at)).max()
+}
+
+fn day_of(at: Option<EventDate>) -> Option<Date> {
+    match at {
+        Some(EventDate::Day(day)) => Some(day),
+        Some(EventDate::Time(time)) => panic!("only days are reported here: {time:?}"),
+        None => None,
+    }
+}
+
+impl Undated {
+    /// The first moment at which it is kept, by the rules up to `last`; `None` while it waits.
+    fn until(&self, events: &Events, since: Timestamp, last: usize) -> Option<Timestamp> {
+        let gone = self.gone_at.filter(|_| self.no < last).map(|at| day_in(&self.zone, at));
+        let told = if self.by_event { day_now(events) } else { None };
+        let day = told.or(gone)?;
+        Some(self.kept_from(if self.by_event { latest_day(events, since).map_or(day, |latest| latest.max(day)) } else { day }))
+    }
+
+    /// What it has promised by what was reported since, also while it waits again.
+    fn reported(&self, events: &Events, since: Timestamp) -> Option<Timestamp> {
+        latest_day(events, since).filter(|_| self.by_event).map(|day| self.kept_from(day))
+    }
+
+    fn kept_from(&self, day: Date) -> Timestamp {
+        days_from(day, self.days, &self.zone)
+    }
+}
+
 impl Promise {
-    /// The first moment at which it is kept; `None` while its rule waits.
-    fn until(&self) -> Option<Timestamp> {
+    /// The number of the rules that it comes from.
+    const fn no(&self) -> usize {
         match self {
-            Self::Until(until) => Some(*until),
-            Self::Undated { days, zone, gone_at } => gone_at.map(|gone_at| days_from(day_in(zone, gone_at), *days, zone)),
+            Self::Until(_, no) | Self::Undated(Undated { no, .. }) => *no,
+        }
+    }
+
+    /// The first moment at which it is kept, by the rules up to `last`; `None` while its rule waits.
+    fn until(&self, events: &Events, since: Timestamp, last: usize) -> Option<Timestamp> {
+        match self {
+            Self::Until(until, _) => Some(*until),
+            Self::Undated(undated) => undated.until(events, since, last),
         }
     }
 }
@@ -140,37 +209,6 @@ impl Written {
 }
 
 impl Known {
-    /// The end by these rules.
-    fn ends_under(&self, policy: &CollectionPolicy) -> Option<Ends> {
-        let at = self.end(policy)?;
-        let marks_for = policy.retention.schedule().map_or(Duration::ZERO, |schedule| {
-            let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
-            let value = Some(self.value.as_bytes());
-            let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
-            schedule.outlook(&facts).end.and_then(|end| end.rule).map_or(Duration::ZERO, Rule::marks_for)
-        });
-        Some(Ends { at, marks_for })
-    }
-
-    /// What is written down when it takes the place of another: an end that is brought forward is marked first, or comes when the old one
-    /// would have.
-    fn written_down(&self, other: Option<&Self>, today: &CollectionPolicy) -> Written {
-        let (Some(ends), now) = (self.ends_under(today), self.modified) else { return Written::Nothing };
-        let is_there = other.filter(|other| !other.is_over(today, now));
-        match is_there {
-            Some(other) if !ends.marks_for.is_zero() => {
-                let marked = now.plus(ends.marks_for);
-                Ends { at: ends.at.max(other.written.end().map_or(marked, |before| before.min(marked))), ..ends }.written(now)
-            }
-            Some(_) | None => ends.written(now),
-        }
-    }
-
-    /// Whether its own end has passed, and nothing puts that off: it is not there any more for who writes.
-    fn is_over(&self, today: &CollectionPolicy, now: Timestamp) -> bool {
-        self.own.is_some_and(|own| own <= now) && self.end(today).is_some_and(|end| end <= now)
-    }
-
     /// The day that stands in its value.
     fn date(&self) -> Option<Date> {
         let value: Value = serde_json::from_str(&self.value).unwrap();
@@ -182,79 +220,158 @@ impl Known {
         rule.categories.is_empty() || category.is_none_or(|category| rule.categories.iter().any(|of| of == category))
     }
 
-    /// What some rules promise of it from now on.
-    fn promised_by(&self, policy: &CollectionPolicy) -> Vec<Promise> {
+    /// What some rules, of this number, promise of it from now on.
+    fn promised_by(&self, policy: &CollectionPolicy, no: usize) -> Vec<Promise> {
         let Some(schedule) = policy.retention.schedule() else { return Vec::new() };
         let zone = schedule.time_zone.name();
         let rules = schedule.rules.iter().filter(|rule| self.is_of(rule, policy));
         let promises = rules.filter_map(|rule| {
             let period = rule.minimum.as_ref()?.period.to_string();
             let days = period.strip_suffix('d').unwrap().parse().unwrap();
-            let day = match rule.from {
-                Event::Created => Some(day_in(zone, self.created)),
-                Event::Modified => Some(day_in(zone, self.modified)),
-                Event::Field(_) => self.date(),
+            let (day, by_event) = match &rule.from {
+                Event::Created => (Some(day_in(zone, self.created)), false),
+                Event::Modified => (Some(day_in(zone, self.modified)), false),
+                Event::Field(_) => (self.date(), false),
+                Event::Reported(event) => {
+                    assert_eq!(event.as_str(), LEFT);
+                    (None, true)
+                }
+                Event::SubjectEnd | Event::TenantEnd => panic!("none is drawn: {rule:?}"),
             };
             Some(match day {
-                Some(day) => Promise::Until(days_from(day, days, zone)),
-                None => Promise::Undated { days, zone: zone.to_owned(), gone_at: None },
+                Some(day) => Promise::Until(days_from(day, days, zone), no),
+                None => {
+                    let (rule, zone) = (rule.name.as_str().to_owned(), zone.to_owned());
+                    Promise::Undated(Undated { no, rule, by_event, days, zone, gone_at: None })
+                }
             })
         });
         promises.collect()
     }
 
-    /// The latest of its promises that are known.
-    fn promised_until(&self) -> Option<Timestamp> {
-        self.promises.iter().filter_map(Promise::until).max()
+    /// The latest of its promises that are known, by the rules up to `last`.
+    fn promised_until(&self, events: &Events, last: usize) -> Option<Timestamp> {
+        let promises = self.promises.iter().filter(|promise| promise.no() <= last);
+        promises.filter_map(|promise| promise.until(events, self.modified, last)).max()
+    }
+
+    /// Those of its promises that wait, by the rules up to `last`.
+    fn waiting<'a>(&'a self, events: &'a Events, last: usize) -> impl Iterator<Item = &'a Undated> {
+        self.promises.iter().filter_map(move |promise| match promise {
+            Promise::Undated(undated) if undated.no <= last && undated.until(events, self.modified, last).is_none() => Some(undated),
+            Promise::Until(..) | Promise::Undated(_) => None,
+        })
     }
 
     /// What keeps it, whoever wants it gone.
-    fn law(&self, now: Timestamp) -> Law {
-        if self.promises.iter().any(|promise| promise.until().is_none()) {
-            return Law::Unknown;
+    fn law(&self, events: &Events, now: Timestamp) -> Law {
+        if self.waiting(events, ALL).next().is_some() {
+            return Law::Unknown { by_event: self.waiting(events, ALL).all(|undated| undated.by_event) };
         }
-        self.promised_until().filter(|until| *until > now).map_or(Law::Met, Law::Until)
+        self.promised_until(events, ALL).filter(|until| *until > now).map_or(Law::Met, Law::Until)
     }
 
-    /// Its end by these rules, not before what it is promised.
-    fn end(&self, policy: &CollectionPolicy) -> Option<Timestamp> {
-        let end = match policy.retention.schedule() {
-            None => self.own,
-            Some(schedule) => {
-                let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
-                let value = Some(self.value.as_bytes());
-                let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value };
-                schedule.outlook(&facts).end.map(|end| end.at)
-            }
+    /// Its end by these rules alone, and how long before it they mark it.
+    fn end_under(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
+        let Some(schedule) = policy.retention.schedule() else { return self.own.map(|at| Ends { at, marks_for: Duration::ZERO }) };
+        let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
+        let value = Some(self.value.as_bytes());
+        let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value, events };
+        let end = schedule.outlook(&facts).end?;
+        Some(Ends { at: end.at, marks_for: end.rule.map_or(Duration::ZERO, Rule::marks_for) })
+    }
+
+    /// The same by these rules, not before what it is promised.
+    fn end(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
+        let end = self.end_under(policy, events)?;
+        Some(Ends { at: self.promised_until(events, ALL).map_or(end.at, |until| end.at.max(until)), ..end })
+    }
+
+    /// Writes down what a report brings forward, for a run that follows it at `now`: by the rules that it was `written` under, not before it
+    /// has been marked from the report on for as long as they say, nor before what it was promised by the rules up to the `last` of that
+    /// moment. Whether it does.
+    fn follow(&mut self, written: &CollectionPolicy, last: usize, events: &Events, now: Timestamp) -> bool {
+        let Some(from) = events.reports().last().map(|report| report.reported_at) else { return false };
+        let Some(end) = self.end_under(written, events) else { return false };
+        if self.waiting(events, last).next().is_some() {
+            return false;
+        }
+        let at = end.at.max(from.plus(end.marks_for));
+        let end = Ends { at: self.promised_until(events, last).map_or(at, |until| at.max(until)), ..end };
+        let is_as_early = match self.written {
+            Written::Nothing => false,
+            Written::End(end_before) | Written::Marks { end: end_before, .. } => end_before <= end.at,
+            Written::Endless { at, .. } => hour(at) * HOUR_MS <= end.at.0,
         };
-        end.map(|end| self.promised_until().map_or(end, |until| end.max(until)))
+        if !is_as_early {
+            self.written = end.written(now);
+        }
+        !is_as_early
+    }
+
+    /// Whether its own end has passed, and nothing puts that off: it is not there any more for who writes.
+    fn is_over(&self, model: &Model, now: Timestamp) -> bool {
+        let end = || self.end(&model.today, &model.reported[self.subject]);
+        self.own.is_some_and(|own| own <= now) && end().is_some_and(|end| end.at <= now)
+    }
+
+    /// What is written down when it takes the place of another: an end that is brought forward is marked first, or comes when the old one
+    /// would have.
+    fn written_down(&self, other: Option<&Self>, model: &Model) -> Written {
+        let now = self.modified;
+        let Some(ends) = self.end(&model.today, &model.reported[self.subject]) else { return Written::Nothing };
+        match other.filter(|other| !other.is_over(model, now)) {
+            Some(other) if !ends.marks_for.is_zero() => {
+                let marked = now.plus(ends.marks_for);
+                Ends { at: ends.at.max(other.written.end().map_or(marked, |before| before.min(marked))), ..ends }.written(now)
+            }
+            Some(_) | None => ends.written(now),
+        }
     }
 
     /// What is known of it when it overwrites another: what ended is made anew, and what was promised of the other is promised of this one,
-    /// by the date that this one tells. Whether that is all that was promised: while a rule waits, there must be a date.
-    fn in_place_of(mut self, other: Option<&Self>, today: &CollectionPolicy) -> (Self, bool) {
-        let now = self.modified;
-        if let Some(other) = other.filter(|other| !other.is_over(today, now)) {
+    /// by the date that this one tells. Whether that is all that was promised: while a rule waits for a date, this one must have it; and
+    /// while one waits for a report, this one must wait for the same.
+    fn in_place_of(mut self, other: Option<&Self>, model: &Model) -> (Self, Answered) {
+        let (now, no, today) = (self.modified, model.was.len(), &model.today);
+        let mut answered = Answered { dates: true, reports: true };
+        self.no = no;
+        let Some(other) = other else {
+            self.promises = self.promised_by(today, no);
+            return (self, answered);
+        };
+        let events = &model.reported[other.subject];
+        if !other.is_over(model, now) {
             self.created = other.created;
         }
-        self.promises = self.promised_by(today);
-        let mut is_answered = true;
-        for promise in other.iter().flat_map(|other| &other.promises) {
+        self.promises = self.promised_by(today, no);
+        let of_this_one = &model.reported[self.subject];
+        let waiting: BTreeSet<String> = self.waiting(of_this_one, ALL).map(|undated| undated.rule.clone()).collect();
+        for promise in &other.promises {
             let until = match (promise, self.date()) {
-                (Promise::Undated { days, zone, .. }, Some(day)) => Some(days_from(day, *days, zone)),
-                _ => promise.until(),
+                (Promise::Undated(undated), Some(day)) if !undated.by_event => Some(undated.kept_from(day)),
+                _ => promise.until(events, other.modified, ALL),
             };
-            is_answered &= until.is_some();
-            self.promises.extend(until.filter(|until| *until > now).map(Promise::Until));
+            let until = match promise {
+                Promise::Undated(undated) if until.is_none() && undated.by_event => {
+                    answered.reports &= waiting.contains(&undated.rule);
+                    undated.reported(events, other.modified)
+                }
+                Promise::Until(..) | Promise::Undated(_) => {
+                    answered.dates &= until.is_some();
+                    until
+                }
+            };
+            self.promises.extend(until.filter(|until| *until > now).map(|until| Promise::Until(until, 0)));
         }
-        (self, is_answered)
+        (self, answered)
     }
 
     /// The end that was written down, or when it is marked, or else the end of today.
-    fn ends(&self, today: &CollectionPolicy) -> Option<Timestamp> {
+    fn ends(&self, today: &CollectionPolicy, events: &Events) -> Option<Timestamp> {
         match self.written {
             Written::End(at) | Written::Marks { at, .. } => Some(at),
-            Written::Nothing | Written::Endless { .. } => self.end(today),
+            Written::Nothing | Written::Endless { .. } => self.end(today, events).map(|end| end.at),
         }
     }
 
@@ -266,9 +383,9 @@ impl Known {
         }
     }
 
-    /// Whether a run destroys it that looks for it now.
-    fn is_due(&self, today: &CollectionPolicy, now: Timestamp) -> bool {
-        self.is_looked_for(now) && self.ends_under(today).is_some_and(|found| self.written.taken(found, now).at <= now)
+    /// Whether a run destroys it that looks for it now, and finds this end.
+    fn is_due(&self, found: Option<Ends>, now: Timestamp) -> bool {
+        self.is_looked_for(now) && found.is_some_and(|found| self.written.taken(found, now).at <= now)
     }
 
     /// What a run writes down that looked for it and found that it has not ended; whether that marks it.
@@ -290,12 +407,22 @@ impl Known {
     }
 }
 
-/// The rules of today, and what is known of each record.
+/// Whether what takes the place of a record keeps what was promised of that.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    /// It has the dates that are waited for.
+    dates: bool,
+    /// It waits for the reports that are waited for.
+    reports: bool,
+}
+
+/// The rules of today and those before, what is known of each record, and what was reported of each person.
 struct Model {
     today: CollectionPolicy,
-    /// When they last changed.
-    changed_at: Timestamp,
+    /// The oldest first, each with when it held no more.
+    was: Vec<(Timestamp, CollectionPolicy)>,
     records: BTreeMap<String, Known>,
+    reported: [Events; 3],
 }
 
 impl Model {
@@ -304,24 +431,54 @@ impl Model {
     fn change(&mut self, policy: CollectionPolicy, now: Timestamp) {
         let are_others = self.today.retention.schedule().is_some() && policy.categories != self.today.categories;
         if policy.retention != self.today.retention || are_others {
-            self.changed_at = Timestamp(now.0.max(self.changed_at.0 + 1));
+            let changed_at = Timestamp(self.was.last().map_or(now.0, |(changed, _)| now.0.max(changed.0 + 1)));
+            self.was.push((changed_at, self.today.clone()));
             for known in self.records.values_mut() {
                 for promise in &mut known.promises {
-                    if let Promise::Undated { gone_at: gone_at @ None, .. } = promise {
-                        *gone_at = Some(self.changed_at);
+                    if let Promise::Undated(Undated { gone_at: gone_at @ None, .. }) = promise {
+                        *gone_at = Some(changed_at);
                     }
                 }
-                known.promises.extend(known.promised_by(&policy));
+                known.promises.extend(known.promised_by(&policy, self.was.len()));
             }
         }
         self.today = policy;
     }
 
+    /// Whether rules of any time count from what is reported.
+    fn has_events(&self) -> bool {
+        let all = self.was.iter().map(|(_, policy)| policy).chain([&self.today]);
+        all.filter_map(|policy| policy.retention.schedule())
+            .flat_map(|schedule| &schedule.rules)
+            .any(|rule| matches!(rule.from, Event::Reported(_)))
+    }
+
+    /// It is reported when a person left, or taken back, and a run follows that. How many end earlier by it; `None` where that was known.
+    fn report(&mut self, person: usize, at: Option<EventDate>, now: Timestamp) -> Option<usize> {
+        if !self.reported[person].report(&EventName::parse(LEFT).unwrap(), at, now) {
+            return None;
+        }
+        let (mut brought_forward, has_events) = (0, self.has_events());
+        let Self { today, was, records, reported } = self;
+        let (events, from) = (&reported[person], reported[person].reports().last().unwrap().reported_at);
+        let until = was.iter().position(|(changed, _)| from.0 <= changed.0).unwrap_or(was.len());
+        for known in records.values_mut().filter(|known| has_events && known.subject == person) {
+            let written = was.get(known.no).map_or(&*today, |(_, policy)| policy);
+            brought_forward += usize::from(known.follow(written, until.max(known.no), events, now));
+        }
+        Some(brought_forward)
+    }
+
+    fn law(&self, name: &str, now: Timestamp) -> Option<Law> {
+        self.records.get(name).map(|known| known.law(&self.reported[known.subject], now))
+    }
+
     /// Whether a record is kept by something that its rules of today do not ask for.
     fn is_kept_by_others(&self, name: &str, now: Timestamp) -> bool {
         self.records.get(name).is_some_and(|known| {
-            let of_today = Known { promises: known.promised_by(&self.today), value: known.value.clone(), ..*known };
-            known.law(now) != of_today.law(now)
+            let of_today = Known { promises: known.promised_by(&self.today, self.was.len()), value: known.value.clone(), ..*known };
+            let events = &self.reported[known.subject];
+            known.law(events, now) != of_today.law(events, now)
         })
     }
 }
@@ -346,9 +503,10 @@ impl Draw {
         let own = (self.below(3) == 0).then(|| now.plus(Duration::from_millis(1 + self.below(40 * 86_400_000))));
         let category = self.of(&[None, None, Some("x"), Some("y")]);
         let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
-        let subject = self.below(3).to_string();
-        let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject), value.as_bytes()) };
-        let known = Known { created: now, modified: now, own, category, value, promises: Vec::new(), written: Written::Nothing };
+        let subject = usize::try_from(self.below(3)).unwrap();
+        let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject.to_string()), value.as_bytes()) };
+        let (created, modified, no, promises, written) = (now, now, 0, Vec::new(), Written::Nothing);
+        let known = Known { created, modified, own, category, value, subject, no, promises, written };
         (put, known)
     }
 
@@ -362,9 +520,16 @@ impl Draw {
             let rules: Vec<_> = (0..count.max(categories.len() as u64))
                 .map(|at| {
                     let least = self.below(20) + 1;
-                    let from = self.of(&["created", "modified", "field"]);
-                    let from = if from == "field" { json!({"field": "/date"}) } else { json!(from) };
-                    let mut rule = json!({"name": format!("r{at}"), "from": from, "maximum": format!("{}d", least + self.below(60) + 1), "then": "delete"});
+                    let from = self.of(&["created", "modified", "field", LEFT]);
+                    // Those that count from a report are told by their names.
+                    let name = if from == LEFT { format!("l{at}") } else { format!("r{at}") };
+                    let from = match from {
+                        "field" => json!({"field": "/date"}),
+                        LEFT => json!({"event": LEFT}),
+                        from => json!(from),
+                    };
+                    let maximum = format!("{}d", least + self.below(60) + 1);
+                    let mut rule = json!({"name": name, "from": from, "maximum": maximum, "then": "delete"});
                     if self.below(2) == 0 {
                         rule["mark"] = json!(format!("{}d", self.below(20) + 1));
                     }
@@ -392,11 +557,83 @@ fn is_refused(deleted: &Result<(), VaultError>, law: Option<Law>, at: &str) -> b
     match (deleted, law) {
         (Ok(()), Some(Law::Met)) | (Err(VaultError::NotFound(_)), None) => false,
         (Err(VaultError::LegalMinimum { law: Some(told), .. }), Some(law)) => {
-            assert_eq!(told.until.map_or(Law::Unknown, Law::Until), law, "{at}");
+            let by_event = told.rule.as_str().starts_with('l');
+            assert_eq!(told.until.map_or(Law::Unknown { by_event }, Law::Until), law, "{at}");
             true
         }
         _ => panic!("{at}: {deleted:?} under {law:?}"),
     }
+}
+
+/// Reports when a person left, or takes that back, and the model is told. How many end earlier by it.
+async fn report(
+    open: &Open,
+    (owner, acme): (&Caller, &TenantName),
+    (person, at): (usize, Option<EventDate>),
+    now: Timestamp,
+    model: &mut Model,
+) -> usize {
+    let (subject, event) = (SubjectId::parse(&person.to_string()).unwrap(), EventName::parse(LEFT).unwrap());
+    let brought_forward = model.report(person, at, now);
+    match at {
+        Some(at) => drop(open.vault.report_event(owner, acme, (subject, event, at), None).await.unwrap()),
+        None => match open.vault.withdraw_event(owner, acme, (subject, event), None).await {
+            Ok(view) => assert!(brought_forward.is_some() && view.events.is_empty()),
+            Err(error) => {
+                assert!(brought_forward.is_none() && matches!(error, VaultError::NotFound(Missing::Event)), "{error:?}");
+            }
+        },
+    }
+    brought_forward.unwrap_or_default()
+}
+
+/// What runs did.
+#[derive(Default)]
+struct Ran {
+    destroyed: u64,
+    marked: u64,
+    /// How often one had no end.
+    endless: usize,
+}
+
+impl Ran {
+    fn add(&mut self, other: &Self) {
+        self.destroyed += other.destroyed;
+        self.marked += other.marked;
+        self.endless += other.endless;
+    }
+}
+
+/// Runs, and holds what is there then against what is known of it.
+async fn run_and_hold((open, clock): (&Open, &TestClock), (owner, acme): (&Caller, &TenantName), model: &mut Model, at: &str) -> Ran {
+    // What the first one writes down for now may lie behind it; the second one has seen all.
+    run(open, clock).await;
+    run(open, clock).await;
+    let (now, mut ran) = (clock.now(), Ran::default());
+    let mut gone = Vec::new();
+    let Model { today, records, reported, .. } = model;
+    for (name, known) in records.iter_mut() {
+        let events = &reported[known.subject];
+        let found = known.end(today, events);
+        let is_due = known.is_due(found, now);
+        let is_there = open.vault.explain_retention(owner, acme, &coll("c"), &key(name)).await.is_ok();
+        if is_there {
+            assert!(!is_due, "{at}: {name} outlives its end: {known:?}");
+            // Twice, as the runs.
+            for _ in 0..2 {
+                if known.is_looked_for(now) {
+                    ran.marked += u64::from(known.looked_for(found, now));
+                    ran.endless += usize::from(found.is_none());
+                }
+            }
+        } else {
+            assert!(is_due && known.law(events, now) == Law::Met, "{at}: {name} died early: {known:?}");
+            gone.push(name.clone());
+        }
+    }
+    ran.destroyed = gone.len() as u64;
+    records.retain(|name, _| !gone.contains(name));
+    ran
 }
 
 /// Under a rule that ends everything, what was ever written down goes, and not before what was promised.
@@ -410,7 +647,7 @@ async fn assert_all_that_ends_goes(open: &Open, owner: &Caller, acme: &TenantNam
         run(open, clock).await;
         for (name, known) in &model.records {
             if open.vault.explain_retention(owner, acme, &coll("c"), &key(name)).await.is_err() && gone.insert(name) {
-                assert_eq!(known.law(clock.now()), Law::Met, "seed {seed}: {name} died early: {known:?}");
+                assert_eq!(model.law(name, clock.now()), Some(Law::Met), "seed {seed}: {name} died early: {known:?}");
             }
         }
     }
@@ -422,8 +659,8 @@ async fn assert_all_that_ends_goes(open: &Open, owner: &Caller, acme: &TenantNam
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
-    let (mut stored, mut destroyed, mut endless, mut marked) = (0, 0, 0, 0);
-    let (mut refused, mut by_others, mut carried) = (0, 0, 0);
+    let (mut stored, mut all, mut refused, mut by_others, mut carried) = (0, Ran::default(), 0, 0, 0);
+    let (mut reports, mut brought_forward, mut waited) = (0, 0, 0);
     for seed in 0..20_u64 {
         let (place, clock) = place().await;
         let mut open = place.open().await;
@@ -431,30 +668,38 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         let mut draw = Draw(seed);
         let today = draw.policy();
         set(&open, &owner, &acme, today.clone()).await;
-        let mut model = Model { today, changed_at: Timestamp(i64::MIN), records: BTreeMap::new() };
-        let (mut marks, mut gone_by_run) = (0, 0);
+        let mut model = Model { today, was: Vec::new(), records: BTreeMap::new(), reported: <[Events; 3]>::default() };
+        let mut ran = Ran::default();
         for step in 0..160 {
             let at = format!("seed {seed}, step {step}");
             let name = format!("k{}", draw.below(12));
-            match draw.below(12) {
+            match draw.below(14) {
                 0..5 => {
                     let now = clock.now();
                     let (put, drawn) = draw.put(now);
                     let put = open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await;
-                    let (mut known, is_answered) = drawn.in_place_of(model.records.get(&name), &model.today);
+                    let (mut known, answered) = drawn.in_place_of(model.records.get(&name), &model);
                     match put {
                         Ok(_) => {
-                            assert!(is_answered, "{at}: a date that a law waits for is not there: {known:?}");
-                            let promised = known.promised_until();
+                            let events = &model.reported[known.subject];
+                            assert!(answered.dates, "{at}: a date that a law waits for is not there: {known:?}");
+                            assert!(answered.reports, "{at}: it does not wait for what a law waits for: {known:?}");
+                            let promised = known.promised_until(events, ALL);
                             assert!(known.own.is_none_or(|own| promised.is_none_or(|until| own >= until)), "{at}: {known:?}");
-                            carried += usize::from(promised > known.promised_by(&model.today).iter().filter_map(Promise::until).max());
-                            let end = known.end(&model.today);
-                            assert!(end.is_none_or(|end| end > now), "{at}: stored, and over already");
-                            known.written = known.written_down(model.records.get(&name), &model.today);
+                            let of_today = Known { promises: known.promised_by(&model.today, 0), value: known.value.clone(), ..known };
+                            carried += usize::from(promised > of_today.promised_until(events, ALL));
+                            let end = known.end(&model.today, events);
+                            assert!(end.is_none_or(|end| end.at > now), "{at}: stored, and over already");
+                            known.written = known.written_down(model.records.get(&name), &model);
                             model.records.insert(name, known);
                             stored += 1;
                         }
                         Err(VaultError::Unprocessable(_)) => {}
+                        Err(VaultError::LegalMinimum { .. }) => {
+                            // What is kept until somebody reports something is kept for that.
+                            assert!(answered.dates && !answered.reports, "{at}: {known:?}");
+                            waited += 1;
+                        }
                         Err(error) => panic!("{at}: {error:?}"),
                     }
                 }
@@ -470,7 +715,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 }
                 7 => {
                     let now = clock.now();
-                    let law = model.records.get(&name).map(|known| known.law(now));
+                    let law = model.law(&name, now);
                     let deleted = open.vault.delete_record(&owner, &acme, &coll("c"), key(&name), Precondition::None, None).await;
                     if is_refused(&deleted, law, &at) {
                         refused += 1;
@@ -480,50 +725,40 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                     }
                 }
                 8 => clock.go_back(Duration::from_millis(draw.below(3 * 3_600_000))),
+                9..11 => {
+                    // When the person left, some weeks ago or ahead; or the person comes back.
+                    let (person, now) = (usize::try_from(draw.below(3)).unwrap(), clock.now());
+                    let day = Timestamp(now.0 + i64::try_from(draw.below(60)).unwrap() * 86_400_000 - 40 * 86_400_000);
+                    let date = (draw.below(4) > 0).then(|| EventDate::parse(&day.to_rfc3339()[..10]).unwrap());
+                    brought_forward += report(&open, (&owner, &acme), (person, date), now, &mut model).await;
+                    reports += 1;
+                    ran.add(&run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await);
+                }
                 _ => {
                     // To the very moment of an end, or the one before, as often as anywhere.
-                    let near = model.records.get(&name).and_then(|known| known.ends(&model.today)).filter(|_| draw.below(2) == 0);
+                    let near = model.records.get(&name).and_then(|known| known.ends(&model.today, &model.reported[known.subject]));
+                    let near = near.filter(|_| draw.below(2) == 0);
                     let near = near.map(|at| Timestamp(at.0 - i64::try_from(draw.below(2)).unwrap()));
                     match near.filter(|at| *at > clock.now()) {
                         Some(at) => clock.advance(at.since(clock.now())),
                         None => clock.advance(Duration::from_millis(draw.below(3 * 86_400_000))),
                     }
-                    // What the first one writes down for now may lie behind it; the second one has seen all.
-                    run(&open, &clock).await;
-                    run(&open, &clock).await;
-                    let now = clock.now();
-                    let mut gone = Vec::new();
-                    for (name, known) in &mut model.records {
-                        let found = known.ends_under(&model.today);
-                        let is_due = known.is_due(&model.today, now);
-                        let is_there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key(name)).await.is_ok();
-                        if is_there {
-                            assert!(!is_due, "{at}: {name} outlives its end: {known:?}");
-                            // Twice, as the runs.
-                            for _ in 0..2 {
-                                if known.is_looked_for(now) {
-                                    marks += u64::from(known.looked_for(found, now));
-                                    endless += usize::from(found.is_none());
-                                }
-                            }
-                        } else {
-                            assert!(is_due && known.law(now) == Law::Met, "{at}: {name} died early: {known:?}");
-                            gone.push(name.clone());
-                        }
-                    }
-                    destroyed += gone.len();
-                    gone_by_run += gone.len() as u64;
-                    model.records.retain(|name, _| !gone.contains(name));
+                    ran.add(&run_and_hold((&open, &clock), (&owner, &acme), &mut model, &at).await);
                 }
             }
         }
-        assert_eq!(counted(&open, &owner, &acme).await, [gone_by_run, 0, marks, 0], "seed {seed}: what the reports count");
-        marked += marks;
+        assert_eq!(counted(&open, &owner, &acme).await, [ran.destroyed, 0, ran.marked, 0], "seed {seed}: what the reports count");
+        all.add(&ran);
         assert_all_that_ends_goes(&open, &owner, &acme, &clock, model, seed).await;
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "seed {seed}");
         open.close().await;
     }
+    let Ran { destroyed, marked, endless } = all;
     assert!(stored > 300 && destroyed > 100 && endless > 20, "{stored} stored, {destroyed} destroyed, {endless} times no end");
     assert!(marked > 50, "{marked} marks");
     let told = format!("{refused} deletions refused by a law, {by_others} by others than today's, {carried} times one outlived its value");
     assert!(refused > 20 && by_others > 10 && carried > 5, "{told}");
+    let told =
+        format!("{reports} reports, {brought_forward} ends brought forward, {waited} times one was kept for what nobody had reported");
+    assert!(reports > 200 && brought_forward > 20 && waited > 0, "{told}");
 }

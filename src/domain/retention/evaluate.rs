@@ -2,8 +2,8 @@
 
 use jiff::civil::Date;
 
-use super::{Event, Law, Rule, Schedule, Then, Zone, pointer::Pointer};
-use crate::domain::Timestamp;
+use super::{Event, Events, Law, Rule, Schedule, Then, Zone, pointer::Pointer};
+use crate::domain::{Timestamp, retention::events::SUBJECT_END};
 
 /// What rules look at in a record.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     pub category: Option<&'a str>,
     /// Its value, where that was read whole.
     pub value: Option<&'a [u8]>,
+    /// What is known of the events of whom it is about.
+    pub events: &'a Events,
 }
 
 /// What one rule says of a record.
@@ -27,7 +29,7 @@ pub struct Applied<'a> {
     pub rule: &'a Rule,
     /// The day it counts from; `None` while that is not known.
     pub from: Option<Date>,
-    /// The first moment at which its minimum is met.
+    /// The first moment at which its minimum is met, by what is known of it.
     pub minimum_until: Option<Timestamp>,
     /// The first moment after its maximum.
     pub maximum_at: Option<Timestamp>,
@@ -93,7 +95,7 @@ pub enum Outside<'a> {
 pub(super) type Found<'a> = Vec<(&'a Pointer, &'a Zone, Option<Date>)>;
 
 impl Rule {
-    /// The day it counts from; `None` if its field is not there, or no day.
+    /// The day it counts from; `None` if its field is not there, or no day, and while its event is not reported.
     pub(super) fn starts<'a>(&'a self, facts: &Facts<'_>, zone: &'a Zone, found: &mut Found<'a>) -> Option<Date> {
         match &self.from {
             Event::Created => Some(zone.day_of(facts.created_at)),
@@ -106,7 +108,17 @@ impl Rule {
                 found.push((pointer, zone, day));
                 day
             }
+            Event::Reported(name) => facts.events.day(name.as_str(), zone),
+            Event::SubjectEnd => facts.events.day(SUBJECT_END, zone),
+            // No policy has such a rule.
+            Event::TenantEnd => None,
         }
+    }
+
+    /// The day its minimum counts from, of one that counts from `from`: of an event the latest day that it had since the record was
+    /// written, also where that was taken back and it waits again. So whoever corrects a report brings the minimum of nothing forward.
+    pub(super) fn binds_from(&self, from: Option<Date>, facts: &Facts<'_>, zone: &Zone) -> Option<Date> {
+        from.max(self.from.reported().and_then(|event| facts.events.latest_day(event, zone, facts.modified_at)))
     }
 }
 
@@ -136,13 +148,14 @@ impl Schedule {
 
     fn apply<'a>(&'a self, rule: &'a Rule, facts: &Facts<'_>, found: &mut Found<'a>) -> Applied<'a> {
         let from = rule.starts(facts, &self.time_zone, found);
-        let over = |period: super::Period| from.map(|day| self.time_zone.end_of(period.last_day(day)));
+        let binds_from = rule.binds_from(from, facts, &self.time_zone);
+        let over = |period: super::Period, from: Option<Date>| from.map(|day| self.time_zone.end_of(period.last_day(day)));
         Applied {
             rule,
             from,
-            minimum_until: rule.minimum.as_ref().and_then(|minimum| over(minimum.period)),
-            maximum_at: over(rule.maximum),
-            end_at: over(rule.end()),
+            minimum_until: rule.minimum.as_ref().and_then(|minimum| over(minimum.period, binds_from)),
+            maximum_at: over(rule.maximum, from),
+            end_at: over(rule.end(), from),
         }
     }
 
@@ -204,14 +217,26 @@ impl<'a> Outlook<'a> {
     /// The legal minimum that stands longest, met or not: one that waits for its date, if there is one.
     #[must_use]
     pub fn law(&self) -> Option<Law> {
-        let waiting = self.applied.iter().find(|one| one.from.is_none() && one.rule.minimum.is_some());
+        let waiting = self.applied.iter().filter(|one| one.from.is_none() && one.rule.minimum.is_some());
         Law::of(waiting.map(|one| one.rule), self.minimum.map(|bound| (bound.at, bound.rule)))
     }
 
-    /// Whether one of the rules counts from a date in the value.
+    /// Whether one of the rules counts from a date that is somebody's: in the value, or of an event.
     #[must_use]
-    pub fn reads_value(&self) -> bool {
-        self.applied.iter().any(|one| matches!(one.rule.from, Event::Field(_)))
+    pub fn counts_from_dates(&self) -> bool {
+        self.applied.iter().any(|one| matches!(one.rule.from, Event::Field(_)) || one.rule.from.reported().is_some())
+    }
+
+    /// The first rule that waits for a date which the value should have.
+    #[must_use]
+    pub fn lacks_date(&self) -> Option<&Rule> {
+        self.applied.iter().find(|one| one.from.is_none() && matches!(one.rule.from, Event::Field(_))).map(|one| one.rule)
+    }
+
+    /// The first rule that counts from what is reported of a person.
+    #[must_use]
+    pub fn by_event(&self) -> Option<&Rule> {
+        self.applied.iter().find(|one| one.rule.from.reported().is_some()).map(|one| one.rule)
     }
 
     /// The first rule that waits for what it counts from.
@@ -230,7 +255,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         ShredUnit,
-        retention::{Retention, pointer::WALKS},
+        retention::{EventDate, EventName, Retention, events::NO_EVENTS, pointer::WALKS},
     };
 
     fn schedule(zone: &str, rules: &Value) -> Schedule {
@@ -244,7 +269,7 @@ mod tests {
     }
 
     fn facts(created: &str) -> Facts<'static> {
-        Facts { created_at: time(created), modified_at: time(created), own_end: None, category: None, value: None }
+        Facts { created_at: time(created), modified_at: time(created), own_end: None, category: None, value: None, events: &NO_EVENTS }
     }
 
     #[test]
@@ -296,6 +321,44 @@ mod tests {
         assert_eq!(law(b"{}"), told("dated", None, Some("2025-03-02T00:00:00Z")));
         let none = schedule("UTC", &json!([{"name": "idle", "from": "created", "maximum": "1y", "then": "delete"}]));
         assert_eq!(none.outlook(&facts("2024-03-01T10:00:00Z")).law(), None);
+    }
+
+    /// What waits for a report is kept; the report gives it its end, a later one another, and none takes it back.
+    #[test]
+    fn a_rule_counts_from_what_was_reported_last_and_its_minimum_from_the_latest_of_all() {
+        let rules = schedule(
+            "America/New_York",
+            &json!([
+                {"name": "contract", "from": {"event": "contract-ended"}, "minimum": {"period": "4y", "basis": "law"}, "maximum": "4y", "then": "delete"},
+                {"name": "left", "from": "subject-end", "maximum": "30d", "then": "delete"},
+            ]),
+        );
+        let mut events = Events::default();
+        let mut report = |name: &str, at: Option<&str>, now: &str| {
+            let at = at.map(|at| EventDate::parse(at).unwrap());
+            assert!(events.report(&EventName::parse(name).unwrap(), at, time(now)), "{name} {at:?}");
+            events.clone()
+        };
+        let ends = |events: &Events| {
+            let outlook = rules.outlook(&Facts { events, ..facts("2024-01-10T10:00:00Z") });
+            (outlook.end.map(|end| end.at), outlook.law().unwrap().until, outlook.waiting().map(|rule| rule.name.as_str().to_owned()))
+        };
+        let at = |text: &str| Some(time(text));
+        assert_eq!(ends(&NO_EVENTS), (None, None, Some("contract".into())));
+        let left = report("subject-end", Some("2025-05-01"), "2025-05-02T00:00:00Z");
+        assert_eq!(ends(&left), (None, None, Some("contract".into())), "a law whose date is not known keeps what another rule would end");
+        // The evening in New York, by whose days it counts.
+        let both = report("contract-ended", Some("2025-05-01T01:00:00Z"), "2025-05-03T00:00:00Z");
+        let four = at("2029-05-01T00:00:00-04:00");
+        assert_eq!(ends(&both), (four, four, None));
+        let corrected = report("contract-ended", Some("2021-01-01"), "2025-06-01T00:00:00Z");
+        assert_eq!(ends(&corrected), (four, four, None), "no minimum of what was there comes forward");
+        let written_since = Facts { events: &corrected, ..facts("2025-07-01T10:00:00Z") };
+        assert_eq!(rules.outlook(&written_since).minimum.unwrap().at, time("2025-01-02T00:00:00-05:00"));
+        let back = report("contract-ended", None, "2025-08-01T00:00:00Z");
+        assert_eq!(ends(&back), (None, None, Some("contract".into())), "who comes back has ended nothing");
+        assert!(rules.outlook(&facts("2024-01-10T10:00:00Z")).counts_from_dates());
+        assert_eq!(rules.outlook(&facts("2024-01-10T10:00:00Z")).lacks_date(), None);
     }
 
     #[test]
@@ -455,6 +518,7 @@ mod tests {
                 own_end: own.map(|after| Timestamp(created + idle + after)),
                 category,
                 value: value.as_deref().map(str::as_bytes),
+                events: &NO_EVENTS,
             };
             let outlook = rules.outlook(&facts);
             for one in &outlook.applied {
@@ -488,7 +552,10 @@ mod tests {
             later in prop_oneof![0_i64..7_200_000, 0_i64..100_000_000_000],
         ) {
             let rules = schedule(zone, &json!([{"name": "a", "from": "modified", "maximum": maximum, "then": "delete"}]));
-            let at = |modified_at| Facts { created_at: Timestamp(0), modified_at: Timestamp(modified_at), own_end: None, category: None, value: None };
+            let at = |modified_at| {
+                let (created_at, modified_at) = (Timestamp(0), Timestamp(modified_at));
+                Facts { created_at, modified_at, own_end: None, category: None, value: None, events: &NO_EVENTS }
+            };
             let end = |at| rules.outlook(&at).end.unwrap().at;
             prop_assert!(end(at(first)) <= end(at(first + later)));
             prop_assert!(end(at(first)).0 > first);

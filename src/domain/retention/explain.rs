@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Event, Facts, Kept, Law, Retention, Rule, Schedule, Then,
     evaluate::{Applied, Bound, End, Outlook, Standing},
+    events::{SUBJECT_END, TENANT_END},
 };
 use crate::domain::{ShredUnit, Timestamp};
 
@@ -76,7 +77,7 @@ pub struct TheEnd {
 pub struct TheRule {
     /// Its name.
     pub rule: String,
-    /// `created`, `modified` or the JSON pointer of a field.
+    /// `created`, `modified`, the JSON pointer of a field, `event:` with the name of what is to be reported, or `subject-end`.
     pub from: String,
     /// Day zero in the zone; `None` while it is not known.
     pub day: Option<String>,
@@ -243,7 +244,10 @@ fn sentence(outlook: &Outlook<'_>, now: Timestamp) -> String {
         (_, Some(end), _, Some(law)) => format!("{law}; may be kept {}", until(&end)),
         (_, Some(end), _, None) => format!("may be kept {}", until(&end)),
         (_, None, ..) => match outlook.waiting() {
-            Some(rule) => format!("kept: rule `{}` waits for the date that it counts from", name(rule)),
+            Some(rule) => match rule.from.reported() {
+                Some(event) => format!("kept: rule `{}` waits until `{event}` is reported of whom it is about", name(rule)),
+                None => format!("kept: rule `{}` waits for the date that it counts from", name(rule)),
+            },
             None => "kept until somebody deletes or shreds it: no rule is for its category, and it has no end of its own".to_owned(),
         },
     }
@@ -264,6 +268,9 @@ fn told(applied: &Applied<'_>) -> TheRule {
             Event::Created => "created".to_owned(),
             Event::Modified => "modified".to_owned(),
             Event::Field(pointer) => pointer.as_str().to_owned(),
+            Event::Reported(name) => format!("event:{}", name.as_str()),
+            Event::SubjectEnd => SUBJECT_END.to_owned(),
+            Event::TenantEnd => TENANT_END.to_owned(),
         },
         day: applied.from.map(|day| day.to_string()),
         minimum_until: applied.minimum_until,
@@ -282,6 +289,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::retention::{EventDate, EventName, Events, events::NO_EVENTS};
 
     fn time(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).unwrap()
@@ -289,7 +297,8 @@ mod tests {
 
     fn facts(own_end: Option<&str>, value: Option<&'static str>) -> Facts<'static> {
         let created_at = time("2020-05-05T12:00:00Z");
-        Facts { created_at, modified_at: created_at, own_end: own_end.map(time), category: None, value: value.map(str::as_bytes) }
+        let (own_end, value) = (own_end.map(time), value.map(str::as_bytes));
+        Facts { created_at, modified_at: created_at, own_end, category: None, value, events: &NO_EVENTS }
     }
 
     #[test]
@@ -304,6 +313,24 @@ mod tests {
             let told = explain(&Retention::UntilDeleted, ShredUnit::Subject, &facts(Some(end), None), now);
             assert_eq!((told.state, told.end.unwrap().rule), (state, None), "{end}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_a_report_says_for_which_and_what_was_reported_tells_the_day() {
+        let rules = json!({"time_zone": "UTC", "rules": [
+            {"name": "contract", "from": {"event": "contract-ended"}, "minimum": {"period": "4y", "basis": "law 1"}, "maximum": "4y", "then": "delete"},
+            {"name": "left", "from": "subject-end", "maximum": "30d", "then": "delete"},
+        ]});
+        let retention: Retention = serde_json::from_value(rules).unwrap();
+        let now = time("2021-01-01T00:00:00Z");
+        let told = explain(&retention, ShredUnit::Subject, &facts(None, None), now);
+        assert_eq!(told.why, "kept: rule `contract` waits until `contract-ended` is reported of whom it is about");
+        let from: Vec<(&str, Option<&str>)> = told.rules.iter().map(|rule| (rule.from.as_str(), rule.day.as_deref())).collect();
+        assert_eq!(from, [("event:contract-ended", None), ("subject-end", None)]);
+        let mut events = Events::default();
+        events.report(&EventName::parse("contract-ended").unwrap(), EventDate::parse("2020-12-31"), now);
+        let told = explain(&retention, ShredUnit::Subject, &Facts { events: &events, ..facts(None, None) }, now);
+        assert_eq!((told.rules[0].day.as_deref(), told.minimum.unwrap().until), (Some("2020-12-31"), time("2025-01-01T00:00:00Z")));
     }
 
     #[test]

@@ -45,33 +45,40 @@ impl Law {
     /// What keeps a record that has been under all of these rules, the latest first: the minimum that ends last, met or not, or one that
     /// waits for its date.
     ///
-    /// A date that is not in the record's value is taken from a `newer` one, which is to take the record's place. Where it is in neither,
-    /// a rule that holds no more counts from the day on which that ended: the record has been kept for it until then, and whoever took the
-    /// rule away has not shortened it; one that holds waits.
+    /// A date that is not in the record's value is taken from a `newer` one, which is to take the record's place; one of an event is what was
+    /// reported, and never an earlier day than it had since the record was written. Where nobody tells it, a rule that holds no more counts
+    /// from the day on which that ended: the record has been kept for it until then, and whoever took the rule away has not shortened it;
+    /// one that holds waits.
     #[must_use]
     pub fn over<'a>(all: impl IntoIterator<Item = Under<'a>>, newer: Option<&[u8]>) -> Option<Self> {
         let (mut found, mut found_newer) = (Found::new(), Found::new());
-        let (mut waits, mut latest): (Option<&Rule>, Option<(Timestamp, &Rule)>) = (None, None);
+        let (mut waits, mut latest): (Vec<&Rule>, Option<(Timestamp, &Rule)>) = (Vec::new(), None);
         for Under { rules, facts, ended_at } in all {
             let zone = &rules.time_zone;
             for rule in rules.rules.iter().filter(|rule| rule.is_for(facts.category)) {
                 let Some(minimum) = &rule.minimum else { continue };
                 let told = rule.starts(&facts, zone, &mut found);
                 let told = told.or_else(|| rule.starts(&Facts { value: newer, ..facts }, zone, &mut found_newer));
-                match told.or_else(|| ended_at.map(|at| zone.day_of(at))) {
-                    None => waits = waits.or(Some(rule)),
-                    Some(day) => {
-                        let until = zone.end_of(minimum.period.last_day(day));
-                        latest = latest.filter(|(known, _)| *known >= until).or(Some((until, rule)));
-                    }
+                let ended = ended_at.map(|at| zone.day_of(at));
+                // What nobody has reported was when the person was shredded; a rule that held no more by then has not waited for that.
+                let is_assumed = rule.from.reported().is_some_and(|event| facts.events.is_assumed(event));
+                let from = if is_assumed { told.into_iter().chain(ended).min() } else { told.or(ended) };
+                if from.is_none() {
+                    waits.push(rule);
+                }
+                if let Some(day) = rule.binds_from(from, &facts, zone) {
+                    let until = zone.end_of(minimum.period.last_day(day));
+                    latest = latest.filter(|(known, _)| *known >= until).or(Some((until, rule)));
                 }
             }
         }
         Self::of(waits, latest)
     }
 
-    /// That of a rule which waits for its date, if there is one, beside the one whose minimum ends last of those that are known.
-    pub(super) fn of(waits: Option<&Rule>, latest: Option<(Timestamp, &Rule)>) -> Option<Self> {
+    /// That of a rule which waits for its date, if there is one, beside the one whose minimum ends last of those that are known. Of several
+    /// that wait it is one whose date the value should have, if there is one: who writes can tell that.
+    pub(super) fn of<'a>(waits: impl IntoIterator<Item = &'a Rule>, latest: Option<(Timestamp, &'a Rule)>) -> Option<Self> {
+        let waits = waits.into_iter().min_by_key(|rule| rule.from.reported().is_some());
         let (rule, until, known) = match (waits, latest) {
             (Some(rule), latest) => (rule, None, latest.map(|(until, _)| until)),
             (None, Some((until, rule))) => (rule, Some(until), None),
@@ -118,7 +125,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::retention::Retention;
+    use crate::domain::retention::{EventDate, EventName, Events, Retention, events::NO_EVENTS};
 
     fn law(until: Option<i64>) -> Law {
         Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: until.map(Timestamp), known: None }
@@ -144,9 +151,19 @@ mod tests {
         value: Option<&'static str>,
         newer: Option<&str>,
     ) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
+        over_with(all, value, newer, &NO_EVENTS)
+    }
+
+    /// The same by what is known of its person.
+    fn over_with(
+        all: &[(&Schedule, Option<&str>)],
+        value: Option<&'static str>,
+        newer: Option<&str>,
+        events: &Events,
+    ) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
         let created = time("2020-05-05T12:00:00Z");
         let value = value.map(str::as_bytes);
-        let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value };
+        let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value, events };
         let all = all.iter().map(|(rules, ended_at)| Under { rules, facts, ended_at: ended_at.map(time) });
         let law = Law::over(all, newer.map(str::as_bytes))?;
         Some((law.rule.as_str().to_owned(), law.until, law.known))
@@ -179,6 +196,50 @@ mod tests {
         assert_eq!(over(&all, Some("{}"), None), Some(("dated".to_owned(), None, Some(time("2025-03-01T00:00:00Z")))));
         assert_eq!(over(&all, Some("{}"), newer), told(Some("2001-01-01T00:00:00Z")));
         assert_eq!(over(&[], Some("{}"), None), None);
+    }
+
+    #[test]
+    fn a_rule_that_was_taken_away_counts_from_what_was_reported_and_no_report_brings_it_forward() {
+        let contract = schedule(&json!([rule("contract", &json!({"event": "contract-ended"}), "1y")]));
+        let gone = [(&contract, Some("2024-02-29T10:00:00Z"))];
+        let until = |all: &[(&Schedule, Option<&str>)], events: &Events| over_with(all, None, None, events).unwrap().1;
+        let mut events = Events::default();
+        let mut report = |at: Option<&str>, now: &str| {
+            let at = at.map(|at| EventDate::parse(at).unwrap());
+            assert!(events.report(&EventName::parse("contract-ended").unwrap(), at, time(now)));
+            events.clone()
+        };
+        let (known, longer, earlier) = (report(Some("2021-06-30"), "2024-03-01T00:00:00Z"), Some("2030-01-01"), Some("2021-01-01"));
+        assert_eq!(
+            (until(&gone, &NO_EVENTS), until(&gone, &known)),
+            (Some(time("2025-03-01T00:00:00Z")), Some(time("2022-07-01T00:00:00Z")))
+        );
+        let late = Some(time("2031-01-02T00:00:00Z"));
+        for events in
+            [report(longer, "2024-04-01T00:00:00Z"), report(earlier, "2024-05-01T00:00:00Z"), report(None, "2024-06-01T00:00:00Z")]
+        {
+            assert_eq!(until(&gone, &events), late, "no later report brings it forward");
+        }
+        assert_eq!(until(&[(&contract, None)], &report(earlier, "2024-07-01T00:00:00Z")), late);
+        let back = over_with(&[(&contract, None)], None, None, &report(None, "2024-08-01T00:00:00Z")).unwrap();
+        assert_eq!((back.1, back.2), (None, late), "it waits again, and hides nothing that was known");
+    }
+
+    #[test]
+    fn what_nobody_reported_of_who_was_shredded_keeps_no_longer_than_its_rule_did() {
+        let contract = schedule(&json!([rule("contract", &json!({"event": "contract-ended"}), "1y")]));
+        let shredded = Events::default().or_at(time("2026-03-01T10:00:00Z"));
+        let until = |ended_at: Option<&'static str>| over_with(&[(&contract, ended_at)], None, None, &shredded).unwrap().1;
+        let with_the_person = Some(time("2027-03-02T00:00:00Z"));
+        assert_eq!((until(None), until(Some("2028-01-01T10:00:00Z"))), (with_the_person, with_the_person));
+        assert_eq!(until(Some("2024-02-29T10:00:00Z")), Some(time("2025-03-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn of_two_that_wait_the_one_is_told_whose_date_the_value_should_have() {
+        let both = schedule(&json!([rule("contract", &json!({"event": "left"}), "1y"), rule("dated", &json!({"field": "/date"}), "1y")]));
+        let named = |value| over(&[(&both, None)], Some(value), None).unwrap().0;
+        assert_eq!((named("{}"), named(r#"{"date": "2020-01-01"}"#)), ("dated".to_owned(), "contract".to_owned()));
     }
 
     #[test]

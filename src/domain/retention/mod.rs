@@ -2,11 +2,12 @@
 //! and "now" go in, an answer comes out; nothing here destroys anything.
 //!
 //! Read [`period`] for what "seven years from" means to the day, [`rules`] for what an owner may write, [`evaluate`] for what
-//! follows from it, [`explain`] for how that is told, [`kept`] for what a law keeps whatever is ordered, [`catalogue`] for legal
-//! periods to begin with, [`report`] for what a run did.
+//! follows from it, [`events`] for what a backend reports, [`explain`] for how that is told, [`kept`] for what a law keeps whatever is
+//! ordered, [`catalogue`] for legal periods to begin with, [`report`] for what a run did.
 
 pub mod catalogue;
 pub mod evaluate;
+pub mod events;
 pub mod explain;
 pub mod kept;
 pub mod period;
@@ -16,6 +17,7 @@ pub mod rules;
 pub mod zone;
 
 pub use evaluate::{Facts, Outlook};
+pub use events::{EventDate, EventName, Events};
 pub use kept::{Kept, Law, Under};
 pub use period::Period;
 pub use rules::{Event, Retention, RetentionError, Rule, RuleName, Schedule, Then};

@@ -7,7 +7,12 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Period, Zone, period::Lengths, pointer::Pointer};
+use super::{
+    Period, Zone,
+    events::{EventName, SUBJECT_END, TENANT_END},
+    period::Lengths,
+    pointer::Pointer,
+};
 use crate::domain::{
     ShredUnit,
     limits::{self, Limit},
@@ -85,6 +90,27 @@ pub enum Event {
     Modified,
     /// A day or time in the record's JSON value.
     Field(Pointer),
+    /// What the backend reports of whom the record is about.
+    #[serde(rename = "event")]
+    Reported(EventName),
+    /// The end of that person's relationship, which is reported like any event.
+    #[serde(rename = "subject-end")]
+    SubjectEnd,
+    /// The end of the tenant. No rule can count from it.
+    #[serde(rename = "tenant-end")]
+    TenantEnd,
+}
+
+impl Event {
+    /// The event that has to be reported, if it is one.
+    #[must_use]
+    pub fn reported(&self) -> Option<&str> {
+        match self {
+            Self::Reported(name) => Some(name.as_str()),
+            Self::SubjectEnd => Some(SUBJECT_END),
+            Self::Created | Self::Modified | Self::Field(_) | Self::TenantEnd => None,
+        }
+    }
 }
 
 /// What happens at the end of the maximum.
@@ -134,6 +160,12 @@ impl Schedule {
     #[must_use]
     pub fn reads_values(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.from, Event::Field(_)))
+    }
+
+    /// Whether some rule counts from what is reported of a person.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.rules.iter().any(|rule| rule.from.reported().is_some())
     }
 
     /// Whether some rule has a legal minimum.
@@ -227,6 +259,11 @@ impl Rule {
         if self.categories.iter().any(|own| !categories.contains(own)) {
             return Err(RetentionError::CategoryUndeclared { at });
         }
+        match &self.from {
+            Event::TenantEnd => return Err(RetentionError::TenantEnd { at }),
+            Event::Reported(name) if [SUBJECT_END, TENANT_END].contains(&name.as_str()) => return Err(RetentionError::EventIsAWord { at }),
+            Event::Created | Event::Modified | Event::Field(_) | Event::Reported(_) | Event::SubjectEnd => {}
+        }
         match self.then {
             Then::Delete => Ok(()),
             Then::Shred if unit == ShredUnit::Record => Ok(()),
@@ -302,6 +339,20 @@ pub enum RetentionError {
     /// A category that the policy does not have.
     #[error("`retention.rules[{at}].categories` must be of the policy's `categories`")]
     CategoryUndeclared {
+        /// The rule.
+        at: usize,
+    },
+    /// A rule that could never count.
+    #[error(
+        "`retention.rules[{at}].from` cannot be \"tenant-end\": with a tenant all of its records end, and what must be kept longer is exported within its grace. Where a customer of yours is meant, count from \"subject-end\", or from an event that you report of the customer"
+    )]
+    TenantEnd {
+        /// The rule.
+        at: usize,
+    },
+    /// An event that has a word of its own.
+    #[error("`retention.rules[{at}].from.event` cannot be \"subject-end\" or \"tenant-end\": write \"from\": \"subject-end\"")]
+    EventIsAWord {
         /// The rule.
         at: usize,
     },
@@ -451,6 +502,8 @@ mod tests {
             {"name": "invoices", "categories": ["tax"], "from": {"field": "/invoice/date"},
                 "minimum": {"period": "4y", "basis": "Cal. Rev. & Tax. Code 19057(a)"}, "maximum": "4y", "then": {"restrict": "7y"}},
             {"name": "rest", "from": "modified", "maximum": "18m", "then": "delete"},
+            {"name": "contract", "from": {"event": "contract-ended"}, "maximum": "3y", "then": "delete"},
+            {"name": "customer", "from": "subject-end", "maximum": "30d", "then": "delete"},
         ]});
         let read: Retention = serde_json::from_value(rules.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), rules);
@@ -507,6 +560,9 @@ mod tests {
             (json!([with("categories", json!(["health"]))]), RetentionError::CategoryUndeclared { at: 0 }),
             (json!([with("categories", json!(["tax"]))]), RetentionError::CategoryWithout { at: 1 }),
             (json!([with("minimum", json!({"period": "1m", "basis": " "}))]), RetentionError::BasisMissing { at: 0 }),
+            (json!([with("from", json!("tenant-end"))]), RetentionError::TenantEnd { at: 0 }),
+            (json!([with("from", json!({"event": "tenant-end"}))]), RetentionError::EventIsAWord { at: 0 }),
+            (json!([with("from", json!({"event": "subject-end"}))]), RetentionError::EventIsAWord { at: 0 }),
             (json!([with("minimum", json!({"period": "1m", "basis": "x".repeat(513)}))]), RetentionError::Over(limits::BASIS_LEN)),
         ] {
             assert_eq!(checked(&rules), Err(error), "{rules}");
@@ -562,6 +618,11 @@ mod tests {
             ("name", json!("Ann")),
             ("from", json!("birth")),
             ("from", json!({"field": "date"})),
+            ("from", json!({"event": "Contract ended"})),
+            ("from", json!({"event": ""})),
+            ("from", json!({"event": "x".repeat(65)})),
+            ("from", json!({"event": "left", "field": "/date"})),
+            ("from", json!("left")),
             ("from", json!({"field": ""})),
             ("from", json!({"field": "/a~2"})),
             ("from", json!({"field": format!("/{}", "a".repeat(128))})),

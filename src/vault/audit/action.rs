@@ -157,13 +157,19 @@ table! {
         TenantExport = 80, "tenant.export";
         /// A bundle was imported as a tenant.
         TenantImport = 81, "tenant.import";
+        /// An event of a person was reported, or what follows from that was written down.
+        EventReport = 82, "event.report";
+        /// What was reported of one was taken back.
+        EventWithdraw = 83, "event.withdraw";
+        /// What was reported of a person was read.
+        EventRead = 84, "event.read";
         /// Reports of what runs of retention did were read.
         RetentionReport = 85, "retention.report";
         /// What is marked in a collection was listed.
         RetentionMarked = 86, "retention.marked";
         /// It was read how far the runs have come.
         RetentionDue = 87, "retention.due";
-        /// A counsel revoked one of such a tenant.
+        /// A counsel revoked an auditor's token of such a tenant.
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.
         StateRead = 89, "state.read";

@@ -57,6 +57,10 @@ kinds! {
     HoldMeta = HOLD_META, 1;
     /// One of a person's several ids.
     SubjectAliases = SUBJECT_ALIASES, 1;
+    /// What was reported of a person.
+    SubjectEvents = SUBJECT_EVENTS, 1;
+    /// What an order to shred remembers of that.
+    LeftEvents = LEFT_EVENTS, 1;
     /// What is said of a request for approval.
     ApprovalMeta = APPROVAL_META, 1;
     /// A list's cursor.

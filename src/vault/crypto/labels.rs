@@ -51,6 +51,10 @@ labels! {
     HOLD_META = "hold-meta";
     /// Content: a person's several ids.
     SUBJECT_ALIASES = "subject-aliases";
+    /// Content: what was reported of a person.
+    SUBJECT_EVENTS = "subject-events";
+    /// Content: what an order to shred remembers of that.
+    LEFT_EVENTS = "left-events";
     /// Content: what is said of a request for approval.
     APPROVAL_META = "approval-meta";
     /// Content: a list's cursor.

@@ -13,7 +13,7 @@
 //!
 //! The commit of each change, and of what is done to a person, holds the person to the ids that were read ([`Person::check`]).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -77,6 +77,16 @@ impl Person {
         self.row.as_ref().map_or(&[][..], |row| row.aliases.as_slice())
     }
 
+    /// The first id.
+    pub(super) const fn first(&self) -> Token {
+        self.first
+    }
+
+    /// That it has these ids, for a commit.
+    pub(super) fn check(&self) -> Check {
+        self.check.clone()
+    }
+
     /// All ids, the first one first.
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
         std::iter::once(self.first).chain(self.aliases().iter().copied())
@@ -97,17 +107,19 @@ impl Person {
     }
 }
 
-/// A change of a person's ids, and what goes with it in one commit.
+/// A change of what is known of persons, and what goes with it in one commit.
 #[derive(Default)]
-struct Change {
-    checks: Vec<Check>,
-    writes: Vec<Write>,
-    entries: Vec<(UnitRef, Entry)>,
+pub(super) struct Change {
+    pub(super) checks: Vec<Check>,
+    pub(super) writes: Vec<Write>,
+    pub(super) entries: Vec<(UnitRef, Entry)>,
+    /// The units that seal what is known of its ids: those that it opens are in no row yet.
+    units: HashMap<Token, UnitRef>,
 }
 
 impl Change {
     /// A change in a tenant, of persons who have the ids that were read.
-    fn of<'a>(tenant: &Tenant, persons: impl IntoIterator<Item = &'a Person>) -> Self {
+    pub(super) fn of<'a>(tenant: &Tenant, persons: impl IntoIterator<Item = &'a Person>) -> Self {
         let persons = persons.into_iter().map(|person| person.check.clone());
         Self { checks: std::iter::once(tenant.check()).chain(persons).collect(), ..Self::default() }
     }
@@ -116,14 +128,14 @@ impl Change {
         self.checks.push(Check { space: Space::Control, key, expect });
     }
 
-    fn put<R: ControlRow>(&mut self, vault: &Vault, key: Bytes, row: &R) -> Result<(), VaultError> {
+    pub(super) fn put<R: ControlRow>(&mut self, vault: &Vault, key: Bytes, row: &R) -> Result<(), VaultError> {
         self.writes.push(vault.inner.seals.put(key, row)?);
         Ok(())
     }
 
-    fn keep(&mut self, vault: &Vault, keeping: Option<Keeping>, alias: Token) -> Result<(), VaultError> {
+    pub(super) fn keep(&mut self, vault: &Vault, keeping: Option<Keeping>, id: Token) -> Result<(), VaultError> {
         if let Some(keeping) = keeping {
-            let (check, rows) = keeping.rows(vault, alias, true)?;
+            let (check, rows) = keeping.rows(vault, id, true)?;
             self.checks.push(check);
             self.writes.extend(rows);
         }
@@ -205,9 +217,12 @@ impl Vault {
         self.plan_id(&mut change, tenant, (added, alias), (Some(person.first), Vec::new())).await?;
         change.entries.push((tenant.audit, changed(caller, tenant, Action::AliasAdd, person.first, added)));
         change.keep(self, before.and_then(free), added)?;
+        // What was reported of either is known of both from here on.
+        let _numbered = self.plan_events_joined(&mut change, tenant.no, person.first, added).await?;
         // A hold on the person is on the new id too, before anything under it can be destroyed.
         let _alone = self.widen_holds(tenant, &ids, &mut change.checks, &mut change.writes).await?;
         self.commit_change(caller, change).await?;
+        self.follow_events_soon();
         Ok((view, true))
     }
 
@@ -265,6 +280,7 @@ impl Vault {
         change.writes.extend(gone.into_iter().map(|key| Write::Delete { space: Space::Control, key }));
         change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasRemove, person.first, removed)));
         change.keep(self, before.and_then(free), removed)?;
+        let _numbered = self.plan_events_parted(&mut change, tenant.no, person.first, removed).await?;
         self.commit_change(caller, change).await?;
         Ok(view)
     }
@@ -463,8 +479,12 @@ impl Vault {
         change.put(self, schema::alias(tenant.no, &token), &row)
     }
 
-    /// The unit that seals an id: one of that id's as any other, so that a shred by it finds it, and of no collection.
-    async fn plan_unit_of_id(&self, change: &mut Change, tenant: TenantNo, token: &Token) -> Result<UnitRef, VaultError> {
+    /// The unit that seals an id, and what was reported of it: one of that id's as any other, so that a shred by it finds it, and of no
+    /// collection.
+    pub(super) async fn plan_unit_of_id(&self, change: &mut Change, tenant: TenantNo, token: &Token) -> Result<UnitRef, VaultError> {
+        if let Some(unit) = change.units.get(token) {
+            return Ok(*unit);
+        }
         let key = schema::unit(tenant, token, CollectionNo::TENANT);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         let known = match &stored {
@@ -484,11 +504,19 @@ impl Vault {
         };
         change.check(key, stored.map_or(Expect::Absent, Expect::Equals));
         change.check(schema::unit_state(tenant, unit.slot), Expect::Absent);
+        change.units.insert(*token, unit);
         Ok(unit)
     }
 
     /// Holds an id to a person who is alive; one who was shredded is so where a new relationship begins, which is recorded.
-    async fn plan_alive(&self, change: &mut Change, caller: &Caller, tenant: &Tenant, token: Token, anew: bool) -> Result<(), VaultError> {
+    pub(super) async fn plan_alive(
+        &self,
+        change: &mut Change,
+        caller: &Caller,
+        tenant: &Tenant,
+        token: Token,
+        anew: bool,
+    ) -> Result<(), VaultError> {
         let key = schema::subject_state(tenant.no, &token);
         let stored = self.inner.store.get(Space::Control, &key).await?;
         if let Some(row) = &stored {
@@ -506,14 +534,14 @@ impl Vault {
         Ok(())
     }
 
-    async fn commit_change(&self, caller: &Caller, Change { checks, writes, entries }: Change) -> Result<(), VaultError> {
+    pub(super) async fn commit_change(&self, caller: &Caller, Change { checks, writes, entries, .. }: Change) -> Result<(), VaultError> {
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
         let done = self.commit_for(caller, Trail::Control, commit, entries).await;
         done.inspect_err(|_| self.inner.directory.forget_all()).map(drop)
     }
 
     /// What an earlier request with the same idempotency key has done, or where this one is remembered; `None` without a key.
-    async fn changed_before(
+    pub(super) async fn changed_before(
         &self,
         tenant: &Tenant,
         caller: &Caller,
@@ -545,7 +573,7 @@ impl Vault {
         Ok(rows.len() >= LOOKS)
     }
 
-    async fn token_of(&self, tenant: TenantNo, subject: &SubjectId) -> Result<Token, VaultError> {
+    pub(super) async fn token_of(&self, tenant: TenantNo, subject: &SubjectId) -> Result<Token, VaultError> {
         self.with_tenant(tenant, |secret| secret.derive_subject_index().subject_token(subject)).await
     }
 
@@ -556,7 +584,7 @@ impl Vault {
 }
 
 /// Where a change is remembered that was not made before.
-fn free(before: Before) -> Option<Keeping> {
+pub(super) fn free(before: Before) -> Option<Keeping> {
     match before {
         Before::Nothing(keeping) => Some(keeping),
         Before::Made(..) => None,

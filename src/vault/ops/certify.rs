@@ -203,6 +203,7 @@ impl Vault {
                 if self.inner.store.get(Space::Control, &alias).await?.is_some() {
                     writes.push(Write::Delete { space: Space::Control, key: alias });
                 }
+                writes.extend(self.events_forgotten(TenantNo(row.tenant), token).await?);
             }
         }
         Ok((checks, writes))

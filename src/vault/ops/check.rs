@@ -28,6 +28,7 @@ mod aliases;
 mod approvals;
 mod due;
 mod ends;
+mod events;
 mod holds;
 mod kept;
 mod orders;
@@ -37,7 +38,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 23] = [
+const SEALED: [(Space, Table); 26] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -53,6 +54,8 @@ const SEALED: [(Space, Table); 23] = [
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
     (Space::Control, Table::RetentionReport),
+    (Space::Control, Table::EventQueue),
+    (Space::Control, Table::LeftEvents),
     (Space::Index, Table::KeptRecords),
     (Space::Index, Table::ShredRetained),
     (Space::Index, Table::Reclaim),
@@ -60,6 +63,7 @@ const SEALED: [(Space, Table); 23] = [
     (Space::Index, Table::Reclaimed),
     (Space::Index, Table::Shortened),
     (Space::Index, Table::TenantImport),
+    (Space::Index, Table::EventsDone),
     (Space::Index, Table::OpenReport),
 ];
 
@@ -82,6 +86,8 @@ pub struct CheckReport {
     pub due_rows: u64,
     /// Ids of persons who have several.
     pub aliases: u64,
+    /// Persons of whom events were reported.
+    pub events: u64,
     /// Rows of what the trail's tokens stand for.
     pub names: u64,
     /// Orders to shred.
@@ -206,6 +212,7 @@ impl Vault {
             self.check_index(tenant, table, behind, report).await?;
         }
         self.check_aliases(tenant, report).await?;
+        self.check_events(tenant, report).await?;
         self.check_names(tenant, report).await
     }
 

@@ -29,7 +29,7 @@ use crate::{
     domain::{
         CollectionNo, RecordMeta, ShredId, ShredUnit, TenantNo, Timestamp, Version,
         policy::SecondarySubjects,
-        retention::{Kept, Law},
+        retention::{Events, Kept, Law},
     },
     vault::{
         audit::Action,
@@ -87,8 +87,8 @@ enum Fate {
     Stays,
     /// It names the subject second, and the policy says that it stays.
     Kept,
-    /// A law keeps it: its header, its row as it stands.
-    Retained(RecordHeader, Bytes, Law),
+    /// A law keeps it: its header, its row as it stands, what the law counts from.
+    Retained(RecordHeader, Bytes, Box<(Law, Events)>),
     /// An order has left it for its legal purpose already.
     Restricted(Law),
     /// With this header.
@@ -346,8 +346,9 @@ impl Vault {
             Fate::Stays => Ok(Planned::Nothing),
             Fate::Kept => Ok(Planned::Kept),
             Fate::Restricted(law) => Ok(Planned::Retained(law, false)),
-            Fate::Retained(header, stored, law) => {
-                match self.plan_restricted(plan, walk, (collection, tokens), (header, stored), &law).await {
+            Fate::Retained(header, stored, kept) => {
+                let (law, events) = *kept;
+                match self.plan_restricted(plan, walk, (collection, tokens), (header, stored), (&law, &events)).await {
                     Ok(()) => Ok(Planned::Retained(law, true)),
                     Err(VaultError::Shredded { .. }) => {
                         self.is_gone(walk, collection, unit_of(&header, walk.tenant.no)).await.map(|()| Planned::Nothing)
@@ -419,21 +420,37 @@ impl Vault {
         let whole = opened.filter(|record| !header.is_manifest() || Manifest::parse(record.value.expose()).is_ok());
         let Some(record) = whole else { return unreadable(stored).await };
         // An index row may be left from a shredded record whose key was written again, about someone else.
-        let place = self.subject_tokens(tenant, &record.meta.subjects).await?.iter().position(|token| token == subject);
+        let named = self.subject_tokens(tenant, &record.meta.subjects).await?;
+        let place = named.iter().position(|token| token == subject);
+        let events = self.events_then(walk, collection, &record.meta, named.first()).await?;
         Ok(match (place.is_some_and(|place| (place == 0) == *first), rule) {
             (false, _) => Fate::Stays,
             (true, SecondarySubjects::Keep) => Fate::Kept,
             (true, SecondarySubjects::Delete) => {
                 let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                match (standing_at(collection, &record.meta, value, walk.decided_at), &record.meta.kept) {
+                match (standing_at(collection, &record.meta, value, &events, walk.decided_at), &record.meta.kept) {
                     (None, _) => Fate::Goes(header),
                     // It names two of the order's persons, and is counted.
                     (Some(_), Some(Kept { restricted_by: Some(order), .. })) if *order == walk.order => Fate::Stays,
                     (Some(law), Some(Kept { restricted_by: Some(_), .. })) => Fate::Restricted(law),
-                    (Some(law), _) => Fate::Retained(header, stored, law),
+                    (Some(law), _) => Fate::Retained(header, stored, Box::new((law, events))),
                 }
             }
         })
+    }
+
+    /// What is known of the events of a record's first person: of one whom the order is about, what the order remembers.
+    async fn events_then(
+        &self,
+        walk: &Walk<'_>,
+        collection: &Collection,
+        meta: &RecordMeta,
+        first: Option<&Token>,
+    ) -> Result<Events, VaultError> {
+        match first.filter(|first| walk.subjects.contains(first)) {
+            Some(first) => self.events_of_order(walk.tenant.no, collection, meta, (walk.order, first, walk.decided_at)).await,
+            None => self.events_by_law(walk.tenant.no, collection, meta).await,
+        }
     }
 
     /// The same for a row that cannot say whom it is about: only the index does. What it lists as naming the subject second goes

@@ -49,6 +49,8 @@ pub(super) struct Collection {
     pub(super) past: Past,
     /// Whether a rule of its has a legal minimum, or ever had.
     pub(super) has_law: bool,
+    /// Whether a rule of its counts from what is reported of persons, or ever did.
+    pub(super) has_events: bool,
     pub(super) created_at: Timestamp,
     pub(super) row: Bytes,
 }
@@ -320,9 +322,9 @@ impl Vault {
         };
         let name = CollectionName::parse(&text.name).map_err(|_| VaultError::Internal("stored collection name".into()))?;
         let CollectionText { policy, past, .. } = text;
-        let rules = past.retention_was.iter().map(|(_, was, _)| was).chain([&policy.retention]);
-        let has_law = rules.filter_map(Retention::schedule).any(Schedule::has_minimum);
-        Ok(Collection { no, name, state, unit, policy, past, has_law, created_at: Timestamp(parsed.created_at), row })
+        let rules = || past.retention_was.iter().map(|(_, was, _)| was).chain([&policy.retention]).filter_map(Retention::schedule);
+        let (has_law, has_events) = (rules().any(Schedule::has_minimum), rules().any(Schedule::has_events));
+        Ok(Collection { no, name, state, unit, policy, past, has_law, has_events, created_at: Timestamp(parsed.created_at), row })
     }
 
     /// Whether a law may keep something in a collection ([`Collection::has_law`]): what many orders ask of a collection whose policy none of

@@ -3,9 +3,9 @@
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
 //! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
-//! was written down, one that a longer rule puts off is written down anew when its moment comes, and a row that somebody planted destroys
-//! nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end is not forgotten, for they
-//! may be others tomorrow: it is looked for again.
+//! was written down, one that a longer rule, or a later report, puts off is written down anew when its moment comes, and a row that
+//! somebody planted destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end
+//! is not forgotten, for they may be others tomorrow: it is looked for again.
 //!
 //! What a run does in a tenant is counted in the commits that do it ([`super::reports`]).
 
@@ -25,13 +25,14 @@ use self::{
 use super::{
     Caller, Precondition, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
+    events::{follow::reported_ends, known::Known},
     holds::bind::things_over,
     plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
     reports::Run,
     retention::RulesNo,
     rows::State,
-    shorten::Came,
+    shorten::{Came, shortened_ends},
     shredder::is_its_own,
 };
 use crate::{
@@ -48,7 +49,7 @@ use crate::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token, random},
         store::{
-            Expect, Row, Space, Urgency,
+            Check, Expect, Row, Space, Urgency,
             schema::{self, Due, Fineness, KeyRange, Table},
         },
     },
@@ -148,6 +149,8 @@ struct Told {
     by: (By, How),
     /// Whom it is about.
     subjects: Vec<SubjectId>,
+    /// That what was known of the first of them is so.
+    known: Vec<Check>,
 }
 
 impl Vault {
@@ -274,6 +277,11 @@ impl Vault {
         if came == Came::Failed {
             pass.done.failed = pass.done.failed.saturating_add(1);
         }
+        let (followed, has_followed) = self.follow_events(pass.actor).await?;
+        pass.walk.anew |= has_followed && !pass.walk.after.is_empty();
+        if followed == Came::Failed {
+            pass.done.failed = pass.done.failed.saturating_add(1);
+        }
         for kind in pass.walk.kinds.clone() {
             let named = named_hour(kind, pass.until);
             let mut range = schema::due_until(kind, named);
@@ -298,7 +306,7 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(next));
         }
         pass.done.more |= spared.is_cut;
-        if came == Came::Part || pass.walk.anew {
+        if [came, followed].contains(&Came::Part) || pass.walk.anew {
             pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
             pass.done.more = true;
         }
@@ -463,10 +471,11 @@ impl Vault {
         // What does not open tells its hour.
         let when = stood.when.unwrap_or(When::Ends(begin_of(due.hour)));
         let first = (when.looked_at().unwrap_or(begin_of(due.hour)), when);
-        let Some(Told { went, by: (by, how), subjects }) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await?
-        else {
+        let Some(told) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
+        let Told { went, by: (by, how), subjects, known } = told;
+        plan.check_all(&known);
         let of = (tenant.no, due.collection, tokens);
         let is_older = batch.then.is_some();
         let mut counted = |what| batch.counts.push((due.collection, by.clone(), how, what));
@@ -550,6 +559,10 @@ impl Vault {
             Err(VaultError::Shredded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let Known { events, checks } = match self.events_over(tenant.no, collection, &opened.meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(None),
+            known => known?,
+        };
         if batch.then.is_none() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(None);
         }
@@ -558,24 +571,30 @@ impl Vault {
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let shortened = match batch.then {
+        let earlier = match batch.then {
             None => Vec::new(),
-            Some(_) => self.shortened_ends(tenant, collection, &opened.meta, value).await?,
+            Some(_) => {
+                let shortenings = self.shortenings_of(tenant, collection).await?;
+                let mut ends = shortened_ends(collection, &shortenings, (&opened.meta, value, &events));
+                ends.extend(reported_ends(collection, (&opened.meta, value, &events)));
+                ends.sort_by_key(|(moment, _)| *moment);
+                ends
+            }
         };
         let unit = collection.policy.shred_unit;
         let (went, by) = match &batch.then {
             None => {
-                let (end, rule) = end_over_by(collection, collection.rules_now(), &opened.meta, value).unzip();
+                let (end, rule) = end_over_by(collection, collection.rules_now(), &opened.meta, value, &events).unzip();
                 (Went { end, kept_by: None }, ended_by(&opened.meta, rule.flatten(), unit))
             }
             Some(holds) => {
-                let end = |by: RulesNo| end_over(collection, by, &opened.meta, value);
-                let went = as_it_went(collection, &shortened, first, batch.until, (holds, &things), end);
+                let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by));
+                let went = as_it_went(collection, &earlier, first, batch.until, (holds, &things), end);
                 // No key is destroyed by it.
                 (went, (By::OlderData, How::Delete))
             }
         };
-        Ok(Some(Told { went, by, subjects: opened.meta.subjects.clone() }))
+        Ok(Some(Told { went, by, subjects: opened.meta.subjects.clone(), known: checks }))
     }
 }
 

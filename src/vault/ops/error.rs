@@ -139,6 +139,8 @@ pub enum Missing {
     Hold,
     /// The alias.
     Alias,
+    /// What was reported of a person's event.
+    Event,
     /// The request for approval.
     Approval,
     /// The tenant's termination.
@@ -252,6 +254,12 @@ pub enum Unprocessable {
         rule.as_str()
     )]
     NoDateForRule {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// A rule counts from what is reported of a person, and the record is about nobody.
+    #[error("retention rule `{}` counts from what is reported of whom a record is about: name a subject first", rule.as_str())]
+    NobodyForRule {
         /// The rule.
         rule: RuleName,
     },

@@ -6,6 +6,7 @@ use super::{
     access::InCollection,
     directory::damaged,
     due::end_over,
+    events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
     minimum::standing,
     plan::{entry, record_row, target, unit_of},
@@ -114,22 +115,26 @@ impl Vault {
         if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
+        let Known { events, .. } = self.events_over(found.tenant.no, &found.collection, &opened.meta).await?;
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
         let (policy, now) = (&found.collection.policy, self.inner.clock.now());
         let kept = meta.kept.as_ref().filter(|kept| kept.restricted_by.is_some());
         if let Some(order) = kept.and_then(|kept| kept.restricted_by).filter(|_| !knows_restricted(caller.principal.role())) {
             return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
-        let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value), now);
+        let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value, &events), now);
         let explanation = match kept {
             Some(kept) => {
-                let end = end_over(&found.collection, found.collection.rules_now(), meta, value).map(|end| end.at);
+                let end = end_over(&found.collection, found.collection.rules_now(), meta, value, &events).map(|end| end.at);
                 explanation.restricted_by_order(kept, policy.shred_unit, end, now)
             }
             None => explanation,
         };
-        let explanation = explanation.under_law(standing(&found.collection, meta, value, now).as_ref());
+        let explanation = explanation.under_law(standing(&found.collection, meta, value, &events, now).as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
+        // What was reported a moment ago is followed by the next run.
+        let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);
+        let scheduled = scheduled.into_iter().chain(reported).min();
         let mut explanation = explanation.carried_out(scheduled).marked(meta.modified_at, now);
 
         let over = match self.hold_state(found.tenant.no).await?.0 {

@@ -10,6 +10,7 @@ use super::{
     access::{InCollection, audited},
     blob::{Place, Reader},
     directory::damaged,
+    events::known::Known,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
     rows::UnitStateRow,
@@ -165,14 +166,15 @@ impl Vault {
         if self.is_hidden_by_end(&found.tenant, (found.collection.no, &tokens), &opened.meta.subjects).await? {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
+        let Known { events, .. } = self.events_over(found.tenant.no, &found.collection, &opened.meta).await?;
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
         // Of a tenant that has ended all that is shown is held, and whoever audits reads also what would be over without that.
         let is_left = found.tenant.has_ended(now);
-        if !is_left && super::due::is_over(&found.collection, &opened.meta, looked_into, now) {
+        if !is_left && super::due::is_over(&found.collection, &opened.meta, looked_into, &events, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
-        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, now);
+        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, &events, now);
         // Of a tenant that has ended nobody else reads anything.
         let is_audit = A::KIND == ActionKind::RestrictedRead || is_left;
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {

@@ -6,6 +6,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged, pseudonym},
     due::is_over,
+    events::known::Known,
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -13,10 +14,13 @@ use super::{
 };
 use crate::{
     authz::RecordList,
-    domain::{CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version, retention::Schedule},
+    domain::{
+        CollectionName, RecordKey, RecordMeta, ShredUnit, SubjectId, TenantName, TenantNo, Version,
+        retention::{Events, Schedule, events::NO_EVENTS},
+    },
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Cursor, Data, EncodedMeta, Key, Plaintext, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Cursor, Data, EncodedMeta, Key, OpenedRecord, Plaintext, Record, RecordHeader, Sealed, Token},
         store::{
             Row, Space,
             schema::{self, KeyRange},
@@ -205,6 +209,9 @@ impl Vault {
         let may_restrict = collection.policy.retention.schedule().is_some_and(Schedule::restricts);
         let reads_values = collection.schedules().any(Schedule::reads_values);
         let is_left = tenant.has_ended(now);
+        let is_seen = |meta: &RecordMeta, value: Option<&[u8]>, events: &Events| {
+            !is_over(collection, meta, value, events, now) && restricted(collection, meta, value, events, now).is_none()
+        };
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
@@ -214,24 +221,38 @@ impl Vault {
                 if !is_left && (may_restrict || meta.expires_at.is_some_and(|end| end <= now)) {
                     // A minimum may put that off, and it, or the restricted state, may count from a date in the value.
                     let record = if reads_values { Some(key.open_record(context, sealed)?) } else { None };
+                    if collection.has_events {
+                        // Or from what is reported of its person, which is asked once the key is given back.
+                        return Ok(Some(Seen { meta, is_weighed: true, record: record.map(Box::new) }));
+                    }
                     let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
-                    if is_over(collection, &meta, value, now) || restricted(collection, &meta, value, now).is_some() {
+                    if !is_seen(&meta, value, &NO_EVENTS) {
                         return Ok(None);
                     }
                 }
-                // Of the custom pairs no list gives any, and they can be most of it.
-                Ok(Some(RecordMeta { custom: Vec::new(), ..meta }))
+                Ok(Some(Seen { meta: without_custom(meta), is_weighed: false, record: None }))
             })
         };
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         let mut items = Vec::with_capacity(closed.len());
         for ((at, header, ..), opened) in closed.into_iter().zip(opened) {
-            let meta = match opened {
-                Ok(Some(meta)) => meta.map_err(damaged)?,
+            let seen = match opened {
+                Ok(Some(seen)) => seen.map_err(damaged)?,
                 Ok(None) | Err(VaultError::Shredded { .. }) => continue,
                 Err(other) => return Err(other),
             };
-            let Some(meta) = meta else { continue };
+            let Some(Seen { meta, is_weighed, record }) = seen else { continue };
+            if is_weighed {
+                let Known { events, .. } = match self.events_over(tenant.no, collection, &meta).await {
+                    Err(VaultError::Shredded { .. }) => continue,
+                    known => known?,
+                };
+                let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
+                if !is_seen(&meta, value, &events) {
+                    continue;
+                }
+            }
+            let meta = without_custom(meta);
             if let Some(meta) = self.listed(tenant, collection, meta, of, &at).await? {
                 items.push((at, ListItem { meta, version: header.version }));
             }
@@ -374,6 +395,19 @@ impl Of<'_> {
             Self::Person { .. } => Space::Index,
         }
     }
+}
+
+/// A row of a list, once it is opened.
+struct Seen {
+    meta: RecordMeta,
+    /// Whether what is known of its person decides if a list gives it, with its value, where that was read.
+    is_weighed: bool,
+    record: Option<Box<OpenedRecord>>,
+}
+
+/// Of the custom pairs no list gives any, and they can be most of it.
+fn without_custom(meta: RecordMeta) -> RecordMeta {
+    RecordMeta { custom: Vec::new(), ..meta }
 }
 
 /// From where the first of some ranges begins to where the last one ends.

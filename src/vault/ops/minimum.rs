@@ -1,13 +1,14 @@
 //! Legal minimums held against what is ordered: a record that a law keeps is not deleted, not shredded and not overwritten into one
 //! that could be, and no run destroys it. What stands over a record is the longest of what all rules asked for under which it has been
 //! since it was written, those of today among them, and of what an earlier version of it was kept for. So neither a rule that is made
-//! shorter, nor one that comes and goes, nor another date in the value brings it forward; and a record whose rule waits for its date is
-//! kept until that is known.
+//! shorter, nor one that comes and goes, nor another date in the value or of an event brings it forward; and a record whose rule waits for
+//! its date is kept until that is known.
 //!
 //! A record says itself under which of its collection's rules it was written: the commit of a write is held to the collection's row, so
 //! no clock has a part in that.
 
 use bytes::Bytes;
+use tokio::sync::MutexGuard;
 
 use super::{
     Caller, Vault, VaultError,
@@ -15,17 +16,17 @@ use super::{
     directory::{Collection, Tenant},
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
-    retention::{Rules, RulesNo, facts_under},
+    retention::{Rules, RulesNo, facts, facts_under},
     rows::{LawMarkRow, Scope, ShredRow, State, SubjectRow, UnitRow},
 };
 use crate::{
     authn::Role,
     domain::{
         CollectionNo, CollectionPolicy, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Kept, Law, Schedule, Under},
+        retention::{Events, Kept, Law, Schedule, Under, events::NO_EVENTS},
     },
     vault::{
-        crypto::{Context, Data, Key, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
+        crypto::{Context, Data, Key, OpenedRecord, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
         keys::{KeysError, UnitRef},
         store::{Check, Expect, Row, Space, Write, schema},
     },
@@ -82,65 +83,83 @@ impl Collection {
     }
 }
 
-/// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`. A `newer` value,
-/// which is to take its place, tells the dates that it does not.
+/// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`, and by what is
+/// known of its person. A `newer` value, which is to take its place, tells the dates that it does not.
 pub(super) fn law_over(
     collection: &Collection,
     last: RulesNo,
     meta: &RecordMeta,
-    value: Option<&[u8]>,
-    newer: Option<&[u8]>,
+    (value, newer): (Option<&[u8]>, Option<&[u8]>),
+    events: &Events,
 ) -> Option<Law> {
     if !collection.has_law {
         return None;
     }
-    law_by(collection.rules_since(meta, last), meta, value, newer)
+    law_by(collection.rules_since(meta, last), meta, (value, newer), events)
 }
 
 /// The same if those of today were changed at a moment, but for what the rules behind them ask for.
-pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
+pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, at: Timestamp) -> Option<Law> {
     let ended = collection.rules_since(meta, collection.rules_now()).map(|(rules, ended_at)| (rules, ended_at.or(Some(at))));
-    law_by(ended, meta, value, None)
+    law_by(ended, meta, (value, None), events)
 }
 
 fn law_by<'a>(
     since: impl Iterator<Item = (Rules<'a>, Option<Timestamp>)>,
     meta: &'a RecordMeta,
-    value: Option<&'a [u8]>,
-    newer: Option<&[u8]>,
+    (value, newer): (Option<&'a [u8]>, Option<&[u8]>),
+    events: &'a Events,
 ) -> Option<Law> {
     let asking = since.filter_map(|((rules, categories), ended_at)| {
         let rules = rules.schedule().filter(|schedule| schedule.has_minimum())?;
-        Some(Under { rules, facts: facts_under(categories, meta, value), ended_at })
+        Some(Under { rules, facts: facts_under(categories, meta, value, events), ended_at })
     });
     let asked = Law::over(asking, newer);
     asked.into_iter().chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
 }
 
 /// The legal minimum that keeps a record now.
-pub(super) fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> Option<Law> {
-    standing_under(collection.rules_now(), collection, meta, value, now)
+pub(super) fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, now: Timestamp) -> Option<Law> {
+    standing_under(collection.rules_now(), collection, meta, value, events, now)
 }
 
 /// The same at an earlier moment, by the rules until then.
-pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
-    standing_under(collection.rules_until(at), collection, meta, value, at)
+pub(super) fn standing_at(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, at: Timestamp) -> Option<Law> {
+    standing_under(collection.rules_until(at), collection, meta, value, events, at)
 }
 
-fn standing_under(last: RulesNo, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, at: Timestamp) -> Option<Law> {
-    law_over(collection, last, meta, value, None).filter(|law| law.stands(at))
+fn standing_under(
+    last: RulesNo,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    at: Timestamp,
+) -> Option<Law> {
+    law_over(collection, last, meta, (value, None), events).filter(|law| law.stands(at))
+}
+
+/// The minimums of today's rules that wait over a record until somebody reports what they count from. What takes its place is to wait for
+/// the same, by its own category and persons: that it is to be kept for something else cannot be sealed with it, for there is no moment to
+/// seal.
+pub(super) fn unreported(collection: &Collection, meta: &RecordMeta, events: &Events) -> Vec<Law> {
+    let Some(schedule) = collection.policy.retention.schedule().filter(|_| collection.has_events) else { return Vec::new() };
+    let category = facts(&collection.policy, meta, None, events).category;
+    let rules = schedule.rules.iter().filter(|rule| rule.is_for(category) && rule.minimum.is_some());
+    let waiting = rules.filter(|rule| rule.from.reported().is_some_and(|event| events.date(event).is_none()));
+    waiting.map(|rule| Law { rule: rule.name.clone(), basis: rule.basis().to_owned(), until: None, known: None }).collect()
 }
 
 /// What a law and the restricted state say of a record; the law by the dates that a `newer` value tells, if one is to take its place.
 pub(super) fn weighed(
     collection: &Collection,
     meta: &RecordMeta,
-    value: Option<&[u8]>,
-    newer: Option<&[u8]>,
+    (value, newer): (Option<&[u8]>, Option<&[u8]>),
+    events: &Events,
     now: Timestamp,
 ) -> (Option<Law>, Option<Restricted>) {
-    let law = law_over(collection, collection.rules_now(), meta, value, newer).filter(|law| law.stands(now));
-    (law, restricted::restricted(collection, meta, value, now))
+    let law = law_over(collection, collection.rules_now(), meta, (value, newer), events).filter(|law| law.stands(now));
+    (law, restricted::restricted(collection, meta, value, events, now))
 }
 
 /// Whether a role may know of rules: those that read a collection's policy.
@@ -149,8 +168,16 @@ const fn knows_rules(role: Role) -> bool {
 }
 
 /// What is told to who meets a minimum.
-fn refusal(law: Law, role: Role, records: Option<u64>) -> VaultError {
+pub(super) fn refusal(law: Law, role: Role, records: Option<u64>) -> VaultError {
     VaultError::LegalMinimum { law: knows_rules(role).then(|| Box::new(law)), records }
+}
+
+/// What was found in a row that was opened.
+enum Weighed {
+    /// What keeps it, and whom it names first.
+    Kept(Law, Option<SubjectId>),
+    /// What is known of its person decides.
+    Opened(Box<OpenedRecord>),
 }
 
 /// Minimums that stand over records of a collection or a tenant.
@@ -198,8 +225,22 @@ pub(super) struct KeptRecord {
 pub(super) struct Unkept<'a> {
     /// What the commit is held to.
     pub(super) checks: Vec<Check>,
-    /// Collections that are frozen as long as this is there. Behind it [`Vault::thaw_left`] is called.
-    pub(super) frozen: Vec<AtWork<'a>>,
+    /// Behind it [`Vault::thaw_left`] is called.
+    pub(super) frozen: Frozen<'a>,
+}
+
+/// Collections that are frozen as long as this is there. No event is reported meanwhile of anybody, for a law may count from that.
+#[derive(Default)]
+pub(super) struct Frozen<'a> {
+    collections: Vec<AtWork<'a>>,
+    _unreported: Option<MutexGuard<'a, ()>>,
+}
+
+impl Frozen<'_> {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.collections.is_empty()
+    }
 }
 
 impl Vault {
@@ -224,6 +265,7 @@ impl Vault {
         if collection.has_law {
             self.plan_undecided(plan, tenant, live.meta.subjects.first()).await?;
         }
+        plan.check_all(&live.known);
         match &live.law {
             Some(law) => Err(refusal(law.clone(), actor.role, None)),
             None => Ok(()),
@@ -246,6 +288,7 @@ impl Vault {
         if live.restricted.is_some() {
             return Err(VaultError::Restricted);
         }
+        plan.check_all(&live.known);
         // The state of whom it is about from now on is held to anyway.
         let before = live.meta.subjects.first();
         if collection.has_law && before != by { self.plan_undecided(plan, tenant, before).await } else { Ok(()) }
@@ -291,17 +334,32 @@ impl Vault {
 
     /// What an order's commit is held to if a law keeps nothing of what it is for, which is looked for behind this: the rules of its
     /// collection, and the record as it is; of a tenant which collections have minimums.
-    pub(super) async fn law_unmoved(&self, tenant: TenantNo, scope: &Scope) -> Result<Vec<Check>, VaultError> {
+    pub(super) async fn law_unmoved(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Check>, VaultError> {
         match scope {
-            Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant)).await?]),
-            Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant, CollectionNo(*no))).await?]),
+            Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant.no)).await?]),
+            Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant.no, CollectionNo(*no))).await?]),
             Scope::Record { collection, row, .. } => {
-                let rules = self.as_it_is(schema::collection(tenant, CollectionNo(*collection))).await?;
+                let no = CollectionNo(*collection);
+                let rules = self.as_it_is(schema::collection(tenant.no, no)).await?;
                 let stored = self.inner.store.get(Space::Records, row).await?;
                 let expect = stored.map_or(Expect::Absent, |stored| Expect::Prefix(stored.slice(..stored.len().min(RECORD_HEADER_LEN))));
-                Ok(vec![rules, Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect }])
+                let mut unmoved = vec![rules, Check { space: Space::Records, key: Bytes::copy_from_slice(row), expect }];
+                unmoved.extend(self.known_of_record(tenant, no, row).await?);
+                Ok(unmoved)
             }
             Scope::Subjects(_) | Scope::Rest { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// That what is known of the person of a record stays as it is now, where a law may count from that.
+    async fn known_of_record(&self, tenant: &Tenant, no: CollectionNo, row: &[u8]) -> Result<Vec<Check>, VaultError> {
+        let Some(collection) = self.lawful(tenant.no, no).await?.filter(|collection| collection.has_events) else { return Ok(Vec::new()) };
+        let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
+        match self.existing(tenant, &collection, &tokens, row).await {
+            Ok(existing) => Ok(existing.and_then(|record| record.live).map(|live| live.known).unwrap_or_default()),
+            // One that cannot be read is kept for nobody.
+            Err(VaultError::Internal(_)) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 
@@ -321,25 +379,22 @@ impl Vault {
     }
 
     /// Freezes the collections of an order's scope in which a law may keep something: until what is returned is gone, and
-    /// [`Vault::thaw_left`] was called, nothing is written to them. Of a tenant those that there are.
-    pub(super) async fn freeze_lawful(
-        &self,
-        caller: Option<&Caller>,
-        tenant: &Tenant,
-        scope: &Scope,
-    ) -> Result<Vec<AtWork<'_>>, VaultError> {
-        let collections = match scope {
+    /// [`Vault::thaw_left`] was called, nothing is written to them, and no event is reported. Of a tenant those that there are.
+    pub(super) async fn freeze_lawful(&self, caller: Option<&Caller>, tenant: &Tenant, scope: &Scope) -> Result<Frozen<'_>, VaultError> {
+        let all = match scope {
             Scope::Tenant => self.collections_in(tenant.no).await?,
             Scope::Collection(no) => vec![CollectionNo(*no)],
             Scope::Subjects(_) | Scope::Record { .. } | Scope::Rest { .. } => Vec::new(),
         };
-        let mut frozen = Vec::new();
-        for no in collections {
+        let (mut collections, mut counts_from_events) = (Vec::new(), false);
+        for no in all {
             if let Some(collection) = self.lawful(tenant.no, no).await? {
-                frozen.push(self.freeze(caller, tenant, &collection).await?);
+                counts_from_events |= collection.has_events;
+                collections.push(self.freeze(caller, tenant, &collection).await?);
             }
         }
-        Ok(frozen)
+        let unreported = if counts_from_events { Some(self.inner.reporting.lock().await) } else { None };
+        Ok(Frozen { collections, _unreported: unreported })
     }
 
     /// The minimums that stand in a tenant. Opens every record of the collections that have rules with minimums until it meets one,
@@ -441,14 +496,24 @@ impl Vault {
         let open = |place: usize, key: &Key<Data>| {
             let (header, context, sealed) = closed.get(place)?;
             let record = key.open_record(context, sealed).ok()?;
+            if collection.has_events {
+                // It is asked what is known of its person, once the key is given back.
+                return Some(Weighed::Opened(Box::new(record)));
+            }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-            standing_under(then, collection, &record.meta, value, at)
+            standing_under(then, collection, &record.meta, value, &NO_EVENTS, at).map(|law| Weighed::Kept(law, None))
         };
         let mut laws = Vec::new();
-        for found in self.with_data_each(collection.unit, &units, collection.no, open).await {
+        let found = self.with_data_each(collection.unit, &units, collection.no, open).await;
+        for ((header, ..), found) in closed.iter().zip(found) {
             match found {
-                Ok(found) => laws.extend(found),
-                Err(VaultError::Shredded { .. }) => {}
+                Ok(Some(Weighed::Kept(law, _))) => laws.push(law),
+                Ok(Some(Weighed::Opened(record))) => {
+                    let events = self.events_by_law(tenant, collection, &record.meta).await?;
+                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                    laws.extend(standing_under(then, collection, &record.meta, value, &events, at));
+                }
+                Ok(None) | Err(VaultError::Shredded { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -463,7 +528,8 @@ impl Vault {
         found.map_or(Ok(()), |Minimums { law, records }| Err(refusal(law, role, Some(records))))
     }
 
-    /// Those of some records that name a person first and that a law keeps at a moment. `rows` are of the index, of one collection.
+    /// Those of some records that name a person first and that a law keeps as of the moment of an order, by what the order remembers of the
+    /// person. `rows` are of the index, of one collection.
     ///
     /// # Errors
     /// [`VaultError::Busy`] where the key of one is not lent that is there, and that no other order is for: nobody can say then whether a
@@ -473,7 +539,7 @@ impl Vault {
         tenant: &Tenant,
         collection: &Collection,
         subject: &Token,
-        at: Timestamp,
+        (order, at): (ShredId, Timestamp),
         rows: &[Row],
     ) -> Result<Vec<KeptRecord>, VaultError> {
         let places: Vec<Vec<Token>> =
@@ -497,14 +563,25 @@ impl Vault {
             let (_, header, context, sealed) = closed.get(place)?;
             // One that is bent nobody reads, and the law has nothing left to keep.
             let record = key.open_record(context, sealed).ok()?;
+            if collection.has_events {
+                // It is asked what is known of its person, once the key is given back.
+                return Some(Weighed::Opened(Box::new(record)));
+            }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-            Some((standing_at(collection, &record.meta, value, at)?, record.meta.subjects.first().cloned()))
+            let law = standing_at(collection, &record.meta, value, &NO_EVENTS, at)?;
+            Some(Weighed::Kept(law, record.meta.subjects.first().cloned()))
         };
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         let mut kept = Vec::new();
         for ((token, header, ..), opened) in closed.into_iter().zip(opened) {
             let (law, first) = match opened {
-                Ok(Some(found)) => found,
+                Ok(Some(Weighed::Kept(law, first))) => (law, first),
+                Ok(Some(Weighed::Opened(record))) => {
+                    let events = self.events_of_order(tenant.no, collection, &record.meta, (order, subject, at)).await?;
+                    let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
+                    let Some(law) = standing_at(collection, &record.meta, value, &events, at) else { continue };
+                    (law, record.meta.subjects.first().cloned())
+                }
                 Ok(None) | Err(VaultError::Internal(_)) => continue,
                 Err(VaultError::Shredded { .. }) => {
                     self.unless_withheld(collection.no, subject, &token, unit_of(&header, tenant.no)).await?;
@@ -584,6 +661,7 @@ mod tests {
             policy: CollectionPolicy { retention: rules("today"), ..CollectionPolicy::default() },
             past: Past { retention_was: was, ..Past::default() },
             has_law: true,
+            has_events: false,
             created_at: Timestamp(0),
             row: Bytes::new(),
         };

@@ -37,6 +37,7 @@ mod directory;
 mod door;
 mod due;
 mod error;
+mod events;
 mod explain;
 mod foresee;
 mod get;
@@ -79,6 +80,7 @@ pub use collections::CollectionView;
 pub use door::NotReady;
 pub use due::{Destroyed, DueHour, MarkedItem, RunProgress};
 pub use error::{BodyError, Conflict, Missing, NotSecond, Unprocessable, VaultError};
+pub use events::{EventView, EventsView};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, Released, ShownScope};
@@ -194,6 +196,10 @@ struct Inner {
     placing: holds::Placing,
     /// Whether what two persons let hold for what was there has been gone through in this data store.
     shortened: AtomicBool,
+    /// Whether what was reported of persons has been followed in this data store.
+    events_followed: AtomicBool,
+    /// Who puts a person at the end of the queue of what was reported.
+    reporting: tokio::sync::Mutex<()>,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

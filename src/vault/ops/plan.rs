@@ -14,6 +14,7 @@ use super::{
     deferred::Deferred,
     directory::{Collection, Tenant, damaged},
     due::{End, Moments, Written},
+    events::known::Known,
     foresee::{Foreseen, Looked, Wanted},
     minimum,
     names::NameRow,
@@ -151,8 +152,12 @@ pub(super) struct Live {
     pub(super) expired: bool,
     /// The legal minimum that keeps it.
     pub(super) law: Option<Law>,
+    /// Those that keep it until somebody reports what they count from.
+    pub(super) unreported: Vec<Law>,
     /// Whether it is kept for its legal purpose alone: to who writes it is gone, too.
     pub(super) restricted: Option<Restricted>,
+    /// That what was known of its first person's events is so, where rules count from those.
+    pub(super) known: Vec<Check>,
 }
 
 impl Live {
@@ -215,6 +220,11 @@ impl Plan {
     /// Adds a precondition.
     pub(super) fn check(&mut self, space: Space, key: Bytes, expect: Expect) {
         self.checks.push(Check { space, key, expect });
+    }
+
+    /// Adds preconditions.
+    pub(super) fn check_all(&mut self, checks: &[Check]) {
+        self.checks.extend_from_slice(checks);
     }
 
     /// Adds a row.
@@ -372,11 +382,19 @@ impl Vault {
             rules_no: put.carried.as_ref().map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
             kept: None,
         };
+        let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
+        plan.check_all(&known.checks);
         let (end, kept) = match &put.carried {
             Some(carried) => (None, carried.kept.clone()),
-            None => super::retention::admit(&collection.policy, &meta, content, now, live.and_then(|live| live.law.as_ref()))?,
+            None => super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?,
         };
         meta.kept = kept;
+        if let Some(live) = live.filter(|live| !live.unreported.is_empty()) {
+            let waiting = minimum::unreported(collection, &meta, &known.events);
+            if let Some(law) = live.unreported.iter().find(|law| !waiting.contains(law)) {
+                return Err(minimum::refusal(law.clone(), caller.principal.role(), None));
+            }
+        }
         let header = RecordHeader {
             suite: self.inner.options.suite,
             flags: if manifest { FLAG_MANIFEST } else { 0 },
@@ -613,11 +631,17 @@ impl Vault {
                 let opened = opened.map_err(damaged)?;
                 let upload =
                     if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
+                let Known { events, checks: known } = match self.events_over(tenant.no, collection, &opened.meta).await {
+                    // Whom an order is about to take: a law whose date is not known keeps.
+                    Err(VaultError::Shredded { .. }) => Known::default(),
+                    known => known?,
+                };
                 let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
                 let now = self.inner.clock.now();
-                let expired = super::due::is_over(collection, &opened.meta, value, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, value, newer, now);
-                Some(Live { meta: opened.meta, upload, expired, law, restricted })
+                let expired = super::due::is_over(collection, &opened.meta, value, &events, now);
+                let (law, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
+                let unreported = minimum::unreported(collection, &opened.meta, &events);
+                Some(Live { meta: opened.meta, upload, expired, law, unreported, restricted, known })
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),

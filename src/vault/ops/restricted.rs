@@ -21,7 +21,7 @@ use super::{
 use crate::{
     domain::{
         CollectionNo, RecordMeta, ShredId, ShredUnit, TenantNo, Timestamp, Version,
-        retention::{Kept, Law, RuleName, Schedule},
+        retention::{Events, Kept, Law, RuleName, Schedule},
     },
     vault::{
         audit::{Action, Target},
@@ -57,13 +57,19 @@ impl Restricted {
 
 /// Whether a record is restricted. By a rule only where the rules under which it was written say so too: one that was made shorter
 /// since touches nothing that is there.
-pub(super) fn restricted(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> Option<Restricted> {
+pub(super) fn restricted(
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> Option<Restricted> {
     if let Some(Kept { rule, restricted_by: Some(order), .. }) = &meta.kept {
         return Some(Restricted { by: Some(*order), purpose: rule.clone() });
     }
     let by_rule = |(rules, categories): Rules<'_>| {
         let schedule = rules.schedule().filter(|schedule| schedule.restricts())?;
-        let outlook = schedule.outlook(&facts_under(categories, meta, value));
+        let outlook = schedule.outlook(&facts_under(categories, meta, value, events));
         outlook.restricted.filter(|bound| bound.at <= now).map(|bound| bound.rule.name.clone())
     };
     let (written, today) = (collection.rules_of(meta), collection.rules_now());
@@ -133,7 +139,7 @@ impl Vault {
         walk: &Walk<'_>,
         (collection, tokens): (&Collection, &[Token]),
         (header, stored): (RecordHeader, Bytes),
-        law: &Law,
+        (law, events): (&Law, &Events),
     ) -> Result<(), VaultError> {
         let tenant = walk.tenant;
         plan.hold(tenant, collection)?;
@@ -151,7 +157,7 @@ impl Vault {
             let opened = key.open_record(&before, &sealed)?;
             let meta = RecordMeta { kept: Some(kept.clone()), ..opened.meta };
             let value = opened.value.expose();
-            let end = end_over(collection, collection.rules_now(), &meta, Some(value).filter(|_| !header.is_manifest()));
+            let end = end_over(collection, collection.rules_now(), &meta, Some(value).filter(|_| !header.is_manifest()), events);
             Ok::<_, OpenError>((EncodedMeta::new(&meta).map(|meta| key.seal_record(&after, &meta, value)), end))
         });
         let (resealed, end) = resealed.await?.map_err(damaged)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Unprocessable, VaultError, due::End, plan::Content};
 use crate::domain::{
     CollectionPolicy, RecordMeta, Retention, Timestamp,
-    retention::{Event, Facts, Kept, Law, Rule, RuleName, evaluate::Outside},
+    retention::{Event, Events, Facts, Kept, Law, Rule, RuleName, evaluate::Outside},
 };
 
 /// The custom pair by which a record says which of its collection's categories it is of.
@@ -25,34 +25,35 @@ pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
 
 /// The facts that rules look at. A category that the policy does not declare any more is like none: all rules are for the record,
 /// where otherwise none would be, and nothing would ever end it.
-pub(super) fn facts<'a>(policy: &CollectionPolicy, meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
-    facts_under(&policy.categories, meta, value)
+pub(super) fn facts<'a>(policy: &CollectionPolicy, meta: &'a RecordMeta, value: Option<&'a [u8]>, events: &'a Events) -> Facts<'a> {
+    facts_under(&policy.categories, meta, value, events)
 }
 
 /// The same where other categories are declared.
-pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value: Option<&'a [u8]>) -> Facts<'a> {
+pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value: Option<&'a [u8]>, events: &'a Events) -> Facts<'a> {
     let category = category(meta).filter(|named| categories.iter().any(|known| known == named));
-    Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value }
+    Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value, events }
 }
 
 /// Whether a record may be stored under the policy, when it ends, and what it is kept for beyond that: its category is declared, each
-/// rule that is for it can tell when it begins, its own end lies within them, and its time is not over already. `before` is the law that
-/// keeps what it takes the place of, by the dates that this one tells: where that lasts longer than what the rules ask for now, it lasts
-/// for this, too; where it waits for a date, this one must tell that.
+/// rule that is for it can tell when it begins, or whose event that is, its own end lies within them, and its time is not over already.
+/// `before` is the law that keeps what it takes the place of, by the dates that this one tells: where that lasts longer than what the rules
+/// ask for now, it lasts for this, too; where it waits for a date, this one must tell that. `events` is what is known of its first person.
 ///
 /// # Errors
 /// [`Unprocessable::CategoryUndeclared`], [`Unprocessable::NoDateForRule`], [`Unprocessable::TooLargeForRule`],
-/// [`Unprocessable::BeforeMinimum`], [`Unprocessable::AfterEnd`], [`Unprocessable::AlreadyOver`].
+/// [`Unprocessable::NobodyForRule`], [`Unprocessable::BeforeMinimum`], [`Unprocessable::AfterEnd`], [`Unprocessable::AlreadyOver`].
 pub(super) fn admit(
     policy: &CollectionPolicy,
     meta: &RecordMeta,
     content: &Content,
     now: Timestamp,
     before: Option<&Law>,
+    events: &Events,
 ) -> Result<(Option<End>, Option<Kept>), VaultError> {
     let Some(schedule) = policy.retention.schedule() else {
-        let kept = kept_on(before, None, meta.expires_at, content)?;
-        return Ok((meta.expires_at.map(|at| End { at, by_field: false, marks_for: Duration::ZERO }), kept));
+        let kept = kept_on(policy, before, None, meta.expires_at, content)?;
+        return Ok((meta.expires_at.map(|at| End { at, by_date: false, marks_for: Duration::ZERO }), kept));
     };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
         return Err(Unprocessable::CategoryUndeclared.into());
@@ -61,39 +62,51 @@ pub(super) fn admit(
         Content::Inline(bytes) => Some(&bytes[..]),
         Content::Manifest { .. } => None,
     };
-    let outlook = schedule.outlook(&Facts { own_end: None, ..facts(policy, meta, value) });
-    if let Some(rule) = outlook.waiting() {
+    let outlook = schedule.outlook(&Facts { own_end: None, ..facts(policy, meta, value, events) });
+    if let Some(rule) = outlook.by_event().filter(|_| meta.subjects.is_empty()) {
+        return Err(Unprocessable::NobodyForRule { rule: rule.name.clone() }.into());
+    }
+    if let Some(rule) = outlook.lacks_date() {
         return Err(no_date(rule.name.clone(), content));
     }
     outlook.admits(meta.expires_at).map_err(|outside| match outside {
         Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
         Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
     })?;
-    let kept = kept_on(before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at, content)?;
+    let kept = kept_on(policy, before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at, content)?;
     let Some(end) = outlook.end_with(meta.expires_at) else { return Ok((None, kept)) };
     let at = kept.as_ref().map_or(end.at, |kept| end.at.max(kept.until));
     match end.put_off_by.or(end.rule) {
         Some(rule) if at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: at }.into()),
         Some(_) | None => {
             let marks_for = end.rule.map_or(Duration::ZERO, Rule::marks_for);
-            Ok((Some(End { at, by_field: outlook.reads_value(), marks_for }), kept))
+            Ok((Some(End { at, by_date: outlook.counts_from_dates(), marks_for }), kept))
         }
     }
 }
 
-/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much.
+/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much. One that waits for a
+/// report waits on for what takes its place ([`super::minimum::unreported`]); what is known of others beside it is sealed.
 ///
 /// # Errors
 /// [`Unprocessable::BeforeMinimum`] for an own end that is earlier; [`Unprocessable::NoDateForRule`] and
 /// [`Unprocessable::TooLargeForRule`] where the law waits for a date: under another category what takes its place would be free of it.
 fn kept_on(
+    policy: &CollectionPolicy,
     before: Option<&Law>,
     minimum: Option<Timestamp>,
     own: Option<Timestamp>,
     content: &Content,
 ) -> Result<Option<Kept>, VaultError> {
-    let Some(Law { rule, basis, until, .. }) = before else { return Ok(None) };
-    let Some(until) = *until else { return Err(no_date(rule.clone(), content)) };
+    let Some(Law { rule, basis, until, known }) = before else { return Ok(None) };
+    let until = match *until {
+        Some(until) => until,
+        None if !counts_from_report(policy, rule) => return Err(no_date(rule.clone(), content)),
+        None => match *known {
+            Some(known) => known,
+            None => return Ok(None),
+        },
+    };
     if minimum.is_some_and(|minimum| minimum >= until) {
         return Ok(None);
     }
@@ -101,6 +114,12 @@ fn kept_on(
         return Err(Unprocessable::BeforeMinimum { rule: rule.clone(), until }.into());
     }
     Ok(Some(Kept { rule: rule.clone(), basis: basis.clone(), until, restricted_by: None }))
+}
+
+/// Whether a rule of today counts from what is reported of a person.
+fn counts_from_report(policy: &CollectionPolicy, name: &RuleName) -> bool {
+    let mut rules = policy.retention.schedule().into_iter().flat_map(|schedule| &schedule.rules);
+    rules.any(|rule| rule.name == *name && rule.from.reported().is_some())
 }
 
 /// The refusal of a value that does not have the date a rule counts from.

@@ -14,6 +14,7 @@ use crate::{
 
 mod aliases;
 mod approvals;
+mod events;
 mod holds;
 mod import;
 mod kept;
@@ -27,6 +28,7 @@ pub(in crate::vault) use aliases::AliasRow;
 pub(in crate::vault) use approvals::{
     ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalRulesRow, ApprovalWhatRow, ShortenedRow, ShorteningRow,
 };
+pub(in crate::vault) use events::{EventQueueRow, EventsDoneRow, EventsRow, LeftEventsRow};
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use import::ImportRow;
 pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};

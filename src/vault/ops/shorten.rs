@@ -17,13 +17,14 @@ use super::{
     approvals::hash_of,
     directory::{Collection, Tenant, damaged},
     due::{End, end_under, put_off},
+    events::known::Known,
     plan::{Actor, Plan, entry, retrying, unchanged, unit_of},
     retention::RulesNo,
     rows::{ShortenedRow, ShorteningRow, State},
     shredder::is_its_own,
 };
 use crate::{
-    domain::{CollectionNo, RecordMeta, TenantNo, Timestamp},
+    domain::{CollectionNo, RecordMeta, TenantNo, Timestamp, retention::Events},
     vault::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed},
@@ -231,26 +232,17 @@ impl Vault {
         Ok(keys.into_iter().zip(stored).filter_map(|(key, value)| Some(Row { key, value: value? })).collect())
     }
 
-    /// When two persons have let rules hold for a record that was there, and when it ended by those, in the order of time: for what becomes
-    /// of older data.
-    pub(super) async fn shortened_ends(
-        &self,
-        tenant: &Tenant,
-        collection: &Collection,
-        meta: &RecordMeta,
-        value: Option<&[u8]>,
-    ) -> Result<Vec<(Timestamp, End)>, VaultError> {
-        let mut ends = Vec::new();
+    /// When two persons have let rules hold for what was there of a collection, and which, in the order of time.
+    pub(super) async fn shortenings_of(&self, tenant: &Tenant, collection: &Collection) -> Result<Vec<(Timestamp, RulesNo)>, VaultError> {
+        let mut all = Vec::new();
         let range = schema::shortenings_of(tenant.no, collection.no);
         for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
             let ShorteningRow { rules, .. } = self.inner.seals.open(&row.key, &row.value)?;
             let Some((.., at)) = schema::shortening_parts(&row.key) else { continue };
             let of = Shortening { tenant: tenant.no, collection: collection.no, at, rules };
-            if let Some(end) = shortened_end(collection, approved(collection, &of)?, moment(at), meta, value) {
-                ends.push((moment(at), end));
-            }
+            all.push((moment(at), approved(collection, &of)?));
         }
-        Ok(ends)
+        Ok(all)
     }
 
     /// One record. What does not open is passed over: the run that meets it says so.
@@ -283,24 +275,65 @@ impl Vault {
         if !self.is_restoring() && self.leaving(tenant, collection, &opened.meta).await?.is_some() {
             return Ok(Found::Closed);
         }
+        let Known { events, checks } = match self.events_over(tenant.no, collection, &opened.meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(Found::Closed),
+            known => known?,
+        };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let Some(end) = shortened_end(collection, rules, moment(at), &opened.meta, value) else { return Ok(Found::As) };
+        let Some(end) = shortened_end(collection, rules, moment(at), (&opened.meta, value, &events)) else { return Ok(Found::As) };
         let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, end).await?;
         if !is_moved {
             return Ok(Found::As);
         }
         plan.check(Space::Records, row.key.clone(), unchanged(&header));
+        plan.check_all(&checks);
         Ok(Found::Moved)
     }
 }
 
+/// When two persons have let rules hold for a record that was there, and again with each report that came behind that, the end that it had
+/// by those and by what was known: for what becomes of older data.
+pub(super) fn shortened_ends(
+    collection: &Collection,
+    shortenings: &[(Timestamp, RulesNo)],
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
+) -> Vec<(Timestamp, End)> {
+    let reports = events.moments();
+    let mut ends = Vec::new();
+    for (at, rules) in shortenings {
+        let since = reports.iter().filter(|moment| *moment > at);
+        for moment in std::iter::once(at).chain(since) {
+            let known = events.by(*moment);
+            ends.extend(shortened_end(collection, *rules, *moment, (meta, value, &known)).map(|end| (*moment, end)));
+        }
+    }
+    ends
+}
+
+/// The earliest end that a record has by rules that two persons have let hold for it, by what is known of its person since the last report.
+pub(super) fn shortened_by_report(
+    collection: &Collection,
+    shortenings: &[(Timestamp, RulesNo)],
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
+) -> Option<End> {
+    let last = events.reports().last()?.reported_at;
+    let end = |(at, rules): &(Timestamp, RulesNo)| shortened_end(collection, *rules, last.max(*at), (meta, value, events));
+    shortenings.iter().filter_map(end).min_by_key(|end| end.at)
+}
+
 /// When a record ends by rules that two persons have let hold for it `from` a moment on: not before that, nor before it has been marked from
-/// then on for as long as its rule says, and not before a minimum that it has been under by then; `None` where nothing ends it, or where a minimum waits for its date.
-fn shortened_end(collection: &Collection, rules: RulesNo, from: Timestamp, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    let end = end_under(collection.rules_at(rules), meta, value)?;
+/// then on for as long as its rule says, and not before a minimum that it has been under by then; `None` where nothing ends it, or where a
+/// minimum waits for its date.
+fn shortened_end(
+    collection: &Collection,
+    rules: RulesNo,
+    from: Timestamp,
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
+) -> Option<End> {
+    let end = end_under(collection.rules_at(rules), meta, value, events)?;
     // What comes behind that moment is for the run to ask.
     let last = rules.max(collection.rules_until(from));
-    put_off(collection, last, meta, value, End { at: end.at.max(from.plus(end.marks_for)), ..end })
+    put_off(collection, last, (meta, value, events), End { at: end.at.max(from.plus(end.marks_for)), ..end })
 }
 
 /// A time as keys hold it.

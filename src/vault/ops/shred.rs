@@ -15,7 +15,7 @@ use super::{
     deletions::Touched,
     directory::{Collection, Tenant, damaged, pseudonym},
     holds::bind::told_of,
-    minimum::Unkept,
+    minimum::{Frozen, Unkept},
     plan::{Actor, Existing, Plan, entry, object, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
@@ -353,7 +353,7 @@ impl Vault {
                     let mut named = Named { collection: Some(collection.as_str().to_owned()), targets, ..Named::default() };
                     named.unmoved.push(found.collection.check(found.tenant.no));
                     if found.collection.has_law {
-                        self.unkept(caller, &found.tenant, &found.collection, &tokens).await?;
+                        named.unmoved.extend(self.unkept(caller, &found.tenant, &found.collection, &tokens).await?);
                         let as_read = stored.slice(..stored.len().min(RECORD_HEADER_LEN));
                         named.unmoved.push(Check { space: Space::Records, key: row.clone(), expect: Expect::Prefix(as_read) });
                     }
@@ -416,8 +416,8 @@ impl Vault {
     }
 
     /// Refuses an order for a collection or a tenant of which a law keeps anything. A first look finds what there is, and a second one,
-    /// while nothing is written, that there is none until what is returned is gone and its checks are committed; behind that
-    /// [`Vault::thaw_left`] is called, also where this fails.
+    /// while nothing is written and no event reported, that there is none until what is returned is gone and its checks are committed;
+    /// behind that [`Vault::thaw_left`] is called, also where this fails.
     ///
     /// # Errors
     /// [`VaultError::LegalMinimum`].
@@ -434,7 +434,7 @@ impl Vault {
             if state.is_some() && !self.weigh(tenant.no, scope).await?.is_empty() {
                 // Who finds none any more, behind this, looks anew.
                 checks.push(same);
-                return Ok(Unkept { checks, frozen: Vec::new() });
+                return Ok(Unkept { checks, frozen: Frozen::default() });
             }
         }
         self.freeze_looked(caller, tenant, scope, checks).await
@@ -445,7 +445,7 @@ impl Vault {
         if !matches!(scope, Scope::Tenant | Scope::Collection(_)) {
             return Ok(Vec::new());
         }
-        let checks = self.law_unmoved(tenant.no, scope).await?;
+        let checks = self.law_unmoved(tenant, scope).await?;
         Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
         Ok(checks)
     }
@@ -469,20 +469,22 @@ impl Vault {
         Ok(Unkept { checks, frozen })
     }
 
-    /// Refuses an order for a record that a law keeps, or that is there for the law alone.
+    /// Refuses an order for a record that a law keeps, or that is there for the law alone. What is returned must still be so when it is
+    /// given: what was known of its person.
     pub(super) async fn unkept(
         &self,
         caller: &Caller,
         tenant: &Tenant,
         collection: &Collection,
         tokens: &[Token],
-    ) -> Result<(), VaultError> {
+    ) -> Result<Vec<Check>, VaultError> {
         match self.existing(tenant, collection, tokens, &record_row(tenant, collection.no, tokens)).await {
             Ok(Some(Existing { live: Some(live), .. })) => {
-                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await
+                self.plan_deleted(&mut Plan::default(), caller.into(), tenant, collection, &live).await?;
+                Ok(live.known)
             }
             // One that cannot be read is kept for nobody, and goes.
-            Ok(_) | Err(VaultError::Internal(_)) => Ok(()),
+            Ok(_) | Err(VaultError::Internal(_)) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -892,22 +894,39 @@ impl Vault {
 
     /// Those of an order's units that it closes as far as it is.
     async fn to_close(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
-        let is_open = matches!(row.scope, Scope::Subjects(_)) && !row.is_decided;
-        let mut closed = Vec::with_capacity(units.len());
+        if !matches!(row.scope, Scope::Subjects(_)) || row.is_decided {
+            return Ok(units.iter().map(|(_, unit)| *unit).collect());
+        }
+        let (reported, mut closed) = (self.slots_reported(row, units).await?, Vec::with_capacity(units.len()));
         for (no, unit) in units {
-            if !is_open || !self.may_keep(TenantNo(row.tenant), *no).await? {
+            if !self.decides(*no, *unit, &reported).await? {
                 closed.push(*unit);
             }
         }
         Ok(closed)
     }
 
+    /// The slots of those units that seal what was reported of an order's persons.
+    async fn slots_reported(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<u64>, VaultError> {
+        // They lie in no collection, and most persons have none there.
+        if units.iter().all(|(no, _)| *no != CollectionNo::TENANT) {
+            return Ok(Vec::new());
+        }
+        let marked: Vec<Token> = row.marked().copied().collect();
+        self.slots_of_events(TenantNo(row.tenant), &marked).await
+    }
+
+    /// Whether it is decided by what a person's unit seals what a law keeps: it seals that, or what a law counts from.
+    async fn decides(&self, no: CollectionNo, unit: UnitRef, reported: &[u64]) -> Result<bool, VaultError> {
+        Ok(if no == CollectionNo::TENANT { reported.contains(&unit.slot.number()) } else { self.may_keep(unit.tenant, no).await? })
+    }
+
     /// Those that are lent until it is decided what a law keeps of the order's persons, but for those that another order is for.
     pub(super) async fn undecided(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
-        let (tenant, mut undecided) = (TenantNo(row.tenant), Vec::new());
+        let (reported, mut undecided) = (self.slots_reported(row, units).await?, Vec::new());
         for (no, unit) in units {
-            let state = schema::unit_state(tenant, unit.slot);
-            if self.may_keep(tenant, *no).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
+            let state = schema::unit_state(TenantNo(row.tenant), unit.slot);
+            if self.decides(*no, *unit, &reported).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
                 undecided.push(*unit);
             }
         }

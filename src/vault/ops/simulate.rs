@@ -9,6 +9,7 @@ use super::{
     Caller, Unprocessable, Vault, VaultError,
     access::InCollection,
     directory::{Collection, damaged},
+    events::known::Known,
     minimum::law_until,
     plan::{entry, unit_of},
     refused::Place,
@@ -18,7 +19,7 @@ use crate::{
     authz::RetentionRead,
     domain::{
         CollectionName, CollectionPolicy, RecordMeta, TenantName, Timestamp,
-        retention::{Kept, Law, Outlook, RuleName, Zone},
+        retention::{Events, Kept, Law, Outlook, RuleName, Schedule, Zone},
     },
     vault::{
         audit::{Action, Target},
@@ -180,9 +181,16 @@ impl Vault {
             return Ok(());
         }
         done.looked_at = done.looked_at.saturating_add(1);
+        // What the draft counts from, whatever the rules of today do.
+        let has_events = collection.has_events || draft.retention.schedule().is_some_and(Schedule::has_events);
+        let known = if has_events { self.events_about(tenant.no, &record.meta).await } else { Ok(Known::default()) };
+        let Known { events, .. } = match known {
+            Err(VaultError::Shredded { .. }) => return Ok(()),
+            known => known?,
+        };
         let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
         let zone = draft.retention.schedule().map_or_else(Zone::utc, |schedule| schedule.time_zone.clone());
-        let Some((at, rule)) = end_by(draft, collection, &record.meta, value, self.inner.clock.now()) else {
+        let Some((at, rule)) = end_by(draft, collection, (&record.meta, value, &events), self.inner.clock.now()) else {
             done.endless = done.endless.saturating_add(1);
             return Ok(());
         };
@@ -201,11 +209,10 @@ impl Vault {
 fn end_by(
     draft: &CollectionPolicy,
     collection: &Collection,
-    meta: &RecordMeta,
-    value: Option<&[u8]>,
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
     now: Timestamp,
 ) -> Option<(Timestamp, Option<RuleName>)> {
-    let facts = retention::facts(draft, meta, value);
+    let facts = retention::facts(draft, meta, value, events);
     let outlook = draft.retention.schedule().map(|schedule| schedule.outlook(&facts));
     let law_of_draft = outlook.as_ref().and_then(Outlook::law);
     let (mut at, mut rule) = match (&meta.kept, &outlook) {
@@ -221,7 +228,7 @@ fn end_by(
         (Some(_) | None, None) => (meta.expires_at?, None),
     };
     // Those of today would hold no more: one of them that waits for its date would count from now.
-    if let Some(law) = law_until(collection, meta, value, now)
+    if let Some(law) = law_until(collection, meta, value, events, now)
         && let Some(until) = law.until.filter(|until| *until > at)
     {
         (at, rule) = (until, Some(law.rule));

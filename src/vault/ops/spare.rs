@@ -109,6 +109,8 @@ impl Vault {
             for unit in self.undecided(&deciding.row, &units).await? {
                 self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);
             }
+            // A law counts from what was reported of them, which goes with their keys.
+            self.leave_events(id, &tenant, &subjects, at).await?;
             if self.may_keep_any(tenant.no, &units).await? {
                 for subject in &subjects {
                     self.spare_of(&mut deciding, subject).await?;
@@ -152,13 +154,13 @@ impl Vault {
 
     /// The same in one collection.
     async fn spare_in(&self, deciding: &mut Deciding<'_>, collection: &Collection, subject: &Token) -> Result<(), VaultError> {
-        let tenant = deciding.tenant.no;
+        let (tenant, order) = (deciding.tenant.no, (deciding.id, deciding.at));
         let own = self.unit_at(tenant, schema::unit(tenant, subject, collection.no)).await?;
         // Until when the person's own unit there is kept, once anything keeps it.
         let (mut is_own_kept, mut own_until) = (false, None);
         let mut range = schema::records_of_subject_in(tenant, subject, collection.no);
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
-            for KeptRecord { header, token, law } in self.kept_among(deciding.tenant, collection, subject, deciding.at, &rows).await? {
+            for KeptRecord { header, token, law } in self.kept_among(deciding.tenant, collection, subject, order, &rows).await? {
                 let (unit, until) = (unit_of(&header, tenant), law.until.map(|until| until.0));
                 if unit == collection.unit {
                     continue;

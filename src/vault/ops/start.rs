@@ -179,6 +179,8 @@ impl Vault {
             ranges: Ranges::default(),
             placing: super::holds::Placing::default(),
             shortened: std::sync::atomic::AtomicBool::default(),
+            events_followed: std::sync::atomic::AtomicBool::default(),
+            reporting: tokio::sync::Mutex::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,

@@ -113,6 +113,12 @@ pub enum Table {
     RetentionReport = 70,
     /// tenant be64, report id 16, shred id 16: an order to shred that goes with what such a report counts.
     ReportShred = 71,
+    /// tenant be64, subject token 16: what was reported of a person, under the person's first id. Absent for all others.
+    Events = 72,
+    /// number be64: whose events were reported, in the order of the reports; the last of each person's.
+    EventQueue = 73,
+    /// tenant be64, shred id 16, subject token 16: what was known of a person's events when the order left what a law keeps.
+    LeftEvents = 74,
     /// tenant be64, subject token 16, collection be32, record tokens: a record that names the subject.
     SubjectRecord = 129,
     /// upload id 16: a large value on its way in.
@@ -141,12 +147,14 @@ pub enum Table {
     ShredDeleted = 140,
     /// hour be32, tenant be64, collection be32, record tokens: a record of which a version ends within that hour.
     Due = 141,
-    /// The same of one whose end a date in its value decides: within the 32 days that begin with that hour.
+    /// The same of one whose end a date in its value, or of an event, decides: within the 32 days that begin with that hour.
     DueMonth = 142,
     /// tenant be64, collection be32, record tokens: the table and the hour of a record's row in one of those.
     DueOf = 143,
     /// hold id 16, then the key of its row in [`Table::Due`] or [`Table::DueMonth`]: a record that is due and that this hold keeps.
     HeldDue = 144,
+    /// One row: how far this data store has come with the rows of [`Table::EventQueue`].
+    EventsDone = 145,
     /// tenant be64, slot u48: how many restricted records a unit seals that an order has spared.
     KeptRecords = 155,
     /// shred id 16, collection be32, the name of a rule: what an order has left there so far for that rule's minimum.
@@ -1015,6 +1023,50 @@ pub fn shortening_parts(key: &[u8]) -> Option<(TenantNo, CollectionNo, u64)> {
 #[must_use]
 pub fn shortened(tenant: TenantNo, collection: CollectionNo) -> Bytes {
     key(Table::Shortened, &[&tenant.to_be_bytes(), &collection.to_be_bytes()])
+}
+
+/// [`Table::Events`].
+#[must_use]
+pub fn events(tenant: TenantNo, subject: &Token) -> Bytes {
+    key(Table::Events, &[&tenant.to_be_bytes(), subject])
+}
+
+/// [`Table::EventQueue`].
+#[must_use]
+pub fn event_queue(number: u64) -> Bytes {
+    key(Table::EventQueue, &[&number.to_be_bytes()])
+}
+
+/// [`Table::EventQueue`] from a number on.
+#[must_use]
+pub fn event_queue_from(number: u64) -> KeyRange {
+    KeyRange { from: event_queue(number), to: table(Table::EventQueue).to }
+}
+
+/// The number of a [`Table::EventQueue`] key; `None` if it is not one.
+#[must_use]
+pub fn event_queue_number(key: &[u8]) -> Option<u64> {
+    let mut parts = Parts::of(Table::EventQueue, key)?;
+    let number = parts.u64()?;
+    parts.rest().is_empty().then_some(number)
+}
+
+/// [`Table::LeftEvents`].
+#[must_use]
+pub fn left_events(tenant: TenantNo, order: ShredId, subject: &Token) -> Bytes {
+    key(Table::LeftEvents, &[&tenant.to_be_bytes(), &order.0, subject])
+}
+
+/// All of an order.
+#[must_use]
+pub fn left_events_of(tenant: TenantNo, order: ShredId) -> KeyRange {
+    prefix(&key(Table::LeftEvents, &[&tenant.to_be_bytes(), &order.0]))
+}
+
+/// [`Table::EventsDone`].
+#[must_use]
+pub fn events_done() -> Bytes {
+    key(Table::EventsDone, &[])
 }
 
 /// [`Table::Made`].

@@ -10,6 +10,7 @@ use lethe::{
         ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo,
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
+        retention::{EventDate, EventName},
     },
     vault::{
         ops::{Caller, ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
@@ -196,6 +197,13 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     every_byte(store, Table::Alias, |key, _| key[9..] == a[..], true, &ids).await;
     ids().await.unwrap();
     vault.remove_alias(&owner, &acme, SubjectId::parse("alpha").unwrap(), None).await.unwrap();
+
+    // What was reported of a person.
+    let report = (subject.clone(), EventName::parse("left").unwrap(), EventDate::parse("2026-01-31").unwrap());
+    vault.report_event(&owner, &acme, report, None).await.unwrap();
+    let events = async || vault.read_events(&owner, &acme, &subject).await.map(drop);
+    every_byte(store, Table::Events, |key, _| key[9..] == a[..], true, &events).await;
+    events().await.unwrap();
 
     // What a hold is on, and what it says: a bent one is refused by who destroys, and keeps what it kept.
     let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;

@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 35] = [
+const OF_DATA: [&str; 38] = [
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",
@@ -111,6 +111,9 @@ const OF_DATA: [&str; 35] = [
     "POST /v1/tenants/{tenant}/subjects/aliases",
     "POST /v1/tenants/{tenant}/subjects/aliases/query",
     "POST /v1/tenants/{tenant}/subjects/aliases/remove",
+    "POST /v1/tenants/{tenant}/subjects/events",
+    "POST /v1/tenants/{tenant}/subjects/events/query",
+    "POST /v1/tenants/{tenant}/subjects/events/remove",
     "GET /v1/tenants/{tenant}/approvals",
     "GET /v1/tenants/{tenant}/approvals/{id}",
     "POST /v1/tenants/{tenant}/approvals/{id}/refuse",

@@ -59,6 +59,9 @@ const ASK_ALIASES: &str = "POST /v1/tenants/{tenant}/subjects/aliases/query";
 const REMOVE_ALIAS: &str = "POST /v1/tenants/{tenant}/subjects/aliases/remove";
 const EXPORT: &str = "POST /v1/tenants/{tenant}/export";
 const IMPORT: &str = "POST /v1/tenants/{tenant}/import";
+const REPORT_EVENT: &str = "POST /v1/tenants/{tenant}/subjects/events";
+const ASK_EVENTS: &str = "POST /v1/tenants/{tenant}/subjects/events/query";
+const REMOVE_EVENT: &str = "POST /v1/tenants/{tenant}/subjects/events/remove";
 
 const PUT_POLICY: &str = "PUT /v1/tenants/{tenant}/policy";
 const POLICY: &str = "GET /v1/tenants/{tenant}/policy";
@@ -150,6 +153,7 @@ pub(super) async fn fill(p: &Prober) -> Store {
     retention(p, &store).await;
     aliases(p, &store).await;
     bundles(p, &store).await;
+    events(p, &store).await;
     holds(p, &store).await;
     two_persons(p, &store).await;
     states(p, &store).await;
@@ -467,6 +471,36 @@ async fn bundles(p: &Prober, store: &Store) {
     let done = import(&path, &plain, 200).await;
     p.came_back(&done, &tenant);
     import(&path, &plain, 409).await;
+}
+
+/// What is reported stays with the person, and goes with the person's shred. A date is too common to be looked for, and so is the name of an
+/// event; what is neither is refused, and told nowhere.
+async fn events(p: &Prober, store: &Store) {
+    let report = store.at("/subjects/events");
+    let (query, remove) = (format!("{report}/query"), format!("{report}/remove"));
+    for (event, at) in [("left", "2026-01-31"), ("left", "2026-02-28T12:00:00Z"), ("moved", "2026-01-31")] {
+        let body = json!({"subject": store.subject, "event": event, "at": at});
+        let reported = send(p, REPORT_EVENT, report.clone(), &store.owner, body, 200).await;
+        p.came_back(&reported, &store.subject);
+    }
+    let read = send(p, ASK_EVENTS, query.clone(), &store.owner, json!({"subject": store.subject}), 200).await;
+    p.came_back(&read, &store.subject);
+    send(p, REMOVE_EVENT, remove.clone(), &store.owner, json!({"subject": store.subject, "event": "moved"}), 200).await;
+    send(p, REMOVE_EVENT, remove.clone(), &store.owner, json!({"subject": store.subject, "event": "moved"}), 404).await;
+    for (body, status) in [
+        (json!({"subject": p.canary("a long subject").repeat(12), "event": "left", "at": "2026-01-31"}), 400),
+        (json!({"subject": store.subject, "event": format!("{}!", p.canary("an event")), "at": "2026-01-31"}), 422),
+        (json!({"subject": store.subject, "event": "left", "at": p.canary("a date")}), 422),
+        (json!({"subject": store.subject, "event": "left", "at": "2026-01-31", p.canary("a field"): p.canary("its value")}), 422),
+        (json!({"subject": store.subject, "event": {p.canary("a wrong type"): 1}, "at": "2026-01-31"}), 422),
+    ] {
+        send(p, REPORT_EVENT, report.clone(), &store.owner, body, status).await;
+    }
+    for (route, path) in [(ASK_EVENTS, &query), (REMOVE_EVENT, &remove)] {
+        let with = |id: String| if route == ASK_EVENTS { json!({"subject": id}) } else { json!({"subject": id, "event": "left"}) };
+        send(p, route, path.clone(), &store.owner, with(p.canary("a long id").repeat(12)), 400).await;
+        send(p, route, path.clone(), &p.operator, with(p.canary("an operator's guess")), 403).await;
+    }
 }
 
 /// Placed, met by those who destroy, and released again: what is shredded later is free.
@@ -961,6 +995,8 @@ pub(super) async fn empty(p: &Prober, store: &Store) {
             put(p, record.clone(), &store.owner, &[("lethe-subject", store.subject.clone())], value, 410).await;
             let alias = json!({"subject": store.subject, "alias": p.canary("an alias of who was shredded")});
             send(p, ADD_ALIAS, store.at("/subjects/aliases"), &store.owner, alias, 410).await;
+            let event = json!({"subject": store.subject, "event": "left", "at": "2026-03-31"});
+            send(p, REPORT_EVENT, store.at("/subjects/events"), &store.owner, event, 410).await;
         }
         if at < last {
             let trail = get(p, AUDIT, store.at("/audit?limit=1000"), &store.owner, 200).await;

@@ -109,10 +109,10 @@ impl Vault {
     /// That no law keeps the record which an order is for, and that no order has left it for the law alone.
     async fn check_law(&self, caller: &Caller, tenant: &Tenant, scope: &Scope, along: &mut Along) -> Result<(), VaultError> {
         let Scope::Record { collection, row, .. } = scope else { return Ok(()) };
-        along.checks.extend(self.law_unmoved(tenant.no, scope).await?);
+        along.checks.extend(self.law_unmoved(tenant, scope).await?);
         let Some(collection) = self.lawful(tenant.no, CollectionNo(*collection)).await? else { return Ok(()) };
         let tokens = schema::record_tokens(row).ok_or_else(|| VaultError::Internal("record row".into()))?;
-        self.unkept(caller, tenant, &collection, &tokens).await
+        self.unkept(caller, tenant, &collection, &tokens).await.map(drop)
     }
 
     /// That the persons whom an order names have the ids that were asked for, no others and none less: who approves was shown those. An id

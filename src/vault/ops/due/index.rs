@@ -1,8 +1,8 @@
 //! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
 //!
-//! The key tells the hour that an end lies in; of an end that a date in the value decides, only the [`MONTH_HOURS`] that it lies in,
-//! for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its record.
-//! A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+//! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
+//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its
+//! record. A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
 //!
 //! Where the rule that ends a record marks it before, the row lies first where the mark comes, and tells both moments; the run that meets
 //! it there moves it on to the end. So each record is marked once, in a commit, and a run costs what is marked and what is due.
@@ -15,7 +15,7 @@ use super::looked_for_again;
 use crate::{
     domain::{
         CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version,
-        retention::{Kept, Rule},
+        retention::{Events, Kept, Rule},
     },
     vault::{
         crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
@@ -41,8 +41,8 @@ pub(super) const MONTH_HOURS: u32 = 768;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::vault::ops) struct End {
     pub(in crate::vault::ops) at: Timestamp,
-    /// Whether a date in its value has a part in it.
-    pub(in crate::vault::ops) by_field: bool,
+    /// Whether a date that is somebody's has a part in it: in its value, or of an event.
+    pub(in crate::vault::ops) by_date: bool,
     /// How long before it the rule that ends the record marks it.
     pub(in crate::vault::ops) marks_for: Duration,
 }
@@ -147,10 +147,16 @@ const fn moment(bytes: [u8; 8]) -> Timestamp {
     Timestamp(i64::from_be_bytes(bytes))
 }
 
-/// When a record ends, by its own end and these rules of its collection, and not before a minimum that it has been under until then;
-/// `None` if nothing ends it, or it is not known yet.
-pub(in crate::vault::ops) fn end_over(collection: &Collection, by: RulesNo, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_over_by(collection, by, meta, value).map(|(end, _)| end)
+/// When a record ends, by its own end, these rules of its collection and what is known of its person, and not before a minimum that it has
+/// been under until then; `None` if nothing ends it, or it is not known yet.
+pub(in crate::vault::ops) fn end_over(
+    collection: &Collection,
+    by: RulesNo,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<End> {
+    end_over_by(collection, by, meta, value, events).map(|(end, _)| end)
 }
 
 /// The same with the rule that ends it, as [`end_by`] tells it.
@@ -159,9 +165,10 @@ pub(super) fn end_over_by<'a>(
     by: RulesNo,
     meta: &RecordMeta,
     value: Option<&[u8]>,
+    events: &Events,
 ) -> Option<(End, Option<&'a Rule>)> {
-    let (end, rule) = end_by(collection.rules_at(by), meta, value)?;
-    Some((put_off(collection, by, meta, value, end)?, rule))
+    let (end, rule) = end_by(collection.rules_at(by), meta, value, events)?;
+    Some((put_off(collection, by, (meta, value, events), end)?, rule))
 }
 
 /// An end that is not before a minimum over a record, by all the rules from those under which it was written to those of `last`; `None`
@@ -169,34 +176,34 @@ pub(super) fn end_over_by<'a>(
 pub(in crate::vault::ops) fn put_off(
     collection: &Collection,
     last: RulesNo,
-    meta: &RecordMeta,
-    value: Option<&[u8]>,
+    (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
     end: End,
 ) -> Option<End> {
-    let Some(law) = law_over(collection, last, meta, value, None) else { return Some(end) };
+    let Some(law) = law_over(collection, last, meta, (value, None), events) else { return Some(end) };
     let until = law.until?;
     if until <= end.at {
         return Some(end);
     }
-    // Where any of them counts from a date in the value, the key is to tell no more than the days around it.
+    // Where any of them counts from a date that is somebody's, the key is to tell no more than the days around it.
     let mut asking = collection.rules_since(meta, last).filter_map(|((rules, _), _)| rules.schedule());
-    let by_field = end.by_field || asking.any(|rules| rules.has_minimum() && rules.reads_values());
-    Some(End { at: until, by_field, ..end })
+    let by_date = end.by_date || asking.any(|rules| rules.has_minimum() && (rules.reads_values() || rules.has_events()));
+    Some(End { at: until, by_date, ..end })
 }
 
-/// The end by some rules alone, with the categories that are declared beside them, and by what is sealed with the record.
-pub(in crate::vault::ops) fn end_under(rules: Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<End> {
-    end_by(rules, meta, value).map(|(end, _)| end)
+/// The end by some rules alone, with the categories that are declared beside them, by what is known of its person, and by what is sealed
+/// with the record.
+pub(in crate::vault::ops) fn end_under(rules: Rules<'_>, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<End> {
+    end_by(rules, meta, value, events).map(|(end, _)| end)
 }
 
 /// The same with the rule that ends it; `None` for its own end, and for what an order left of it.
-fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&[u8]>) -> Option<(End, Option<&'a Rule>)> {
-    let (end, law, by_field, rule) = match rules.schedule() {
+fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<(End, Option<&'a Rule>)> {
+    let (end, law, by_date, rule) = match rules.schedule() {
         None => (meta.expires_at, None, false, None),
         Some(schedule) => {
-            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value));
+            let outlook = schedule.outlook(&retention::facts_under(categories, meta, value, events));
             let (end, rule) = outlook.end.map(|end| (end.at, end.rule)).unzip();
-            (end, outlook.law(), outlook.reads_value(), rule.flatten())
+            (end, outlook.law(), outlook.counts_from_dates(), rule.flatten())
         }
     };
     let is_left = meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some());
@@ -210,13 +217,19 @@ fn end_by<'a>((rules, categories): Rules<'a>, meta: &RecordMeta, value: Option<&
         },
         Some(kept) => end.map(|end| end.max(kept.until)),
     };
-    at.map(|at| (End { at, by_field, marks_for: rule.map_or(Duration::ZERO, Rule::marks_for) }, rule))
+    at.map(|at| (End { at, by_date, marks_for: rule.map_or(Duration::ZERO, Rule::marks_for) }, rule))
 }
 
 /// Whether a record's time is over for whoever asks: its own end has passed, and no minimum puts it off. What a rule alone ends is
 /// there until a run destroys it, which may be later where the rule was shortened.
-pub(in crate::vault::ops) fn is_over(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, now: Timestamp) -> bool {
-    let end = || end_over(collection, collection.rules_now(), meta, value);
+pub(in crate::vault::ops) fn is_over(
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> bool {
+    let end = || end_over(collection, collection.rules_now(), meta, value, events);
     meta.expires_at.is_some_and(|own| own <= now) && end().is_some_and(|end| end.at <= now)
 }
 
@@ -269,7 +282,7 @@ pub(super) fn stood(
 }
 
 const fn fineness(end: End) -> Fineness {
-    if end.by_field { Fineness::Month } else { Fineness::Hour }
+    if end.by_date { Fineness::Month } else { Fineness::Hour }
 }
 
 /// Where a row lies that tells this of an end, and what it tells.
@@ -532,7 +545,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn end(at: i64, marks_for: u64) -> End {
-        End { at: Timestamp(at), by_field: false, marks_for: Duration::from_millis(marks_for) }
+        End { at: Timestamp(at), by_date: false, marks_for: Duration::from_millis(marks_for) }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
             Caller, Vault, VaultError,
             access::InCollection,
             directory::damaged,
+            events::known::Known,
             plan::{entry, record_row, unit_of},
             refused::Place,
             restricted::restricted,
@@ -58,9 +59,9 @@ pub struct MarkedItem {
 }
 
 impl Vault {
-    /// The records of a collection that are marked, by the hour of their ends; behind them those whose end a date in the value decides, by
-    /// its 32 days. At most `limit` behind a cursor; a page may hold fewer, and none, with more behind it. The audit entry is in the store
-    /// before this returns.
+    /// The records of a collection that are marked, by the hour of their ends; behind them those whose end a date in the value, or of an
+    /// event, decides, by its 32 days. At most `limit` behind a cursor; a page may hold fewer, and none, with more behind it. The audit
+    /// entry is in the store before this returns.
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`VaultError::Shredded`], [`super::super::Unprocessable::Cursor`].
@@ -196,14 +197,18 @@ impl Vault {
         if self.leaving(tenant, collection, meta).await?.is_some() {
             return Ok(None);
         }
+        let Known { events, .. } = match self.events_over(tenant.no, collection, meta).await {
+            Err(VaultError::Shredded { .. }) => return Ok(None),
+            known => known?,
+        };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let Some((end, Some(rule))) = end_over_by(collection, collection.rules_now(), meta, value) else { return Ok(None) };
+        let Some((end, Some(rule))) = end_over_by(collection, collection.rules_now(), meta, value, &events) else { return Ok(None) };
         let ends_at = end.at.max(at);
         let marked_at = ends_at.less(end.marks_for).max(meta.modified_at);
         if end.marks_for.is_zero() || marked_at > now {
             return Ok(None);
         }
-        let is_shown = caller.principal.role() == Role::Owner && restricted(collection, meta, value, now).is_none();
+        let is_shown = caller.principal.role() == Role::Owner && restricted(collection, meta, value, &events, now).is_none();
         Ok(Some(MarkedItem {
             key: is_shown.then(|| meta.key.clone()),
             version: header.version,

@@ -1,6 +1,6 @@
 //! What became of a record of older data since: it ends as it would have, had it stayed in the store, by the rules and under the holds of
-//! the time. So nothing comes back because rules were made longer, or a hold was placed, after it was over; and what a hold has kept from
-//! its end until now is there.
+//! the time, and by what was known then of its person's events. So nothing comes back because rules were made longer, a hold was placed, or
+//! a report was corrected, after it was over; and what a hold has kept from its end until now is there.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -70,7 +70,7 @@ pub(super) fn as_it_went(
     mut first: (Timestamp, When),
     until: Timestamp,
     (holds, things): (&[HoldThen], &[HeldThing]),
-    end: impl Fn(RulesNo) -> Option<End>,
+    end: impl Fn(RulesNo, Timestamp) -> Option<End>,
 ) -> Went {
     loop {
         let end = end_as_it_went(collection, shortened, first, until, &end);
@@ -96,11 +96,12 @@ fn end_as_it_went(
     shortened: &[(Timestamp, End)],
     (mut at, mut when): (Timestamp, When),
     until: Timestamp,
-    end: impl Fn(RulesNo) -> Option<End>,
+    end: impl Fn(RulesNo, Timestamp) -> Option<End>,
 ) -> Option<End> {
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
-        let mut next = end(collection.rules_until(at)).map(|end| when.put_off(end, at));
+        // A report that came before a run can have destroyed it counts as known.
+        let mut next = end(collection.rules_until(at), at.plus(RUN_BY)).map(|end| when.put_off(end, at));
         let mut looked_at = match next {
             Some(end) if end.at <= at => return Some(End { at, ..end }),
             Some(end) => {

@@ -13,6 +13,7 @@ use super::{
         Caller, Vault, VaultError,
         approvals::Along,
         directory::Tenant,
+        minimum::Frozen,
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
         rows::{CollectionRow, HeldOrderRow, HoldRow, Progress, Scope, ShredRow, State, SubjectRow, UnitStateRow},
@@ -115,6 +116,7 @@ impl Vault {
         };
         writes.push(seals.put(order, &held)?);
         writes.push(Write::Delete { space: Space::Control, key: schema::pending_shred(id) });
+        writes.extend(self.no_left_events(id, tenant.no).await?);
         let mut key = held_key(tenant.no, &row.scope, row.aliases)?;
         if self.inner.store.get(Space::Control, &key).await?.is_some() {
             // Such an order is held already; this one has its own certificate to come.
@@ -286,20 +288,20 @@ impl Vault {
     /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended, and an import
     /// that is given up, wait for holds alone.
     async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
-        let mut frozen = Vec::new();
+        let mut frozen = Frozen::default();
         if !(row.scope == Scope::Tenant && (tenant.life.has_ended() || tenant.is_importing())) {
             let known = self.inner.placing.kept_until().get(&id).copied();
             if let Some(until) = known.filter(|until| *until > self.inner.clock.now()) {
                 self.looks_again_at(until);
                 return Ok(());
             }
-            let unmoved = self.law_unmoved(tenant.no, &row.scope).await?;
+            let unmoved = self.law_unmoved(tenant, &row.scope).await?;
             if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
                 self.waits_for(id, &found.law);
                 return Ok(());
             }
             frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
-            // Found nothing, it looks again while nobody writes.
+            // Found nothing, it looks again while nobody writes, or reports.
             if !frozen.is_empty()
                 && let Some(found) = self.minimums_over(tenant, &row.scope).await?
             {

@@ -21,7 +21,7 @@ use super::{
         Vault, VaultError,
         directory::Tenant,
         plan::{Actor, Existing, Live, unit_of},
-        rows::{CollectionRow, DeletedRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Scope, ShredRow, State, TenantRow},
+        rows::{CollectionRow, DeletedRow, EventsRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Scope, ShredRow, State, TenantRow},
         shred::Named,
     },
     no_end,
@@ -66,8 +66,8 @@ struct Held {
     records: BTreeMap<Bytes, HeldRecord>,
     /// The slots of the units of the collections that they lie in.
     collections: BTreeMap<CollectionNo, u64>,
-    /// The rows of all ids of persons who have several and are held, each with the slot of the unit that seals the id; `None` where that
-    /// cannot be told.
+    /// The rows of all ids of persons who have several and are held, and of what was reported of these, each with the slot of the unit that
+    /// seals it; `None` where that cannot be told.
     ids: BTreeMap<Bytes, Option<u64>>,
 }
 
@@ -200,12 +200,18 @@ impl Vault {
         Ok(held)
     }
 
-    /// Adds the ids of a person who is held, if the person has several.
+    /// Adds the ids of a person who is held, if the person has several, and what was reported of the person.
     async fn hold_ids(&self, tenant: TenantNo, subject: Token, held: &mut Held) -> Result<(), VaultError> {
         match self.person(tenant, subject).await {
             Ok(person) => {
                 let slots = self.slots_of_ids(tenant, &person).await?;
                 held.ids.extend(slots.into_iter().map(|(id, slot)| (schema::alias(tenant, &id), slot)));
+                let reported = schema::events(tenant, &person.first());
+                match self.control_row::<EventsRow>(&reported).await {
+                    Ok(row) => held.ids.extend(row.map(|row| (reported, Some(row.slot)))),
+                    Err(VaultError::Internal(_)) => drop(held.ids.insert(reported, None)),
+                    Err(error) => return Err(error),
+                }
             }
             // Bent: nobody can say which unit it is.
             Err(VaultError::Internal(_)) => drop(held.ids.insert(schema::alias(tenant, &subject), None)),
@@ -538,15 +544,20 @@ impl Vault {
         Ok(Write::Put { space: Space::Index, value: self.inner.seals.seal(&key, &row)?, key })
     }
 
-    /// Removes the rows of the ids of persons who are not held: their keys are gone. They lie in control, which is never older.
+    /// Removes the rows of the ids of persons who are not held, and of what was reported of them: their keys are gone. They lie in control,
+    /// which is never older.
     async fn drop_ids_of_others(&self, tenant: TenantNo, held: &Held) -> Result<(), VaultError> {
-        let all = schema::table_of_tenant(Table::Alias, tenant);
-        if self.inner.store.scan(Space::Control, &all.from, &all.to, 1).await?.is_empty() {
-            return Ok(());
+        for table in [Table::Alias, Table::Events] {
+            let all = schema::table_of_tenant(table, tenant);
+            if self.inner.store.scan(Space::Control, &all.from, &all.to, 1).await?.is_empty() {
+                continue;
+            }
+            let kept = held.ids.range(all.from.clone()..all.to.clone()).map(|(key, _)| key);
+            let writes = but(Space::Control, all, kept).collect();
+            let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+            self.commit(Trail::Control, commit, Vec::new()).await?;
         }
-        let writes = but(Space::Control, all, held.ids.keys()).collect();
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
+        Ok(())
     }
 
     /// What removes the rows of the index that lead to what is gone, and what the trail's tokens stood for under units that are gone, but for

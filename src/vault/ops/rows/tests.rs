@@ -15,6 +15,7 @@ const CODE: &str = concat!(
     include_str!("../rows.rs"),
     include_str!("aliases.rs"),
     include_str!("approvals.rs"),
+    include_str!("events.rs"),
     include_str!("holds.rs"),
     include_str!("import.rs"),
     include_str!("kept.rs"),

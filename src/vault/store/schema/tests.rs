@@ -168,6 +168,20 @@ fn what_waits_for_a_second_person_lies_in_the_order_of_its_end() {
 }
 
 #[test]
+fn what_was_reported_lies_in_the_order_of_its_numbers() {
+    let (early, late) = (event_queue(5), event_queue(6));
+    assert!(early < late && event_queue_from(6).from == late && late < event_queue_from(5).to);
+    assert_eq!((event_queue_number(&early), event_queue_number(&early[1..]), event_queue_number(&early[..8])), (Some(5), None, None));
+    let (one, other) = (ShredId([1; 16]), ShredId([2; 16]));
+    let row = left_events(TenantNo(7), one, &[3; 16]);
+    let (of, of_other) = (left_events_of(TenantNo(7), one), left_events_of(TenantNo(7), other));
+    assert!(of.from <= row && row < of.to && of.to <= of_other.from);
+    let range = table_of_tenant(Table::Events, TenantNo(7));
+    let row = events(TenantNo(7), &[3; 16]);
+    assert!(range.from <= row && row < range.to);
+}
+
+#[test]
 fn the_longest_key_of_a_record_is_within_the_limit() {
     let tokens = [[0; 16]; crate::domain::limits::KEY_SEGMENTS.max as usize];
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);

@@ -1,0 +1,308 @@
+//! Events that a backend reports of a person, and that rules count from: the end of a contract, the end of the relationship.
+//!
+//! An event is known from its report on. A later report takes the place of an earlier one, and takes it back where it names no date.
+//! Every report is remembered: what a law keeps is kept by the latest date that stood since, and older data that is put back ends as it
+//! ended by what was known at the time.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Zone;
+use crate::domain::{CollectionName, Timestamp};
+
+/// The name of an event: as a rule's, lower-case letters, digits, `-`, `_` and `.`, at most 64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName(Box<str>);
+
+/// The event that is the end of a person's relationship.
+pub const SUBJECT_END: &str = "subject-end";
+/// The end of a tenant, which no rule can count from: nothing of the tenant is there behind it.
+pub const TENANT_END: &str = "tenant-end";
+/// The form of an event's name, for refusals.
+pub const EVENT_FORM: &str = "a name of a-z, 0-9, '-', '_' and '.', at most 64 bytes";
+/// The form of an event's date, for refusals.
+pub const DATE_FORM: &str = "a day such as \"2026-01-31\" or a time of RFC 3339, of the years 1 to 9000";
+
+impl EventName {
+    /// Parses a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        CollectionName::parse(text).ok().map(|name| Self(name.as_str().into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// When an event was, or is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventDate {
+    /// On this day, wherever days are counted.
+    Day(Date),
+    /// At this moment: on the day that it lies in, where days are counted.
+    Time(Timestamp),
+}
+
+impl EventDate {
+    /// Reads a day or a time, of the years 1 to 9000: later ones would leave no room for a period.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let date = if text.len() == 10 { Self::Day(text.parse().ok()?) } else { Self::Time(Timestamp::parse_rfc3339(text)?) };
+        (1..=9_000).contains(&date.day_in(&Zone::utc()).year()).then_some(date)
+    }
+
+    /// The day in a zone.
+    #[must_use]
+    pub fn day_in(self, zone: &Zone) -> Date {
+        match self {
+            Self::Day(day) => day,
+            Self::Time(time) => zone.day_of(time),
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        match self {
+            Self::Day(day) => day.to_string(),
+            Self::Time(time) => time.to_rfc3339(),
+        }
+    }
+}
+
+/// What was reported of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which.
+    pub event: EventName,
+    /// When it was; `None`: what was reported before is taken back.
+    pub at: Option<EventDate>,
+    /// When that was reported.
+    pub reported_at: Timestamp,
+}
+
+/// What is known of a person's events, and was.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Events {
+    /// In the order of time.
+    reports: Vec<Report>,
+    /// When all was that nobody has reported.
+    otherwise: Option<Timestamp>,
+}
+
+/// Of whom nothing was reported.
+pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None };
+
+impl Events {
+    /// What these reports say.
+    #[must_use]
+    pub fn of(mut reports: Vec<Report>) -> Self {
+        reports.sort_by_key(|report| report.reported_at);
+        Self { reports, otherwise: None }
+    }
+
+    /// The same, where what nobody has reported was at `at`: after an order to shred nobody reports anything of the person any more, so
+    /// what had not ended by then ended with it.
+    #[must_use]
+    pub fn or_at(self, at: Timestamp) -> Self {
+        Self { otherwise: Some(at), ..self }
+    }
+
+    /// All reports, in the order of time.
+    #[must_use]
+    pub fn reports(&self) -> &[Report] {
+        &self.reports
+    }
+
+    /// The times of all reports, each once.
+    #[must_use]
+    pub fn moments(&self) -> Vec<Timestamp> {
+        let mut moments: Vec<Timestamp> = self.reports.iter().map(|report| report.reported_at).collect();
+        moments.dedup();
+        moments
+    }
+
+    /// When an event was, as it is known now.
+    #[must_use]
+    pub fn date(&self, event: &str) -> Option<EventDate> {
+        self.reported(event).or_else(|| self.otherwise.map(EventDate::Time))
+    }
+
+    /// Whether nobody has reported when an event was, and it is taken to have been when all else was.
+    #[must_use]
+    pub fn is_assumed(&self, event: &str) -> bool {
+        self.otherwise.is_some() && self.reported(event).is_none()
+    }
+
+    /// The last report of each event that is known now.
+    pub fn known(&self) -> impl Iterator<Item = &Report> {
+        let is_last = move |place: usize, report: &Report| {
+            !self.reports.iter().skip(place.saturating_add(1)).any(|later| later.event == report.event)
+        };
+        self.reports
+            .iter()
+            .enumerate()
+            .filter(move |(place, report)| report.at.is_some() && is_last(*place, report))
+            .map(|(_, report)| report)
+    }
+
+    /// Takes in a report; `false`, and nothing is changed, where it says what is known.
+    pub fn report(&mut self, event: &EventName, at: Option<EventDate>, now: Timestamp) -> bool {
+        if self.reported(event.as_str()) == at {
+            return false;
+        }
+        // Also where the clock went back: what is reported later counts.
+        let reported_at = self.reports.last().map_or(now, |last| last.reported_at.max(now));
+        self.reports.push(Report { event: event.clone(), at, reported_at });
+        true
+    }
+
+    /// What both say, of one person under two ids.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::of([self.reports, other.reports].concat())
+    }
+
+    /// What was known by a moment.
+    #[must_use]
+    pub fn by(&self, moment: Timestamp) -> Self {
+        let known = self.reports.iter().filter(|report| report.reported_at <= moment);
+        Self { reports: known.cloned().collect(), otherwise: self.otherwise }
+    }
+
+    /// What is known of some events alone.
+    #[must_use]
+    pub fn only(mut self, kept: impl Fn(&str) -> bool) -> Self {
+        self.reports.retain(|report| kept(report.event.as_str()));
+        self
+    }
+
+    /// The day of an event, as it is known now.
+    pub(super) fn day(&self, event: &str, zone: &Zone) -> Option<Date> {
+        self.date(event).map(|date| date.day_in(zone))
+    }
+
+    /// The latest day that was reported of an event and stood at any time from a moment on: who corrects it brings no minimum forward.
+    pub(super) fn latest_day(&self, event: &str, zone: &Zone, since: Timestamp) -> Option<Date> {
+        let of_event: Vec<&Report> = self.of_event(event).collect();
+        let stood = of_event.iter().enumerate().filter(|(place, _)| {
+            let next = of_event.get(place.saturating_add(1));
+            next.is_none_or(|next| next.reported_at >= since)
+        });
+        stood.filter_map(|(_, report)| report.at).map(|date| date.day_in(zone)).max()
+    }
+
+    /// What was reported of an event last.
+    fn reported(&self, event: &str) -> Option<EventDate> {
+        self.of_event(event).last().and_then(|report| report.at)
+    }
+
+    fn of_event<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Report> {
+        self.reports.iter().filter(move |report| report.event.as_str() == event)
+    }
+}
+
+impl Serialize for EventName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &EVENT_FORM))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> EventName {
+        EventName::parse(text).unwrap()
+    }
+
+    fn date(text: &str) -> Option<EventDate> {
+        Some(EventDate::parse(text).unwrap())
+    }
+
+    fn day(text: &str) -> Option<Date> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_date_is_a_day_or_a_time_whose_day_the_zone_tells() {
+        let (angeles, utc) = (Zone::parse("America/Los_Angeles").unwrap(), Zone::utc());
+        let late = EventDate::parse("2026-02-01T02:00:00Z").unwrap();
+        assert_eq!((Some(late.day_in(&angeles)), Some(late.day_in(&utc))), (day("2026-01-31"), day("2026-02-01")));
+        let plain = EventDate::parse("2026-02-01").unwrap();
+        assert_eq!((plain.day_in(&angeles), plain.to_text()), (plain.day_in(&utc), "2026-02-01".into()));
+        assert_eq!(EventDate::parse(&late.to_text()), Some(late));
+        for text in ["", "2026", "2026-02-30", "soon", "9001-01-01", "-000001-01-01", "2026-02-01T25:00:00Z", "20260201"] {
+            assert_eq!(EventDate::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_report_counts_and_one_without_a_date_takes_back() {
+        let mut events = Events::default();
+        let (end, other) = (name("contract-ended"), name("other"));
+        assert!(!events.report(&end, None, Timestamp(1)), "there is nothing to take back");
+        assert!(events.report(&end, date("2026-01-31"), Timestamp(2)));
+        assert!(!events.report(&end, date("2026-01-31"), Timestamp(3)), "it is known");
+        assert!(events.report(&other, date("2020-01-01"), Timestamp(3)));
+        assert!(events.report(&end, date("2026-02-28"), Timestamp(4)));
+        assert_eq!(
+            (events.date("contract-ended"), events.date("other"), events.date("none")),
+            (date("2026-02-28"), date("2020-01-01"), None)
+        );
+        assert_eq!(events.known().map(|report| report.event.as_str()).collect::<Vec<_>>(), ["other", "contract-ended"]);
+        assert!(events.report(&end, None, Timestamp(1)), "the clock went back");
+        assert_eq!((events.date("contract-ended"), events.known().count(), events.reports().len()), (None, 1, 4));
+        assert_eq!(events.by(Timestamp(3)).date("contract-ended"), date("2026-01-31"));
+        assert_eq!(events.by(Timestamp(1)), Events::default());
+        assert_eq!(events.clone().only(|event| event == "other").reports().len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_reported_was_when_the_person_was_shredded() {
+        let mut events = Events::default();
+        events.report(&name("known"), date("2020-05-05"), Timestamp(1));
+        let order = Timestamp::parse_rfc3339("2026-03-01T12:00:00Z").unwrap();
+        let events = events.or_at(order);
+        assert_eq!((events.date("known"), events.date("subject-end")), (date("2020-05-05"), Some(EventDate::Time(order))));
+        assert_eq!((events.is_assumed("known"), events.is_assumed("subject-end")), (false, true));
+        assert_eq!(events.latest_day("subject-end", &Zone::utc(), Timestamp(0)), None);
+    }
+
+    #[test]
+    fn the_latest_day_is_that_of_all_that_stood_since() {
+        let mut events = Events::default();
+        let end = name("end");
+        for (at, reported_at) in [("2024-01-01", 10), ("2030-01-01", 20), ("2020-01-01", 30)] {
+            events.report(&end, date(at), Timestamp(reported_at));
+        }
+        let latest = |since| events.latest_day("end", &Zone::utc(), Timestamp(since));
+        assert_eq!(events.day("end", &Zone::utc()), day("2020-01-01"));
+        assert_eq!((latest(0), latest(30), latest(31)), (day("2030-01-01"), day("2030-01-01"), day("2020-01-01")));
+        let mut back = events.clone();
+        back.report(&end, None, Timestamp(40));
+        assert_eq!((back.day("end", &Zone::utc()), back.latest_day("end", &Zone::utc(), Timestamp(31))), (None, day("2020-01-01")));
+    }
+
+    #[test]
+    fn two_ids_of_one_person_know_what_either_knew() {
+        let of = |at: &str, reported_at| {
+            let mut events = Events::default();
+            events.report(&name("end"), date(at), Timestamp(reported_at));
+            events
+        };
+        for joined in [of("2024-01-01", 10).and(of("2025-01-01", 20)), of("2025-01-01", 20).and(of("2024-01-01", 10))] {
+            assert_eq!((joined.date("end"), joined.reports().len()), (date("2025-01-01"), 2));
+        }
+    }
+}

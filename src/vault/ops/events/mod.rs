@@ -1,0 +1,349 @@
+//! What a backend reports of a person, and that rules count from: the end of a contract, the end of the relationship.
+//!
+//! ```text
+//! report -> control: what was reported of the person, sealed, under the first id; the person at the end of the queue   (one commit)
+//! run    -> data:    the person's records are written down anew in the index of what is due                           (follow)
+//! record -> end:     by the rules, and by what is known of its first person when it is looked at                      (known)
+//! order  -> control: what a law's minimums count from is remembered of a person who is shredded                       (left)
+//! ```
+//! The reports lie in the control store, so data of any date is told what is known today. They are sealed under the unit that seals the
+//! person's ids, of no collection, and go with the person. Every commit that destroys, or writes, by what was read of them checks that it
+//! is still so: a report comes before it, and counts, or behind it.
+//!
+//! A person of several ids has one row, under the first: a report by any of them is of all. Who is given another id knows what was
+//! reported of either; an id that is taken away knows what was known of the person until then.
+
+use bytes::Bytes;
+use tokio::sync::MutexGuard;
+
+use self::known::Known;
+use super::{
+    Caller, Missing, Vault, VaultError,
+    access::InTenant,
+    aliases::{Change, Person, free},
+    directory::Tenant,
+    plan::{entry, retrying, subject_target},
+    refused::Place,
+    replies::Before,
+    rows::{EventQueueRow, EventsRow, UnitRow},
+};
+use crate::{
+    authz::{EventRead, EventReport, EventWithdraw},
+    domain::{
+        CollectionNo, SubjectId, TenantName, TenantNo, Timestamp, limits,
+        retention::{EventDate, EventName, Events, events::Report},
+    },
+    vault::{
+        audit::{Action, Target, Trail},
+        crypto::{Context, Plaintext, SubjectEvents, Token},
+        keys::{LeaseKind, UnitRef},
+        store::{Check, Commit, Durability, Expect, Space, Urgency, Write, schema},
+    },
+};
+
+pub(super) mod follow;
+pub(super) mod known;
+mod left;
+
+/// What is known of a person's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsView {
+    /// The person, by the id that was sent.
+    pub subject: SubjectId,
+    /// The last report of each event, but those that were taken back.
+    pub events: Vec<EventView>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventView {
+    /// Which.
+    pub event: EventName,
+    /// When it was, or is to be.
+    pub at: EventDate,
+    /// When that was reported.
+    pub reported_at: Timestamp,
+}
+
+impl EventsView {
+    fn of(subject: &SubjectId, events: &Events) -> Self {
+        let view = |report: &Report| Some(EventView { event: report.event.clone(), at: report.at?, reported_at: report.reported_at });
+        Self { subject: subject.clone(), events: events.known().filter_map(view).collect() }
+    }
+}
+
+/// The row of a person, as it was read, with what is sealed in it.
+pub(super) struct Stored {
+    key: Bytes,
+    /// None of whom nothing was reported.
+    row: Option<(Bytes, EventsRow)>,
+    events: Events,
+}
+
+impl Stored {
+    /// That it is still so.
+    fn check(&self) -> Check {
+        let expect = self.row.as_ref().map_or(Expect::Absent, |(stored, _)| Expect::Equals(stored.clone()));
+        Check { space: Space::Control, key: self.key.clone(), expect }
+    }
+}
+
+impl Vault {
+    /// Reports when an event of a person was, or is to be: an earlier report of it counts no more. Its rules count from it as soon as this
+    /// returns; what they end is written down by the next run. The audit entry is in the same commit.
+    ///
+    /// # Errors
+    /// [`VaultError::SubjectErased`] if the person was shredded; [`VaultError::Limit`]; [`VaultError::NotFound`],
+    /// [`VaultError::Forbidden`].
+    pub async fn report_event(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        (subject, event, at): (SubjectId, EventName, EventDate),
+        idempotency_key: Option<String>,
+    ) -> Result<EventsView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let reported = self.to_the_end(async move {
+            retrying(|| async {
+                let InTenant { tenant, .. } = vault.in_tenant::<EventReport>(&caller, &name).await?;
+                vault.report_once(&caller, &tenant, (&subject, &event, Some(at)), idempotency_key.as_deref()).await
+            })
+            .await
+        });
+        self.on_record(asker, Place::tenant(tenant), Action::EventReport, reported).await
+    }
+
+    /// Takes back what was reported of an event: rules that count from it wait for it again. What was destroyed stays so.
+    ///
+    /// # Errors
+    /// [`Missing::Event`] where nothing is known of it; those of [`Vault::report_event`].
+    pub async fn withdraw_event(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        (subject, event): (SubjectId, EventName),
+        idempotency_key: Option<String>,
+    ) -> Result<EventsView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name) = (self.clone(), asker.clone(), tenant.clone());
+        let withdrawn = self.to_the_end(async move {
+            retrying(|| async {
+                let InTenant { tenant, .. } = vault.in_tenant::<EventWithdraw>(&caller, &name).await?;
+                vault.report_once(&caller, &tenant, (&subject, &event, None), idempotency_key.as_deref()).await
+            })
+            .await
+        });
+        self.on_record(asker, Place::tenant(tenant), Action::EventWithdraw, withdrawn).await
+    }
+
+    async fn report_once(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        (subject, event, at): (&SubjectId, &EventName, Option<EventDate>),
+        key: Option<&str>,
+    ) -> Result<EventsView, VaultError> {
+        let action = if at.is_some() { Action::EventReport } else { Action::EventWithdraw };
+        let date = at.map(EventDate::to_text).unwrap_or_default();
+        let parts: [&[u8]; 4] = [b"event", subject.as_str().as_bytes(), event.as_str().as_bytes(), date.as_bytes()];
+        let before = self.changed_before(tenant, caller, key, &parts).await?;
+        let token = self.token_of(tenant.no, subject).await?;
+        let _numbered = self.inner.reporting.lock().await;
+        let person = self.person(tenant.no, token).await?;
+        let mut change = Change::of(tenant, [&person]);
+        self.plan_alive(&mut change, caller, tenant, token, false).await?;
+        if person.first() != token {
+            self.plan_alive(&mut change, caller, tenant, person.first(), false).await?;
+        }
+        let stored = self.events_stored(tenant.no, &person.first()).await?;
+        let mut events = stored.events.clone();
+        if matches!(before, Some(Before::Made(..))) {
+            self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
+            return Ok(EventsView::of(subject, &events));
+        }
+        if !events.report(event, at, self.inner.clock.now()) {
+            if at.is_none() {
+                return Err(VaultError::NotFound(Missing::Event));
+            }
+            // It is known.
+            self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
+            return Ok(EventsView::of(subject, &events));
+        }
+        self.plan_events(&mut change, tenant.no, person.first(), stored, &events).await?;
+        change.entries.push((tenant.audit, entry(caller, tenant, action, CollectionNo::TENANT, subject_target(person.first()))));
+        change.keep(self, before.and_then(free), token)?;
+        self.commit_change(caller, change).await?;
+        self.follow_events_soon();
+        Ok(EventsView::of(subject, &events))
+    }
+
+    /// What is known of a person's events, by any id. The audit entry is in the store before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`] if the person was; [`VaultError::NotFound`], [`VaultError::Forbidden`].
+    pub async fn read_events(&self, caller: &Caller, tenant: &TenantName, subject: &SubjectId) -> Result<EventsView, VaultError> {
+        let caller = &caller.begin();
+        let read = retrying(|| async {
+            let InTenant { tenant, .. } = self.in_tenant::<EventRead>(caller, tenant).await?;
+            let token = self.token_of(tenant.no, subject).await?;
+            self.refuse_shredded_subject(&tenant, &token).await?;
+            let Known { events, .. } = self.events_of(tenant.no, token).await?;
+            let view = EventsView::of(subject, &events);
+            let target = Target { count: u32::try_from(view.events.len()).ok(), ..subject_target(token) };
+            self.read_receipt(&tenant, entry(caller, &tenant, Action::EventRead, CollectionNo::TENANT, target)).await?;
+            Ok(view)
+        });
+        self.on_record(caller, Place::tenant(tenant), Action::EventRead, read).await
+    }
+
+    /// Plans that a person and another id know what was reported of either, and that the records of both are written down anew. What is
+    /// returned is held until that is committed.
+    pub(super) async fn plan_events_joined(
+        &self,
+        change: &mut Change,
+        tenant: TenantNo,
+        first: Token,
+        added: Token,
+    ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
+        let numbered = self.inner.reporting.lock().await;
+        let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &added).await?);
+        change.checks.push(other.check());
+        if own.row.is_none() && other.row.is_none() {
+            change.checks.push(own.check());
+            return Ok(None);
+        }
+        let events = own.events.clone().and(other.events.clone());
+        self.plan_events(change, tenant, first, own, &events).await?;
+        change.writes.extend(Self::no_events(&other));
+        Ok(Some(numbered))
+    }
+
+    /// Plans that an id which is taken away knows what was known of the person until then: nobody's records end otherwise by that.
+    pub(super) async fn plan_events_parted(
+        &self,
+        change: &mut Change,
+        tenant: TenantNo,
+        first: Token,
+        removed: Token,
+    ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
+        let numbered = self.inner.reporting.lock().await;
+        let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &removed).await?);
+        change.checks.push(own.check());
+        if own.row.is_none() {
+            return Ok(None);
+        }
+        self.plan_events(change, tenant, removed, other, &own.events).await?;
+        Ok(Some(numbered))
+    }
+
+    /// What removes what was reported of an id that is erased.
+    pub(super) async fn events_forgotten(&self, tenant: TenantNo, token: &Token) -> Result<Vec<Write>, VaultError> {
+        let key = schema::events(tenant, token);
+        let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(Vec::new()) };
+        let mut gone = vec![Write::Delete { space: Space::Control, key: key.clone() }];
+        // A bent row names no place in the queue; what is left there leads to nobody.
+        if let Ok(row) = self.inner.seals.open::<EventsRow>(&key, &stored) {
+            gone.push(Write::Delete { space: Space::Control, key: schema::event_queue(row.number) });
+        }
+        Ok(gone)
+    }
+
+    /// The slots of the units that seal what was reported of these ids.
+    pub(super) async fn slots_of_events(&self, tenant: TenantNo, tokens: &[Token]) -> Result<Vec<u64>, VaultError> {
+        let keys: Vec<Bytes> = tokens.iter().map(|token| schema::events(tenant, token)).collect();
+        let rows = self.inner.store.get_many(Space::Control, &keys).await?;
+        let known = keys.iter().zip(rows).filter_map(|(key, row)| Some((key, row?)));
+        // What does not open has nothing to tell.
+        Ok(known.filter_map(|(key, row)| self.inner.seals.open::<EventsRow>(key, &row).ok()).map(|row| row.slot).collect())
+    }
+
+    fn no_events(stored: &Stored) -> Vec<Write> {
+        let Some((_, row)) = &stored.row else { return Vec::new() };
+        let keys = [stored.key.clone(), schema::event_queue(row.number)];
+        keys.into_iter().map(|key| Write::Delete { space: Space::Control, key }).collect()
+    }
+
+    /// Plans what is known of a person under an id, and the person's place at the end of the queue. The caller holds `reporting` until it
+    /// is committed: so whoever reads the queue meets its numbers in the order in which they came, and passes over none.
+    async fn plan_events(
+        &self,
+        change: &mut Change,
+        tenant: TenantNo,
+        token: Token,
+        stored: Stored,
+        events: &Events,
+    ) -> Result<(), VaultError> {
+        if events.reports().len() as u64 > limits::SUBJECT_EVENTS.max {
+            return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
+        }
+        let unit = self.plan_unit_of_id(change, tenant, &token).await?;
+        let plain = Plaintext::<SubjectEvents>::new(encoded(events)?);
+        let (context, suite) = (self.events_context(unit, &token), self.inner.options.suite);
+        let sealed = self.with_sole(unit, CollectionNo::TENANT, |key| key.seal(suite, &context, &plain)).await?;
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        change.checks.push(stored.check());
+        if let Some((_, before)) = &stored.row {
+            change.writes.push(Write::Delete { space: Space::Control, key: schema::event_queue(before.number) });
+        }
+        let UnitRow { slot, generation } = UnitRow::of(unit);
+        change.put(self, stored.key, &EventsRow { number, slot, generation, sealed: sealed.into_row().to_vec() })?;
+        change.put(self, schema::event_queue(number), &EventQueueRow { tenant: tenant.0, subject: token })
+    }
+
+    /// Puts a person whose records cannot be written down anew for now at the end of the queue: the others wait for none.
+    async fn requeue(&self, tenant: TenantNo, token: Token, number: u64) -> Result<(), VaultError> {
+        let _numbered = self.inner.reporting.lock().await;
+        let key = schema::events(tenant, &token);
+        let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(()) };
+        let row: EventsRow = self.inner.seals.open(&key, &stored)?;
+        if row.number != number {
+            // There was another report.
+            return Ok(());
+        }
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        let before = schema::event_queue(row.number);
+        let checks = vec![Check { space: Space::Control, key: key.clone(), expect: Expect::Equals(stored) }];
+        let writes = vec![
+            Write::Delete { space: Space::Control, key: before },
+            self.inner.seals.put(key, &EventsRow { number, ..row })?,
+            self.inner.seals.put(schema::event_queue(number), &EventQueueRow { tenant: tenant.0, subject: token })?,
+        ];
+        let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
+        self.commit(Trail::Control, commit, Vec::new()).await.map(drop)
+    }
+
+    fn events_context(&self, unit: UnitRef, token: &Token) -> Context<SubjectEvents> {
+        let sealed_under = [&unit.slot.to_be_bytes()[..], &unit.generation.to_be_bytes()].concat();
+        Context::of(&self.inner.store_id, unit.tenant, &[token, &sealed_under])
+    }
+}
+
+/// The ids of a person in the order of the index.
+fn in_order(person: &Person) -> Vec<Token> {
+    let mut tokens: Vec<Token> = person.tokens().collect();
+    tokens.sort_unstable();
+    tokens
+}
+
+/// One report, as it is sealed: which, when it was, when that was reported.
+type Told = (String, Option<String>, i64);
+
+/// Reports as they are sealed: a JSON list of `[event, date or null, time of the report]`.
+fn encoded(events: &Events) -> Result<Vec<u8>, VaultError> {
+    let told = |report: &Report| -> Told { (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0) };
+    let all: Vec<Told> = events.reports().iter().map(told).collect();
+    serde_json::to_vec(&all).map_err(|_| VaultError::Internal("events".into()))
+}
+
+fn decoded(bytes: &[u8]) -> Result<Events, VaultError> {
+    let wrong = || VaultError::Internal("stored events".into());
+    let all: Vec<Told> = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    let mut reports = Vec::with_capacity(all.len());
+    for (event, at, reported_at) in all {
+        let event = EventName::parse(&event).ok_or_else(wrong)?;
+        let at = at.map(|at| EventDate::parse(&at).ok_or_else(wrong)).transpose()?;
+        reports.push(Report { event, at, reported_at: Timestamp(reported_at) });
+    }
+    Ok(Events::of(reports))
+}
