@@ -13,8 +13,8 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Code;
 use super::routes::{Access, Endpoint, endpoints};
 use super::{
-    aliases, approvals, audit, batch, bundles, certificates, collections, events, health, holds, lists, log, metrics, policy, records, reports,
-    retention, shreds, snapshots, states, tenants, termination, tokens,
+    aliases, approvals, audit, batch, bundles, certificates, collections, events, health, holds, lists, log, metrics, policy, records,
+    reports, retention, shreds, snapshots, states, tenants, termination, tokens,
 };
 
 #[derive(OpenApi)]

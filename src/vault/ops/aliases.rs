@@ -92,11 +92,6 @@ impl Person {
         std::iter::once(self.first).chain(self.aliases().iter().copied())
     }
 
-    /// The token of the first id.
-    pub(super) const fn first(&self) -> Token {
-        self.first
-    }
-
     /// Whether there is but one.
     pub(super) const fn has_one_id(&self) -> bool {
         self.row.is_none()

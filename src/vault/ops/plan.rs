@@ -487,7 +487,7 @@ impl Vault {
                 .left_by()
                 .map(|left| left.until)
                 .or(put.expires_at)
-                .map(|at| Written::Ends(End { at, by_field: false, marks_for: Duration::ZERO }));
+                .map(|at| Written::Ends(End { at, by_date: false, marks_for: Duration::ZERO }));
             return self.plan_written(plan, of, existing.is_none(), (version, carried.written.or(ends))).await;
         }
         // What nothing ends now and nothing could end before has no row; where rules were taken away, its day tells.

@@ -164,7 +164,7 @@ pub enum DueDoc {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marks_at: Option<Timestamp>,
         /// Whether a date in its value has a part in it.
-        by_field: bool,
+        by_date: bool,
     },
     /// The rules have given it no end.
     Endless {

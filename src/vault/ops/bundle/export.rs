@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     authz::TenantExport,
-    domain::{CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp, retention::Kept},
+    domain::{
+        CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp,
+        retention::{Events, Kept},
+    },
     vault::{
         audit::{Action, Target},
         crypto::{
@@ -36,6 +39,7 @@ use crate::{
             blob::Place,
             directory::{Collection, Tenant, damaged},
             due::{Written, is_over},
+            events::known::Known,
             plan::{entry, order_of, retrying, unit_of},
             refused::Place as Asked,
             restricted::restricted,
@@ -140,6 +144,7 @@ struct Opened {
     tokens: Vec<Token>,
     header: RecordHeader,
     record: OpenedRecord,
+    events: Events,
 }
 
 impl Maker {
@@ -275,7 +280,7 @@ impl Maker {
         match self.open(collection, row).await {
             Ok(Some(opened)) => {
                 let value = Some(opened.record.value.expose()).filter(|_| !opened.header.is_manifest());
-                if is_over(collection, &opened.record.meta, value, self.vault.clock().now()) {
+                if is_over(collection, &opened.record.meta, value, &opened.events, self.vault.clock().now()) {
                     self.left_out.over = self.left_out.over.saturating_add(1);
                     return Ok(None);
                 }
@@ -311,15 +316,16 @@ impl Maker {
         if vault.leaving(tenant, collection, &record.meta).await?.is_some() {
             return Ok(None);
         }
-        Ok(Some(Opened { tokens, header, record }))
+        let Known { events, .. } = vault.events_over(tenant.no, collection, &record.meta).await?;
+        Ok(Some(Opened { tokens, header, record, events }))
     }
 
     async fn record(&mut self, collection: &Arc<Collection>, opened: Opened, receipt: &Receipt) -> Result<(), VaultError> {
-        let Opened { tokens, header, record: OpenedRecord { meta, value } } = opened;
+        let Opened { tokens, header, record: OpenedRecord { meta, value }, events } = opened;
         let of = (self.tenant.no, collection.no, &tokens[..]);
         let due = self.vault.written_down(of, header.version).await?;
         let looked_into = Some(value.expose()).filter(|_| !header.is_manifest());
-        let is_restricted = restricted(collection, &meta, looked_into, self.vault.clock().now()).is_some();
+        let is_restricted = restricted(collection, &meta, looked_into, &events, self.vault.clock().now()).is_some();
         let is_erased = is_restricted && self.is_erased(collection, &meta).await?;
         // What is restricted stays, whoever is shredded.
         let is_watched = header.is_manifest() && !is_restricted;
@@ -568,7 +574,7 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, i
         due: due.map(|written| match written {
             Written::Ends(end) => {
                 let marks_at = (!end.marks_for.is_zero()).then(|| end.marked_at());
-                DueDoc::Ends { at: end.at, marks_at, by_field: end.by_field }
+                DueDoc::Ends { at: end.at, marks_at, by_date: end.by_date }
             }
             Written::Endless(since) => DueDoc::Endless { since },
         }),

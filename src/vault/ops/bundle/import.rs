@@ -555,8 +555,8 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         return Err(BundleError::Form(Kind::Record).into());
     }
     let written = due.map(|due| match due {
-        DueDoc::Ends { at, marks_at, by_field } => {
-            Written::Ends(End { at, by_field, marks_for: marks_at.map_or(Duration::ZERO, |marked| at.since(marked)) })
+        DueDoc::Ends { at, marks_at, by_date } => {
+            Written::Ends(End { at, by_date, marks_for: marks_at.map_or(Duration::ZERO, |marked| at.since(marked)) })
         }
         DueDoc::Endless { since } => Written::Endless(since),
     });

@@ -505,8 +505,8 @@ impl Vault {
         version: Version,
     ) -> Result<Option<Written>, VaultError> {
         Ok(self.row_of(of, version).await?.map(|(due, when)| {
-            let by_field = due.fineness == Fineness::Month;
-            let ends = |at, marks_for| Written::Ends(End { at, by_field, marks_for });
+            let by_date = due.fineness == Fineness::Month;
+            let ends = |at, marks_for| Written::Ends(End { at, by_date, marks_for });
             match when {
                 Some(When::Endless(since)) => Written::Endless(since),
                 Some(When::Ends(at)) => ends(at, Duration::ZERO),

@@ -36,7 +36,7 @@ fn raw(kind: Kind, payload: &[u8]) -> Frame {
 fn record(key: &str, value_len: u64) -> Frame {
     let time = "2026-01-31T00:00:00.000Z";
     let document = serde_json::json!({"collection": "crm", "key": key, "content_type": "text/plain", "subjects": ["7"], "created_at": time,
-        "modified_at": time, "expires_at": null, "value_len": value_len, "rules_no": 0, "due": {"ends": {"at": time, "by_field": false}}});
+        "modified_at": time, "expires_at": null, "value_len": value_len, "rules_no": 0, "due": {"ends": {"at": time, "by_date": false}}});
     json(Kind::Record, &document)
 }
 
