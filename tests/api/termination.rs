@@ -507,7 +507,7 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
     let erasers = acme.send("GET", "/termination", "eraser", None).await;
     assert_eq!((erasers.status, &erasers.json["minimums"]), (200, &json!([])), "{erasers:?}");
 
-    let left: [(&str, &[&str]); 7] = [
+    let left: [(&str, &[&str]); 8] = [
         ("read", &["owner"]),
         ("list", &["owner"]),
         ("ids", &["owner"]),

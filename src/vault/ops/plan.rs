@@ -28,7 +28,7 @@ use crate::{
         UploadId, Version,
         approval::ShredScope,
         limits,
-        retention::{Kept, Law},
+        retention::{Events, Kept, Law},
     },
     vault::{
         audit::{self, Action, Entry, Outcome, PendingReceipt, PurposeToken, Target, Trail},
@@ -128,6 +128,30 @@ pub(super) struct Carried {
 }
 
 impl PutFields {
+    /// What is sealed with it, but for what a law keeps it for; `created_at` is that of what stood in its place.
+    fn meta(
+        &self,
+        collection: &Collection,
+        value_len: u64,
+        created_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<RecordMeta, VaultError> {
+        let rules_now = u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?;
+        let carried = self.carried.as_ref();
+        Ok(RecordMeta {
+            key: self.key.clone(),
+            content_type: self.content_type.clone(),
+            subjects: self.subjects.clone(),
+            created_at: carried.map(|carried| carried.created_at).or(created_at).unwrap_or(now),
+            modified_at: carried.map_or(now, |carried| carried.modified_at),
+            expires_at: self.expires_at,
+            value_len,
+            custom: self.custom.clone(),
+            rules_no: carried.map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
+            kept: None,
+        })
+    }
+
     /// The order to shred of another store that has left the record, and whether its person is erased.
     pub(super) fn left_by(&self) -> Option<Left> {
         let Carried { kept, is_erased, .. } = self.carried.as_ref()?;
@@ -161,6 +185,15 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// A minimum of it that waits for a report, which another version of the record does not wait for.
+    fn waits_unlike(&self, collection: &Collection, newer: &RecordMeta, events: &Events) -> Option<Law> {
+        if self.unreported.is_empty() {
+            return None;
+        }
+        let waiting = minimum::unreported(collection, newer, events);
+        self.unreported.iter().find(|law| !waiting.contains(law)).cloned()
+    }
+
     /// The order to shred that has left it for its legal purpose alone.
     pub(super) fn restricted_by(&self) -> Option<ShredId> {
         self.restricted.as_ref().and_then(|restricted| restricted.by)
@@ -366,22 +399,8 @@ impl Vault {
             Content::Inline(value) => (value.len() as u64, false),
             Content::Manifest { value_len, .. } => (*value_len, true),
         };
-        let rules_now = u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?;
-        let mut meta = RecordMeta {
-            key: put.key.clone(),
-            content_type: put.content_type.clone(),
-            subjects: put.subjects.clone(),
-            created_at: match &put.carried {
-                Some(carried) => carried.created_at,
-                None => live.filter(|_| present.is_some()).map_or(now, |live| live.meta.created_at),
-            },
-            modified_at: put.carried.as_ref().map_or(now, |carried| carried.modified_at),
-            expires_at: put.expires_at,
-            value_len,
-            custom: put.custom.clone(),
-            rules_no: put.carried.as_ref().map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
-            kept: None,
-        };
+        let created_at = live.filter(|_| present.is_some()).map(|live| live.meta.created_at);
+        let mut meta = put.meta(collection, value_len, created_at, now)?;
         let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
         plan.check_all(&known.checks);
         let (end, kept) = match &put.carried {
@@ -389,11 +408,8 @@ impl Vault {
             None => super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?,
         };
         meta.kept = kept;
-        if let Some(live) = live.filter(|live| !live.unreported.is_empty()) {
-            let waiting = minimum::unreported(collection, &meta, &known.events);
-            if let Some(law) = live.unreported.iter().find(|law| !waiting.contains(law)) {
-                return Err(minimum::refusal(law.clone(), caller.principal.role(), None));
-            }
+        if let Some(law) = live.and_then(|live| live.waits_unlike(collection, &meta, &known.events)) {
+            return Err(minimum::refusal(law, caller.principal.role(), None));
         }
         let header = RecordHeader {
             suite: self.inner.options.suite,
