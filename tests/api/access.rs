@@ -452,7 +452,7 @@ impl Tokens {
         // The server's own run may have been faster.
         let reports = site.get("/v1/tenants/acme/retention/reports", owner).await;
         let report = reports.json["data"].as_array().unwrap().iter().find(|report| report["marked"] == 1);
-        self.report = report.unwrap_or_else(|| panic!("{reports:?}"))["id"].as_str().unwrap().to_owned();
+        report.unwrap_or_else(|| panic!("{reports:?}"))["id"].as_str().unwrap().clone_into(&mut self.report);
     }
 
     /// The path of a case, with real ids.

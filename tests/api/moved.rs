@@ -162,7 +162,7 @@ async fn what_a_law_alone_keeps_comes_along_sealed_and_stays_restricted() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), keys).await.expect("with the records go their keys");
+    tokio::time::timeout(Duration::from_mins(1), keys).await.expect("with the records go their keys");
 }
 
 /// Rules that are gone have been over what was written while they were there, and over nothing that was written behind them.
@@ -226,7 +226,7 @@ async fn an_import_that_is_given_up_waits_for_holds_and_for_no_law() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), done).await.expect("no law keeps half an import");
+    tokio::time::timeout(Duration::from_mins(1), done).await.expect("no law keeps half an import");
 }
 
 #[tokio::test(flavor = "multi_thread")]

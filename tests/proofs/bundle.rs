@@ -332,7 +332,7 @@ async fn what_does_not_open_and_what_is_over_is_left_out_and_counted() {
     place.clock = clock.clone();
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_secs(60))), ..put_of(None, b"v") };
+    let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_mins(1))), ..put_of(None, b"v") };
     open.vault.put_record(&acme.owner, &acme.name, &coll("all"), key("over"), over).await.unwrap();
     clock.advance(Duration::from_secs(61));
     let range = schema::records_of_tenant(TenantNo(1));
