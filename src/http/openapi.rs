@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 22);
+        assert_eq!(seen, 24);
     }
 
     #[test]

@@ -297,7 +297,6 @@ fn a_sealed_record_comes_opened_with_its_value_on_the_wire_and_stays_sealed_in_i
     assert_eq!(taken(&[], &[raw(Kind::Gone, b"")]), both(BundleError::Order(Kind::Gone)));
     assert_eq!(taken(&[], &[person, file(&[sealed(0)]).remove(0)]), both(BundleError::Order(Kind::SealedRecord)));
     // What is sealed as one kind is not taken as another.
-    let [frame, _] = sealed(0);
-    let [_, other] = closed(Kind::SealedHold, &record("r", 0).payload);
-    assert_eq!(taken(&[[frame, other]], &[]), (None, Some(BundleError::Sealed)));
+    let [hold, opened] = closed(Kind::SealedHold, &record("r", 0).payload);
+    assert_eq!(taken(&[[raw(Kind::SealedRecord, &hold.payload), opened]], &[]), (None, Some(BundleError::Sealed)));
 }
