@@ -76,6 +76,12 @@ impl Bundle {
     }
 }
 
+/// What is told of a record but for its version, which is the store's.
+pub(super) fn unversioned(mut told: Value) -> Value {
+    assert!(told["etag"].take().is_string(), "{told}");
+    told
+}
+
 pub(super) async fn export(site: &Site, tenant: &str, token: &str, body: Value) -> Answer {
     site.send("POST", &format!("/v1/tenants/{tenant}/export"), token, Some(body)).await
 }
@@ -217,7 +223,7 @@ async fn a_tenant_is_elsewhere_as_it_was_byte_for_byte() {
         assert!(value.len() < 2 || part.bytes == value[value.len() - 2..], "{path}: {part:?}");
         let why = path.replace("/records/", "/retention/");
         let (was, is) = (source.site.get(&why, &source.owner).await, target.get(&why, &owner).await);
-        assert_eq!(was.json, is.json, "{why}");
+        assert_eq!(unversioned(was.json), unversioned(is.json), "{why}");
     }
     for collection in ["crm", "files", "all", "month", "empty"] {
         let path = format!("/v1/tenants/acme/collections/{collection}");
@@ -375,8 +381,10 @@ async fn until_all_of_it_is_there_nothing_is_served() {
             "termination" => json!({"confirm": "acme"}),
             "policy" => json!({"approvals": {}}),
             "aliases" => json!({"subject": "7", "alias": "8"}),
+            "events" => json!({"subject": "7", "event": "left", "at": "2026-01-31"}),
+            "remove" if endpoint.path.contains("events") => json!({"subject": "7", "event": "left"}),
             "remove" => json!({"alias": "8"}),
-            "query" if endpoint.path.contains("aliases") => json!({"subject": "7"}),
+            "query" if endpoint.path.contains("subjects") => json!({"subject": "7"}),
             "simulations" => json!({"policy": {}}),
             "export" => json!({"recipient": OWN.recipient}),
             _ => json!({}),

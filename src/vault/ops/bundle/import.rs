@@ -10,7 +10,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::Fuse};
 
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
@@ -81,7 +81,7 @@ impl Vault {
     pub async fn import_tenant(&self, caller: &Caller, name: &TenantName, part: ImportPart) -> Result<TenantView, VaultError> {
         let caller = &Caller { purpose: None, ..caller.begin() };
         let ImportPart { bundle, from, body } = part;
-        let mut arriving = Arriving { body, frames: Frames::default(), skip: 0, was_sealed: false };
+        let mut arriving = Arriving { body: body.fuse(), frames: Frames::default(), skip: 0, was_sealed: false };
         let imported = self.import_part(caller, name, (bundle, from), &mut arriving);
         let imported = self.on_record(caller, Place::tenant(name), Action::TenantImport, imported).await;
         if imported.is_err() {
@@ -210,7 +210,8 @@ struct Carry {
 
 /// Frames as they arrive.
 struct Arriving {
-    body: Body,
+    /// Asked again at its end, where a refusal reads on.
+    body: Fuse<Body>,
     frames: Frames,
     /// So many are there already.
     skip: u64,
