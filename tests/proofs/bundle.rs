@@ -376,8 +376,8 @@ async fn two_who_import_at_once_bring_each_record_once() {
     }
     is_all_there(&open, owner.clone(), "copy", "of two").await;
     let trail = open.vault.audit_page(&owner, &name("copy"), None, 1_000).await.unwrap();
-    let writes = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "record.write").count();
-    assert_eq!(writes, bundle.count(Kind::Record));
+    let writes: Vec<_> = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "record.write").collect();
+    assert_eq!(writes.len(), bundle.count(Kind::Record), "{writes:?}");
     open.close().await;
 }
 

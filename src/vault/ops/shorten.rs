@@ -281,7 +281,7 @@ impl Vault {
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let Some(end) = shortened_end(collection, rules, moment(at), (&opened.meta, value, &events)) else { return Ok(Found::As) };
-        let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, end).await?;
+        let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, &tokens), header.version, (moment(at), end)).await?;
         if !is_moved {
             return Ok(Found::As);
         }

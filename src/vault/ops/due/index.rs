@@ -306,11 +306,24 @@ impl Vault {
         is_new: bool,
         (version, end): (Version, Option<End>),
     ) -> Result<(), VaultError> {
-        let row = end.map(|end| (end, end.written_at(self.inner.clock.now())));
+        let written = end.map(|end| (end, self.inner.clock.now()));
+        self.plan_written_at(plan, (tenant, collection, tokens), is_new, version, written).await
+    }
+
+    /// The same as it is written down at a moment.
+    async fn plan_written_at(
+        &self,
+        plan: &mut Plan,
+        of: (TenantNo, CollectionNo, &[Token]),
+        is_new: bool,
+        version: Version,
+        written: Option<(End, Timestamp)>,
+    ) -> Result<(), VaultError> {
+        let row = written.map(|(end, at)| (end, end.written_at(at)));
         if let Some((end, when)) = row {
             plan.first_due.at(fineness(end), when.looked_at().unwrap_or(end.at));
         }
-        self.plan_row(plan, (tenant, collection, tokens), is_new, row.map(|(end, when)| (version, placed(end, when)))).await
+        self.plan_row(plan, of, is_new, row.map(|(end, when)| (version, placed(end, when)))).await
     }
 
     /// Writes down that a version of a record is marked and ends then, in the place of when it was to be marked.
@@ -325,14 +338,15 @@ impl Vault {
         self.plan_row(plan, of, false, Some((version, placed(end, When::Ends(end.at))))).await
     }
 
-    /// Writes down an earlier end of a version of a record than stands there, in the place of that. `false`, and nothing is planned, where
-    /// what stands there is as early; and where it waits under a legal hold: its time is over already.
+    /// Writes down an earlier end of a version of a record than stands there, in the place of that, as of the moment from which on it has
+    /// had that: in older data what came behind it is still to come. `false`, and nothing is planned, where what stands there is as early;
+    /// and where it waits under a legal hold: its time is over already.
     pub(in crate::vault::ops) async fn plan_earlier(
         &self,
         plan: &mut Plan,
         (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
         version: Version,
-        end: End,
+        (from, end): (Timestamp, End),
     ) -> Result<bool, VaultError> {
         let leads = schema::due_of(tenant, collection, tokens);
         if let Some(known) = self.inner.store.get(Space::Index, &leads).await? {
@@ -348,7 +362,7 @@ impl Vault {
                 return Ok(false);
             }
         }
-        self.plan_due(plan, (tenant, collection, tokens), false, (version, Some(end))).await?;
+        self.plan_written_at(plan, (tenant, collection, tokens), false, version, Some((end, from))).await?;
         Ok(true)
     }
 

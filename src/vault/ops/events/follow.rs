@@ -360,10 +360,10 @@ impl Vault {
         let end = if self.is_restoring() {
             // Older data is looked at as early as any report has had it looked at.
             let ends = reported_ends(collection, of).into_iter().chain(shortened_ends(collection, &shortenings, of));
-            ends.map(|(_, end)| end).min_by_key(|end| end.at)
+            ends.min_by_key(|(_, end)| end.at)
         } else {
             let ends = [end_reported(collection, of), shortened_by_report(collection, &shortenings, of)];
-            ends.into_iter().flatten().min_by_key(|end| end.at)
+            ends.into_iter().flatten().min_by_key(|end| end.at).map(|end| (self.inner.clock.now(), end))
         };
         let Some(end) = end else { return Ok(Some(false)) };
         let is_moved = self.plan_earlier(plan, (tenant.no, collection.no, tokens), header.version, end).await?;
