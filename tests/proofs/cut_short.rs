@@ -749,6 +749,17 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
         place.copy(part, &format!("base/{part}"));
     }
     let began = clock.now();
+    // Until the keys are gone of what was deleted.
+    let deferred = async |open: &Open| {
+        let range = schema::table(Table::ReportShred);
+        let orders = async || open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap_or_default().len();
+        let all = async {
+            while orders().await < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), all).await;
+    };
     // From whichever day it was cut off on.
     let runs = async |open: &Open, clock: &TestClock| {
         for days in [9, 11, 12] {
@@ -779,8 +790,8 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
         let engine = engine.unwrap();
         if let Ok(open) = opened {
             tokio::select! {
-                // A run that met its death may have come back with it.
-                _ = runs(&open, &clock) => {}
+                // A run that met its death may have come back with it; the keys of what it has deleted go behind it.
+                done = runs(&open, &clock) => if done.is_ok() { deferred(&open).await },
                 () = engine.dead.cancelled() => {}
             }
             let is_dying = {

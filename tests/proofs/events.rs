@@ -170,7 +170,7 @@ async fn a_record_waits_for_the_report_and_ends_by_the_last_one() {
     assert!(acme.has(&open, "of-7").await && acme.known(&open, "7").await.is_empty());
     assert!(matches!(acme.withdraw(&open, "7").await, Err(VaultError::NotFound(Missing::Event))));
     // And leaves for good, some time ago.
-    acme.report(&open, "7", "2001-05-21").await;
+    acme.report(&open, "7", "2001-05-22").await;
     assert_eq!(run(&open, &clock).await.destroyed, 0, "today is the last day of ten");
     to(&clock, "2001-06-01T12:00:00Z");
     acme.report(&open, "7", "2001-05-21T23:00:00-05:00").await;

@@ -199,8 +199,10 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     vault.remove_alias(&owner, &acme, SubjectId::parse("alpha").unwrap(), None).await.unwrap();
 
     // What was reported of a person.
-    let report = (subject.clone(), EventName::parse("left").unwrap(), EventDate::parse("2026-01-31").unwrap());
-    vault.report_event(&owner, &acme, report, None).await.unwrap();
+    for person in [subject.clone(), SubjectId::parse("b").unwrap()] {
+        let report = (person, EventName::parse("left").unwrap(), EventDate::parse("2026-01-31").unwrap());
+        vault.report_event(&owner, &acme, report, None).await.unwrap();
+    }
     let events = async || vault.read_events(&owner, &acme, &subject).await.map(drop);
     every_byte(store, Table::Events, |key, _| key[9..] == a[..], true, &events).await;
     events().await.unwrap();
@@ -511,8 +513,8 @@ async fn a_deferred_shred_that_was_pointed_to_another_unit_shreds_nothing_and_ho
         for state in [bent_state, whole_state] {
             set(disk, state, None).await;
         }
-        // .. units 1, slot 1, generation 1, principal 16, role 1, request 16, tag 16
-        let slot = |row: &[u8]| row.len() - 33 - TAG_LEN - 2;
+        // .. units 1, slot 1, generation 1, principal 16, role 1, request 16, report 1, tag 16
+        let slot = |row: &[u8]| row.len() - 34 - TAG_LEN - 2;
         let (key, row) = rows.into_iter().find(|(_, row)| row[slot(row)] == *of_bent).unwrap();
         set(disk, &key, Some(bent(&row, slot(&row), *of_another))).await;
         (key, row)
