@@ -74,7 +74,8 @@ impl EventDate {
 }
 
 /// What was reported of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// Which.
     pub event: EventName,
@@ -109,6 +110,12 @@ impl Events {
     #[must_use]
     pub fn or_at(self, at: Timestamp) -> Self {
         Self { otherwise: Some(at), ..self }
+    }
+
+    /// When all was that nobody has reported; `None` where that is not known.
+    #[must_use]
+    pub const fn otherwise(&self) -> Option<Timestamp> {
+        self.otherwise
     }
 
     /// All reports, in the order of time.
@@ -218,6 +225,19 @@ impl<'de> Deserialize<'de> for EventName {
     }
 }
 
+impl Serialize for EventDate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &DATE_FORM))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +264,23 @@ mod tests {
         assert_eq!(EventDate::parse(&late.to_text()), Some(late));
         for text in ["", "2026", "2026-02-30", "soon", "9001-01-01", "-000001-01-01", "2026-02-01T25:00:00Z", "20260201"] {
             assert_eq!(EventDate::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written_and_no_other_form_of_one_is() {
+        for at in [date("2026-01-31"), date("2026-02-01T02:00:00.120Z"), None] {
+            let report = Report { event: name("contract-ended"), at, reported_at: Timestamp(1_700_000_000_123) };
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["at"], at.map_or(serde_json::Value::Null, |at| at.to_text().into()));
+            assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+        }
+        let whole = serde_json::json!({"event": "e", "at": "2026-01-31", "reported_at": "2026-02-01T00:00:00.000Z"});
+        assert!(serde_json::from_value::<Report>(whole.clone()).is_ok());
+        for (field, bent) in [("event", "No Name"), ("at", "soon"), ("at", "9001-01-01"), ("reported_at", "2026-02-01"), ("more", "")] {
+            let mut other = whole.clone();
+            other[field] = bent.into();
+            assert!(serde_json::from_value::<Report>(other).is_err(), "{field} {bent}");
         }
     }
 
