@@ -92,17 +92,32 @@ pub struct Events {
     reports: Vec<Report>,
     /// When all was that nobody has reported.
     otherwise: Option<Timestamp>,
+    /// Until when reports were made in another store, which came from there: in this one all of them were known from the beginning.
+    elsewhere: Option<Timestamp>,
 }
 
 /// Of whom nothing was reported.
-pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None };
+pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None, elsewhere: None };
 
 impl Events {
     /// What these reports say.
     #[must_use]
     pub fn of(mut reports: Vec<Report>) -> Self {
         reports.sort_by_key(|report| report.reported_at);
-        Self { reports, otherwise: None }
+        Self { reports, otherwise: None, elsewhere: None }
+    }
+
+    /// The same, where what was reported until then was reported in another store. What was over there by one of them, and is here, was kept
+    /// there for reasons that did not come along: it is not over by that here.
+    #[must_use]
+    pub fn elsewhere_until(self, elsewhere: Option<Timestamp>) -> Self {
+        Self { elsewhere, ..self }
+    }
+
+    /// Until when reports were made in another store, if any was.
+    #[must_use]
+    pub const fn elsewhere(&self) -> Option<Timestamp> {
+        self.elsewhere
     }
 
     /// The same, where what nobody has reported was at `at`: after an order to shred nobody reports anything of the person any more, so
@@ -124,10 +139,12 @@ impl Events {
         &self.reports
     }
 
-    /// The times of all reports, each once.
+    /// The times of all reports, each once; of those that were made in another store that of the last.
     #[must_use]
     pub fn moments(&self) -> Vec<Timestamp> {
-        let mut moments: Vec<Timestamp> = self.reports.iter().map(|report| report.reported_at).collect();
+        let from_there = self.reports.iter().filter(|report| Some(report.reported_at) <= self.elsewhere).count();
+        let here = self.reports.iter().skip(from_there.saturating_sub(1));
+        let mut moments: Vec<Timestamp> = here.map(|report| report.reported_at).collect();
         moments.dedup();
         moments
     }
@@ -170,14 +187,15 @@ impl Events {
     /// What both say, of one person under two ids.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::of([self.reports, other.reports].concat())
+        Self::of([self.reports, other.reports].concat()).elsewhere_until(self.elsewhere.max(other.elsewhere))
     }
 
-    /// What was known by a moment.
+    /// What was known by a moment, of what was reported in another store all.
     #[must_use]
     pub fn by(&self, moment: Timestamp) -> Self {
+        let moment = self.elsewhere.map_or(moment, |until| until.max(moment));
         let known = self.reports.iter().filter(|report| report.reported_at <= moment);
-        Self { reports: known.cloned().collect(), otherwise: self.otherwise }
+        Self { reports: known.cloned().collect(), otherwise: self.otherwise, elsewhere: self.elsewhere }
     }
 
     /// What is known of some events alone.
@@ -303,6 +321,27 @@ mod tests {
         assert_eq!(events.by(Timestamp(3)).date("contract-ended"), date("2026-01-31"));
         assert_eq!(events.by(Timestamp(1)), Events::default());
         assert_eq!(events.clone().only(|event| event == "other").reports().len(), 1);
+    }
+
+    #[test]
+    fn what_was_reported_in_another_store_was_known_in_this_one_from_the_beginning() {
+        let mut events = Events::default();
+        for (at, reported_at) in [("2024-01-01", 10), ("2030-01-01", 20), ("2020-01-01", 40)] {
+            events.report(&name("end"), date(at), Timestamp(reported_at));
+        }
+        let times = |moments: Vec<Timestamp>| moments.into_iter().map(|at| at.0).collect::<Vec<_>>();
+        assert_eq!((times(events.moments()), events.by(Timestamp(15)).date("end")), (vec![10, 20, 40], date("2024-01-01")));
+        let came = events.clone().elsewhere_until(Some(Timestamp(30)));
+        assert_eq!((came.elsewhere(), times(came.moments())), (Some(Timestamp(30)), vec![20, 40]));
+        for moment in [0, 15, 39] {
+            assert_eq!(came.by(Timestamp(moment)).date("end"), date("2030-01-01"), "{moment}");
+        }
+        assert_eq!(came.by(Timestamp(40)).date("end"), date("2020-01-01"));
+        // Which of them stood when a record was written is told as it was there.
+        let latest = |events: &Events, since| events.latest_day("end", &Zone::utc(), Timestamp(since));
+        assert_eq!((latest(&came, 21), latest(&came, 41)), (latest(&events, 21), latest(&events, 41)));
+        assert_eq!(events.and(came).elsewhere(), Some(Timestamp(30)));
+        assert!(Events::default().elsewhere_until(Some(Timestamp(30))).moments().is_empty());
     }
 
     #[test]

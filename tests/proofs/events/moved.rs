@@ -198,6 +198,53 @@ async fn older_data_of_a_tenant_that_came_goes_through_what_was_reported_elsewhe
     }
 }
 
+/// What was over where it is from, and was there when the date was corrected, is there by the last word, also in older data of the store that it
+/// comes to; what was over by that since is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_data_is_destroyed_by_no_report_that_was_corrected_before_it_came() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, by_event("10d")).await;
+    for person in ["7", "8"] {
+        acme.put(&open, person, &[person]).await.unwrap();
+        acme.report(&open, person, "2000-02-01").await;
+    }
+    // No run has come in between.
+    to(&clock, "2000-03-01T00:00:00Z");
+    acme.report(&open, "7", "2001-02-01").await;
+    acme.report(&open, "8", "2000-02-25").await;
+    let bundle = Bundle::exported(&open, &acme.owner, &acme.name).await;
+    open.close().await;
+
+    let there = elsewhere(&clock).await;
+    let open = there.open().await;
+    let mut copy = awaited(&open, &there).await;
+    let reports = bundle.frames.iter().position(|frame| frame.kind == Kind::Events).unwrap();
+    bundle.import(&open, &copy.owner, "copy", (0, reports)).await.unwrap();
+    open.close().await;
+    there.copy("store/data", "then/data");
+    let open = there.open().await;
+    copy.again(&open).await;
+    bundle.import(&open, &copy.owner, "copy", (reports, bundle.frames.len())).await.unwrap();
+    run(&open, &clock).await;
+    to(&clock, "2000-03-07T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1, "of person 8");
+    open.close().await;
+    there.put_back("then/data", "store/data");
+    let open = there.open().await;
+    copy.again(&open).await;
+    open.vault.begin_restoring();
+    let done = open.vault.replay_retention().await.unwrap();
+    assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+    open.vault.end_restoring();
+    assert!(copy.has(&open, "7").await && !copy.has(&open, "8").await);
+    to(&clock, "2001-02-12T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
 /// RET-5: what an order has left is kept for its law, and no longer, in whichever store it comes to, by what the order remembers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_order_has_left_is_kept_as_long_where_its_tenant_comes_to() {

@@ -2,8 +2,8 @@
 //!
 //! The frames may come in any number of requests. How far the import has come is written in the commits of the records themselves, so what
 //! breaks off goes on behind the last frame that is there, and no record is there twice. What lies in the control store, collections,
-//! persons, their events and holds, is made again where it is there already, which changes nothing. The tenant is in use with one last commit, once the
-//! trailer agrees with all that came.
+//! persons, what was reported of them, and holds, is made again where it is there already, which changes nothing. The tenant is in use with
+//! one last commit, once the trailer agrees with all that came.
 //!
 //! A record is here as it was there: with its times, and what is written down of its end. Versions are new, and so is every key.
 

@@ -198,8 +198,8 @@ impl Vault {
         self.listed_id(tenant, &person.first()).await?.ok_or(VaultError::Busy)
     }
 
-    /// Has known of a person what another store knew, in the place of what is known here. The person goes to the end of the queue, also where
-    /// nothing is new: records may have come since that the queue was gone through without.
+    /// Has known of a person what another store knew until now, in the place of what is known here. The person goes to the end of the queue,
+    /// also where nothing is new: records may have come since that the queue was gone through without.
     ///
     /// # Errors
     /// Those of [`Vault::report_event`].
@@ -215,6 +215,7 @@ impl Vault {
         let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
+        let events = &events.clone().elsewhere_until(Some(self.inner.clock.now()));
         self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, events).await?;
         let target = Target { count: u32::try_from(events.reports().len()).ok(), ..subject_target(person.first()) };
         change.entries.push((tenant.audit, entry(caller, tenant, Action::EventReport, CollectionNo::TENANT, target)));
@@ -384,9 +385,10 @@ fn encoded(events: &Events) -> Result<Vec<u8>, VaultError> {
     serde_json::to_vec(&told(events)).map_err(|_| VaultError::Internal("events".into()))
 }
 
-/// The same with whose they are: `[id, list]`.
+/// The same with whose they are, and until when they were made in another store: `[id, list, time or null]`.
 fn encoded_of(subject: &SubjectId, events: &Events) -> Result<Vec<u8>, VaultError> {
-    serde_json::to_vec(&(subject.as_str(), told(events))).map_err(|_| VaultError::Internal("events".into()))
+    let elsewhere = events.elsewhere().map(|until| until.0);
+    serde_json::to_vec(&(subject.as_str(), told(events), elsewhere)).map_err(|_| VaultError::Internal("events".into()))
 }
 
 fn wrong() -> VaultError {
@@ -398,8 +400,8 @@ fn decoded(bytes: &[u8]) -> Result<Events, VaultError> {
 }
 
 fn decoded_of(bytes: &[u8]) -> Result<(SubjectId, Events), VaultError> {
-    let (subject, all): (String, Vec<Told>) = serde_json::from_slice(bytes).map_err(|_| wrong())?;
-    Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, read(all)?))
+    let (subject, all, elsewhere): (String, Vec<Told>, Option<i64>) = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, read(all)?.elsewhere_until(elsewhere.map(Timestamp))))
 }
 
 fn read(all: Vec<Told>) -> Result<Events, VaultError> {
@@ -427,11 +429,15 @@ mod tests {
         let subject = SubjectId::parse("7").unwrap();
         let sealed = encoded_of(&subject, &events).unwrap();
         let list = r#"[["end","2026-01-31",1],["end",null,1],["other","2020-01-01",2]]"#;
-        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list}]"#));
-        assert_eq!(decoded_of(&sealed).unwrap(), (subject, events.clone()));
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},null]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), events.clone()));
+        let came = events.clone().elsewhere_until(Some(Timestamp(3)));
+        let sealed = encoded_of(&subject, &came).unwrap();
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},3]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject, came));
         assert_eq!(decoded(list.as_bytes()).unwrap(), events);
         assert_eq!(decoded(&encoded(&Events::default()).unwrap()).unwrap(), Events::default());
-        for bent in [list, r#"["",[]]"#, r#"["7"]"#, r#"["7",[["No Name",null,1]]]"#, r#"["7",[["end","soon",1]]]"#] {
+        for bent in [list, r#"["",[],null]"#, r#"["7",[]]"#, r#"["7",[["No Name",null,1]],null]"#, r#"["7",[["end","soon",1]],null]"#] {
             assert!(decoded_of(bent.as_bytes()).is_err(), "{bent}");
         }
     }
