@@ -326,6 +326,54 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
     assert_eq!(target.send("DELETE", "/v1/tenants/acme/collections/crm/records/eu/anna", &owner, None).await.status, 204);
 }
 
+/// It is what rules count from: none of it may come in half, or mean something else here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reported_of_a_person_comes_along_and_is_refused_in_another_form() {
+    const EVENTS: &str = "/v1/tenants/acme/subjects/events";
+    let source = Source::make().await;
+    for at in ["2026-03-31", "2026-02-01T02:00:00Z"] {
+        let report = json!({"subject": "7", "event": "contract-ended", "at": at});
+        assert_eq!(source.site.send("POST", EVENTS, &source.owner, Some(report)).await.status, 200);
+        source.clock.advance(DAY);
+    }
+    let bundle = source.export().await;
+    let told = bundle.documents(Kind::Events);
+    let report = |at: &str, reported_at: &str| json!({"event": "contract-ended", "at": at, "reported_at": reported_at});
+    let dates: Vec<&Value> = told[0]["reports"].as_array().unwrap().iter().map(|report| &report["at"]).collect();
+    assert_eq!((told.len(), &told[0]["subject"], dates), (1, &json!("7"), vec![&json!("2026-03-31"), &json!("2026-02-01T02:00:00.000Z")]));
+
+    let target = Site::open_at("", source.clock.clone()).await;
+    let owner = coming(&target, "acme").await;
+    let (early, late) = ("2026-02-01T00:00:00.000Z", "2026-02-02T00:00:00.000Z");
+    let day = "2026-01-31";
+    let of = |reports: Value| json!({"subject": "7", "reports": reports});
+    let many: Vec<Value> = (0..257).map(|_| report(day, early)).collect();
+    for (bent, status, code) in [
+        (of(json!([])), 422, "unprocessable"),
+        (json!({"subject": "", "reports": [report(day, early)]}), 422, "unprocessable"),
+        (of(json!([report("soon", early)])), 422, "unprocessable"),
+        (of(json!([{"event": "No Name", "at": day, "reported_at": early}])), 422, "unprocessable"),
+        (of(json!([report(day, late), report(day, early)])), 422, "unprocessable"),
+        (of(json!(many)), 400, "limit-exceeded"),
+    ] {
+        let mut wire = bundle.wire(0, 1);
+        Frame { kind: Kind::Events, payload: serde_json::to_vec(&bent).unwrap().into() }.write(&mut wire).unwrap();
+        let refused = import(&target, "acme", &owner, &bundle.id, 0, wire).await;
+        assert_eq!((refused.status, refused.code()), (status, code), "{bent}: {refused:?}");
+        let detail = refused.json["detail"].as_str().unwrap();
+        assert!(detail.contains(if status == 422 { "events" } else { "subject_events" }), "{bent}: {detail}");
+    }
+    let done = import(&target, "acme", &owner, &bundle.id, 0, bundle.wire(0, bundle.frames.len())).await;
+    assert_eq!(done.json["state"], "active", "{done:?}");
+    let asked = Some(json!({"subject": "7"}));
+    let (path, trail) = (format!("{EVENTS}/query"), target.trail("acme", &owner).await);
+    let was = source.site.send("POST", &path, &source.owner, asked.clone()).await;
+    let is = target.send("POST", &path, &owner, asked).await;
+    assert_eq!((is.status, &is.json), (200, &was.json), "{is:?}");
+    let reports = trail.iter().filter(|entry| entry["action"] == "event.report").collect::<Vec<_>>();
+    assert_eq!((reports.len(), &reports[0]["role"]), (1, &json!("owner")), "{reports:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_is_due_when_it_was() {
     let source = Source::make().await;

@@ -26,6 +26,7 @@ fn exported() -> (Served, Served) {
     source.owner(&["record", "put", "people", "large", "large", "--subject", "8"]);
     source.owner(&["record", "put", "people", "empty", "empty", "--subject", "7", "--subject", "8"]);
     source.owner(&["alias", "add", "7", "ann@example.com"]);
+    source.owner(&["subject", "event", "put", "ann@example.com", "contract-ended", "2999-01-31"]);
     let recipient = key(&source, "key", 0);
     source.owner(&["export", "tenant", "acme", "--to", "acme.age", "--recipient", recipient]);
     for (from, to) in [("acme.age", "acme.age"), ("key", "key"), ("store/signing.pub", "source.pub")] {
@@ -44,6 +45,8 @@ fn is_there(target: &Served, source: &Served) {
     }
     let ids = target.ok("moved.token", &["alias", "ls", "ann@example.com", "--tenant", "moved", "--format", "json"]);
     assert_eq!(json_lines(&ids)[0], serde_json::json!({"subject": "7", "aliases": ["ann@example.com"]}));
+    let known = target.ok("moved.token", &["subject", "event", "show", "7", "--tenant", "moved", "--format", "json"]);
+    assert_eq!(json_lines(&known)[0]["events"][0]["at"], "2999-01-31");
 }
 
 #[test]
@@ -57,7 +60,7 @@ fn a_tenant_moves_from_one_store_to_another() {
     let checked = target.ok("store/operator.token", &[&CHECK[..], &["--key", "source.pub", "--format", "json"]].concat());
     let told = &json_lines(&checked)[0];
     assert_eq!((&told["trail"], &told["counts"]["records"], &told["from"]["tenant"]), (&"ok".into(), &3.into(), &"acme".into()), "{told}");
-    assert_eq!(told["grants"][0]["role"], "owner", "{told}");
+    assert_eq!((&told["grants"][0]["role"], &told["counts"]["events"]), (&"owner".into(), &1.into()), "{told}");
     assert!(!target.path("moved.token").exists());
 
     let taken = target.run("store/operator.token", &[&IMPORT[..6], &["--owner-token", "new.token"]].concat());

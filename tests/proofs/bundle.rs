@@ -14,7 +14,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
     authn::Role,
-    domain::{BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantNo, TestClock},
+    domain::{
+        BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantName, TenantNo, TestClock,
+        retention::{EventDate, EventName},
+    },
     vault::{
         ops::{
             Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, VaultError,
@@ -37,9 +40,9 @@ use crate::{
 };
 
 /// A bundle in the clear.
-struct Bundle {
+pub(crate) struct Bundle {
     id: BundleId,
-    frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     /// What some of them are opened to, on their way.
     behind: BTreeMap<usize, Vec<u8>>,
     trailer: Trailer,
@@ -52,8 +55,11 @@ fn to_somebody() -> ExportTenant {
 
 impl Bundle {
     async fn of(open: &Open, acme: &Acme) -> Self {
-        let export = to_somebody();
-        let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, export).await.unwrap();
+        Self::exported(open, &acme.owner, &acme.name).await
+    }
+
+    pub(crate) async fn exported(open: &Open, owner: &Caller, tenant: &TenantName) -> Self {
+        let mut stream = open.vault.export_tenant(owner, tenant, to_somebody()).await.unwrap();
         let mut sealed = Vec::new();
         while let Some(piece) = stream.next().await {
             sealed.extend_from_slice(&piece.unwrap());
@@ -99,7 +105,13 @@ impl Bundle {
         self.frames.iter().filter(|frame| frame.kind == kind).count()
     }
 
-    async fn import(&self, open: &Open, owner: &Caller, tenant: &str, (from, until): (usize, usize)) -> Result<TenantView, VaultError> {
+    pub(crate) async fn import(
+        &self,
+        open: &Open,
+        owner: &Caller,
+        tenant: &str,
+        (from, until): (usize, usize),
+    ) -> Result<TenantView, VaultError> {
         self.import_body(open, owner, tenant, from, body(&self.wire(from, until))).await
     }
 
@@ -110,7 +122,7 @@ impl Bundle {
 }
 
 /// A tenant to import into, and its owner's token.
-async fn coming(open: &Open, place: &Place, tenant: &str) -> String {
+pub(crate) async fn coming(open: &Open, place: &Place, tenant: &str) -> String {
     let operator = open.caller(&place.operator).await;
     open.vault.create_tenant_for_import(&operator, name(tenant), None).await.unwrap().text.to_string()
 }
@@ -126,13 +138,17 @@ fn left() -> [(&'static str, Vec<u8>); 2] {
     [("left", b"left".to_vec()), ("left/large", large())]
 }
 
-/// Person 7, also known as `ann`, with a large value; the others as they are.
+const ENDED: [&str; 2] = ["contract-ended", "2026-01-31"];
+
+/// Person 7, also known as `ann`, with a large value and the end of a contract; the others as they are.
 async fn source(open: &Open, place: &Place) -> Acme {
     let acme = Acme::make(open, place).await;
     acme.put(open, ("files", "large"), &["7"], &large(), false).await.unwrap();
     let [subject, alias] = ["7", "ann"].map(|id| persons(&[id]).remove(0));
     let alias = NewAlias { subject, alias, with_records: false, new_relationship: false };
     open.vault.add_alias(&acme.owner, &acme.name, alias, None).await.unwrap();
+    let report = (persons(&["ann"]).remove(0), EventName::parse(ENDED[0]).unwrap(), EventDate::parse(ENDED[1]).unwrap());
+    open.vault.report_event(&acme.owner, &acme.name, report, None).await.unwrap();
     let policy = lawful(ShredUnit::Subject, "4y");
     open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), policy, None).await.unwrap();
     for (at, value) in left() {
@@ -152,6 +168,9 @@ async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
     assert!(copy.get(open, ("files", "large")).await.unwrap() == large(), "{when}: other bytes");
     let view = open.vault.person_ids(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap();
     assert_eq!((view.subject, view.aliases), (persons(&["7"]).remove(0), persons(&["ann"])), "{when}");
+    let known = open.vault.read_events(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap().events;
+    let known: Vec<_> = known.iter().map(|one| [one.event.as_str().to_owned(), one.at.to_text()]).collect();
+    assert_eq!(known, [ENDED.map(str::to_owned)], "{when}");
     let (token, _) = open.token(&copy.owner, &copy.name, Role::Auditor).await;
     let mut auditor = open.caller(&token).await;
     auditor.purpose = Some("invoices".into());
@@ -282,7 +301,7 @@ async fn a_shred_in_the_middle_of_an_export_takes_along_what_has_not_left() {
     assert!(sealed.len() < 6 << 20, "nothing is read ahead of who takes it: {}", sealed.len());
     let bundle = Bundle::opened(&sealed);
     assert!(bundle.count(Kind::Gone) <= 1, "the value that was on its way, if one was");
-    assert_eq!(bundle.count(Kind::Person), 0);
+    assert_eq!((bundle.count(Kind::Person), bundle.count(Kind::Events)), (0, 0));
     // Of it an import makes nothing.
     let owner = open.caller(&coming(&open, &place, "copy").await).await;
     bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod left;
+mod moved;
 
 const ENDED: &str = "contract-ended";
 

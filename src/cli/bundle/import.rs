@@ -33,7 +33,7 @@ use crate::{
         },
         ops::bundle::{
             BundleError, Checker, Frame, Kind, Part, Progress, Way,
-            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, SealedFrame, Trailer},
+            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, RecordDoc, SealedFrame, Trailer},
         },
     },
 };
@@ -159,6 +159,9 @@ impl Bundle {
                             let hold = HoldDoc::parse(inner).map_err(|error| opened.refused(error))?;
                             unnamed.extend(unnamed_in(&hold));
                         }
+                        if frame.kind == Kind::SealedRecord {
+                            RecordDoc::parse(inner).map_err(|error| opened.refused(error))?;
+                        }
                     }
                 }
                 Part::Grant(grant) => grants.push(grant),
@@ -178,7 +181,7 @@ impl Bundle {
                     }
                 }
                 Part::Trailer(found) => trailer = Some(*found),
-                Part::Collection(_) | Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) => {}
+                Part::Collection(_) | Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) | Part::Events(_) => {}
             }
         }
         checker.finish().map_err(|error| opened.refused(error))?;

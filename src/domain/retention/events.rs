@@ -74,7 +74,8 @@ impl EventDate {
 }
 
 /// What was reported of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// Which.
     pub event: EventName,
@@ -91,17 +92,32 @@ pub struct Events {
     reports: Vec<Report>,
     /// When all was that nobody has reported.
     otherwise: Option<Timestamp>,
+    /// Until when reports were made in another store, which came from there: in this one all of them were known from the beginning.
+    elsewhere: Option<Timestamp>,
 }
 
 /// Of whom nothing was reported.
-pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None };
+pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None, elsewhere: None };
 
 impl Events {
     /// What these reports say.
     #[must_use]
     pub fn of(mut reports: Vec<Report>) -> Self {
         reports.sort_by_key(|report| report.reported_at);
-        Self { reports, otherwise: None }
+        Self { reports, otherwise: None, elsewhere: None }
+    }
+
+    /// The same, where what was reported until then was reported in another store. What was over there by one of them, and is here, was kept
+    /// there for reasons that did not come along: it is not over by that here.
+    #[must_use]
+    pub fn elsewhere_until(self, elsewhere: Option<Timestamp>) -> Self {
+        Self { elsewhere, ..self }
+    }
+
+    /// Until when reports were made in another store, if any was.
+    #[must_use]
+    pub const fn elsewhere(&self) -> Option<Timestamp> {
+        self.elsewhere
     }
 
     /// The same, where what nobody has reported was at `at`: after an order to shred nobody reports anything of the person any more, so
@@ -111,16 +127,24 @@ impl Events {
         Self { otherwise: Some(at), ..self }
     }
 
+    /// When all was that nobody has reported; `None` where that is not known.
+    #[must_use]
+    pub const fn otherwise(&self) -> Option<Timestamp> {
+        self.otherwise
+    }
+
     /// All reports, in the order of time.
     #[must_use]
     pub fn reports(&self) -> &[Report] {
         &self.reports
     }
 
-    /// The times of all reports, each once.
+    /// The times of all reports, each once; of those that were made in another store that of the last.
     #[must_use]
     pub fn moments(&self) -> Vec<Timestamp> {
-        let mut moments: Vec<Timestamp> = self.reports.iter().map(|report| report.reported_at).collect();
+        let from_there = self.reports.iter().filter(|report| Some(report.reported_at) <= self.elsewhere).count();
+        let here = self.reports.iter().skip(from_there.saturating_sub(1));
+        let mut moments: Vec<Timestamp> = here.map(|report| report.reported_at).collect();
         moments.dedup();
         moments
     }
@@ -163,14 +187,15 @@ impl Events {
     /// What both say, of one person under two ids.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::of([self.reports, other.reports].concat())
+        Self::of([self.reports, other.reports].concat()).elsewhere_until(self.elsewhere.max(other.elsewhere))
     }
 
-    /// What was known by a moment.
+    /// What was known by a moment, of what was reported in another store all.
     #[must_use]
     pub fn by(&self, moment: Timestamp) -> Self {
+        let moment = self.elsewhere.map_or(moment, |until| until.max(moment));
         let known = self.reports.iter().filter(|report| report.reported_at <= moment);
-        Self { reports: known.cloned().collect(), otherwise: self.otherwise }
+        Self { reports: known.cloned().collect(), otherwise: self.otherwise, elsewhere: self.elsewhere }
     }
 
     /// What is known of some events alone.
@@ -218,6 +243,19 @@ impl<'de> Deserialize<'de> for EventName {
     }
 }
 
+impl Serialize for EventDate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &DATE_FORM))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_read_as_it_was_written_and_no_other_form_of_one_is() {
+        for at in [date("2026-01-31"), date("2026-02-01T02:00:00.120Z"), None] {
+            let report = Report { event: name("contract-ended"), at, reported_at: Timestamp(1_700_000_000_123) };
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["at"], at.map_or(serde_json::Value::Null, |at| at.to_text().into()));
+            assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+        }
+        let whole = serde_json::json!({"event": "e", "at": "2026-01-31", "reported_at": "2026-02-01T00:00:00.000Z"});
+        assert!(serde_json::from_value::<Report>(whole.clone()).is_ok());
+        for (field, bent) in [("event", "No Name"), ("at", "soon"), ("at", "9001-01-01"), ("reported_at", "2026-02-01"), ("more", "")] {
+            let mut other = whole.clone();
+            other[field] = bent.into();
+            assert!(serde_json::from_value::<Report>(other).is_err(), "{field} {bent}");
+        }
+    }
+
+    #[test]
     fn the_last_report_counts_and_one_without_a_date_takes_back() {
         let mut events = Events::default();
         let (end, other) = (name("contract-ended"), name("other"));
@@ -266,6 +321,27 @@ mod tests {
         assert_eq!(events.by(Timestamp(3)).date("contract-ended"), date("2026-01-31"));
         assert_eq!(events.by(Timestamp(1)), Events::default());
         assert_eq!(events.clone().only(|event| event == "other").reports().len(), 1);
+    }
+
+    #[test]
+    fn what_was_reported_in_another_store_was_known_in_this_one_from_the_beginning() {
+        let mut events = Events::default();
+        for (at, reported_at) in [("2024-01-01", 10), ("2030-01-01", 20), ("2020-01-01", 40)] {
+            events.report(&name("end"), date(at), Timestamp(reported_at));
+        }
+        let times = |moments: Vec<Timestamp>| moments.into_iter().map(|at| at.0).collect::<Vec<_>>();
+        assert_eq!((times(events.moments()), events.by(Timestamp(15)).date("end")), (vec![10, 20, 40], date("2024-01-01")));
+        let came = events.clone().elsewhere_until(Some(Timestamp(30)));
+        assert_eq!((came.elsewhere(), times(came.moments())), (Some(Timestamp(30)), vec![20, 40]));
+        for moment in [0, 15, 39] {
+            assert_eq!(came.by(Timestamp(moment)).date("end"), date("2030-01-01"), "{moment}");
+        }
+        assert_eq!(came.by(Timestamp(40)).date("end"), date("2020-01-01"));
+        // Which of them stood when a record was written is told as it was there.
+        let latest = |events: &Events, since| events.latest_day("end", &Zone::utc(), Timestamp(since));
+        assert_eq!((latest(&came, 21), latest(&came, 41)), (latest(&events, 21), latest(&events, 41)));
+        assert_eq!(events.and(came).elsewhere(), Some(Timestamp(30)));
+        assert!(Events::default().elsewhere_until(Some(Timestamp(30))).moments().is_empty());
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Vault {
         change.entries.push((tenant.audit, changed(caller, tenant, Action::AliasAdd, person.first, added)));
         change.keep(self, before.and_then(free), added)?;
         // What was reported of either is known of both from here on.
-        let _numbered = self.plan_events_joined(&mut change, tenant.no, person.first, added).await?;
+        let _numbered = self.plan_events_joined(&mut change, tenant.no, (person.first, &view.subject), added).await?;
         // A hold on the person is on the new id too, before anything under it can be destroyed.
         let _alone = self.widen_holds(tenant, &ids, &mut change.checks, &mut change.writes).await?;
         self.commit_change(caller, change).await?;
@@ -275,7 +275,7 @@ impl Vault {
         change.writes.extend(gone.into_iter().map(|key| Write::Delete { space: Space::Control, key }));
         change.entries.push((tenant.audit, changed(caller, &tenant, Action::AliasRemove, person.first, removed)));
         change.keep(self, before.and_then(free), removed)?;
-        let _numbered = self.plan_events_parted(&mut change, tenant.no, person.first, removed).await?;
+        let _numbered = self.plan_events_parted(&mut change, tenant.no, person.first, (removed, alias)).await?;
         self.commit_change(caller, change).await?;
         Ok(view)
     }

@@ -125,6 +125,8 @@ pub(super) struct Carried {
     pub(super) kept: Option<Kept>,
     /// Whether the person is erased of whom an order has left it: it is here, too.
     pub(super) is_erased: bool,
+    /// What that order remembers of the person's events.
+    pub(super) events: Events,
 }
 
 impl PutFields {
@@ -154,9 +156,9 @@ impl PutFields {
 
     /// The order to shred of another store that has left the record, and whether its person is erased.
     pub(super) fn left_by(&self) -> Option<Left> {
-        let Carried { kept, is_erased, .. } = self.carried.as_ref()?;
+        let Carried { kept, is_erased, events, .. } = self.carried.as_ref()?;
         let Kept { until, restricted_by, .. } = kept.as_ref()?;
-        restricted_by.map(|order| Left { order, until: *until, is_erased: *is_erased })
+        restricted_by.map(|order| Left { order, until: *until, is_erased: *is_erased, events: events.clone() })
     }
 }
 
@@ -248,6 +250,11 @@ impl Plan {
         let before = Check { space: Space::Control, key: key.clone(), expect: before };
         self.opened.push((before, seals.put(key, row)?));
         Ok(())
+    }
+
+    /// Whether it adds that row to the control store.
+    pub(super) fn opens(&self, key: &[u8]) -> bool {
+        self.opened.iter().any(|(before, _)| before.key == *key)
     }
 
     /// Adds a precondition.
@@ -364,7 +371,7 @@ impl Vault {
         let left = put.left_by();
         for (at, (token, state)) in subjects.iter().zip(states).enumerate() {
             match left.as_ref().filter(|_| at == 0) {
-                Some(left) => self.plan_left_subject(plan, tenant, *token, state, left)?,
+                Some(left) => self.plan_left_subject(plan, tenant, *token, state, left).await?,
                 None => self.plan_subject(plan, caller, tenant, *token, state, put.new_relationship)?,
             }
         }

@@ -92,6 +92,8 @@ pub(super) struct Left {
     pub(super) until: Timestamp,
     /// Whether the person whom it is about is erased.
     pub(super) is_erased: bool,
+    /// What the order remembers of the person's events.
+    pub(super) events: Events,
 }
 
 /// How many restricted records come and go with a plan, by the unit that seals them.
@@ -176,8 +178,9 @@ impl Vault {
         Ok(())
     }
 
-    /// Has the person of a record that an order of another store has left be erased here, too, unless the person is known anew.
-    pub(super) fn plan_left_subject(
+    /// Has the person of a record that an order of another store has left be erased here, too, unless the person is known anew; what the
+    /// law counts from goes with it.
+    pub(super) async fn plan_left_subject(
         &self,
         plan: &mut Plan,
         tenant: &Tenant,
@@ -185,6 +188,7 @@ impl Vault {
         row: Option<Bytes>,
         left: &Left,
     ) -> Result<(), VaultError> {
+        self.plan_left_events(plan, tenant.no, &token, left).await?;
         if plan.subjects.contains(&token) {
             return Ok(());
         }

@@ -22,17 +22,18 @@ use crate::{
     retention::{DAY, place, run, time},
 };
 
-const UNITS: [(&str, ShredUnit); 3] = [("people", ShredUnit::Subject), ("files", ShredUnit::Record), ("all", ShredUnit::Collection)];
+pub(super) const UNITS: [(&str, ShredUnit); 3] =
+    [("people", ShredUnit::Subject), ("files", ShredUnit::Record), ("all", ShredUnit::Collection)];
 /// Four years from what was reported of person 7, and from the order, for nothing was reported of person 8.
-const ENDS: [(&str, &str); 2] = [("7", "2003-07-01T00:00:00Z"), ("8", "2004-02-02T00:00:00Z")];
+pub(super) const ENDS: [(&str, &str); 2] = [("7", "2003-07-01T00:00:00Z"), ("8", "2004-02-02T00:00:00Z")];
 
-fn order() -> ShredOrder {
+pub(super) fn order() -> ShredOrder {
     ShredOrder::Subjects(["7", "8", "9"].map(subject).to_vec())
 }
 
 impl Acme {
     /// A deal of each of three persons under a law, and a note: the law of one runs, that of another waits, that of the third is over.
-    async fn deal(open: &Open, place: &Place) -> Self {
+    pub(super) async fn deal(open: &Open, place: &Place) -> Self {
         let acme = Self::make(open, place).await;
         for (collection, unit) in UNITS {
             open.vault.put_collection(&acme.owner, &acme.name, &coll(collection), lawful(unit, "4y"), None).await.unwrap();
@@ -49,7 +50,7 @@ impl Acme {
     }
 
     /// When what an order has left of a person ends, by each collection; `None` where nothing is there.
-    async fn left_until(&self, open: &Open, person: &str) -> Vec<Option<String>> {
+    pub(super) async fn left_until(&self, open: &Open, person: &str) -> Vec<Option<String>> {
         let (auditor, _) = open.token(&self.owner, &self.name, Role::Auditor).await;
         let auditor = open.caller(&auditor).await;
         let mut ends = Vec::new();

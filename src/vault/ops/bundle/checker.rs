@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     BundleError, Frame, Kind,
-    documents::{CollectionDoc, GrantDoc, Header, HoldDoc, OpenedFrame, PersonDoc, RecordDoc, SealedFrame, Trailer, parse},
+    documents::{CollectionDoc, EventsDoc, GrantDoc, Header, HoldDoc, OpenedFrame, PersonDoc, RecordDoc, SealedFrame, Trailer, parse},
     frames::VALUE_LEN,
 };
 use crate::vault::{
@@ -41,6 +41,8 @@ pub enum Part {
     Gone,
     /// A person.
     Person(PersonDoc),
+    /// What was reported of a person.
+    Events(EventsDoc),
     /// A hold, also one that was opened.
     Hold(HoldDoc),
     /// What is sealed for a counsel or an auditor: the frame's payload. On the wire it comes opened next.
@@ -271,6 +273,7 @@ fn part_of(Frame { kind, payload }: &Frame) -> Result<Part, BundleError> {
         Kind::Value => Part::Value(payload.clone()),
         Kind::Gone => Part::Gone,
         Kind::Person => Part::Person(parse(kind, payload)?),
+        Kind::Events => Part::Events(parse(kind, payload)?),
         Kind::Hold => Part::Hold(parse(kind, payload)?),
         Kind::SealedHold | Kind::SealedRecord | Kind::SealedValue => {
             SealedFrame::parse(kind, payload)?;

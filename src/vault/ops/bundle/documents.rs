@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{BundleError, FORMAT, Kind, VERSION};
 use crate::{
-    domain::{CollectionPolicy, CustomPairs, Retention, Timestamp, approval::ApprovalRules, retention::RuleName},
+    domain::{
+        CollectionPolicy, CustomPairs, Retention, Timestamp,
+        approval::ApprovalRules,
+        retention::{RuleName, events::Report},
+    },
     vault::{
         audit::note::{Note, Verifier},
         crypto::hash::{self, Purpose},
@@ -127,6 +131,16 @@ pub struct RecordDoc {
     pub kept: Option<KeptDoc>,
 }
 
+impl RecordDoc {
+    /// Reads one that was sealed.
+    ///
+    /// # Errors
+    /// [`BundleError::Form`].
+    pub fn parse(payload: &[u8]) -> Result<Self, BundleError> {
+        parse(Kind::SealedRecord, payload)
+    }
+}
+
 /// What a law keeps a record for beyond what the rules say of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,6 +164,11 @@ pub struct LeftBy {
     pub order: String,
     /// Whether the person whom the record is about is erased there.
     pub is_erased: bool,
+    /// As of when it was decided what a law keeps: an event that is not reported was then.
+    pub as_of: Timestamp,
+    /// What was reported of the person by then, of the events that minimums count from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<Report>,
 }
 
 /// What is written down of a record's end: a run of retention goes by it.
@@ -181,6 +200,16 @@ pub struct PersonDoc {
     pub subject: String,
     /// The others.
     pub aliases: Vec<String>,
+}
+
+/// What was reported of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsDoc {
+    /// The person's first id.
+    pub subject: String,
+    /// All reports, in the order in which they were made, those that were corrected or taken back included.
+    pub reports: Vec<Report>,
 }
 
 /// A legal hold that stands.
@@ -328,7 +357,7 @@ pub struct LeftOut {
     pub unreadable: u64,
     /// Records whose time is over, and that a run of retention, or the end of a hold, is still to take.
     pub over: u64,
-    /// Tokens, lists of a person's ids, and collections that do not open.
+    /// Tokens, lists of a person's ids, what was reported of a person, and collections that do not open.
     pub bent: u64,
 }
 

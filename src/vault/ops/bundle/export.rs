@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 use super::{
     FORMAT, Kind, Progress, VERSION,
     documents::{
-        CollectionDoc, DueDoc, GrantDoc, Header, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas, Trailer,
+        CollectionDoc, DueDoc, EventsDoc, GrantDoc, Header, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas,
+        Trailer,
     },
     frames,
 };
@@ -145,6 +146,7 @@ struct Opened {
     header: RecordHeader,
     record: OpenedRecord,
     events: Events,
+    left_by: Option<LeftBy>,
 }
 
 impl Maker {
@@ -155,6 +157,7 @@ impl Maker {
             self.records(no, rules).await?;
         }
         self.persons().await?;
+        self.events().await?;
         self.holds().await?;
         self.grants().await?;
         self.certificates().await?;
@@ -316,23 +319,36 @@ impl Maker {
         if vault.leaving(tenant, collection, &record.meta).await?.is_some() {
             return Ok(None);
         }
-        let Known { events, .. } = vault.events_over(tenant.no, collection, &record.meta).await?;
-        Ok(Some(Opened { tokens, header, record, events }))
+        let Known { events, .. } = match record.meta.kept.as_ref().and_then(|kept| kept.restricted_by) {
+            // Rules that come later may count from that, here or elsewhere.
+            Some(_) => vault.events_about(tenant.no, &record.meta).await?,
+            None => vault.events_over(tenant.no, collection, &record.meta).await?,
+        };
+        let left_by = self.left_by(collection, &record.meta, &events).await?;
+        Ok(Some(Opened { tokens, header, record, events, left_by }))
+    }
+
+    /// The order that has left a record for its legal purpose alone, if one has, and what it remembers of the person.
+    async fn left_by(&self, collection: &Collection, meta: &RecordMeta, events: &Events) -> Result<Option<LeftBy>, VaultError> {
+        let Some(order) = meta.kept.as_ref().and_then(|kept| kept.restricted_by) else { return Ok(None) };
+        // Without that nothing would ever end the record in another store.
+        let as_of = events.otherwise().ok_or_else(|| VaultError::Internal("the order that has left a record".into()))?;
+        let is_erased = self.is_erased(collection, meta).await?;
+        Ok(Some(LeftBy { order: order.to_string(), is_erased, as_of, reports: events.reports().to_vec() }))
     }
 
     async fn record(&mut self, collection: &Arc<Collection>, opened: Opened, receipt: &Receipt) -> Result<(), VaultError> {
-        let Opened { tokens, header, record: OpenedRecord { meta, value }, events } = opened;
+        let Opened { tokens, header, record: OpenedRecord { meta, value }, events, left_by } = opened;
         let of = (self.tenant.no, collection.no, &tokens[..]);
         let due = self.vault.written_down(of, header.version).await?;
         let looked_into = Some(value.expose()).filter(|_| !header.is_manifest());
         let is_restricted = restricted(collection, &meta, looked_into, &events, self.vault.clock().now()).is_some();
-        let is_erased = is_restricted && self.is_erased(collection, &meta).await?;
         // What is restricted stays, whoever is shredded.
         let is_watched = header.is_manifest() && !is_restricted;
         let watched = if is_watched { self.vault.watched(&self.tenant, collection, &meta).await? } else { Watched::default() };
         let meta = self.vault.veil_subjects(&self.tenant, collection, meta).await?;
         let len = meta.value_len;
-        let json = serde_json::to_vec(&record_doc(collection, meta, due, is_erased));
+        let json = serde_json::to_vec(&record_doc(collection, meta, due, left_by));
         let json = json.map_err(|_| VaultError::Internal("a document of a bundle".into()))?;
         self.of_record(Kind::Record, &json, is_restricted, receipt).await?;
         if header.is_manifest() {
@@ -419,6 +435,27 @@ impl Maker {
                     Ok(Some(person)) => self.document(Kind::Person, &person, &receipt).await?,
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was reported of persons, which rules count from.
+    async fn events(&mut self) -> Result<(), VaultError> {
+        let mut range = schema::table_of_tenant(Table::Events, self.tenant.no);
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
+            for row in rows {
+                let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("events row".into()))?;
+                match retrying(|| self.vault.events_carried(&self.tenant, *token)).await {
+                    Ok(Some((subject, events))) => {
+                        let document = EventsDoc { subject: subject.into_string(), reports: events.reports().to_vec() };
+                        self.document(Kind::Events, &document, &receipt).await?;
+                    }
+                    Ok(None) | Err(VaultError::Shredded { .. }) => {}
+                    Err(VaultError::Internal(reason)) => self.bent("what was reported of a person", &reason),
                     Err(error) => return Err(error),
                 }
             }
@@ -559,7 +596,7 @@ fn grant_doc(view: &TokenView) -> GrantDoc {
     }
 }
 
-fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, is_erased: bool) -> RecordDoc {
+fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, left_by: Option<LeftBy>) -> RecordDoc {
     RecordDoc {
         collection: collection.name.as_str().to_owned(),
         key: meta.key.into_string(),
@@ -578,12 +615,7 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, i
             }
             Written::Endless(since) => DueDoc::Endless { since },
         }),
-        kept: meta.kept.map(|Kept { rule, basis, until, restricted_by }| KeptDoc {
-            rule,
-            basis,
-            until,
-            left_by: restricted_by.map(|order| LeftBy { order: order.to_string(), is_erased }),
-        }),
+        kept: meta.kept.map(|Kept { rule, basis, until, restricted_by: _ }| KeptDoc { rule, basis, until, left_by }),
     }
 }
 

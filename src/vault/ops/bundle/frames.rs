@@ -89,6 +89,8 @@ kinds! {
     SealedRecord = 15 "sealed_records",
     /// The next part of the value of the sealed record before it, sealed likewise.
     SealedValue = 16 "sealed_values",
+    /// What was reported of a person.
+    Events = 17 "events",
 }
 
 impl Kind {
@@ -98,6 +100,7 @@ impl Kind {
         match self {
             // What was opened follows its sealed frame, whatever that is, and is no frame of the bundle.
             Self::Value | Self::Gone | Self::SealedRecord | Self::SealedValue | Self::Opened => Self::Record.code(),
+            Self::Events => Self::Person.code(),
             Self::SealedHold => Self::Hold.code(),
             Self::Header
             | Self::Collection
@@ -136,7 +139,8 @@ impl Kind {
             | Self::Trailer
             | Self::Opened
             | Self::SealedRecord
-            | Self::SealedValue => PAYLOAD_LEN,
+            | Self::SealedValue
+            | Self::Events => PAYLOAD_LEN,
         }
     }
 }
@@ -285,5 +289,6 @@ mod tests {
         let ranks: Vec<u8> = Kind::ALL.iter().take(13).map(|kind| kind.rank()).collect();
         assert!(ranks.is_sorted() && Kind::ALL[12] == Kind::Trailer, "{ranks:?}");
         assert!([Kind::SealedRecord, Kind::SealedValue].iter().all(|kind| kind.rank() == Kind::Record.rank()));
+        assert_eq!(Kind::Events.rank(), Kind::Person.rank());
     }
 }

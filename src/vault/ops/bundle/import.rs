@@ -2,8 +2,8 @@
 //!
 //! The frames may come in any number of requests. How far the import has come is written in the commits of the records themselves, so what
 //! breaks off goes on behind the last frame that is there, and no record is there twice. What lies in the control store, collections,
-//! persons and holds, is made again where it is there already, which changes nothing. The tenant is in use with one last commit, once the
-//! trailer agrees with all that came.
+//! persons, what was reported of them, and holds, is made again where it is there already, which changes nothing. The tenant is in use with
+//! one last commit, once the trailer agrees with all that came.
 //!
 //! A record is here as it was there: with its times, and what is written down of its end. Versions are new, and so is every key.
 
@@ -15,14 +15,14 @@ use futures_util::{StreamExt as _, stream::Fuse};
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
     checker::Counts,
-    documents::{CollectionDoc, DueDoc, Header, HoldDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
+    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
 };
 use crate::{
     authz::TenantImport,
     domain::{
         BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, ShredId, SubjectId, TenantName, limits,
         record::{is_custom_name, is_media_type},
-        retention::Kept,
+        retention::{Events, Kept, events::Report},
     },
     vault::{
         audit::{Action, Target, Trail},
@@ -200,6 +200,17 @@ impl Vault {
         }
         Ok(())
     }
+
+    /// Has known of a person what was reported there, as of when it was reported.
+    async fn carry_reports(&self, caller: &Caller, tenant: &Tenant, doc: EventsDoc) -> Result<(), VaultError> {
+        let EventsDoc { subject, reports } = doc;
+        let subject = SubjectId::parse(&subject).map_err(Unprocessable::from)?;
+        if reports.is_empty() {
+            return Err(BundleError::Form(Kind::Events).into());
+        }
+        let events = reported(Kind::Events, reports)?;
+        retrying(|| self.carry_events(caller, tenant, &subject, &events)).await
+    }
 }
 
 /// A record on its way in.
@@ -360,6 +371,7 @@ impl Import {
                 let (vault, caller, tenant) = self.handles();
                 self.vault.to_the_end(async move { vault.carry_person(&caller, &tenant, &doc).await }).await
             }
+            Part::Events(doc) => self.events(doc).await,
             Part::Hold(doc) => self.hold(doc).await,
             // What is sealed comes opened next; a part of a value is taken with its record.
             Part::Value(_) | Part::Gone | Part::Sealed(_) => Ok(()),
@@ -385,6 +397,15 @@ impl Import {
             }
         }
         Ok(())
+    }
+
+    /// Behind all records, so that a run which goes by the reports at once meets them all.
+    async fn events(&mut self, doc: EventsDoc) -> Result<(), VaultError> {
+        if !self.batch.is_empty() {
+            self.flush().await?;
+        }
+        let (vault, caller, tenant) = self.handles();
+        self.vault.to_the_end(async move { vault.carry_reports(&caller, &tenant, doc).await }).await
     }
 
     async fn hold(&mut self, doc: HoldDoc) -> Result<(), VaultError> {
@@ -561,8 +582,11 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         }
         DueDoc::Endless { since } => Written::Endless(since),
     });
-    let (kept, is_erased) = kept.map(kept_of).transpose()?.map_or((None, false), |(kept, is_erased)| (Some(kept), is_erased));
-    let carried = Carried { created_at, modified_at, rules_no, written, kept, is_erased };
+    let (kept, is_erased, events) = match kept.map(kept_of).transpose()? {
+        None => (None, false, Events::default()),
+        Some((kept, is_erased, events)) => (Some(kept), is_erased, events),
+    };
+    let carried = Carried { created_at, modified_at, rules_no, written, kept, is_erased, events };
     Ok(PutFields {
         key: RecordKey::parse(&key).map_err(Unprocessable::from)?,
         content_type,
@@ -575,22 +599,37 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
     })
 }
 
-/// What a law keeps a record for, and whether its person is erased where it is from.
-fn kept_of(doc: KeptDoc) -> Result<(Kept, bool), VaultError> {
+/// What a law keeps a record for; whether its person is erased where it is from, and what the order that has left it remembers.
+fn kept_of(doc: KeptDoc) -> Result<(Kept, bool, Events), VaultError> {
     let malformed = || VaultError::from(BundleError::Form(Kind::Record));
     let KeptDoc { rule, basis, until, left_by } = doc;
     if basis.len() as u64 > limits::BASIS_LEN.max {
         return Err(malformed());
     }
-    let (restricted_by, is_erased) = match left_by {
-        None => (None, false),
-        Some(LeftBy { order, is_erased }) => (Some(order.parse::<ShredId>().map_err(|_| malformed())?), is_erased),
+    let (restricted_by, is_erased, events) = match left_by {
+        None => (None, false, Events::default()),
+        Some(LeftBy { order, is_erased, as_of, reports }) => {
+            let order = order.parse::<ShredId>().map_err(|_| malformed())?;
+            (Some(order), is_erased, reported(Kind::Record, reports)?.or_at(as_of))
+        }
     };
     // Zeros stand for none.
     if restricted_by == Some(ShredId([0; 16])) {
         return Err(malformed());
     }
-    Ok((Kept { rule, basis, until, restricted_by }, is_erased))
+    Ok((Kept { rule, basis, until, restricted_by }, is_erased, events))
+}
+
+/// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too, and
+/// which of two reports stood when a record was written must not be told otherwise here.
+fn reported(kind: Kind, reports: Vec<Report>) -> Result<Events, VaultError> {
+    if reports.len() as u64 > limits::SUBJECT_EVENTS.max {
+        return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
+    }
+    if !reports.is_sorted_by_key(|report| report.reported_at) {
+        return Err(BundleError::Form(kind).into());
+    }
+    Ok(Events::of(reports))
 }
 
 /// A rule that something in a bundle breaks, with the kind of frame that it is in.

@@ -1,7 +1,7 @@
 //! One tenant as a bundle: all that it holds, in one stream that is sealed for somebody outside and can be imported by another store.
 //!
 //! ```text
-//! header | collections | records with values | persons | holds | grants | certificates | heads | trail | trailer
+//! header | collections | records with values | persons | what was reported of persons | holds | grants | certificates | heads | trail | trailer
 //! ```
 //! * [`frames`]: how the parts follow each other; [`documents`]: what is in them.
 //! * [`checker`]: that a bundle is whole and in order: a running hash over its frames, which its store signs at the end.

@@ -205,6 +205,8 @@ impl Vault {
         // Of one that ends in part, what holds keep of older data is there again.
         let tenant =
             if self.is_restoring() { self.tenant_unmarked(reported.tenant).await? } else { self.tenant_by_number(reported.tenant).await? };
+        // What was reported of the persons of one that is being imported comes behind all of its records.
+        let tenant = if tenant.is_importing() { Tenant { state: State::Active, ..tenant } } else { tenant };
         let (known, unmoved) = self.followed_so_far().await?;
         let mut far = if known.number == reported.number && !known.done {
             known

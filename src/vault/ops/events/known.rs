@@ -1,16 +1,16 @@
 //! What is known of the events of whom a record is about: of the person that it names first, whose unit seals it.
 
-use super::{Stored, decoded};
+use super::{Stored, decoded, decoded_of};
 use crate::{
     domain::{
-        CollectionNo, RecordMeta, ShredId, TenantNo, Timestamp,
+        CollectionNo, RecordMeta, ShredId, SubjectId, TenantNo, Timestamp,
         retention::{Events, Kept},
     },
     vault::{
         crypto::{Context, LeftEvents, Sealed, SubjectEvents, Token},
         ops::{
             Vault, VaultError,
-            directory::{Collection, damaged},
+            directory::{Collection, Tenant, damaged},
             plan::retrying,
             rows::{EventsRow, LeftEventsRow, State, SubjectRow, UnitRow},
         },
@@ -62,6 +62,24 @@ impl Vault {
             Ok(Known { events: stored.events, checks })
         })
         .await
+    }
+
+    /// What was reported of the person whose first id has this token, with that id, as it goes along to another store; `None` where nothing
+    /// was, and of who is shredded, or about to be.
+    pub(in crate::vault::ops) async fn events_carried(
+        &self,
+        tenant: &Tenant,
+        token: Token,
+    ) -> Result<Option<(SubjectId, Events)>, VaultError> {
+        if self.is_subject_shredded(tenant, &token).await? {
+            return Ok(None);
+        }
+        let Stored { subject, events, .. } = self.events_stored(tenant.no, &token).await?;
+        let Some(subject) = subject else { return Ok(None) };
+        if self.token_of(tenant.no, &subject).await? != token {
+            return Err(VaultError::Internal("whose events were reported".into()));
+        }
+        Ok(Some((subject, events)))
     }
 
     /// What a law counts from over a record: of whom an order is about to take, what that remembers.
@@ -126,25 +144,28 @@ impl Vault {
     pub(super) async fn events_stored(&self, tenant: TenantNo, token: &Token) -> Result<Stored, VaultError> {
         let key = schema::events(tenant, token);
         let Some(stored) = self.inner.store.get(Space::Control, &key).await? else {
-            return Ok(Stored { key, row: None, events: Events::default() });
+            return Ok(Stored { key, row: None, subject: None, events: Events::default() });
         };
         let row: EventsRow = self.inner.seals.open(&key, &stored)?;
         let unit = UnitRow { slot: row.slot, generation: row.generation }.unit(tenant)?;
         let sealed = Sealed::<SubjectEvents>::from_row(row.sealed.clone().into()).map_err(damaged)?;
         let context = self.events_context(unit, token);
-        let events = match self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await {
-            Ok(opened) => decoded(opened.map_err(damaged)?.expose())?,
+        let (subject, events) = match self.with_sole(unit, CollectionNo::TENANT, |key| key.open(&context, &sealed)).await {
+            Ok(opened) => {
+                let (subject, events) = decoded_of(opened.map_err(damaged)?.expose())?;
+                (Some(subject), events)
+            }
             Err(closed @ VaultError::Shredded { .. }) => {
                 if self.has_key(unit).await? {
                     // An order is about to take it: nothing is known until that is decided.
                     return Err(closed);
                 }
                 // It went with the person.
-                Events::default()
+                (None, Events::default())
             }
             Err(error) => return Err(error),
         };
-        Ok(Stored { key, row: Some((stored, row)), events })
+        Ok(Stored { key, row: Some((stored, row)), subject, events })
     }
 
     pub(super) fn left_context(&self, tenant: TenantNo, order: ShredId, token: &Token) -> Context<LeftEvents> {

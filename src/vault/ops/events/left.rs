@@ -13,9 +13,11 @@ use crate::{
         ops::{
             Vault, VaultError,
             directory::{Collection, Tenant},
+            plan::Plan,
+            restricted::Left,
             rows::LeftEventsRow,
         },
-        store::{Commit, Durability, Space, Urgency, Write, schema},
+        store::{Commit, Durability, Expect, Space, Urgency, Write, schema},
     },
 };
 
@@ -53,10 +55,7 @@ impl Vault {
             if events.reports().is_empty() {
                 continue;
             }
-            let plain = Plaintext::<LeftEvents>::new(encoded(&events)?);
-            let (context, suite) = (self.left_context(tenant.no, order, subject), self.inner.options.suite);
-            let sealed = self.with_tenant(tenant.no, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
-            let row = LeftEventsRow { otherwise: at.0, sealed: sealed.into_row().to_vec() };
+            let row = self.left_row(tenant.no, (order, subject), &events, at).await?;
             writes.push(self.inner.seals.put(schema::left_events(tenant.no, order, subject), &row)?);
         }
         for some in writes.chunks(BATCH) {
@@ -70,6 +69,37 @@ impl Vault {
             self.commit(Trail::Control, commit, Vec::new()).await?;
         }
         Ok(())
+    }
+
+    async fn left_row(
+        &self,
+        tenant: TenantNo,
+        (order, subject): (ShredId, &Token),
+        events: &Events,
+        otherwise: Timestamp,
+    ) -> Result<LeftEventsRow, VaultError> {
+        let plain = Plaintext::<LeftEvents>::new(encoded(events)?);
+        let (context, suite) = (self.left_context(tenant, order, subject), self.inner.options.suite);
+        let sealed = self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &context, &plain)).await?;
+        Ok(LeftEventsRow { otherwise: otherwise.0, sealed: sealed.into_row().to_vec() })
+    }
+
+    /// Plans that what an order of another store remembered of a person is remembered here, where none of its records has told it before:
+    /// that order has no row here which would tell when it was decided.
+    pub(in crate::vault::ops) async fn plan_left_events(
+        &self,
+        plan: &mut Plan,
+        tenant: TenantNo,
+        subject: &Token,
+        left: &Left,
+    ) -> Result<(), VaultError> {
+        let Some(otherwise) = left.events.otherwise() else { return Ok(()) };
+        let key = schema::left_events(tenant, left.order, subject);
+        if plan.opens(&key) || self.inner.store.get(Space::Control, &key).await?.is_some() {
+            return Ok(());
+        }
+        let row = self.left_row(tenant, (left.order, subject), &left.events, otherwise).await?;
+        plan.open(&self.inner.seals, key, Expect::Absent, &row)
     }
 
     /// What takes that back, with the order.

@@ -7,8 +7,9 @@
 //! order  -> control: what a law's minimums count from is remembered of a person who is shredded                       (left)
 //! ```
 //! The reports lie in the control store, so data of any date is told what is known today. They are sealed under the unit that seals the
-//! person's ids, of no collection, and go with the person. Every commit that destroys, or writes, by what was read of them checks that it
-//! is still so: a report comes before it, and counts, or behind it.
+//! person's ids, of no collection, and go with the person; the first id is sealed with them, for by that they come along to another store.
+//! Every commit that destroys, or writes, by what was read of them checks that it is still so: a report comes before it, and counts, or
+//! behind it.
 //!
 //! A person of several ids has one row, under the first: a report by any of them is of all. Who is given another id knows what was
 //! reported of either; an id that is taken away knows what was known of the person until then.
@@ -77,6 +78,8 @@ pub(super) struct Stored {
     key: Bytes,
     /// None of whom nothing was reported.
     row: Option<(Bytes, EventsRow)>,
+    /// The id; none where there is no row, and of who is gone.
+    subject: Option<SubjectId>,
     events: Events,
 }
 
@@ -150,12 +153,7 @@ impl Vault {
         let before = self.changed_before(tenant, caller, key, &parts).await?;
         let token = self.token_of(tenant.no, subject).await?;
         let _numbered = self.inner.reporting.lock().await;
-        let person = self.person(tenant.no, token).await?;
-        let mut change = Change::of(tenant, [&person]);
-        self.plan_alive(&mut change, caller, tenant, token, false).await?;
-        if person.first() != token {
-            self.plan_alive(&mut change, caller, tenant, person.first(), false).await?;
-        }
+        let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let mut events = stored.events.clone();
         if matches!(before, Some(Before::Made(..))) {
@@ -170,12 +168,60 @@ impl Vault {
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
             return Ok(EventsView::of(subject, &events));
         }
-        self.plan_events(&mut change, tenant.no, person.first(), stored, &events).await?;
+        let first = self.first_id(tenant.no, &person, (token, subject)).await?;
+        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, &events).await?;
         change.entries.push((tenant.audit, entry(caller, tenant, action, CollectionNo::TENANT, subject_target(person.first()))));
         change.keep(self, before.and_then(free), token)?;
         self.commit_change(caller, change).await?;
         self.follow_events_soon();
         Ok(EventsView::of(subject, &events))
+    }
+
+    /// The person of an id, of whom something is about to be reported, and a change that is held to who that is, and to nobody shredding the
+    /// person.
+    async fn plan_reported(&self, caller: &Caller, tenant: &Tenant, token: Token) -> Result<(Person, Change), VaultError> {
+        let person = self.person(tenant.no, token).await?;
+        let mut change = Change::of(tenant, [&person]);
+        self.plan_alive(&mut change, caller, tenant, token, false).await?;
+        if person.first() != token {
+            self.plan_alive(&mut change, caller, tenant, person.first(), false).await?;
+        }
+        Ok((person, change))
+    }
+
+    /// A person's first id, by the one that was sent.
+    async fn first_id(&self, tenant: TenantNo, person: &Person, (token, sent): (Token, &SubjectId)) -> Result<SubjectId, VaultError> {
+        if person.first() == token {
+            return Ok(sent.clone());
+        }
+        // Where it is not listed any more, the person is another by now.
+        self.listed_id(tenant, &person.first()).await?.ok_or(VaultError::Busy)
+    }
+
+    /// Has known of a person what another store knew until now, in the place of what is known here. The person goes to the end of the queue,
+    /// also where nothing is new: records may have come since that the queue was gone through without.
+    ///
+    /// # Errors
+    /// Those of [`Vault::report_event`].
+    pub(super) async fn carry_events(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        subject: &SubjectId,
+        events: &Events,
+    ) -> Result<(), VaultError> {
+        let token = self.token_of(tenant.no, subject).await?;
+        let _numbered = self.inner.reporting.lock().await;
+        let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
+        let stored = self.events_stored(tenant.no, &person.first()).await?;
+        let first = self.first_id(tenant.no, &person, (token, subject)).await?;
+        let events = &events.clone().elsewhere_until(Some(self.inner.clock.now()));
+        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, events).await?;
+        let target = Target { count: u32::try_from(events.reports().len()).ok(), ..subject_target(person.first()) };
+        change.entries.push((tenant.audit, entry(caller, tenant, Action::EventReport, CollectionNo::TENANT, target)));
+        self.commit_change(caller, change).await?;
+        self.follow_events_soon();
+        Ok(())
     }
 
     /// What is known of a person's events, by any id. The audit entry is in the store before this returns.
@@ -203,7 +249,7 @@ impl Vault {
         &self,
         change: &mut Change,
         tenant: TenantNo,
-        first: Token,
+        (first, id): (Token, &SubjectId),
         added: Token,
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
         let numbered = self.inner.reporting.lock().await;
@@ -214,7 +260,7 @@ impl Vault {
             return Ok(None);
         }
         let events = own.events.clone().and(other.events.clone());
-        self.plan_events(change, tenant, first, own, &events).await?;
+        self.plan_events(change, tenant, (first, id), own, &events).await?;
         change.writes.extend(Self::no_events(&other));
         Ok(Some(numbered))
     }
@@ -225,7 +271,7 @@ impl Vault {
         change: &mut Change,
         tenant: TenantNo,
         first: Token,
-        removed: Token,
+        (removed, alias): (Token, &SubjectId),
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
         let numbered = self.inner.reporting.lock().await;
         let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &removed).await?);
@@ -233,7 +279,7 @@ impl Vault {
         if own.row.is_none() {
             return Ok(None);
         }
-        self.plan_events(change, tenant, removed, other, &own.events).await?;
+        self.plan_events(change, tenant, (removed, alias), other, &own.events).await?;
         Ok(Some(numbered))
     }
 
@@ -270,7 +316,7 @@ impl Vault {
         &self,
         change: &mut Change,
         tenant: TenantNo,
-        token: Token,
+        (token, id): (Token, &SubjectId),
         stored: Stored,
         events: &Events,
     ) -> Result<(), VaultError> {
@@ -278,7 +324,7 @@ impl Vault {
             return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
         }
         let unit = self.plan_unit_of_id(change, tenant, &token).await?;
-        let plain = Plaintext::<SubjectEvents>::new(encoded(events)?);
+        let plain = Plaintext::<SubjectEvents>::new(encoded_of(id, events)?);
         let (context, suite) = (self.events_context(unit, &token), self.inner.options.suite);
         let sealed = self.with_sole(unit, CollectionNo::TENANT, |key| key.seal(suite, &context, &plain)).await?;
         let number = self.inner.forest.lease(LeaseKind::Version).await?;
@@ -329,16 +375,36 @@ fn in_order(person: &Person) -> Vec<Token> {
 /// One report, as it is sealed: which, when it was, when that was reported.
 type Told = (String, Option<String>, i64);
 
+fn told(events: &Events) -> Vec<Told> {
+    let told = |report: &Report| (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0);
+    events.reports().iter().map(told).collect()
+}
+
 /// Reports as they are sealed: a JSON list of `[event, date or null, time of the report]`.
 fn encoded(events: &Events) -> Result<Vec<u8>, VaultError> {
-    let told = |report: &Report| -> Told { (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0) };
-    let all: Vec<Told> = events.reports().iter().map(told).collect();
-    serde_json::to_vec(&all).map_err(|_| VaultError::Internal("events".into()))
+    serde_json::to_vec(&told(events)).map_err(|_| VaultError::Internal("events".into()))
+}
+
+/// The same with whose they are, and until when they were made in another store: `[id, list, time or null]`.
+fn encoded_of(subject: &SubjectId, events: &Events) -> Result<Vec<u8>, VaultError> {
+    let elsewhere = events.elsewhere().map(|until| until.0);
+    serde_json::to_vec(&(subject.as_str(), told(events), elsewhere)).map_err(|_| VaultError::Internal("events".into()))
+}
+
+fn wrong() -> VaultError {
+    VaultError::Internal("stored events".into())
 }
 
 fn decoded(bytes: &[u8]) -> Result<Events, VaultError> {
-    let wrong = || VaultError::Internal("stored events".into());
-    let all: Vec<Told> = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    read(serde_json::from_slice(bytes).map_err(|_| wrong())?)
+}
+
+fn decoded_of(bytes: &[u8]) -> Result<(SubjectId, Events), VaultError> {
+    let (subject, all, elsewhere): (String, Vec<Told>, Option<i64>) = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, read(all)?.elsewhere_until(elsewhere.map(Timestamp))))
+}
+
+fn read(all: Vec<Told>) -> Result<Events, VaultError> {
     let mut reports = Vec::with_capacity(all.len());
     for (event, at, reported_at) in all {
         let event = EventName::parse(&event).ok_or_else(wrong)?;
@@ -346,4 +412,33 @@ fn decoded(bytes: &[u8]) -> Result<Events, VaultError> {
         reports.push(Report { event, at, reported_at: Timestamp(reported_at) });
     }
     Ok(Events::of(reports))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_sealed_with_whose_they_are_in_the_order_in_which_they_were_made() {
+        let report = |event: &str, at: Option<&str>, reported_at| Report {
+            event: EventName::parse(event).unwrap(),
+            at: at.map(|at| EventDate::parse(at).unwrap()),
+            reported_at: Timestamp(reported_at),
+        };
+        let events = Events::of(vec![report("end", Some("2026-01-31"), 1), report("end", None, 1), report("other", Some("2020-01-01"), 2)]);
+        let subject = SubjectId::parse("7").unwrap();
+        let sealed = encoded_of(&subject, &events).unwrap();
+        let list = r#"[["end","2026-01-31",1],["end",null,1],["other","2020-01-01",2]]"#;
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},null]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), events.clone()));
+        let came = events.clone().elsewhere_until(Some(Timestamp(3)));
+        let sealed = encoded_of(&subject, &came).unwrap();
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},3]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject, came));
+        assert_eq!(decoded(list.as_bytes()).unwrap(), events);
+        assert_eq!(decoded(&encoded(&Events::default()).unwrap()).unwrap(), Events::default());
+        for bent in [list, r#"["",[],null]"#, r#"["7",[]]"#, r#"["7",[["No Name",null,1]],null]"#, r#"["7",[["end","soon",1]],null]"#] {
+            assert!(decoded_of(bent.as_bytes()).is_err(), "{bent}");
+        }
+    }
 }

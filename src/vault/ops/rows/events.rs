@@ -13,7 +13,7 @@ pub(in crate::vault) struct EventsRow {
     /// Slot and generation of the unit that seals it: the id's own, of no collection.
     pub(in crate::vault) slot: u64,
     pub(in crate::vault) generation: u32,
-    /// All reports.
+    /// The id, and all reports.
     pub(in crate::vault) sealed: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ impl ControlRow for EventQueueRow {
 pub(in crate::vault) struct LeftEventsRow {
     /// When all was that nobody had reported.
     pub(in crate::vault) otherwise: i64,
-    /// The reports, sealed under the tenant's metadata key; empty where there was none.
+    /// The reports, sealed under the tenant's metadata key.
     pub(in crate::vault) sealed: Vec<u8>,
 }
 

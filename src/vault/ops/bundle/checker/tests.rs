@@ -2,7 +2,13 @@
 
 use super::super::{FORMAT, VERSION, documents::LeftOut};
 use super::*;
-use crate::{domain::Timestamp, vault::audit::note::Signer};
+use crate::{
+    domain::{
+        Timestamp,
+        retention::{EventDate, EventName, events::Report},
+    },
+    vault::audit::note::Signer,
+};
 
 fn signer() -> Signer {
     Signer::from_seed("lethe/07070707070707070707070707070707", &[9; 32]).unwrap()
@@ -57,6 +63,16 @@ fn hold(id: u8) -> HoldDoc {
     }
 }
 
+/// What was reported of person 7: the end of a contract, which was taken back.
+fn events() -> EventsDoc {
+    let report = |at: Option<&str>, reported_at| Report {
+        event: EventName::parse("contract-ended").unwrap(),
+        at: at.and_then(EventDate::parse),
+        reported_at: Timestamp(reported_at),
+    };
+    EventsDoc { subject: "7".into(), reports: vec![report(Some("2026-01-31"), 1_700_000_000_000), report(None, 1_700_000_000_001)] }
+}
+
 /// What was sealed, and the frame that it would be sealed in; a test seals nothing.
 fn sealed(id: u8) -> (Frame, Frame) {
     let plain = [&[id; 32][..], &serde_json::to_vec(&hold(id)).unwrap()].concat();
@@ -96,6 +112,7 @@ fn some() -> Vec<Frame> {
         raw(Kind::Value, b"1"),
         raw(Kind::Gone, b""),
         json(Kind::Person, &PersonDoc { subject: "7".into(), aliases: vec!["ann".into()] }),
+        json(Kind::Events, &events()),
         raw(Kind::Entry, b"{}"),
         raw(Kind::Entry, b"{\"a\":1}"),
     ])
@@ -120,7 +137,8 @@ fn refused(frames: &[Frame]) -> Option<BundleError> {
 #[test]
 fn a_whole_bundle_is_taken_and_its_trailer_is_its_stores() {
     let trailer = read(Way::File, &some()).unwrap();
-    assert_eq!((trailer.frames, trailer.counts["records"], trailer.counts["values"], trailer.counts["gone"]), (13, 4, 4, 1));
+    assert_eq!((trailer.frames, trailer.counts["records"], trailer.counts["values"], trailer.counts["gone"]), (14, 4, 4, 1));
+    assert_eq!((trailer.counts["persons"], trailer.counts["events"]), (1, 1));
     assert_eq!(trailer.verify(&header(), &signer().verifier()), Ok(()));
     let another = Signer::from_seed("lethe/07070707070707070707070707070707", &[8; 32]).unwrap().verifier();
     assert_eq!(trailer.verify(&header(), &another), Err(BundleError::Signature));
@@ -207,6 +225,66 @@ fn values_add_up_to_what_their_records_say() {
         (vec![raw(Kind::Entry, b"\xff")], BundleError::Form(Kind::Entry)),
     ] {
         assert_eq!(refused(&whole(frames.clone())), Some(error), "{frames:?}");
+    }
+}
+
+/// A document, with something else in one of its places.
+fn with(mut document: serde_json::Value, place: &str, value: serde_json::Value) -> serde_json::Value {
+    *document.pointer_mut(place).unwrap() = value;
+    document
+}
+
+#[test]
+fn what_was_reported_of_a_person_comes_with_the_persons_and_is_refused_in_another_form() {
+    let person = json(Kind::Person, &PersonDoc { subject: "8".into(), aliases: vec!["bob".into()] });
+    let told = json(Kind::Events, &events());
+    assert_eq!(refused(&whole(vec![record("a", 0), told.clone(), person, told.clone(), json(Kind::Hold, &hold(1))])), None);
+    assert_eq!(refused(&whole(vec![told.clone(), record("a", 0)])), Some(BundleError::Order(Kind::Record)));
+    assert_eq!(refused(&whole(vec![json(Kind::Hold, &hold(1)), told.clone()])), Some(BundleError::Order(Kind::Events)));
+    let mut checker = Checker::new(Way::File, Progress::default());
+    checker.take(&json(Kind::Header, &header())).unwrap();
+    let Ok(Part::Events(read)) = checker.take(&told) else { panic!("it is read") };
+    assert_eq!(read, events());
+    let good = serde_json::to_value(events()).unwrap();
+    assert_eq!(refused(&whole(vec![json(Kind::Events, &good)])), None);
+    for (place, value) in [
+        ("/subject", 7.into()),
+        ("/reports", serde_json::Value::Null),
+        ("/reports/0/event", "No Name".into()),
+        ("/reports/0/at", "soon".into()),
+        ("/reports/0/at", "9001-01-01".into()),
+        ("/reports/1/reported_at", 5.into()),
+        ("/reports/1", serde_json::json!({"event": "e", "at": null, "reported_at": "2026-01-31T00:00:00.000Z", "by": "x"})),
+    ] {
+        let bent = with(good.clone(), place, value);
+        assert_eq!(refused(&whole(vec![json(Kind::Events, &bent)])), Some(BundleError::Form(Kind::Events)), "{bent}");
+    }
+}
+
+/// Without what an order remembers nothing would end what it has left, or it would end too early.
+#[test]
+fn a_record_that_an_order_has_left_says_what_the_order_remembers() {
+    let mut document: serde_json::Value = serde_json::from_slice(&record("r", 0).payload).unwrap();
+    let time = "2026-01-31T00:00:00.000Z";
+    let order = "44".repeat(16);
+    let left_by = serde_json::json!({"order": order, "is_erased": true, "as_of": time, "reports": events().reports});
+    document["kept"] = serde_json::json!({"rule": "tax", "basis": "law 1", "until": time, "left_by": left_by});
+    let payload = |document: &serde_json::Value| serde_json::to_vec(document).unwrap();
+    let read = RecordDoc::parse(&payload(&document)).unwrap();
+    let left = read.kept.clone().unwrap().left_by.unwrap();
+    assert_eq!((Some(left.as_of), left.reports), (Timestamp::parse_rfc3339(time), events().reports));
+    assert_eq!(serde_json::to_value(&read).unwrap()["kept"], document["kept"]);
+    // Nothing that a law counts from was reported.
+    let mut none = document.clone();
+    none["kept"]["left_by"].as_object_mut().unwrap().remove("reports");
+    assert!(RecordDoc::parse(&payload(&none)).unwrap().kept.unwrap().left_by.unwrap().reports.is_empty());
+    let mut without = document.clone();
+    without["kept"]["left_by"].as_object_mut().unwrap().remove("as_of");
+    let bent = with(document.clone(), "/kept/left_by/reports/0/at", "soon".into());
+    for wrong in [without, bent] {
+        assert!(matches!(RecordDoc::parse(&payload(&wrong)), Err(BundleError::Form(Kind::SealedRecord))), "{wrong}");
+        let frame = json(Kind::Record, &wrong);
+        assert_eq!(refused(&whole(vec![frame])), Some(BundleError::Form(Kind::Record)), "{wrong}");
     }
 }
 
