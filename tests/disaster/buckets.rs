@@ -133,13 +133,20 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
     assert!(!site.path("store/data.new").exists() || site.path("store/data.new/RESTORING").exists());
     // A file that is lost is brought again by the next backup.
     asks.back_up(None);
-    let manifest = String::from_utf8(server.get(&format!("{BELOW}generations/00000002.json")).await).unwrap();
-    let manifest: Value = serde_json::from_str(manifest.split_once('\n').unwrap().1).unwrap();
-    let is_table = |file: &&Value| file["name"].as_str().unwrap().strip_suffix(".sst").is_some();
-    let table = manifest["files"].as_array().unwrap().iter().find(is_table).unwrap();
-    let lost = format!("{BELOW}files/{}", table["sha256"].as_str().unwrap());
+    asks.back_up(None);
+    let tables = async |generation: u32| {
+        let manifest = String::from_utf8(server.get(&format!("{BELOW}generations/{generation:08}.json")).await).unwrap();
+        let manifest: Value = serde_json::from_str(manifest.split_once('\n').unwrap().1).unwrap();
+        let tables = manifest["files"].as_array().unwrap().iter().filter(|file| file["name"].as_str().unwrap().ends_with(".sst"));
+        tables.map(|file| file["sha256"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // One that stays where the store does.
+    let before = tables(2).await;
+    let table = tables(3).await.into_iter().find(|table| before.contains(table)).unwrap();
+    let lost = format!("{BELOW}files/{table}");
     server.delete(&lost).await;
     asks.back_up(None);
+    assert!(tables(4).await.contains(&table));
     assert_eq!(server.names(&lost).await, std::slice::from_ref(&lost));
     assert_eq!(asks.verify()["findings"], json!([]));
     asks.restore(&["--verify"]);

@@ -9,7 +9,7 @@ use super::{
     Vault, VaultError,
     directory::Tenant,
     plan::{Actor, Plan, retrying},
-    rows::{DeferredRow, Scope, Seals},
+    rows::{DeferredRow, Scope, Seals, UnitStateRow},
     shred::Named,
     shredder::is_its_own,
 };
@@ -102,12 +102,30 @@ impl Vault {
 
     async fn order_deferred(&self, actor: Actor, tenant: &Tenant, deferred: Deferred, named: Named) -> Result<(), VaultError> {
         let named = Named { report: deferred.report, ..named };
-        let queued = retrying(|| self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone())).await?;
-        self.close_queued(&queued).await?;
+        let queued = retrying(|| async {
+            if self.are_ordered(tenant.no, &deferred.scope).await? {
+                return Ok(None);
+            }
+            self.queue_shred(actor, tenant, deferred.scope.clone(), named.clone()).await.map(Some)
+        });
+        if let Some(queued) = queued.await? {
+            self.close_queued(&queued).await?;
+        }
         // That of a later deletion stays.
         let Row { key, value } = deferred.row;
         let unmoved = Check { space: Space::Index, key: key.clone(), expect: Expect::Equals(value) };
         self.data(vec![Write::Delete { space: Space::Index, key }], vec![unmoved], Durability::Written).await.map(drop)
+    }
+
+    /// Whether other orders are for all of these units: the key of a record that was spared may go by the order for spared keys.
+    async fn are_ordered(&self, tenant: TenantNo, scope: &Scope) -> Result<bool, VaultError> {
+        for unit in scope.units() {
+            let unit = unit.unit(tenant)?;
+            if self.control_row::<UnitStateRow>(&schema::unit_state(tenant, unit.slot)).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Orders what a crash or a full queue has kept from being ordered; what fails by itself holds up no other.
