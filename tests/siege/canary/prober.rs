@@ -81,7 +81,10 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 38] = [
+const OF_DATA: [&str; 41] = [
+    "GET /v1/tenants/{tenant}/collections/{collection}/marked",
+    "GET /v1/tenants/{tenant}/retention/reports",
+    "GET /v1/tenants/{tenant}/retention/reports/{id}",
     "POST /v1/tenants",
     "GET /v1/tenants",
     "GET /v1/tenants/{tenant}",

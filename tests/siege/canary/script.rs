@@ -3,7 +3,10 @@
 use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lethe::vault::ops::bundle::{Frames, Kind, documents::SealedFrame, frames};
+use lethe::{
+    domain::{Clock as _, SystemClock},
+    vault::ops::bundle::{Frames, Kind, documents::SealedFrame, frames},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -374,6 +377,14 @@ async fn retention(p: &Prober, store: &Store) {
     get(p, REPORTS, reports.clone(), &store.owner, 200).await;
     get(p, REPORTS, format!("{reports}?{}=1", p.canary("a parameter")), &store.owner, 400).await;
     get(p, REPORT, format!("{reports}/{}", id(p)), &store.owner, 404).await;
+    // What is over at once is destroyed, and counted.
+    let over = SystemClock.now().plus(Duration::from_secs(1)).to_rfc3339();
+    let record = store.at(&format!("/collections/{}/records/over", store.people));
+    put(p, record, &store.owner, &[("lethe-subject", "nobody".into()), ("lethe-expires-at", over)], b"over".to_vec(), 201).await;
+    let destroyed = async { while send(p, RUN, path(), token, json!({}), 200).await.json()["destroyed"] != 1 {} };
+    tokio::time::timeout(Duration::from_secs(30), destroyed).await.expect("a record whose time is over is destroyed");
+    let all = get(p, REPORTS, reports.clone(), &store.owner, 200).await.json();
+    get(p, REPORT, format!("{reports}/{}", all["data"][0]["id"].as_str().unwrap()), &store.owner, 200).await;
     get(p, REPORT, format!("{reports}/{}", p.canary("no id")), &store.owner, 400).await;
     snapshots(p, store, token).await;
 }
