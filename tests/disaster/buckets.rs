@@ -137,7 +137,8 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
     let tables = async |generation: u32| {
         let manifest = String::from_utf8(server.get(&format!("{BELOW}generations/{generation:08}.json")).await).unwrap();
         let manifest: Value = serde_json::from_str(manifest.split_once('\n').unwrap().1).unwrap();
-        let tables = manifest["files"].as_array().unwrap().iter().filter(|file| file["name"].as_str().unwrap().ends_with(".sst"));
+        let tables =
+            manifest["files"].as_array().unwrap().iter().filter(|file| file["name"].as_str().unwrap().strip_suffix(".sst").is_some());
         tables.map(|file| file["sha256"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     // One that stays where the store does.
