@@ -429,12 +429,13 @@ pub struct Verified {
 /// Reads every manifest, or one, and every file that they name, and holds each against its checksum.
 ///
 /// # Errors
-/// [`BackupError`] where nothing can be read; what is wrong with what was read is in the answer.
+/// [`BackupError::Missing`] where there is no generation; [`BackupError`] where nothing can be read; what is wrong with what was read is in
+/// the answer.
 pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Verified, BackupError> {
     let mut verified = Verified::default();
     let generations = match generation {
         Some(number) => vec![number],
-        None => place.generations()?,
+        None => some_generations(place)?,
     };
     let mut named: BTreeMap<String, u64> = BTreeMap::new();
     for number in generations {
@@ -454,6 +455,12 @@ pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), 
         verified.findings.extend(finding);
     }
     Ok(verified)
+}
+
+/// The numbers of all generations, of which there is one at least.
+fn some_generations(place: &Place) -> Result<Vec<u64>, BackupError> {
+    let generations = place.generations()?;
+    if generations.is_empty() { Err(BackupError::Missing(place.shown())) } else { Ok(generations) }
 }
 
 /// What is wrong with a file.
@@ -484,18 +491,24 @@ pub struct Pruned {
 /// Removes all generations but the newest `keep`, then the files that none of those names. Cut short, it is run again.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] if a generation that stays cannot be read: then nothing is removed, for its files are not known.
+/// [`BackupError::Damaged`] if a generation that stays cannot be read: then nothing is removed, for its files are not known. The same where
+/// the newest lacks a file, and [`BackupError::Missing`] where there is none: an older one may be what is left.
 pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
-    let generations = place.generations()?;
+    let generations = some_generations(place)?;
     let (go, stay) = generations.split_at(generations.len().saturating_sub(keep.max(1)));
+    let there: HashMap<String, u64> = place.files()?.into_iter().collect();
     let mut needed = HashSet::new();
-    for number in stay {
-        needed.extend(place.manifest(Some(*number))?.files.into_iter().map(|file| file.sha256));
+    for (older, number) in stay.iter().rev().enumerate() {
+        let manifest = place.manifest(Some(*number))?;
+        if older == 0 {
+            place.holds(&manifest, &there)?;
+        }
+        needed.extend(manifest.files.into_iter().map(|file| file.sha256));
     }
     if !go.is_empty() {
         place.remove(go)?;
     }
-    let gone: Vec<(String, u64)> = place.files()?.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
+    let gone: Vec<(String, u64)> = there.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
     let bytes = gone.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
     let names: Vec<String> = gone.into_iter().map(|(name, _)| name).collect();
     place.remove_files(&names)?;

@@ -3,7 +3,7 @@
 //! A manifest is published when all of its files stay where they are, whatever happens: whoever is killed at any moment leaves earlier
 //! generations whole, and files without a generation, which the next one uses.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use super::{
     BackupError, Progress,
@@ -129,6 +129,15 @@ impl Place {
         let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
         // Only somebody else, who has come in spite of the lock, can have given the number meanwhile.
         if self.storage.publish(&name, manifest.to_text()?.as_bytes())? { Ok(()) } else { Err(BackupError::Locked(self.shown())) }
+    }
+
+    /// Refuses where a file that a generation needs is not among those that are there, or has another length.
+    pub(super) fn holds(&self, manifest: &Manifest, there: &HashMap<String, u64>) -> Result<(), BackupError> {
+        let Some(file) = manifest.files.iter().find(|file| there.get(&file.sha256) != Some(&file.len)) else { return Ok(()) };
+        let found =
+            there.get(&file.sha256).map_or_else(|| "it is not there".to_owned(), |len| format!("{len} bytes long, not {}", file.len));
+        let detail = format!("{found}, and generation {} needs it: take a backup, which brings it again", manifest.generation);
+        Err(BackupError::Damaged { at: self.shown_file(&file.sha256), detail })
     }
 
     /// Removes generations' manifests, not their files.
