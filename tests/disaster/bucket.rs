@@ -214,6 +214,8 @@ pub(crate) enum Fate {
     Deaf,
     /// The server is not told of conditions.
     Stripped,
+    /// The server is not told which object is to be written over.
+    Unmatched,
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Fate + Send>;
@@ -335,8 +337,9 @@ impl Shared {
                     std::thread::park();
                 }
             }
-            Fate::Stripped => {
-                let is_kept = |line: &&String| !line.to_ascii_lowercase().starts_with("if-");
+            Fate::Stripped | Fate::Unmatched => {
+                let left_out = if fate == Fate::Stripped { "if-" } else { "if-match:" };
+                let is_kept = |line: &&String| !line.to_ascii_lowercase().starts_with(left_out);
                 let lines: Vec<String> = lines.iter().filter(is_kept).cloned().collect();
                 self.answer(stream, &lines, &body, |answer| answer)
             }

@@ -165,6 +165,16 @@ async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_
     let told = asks.refused(&take);
     assert!(told.contains("s3-unconditional") && told.contains("--s3-unconditional"), "{told}");
     assert_eq!(server.names("").await, [""; 0], "nothing is left there");
+    // One that knows half of them, when the lock is new and when somebody who is gone has left it.
+    proxy.rule(|_| Fate::Unmatched);
+    for is_left in [false, true] {
+        if is_left {
+            server.put(&format!("{BELOW}lock"), br#"{"id":"somebody's","beat":1}"#.to_vec()).await;
+        }
+        let told = asks.refused(&take);
+        assert!(told.contains("s3-unconditional"), "left {is_left}: {told}");
+        assert_eq!(server.names("").await, [""; 0], "left {is_left}: nothing is left there");
+    }
     // One that says that it does not know them.
     proxy.rule(|seen| if seen.is_conditional { Fate::Refused(501, "NotImplemented") } else { Fate::Pass });
     let told = asks.refused(&take);

@@ -33,6 +33,8 @@ const RELEASE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(250);
 /// So often it may come and go under the eyes of who waits for it.
 const TURNS: usize = 4;
+/// The entity tag of no lock.
+const NOBODYS: &str = "\"00000000000000000000000000000000\"";
 
 /// What the object holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +101,7 @@ impl Lease {
             // Its own, too, is written over: when that was written is not known.
             let written_at = SystemClock.monotonic();
             if let Put::Done(etag) = client.put(LOCK_NAME, &told, Condition::Is(&etag)).await? {
+                prove_conditional(client, &told).await?;
                 return Ok(Self::begin(client, handle, id, etag, written_at));
             }
         }
@@ -196,18 +199,18 @@ async fn watch(client: &Client, id: &str) -> Result<Watched, BackupError> {
     Ok(Watched::Free(first.etag))
 }
 
-/// Sees that the server refuses what it must: a second lock.
+/// Sees that the server refuses what it must: a second lock, and to write over one that is not the one that it is told of.
 async fn prove_conditional(client: &Client, told: &Bytes) -> Result<(), BackupError> {
     if !client.is_conditional() {
         return Ok(());
     }
-    match client.put(LOCK_NAME, told, Condition::Absent).await? {
-        Put::Unmet => Ok(()),
-        Put::Done(_) => {
+    for condition in [Condition::Absent, Condition::Is(NOBODYS)] {
+        if let Put::Done(_) = client.put(LOCK_NAME, told, condition).await? {
             client.delete(LOCK_NAME).await?;
-            Err(client.unconditional(LOCK_NAME, "the server writes over what is there although it was told not to").into())
+            return Err(client.unconditional(LOCK_NAME, "the server writes over what is there although it was told not to").into());
         }
     }
+    Ok(())
 }
 
 fn told(id: &str, beat: u64) -> Result<Bytes, BackupError> {
