@@ -188,6 +188,11 @@ impl Seen {
         self.method == "PUT" && self.name == "eu/one/lock"
     }
 
+    /// Whether it is asked what lies in a part.
+    pub(crate) fn is_list_of(&self, part: &str) -> bool {
+        self.method == "GET" && self.name.contains("list-type=2") && self.name.ends_with(&format!("prefix=eu%2Fone%2F{part}%2F"))
+    }
+
     /// Whether a manifest is sent.
     pub(crate) fn is_manifest(&self) -> bool {
         self.method == "PUT" && self.name.starts_with("eu/one/generations/")
@@ -212,6 +217,10 @@ pub(crate) enum Fate {
     Held,
     /// The server has done it, and nobody is told, ever.
     Deaf,
+    /// The list ends before the last object, and does not say how many there are.
+    Short,
+    /// Answered with this, as if all were well.
+    Said(&'static str),
     /// The server is not told of conditions.
     Stripped,
     /// The server is not told which object is to be written over.
@@ -316,6 +325,15 @@ impl Shared {
                 refuse(stream, status, &text)
             }
             Fate::Page(status) => refuse(stream, status, "<html><body>welcome</body></html>"),
+            Fate::Said(text) => refuse(stream, 200, text),
+            Fate::Short => {
+                let answer = String::from_utf8(self.asked(&lines, &body)?).unwrap();
+                let list = answer.split_once("\r\n\r\n").unwrap().1;
+                let (before, last) = list.rsplit_once("<Contents>").unwrap();
+                let short = format!("{before}{}", last.split_once("</Contents>").unwrap().1);
+                let (before, counted) = short.split_once("<KeyCount>").unwrap();
+                refuse(stream, 200, &format!("{before}{}", counted.split_once("</KeyCount>").unwrap().1))
+            }
             Fate::Cut => {
                 let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
                 upstream.write_all(lines.concat().as_bytes())?;
@@ -348,13 +366,18 @@ impl Shared {
 
     /// Has the server do it; so much of its answer goes back.
     fn answer(&self, mut stream: &TcpStream, lines: &[String], body: &[u8], part: impl FnOnce(&[u8]) -> &[u8]) -> io::Result<()> {
+        stream.write_all(part(&self.asked(lines, body)?))
+    }
+
+    /// Has the server do it; its answer.
+    fn asked(&self, lines: &[String], body: &[u8]) -> io::Result<Vec<u8>> {
         let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
         let head = format!("{}Connection: close\r\n{}\r\n", lines[0], lines[1..].concat());
         upstream.write_all(head.as_bytes())?;
         upstream.write_all(body)?;
         let mut answer = Vec::new();
         upstream.read_to_end(&mut answer)?;
-        stream.write_all(part(&answer))
+        Ok(answer)
     }
 }
 

@@ -326,6 +326,19 @@ async fn pruning_a_bucket_keeps_what_the_newest_generations_need_and_what_lies_b
     assert_eq!(before, server.names("").await.into_iter().collect());
     server.put(manifest, whole).await;
 
+    // A list that ends early, and one that never does.
+    let proxy = Proxy::before(&server, |seen| if seen.is_list_of("generations") { Fate::Short } else { Fate::Pass });
+    let behind = Asks::new(&site, &proxy.url);
+    let told = behind.refused(&["backup", "prune", "--from", PLACE, "--keep", "1"]);
+    assert!(told.contains("backup-damaged") && told.contains("00000004.json"), "{told}");
+    proxy.rule(|seen| {
+        let more = "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>";
+        if seen.is_list_of("generations") || seen.name.ends_with("token=t") { Fate::Said(more) } else { Fate::Pass }
+    });
+    let told = behind.refused(&["backup", "list", "--from", PLACE]);
+    assert!(told.contains("s3-endpoint") && told.contains("its end"), "{told}");
+    assert_eq!(before, server.names("").await.into_iter().collect());
+
     let pruned = asks.json(&["backup", "prune", "--from", PLACE, "--keep", "2"]);
     assert_eq!(pruned["generations"], json!([1, 2]), "{pruned}");
     let after: BTreeSet<String> = server.names("").await.into_iter().collect();

@@ -496,6 +496,8 @@ pub struct Pruned {
 pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
     let generations = some_generations(place)?;
     let (go, stay) = generations.split_at(generations.len().saturating_sub(keep.max(1)));
+    // Of one that the list lacks nobody would know what it needs.
+    place.ends_with(generations.last().copied().unwrap_or(0))?;
     let there: HashMap<String, u64> = place.files()?.into_iter().collect();
     let mut needed = HashSet::new();
     for (older, number) in stay.iter().rev().enumerate() {

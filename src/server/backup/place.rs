@@ -131,6 +131,18 @@ impl Place {
         if self.storage.publish(&name, manifest.to_text()?.as_bytes())? { Ok(()) } else { Err(BackupError::Locked(self.shown())) }
     }
 
+    /// Refuses where there is a generation behind the newest that the list names.
+    pub(super) fn ends_with(&self, newest: u64) -> Result<(), BackupError> {
+        let next = format!("{GENERATIONS}/{}", manifest_name(newest.saturating_add(1)));
+        match self.storage.read(&next)? {
+            None => Ok(()),
+            Some(_) => Err(BackupError::Damaged {
+                at: self.storage.shown(&next),
+                detail: "it is there, and the list of what is there does not name it: nothing is removed by such a list".into(),
+            }),
+        }
+    }
+
     /// Refuses where a file that a generation needs is not among those that are there, or has another length.
     pub(super) fn holds(&self, manifest: &Manifest, there: &HashMap<String, u64>) -> Result<(), BackupError> {
         let Some(file) = manifest.files.iter().find(|file| there.get(&file.sha256) != Some(&file.len)) else { return Ok(()) };

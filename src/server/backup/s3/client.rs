@@ -243,6 +243,9 @@ impl Client {
         let (mut found, mut next): (_, Option<String>) = (Vec::new(), None);
         loop {
             let page = patiently(async || Ok(self.page(part, next.as_deref()).await?)).await?;
+            if next.is_some() && page.next == next {
+                return Err(S3Error::new(Kind::Endpoint, self.shown(""), "the list does not come to its end").into());
+            }
             found.extend(page.objects);
             next = page.next;
             if next.is_none() {
