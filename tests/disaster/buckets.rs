@@ -128,6 +128,18 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
         }
     }
     assert!(tried > 10, "{tried}");
+    // One without an end would fill the disk: no more is read than there should be.
+    let name = server.names(&format!("{BELOW}files/")).await.pop().unwrap();
+    let whole = server.get(&name).await;
+    server.put(&name, [&whole[..], b"more"].concat()).await;
+    drop(fs::remove_dir_all(site.path("store/data.new")));
+    let longer = format!("it is longer than {} bytes", whole.len());
+    let told = asks.refused(&["backup", "verify", "--from", PLACE]);
+    assert!(told.contains("backup-damaged") && told.contains(&longer), "{told}");
+    let told = asks.refused(&["restore", "--from", PLACE, "--dir", "store", "--yes"]);
+    assert!(told.contains("backup-damaged") && told.contains(&longer), "{told}");
+    assert!(!files(&site.path("store/data.new")).iter().any(|path| path.extension().is_some_and(|end| end == "part")));
+    server.put(&name, whole).await;
     let after = fs::metadata(site.path("store/data/CURRENT")).unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap(), "the data store is as it was");
     assert!(!site.path("store/data.new").exists() || site.path("store/data.new/RESTORING").exists());

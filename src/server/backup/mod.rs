@@ -157,6 +157,11 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// A file that goes on behind its end.
+    pub(super) fn longer(at: String, len: u64) -> Self {
+        Self::Damaged { at, detail: format!("it is longer than {len} bytes") }
+    }
+
     /// A failure at a path; a full disk by its name.
     pub(super) fn at(path: &Path, source: std::io::Error) -> Self {
         if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
@@ -466,7 +471,7 @@ fn some_generations(place: &Place) -> Result<Vec<u64>, BackupError> {
 /// What is wrong with a file.
 fn held_against(place: &Place, sha256: &str, len: u64, progress: Progress<'_>) -> Result<Option<String>, BackupError> {
     let damaged = |detail: String| Some(BackupError::Damaged { at: place.shown_file(sha256), detail }.to_string());
-    match place.fetch(sha256, None, progress) {
+    match place.fetch(sha256, len, None, progress) {
         Ok(Some((_, found))) if found != len => Ok(damaged(format!("{found} bytes long, not {len}"))),
         Ok(Some((found, _))) if found != sha256 => Ok(damaged(format!("its SHA-256 is {found}"))),
         Ok(Some(_)) => Ok(None),

@@ -180,8 +180,14 @@ impl Place {
     }
 
     /// Reads a file from there ([`Storage::fetch`]).
-    pub(super) fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
-        self.storage.fetch(sha256, to, progress)
+    pub(super) fn fetch(
+        &self,
+        sha256: &str,
+        len: u64,
+        to: Option<&Path>,
+        progress: Progress<'_>,
+    ) -> Result<Option<(String, u64)>, BackupError> {
+        self.storage.fetch(sha256, len, to, progress)
     }
 
     /// How many files are copied at a time.

@@ -80,7 +80,10 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
 
     /// Reads `files/SHA256` to its end, into a new file where one is named, durably; the SHA-256 and the length of what was read, or
     /// `None` where it is not there. On a failure nothing is left at `to`.
-    fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError>;
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] where it is longer than `len`: no more is read.
+    fn fetch(&self, sha256: &str, len: u64, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError>;
 
     /// Returns when all that was brought stays there, whatever happens to this machine, and may be relied on by a manifest.
     fn settle(&self) -> Result<(), BackupError>;

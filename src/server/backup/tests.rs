@@ -119,6 +119,16 @@ fn a_place_without_a_generation_or_without_a_file_of_the_newest_is_not_called_go
     assert!(snapshot.kept(&first.files[0].sha256).exists(), "nothing is removed");
 }
 
+#[test]
+fn a_file_that_goes_on_behind_its_end_is_found() {
+    let snapshot = Snapshot::new();
+    fs::write(snapshot.path("000012.sst"), "content").unwrap();
+    let first = snapshot.take().unwrap();
+    fs::write(snapshot.kept(&first.files[0].sha256), "content and more").unwrap();
+    let verified = verify(&Place::open(&snapshot.place()).unwrap(), None, |_| (), &|_| ()).unwrap();
+    assert!(matches!(&verified.findings[..], [only] if only.contains("longer than 7 bytes")), "{:?}", verified.findings);
+}
+
 /// Whoever copies holds the lease, so that the server does not remove the snapshot; and nobody else copies from it meanwhile.
 #[test]
 fn who_copies_from_a_snapshot_holds_its_lease() {

@@ -332,15 +332,17 @@ impl Client {
         }
     }
 
-    /// Reads an object to its end, into a new file where one is named, durably; SHA-256 and length of what was read.
+    /// Reads an object to its end, into a new file where one is named, durably; SHA-256 and length of what was read. One that is longer than
+    /// `most` is refused at the first byte behind that.
     pub(super) async fn download(
         &self,
         name: &str,
+        most: u64,
         to: Option<&Path>,
         progress: Progress<'_>,
     ) -> Result<Option<(String, u64)>, BackupError> {
         let mut meter = Meter { progress, told: 0 };
-        let read = patiently(async || self.download_once(name, to, &mut meter).await).await;
+        let read = patiently(async || self.download_once(name, most, to, &mut meter).await).await;
         if let (Err(_), Some(to)) = (&read, to) {
             // The failure itself matters more than what it leaves.
             drop(fs::remove_file(to));
@@ -348,7 +350,13 @@ impl Client {
         read
     }
 
-    async fn download_once(&self, name: &str, to: Option<&Path>, meter: &mut Meter<'_>) -> Result<Option<(String, u64)>, BackupError> {
+    async fn download_once(
+        &self,
+        name: &str,
+        most: u64,
+        to: Option<&Path>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Option<(String, u64)>, BackupError> {
         let request = self.request(Method::GET, &self.object(name)?, &[], &empty())?;
         let Reply::Good(mut response) = self.answered(name, request).await? else { return Ok(None) };
         let mut file = match to {
@@ -360,11 +368,14 @@ impl Client {
         };
         let (mut hash, mut len) = (Sha256::new(), 0_u64);
         while let Some(bytes) = self.chunk_of(name, &mut response).await? {
+            len = len.saturating_add(bytes.len() as u64);
+            if len > most {
+                return Err(BackupError::longer(self.shown(name), most));
+            }
             hash.update(&bytes);
             if let Some((path, file)) = &mut file {
                 file.write_all(&bytes).map_err(|error| BackupError::at(path, error))?;
             }
-            len = len.saturating_add(bytes.len() as u64);
             meter.reach(len);
         }
         if let Some((path, file)) = file {

@@ -255,9 +255,9 @@ impl Storage for Bucket {
         Ok((sha256, len))
     }
 
-    fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
+    fn fetch(&self, sha256: &str, len: u64, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
         let name = format!("{FILES}/{sha256}");
-        self.wait(async || self.client.download(&name, to, progress).await)
+        self.wait(async || self.client.download(&name, len, to, progress).await)
     }
 
     fn settle(&self) -> Result<(), BackupError> {
