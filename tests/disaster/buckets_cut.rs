@@ -36,6 +36,11 @@ fn elsewhere(site: &Site) -> String {
     site.text("elsewhere/store")
 }
 
+/// The lock as somebody else has written it so many times.
+fn somebodys(beat: u64) -> Vec<u8> {
+    format!(r#"{{"id":"somebody's","beat":{beat}}}"#).into_bytes()
+}
+
 /// Begins a backup whose request is held up by a rule.
 async fn begun(asks: &Asks<'_>, proxy: &Proxy) -> Child {
     let mut command = asks.command(&["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"]);
@@ -154,6 +159,29 @@ async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing()
     assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
 }
 
+/// The answer to the first try is lost, and before the second one somebody else has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_somebody_elses_by_now_is_not_given_back() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let mut is_given = false;
+    let proxy = Proxy::before(&server, move |seen| match (seen.name == "eu/one/lock", is_given) {
+        (true, true) => Fate::Held,
+        (true, false) if seen.method == "DELETE" => {
+            is_given = true;
+            Fate::Lost
+        }
+        _ => Fate::Pass,
+    });
+    let child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+    let foreign = somebodys(1);
+    server.put(&format!("{BELOW}lock"), foreign.clone()).await;
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(server.get(&format!("{BELOW}lock")).await, foreign);
+}
+
 /// Where the server keeps no two from writing at once, somebody else has to; and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_it() {
@@ -169,7 +197,7 @@ async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_
     proxy.rule(|_| Fate::Unmatched);
     for is_left in [false, true] {
         if is_left {
-            server.put(&format!("{BELOW}lock"), br#"{"id":"somebody's","beat":1}"#.to_vec()).await;
+            server.put(&format!("{BELOW}lock"), somebodys(1)).await;
         }
         let told = asks.refused(&take);
         assert!(told.contains("s3-unconditional"), "left {is_left}: {told}");

@@ -123,13 +123,17 @@ impl Lease {
         if self.held.is_relied_on() { Ok(()) } else { Err(BackupError::Locked(client.shown(""))) }
     }
 
-    /// Gives it back, if it is still this process's. Where that fails it stands still, and the next one waits for it.
+    /// Gives it back, if it is still this process's: where the answer to a try was lost, it is looked at before the next one, for it may be
+    /// another's by then. Where that fails it stands still, and the next one waits for it.
     pub(super) async fn release(self, client: &Client) {
         self.stop.cancel();
         let given = async {
             drop(self.beats.await);
             while self.held.is_relied_on() && client.delete_once(LOCK_NAME).await.is_err() {
                 pause(AGAIN).await;
+                if !self.held.is_still_ours(client).await {
+                    return;
+                }
             }
         };
         drop(tokio::time::timeout(RELEASE, given).await);
@@ -144,6 +148,16 @@ impl Held {
     fn is_relied_on(&self) -> bool {
         let state = self.state();
         !state.is_lost && SystemClock.monotonic().saturating_sub(state.written_at) < TRUST
+    }
+
+    /// Whether the server has it as this process wrote it; asked until that is known.
+    async fn is_still_ours(&self, client: &Client) -> bool {
+        loop {
+            match client.get_once(LOCK_NAME).await {
+                Ok(found) => return found.is_some_and(|found| is_of(&found.bytes, &self.id)),
+                Err(_) => pause(AGAIN).await,
+            }
+        }
     }
 
     /// Writes it anew. What fails is tried again with the next beat.
