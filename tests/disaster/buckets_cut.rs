@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -157,6 +158,45 @@ async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing()
     beside.verify();
     proxy.rule(|_| Fate::Pass);
     assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
+}
+
+/// A server that does not take the lock for a while: it is written before anything else is, and what does not answer is not somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_write_the_lock_for_a_while_writes_it_before_it_goes_on() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    for comes_back in [true, false] {
+        let mut is_held = false;
+        let proxy = Proxy::before(&server, move |seen| {
+            if seen.is_lock() && is_held {
+                return Fate::Refused(503, "SlowDown");
+            }
+            let is_first = seen.is_file() && !is_held;
+            is_held |= is_first;
+            if is_first { Fate::Held } else { Fate::Pass }
+        });
+        let child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+        // Longer than it relies on what it wrote last.
+        let waited = tokio::time::timeout(Duration::from_secs(27), std::future::pending::<()>()).await;
+        assert!(waited.is_err());
+        if comes_back {
+            let mut refused = 0;
+            proxy.rule(move |seen| {
+                refused += usize::from(seen.is_lock());
+                if seen.is_lock() && refused < 3 { Fate::Refused(503, "SlowDown") } else { Fate::Pass }
+            });
+        }
+        proxy.let_on();
+        let output = child.wait_with_output().unwrap();
+        let told = stderr(&output);
+        if comes_back {
+            assert!(output.status.success(), "{told}");
+        } else {
+            assert!(output.status.code() == Some(1) && told.contains("s3-busy") && !told.contains("backup-locked"), "{told}");
+        }
+        assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), 2);
+    }
+    Asks::new(&site, &server.url()).verify();
 }
 
 /// The answer to the first try is lost, and before the second one somebody else has come.

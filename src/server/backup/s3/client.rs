@@ -496,7 +496,7 @@ impl Meter<'_> {
 }
 
 /// Tries again what may pass, ever more rarely, and gives up after a while.
-async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, BackupError>) -> Result<T, BackupError> {
+pub(super) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, BackupError>) -> Result<T, BackupError> {
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
         match attempt().await {

@@ -2,7 +2,8 @@
 //!
 //! No clock is compared with another one's. Who finds the object watches it: if it changes, its writer lives; if it stands still for
 //! longer than its writer relies on it, the writer is gone, and the object is written over on the condition that it is still the one
-//! that was watched. A writer that could not write it for a while does not rely on it any more, whatever kept it.
+//! that was watched. A writer that could not write it for a while does not rely on it any more, whatever kept it: it writes it anew before
+//! it goes on, on the same condition, and if it cannot, the lock is another's by now.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -57,6 +58,8 @@ pub(super) struct Lease {
 struct Held {
     id: String,
     state: Mutex<State>,
+    /// Held by who writes it anew: of two at once, one would find the other's.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ struct State {
     etag: String,
     /// Before that was sent.
     written_at: Duration,
+    /// How often it was sent.
+    beat: u64,
     /// Another process has it.
     is_lost: bool,
 }
@@ -109,18 +114,28 @@ impl Lease {
     }
 
     fn begin(client: &Arc<Client>, handle: &Handle, id: String, etag: String, written_at: Duration) -> Self {
-        let held = Arc::new(Held { id, state: Mutex::new(State { etag, written_at, is_lost: false }) });
+        let state = Mutex::new(State { etag, written_at, beat: 0, is_lost: false });
+        let held = Arc::new(Held { id, state, renewing: tokio::sync::Mutex::default() });
         let stop = CancellationToken::new();
         let beats = handle.spawn(beat(Arc::clone(client), Arc::clone(&held), stop.clone()));
         Self { held, stop, beats }
     }
 
-    /// Refuses where another process may have taken it.
+    /// Refuses where another process has taken it. Where it was not written for so long that one may have, it is written anew first; tried
+    /// once.
     ///
     /// # Errors
-    /// [`BackupError::Locked`].
-    pub(super) fn check(&self, client: &Client) -> Result<(), BackupError> {
-        if self.held.is_relied_on() { Ok(()) } else { Err(BackupError::Locked(client.shown(""))) }
+    /// [`BackupError::Locked`]; [`BackupError::S3`] where the server does not say.
+    pub(super) async fn check(&self, client: &Client) -> Result<(), BackupError> {
+        if self.held.is_relied_on() { Ok(()) } else { self.prove(client).await }
+    }
+
+    /// Writes it anew, by which the server says whether it was this process's all the time; tried once.
+    ///
+    /// # Errors
+    /// As [`Lease::check`].
+    pub(super) async fn prove(&self, client: &Client) -> Result<(), BackupError> {
+        if self.held.renew(client).await? { Ok(()) } else { Err(BackupError::Locked(client.shown(""))) }
     }
 
     /// Gives it back, if it is still this process's: where the answer to a try was lost, it is looked at before the next one, for it may be
@@ -160,36 +175,54 @@ impl Held {
         }
     }
 
-    /// Writes it anew. What fails is tried again with the next beat.
-    async fn renew(&self, client: &Client, number: u64) -> Result<(), BackupError> {
-        let etag = self.state().etag.clone();
-        let written_at = SystemClock.monotonic();
-        if let Put::Done(etag) = client.put_once(LOCK_NAME, &told(&self.id, number)?, Condition::Is(&etag)).await? {
+    /// Writes it anew; false where it is another process's, or nobody's. Where that is not known, it is an error.
+    async fn renew(&self, client: &Client) -> Result<bool, BackupError> {
+        let _renewing = self.renewing.lock().await;
+        for _ in 0..TURNS {
+            let (etag, beat) = {
+                let mut state = self.state();
+                if state.is_lost {
+                    return Ok(false);
+                }
+                state.beat = state.beat.saturating_add(1);
+                (state.etag.clone(), state.beat)
+            };
+            let written_at = SystemClock.monotonic();
+            if let Put::Done(etag) = client.put_once(LOCK_NAME, &told(&self.id, beat)?, Condition::Is(&etag)).await? {
+                let mut state = self.state();
+                (state.etag, state.written_at) = (etag, written_at);
+                return Ok(true);
+            }
+            // An earlier beat whose answer was lost has changed it, or another process.
+            let found = client.get_once(LOCK_NAME).await?.filter(|found| is_of(&found.bytes, &self.id));
             let mut state = self.state();
-            (state.etag, state.written_at) = (etag, written_at);
-            return Ok(());
+            match found {
+                Some(found) => state.etag = found.etag,
+                None => state.is_lost = true,
+            }
         }
-        // An earlier beat whose answer was lost has changed it, or another process.
-        let found = client.get_once(LOCK_NAME).await?.filter(|found| is_of(&found.bytes, &self.id));
-        let mut state = self.state();
-        match found {
-            Some(found) => state.etag = found.etag,
-            None => state.is_lost = true,
-        }
-        Ok(())
+        Err(BackupError::Locked(client.shown("")))
     }
 }
 
 /// Writes it anew with every beat, until it is to be given back or lost.
 async fn beat(client: Arc<Client>, held: Arc<Held>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(BEAT);
-    for number in 1.. {
+    loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // One that fails or takes too long is followed by the next.
-        drop(tokio::time::timeout(BEAT, held.renew(&client, number)).await);
+        // One that fails, or takes longer than it would be good for, is followed by the next.
+        let written = tokio::time::timeout(TRUST, held.renew(&client));
+        let given_up = async {
+            stop.cancelled().await;
+            pause(BEAT).await;
+        };
+        tokio::select! {
+            () = given_up => return,
+            _ = written => {}
+        }
         if held.state().is_lost {
             return;
         }

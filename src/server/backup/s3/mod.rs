@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use zeroize::Zeroizing;
 
 use self::{
-    client::{Client, Condition, Put},
+    client::{Client, Condition, Put, patiently},
     lease::Lease,
 };
 use super::{
@@ -159,12 +159,14 @@ impl Bucket {
         })
     }
 
+    fn lease(&self) -> Result<&Lease, BackupError> {
+        self.lease.as_ref().ok_or_else(|| BackupError::Fault("a place of backups is changed without its lock".into()))
+    }
+
     /// Refuses where another process may be at work by now.
     fn check(&self) -> Result<(), BackupError> {
-        match &self.lease {
-            Some(lease) => lease.check(&self.client),
-            None => Err(BackupError::Fault("a place of backups is changed without its lock".into())),
-        }
+        let held = self.lease()?;
+        self.wait(async || patiently(async || held.check(&self.client).await).await)
     }
 }
 
