@@ -199,6 +199,26 @@ async fn who_could_not_write_the_lock_for_a_while_writes_it_before_it_goes_on() 
     Asks::new(&site, &server.url()).verify();
 }
 
+/// What could not be removed at once is not removed by who has lost the lock since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruning_that_lost_the_lock_asks_for_no_removal_again() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    server.put(&format!("{BELOW}files/0000"), b"of a run that was cut short".to_vec()).await;
+    let is_removal = |seen: &Seen| seen.method == "DELETE" && seen.name.starts_with("eu/one/files/");
+    let proxy = Proxy::before(&server, move |seen| if is_removal(seen) { Fate::Refused(503, "SlowDown") } else { Fate::Pass });
+    let asks = Asks::new(&site, &proxy.url);
+    let mut command = asks.command(&["backup", "prune", "--from", PLACE, "--keep", "1"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("a file is to be removed", async || proxy.seen().iter().any(is_removal)).await;
+    server.put(&format!("{BELOW}lock"), somebodys(1)).await;
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("backup-locked"), "{}", stderr(&output));
+    assert_eq!(server.get(&format!("{BELOW}lock")).await, somebodys(1));
+    server.delete(&format!("{BELOW}lock")).await;
+    Asks::new(&site, &server.url()).verify();
+}
+
 /// The answer to the first try is lost, and before the second one somebody else has come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_somebody_elses_by_now_is_not_given_back() {

@@ -234,10 +234,17 @@ impl Storage for Bucket {
     }
 
     fn remove(&self, part: &str, names: &[String]) -> Result<(), BackupError> {
+        let held = self.lease()?;
         let remove = |_, name: &String| {
-            self.check()?;
             let name = format!("{part}/{name}");
-            self.wait(async || self.client.delete(&name).await)
+            // The lock may have been lost since the last try.
+            self.wait(async || {
+                patiently(async || {
+                    held.check(&self.client).await?;
+                    Ok(self.client.delete_once(&name).await?)
+                })
+                .await
+            })
         };
         copy::for_all(AT_A_TIME, names, remove)?;
         Ok(())
