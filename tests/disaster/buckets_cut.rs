@@ -160,6 +160,34 @@ async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing()
     assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
 }
 
+/// What is gone when all was brought, whoever removed it, is not relied on; nor is an answer that is none of an S3 server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_whose_files_are_not_all_there_is_not_published() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let files = async || server.names(&format!("{BELOW}files/")).await;
+    let before: BTreeSet<String> = files().await.into_iter().collect();
+    // It looks twice which generations there are: at the beginning, and when all was brought.
+    let proxy = Proxy::before(&server, from(2, |seen| seen.is_list_of("generations"), Fate::Held));
+    let asks = Asks::new(&site, &proxy.url);
+    let child = begun(&asks, &proxy).await;
+    let brought: Vec<String> = files().await.into_iter().filter(|name| !before.contains(name)).collect();
+    let one = brought.first().unwrap();
+    server.delete(one).await;
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    let told = stderr(&output);
+    assert!(output.status.code() == Some(1) && told.contains("backup-damaged") && told.contains(&one[BELOW.len()..]), "{told}");
+    assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), 1);
+
+    proxy.rule(|seen| if seen.is_file() { Fate::Page(200) } else { Fate::Pass });
+    let told = asks.refused(&["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"]);
+    assert!(told.contains("s3-endpoint"), "{told}");
+    proxy.rule(|_| Fate::Pass);
+    assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(2));
+    asks.verify();
+}
+
 /// A server that does not take the lock for a while: it is written before anything else is, and what does not answer is not somebody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_could_not_write_the_lock_for_a_while_writes_it_before_it_goes_on() {

@@ -123,9 +123,10 @@ impl Place {
         Ok(manifest)
     }
 
-    /// Publishes a generation's manifest, which makes it one.
+    /// Publishes a generation's manifest, which makes it one, when all of its files are there.
     pub(super) fn add(&self, manifest: &Manifest) -> Result<(), BackupError> {
         self.storage.settle()?;
+        self.holds(manifest, &self.files()?.into_iter().collect())?;
         let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
         // Only somebody else, who has come in spite of the lock, can have given the number meanwhile.
         if self.storage.publish(&name, manifest.to_text()?.as_bytes())? { Ok(()) } else { Err(BackupError::Locked(self.shown())) }

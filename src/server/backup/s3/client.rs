@@ -325,6 +325,9 @@ impl Client {
             }
         };
         match self.judged(name, response).await? {
+            Reply::Good(response) if etag_of(&response).is_empty() => {
+                Err(S3Error::new(Kind::Endpoint, self.shown(name), "what answers gives the file no entity tag").into())
+            }
             Reply::Good(_) => Ok(()),
             Reply::Absent | Reply::Unmet => {
                 Err(S3Error::new(Kind::Refused, self.shown(name), "the server names a condition where there is none").into())
