@@ -188,6 +188,46 @@ async fn a_generation_whose_files_are_not_all_there_is_not_published() {
     asks.verify();
 }
 
+/// It may be the only one that there is by then: it stays if its files are there, and without the lock nobody decides that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_written_when_the_lock_was_lost_is_judged_under_the_lock() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let (lock, parts) = (format!("{BELOW}lock"), ["files/", "generations/"].map(|part| format!("{BELOW}{part}")));
+    for (way, kept) in [("a file is removed", 1), ("all is there", 2), ("the other one stays", 3)] {
+        let files: BTreeSet<String> = server.names(&parts[0]).await.into_iter().collect();
+        let before = server.names(&parts[1]).await.len();
+        let proxy = Proxy::before(&server, from(1, Seen::is_manifest, Fate::Held));
+        let mut child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+        server.put(&lock, somebodys(1)).await;
+        if way == "a file is removed" {
+            let brought = server.names(&parts[0]).await.into_iter().find(|name| !files.contains(name)).unwrap();
+            server.delete(&brought).await;
+        }
+        proxy.let_on();
+        until("the manifest is written", async || server.names(&parts[1]).await.len() > before).await;
+        if way == "the other one stays" {
+            let (mut beat, mut ticks) = (1, tokio::time::interval(Duration::from_secs(1)));
+            while child.try_wait().unwrap().is_none() {
+                ticks.tick().await;
+                beat += 1;
+                server.put(&lock, somebodys(beat)).await;
+            }
+        }
+        server.delete(&lock).await;
+        let output = child.wait_with_output().unwrap();
+        let told = stderr(&output);
+        match kept {
+            1 => assert!(output.status.code() == Some(1) && told.contains("backup-locked") && !told.contains("left there"), "{told}"),
+            2 => assert!(output.status.success(), "{told}"),
+            _ => assert!(told.contains("backup-locked") && told.contains("generation 3 was written and is left there"), "{told}"),
+        }
+        assert_eq!(server.names(&parts[1]).await.len(), kept, "{way}: {told}");
+        assert!(!server.names(BELOW).await.contains(&lock), "{way}");
+        Asks::new(&site, &server.url()).verify();
+    }
+}
+
 /// A server that does not take the lock for a while: it is written before anything else is, and what does not answer is not somebody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_could_not_write_the_lock_for_a_while_writes_it_before_it_goes_on() {

@@ -103,6 +103,14 @@ pub enum BackupError {
     /// Another process changes it.
     #[error("backup-locked: another process is at work in {0}")]
     Locked(String),
+    /// The lock was lost while a generation was published, and it could not be looked at under it again.
+    #[error("{why}; generation {generation} was written and is left there: run lethe backup verify before you rely on it")]
+    Unsettled {
+        /// Which.
+        generation: u64,
+        /// Why it could not.
+        why: Box<BackupError>,
+    },
     /// Control is older than the backup: an old copy was put back.
     #[error(
         "control-behind-backup: the backup was taken in epoch {epoch} with {log_size} entries in the log, and this store's control is in epoch {control_epoch} with {control_log_size}; put today's mirror back, then run lethe recover control"
@@ -300,7 +308,7 @@ pub fn take(source: &Source, to: &Location, begins: impl FnOnce(u64), progress: 
     let lease = source.dir.join(LEASE);
     let held = fs::File::open(&lease).map_err(|error| BackupError::at(&lease, error))?;
     flock(&held, FlockOperation::LockExclusive).map_err(|error| BackupError::at(&lease, error.into()))?;
-    let place = Place::of_store(to, source.store)?;
+    let mut place = Place::of_store(to, source.store)?;
     let files = listed(&source.dir.join(DATA))?;
     begins(files.iter().map(|file| file.len).fold(0, u64::saturating_add));
     let known = Known::of(&place)?;

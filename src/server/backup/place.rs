@@ -124,12 +124,46 @@ impl Place {
     }
 
     /// Publishes a generation's manifest, which makes it one, when all of its files are there.
-    pub(super) fn add(&self, manifest: &Manifest) -> Result<(), BackupError> {
+    pub(super) fn add(&mut self, manifest: &Manifest) -> Result<(), BackupError> {
         self.storage.settle()?;
         self.holds(manifest, &self.files()?.into_iter().collect())?;
         let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
+        let text = manifest.to_text()?;
         // Only somebody else, who has come in spite of the lock, can have given the number meanwhile.
-        if self.storage.publish(&name, manifest.to_text()?.as_bytes())? { Ok(()) } else { Err(BackupError::Locked(self.shown())) }
+        if !self.storage.publish(&name, text.as_bytes())? {
+            return Err(BackupError::Locked(self.shown()));
+        }
+        // Lost before it was written, others may have removed what it relies on; lost later, they saw it.
+        match self.storage.prove() {
+            Ok(()) => Ok(()),
+            Err(lost) => self.settle_again(manifest, &text, lost),
+        }
+    }
+
+    /// What becomes of a manifest that was published when the lock may have been lost. Without the lock nothing is removed, for it may be all
+    /// that there is.
+    fn settle_again(&mut self, manifest: &Manifest, text: &str, lost: BackupError) -> Result<(), BackupError> {
+        match self.is_kept(manifest, text) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost),
+            Err(why) => Err(BackupError::Unsettled { generation: manifest.generation, why: Box::new(why) }),
+        }
+    }
+
+    /// Looks under the lock, taken anew, whether a manifest and all of its files are there; removes it where they are not.
+    fn is_kept(&mut self, manifest: &Manifest, text: &str) -> Result<bool, BackupError> {
+        self.storage.lock()?;
+        let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
+        if self.storage.read(&name)?.is_none_or(|found| found != text.as_bytes()) {
+            return Ok(false);
+        }
+        let there = self.files()?.into_iter().collect();
+        if self.holds(manifest, &there).is_err() {
+            self.remove(&[manifest.generation])?;
+            return Ok(false);
+        }
+        self.storage.prove()?;
+        Ok(true)
     }
 
     /// Refuses where there is a generation behind the newest that the list names.

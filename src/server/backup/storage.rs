@@ -56,11 +56,17 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     /// [`BackupError::NotEmpty`] where something else is in it; [`BackupError::Locked`].
     fn make(&mut self) -> Result<(), BackupError>;
 
-    /// Keeps others from changing the place until this value is dropped.
+    /// Keeps others from changing the place until this value is dropped. Where the lock was lost, it is taken anew.
     ///
     /// # Errors
     /// [`BackupError::Locked`].
     fn lock(&mut self) -> Result<(), BackupError>;
+
+    /// Returns when it is certain that nobody else has had the lock since it was taken.
+    ///
+    /// # Errors
+    /// [`BackupError::Locked`] where somebody has; any other where it is not known.
+    fn prove(&self) -> Result<(), BackupError>;
 
     /// All of a small object; `None` where there is none.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError>;
