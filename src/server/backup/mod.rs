@@ -481,7 +481,10 @@ fn held_against(place: &Place, sha256: &str, len: u64, progress: Progress<'_>) -
     let damaged = |detail: String| Some(BackupError::Damaged { at: place.shown_file(sha256), detail }.to_string());
     match place.fetch(sha256, len, None, progress) {
         Ok(Some((_, found))) if found != len => Ok(damaged(format!("{found} bytes long, not {len}"))),
-        Ok(Some((found, _))) if found != sha256 => Ok(damaged(format!("its SHA-256 is {found}"))),
+        // The next backup looks at lengths only.
+        Ok(Some((found, _))) if found != sha256 => {
+            Ok(damaged(format!("its SHA-256 is {found}; remove it: the next backup brings it again, if the store still has it")))
+        }
         Ok(Some(_)) => Ok(None),
         Ok(None) => Ok(damaged("it is not there".into())),
         // Of a server that does not answer nothing is known.
