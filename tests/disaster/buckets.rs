@@ -298,6 +298,18 @@ async fn a_bucket_is_reached_by_tls_and_no_certificate_is_taken_that_is_not_know
     let trusting = ["--s3-ca", "cert.pem"];
     asks.ok(&[&take[..], &trusting].concat());
     asks.ok(&[&["backup", "verify", "--from", PLACE][..], &trusting].concat());
+
+    // One that is known, for another name.
+    let other = rcgen::generate_simple_self_signed(vec!["elsewhere.example".into()]).unwrap();
+    fs::write(site.path("other.pem"), other.cert.pem()).unwrap();
+    fs::write(site.path("other-key.pem"), other.signing_key.serialize_pem()).unwrap();
+    fs::write(site.path("both.pem"), made.cert.pem() + &other.cert.pem()).unwrap();
+    let elsewhere = Server::start_behind_tls(&site.path("other.pem"), &site.path("other-key.pem")).await;
+    let trusting = ["--s3-ca", "both.pem"];
+    asks.ok(&[&["backup", "verify", "--from", PLACE][..], &trusting].concat());
+    let told = Asks::new(&site, &elsewhere.url()).refused(&[&take[..], &trusting].concat());
+    assert!(told.contains("s3-endpoint") && told.contains("certificate"), "{told}");
+    assert_eq!(elsewhere.names("").await, [""; 0]);
 }
 
 /// A place is one store's, and no place is made among somebody else's objects.
