@@ -3,7 +3,7 @@
 //! No clock is compared with another one's. Who finds the object watches it: if it changes, its writer lives; if it stands still for
 //! longer than its writer relies on it, the writer is gone, and the object is written over on the condition that it is still the one
 //! that was watched. A writer that could not write it for a while does not rely on it any more, whatever kept it: it writes it anew before
-//! it goes on, on the same condition, and if it cannot, the lock is another's by now.
+//! it goes on, on the same condition, and where that is not met the lock is lost.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
