@@ -66,11 +66,10 @@ impl Server {
         Self::start_with("http", &[], Client::builder()).await
     }
 
-    /// The same behind TLS, with a certificate and its key, PEM.
+    /// The same behind TLS, with a certificate, for whatever name, and its key, PEM.
     pub(crate) async fn start_behind_tls(cert: &Path, key: &Path) -> Self {
-        let trusted = reqwest::Certificate::from_pem_bundle(&std::fs::read(cert).unwrap()).unwrap();
         let arguments = ["-c", cert.to_str().unwrap(), "-k", key.to_str().unwrap()];
-        Self::start_with("https", &arguments, Client::builder().tls_certs_only(trusted)).await
+        Self::start_with("https", &arguments, Client::builder().tls_danger_accept_invalid_certs(true)).await
     }
 
     async fn start_with(scheme: &'static str, arguments: &[&str], client: ClientBuilder) -> Self {
@@ -188,6 +187,11 @@ impl Seen {
         self.method == "PUT" && self.name == "eu/one/lock"
     }
 
+    /// Whether it is asked what lies in a part.
+    pub(crate) fn is_list_of(&self, part: &str) -> bool {
+        self.method == "GET" && self.name.contains("list-type=2") && self.name.ends_with(&format!("prefix=eu%2Fone%2F{part}%2F"))
+    }
+
     /// Whether a manifest is sent.
     pub(crate) fn is_manifest(&self) -> bool {
         self.method == "PUT" && self.name.starts_with("eu/one/generations/")
@@ -212,8 +216,14 @@ pub(crate) enum Fate {
     Held,
     /// The server has done it, and nobody is told, ever.
     Deaf,
+    /// The list ends before the last object, and does not say how many there are.
+    Short,
+    /// Answered with this, as if all were well.
+    Said(&'static str),
     /// The server is not told of conditions.
     Stripped,
+    /// The server is not told which object is to be written over.
+    Unmatched,
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Fate + Send>;
@@ -314,6 +324,15 @@ impl Shared {
                 refuse(stream, status, &text)
             }
             Fate::Page(status) => refuse(stream, status, "<html><body>welcome</body></html>"),
+            Fate::Said(text) => refuse(stream, 200, text),
+            Fate::Short => {
+                let answer = String::from_utf8(self.asked(&lines, &body)?).unwrap();
+                let list = answer.split_once("\r\n\r\n").unwrap().1;
+                let (before, last) = list.rsplit_once("<Contents>").unwrap();
+                let short = format!("{before}{}", last.split_once("</Contents>").unwrap().1);
+                let (before, counted) = short.split_once("<KeyCount>").unwrap();
+                refuse(stream, 200, &format!("{before}{}", counted.split_once("</KeyCount>").unwrap().1))
+            }
             Fate::Cut => {
                 let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
                 upstream.write_all(lines.concat().as_bytes())?;
@@ -335,8 +354,9 @@ impl Shared {
                     std::thread::park();
                 }
             }
-            Fate::Stripped => {
-                let is_kept = |line: &&String| !line.to_ascii_lowercase().starts_with("if-");
+            Fate::Stripped | Fate::Unmatched => {
+                let left_out = if fate == Fate::Stripped { "if-" } else { "if-match:" };
+                let is_kept = |line: &&String| !line.to_ascii_lowercase().starts_with(left_out);
                 let lines: Vec<String> = lines.iter().filter(is_kept).cloned().collect();
                 self.answer(stream, &lines, &body, |answer| answer)
             }
@@ -345,13 +365,18 @@ impl Shared {
 
     /// Has the server do it; so much of its answer goes back.
     fn answer(&self, mut stream: &TcpStream, lines: &[String], body: &[u8], part: impl FnOnce(&[u8]) -> &[u8]) -> io::Result<()> {
+        stream.write_all(part(&self.asked(lines, body)?))
+    }
+
+    /// Has the server do it; its answer.
+    fn asked(&self, lines: &[String], body: &[u8]) -> io::Result<Vec<u8>> {
         let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
         let head = format!("{}Connection: close\r\n{}\r\n", lines[0], lines[1..].concat());
         upstream.write_all(head.as_bytes())?;
         upstream.write_all(body)?;
         let mut answer = Vec::new();
         upstream.read_to_end(&mut answer)?;
-        stream.write_all(part(&answer))
+        Ok(answer)
     }
 }
 

@@ -128,6 +128,18 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
         }
     }
     assert!(tried > 10, "{tried}");
+    // One without an end would fill the disk: no more is read than there should be.
+    let name = server.names(&format!("{BELOW}files/")).await.pop().unwrap();
+    let whole = server.get(&name).await;
+    server.put(&name, [&whole[..], b"more"].concat()).await;
+    drop(fs::remove_dir_all(site.path("store/data.new")));
+    let longer = format!("it is longer than {} bytes", whole.len());
+    let told = asks.refused(&["backup", "verify", "--from", PLACE]);
+    assert!(told.contains("backup-damaged") && told.contains(&longer), "{told}");
+    let told = asks.refused(&["restore", "--from", PLACE, "--dir", "store", "--yes"]);
+    assert!(told.contains("backup-damaged") && told.contains(&longer), "{told}");
+    assert!(!files(&site.path("store/data.new")).iter().any(|path| path.extension().is_some_and(|end| end == "part")));
+    server.put(&name, whole).await;
     let after = fs::metadata(site.path("store/data/CURRENT")).unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap(), "the data store is as it was");
     assert!(!site.path("store/data.new").exists() || site.path("store/data.new/RESTORING").exists());
@@ -149,6 +161,16 @@ async fn a_bent_or_missing_object_is_found_and_named_and_nothing_is_put_back() {
     asks.back_up(None);
     assert!(tables(4).await.contains(&table));
     assert_eq!(server.names(&lost).await, std::slice::from_ref(&lost));
+    // One that is bent has its length: it is taken for whole until somebody removes it.
+    let whole = server.get(&lost).await;
+    let mut bent = whole.clone();
+    bent[whole.len() / 2] ^= 0x10;
+    server.put(&lost, bent).await;
+    let told = asks.refused(&["backup", "verify", "--from", PLACE]);
+    assert!(told.contains(&lost[BELOW.len()..]) && told.contains("remove it: the next backup brings it again"), "{told}");
+    server.delete(&lost).await;
+    asks.back_up(None);
+    assert_eq!(server.get(&lost).await, whole);
     assert_eq!(asks.verify()["findings"], json!([]));
     asks.restore(&["--verify"]);
 }
@@ -284,6 +306,18 @@ async fn a_bucket_is_reached_by_tls_and_no_certificate_is_taken_that_is_not_know
     let trusting = ["--s3-ca", "cert.pem"];
     asks.ok(&[&take[..], &trusting].concat());
     asks.ok(&[&["backup", "verify", "--from", PLACE][..], &trusting].concat());
+
+    // One that is known, for another name.
+    let other = rcgen::generate_simple_self_signed(vec!["elsewhere.example".into()]).unwrap();
+    fs::write(site.path("other.pem"), other.cert.pem()).unwrap();
+    fs::write(site.path("other-key.pem"), other.signing_key.serialize_pem()).unwrap();
+    fs::write(site.path("both.pem"), made.cert.pem() + &other.cert.pem()).unwrap();
+    let elsewhere = Server::start_behind_tls(&site.path("other.pem"), &site.path("other-key.pem")).await;
+    let trusting = ["--s3-ca", "both.pem"];
+    asks.ok(&[&["backup", "verify", "--from", PLACE][..], &trusting].concat());
+    let told = Asks::new(&site, &elsewhere.url()).refused(&[&take[..], &trusting].concat());
+    assert!(told.contains("s3-endpoint") && told.contains("certificate"), "{told}");
+    assert_eq!(elsewhere.names("").await, [""; 0]);
 }
 
 /// A place is one store's, and no place is made among somebody else's objects.
@@ -333,6 +367,19 @@ async fn pruning_a_bucket_keeps_what_the_newest_generations_need_and_what_lies_b
     assert!(told.contains("backup-damaged") && told.contains("00000004.json"), "{told}");
     assert_eq!(before, server.names("").await.into_iter().collect());
     server.put(manifest, whole).await;
+
+    // A list that ends early, and one that never does.
+    let proxy = Proxy::before(&server, |seen| if seen.is_list_of("generations") { Fate::Short } else { Fate::Pass });
+    let behind = Asks::new(&site, &proxy.url);
+    let told = behind.refused(&["backup", "prune", "--from", PLACE, "--keep", "1"]);
+    assert!(told.contains("backup-damaged") && told.contains("00000004.json"), "{told}");
+    proxy.rule(|seen| {
+        let more = "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>";
+        if seen.is_list_of("generations") || seen.name.ends_with("token=t") { Fate::Said(more) } else { Fate::Pass }
+    });
+    let told = behind.refused(&["backup", "list", "--from", PLACE]);
+    assert!(told.contains("s3-endpoint") && told.contains("its end"), "{told}");
+    assert_eq!(before, server.names("").await.into_iter().collect());
 
     let pruned = asks.json(&["backup", "prune", "--from", PLACE, "--keep", "2"]);
     assert_eq!(pruned["generations"], json!([1, 2]), "{pruned}");

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -34,6 +35,11 @@ fn elsewhere(site: &Site) -> String {
     let text = std::fs::read_to_string(&settings).unwrap();
     std::fs::write(&settings, text.replace(&site.text("store-mirror"), &site.text("elsewhere/store-mirror"))).unwrap();
     site.text("elsewhere/store")
+}
+
+/// The lock as somebody else has written it so many times.
+fn somebodys(beat: u64) -> Vec<u8> {
+    format!(r#"{{"id":"somebody's","beat":{beat}}}"#).into_bytes()
 }
 
 /// Begins a backup whose request is held up by a rule.
@@ -154,6 +160,156 @@ async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing()
     assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
 }
 
+/// What is gone when all was brought, whoever removed it, is not relied on; nor is an answer that is none of an S3 server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_whose_files_are_not_all_there_is_not_published() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let files = async || server.names(&format!("{BELOW}files/")).await;
+    let before: BTreeSet<String> = files().await.into_iter().collect();
+    // It looks twice which generations there are: at the beginning, and when all was brought.
+    let proxy = Proxy::before(&server, from(2, |seen| seen.is_list_of("generations"), Fate::Held));
+    let asks = Asks::new(&site, &proxy.url);
+    let child = begun(&asks, &proxy).await;
+    let brought: Vec<String> = files().await.into_iter().filter(|name| !before.contains(name)).collect();
+    let one = brought.first().unwrap();
+    server.delete(one).await;
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    let told = stderr(&output);
+    assert!(output.status.code() == Some(1) && told.contains("backup-damaged") && told.contains(&one[BELOW.len()..]), "{told}");
+    assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), 1);
+
+    proxy.rule(|seen| if seen.is_file() { Fate::Page(200) } else { Fate::Pass });
+    let told = asks.refused(&["--addr", "http://127.0.0.1:9", "backup", "--to", PLACE, "--dir", "store"]);
+    assert!(told.contains("s3-endpoint"), "{told}");
+    proxy.rule(|_| Fate::Pass);
+    assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(2));
+    asks.verify();
+}
+
+/// It may be the only one that there is by then: it stays if its files are there, and without the lock nobody decides that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_written_when_the_lock_was_lost_is_judged_under_the_lock() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let (lock, parts) = (format!("{BELOW}lock"), ["files/", "generations/"].map(|part| format!("{BELOW}{part}")));
+    for (way, kept) in [("a file is removed", 1), ("all is there", 2), ("the other one stays", 3)] {
+        let files: BTreeSet<String> = server.names(&parts[0]).await.into_iter().collect();
+        let before = server.names(&parts[1]).await.len();
+        let proxy = Proxy::before(&server, from(1, Seen::is_manifest, Fate::Held));
+        let mut child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+        server.put(&lock, somebodys(1)).await;
+        if way == "a file is removed" {
+            let brought = server.names(&parts[0]).await.into_iter().find(|name| !files.contains(name)).unwrap();
+            server.delete(&brought).await;
+        }
+        proxy.let_on();
+        until("the manifest is written", async || server.names(&parts[1]).await.len() > before).await;
+        if way == "the other one stays" {
+            let (mut beat, mut ticks) = (1, tokio::time::interval(Duration::from_secs(1)));
+            while child.try_wait().unwrap().is_none() {
+                ticks.tick().await;
+                beat += 1;
+                server.put(&lock, somebodys(beat)).await;
+            }
+        }
+        server.delete(&lock).await;
+        let output = child.wait_with_output().unwrap();
+        let told = stderr(&output);
+        match kept {
+            1 => assert!(output.status.code() == Some(1) && told.contains("backup-locked") && !told.contains("left there"), "{told}"),
+            2 => assert!(output.status.success(), "{told}"),
+            _ => assert!(told.contains("backup-locked") && told.contains("generation 3 was written and is left there"), "{told}"),
+        }
+        assert_eq!(server.names(&parts[1]).await.len(), kept, "{way}: {told}");
+        assert!(!server.names(BELOW).await.contains(&lock), "{way}");
+        Asks::new(&site, &server.url()).verify();
+    }
+}
+
+/// A server that does not take the lock for a while: it is written before anything else is, and what does not answer is not somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_write_the_lock_for_a_while_writes_it_before_it_goes_on() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    for comes_back in [true, false] {
+        let mut is_held = false;
+        let proxy = Proxy::before(&server, move |seen| {
+            if seen.is_lock() && is_held {
+                return Fate::Refused(503, "SlowDown");
+            }
+            let is_first = seen.is_file() && !is_held;
+            is_held |= is_first;
+            if is_first { Fate::Held } else { Fate::Pass }
+        });
+        let child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+        // Longer than it relies on what it wrote last.
+        let waited = tokio::time::timeout(Duration::from_secs(27), std::future::pending::<()>()).await;
+        assert!(waited.is_err());
+        if comes_back {
+            let mut refused = 0;
+            proxy.rule(move |seen| {
+                refused += usize::from(seen.is_lock());
+                if seen.is_lock() && refused < 3 { Fate::Refused(503, "SlowDown") } else { Fate::Pass }
+            });
+        }
+        proxy.let_on();
+        let output = child.wait_with_output().unwrap();
+        let told = stderr(&output);
+        if comes_back {
+            assert!(output.status.success(), "{told}");
+        } else {
+            assert!(output.status.code() == Some(1) && told.contains("s3-busy") && !told.contains("backup-locked"), "{told}");
+        }
+        assert_eq!(server.names(&format!("{BELOW}generations/")).await.len(), 2);
+    }
+    Asks::new(&site, &server.url()).verify();
+}
+
+/// What could not be removed at once is not removed by who has lost the lock since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruning_that_lost_the_lock_asks_for_no_removal_again() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    server.put(&format!("{BELOW}files/0000"), b"of a run that was cut short".to_vec()).await;
+    let is_removal = |seen: &Seen| seen.method == "DELETE" && seen.name.starts_with("eu/one/files/");
+    let proxy = Proxy::before(&server, move |seen| if is_removal(seen) { Fate::Refused(503, "SlowDown") } else { Fate::Pass });
+    let asks = Asks::new(&site, &proxy.url);
+    let mut command = asks.command(&["backup", "prune", "--from", PLACE, "--keep", "1"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("a file is to be removed", async || proxy.seen().iter().any(is_removal)).await;
+    server.put(&format!("{BELOW}lock"), somebodys(1)).await;
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.code() == Some(1) && stderr(&output).contains("backup-locked"), "{}", stderr(&output));
+    assert_eq!(server.get(&format!("{BELOW}lock")).await, somebodys(1));
+    server.delete(&format!("{BELOW}lock")).await;
+    Asks::new(&site, &server.url()).verify();
+}
+
+/// The answer to the first try is lost, and before the second one somebody else has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_somebody_elses_by_now_is_not_given_back() {
+    let server = Server::start().await;
+    let site = lived(&server).await;
+    let mut is_given = false;
+    let proxy = Proxy::before(&server, move |seen| match (seen.name == "eu/one/lock", is_given) {
+        (true, true) => Fate::Held,
+        (true, false) if seen.method == "DELETE" => {
+            is_given = true;
+            Fate::Lost
+        }
+        _ => Fate::Pass,
+    });
+    let child = begun(&Asks::new(&site, &proxy.url), &proxy).await;
+    let foreign = somebodys(1);
+    server.put(&format!("{BELOW}lock"), foreign.clone()).await;
+    proxy.let_on();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(server.get(&format!("{BELOW}lock")).await, foreign);
+}
+
 /// Where the server keeps no two from writing at once, somebody else has to; and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_it() {
@@ -165,6 +321,16 @@ async fn a_server_without_conditional_writes_is_refused_unless_somebody_sees_to_
     let told = asks.refused(&take);
     assert!(told.contains("s3-unconditional") && told.contains("--s3-unconditional"), "{told}");
     assert_eq!(server.names("").await, [""; 0], "nothing is left there");
+    // One that knows half of them, when the lock is new and when somebody who is gone has left it.
+    proxy.rule(|_| Fate::Unmatched);
+    for is_left in [false, true] {
+        if is_left {
+            server.put(&format!("{BELOW}lock"), somebodys(1)).await;
+        }
+        let told = asks.refused(&take);
+        assert!(told.contains("s3-unconditional"), "left {is_left}: {told}");
+        assert_eq!(server.names("").await, [""; 0], "left {is_left}: nothing is left there");
+    }
     // One that says that it does not know them.
     proxy.rule(|seen| if seen.is_conditional { Fate::Refused(501, "NotImplemented") } else { Fate::Pass });
     let told = asks.refused(&take);

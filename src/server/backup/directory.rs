@@ -82,6 +82,11 @@ impl Storage for Directory {
         Ok(())
     }
 
+    fn prove(&self) -> Result<(), BackupError> {
+        // It lasts as long as the file is open.
+        Ok(())
+    }
+
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
         let path = self.dir.join(name);
         match fs::read(&path) {
@@ -135,8 +140,12 @@ impl Storage for Directory {
         Ok((sha256, len))
     }
 
-    fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
+    fn fetch(&self, sha256: &str, len: u64, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
         let path = self.dir.join(FILES).join(sha256);
+        // What else is wrong with it is found when it is read.
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() > len) {
+            return Err(BackupError::longer(path.display().to_string(), len));
+        }
         let read = match to {
             Some(to) => copy::copy(&path, to, progress),
             None => copy::digest(&path, progress),

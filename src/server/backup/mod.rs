@@ -103,6 +103,14 @@ pub enum BackupError {
     /// Another process changes it.
     #[error("backup-locked: another process is at work in {0}")]
     Locked(String),
+    /// The lock was lost while a generation was published, and it could not be looked at under it again.
+    #[error("{why}; generation {generation} was written and is left there: run lethe backup verify before you rely on it")]
+    Unsettled {
+        /// Which.
+        generation: u64,
+        /// Why it could not.
+        why: Box<BackupError>,
+    },
     /// Control is older than the backup: an old copy was put back.
     #[error(
         "control-behind-backup: the backup was taken in epoch {epoch} with {log_size} entries in the log, and this store's control is in epoch {control_epoch} with {control_log_size}; put today's mirror back, then run lethe recover control"
@@ -157,6 +165,11 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// A file that goes on behind its end.
+    pub(super) fn longer(at: String, len: u64) -> Self {
+        Self::Damaged { at, detail: format!("it is longer than {len} bytes") }
+    }
+
     /// A failure at a path; a full disk by its name.
     pub(super) fn at(path: &Path, source: std::io::Error) -> Self {
         if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
@@ -295,7 +308,7 @@ pub fn take(source: &Source, to: &Location, begins: impl FnOnce(u64), progress: 
     let lease = source.dir.join(LEASE);
     let held = fs::File::open(&lease).map_err(|error| BackupError::at(&lease, error))?;
     flock(&held, FlockOperation::LockExclusive).map_err(|error| BackupError::at(&lease, error.into()))?;
-    let place = Place::of_store(to, source.store)?;
+    let mut place = Place::of_store(to, source.store)?;
     let files = listed(&source.dir.join(DATA))?;
     begins(files.iter().map(|file| file.len).fold(0, u64::saturating_add));
     let known = Known::of(&place)?;
@@ -429,12 +442,13 @@ pub struct Verified {
 /// Reads every manifest, or one, and every file that they name, and holds each against its checksum.
 ///
 /// # Errors
-/// [`BackupError`] where nothing can be read; what is wrong with what was read is in the answer.
+/// [`BackupError::Missing`] where there is no generation; [`BackupError`] where nothing can be read; what is wrong with what was read is in
+/// the answer.
 pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), progress: Progress<'_>) -> Result<Verified, BackupError> {
     let mut verified = Verified::default();
     let generations = match generation {
         Some(number) => vec![number],
-        None => place.generations()?,
+        None => some_generations(place)?,
     };
     let mut named: BTreeMap<String, u64> = BTreeMap::new();
     for number in generations {
@@ -456,12 +470,21 @@ pub fn verify(place: &Place, generation: Option<u64>, begins: impl FnOnce(u64), 
     Ok(verified)
 }
 
+/// The numbers of all generations, of which there is one at least.
+fn some_generations(place: &Place) -> Result<Vec<u64>, BackupError> {
+    let generations = place.generations()?;
+    if generations.is_empty() { Err(BackupError::Missing(place.shown())) } else { Ok(generations) }
+}
+
 /// What is wrong with a file.
 fn held_against(place: &Place, sha256: &str, len: u64, progress: Progress<'_>) -> Result<Option<String>, BackupError> {
     let damaged = |detail: String| Some(BackupError::Damaged { at: place.shown_file(sha256), detail }.to_string());
-    match place.fetch(sha256, None, progress) {
+    match place.fetch(sha256, len, None, progress) {
         Ok(Some((_, found))) if found != len => Ok(damaged(format!("{found} bytes long, not {len}"))),
-        Ok(Some((found, _))) if found != sha256 => Ok(damaged(format!("its SHA-256 is {found}"))),
+        // The next backup looks at lengths only.
+        Ok(Some((found, _))) if found != sha256 => {
+            Ok(damaged(format!("its SHA-256 is {found}; remove it: the next backup brings it again, if the store still has it")))
+        }
         Ok(Some(_)) => Ok(None),
         Ok(None) => Ok(damaged("it is not there".into())),
         // Of a server that does not answer nothing is known.
@@ -484,18 +507,26 @@ pub struct Pruned {
 /// Removes all generations but the newest `keep`, then the files that none of those names. Cut short, it is run again.
 ///
 /// # Errors
-/// [`BackupError::Damaged`] if a generation that stays cannot be read: then nothing is removed, for its files are not known.
+/// [`BackupError::Damaged`] if a generation that stays cannot be read: then nothing is removed, for its files are not known. The same where
+/// the newest lacks a file, and [`BackupError::Missing`] where there is none: an older one may be what is left.
 pub fn prune(place: &Place, keep: usize) -> Result<Pruned, BackupError> {
-    let generations = place.generations()?;
+    let generations = some_generations(place)?;
     let (go, stay) = generations.split_at(generations.len().saturating_sub(keep.max(1)));
+    // Of one that the list lacks nobody would know what it needs.
+    place.ends_with(generations.last().copied().unwrap_or(0))?;
+    let there: HashMap<String, u64> = place.files()?.into_iter().collect();
     let mut needed = HashSet::new();
-    for number in stay {
-        needed.extend(place.manifest(Some(*number))?.files.into_iter().map(|file| file.sha256));
+    for (older, number) in stay.iter().rev().enumerate() {
+        let manifest = place.manifest(Some(*number))?;
+        if older == 0 {
+            place.holds(&manifest, &there)?;
+        }
+        needed.extend(manifest.files.into_iter().map(|file| file.sha256));
     }
     if !go.is_empty() {
         place.remove(go)?;
     }
-    let gone: Vec<(String, u64)> = place.files()?.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
+    let gone: Vec<(String, u64)> = there.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
     let bytes = gone.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
     let names: Vec<String> = gone.into_iter().map(|(name, _)| name).collect();
     place.remove_files(&names)?;

@@ -3,7 +3,7 @@
 //! A manifest is published when all of its files stay where they are, whatever happens: whoever is killed at any moment leaves earlier
 //! generations whole, and files without a generation, which the next one uses.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use super::{
     BackupError, Progress,
@@ -123,12 +123,68 @@ impl Place {
         Ok(manifest)
     }
 
-    /// Publishes a generation's manifest, which makes it one.
-    pub(super) fn add(&self, manifest: &Manifest) -> Result<(), BackupError> {
+    /// Publishes a generation's manifest, which makes it one, when all of its files are there.
+    pub(super) fn add(&mut self, manifest: &Manifest) -> Result<(), BackupError> {
         self.storage.settle()?;
+        self.holds(manifest, &self.files()?.into_iter().collect())?;
         let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
+        let text = manifest.to_text()?;
         // Only somebody else, who has come in spite of the lock, can have given the number meanwhile.
-        if self.storage.publish(&name, manifest.to_text()?.as_bytes())? { Ok(()) } else { Err(BackupError::Locked(self.shown())) }
+        if !self.storage.publish(&name, text.as_bytes())? {
+            return Err(BackupError::Locked(self.shown()));
+        }
+        // Lost before it was written, others may have removed what it relies on; lost later, they saw it.
+        match self.storage.prove() {
+            Ok(()) => Ok(()),
+            Err(lost) => self.settle_again(manifest, &text, lost),
+        }
+    }
+
+    /// What becomes of a manifest that was published when the lock may have been lost. Without the lock nothing is removed, for it may be all
+    /// that there is.
+    fn settle_again(&mut self, manifest: &Manifest, text: &str, lost: BackupError) -> Result<(), BackupError> {
+        match self.is_kept(manifest, text) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost),
+            Err(why) => Err(BackupError::Unsettled { generation: manifest.generation, why: Box::new(why) }),
+        }
+    }
+
+    /// Looks under the lock, taken anew, whether a manifest and all of its files are there; removes it where they are not.
+    fn is_kept(&mut self, manifest: &Manifest, text: &str) -> Result<bool, BackupError> {
+        self.storage.lock()?;
+        let name = format!("{GENERATIONS}/{}", manifest_name(manifest.generation));
+        if self.storage.read(&name)?.is_none_or(|found| found != text.as_bytes()) {
+            return Ok(false);
+        }
+        let there = self.files()?.into_iter().collect();
+        if self.holds(manifest, &there).is_err() {
+            self.remove(&[manifest.generation])?;
+            return Ok(false);
+        }
+        self.storage.prove()?;
+        Ok(true)
+    }
+
+    /// Refuses where there is a generation behind the newest that the list names.
+    pub(super) fn ends_with(&self, newest: u64) -> Result<(), BackupError> {
+        let next = format!("{GENERATIONS}/{}", manifest_name(newest.saturating_add(1)));
+        match self.storage.read(&next)? {
+            None => Ok(()),
+            Some(_) => Err(BackupError::Damaged {
+                at: self.storage.shown(&next),
+                detail: "it is there, and the list of what is there does not name it: nothing is removed by such a list".into(),
+            }),
+        }
+    }
+
+    /// Refuses where a file that a generation needs is not among those that are there, or has another length.
+    pub(super) fn holds(&self, manifest: &Manifest, there: &HashMap<String, u64>) -> Result<(), BackupError> {
+        let Some(file) = manifest.files.iter().find(|file| there.get(&file.sha256) != Some(&file.len)) else { return Ok(()) };
+        let found =
+            there.get(&file.sha256).map_or_else(|| "it is not there".to_owned(), |len| format!("{len} bytes long, not {}", file.len));
+        let detail = format!("{found}, and generation {} needs it: take a backup, which brings it again", manifest.generation);
+        Err(BackupError::Damaged { at: self.shown_file(&file.sha256), detail })
     }
 
     /// Removes generations' manifests, not their files.
@@ -159,8 +215,14 @@ impl Place {
     }
 
     /// Reads a file from there ([`Storage::fetch`]).
-    pub(super) fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
-        self.storage.fetch(sha256, to, progress)
+    pub(super) fn fetch(
+        &self,
+        sha256: &str,
+        len: u64,
+        to: Option<&Path>,
+        progress: Progress<'_>,
+    ) -> Result<Option<(String, u64)>, BackupError> {
+        self.storage.fetch(sha256, len, to, progress)
     }
 
     /// How many files are copied at a time.

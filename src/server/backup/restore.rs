@@ -288,7 +288,7 @@ pub(super) fn bring_all(place: &Place, files: &[File], to: &Path, progress: Prog
         }
         let damaged = |detail: String| BackupError::Damaged { at: place.shown_file(&file.sha256), detail };
         let fresh = target.with_added_extension("part");
-        let Some(copied) = place.fetch(&file.sha256, Some(&fresh), progress)? else {
+        let Some(copied) = place.fetch(&file.sha256, file.len, Some(&fresh), progress)? else {
             return Err(damaged(format!("it is not there; generation files need it as {}", file.name)));
         };
         if !whole(&copied) {

@@ -56,11 +56,17 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     /// [`BackupError::NotEmpty`] where something else is in it; [`BackupError::Locked`].
     fn make(&mut self) -> Result<(), BackupError>;
 
-    /// Keeps others from changing the place until this value is dropped.
+    /// Keeps others from changing the place until this value is dropped. Where the lock was lost, it is taken anew.
     ///
     /// # Errors
     /// [`BackupError::Locked`].
     fn lock(&mut self) -> Result<(), BackupError>;
+
+    /// Returns when it is certain that nobody else has had the lock since it was taken.
+    ///
+    /// # Errors
+    /// [`BackupError::Locked`] where somebody has; any other where it is not known.
+    fn prove(&self) -> Result<(), BackupError>;
 
     /// All of a small object; `None` where there is none.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError>;
@@ -80,7 +86,10 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
 
     /// Reads `files/SHA256` to its end, into a new file where one is named, durably; the SHA-256 and the length of what was read, or
     /// `None` where it is not there. On a failure nothing is left at `to`.
-    fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError>;
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] where it is longer than `len`: no more is read.
+    fn fetch(&self, sha256: &str, len: u64, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError>;
 
     /// Returns when all that was brought stays there, whatever happens to this machine, and may be relied on by a manifest.
     fn settle(&self) -> Result<(), BackupError>;

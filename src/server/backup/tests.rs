@@ -89,6 +89,46 @@ fn a_file_that_is_not_there_as_it_was_is_brought_again() {
     }
 }
 
+/// A list that is empty, or lacks something, is no reason to remove what is there.
+#[test]
+fn a_place_without_a_generation_or_without_a_file_of_the_newest_is_not_called_good_and_not_pruned() {
+    let snapshot = Snapshot::new();
+    fs::write(snapshot.path("000012.sst"), "content").unwrap();
+    let first = snapshot.take().unwrap();
+    fs::write(snapshot.path("000013.sst"), "more").unwrap();
+    let second = snapshot.take().unwrap();
+    let pruned = || prune(&Place::open_to_change(&snapshot.place()).unwrap(), 1);
+    let newest = second.files.iter().find(|file| file.name == "000013.sst").unwrap();
+    let kept = snapshot.kept(&newest.sha256);
+    for torn in [Some("mo"), None] {
+        match torn {
+            Some(text) => fs::write(&kept, text).unwrap(),
+            None => fs::remove_file(&kept).unwrap(),
+        }
+        let refused = pruned().unwrap_err();
+        assert!(matches!(&refused, BackupError::Damaged { at, .. } if at.ends_with(&newest.sha256)), "{refused}");
+        assert!(snapshot.top.path().join("bk/generations/00000001.json").exists(), "the older one may be all that is left");
+    }
+    fs::write(&kept, "more").unwrap();
+    assert_eq!(pruned().unwrap().generations, [1]);
+    fs::remove_file(snapshot.top.path().join("bk/generations/00000002.json")).unwrap();
+    let refused = pruned().unwrap_err();
+    assert!(matches!(refused, BackupError::Missing(_)), "{refused}");
+    let refused = verify(&Place::open(&snapshot.place()).unwrap(), None, |_| (), &|_| ()).unwrap_err();
+    assert!(matches!(refused, BackupError::Missing(_)), "{refused}");
+    assert!(snapshot.kept(&first.files[0].sha256).exists(), "nothing is removed");
+}
+
+#[test]
+fn a_file_that_goes_on_behind_its_end_is_found() {
+    let snapshot = Snapshot::new();
+    fs::write(snapshot.path("000012.sst"), "content").unwrap();
+    let first = snapshot.take().unwrap();
+    fs::write(snapshot.kept(&first.files[0].sha256), "content and more").unwrap();
+    let verified = verify(&Place::open(&snapshot.place()).unwrap(), None, |_| (), &|_| ()).unwrap();
+    assert!(matches!(&verified.findings[..], [only] if only.contains("longer than 7 bytes")), "{:?}", verified.findings);
+}
+
 /// Whoever copies holds the lease, so that the server does not remove the snapshot; and nobody else copies from it meanwhile.
 #[test]
 fn who_copies_from_a_snapshot_holds_its_lease() {

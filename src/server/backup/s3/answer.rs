@@ -30,10 +30,11 @@ pub(super) struct Refusal {
 struct Listing {
     #[serde(default)]
     contents: Vec<Content>,
-    #[serde(default)]
     is_truncated: bool,
     #[serde(default)]
     next_continuation_token: Option<String>,
+    #[serde(default)]
+    key_count: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -43,15 +44,16 @@ struct Content {
     size: u64,
 }
 
-/// Reads a page of `ListObjectsV2`; `None` where it is none. One that says that there is more, and not how to ask for it, is none: a list
-/// that ends early would have files taken for missing, or for not needed.
+/// Reads a page of `ListObjectsV2`; `None` where it is none. One that does not say whether there is more, or says it and not how to ask for
+/// it, or the other way round, or counts what it does not name, is none: a list that ends early would have files taken for missing, or for
+/// not needed.
 pub(super) fn page(text: &str) -> Option<Page> {
     if !text.contains("<ListBucketResult") {
         return None;
     }
-    let Listing { contents, is_truncated, next_continuation_token } = quick_xml::de::from_str(text).ok()?;
-    let next = next_continuation_token.filter(|token| is_truncated && !token.is_empty());
-    if is_truncated && next.is_none() {
+    let Listing { contents, is_truncated, next_continuation_token, key_count } = quick_xml::de::from_str(text).ok()?;
+    let next = next_continuation_token.filter(|token| !token.is_empty());
+    if is_truncated != next.is_some() || key_count.is_some_and(|count| count != contents.len()) {
         return None;
     }
     Some(Page { objects: contents.into_iter().map(|Content { key, size }| (key, size)).collect(), next })

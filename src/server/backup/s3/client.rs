@@ -243,6 +243,9 @@ impl Client {
         let (mut found, mut next): (_, Option<String>) = (Vec::new(), None);
         loop {
             let page = patiently(async || Ok(self.page(part, next.as_deref()).await?)).await?;
+            if next.is_some() && page.next == next {
+                return Err(S3Error::new(Kind::Endpoint, self.shown(""), "the list does not come to its end").into());
+            }
             found.extend(page.objects);
             next = page.next;
             if next.is_none() {
@@ -322,6 +325,9 @@ impl Client {
             }
         };
         match self.judged(name, response).await? {
+            Reply::Good(response) if etag_of(&response).is_empty() => {
+                Err(S3Error::new(Kind::Endpoint, self.shown(name), "what answers gives the file no entity tag").into())
+            }
             Reply::Good(_) => Ok(()),
             Reply::Absent | Reply::Unmet => {
                 Err(S3Error::new(Kind::Refused, self.shown(name), "the server names a condition where there is none").into())
@@ -329,15 +335,17 @@ impl Client {
         }
     }
 
-    /// Reads an object to its end, into a new file where one is named, durably; SHA-256 and length of what was read.
+    /// Reads an object to its end, into a new file where one is named, durably; SHA-256 and length of what was read. One that is longer than
+    /// `most` is refused at the first byte behind that.
     pub(super) async fn download(
         &self,
         name: &str,
+        most: u64,
         to: Option<&Path>,
         progress: Progress<'_>,
     ) -> Result<Option<(String, u64)>, BackupError> {
         let mut meter = Meter { progress, told: 0 };
-        let read = patiently(async || self.download_once(name, to, &mut meter).await).await;
+        let read = patiently(async || self.download_once(name, most, to, &mut meter).await).await;
         if let (Err(_), Some(to)) = (&read, to) {
             // The failure itself matters more than what it leaves.
             drop(fs::remove_file(to));
@@ -345,7 +353,13 @@ impl Client {
         read
     }
 
-    async fn download_once(&self, name: &str, to: Option<&Path>, meter: &mut Meter<'_>) -> Result<Option<(String, u64)>, BackupError> {
+    async fn download_once(
+        &self,
+        name: &str,
+        most: u64,
+        to: Option<&Path>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Option<(String, u64)>, BackupError> {
         let request = self.request(Method::GET, &self.object(name)?, &[], &empty())?;
         let Reply::Good(mut response) = self.answered(name, request).await? else { return Ok(None) };
         let mut file = match to {
@@ -357,11 +371,14 @@ impl Client {
         };
         let (mut hash, mut len) = (Sha256::new(), 0_u64);
         while let Some(bytes) = self.chunk_of(name, &mut response).await? {
+            len = len.saturating_add(bytes.len() as u64);
+            if len > most {
+                return Err(BackupError::longer(self.shown(name), most));
+            }
             hash.update(&bytes);
             if let Some((path, file)) = &mut file {
                 file.write_all(&bytes).map_err(|error| BackupError::at(path, error))?;
             }
-            len = len.saturating_add(bytes.len() as u64);
             meter.reach(len);
         }
         if let Some((path, file)) = file {
@@ -482,7 +499,7 @@ impl Meter<'_> {
 }
 
 /// Tries again what may pass, ever more rarely, and gives up after a while.
-async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, BackupError>) -> Result<T, BackupError> {
+pub(super) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, BackupError>) -> Result<T, BackupError> {
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
         match attempt().await {

@@ -2,7 +2,8 @@
 //!
 //! No clock is compared with another one's. Who finds the object watches it: if it changes, its writer lives; if it stands still for
 //! longer than its writer relies on it, the writer is gone, and the object is written over on the condition that it is still the one
-//! that was watched. A writer that could not write it for a while does not rely on it any more, whatever kept it.
+//! that was watched. A writer that could not write it for a while does not rely on it any more, whatever kept it: it writes it anew before
+//! it goes on, on the same condition, and where that is not met the lock is lost.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -33,6 +34,8 @@ const RELEASE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(250);
 /// So often it may come and go under the eyes of who waits for it.
 const TURNS: usize = 4;
+/// The entity tag of no lock.
+const NOBODYS: &str = "\"00000000000000000000000000000000\"";
 
 /// What the object holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +58,8 @@ pub(super) struct Lease {
 struct Held {
     id: String,
     state: Mutex<State>,
+    /// Held by who writes it anew: of two at once, one would find the other's.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,8 @@ struct State {
     etag: String,
     /// Before that was sent.
     written_at: Duration,
+    /// How often it was sent.
+    beat: u64,
     /// Another process has it.
     is_lost: bool,
 }
@@ -99,6 +106,7 @@ impl Lease {
             // Its own, too, is written over: when that was written is not known.
             let written_at = SystemClock.monotonic();
             if let Put::Done(etag) = client.put(LOCK_NAME, &told, Condition::Is(&etag)).await? {
+                prove_conditional(client, &told).await?;
                 return Ok(Self::begin(client, handle, id, etag, written_at));
             }
         }
@@ -106,27 +114,41 @@ impl Lease {
     }
 
     fn begin(client: &Arc<Client>, handle: &Handle, id: String, etag: String, written_at: Duration) -> Self {
-        let held = Arc::new(Held { id, state: Mutex::new(State { etag, written_at, is_lost: false }) });
+        let state = Mutex::new(State { etag, written_at, beat: 0, is_lost: false });
+        let held = Arc::new(Held { id, state, renewing: tokio::sync::Mutex::default() });
         let stop = CancellationToken::new();
         let beats = handle.spawn(beat(Arc::clone(client), Arc::clone(&held), stop.clone()));
         Self { held, stop, beats }
     }
 
-    /// Refuses where another process may have taken it.
+    /// Refuses where another process has taken it. Where it was not written for so long that one may have, it is written anew first; tried
+    /// once.
     ///
     /// # Errors
-    /// [`BackupError::Locked`].
-    pub(super) fn check(&self, client: &Client) -> Result<(), BackupError> {
-        if self.held.is_relied_on() { Ok(()) } else { Err(BackupError::Locked(client.shown(""))) }
+    /// [`BackupError::Locked`]; [`BackupError::S3`] where the server does not say.
+    pub(super) async fn check(&self, client: &Client) -> Result<(), BackupError> {
+        if self.held.is_relied_on() { Ok(()) } else { self.prove(client).await }
     }
 
-    /// Gives it back, if it is still this process's. Where that fails it stands still, and the next one waits for it.
+    /// Writes it anew, by which the server says whether it was this process's all the time; tried once.
+    ///
+    /// # Errors
+    /// As [`Lease::check`].
+    pub(super) async fn prove(&self, client: &Client) -> Result<(), BackupError> {
+        if self.held.renew(client).await? { Ok(()) } else { Err(BackupError::Locked(client.shown(""))) }
+    }
+
+    /// Gives it back, if it is still this process's: where the answer to a try was lost, it is looked at before the next one, for it may be
+    /// another's by then. Where that fails it stands still, and the next one waits for it.
     pub(super) async fn release(self, client: &Client) {
         self.stop.cancel();
         let given = async {
             drop(self.beats.await);
             while self.held.is_relied_on() && client.delete_once(LOCK_NAME).await.is_err() {
                 pause(AGAIN).await;
+                if !self.held.is_still_ours(client).await {
+                    return;
+                }
             }
         };
         drop(tokio::time::timeout(RELEASE, given).await);
@@ -143,36 +165,64 @@ impl Held {
         !state.is_lost && SystemClock.monotonic().saturating_sub(state.written_at) < TRUST
     }
 
-    /// Writes it anew. What fails is tried again with the next beat.
-    async fn renew(&self, client: &Client, number: u64) -> Result<(), BackupError> {
-        let etag = self.state().etag.clone();
-        let written_at = SystemClock.monotonic();
-        if let Put::Done(etag) = client.put_once(LOCK_NAME, &told(&self.id, number)?, Condition::Is(&etag)).await? {
+    /// Whether the server has it as this process wrote it; asked until that is known.
+    async fn is_still_ours(&self, client: &Client) -> bool {
+        loop {
+            match client.get_once(LOCK_NAME).await {
+                Ok(found) => return found.is_some_and(|found| is_of(&found.bytes, &self.id)),
+                Err(_) => pause(AGAIN).await,
+            }
+        }
+    }
+
+    /// Writes it anew; false where it is another process's, or nobody's. Where that is not known, it is an error.
+    async fn renew(&self, client: &Client) -> Result<bool, BackupError> {
+        let _renewing = self.renewing.lock().await;
+        for _ in 0..TURNS {
+            let (etag, beat) = {
+                let mut state = self.state();
+                if state.is_lost {
+                    return Ok(false);
+                }
+                state.beat = state.beat.saturating_add(1);
+                (state.etag.clone(), state.beat)
+            };
+            let written_at = SystemClock.monotonic();
+            if let Put::Done(etag) = client.put_once(LOCK_NAME, &told(&self.id, beat)?, Condition::Is(&etag)).await? {
+                let mut state = self.state();
+                (state.etag, state.written_at) = (etag, written_at);
+                return Ok(true);
+            }
+            // An earlier beat whose answer was lost has changed it, or another process.
+            let found = client.get_once(LOCK_NAME).await?.filter(|found| is_of(&found.bytes, &self.id));
             let mut state = self.state();
-            (state.etag, state.written_at) = (etag, written_at);
-            return Ok(());
+            match found {
+                Some(found) => state.etag = found.etag,
+                None => state.is_lost = true,
+            }
         }
-        // An earlier beat whose answer was lost has changed it, or another process.
-        let found = client.get_once(LOCK_NAME).await?.filter(|found| is_of(&found.bytes, &self.id));
-        let mut state = self.state();
-        match found {
-            Some(found) => state.etag = found.etag,
-            None => state.is_lost = true,
-        }
-        Ok(())
+        Err(BackupError::Locked(client.shown("")))
     }
 }
 
 /// Writes it anew with every beat, until it is to be given back or lost.
 async fn beat(client: Arc<Client>, held: Arc<Held>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(BEAT);
-    for number in 1.. {
+    loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // One that fails or takes too long is followed by the next.
-        drop(tokio::time::timeout(BEAT, held.renew(&client, number)).await);
+        // One that fails, or takes longer than it would be good for, is followed by the next.
+        let written = tokio::time::timeout(TRUST, held.renew(&client));
+        let given_up = async {
+            stop.cancelled().await;
+            pause(BEAT).await;
+        };
+        tokio::select! {
+            () = given_up => return,
+            _ = written => {}
+        }
         if held.state().is_lost {
             return;
         }
@@ -196,18 +246,18 @@ async fn watch(client: &Client, id: &str) -> Result<Watched, BackupError> {
     Ok(Watched::Free(first.etag))
 }
 
-/// Sees that the server refuses what it must: a second lock.
+/// Sees that the server refuses what it must: a second lock, and to write over one that is not the one that it is told of.
 async fn prove_conditional(client: &Client, told: &Bytes) -> Result<(), BackupError> {
     if !client.is_conditional() {
         return Ok(());
     }
-    match client.put(LOCK_NAME, told, Condition::Absent).await? {
-        Put::Unmet => Ok(()),
-        Put::Done(_) => {
+    for condition in [Condition::Absent, Condition::Is(NOBODYS)] {
+        if let Put::Done(_) = client.put(LOCK_NAME, told, condition).await? {
             client.delete(LOCK_NAME).await?;
-            Err(client.unconditional(LOCK_NAME, "the server writes over what is there although it was told not to").into())
+            return Err(client.unconditional(LOCK_NAME, "the server writes over what is there although it was told not to").into());
         }
     }
+    Ok(())
 }
 
 fn told(id: &str, beat: u64) -> Result<Bytes, BackupError> {

@@ -2,7 +2,7 @@
 //!
 //! An object is there whole or not at all, and an upload that is cut short leaves nothing: files are sent in one request each, which none of
 //! the data store's is too long for. Whoever changes the place holds the lock ([`lease`]); a manifest is written on the condition that there
-//! is none of its number, and taken back should the lock have been lost meanwhile.
+//! is none of its number, and looked at once more under the lock should that have been lost meanwhile.
 //!
 //! What is stored is what a directory of backups holds: ciphertext under names that are checksums.
 
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use zeroize::Zeroizing;
 
 use self::{
-    client::{Client, Condition, Put},
+    client::{Client, Condition, Put, patiently},
     lease::Lease,
 };
 use super::{
@@ -159,21 +159,27 @@ impl Bucket {
         })
     }
 
+    fn lease(&self) -> Result<&Lease, BackupError> {
+        self.lease.as_ref().ok_or_else(|| BackupError::Fault("a place of backups is changed without its lock".into()))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let client = Arc::clone(&self.client);
+            self.wait(async move || lease.release(&client).await);
+        }
+    }
+
     /// Refuses where another process may be at work by now.
     fn check(&self) -> Result<(), BackupError> {
-        match &self.lease {
-            Some(lease) => lease.check(&self.client),
-            None => Err(BackupError::Fault("a place of backups is changed without its lock".into())),
-        }
+        let held = self.lease()?;
+        self.wait(async || patiently(async || held.check(&self.client).await).await)
     }
 }
 
 impl Drop for Bucket {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            let client = Arc::clone(&self.client);
-            self.wait(async move || lease.release(&client).await);
-        }
+        self.give_back();
         // Dropped, it would wait, which is not allowed in a runtime.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -198,9 +204,16 @@ impl Storage for Bucket {
     }
 
     fn lock(&mut self) -> Result<(), BackupError> {
+        // Written anew beside this one, it would be taken for somebody's who lives.
+        self.give_back();
         let lease = self.wait(async || Lease::take(&self.client, &self.handle).await)?;
         self.lease = Some(lease);
         Ok(())
+    }
+
+    fn prove(&self) -> Result<(), BackupError> {
+        let held = self.lease()?;
+        self.wait(async || patiently(async || held.prove(&self.client).await).await)
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
@@ -210,17 +223,11 @@ impl Storage for Bucket {
     fn publish(&self, name: &str, bytes: &[u8]) -> Result<bool, BackupError> {
         self.check()?;
         let sent = Bytes::copy_from_slice(bytes);
-        let is_made = match self.wait(async || self.client.put(name, &sent, Condition::Absent).await)? {
+        Ok(match self.wait(async || self.client.put(name, &sent, Condition::Absent).await)? {
             Put::Done(_) => true,
             // Unless it is the one of a try whose answer was lost.
             Put::Unmet => self.read(name)?.is_some_and(|found| found == bytes),
-        };
-        // Lost before it was written, others may have removed what it relies on; lost later, they saw it.
-        if is_made && let Err(lost) = self.check() {
-            self.wait(async || self.client.delete(name).await)?;
-            return Err(lost);
-        }
-        Ok(is_made)
+        })
     }
 
     fn list(&self, part: &str) -> Result<Vec<(String, u64)>, BackupError> {
@@ -232,10 +239,17 @@ impl Storage for Bucket {
     }
 
     fn remove(&self, part: &str, names: &[String]) -> Result<(), BackupError> {
+        let held = self.lease()?;
         let remove = |_, name: &String| {
-            self.check()?;
             let name = format!("{part}/{name}");
-            self.wait(async || self.client.delete(&name).await)
+            // The lock may have been lost since the last try.
+            self.wait(async || {
+                patiently(async || {
+                    held.check(&self.client).await?;
+                    Ok(self.client.delete_once(&name).await?)
+                })
+                .await
+            })
         };
         copy::for_all(AT_A_TIME, names, remove)?;
         Ok(())
@@ -255,9 +269,9 @@ impl Storage for Bucket {
         Ok((sha256, len))
     }
 
-    fn fetch(&self, sha256: &str, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
+    fn fetch(&self, sha256: &str, len: u64, to: Option<&Path>, progress: Progress<'_>) -> Result<Option<(String, u64)>, BackupError> {
         let name = format!("{FILES}/{sha256}");
-        self.wait(async || self.client.download(&name, to, progress).await)
+        self.wait(async || self.client.download(&name, len, to, progress).await)
     }
 
     fn settle(&self) -> Result<(), BackupError> {

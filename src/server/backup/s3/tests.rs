@@ -116,7 +116,7 @@ fn a_page_of_a_list_is_read_and_one_that_is_cut_is_none() {
     let page = |more: &str| {
         answer::page(&format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>\
-             <Prefix>p/</Prefix><KeyCount>2</KeyCount><MaxKeys>1000</MaxKeys>{more}</ListBucketResult>"
+             <Prefix>p/</Prefix><MaxKeys>1000</MaxKeys>{more}</ListBucketResult>"
         ))
     };
     let contents = "<Contents><Key>p/files/a</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;x&quot;</ETag>\
@@ -124,10 +124,18 @@ fn a_page_of_a_list_is_read_and_one_that_is_cut_is_none() {
     let objects = vec![("p/files/a".to_owned(), 7), ("p/a&b".to_owned(), 0)];
     assert_eq!(page(&format!("<IsTruncated>false</IsTruncated>{contents}")), Some(answer::Page { objects: objects.clone(), next: None }));
     let more = format!("<IsTruncated>true</IsTruncated>{contents}<NextContinuationToken>1+/=</NextContinuationToken>");
-    assert_eq!(page(&more), Some(answer::Page { objects, next: Some("1+/=".to_owned()) }));
+    assert_eq!(page(&more), Some(answer::Page { objects: objects.clone(), next: Some("1+/=".to_owned()) }));
+    assert_eq!(page(&format!("<KeyCount>2</KeyCount>{more}")), page(&more));
+    for count in [1, 3] {
+        assert_eq!(page(&format!("<KeyCount>{count}</KeyCount>{more}")), None, "{count} are there, it says");
+    }
+    assert_eq!(page(contents), None, "nobody says whether there is more");
+    assert_eq!(page(&more.replace("true", "false")), None, "how to get more, where there is no more");
+    let ended = format!("<IsTruncated>false</IsTruncated>{contents}<NextContinuationToken></NextContinuationToken>");
+    assert_eq!(page(&ended), Some(answer::Page { objects, next: None }));
     assert_eq!(page("<IsTruncated>false</IsTruncated>"), Some(answer::Page { objects: Vec::new(), next: None }));
     assert_eq!(page(&format!("<IsTruncated>true</IsTruncated>{contents}")), None, "there is more, and nobody says how to get it");
-    assert_eq!(page("<Contents><Key>p/x</Key></Contents>"), None, "how long is it?");
+    assert_eq!(page("<IsTruncated>false</IsTruncated><Contents><Key>p/x</Key></Contents>"), None, "how long is it?");
     for text in ["", "<html><body>welcome</body></html>", "<ListBucketResult", "{}"] {
         assert_eq!(answer::page(text), None, "{text}");
     }
