@@ -1,5 +1,5 @@
 //! Where backups lie, as far as backups need to know it: objects by name, of which small ones are read and published whole, and
-//! files are kept under their SHA-256. A directory ([`directory`](super::directory)) and a bucket ([`s3`](super::s3)) are the two there are.
+//! files are kept under their SHA-256. A directory ([`directory`](super::directory)) and a bucket ([`s3`]) are the two there are.
 //!
 //! The names are those of `docs/format.md`, "Backups", in either: what is copied from the one to the other, name by name, is a place
 //! of backups there.
