@@ -20,8 +20,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, VaultError,
-            VaultOptions,
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, ShredOrder, TenantView, Unprocessable,
+            ValueStream, VaultError, VaultOptions,
             bundle::{
                 Checker, Frame, Frames, Kind, Part, Progress, Way,
                 documents::{SealedFrame, Trailer},
@@ -118,6 +118,16 @@ impl Bundle {
     async fn import_body(&self, open: &Open, owner: &Caller, tenant: &str, from: usize, body: Body) -> Result<TenantView, VaultError> {
         let part = ImportPart { bundle: self.id, from: from as u64, body };
         open.vault.import_tenant(owner, &name(tenant), part).await
+    }
+}
+
+/// How an export ends that somebody takes to its end.
+async fn end_of(mut stream: ValueStream) -> Option<Result<Bytes, VaultError>> {
+    loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            end => return end,
+        }
     }
 }
 
@@ -334,13 +344,52 @@ async fn rules_that_change_in_the_middle_of_an_export_end_it() {
     }
     let policy = lawful(ShredUnit::Record, "4y");
     open.vault.put_collection(&acme.owner, &acme.name, &coll("files"), policy, None).await.unwrap();
-    let end = loop {
-        match stream.next().await {
-            Some(Ok(_)) => {}
-            end => break end,
-        }
-    };
+    let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    open.close().await;
+}
+
+/// A law may keep it: until that is decided it is neither there nor restricted, and must not be missing in both stores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_is_about_to_leave_for_a_law_is_in_the_bundle_once_it_has() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open_meddled().await;
+    let acme = source(&open, &place).await;
+    for (at, value) in [("7", b"7".to_vec()), ("7/large", large())] {
+        acme.put(&open, ("law", at), &["7"], &value, false).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Subjects(persons(&["7"]));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    refused.next().await;
+    let end = end_of(open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap()).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    place.meddler.refuse_nothing();
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+    let bundle = Bundle::of(&open, &acme).await;
+    assert_eq!((bundle.count(Kind::SealedRecord), bundle.trailer.left_out.unreadable), (4, 0));
+    open.close().await;
+}
+
+/// The same where the order comes while a page of them is on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_leaves_for_a_law_in_the_middle_of_a_page_ends_the_export() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
+    for number in 0..20 {
+        acme.put(&open, ("law", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    while len < 3 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    acme.shred(&open, "7").await;
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    assert_eq!(Bundle::of(&open, &acme).await.count(Kind::SealedRecord), 20);
     open.close().await;
 }
 

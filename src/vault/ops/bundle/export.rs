@@ -34,6 +34,7 @@ use crate::{
             BlobReader, Context, Manifest, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token, TooManyChunks,
             random,
         },
+        keys::UnitRef,
         ops::{
             Caller, Missing, TokenView, Unprocessable, ValueStream, Vault, VaultError,
             access::InTenant,
@@ -45,7 +46,7 @@ use crate::{
             refused::Place as Asked,
             restricted::restricted,
             retention::RulesNo,
-            rows::ApprovalRulesRow,
+            rows::{ApprovalRulesRow, Progress as Progressed},
             tokens::token_of,
             watched::Watched,
         },
@@ -316,16 +317,36 @@ impl Maker {
         let unit = unit_of(&header, tenant.no);
         let record = vault.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await?;
         let record = record.map_err(damaged)?;
-        if vault.leaving(tenant, collection, &record.meta).await?.is_some() {
-            return Ok(None);
+        if let Some(order) = vault.leaving(tenant, collection, &record.meta).await? {
+            return self.unless_kept(collection, order, (&row.key, &header)).await.map(|()| None);
         }
         let Known { events, .. } = match record.meta.kept.as_ref().and_then(|kept| kept.restricted_by) {
             // Rules that come later may count from that, here or elsewhere.
             Some(_) => vault.events_about(tenant.no, &record.meta).await?,
-            None => vault.events_over(tenant.no, collection, &record.meta).await?,
+            None => match vault.events_over(tenant.no, collection, &record.meta).await {
+                // It was ordered meanwhile.
+                Err(VaultError::Shredded { .. }) if collection.has_law => return Err(VaultError::Busy),
+                known => known?,
+            },
         };
         let left_by = self.left_by(collection, &record.meta, &events).await?;
         Ok(Some(Opened { tokens, header, record, events, left_by }))
+    }
+
+    /// Holds a record that an order takes to no law keeping it: what one keeps is there for its legal purpose alone once the order is done,
+    /// and belongs in the bundle then.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] while the order is under way, and where it has left the record since that was read: the export is begun anew.
+    async fn unless_kept(&self, collection: &Collection, order: ShredId, (row, header): (&[u8], &RecordHeader)) -> Result<(), VaultError> {
+        if !collection.has_law {
+            return Ok(());
+        }
+        if self.vault.shred_row(order).await?.is_some_and(|order| order.progress != Progressed::Done) {
+            return Err(VaultError::Busy);
+        }
+        let stands = self.vault.inner.store.get(Space::Records, row).await?;
+        if stands.is_some_and(|stands| !stands.starts_with(&header.to_bytes())) { Err(VaultError::Busy) } else { Ok(()) }
     }
 
     /// The order that has left a record for its legal purpose alone, if one has, and what it remembers of the person.
@@ -353,8 +374,8 @@ impl Maker {
         self.of_record(Kind::Record, &json, is_restricted, receipt).await?;
         if header.is_manifest() {
             let manifest = Manifest::parse(value.expose()).map_err(damaged)?;
-            let place = Place::of(collection, unit_of(&header, self.tenant.no));
-            return self.large(&place, &manifest, len, is_restricted, (&watched, receipt)).await;
+            let whose = (&**collection, unit_of(&header, self.tenant.no));
+            return self.large(whose, &manifest, len, is_restricted, (&watched, receipt)).await;
         }
         self.parts(value.expose(), is_restricted, receipt).await
     }
@@ -387,20 +408,24 @@ impl Maker {
     }
 
     /// A large value, row by row. Its last part leaves once all rows have opened: what breaks off before is said to be gone.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where an order takes it of which a law may keep it: the export is begun anew.
     async fn large(
         &mut self,
-        place: &Place,
+        (collection, unit): (&Collection, UnitRef),
         manifest: &Manifest,
         len: u64,
         is_restricted: bool,
         (watched, receipt): (&Watched, &Receipt),
     ) -> Result<(), VaultError> {
-        let reader = BlobReader::new(manifest.start, len);
+        let (place, reader) = (Place::of(collection, unit), BlobReader::new(manifest.start, len));
         let mut last = Bytes::new();
         for index in 0..reader.rows() {
             self.is_left_to_export().await?;
-            let part = match self.vault.open_row(place, manifest, &reader, index, (watched, receipt)).await {
+            let part = match self.vault.open_row(&place, manifest, &reader, index, (watched, receipt)).await {
                 Ok(part) => part,
+                Err(VaultError::Shredded { .. }) if collection.has_law => return Err(VaultError::Busy),
                 Err(VaultError::Shredded { .. }) => return self.frame(Kind::Gone, &[], receipt).await,
                 Err(VaultError::Internal(reason)) => {
                     self.unreadable(place.collection(), &reason);
