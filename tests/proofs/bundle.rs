@@ -16,6 +16,7 @@ use lethe::{
     authn::Role,
     domain::{
         BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantName, TenantNo, TestClock,
+        hold::{HoldScope, HoldText, NewHold},
         retention::{EventDate, EventName},
     },
     vault::{
@@ -390,6 +391,55 @@ async fn what_an_order_leaves_for_a_law_in_the_middle_of_a_page_ends_the_export(
     let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
     assert_eq!(Bundle::of(&open, &acme).await.count(Kind::SealedRecord), 20);
+    open.close().await;
+}
+
+/// One whose page went by is not in the bundle, and neither is what it has taken back that an order had closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open_meddled().await;
+    let acme = source(&open, &place).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    for number in 0..20 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Subjects(persons(&["8"]));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    refused.next().await;
+    // Of who is about to go nothing is in it; a large value of another has the export wait for who takes it.
+    acme.put(&open, ("files", "large/2"), &["7"], &vec![7; 4 << 20], false).await.unwrap();
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    while len < 1 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    let scope = HoldScope::Subjects(persons(&["8"]));
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: None,
+        renewal_reason: None,
+        release_reason: None,
+    };
+    let hold = NewHold { text, scope, disclosed: true, law_enforcement: false };
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().held);
+    let bundle = Bundle::of(&open, &acme).await;
+    let there: Vec<_> = bundle.frames.iter().filter(|frame| frame.kind == Kind::Record).map(|frame| frame.payload.clone()).collect();
+    let of_eight = |record: &&Bytes| record.windows(9).any(|part| part == b"\"many/19\"");
+    assert_eq!((bundle.count(Kind::Hold), there.iter().filter(of_eight).count()), (1, 1));
+    // And one that is released while it goes on.
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    place.meddler.refuse_nothing();
+    open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
     open.close().await;
 }
 

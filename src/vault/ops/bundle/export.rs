@@ -152,6 +152,7 @@ struct Opened {
 
 impl Maker {
     async fn make(mut self, receipt: Receipt) -> Result<(), VaultError> {
+        let (holds, _) = self.vault.hold_state(self.tenant.no).await?;
         self.header(&receipt).await?;
         let collections = self.collections().await?;
         for (no, rules) in collections {
@@ -163,7 +164,7 @@ impl Maker {
         self.grants().await?;
         self.certificates().await?;
         self.trail().await?;
-        self.end().await
+        self.end(holds).await
     }
 
     /// Whether an export that was begun may go on, for it takes its time: the credential must still hold, and the tenant be in a state
@@ -579,9 +580,17 @@ impl Maker {
         }
     }
 
-    async fn end(mut self) -> Result<(), VaultError> {
+    /// The trailer, unless the holds are others than when the export began: one whose page went by before is not in the bundle, nor is what
+    /// one has taken back that an order had closed.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`]: the export is begun anew.
+    async fn end(mut self, holds: Option<Bytes>) -> Result<(), VaultError> {
         let records = usize::try_from(self.progress.counts.records()).ok();
         let receipt = self.told(CollectionNo::TENANT, records).await?;
+        if self.vault.hold_state(self.tenant.no).await?.0 != holds {
+            return Err(VaultError::Busy);
+        }
         let (bundle, store) = (hex::encode(self.bundle), self.vault.store_id().to_string());
         let mut trailer = Trailer {
             frames: self.progress.next,
