@@ -32,6 +32,7 @@ use lethe::{
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
+use serde_json::{Value, json};
 
 use crate::{
     age::{PAIRS, Pair},
@@ -100,6 +101,38 @@ impl Bundle {
             }
         }
         wire
+    }
+
+    /// The same with others among its frames, and a trailer that has counted them.
+    fn with(&self, place: usize, more: Vec<Frame>) -> Self {
+        let behind = self.behind.iter().map(|(at, opened)| (if *at < place { *at } else { at + more.len() }, opened.clone())).collect();
+        let mut frames = self.frames.clone();
+        frames.pop();
+        frames.splice(place..place, more);
+        let mut checker = Checker::new(Way::File, Progress::default());
+        for frame in &frames {
+            checker.take(frame).unwrap();
+        }
+        let Progress { next, chain, counts, .. } = checker.progress();
+        let trailer = Trailer { frames: *next, counts: counts.by_name(), chain: hex::encode(chain), ..self.trailer.clone() };
+        frames.push(Frame { kind: Kind::Trailer, payload: serde_json::to_vec(&trailer).unwrap().into() });
+        Self { id: self.id, frames, behind, trailer }
+    }
+
+    /// The frames of a record with a value of one byte as another.
+    fn record_as(&self, of: (&str, &str), (collection, key, subject): (&str, &str, &str), value: u8) -> Vec<Frame> {
+        let documents = self.frames.iter().filter(|frame| frame.kind == Kind::Record);
+        let mut documents = documents.map(|frame| serde_json::from_slice::<Value>(&frame.payload).unwrap());
+        let mut document = documents.find(|document| document["collection"] == of.0 && document["key"] == of.1).unwrap();
+        for (name, value) in [("collection", json!(collection)), ("key", json!(key)), ("subjects", json!([subject]))] {
+            document[name] = value;
+        }
+        let frame = |kind: Kind, payload: Vec<u8>| Frame { kind, payload: payload.into() };
+        vec![frame(Kind::Record, serde_json::to_vec(&document).unwrap()), frame(Kind::Value, vec![value])]
+    }
+
+    fn first(&self, kind: Kind) -> usize {
+        self.frames.iter().position(|frame| frame.kind == kind).unwrap()
     }
 
     fn count(&self, kind: Kind) -> usize {
@@ -391,6 +424,64 @@ async fn what_an_order_leaves_for_a_law_in_the_middle_of_a_page_ends_the_export(
     let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
     assert_eq!(Bundle::of(&open, &acme).await.count(Kind::SealedRecord), 20);
+    open.close().await;
+}
+
+/// What the bundle has told of the person before would lie under the tombstone that a record restricted since brings along: no order in the
+/// new store could ever find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shred_in_the_middle_of_an_export_that_leaves_something_for_a_law_ends_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = source(&open, &place).await;
+    acme.put(&open, ("law", "7"), &["7"], b"7", false).await.unwrap();
+    for number in 0..20 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    // The people have left by then.
+    while len < 3 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    acme.shred(&open, "7").await;
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    // Begun behind it, it says that the person is erased, and nothing else of the person.
+    let bundle = Bundle::of(&open, &acme).await;
+    assert_eq!((bundle.count(Kind::SealedRecord), bundle.count(Kind::Person)), (3, 0));
+    open.close().await;
+}
+
+/// A bundle that an earlier build has made so, or somebody else: nobody is erased over what is there, and who came back is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tombstone_comes_over_what_a_later_order_is_to_find() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let (records, persons_from) = (bundle.first(Kind::Record), bundle.first(Kind::Person));
+    let people = bundle.record_as(("people", "8"), ("people", "6", "6"), b'6');
+    let whole = bundle.record_as(("people", "8"), ("all", "6", "6"), b'6');
+    // Under the same rules, in the same commit but for that.
+    let behind = bundle.record_as(("people", "8"), ("law", "6", "6"), b'6');
+    for (tenant, place_of, more, at) in [
+        ("under-a-key", records, people, ("people", "6")),
+        ("under-the-collections", records, whole, ("all", "6")),
+        ("behind-it", persons_from, behind, ("law", "6")),
+    ] {
+        let bent = bundle.with(place_of, more);
+        let owner = open.caller(&coming(&open, &place, tenant).await).await;
+        let done = bent.import(&open, &owner, tenant, (0, bent.frames.len())).await.unwrap();
+        assert_eq!(done.state, "active", "{tenant}");
+        let copy = Acme { name: name(tenant), owner };
+        assert_eq!(copy.get(&open, at).await.unwrap(), b"6", "{tenant}");
+        assert_eq!(copy.returns(&open).await, usize::from(tenant == "behind-it"), "{tenant}");
+        assert!(is_shredded(&copy.get(&open, ("law", "left")).await), "{tenant}");
+        copy.shred(&open, "6").await;
+        let gone = copy.get(&open, at).await;
+        assert!(gone.is_err(), "{tenant}: {gone:?}");
+        assert!(is_shredded(&copy.put(&open, ("people", "6"), &["6"], b"stale", false).await), "{tenant}: erased");
+    }
     open.close().await;
 }
 

@@ -99,6 +99,7 @@ impl Vault {
                 caller: caller.clone(),
                 tenant,
                 bundle: random::bytes(),
+                begun_at: self.inner.clock.now(),
                 counsel: export.counsel,
                 auditor: export.auditor,
                 out: Outgoing::to(&export.recipient),
@@ -133,6 +134,7 @@ struct Maker {
     caller: Caller,
     tenant: Arc<Tenant>,
     bundle: [u8; 16],
+    begun_at: Timestamp,
     counsel: Option<Recipient>,
     auditor: Option<Recipient>,
     out: Outgoing,
@@ -213,7 +215,7 @@ impl Maker {
             store: self.vault.store_id().to_string(),
             tenant: self.tenant.name.as_str().to_owned(),
             tenant_no: self.tenant.no.0,
-            exported_at: self.vault.clock().now(),
+            exported_at: self.begun_at,
             exported_by: self.caller.principal.id().to_string(),
             created_at: self.tenant.created_at,
             create_collections_on_write: self.tenant.create_on_write,
@@ -351,11 +353,19 @@ impl Maker {
     }
 
     /// The order that has left a record for its legal purpose alone, if one has, and what it remembers of the person.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where the order has erased the person since the export began: of what the bundle has told of the person before,
+    /// a tombstone would leave nothing that an order could find.
     async fn left_by(&self, collection: &Collection, meta: &RecordMeta, events: &Events) -> Result<Option<LeftBy>, VaultError> {
         let Some(order) = meta.kept.as_ref().and_then(|kept| kept.restricted_by) else { return Ok(None) };
         // Without that nothing would ever end the record in another store.
         let as_of = events.otherwise().ok_or_else(|| VaultError::Internal("the order that has left a record".into()))?;
         let is_erased = self.is_erased(collection, meta).await?;
+        // One of another store, which has no row here, was no order's meanwhile.
+        if is_erased && as_of >= self.begun_at && self.vault.shred_row(order).await?.is_some() {
+            return Err(VaultError::Busy);
+        }
         Ok(Some(LeftBy { order: order.to_string(), is_erased, as_of, reports: events.reports().to_vec() }))
     }
 
