@@ -278,6 +278,9 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
     assert_eq!(bundle.behind.len(), 2);
     let ids: Vec<Value> = bundle.documents(Kind::Hold).iter().map(|hold| hold["id"].clone()).collect();
     assert!(ids.contains(&json!(on_person)) && ids.contains(&json!(unnamed)) && !ids.contains(&json!(released)), "{ids:?}");
+    let told = bundle.documents(Kind::Hold).into_iter().find(|hold| hold["id"] == json!(on_person)).unwrap();
+    let both = json!([{"subject": "7"}, {"subject": "ann@example.com"}]);
+    assert_eq!((&told["on"], &told["unnamed"]), (&both, &json!(0)), "a person by each id, whatever the bundle says of the person");
     for frame in bundle.frames.iter().filter(|frame| frame.kind == Kind::SealedHold) {
         assert!(!frame.payload.windows(9).any(|text| text == b"2026-CV-1"), "a sealed hold is sealed");
     }

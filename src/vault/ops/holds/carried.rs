@@ -62,11 +62,11 @@ impl Vault {
         let (mut on, mut unnamed) = (Vec::with_capacity(row.on.len()), 0_u64);
         let mut lookup = Lookup::new(self, tenant);
         for thing in row.things() {
-            if self.is_named_by_first(tenant, row, &thing).await? {
-                continue;
-            }
+            let is_named_by_first = self.is_named_by_first(tenant, row, &thing).await?;
             match self.thing_doc(tenant, &mut lookup, thing).await {
+                // Also where the first id names the person: what comes along of the person's ids may be what they were before.
                 Ok(Some(thing)) => on.push(thing),
+                Ok(None) | Err(VaultError::Internal(_)) if is_named_by_first => {}
                 // What lies there is bent; who read it has counted it.
                 Ok(None) | Err(VaultError::Internal(_)) => unnamed = unnamed.saturating_add(1),
                 Err(error) => return Err(error),
