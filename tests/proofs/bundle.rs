@@ -21,8 +21,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, ShredOrder, TenantView, Unprocessable,
-            ValueStream, VaultError, VaultOptions,
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, Precondition, PutRecord, Recipient, ShredOrder, TenantView,
+            Unprocessable, ValueStream, VaultError, VaultOptions,
             bundle::{
                 Checker, Frame, Frames, Kind, Part, Progress, Way,
                 documents::{SealedFrame, Trailer},
@@ -482,6 +482,34 @@ async fn no_tombstone_comes_over_what_a_later_order_is_to_find() {
         assert!(gone.is_err(), "{tenant}: {gone:?}");
         assert!(is_shredded(&copy.put(&open, ("people", "6"), &["6"], b"stale", false).await), "{tenant}: erased");
     }
+    open.close().await;
+}
+
+/// A hold on what was made in a collection whose page had gone by keeps nobody from importing, and stands over what has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hold_is_on_in_a_collection_that_has_not_come_is_dropped() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let header: Value = serde_json::from_slice(&bundle.frames[0].payload).unwrap();
+    let hold = |id: u8, on: Value| {
+        let document = json!({"id": hex::encode([id; 16]), "matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "case_number": null,
+            "renewal_reason": null, "disclosed": true, "placed_by": header["exported_by"], "placed_at": header["exported_at"],
+            "lapses_at": null, "on": on, "unnamed": 0});
+        Frame { kind: Kind::Hold, payload: serde_json::to_vec(&document).unwrap().into() }
+    };
+    let record = |collection: &str| json!({"record": {"collection": collection, "key": "8"}});
+    let holds =
+        vec![hold(1, json!([record("late"), record("people")])), hold(2, json!([{"under": {"collection": "late", "prefix": null}}]))];
+    let bundle = bundle.with(bundle.first(Kind::Grant), holds);
+    let owner = open.caller(&coming(&open, &place, "copy").await).await;
+    let done = bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();
+    assert_eq!(done.state, "active");
+    let delete =
+        async |key_of: &str| open.vault.delete_record(&owner, &name("copy"), &coll("people"), key(key_of), Precondition::None, None).await;
+    let held = delete("8").await;
+    assert!(matches!(held, Err(VaultError::LegalHold { .. })), "{held:?}");
+    delete("7").await.unwrap();
     open.close().await;
 }
 

@@ -4,6 +4,7 @@
 //! or the server, goes on from there with the same command. The new tenant serves nothing until the last frame is there.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -33,7 +34,7 @@ use crate::{
         },
         ops::bundle::{
             BundleError, Checker, Frame, Kind, Part, Progress, Way,
-            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, RecordDoc, SealedFrame, Trailer},
+            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, RecordDoc, SealedFrame, ThingDoc, Trailer},
         },
     },
 };
@@ -97,7 +98,7 @@ struct Verified {
     header: Header,
     trailer: Trailer,
     grants: Vec<GrantDoc>,
-    /// Holds on things without a name: their ids, and how many such things.
+    /// Holds on things without a name, or under a collection that is not there: their ids, and how many such things.
     unnamed: Vec<(String, u64)>,
     /// The trail, where it was held against a key.
     trail: Option<TrailReport>,
@@ -141,14 +142,15 @@ impl Bundle {
         let mut opened = self.open()?;
         let mut checker = Checker::new(Way::File, Progress::default());
         let (mut header, mut trailer, mut trail) = (None, None, None);
-        let (mut grants, mut unnamed) = (Vec::new(), Vec::new());
+        let (mut grants, mut unnamed, mut collections) = (Vec::new(), Vec::new(), HashSet::new());
         while let Some(frame) = opened.frame()? {
             match checker.take(&frame).map_err(|error| opened.refused(error))? {
                 Part::Header(found) => {
                     trail = key.map(|key| trail_of(&found, key)).transpose()?;
                     header = Some(found);
                 }
-                Part::Hold(hold) => unnamed.extend(unnamed_in(&hold)),
+                Part::Collection(collection) => drop(collections.insert(collection.collection)),
+                Part::Hold(hold) => unnamed.extend(unnamed_in(&hold, &collections)),
                 Part::Sealed(payload) => {
                     if let Some(whose) = self.others.of(frame.kind) {
                         let plain = whose.open_frame(&frame)?;
@@ -157,7 +159,7 @@ impl Bundle {
                         let inner = inner.map_err(|error| opened.refused(error))?;
                         if frame.kind == Kind::SealedHold {
                             let hold = HoldDoc::parse(inner).map_err(|error| opened.refused(error))?;
-                            unnamed.extend(unnamed_in(&hold));
+                            unnamed.extend(unnamed_in(&hold, &collections));
                         }
                         if frame.kind == Kind::SealedRecord {
                             RecordDoc::parse(inner).map_err(|error| opened.refused(error))?;
@@ -181,7 +183,7 @@ impl Bundle {
                     }
                 }
                 Part::Trailer(found) => trailer = Some(*found),
-                Part::Collection(_) | Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) | Part::Events(_) => {}
+                Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) | Part::Events(_) => {}
             }
         }
         checker.finish().map_err(|error| opened.refused(error))?;
@@ -212,8 +214,14 @@ fn trail_of(header: &Header, key: &Verifier) -> Result<TrailCheck, Failure> {
     Ok(TrailCheck::new(store, TenantNo(header.tenant_no)))
 }
 
-fn unnamed_in(hold: &HoldDoc) -> Option<(String, u64)> {
-    (hold.unnamed > 0).then(|| (hold.id.clone(), hold.unnamed))
+/// How much a hold is on that it is not on where it comes to, if there is any.
+fn unnamed_in(hold: &HoldDoc, collections: &HashSet<String>) -> Option<(String, u64)> {
+    let is_missing = |thing: &&ThingDoc| match thing {
+        ThingDoc::Under { collection, .. } | ThingDoc::Record { collection, .. } => !collections.contains(collection),
+        ThingDoc::Tenant | ThingDoc::Subject(_) => false,
+    };
+    let unnamed = hold.unnamed.saturating_add(hold.on.iter().filter(is_missing).count() as u64);
+    (unnamed > 0).then(|| (hold.id.clone(), unnamed))
 }
 
 /// A client with the token of the new tenant's owner: the one that is kept in the file, or that of a tenant that is made now.

@@ -5,6 +5,7 @@
 //! takes along what has not left.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     task::{Context as Waker, Poll},
 };
@@ -157,12 +158,13 @@ impl Maker {
         let (holds, _) = self.vault.hold_state(self.tenant.no).await?;
         self.header(&receipt).await?;
         let collections = self.collections().await?;
+        let told = collections.iter().map(|(no, _)| *no).collect();
         for (no, rules) in collections {
             self.records(no, rules).await?;
         }
         self.persons().await?;
         self.events().await?;
-        self.holds().await?;
+        self.holds(&told).await?;
         self.grants().await?;
         self.certificates().await?;
         self.trail().await?;
@@ -510,12 +512,12 @@ impl Maker {
     }
 
     /// The holds that stand: those that only a counsel may know of, sealed for one.
-    async fn holds(&mut self) -> Result<(), VaultError> {
+    async fn holds(&mut self, collections: &HashSet<CollectionNo>) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::Hold, self.tenant.no);
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
             let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
-                let Some(hold) = self.vault.carried_hold(&self.tenant, &row).await? else { continue };
+                let Some(hold) = self.vault.carried_hold(&self.tenant, &row, collections).await? else { continue };
                 if hold.disclosed {
                     self.document(Kind::Hold, &hold, &receipt).await?;
                 } else {
