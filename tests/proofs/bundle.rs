@@ -513,6 +513,33 @@ async fn what_a_hold_is_on_in_a_collection_that_has_not_come_is_dropped() {
     open.close().await;
 }
 
+/// However fast the trail grows while its pages leave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_of_a_tenant_that_is_at_work_ends() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let work = async || {
+        for _ in 0..400 {
+            acme.get(&open, ("people", "7")).await.unwrap();
+        }
+    };
+    work().await;
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut sealed = Vec::new();
+    let mut pieces = 0;
+    while let Some(piece) = stream.next().await {
+        sealed.extend_from_slice(&piece.unwrap());
+        work().await;
+        pieces += 1;
+        assert!(pieces < 30, "as much comes as leaves, or more");
+    }
+    let bundle = Bundle::opened(&sealed);
+    let entries = bundle.count(Kind::Entry);
+    assert!(entries > 400, "all from before it are there: {entries}");
+    open.close().await;
+}
+
 /// One whose page went by is not in the bundle, and neither is what it has taken back that an order had closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {

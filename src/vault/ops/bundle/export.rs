@@ -5,7 +5,7 @@
 //! takes along what has not left.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     task::{Context as Waker, Poll},
 };
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     authz::TenantExport,
     domain::{
-        CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp,
+        CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp, WriterId,
         retention::{Events, Kept},
     },
     vault::{
@@ -565,10 +565,14 @@ impl Maker {
         Ok(())
     }
 
-    /// The heads of the trail's chains, then its entries: all that the heads are of are there then.
+    /// The heads of the trail's chains, then its entries: all that the heads are of are there then, and what was written until then. What is
+    /// written meanwhile ends it, however much that is.
     async fn trail(&mut self) -> Result<(), VaultError> {
         let heads = self.vault.inner.audit.heads(self.tenant.no).await?;
         let receipt = self.told(CollectionNo::TENANT, None).await?;
+        // By the clock alone an entry that was written while it was ahead would cut off what the heads are of.
+        let until = self.vault.clock().now();
+        let mut awaited: HashMap<WriterId, u64> = heads.iter().map(|head| (WriterId(head.writer), head.seq)).collect();
         for head in heads {
             self.document(Kind::Head, &head, &receipt).await?;
         }
@@ -576,6 +580,12 @@ impl Maker {
         loop {
             let (vault, tenant) = (&self.vault, &self.tenant);
             let page = vault.inner.audit.read(tenant.no, tenant.audit, after.as_deref(), ENTRIES).await?;
+            for entry in &page.entries {
+                if awaited.get(&entry.writer).is_some_and(|last| *last <= entry.seq) {
+                    awaited.remove(&entry.writer);
+                }
+            }
+            let is_newer = page.entries.first().is_some_and(|first| first.time > until);
             let mut entries = page.entries.into_iter();
             while entries.len() > 0 {
                 let some = entries.by_ref().take(NAMED).collect();
@@ -584,7 +594,7 @@ impl Maker {
                     self.document(Kind::Entry, &named.to_json(), &receipt).await?;
                 }
             }
-            if !page.more {
+            if !page.more || (is_newer && awaited.is_empty()) {
                 return Ok(());
             }
             self.may_go_on().await?;
