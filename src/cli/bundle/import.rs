@@ -224,14 +224,17 @@ fn unnamed_in(hold: &HoldDoc, collections: &HashSet<String>) -> Option<(String, 
     (unnamed > 0).then(|| (hold.id.clone(), unnamed))
 }
 
-/// A client with the token of the new tenant's owner: the one that is kept in the file, or that of a tenant that is made now.
+/// A client with the token of the new tenant's owner: the one that is kept in the file, or that of a tenant that is made now. An empty file
+/// keeps none: who made it was killed before the answer came.
 async fn owners(name: &str, file: &Path, header: &Header, connection: &Connection) -> Result<Client, Failure> {
     let client = connection.patient_client()?;
     if file.exists() {
         let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
-        return Ok(client.with_token(bearer(&text)?));
+        if !text.is_empty() {
+            return Ok(client.with_token(bearer(&text)?));
+        }
     }
-    let mut kept = NewSecretFile::create(file)?;
+    let mut kept = NewSecretFile::take_up(file)?;
     let body = json!({ "tenant": name, "import": true });
     // By this key the same command, given again, is answered as if it were the first.
     let key = format!("{}-{name}", header.bundle);
