@@ -126,7 +126,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         }
     }
     let client = owners(&name, &owner, &verified.header, connection).await?;
-    let target = Target { client, name, header: verified.header.clone() };
+    let target = Target { client, name, header: verified.header.clone(), chain: verified.trailer.chain.clone() };
     patiently(async || target.bring(&bundle).await).await?;
     tell("imported", &target.name, &verified, out)
 }
@@ -264,6 +264,8 @@ struct Target {
     client: Client,
     name: String,
     header: Header,
+    /// The running hash over all frames before the trailer, as they were verified.
+    chain: String,
 }
 
 /// How far a tenant's import has come, as the server tells.
@@ -280,7 +282,7 @@ impl Target {
         if !state.is_importing {
             return Ok(());
         }
-        let source = Arc::new(Mutex::new(Source::at(bundle, &state)?));
+        let source = Arc::new(Mutex::new(Source::at(bundle, &self.chain, &state)?));
         loop {
             let from = lock(&source).checker.progress().next;
             if state.next != from {
@@ -330,6 +332,8 @@ struct Source {
     opened: Opened,
     checker: Checker,
     others: Arc<Others>,
+    /// The running hash over what was verified, before its trailer.
+    chain: String,
     /// Why nothing more can be read.
     failed: Option<Failure>,
 }
@@ -340,7 +344,7 @@ fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
 
 impl Source {
     /// Reads up to where the server is, which must be there by the same frames.
-    fn at(bundle: &Bundle, state: &State) -> Result<Self, Failure> {
+    fn at(bundle: &Bundle, verified: &str, state: &State) -> Result<Self, Failure> {
         let (mut opened, mut checker) = (bundle.open()?, Checker::new(Way::File, Progress::default()));
         while checker.progress().next < state.next {
             let frame = opened.frame()?.ok_or_else(|| opened.refused(BundleError::Cut))?;
@@ -352,7 +356,7 @@ impl Source {
         }
         // From here on it is held to what the server is going to hold it to.
         let checker = Checker::new(Way::Wire, checker.progress().clone());
-        Ok(Self { opened, checker, others: bundle.others.clone(), failed: None })
+        Ok(Self { opened, checker, others: bundle.others.clone(), chain: verified.to_owned(), failed: None })
     }
 
     /// The next piece of a request of which so much was sent; `None` at its end.
@@ -367,6 +371,10 @@ impl Source {
         let mut piece = Vec::new();
         while piece.len() < PIECE_LEN && (sent.saturating_add(piece.len()) < REQUEST_LEN || self.checker.is_within()) {
             let Some(frame) = self.opened.frame()? else { break };
+            if frame.kind == Kind::Trailer && hex::encode(self.checker.progress().chain) != self.chain {
+                // The tenant must not come into use by it.
+                return Err(Failure::local("the bundle was exchanged since it was verified"));
+            }
             self.checker.take(&frame).map_err(|error| self.opened.refused(error))?;
             frame.write(&mut piece).map_err(|error| self.opened.refused(error))?;
             self.open_behind(&frame, &mut piece)?;
