@@ -162,8 +162,10 @@ impl Maker {
         for (no, rules) in collections {
             self.records(no, rules).await?;
         }
+        let reported = self.reported().await?;
         self.persons().await?;
         self.events().await?;
+        self.is_told(&reported).await?;
         self.holds(&told).await?;
         self.grants().await?;
         self.certificates().await?;
@@ -474,6 +476,33 @@ impl Maker {
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
                     Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of whom anything was reported, by the first id of each.
+    async fn reported(&self) -> Result<Vec<Token>, VaultError> {
+        let (mut range, mut reported) = (schema::table_of_tenant(Table::Events, self.tenant.no), Vec::new());
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            reported.extend(rows.iter().filter_map(|row| row.key.last_chunk::<16>().copied()));
+        }
+        Ok(reported)
+    }
+
+    /// Holds the bundle to what was reported of these persons being in it: of two who have become one since, what was known of the one may
+    /// have come behind the page of the other.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`]: the export is begun anew.
+    async fn is_told(&self, reported: &[Token]) -> Result<(), VaultError> {
+        for some in reported.chunks(ROWS) {
+            let keys: Vec<Bytes> = some.iter().map(|token| schema::events(self.tenant.no, token)).collect();
+            let rows = self.vault.inner.store.get_many(Space::Control, &keys).await?;
+            for (token, _) in some.iter().zip(rows).filter(|(_, row)| row.is_none()) {
+                if !self.vault.is_subject_shredded(&self.tenant, token).await? {
+                    return Err(VaultError::Busy);
                 }
             }
         }
