@@ -149,7 +149,9 @@ impl Bundle {
                     trail = key.map(|key| trail_of(&found, key)).transpose()?;
                     header = Some(found);
                 }
-                Part::Collection(collection) => drop(collections.insert(collection.collection)),
+                Part::Collection(collection) => {
+                    collections.insert(collection.collection);
+                }
                 Part::Hold(hold) => unnamed.extend(unnamed_in(&hold, &collections)),
                 Part::Sealed(payload) => {
                     if let Some(whose) = self.others.of(frame.kind) {

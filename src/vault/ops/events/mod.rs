@@ -198,8 +198,9 @@ impl Vault {
         self.listed_id(tenant, &person.first()).await?.ok_or(VaultError::Busy)
     }
 
-    /// Has known of a person what another store knew until now, in the place of what is known here: who is erased here was known anew there. The person goes to the end of the queue,
-    /// also where nothing is new: records may have come since that the queue was gone through without.
+    /// Has known of a person what another store knew until now, in the place of what is known here: who is erased here was known anew there.
+    /// The person goes to the end of the queue, also where nothing is new: records may have come since that the queue was gone through
+    /// without.
     ///
     /// # Errors
     /// Those of [`Vault::report_event`].
