@@ -35,7 +35,7 @@ use crate::{
             BlobReader, Context, Manifest, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token, TooManyChunks,
             random,
         },
-        keys::UnitRef,
+        keys::{LeaseKind, UnitRef},
         ops::{
             Caller, Missing, TokenView, Unprocessable, ValueStream, Vault, VaultError,
             access::InTenant,
@@ -100,7 +100,7 @@ impl Vault {
                 caller: caller.clone(),
                 tenant,
                 bundle: random::bytes(),
-                begun_at: self.inner.clock.now(),
+                begun: self.inner.forest.lease(LeaseKind::Version).await?,
                 counsel: export.counsel,
                 auditor: export.auditor,
                 out: Outgoing::to(&export.recipient),
@@ -135,7 +135,8 @@ struct Maker {
     caller: Caller,
     tenant: Arc<Tenant>,
     bundle: [u8; 16],
-    begun_at: Timestamp,
+    /// The version given out when it began: what an order has destroyed since has a later one, whatever the clock says.
+    begun: u64,
     counsel: Option<Recipient>,
     auditor: Option<Recipient>,
     out: Outgoing,
@@ -219,7 +220,7 @@ impl Maker {
             store: self.vault.store_id().to_string(),
             tenant: self.tenant.name.as_str().to_owned(),
             tenant_no: self.tenant.no.0,
-            exported_at: self.begun_at,
+            exported_at: self.vault.clock().now(),
             exported_by: self.caller.principal.id().to_string(),
             created_at: self.tenant.created_at,
             create_collections_on_write: self.tenant.create_on_write,
@@ -366,8 +367,8 @@ impl Maker {
         // Without that nothing would ever end the record in another store.
         let as_of = events.otherwise().ok_or_else(|| VaultError::Internal("the order that has left a record".into()))?;
         let is_erased = self.is_erased(collection, meta).await?;
-        // One of another store, which has no row here, was no order's meanwhile.
-        if is_erased && as_of >= self.begun_at && self.vault.shred_row(order).await?.is_some() {
+        // One of another store has no row here, and was not carried out meanwhile.
+        if is_erased && self.vault.shred_row(order).await?.is_some_and(|order| order.version > self.begun) {
             return Err(VaultError::Busy);
         }
         Ok(Some(LeftBy { order: order.to_string(), is_erased, as_of, reports: events.reports().to_vec() }))
