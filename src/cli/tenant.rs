@@ -1,7 +1,11 @@
 //! `lethe tenant`: create, list, show, policy, suspend, resume, terminate, cancel-termination, states. Shredding a tenant at once is
 //! `lethe shred tenant`.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::PathBuf,
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -207,6 +211,17 @@ impl NewSecretFile {
     pub(crate) fn create(path: &std::path::Path) -> Result<Self, Failure> {
         let file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| Failure::file(path, &error))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// The same; an empty one is what is left where this was broken off before, and is taken up again. Only for a secret that is the same,
+    /// or takes the place of what was asked for before.
+    pub(crate) fn take_up(path: &std::path::Path) -> Result<Self, Failure> {
+        if !std::fs::metadata(path).is_ok_and(|left| left.is_file() && left.len() == 0) {
+            return Self::create(path);
+        }
+        let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|error| Failure::file(path, &error))?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(|error| Failure::file(path, &error))?;
         Ok(Self { path: path.to_path_buf(), file })
     }
 

@@ -279,6 +279,9 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
     assert_eq!(bundle.behind.len(), 2);
     let ids: Vec<Value> = bundle.documents(Kind::Hold).iter().map(|hold| hold["id"].clone()).collect();
     assert!(ids.contains(&json!(on_person)) && ids.contains(&json!(unnamed)) && !ids.contains(&json!(released)), "{ids:?}");
+    let told = bundle.documents(Kind::Hold).into_iter().find(|hold| hold["id"] == json!(on_person)).unwrap();
+    let both = json!([{"subject": "7"}, {"subject": "ann@example.com"}]);
+    assert_eq!((&told["on"], &told["unnamed"]), (&both, &json!(0)), "a person by each id, whatever the bundle says of the person");
     for frame in bundle.frames.iter().filter(|frame| frame.kind == Kind::SealedHold) {
         assert!(!frame.payload.windows(9).any(|text| text == b"2026-CV-1"), "a sealed hold is sealed");
     }
@@ -411,8 +414,9 @@ async fn until_all_of_it_is_there_nothing_is_served() {
     assert_eq!((part.status, part.json["state"].as_str()), (200, Some("importing")), "{part:?}");
     assert_eq!(part.json["import"]["next"], last);
     // What is looked at by who waits for it, or gives it up, is all that answers.
-    let answers = ["GET /v1/tenants/{tenant}", "GET /v1/tenants/{tenant}/audit", "GET /v1/tenants/{tenant}/holds"];
-    let others = ["/import", "/shreds", "/shreds/{id}", "/holds/{id}", "/release"];
+    let answers =
+        ["GET /v1/tenants/{tenant}", "GET /v1/tenants/{tenant}/audit", "GET /v1/tenants/{tenant}/holds", "GET /v1/tenants/{tenant}/tokens"];
+    let others = ["/import", "/shreds", "/shreds/{id}", "/holds/{id}", "/release", "/tokens/{id}"];
     let mut tried = 0;
     for endpoint in endpoints() {
         let named = format!("{} {}", endpoint.method, endpoint.path);
@@ -453,6 +457,34 @@ async fn until_all_of_it_is_there_nothing_is_served() {
         let refused = import(&target, "acme", &owner, &bundle.id, again, Vec::new()).await;
         assert_eq!((refused.status, refused.code()), (409, "not-importing"), "{again}");
     }
+}
+
+/// One that leaked is refused at once, however long the rest of the bundle takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_tenant_that_is_being_imported_is_revoked() {
+    let source = Source::make().await;
+    let bundle = source.export().await;
+    let target = Site::open_at("", source.clock.clone()).await;
+    let owner = coming(&target, "acme").await;
+    import(&target, "acme", &owner, &bundle.id, 0, bundle.wire(0, 4)).await;
+    // While no hold has come, an owner makes a counsel's.
+    let counsel = target.token("acme", &owner, json!({"role": "counsel"})).await;
+    assert_eq!(target.get("/v1/tenants/acme/holds", &counsel).await.status, 200);
+    let listed = target.get("/v1/tenants/acme/tokens", &owner).await;
+    let ids = |role: &str| -> Vec<String> {
+        let tokens = listed.json["data"].as_array().unwrap().iter().filter(|token| token["role"] == role);
+        tokens.map(|token| token["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((ids("owner").len(), ids("counsel").len()), (1, 1), "{listed:?}");
+    let revoke = async |id: &str| target.send("DELETE", &format!("/v1/tenants/acme/tokens/{id}"), &owner, None).await;
+    let gone = revoke(&ids("counsel")[0]).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    assert_eq!(target.get("/v1/tenants/acme/holds", &counsel).await.status, 401);
+    assert_eq!(revoke(&"0".repeat(32)).await.status, 404);
+    let last = revoke(&ids("owner")[0]).await;
+    assert_eq!((last.status, last.code()), (409, "last-owner"), "{last:?}");
+    let done = import(&target, "acme", &owner, &bundle.id, 4, bundle.wire(4, bundle.frames.len())).await;
+    assert_eq!(done.json["state"], "active", "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A whole tenant through the command line: from one store into another, whatever breaks off or is bent on its way.
 #![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use super::{
     age::PAIRS,
@@ -80,6 +80,25 @@ fn a_tenant_moves_from_one_store_to_another() {
     // Into a tenant that is no import's it does not go.
     let other = target.run("store/operator.token", &[&IMPORT[..6], &["--as", "acme", "--owner-token", "acme.token"]].concat());
     assert!(other.status.code() == Some(1) && stderr(&other).contains("not made for an import"), "{}", stderr(&other));
+}
+
+/// Killed between the two, it has left an empty file; what that is to keep is asked for again.
+#[test]
+fn an_import_that_was_killed_before_it_had_its_token_asks_again() {
+    let (source, target) = exported();
+    target.write("moved.token", "");
+    fs::set_permissions(target.path("moved.token"), fs::Permissions::from_mode(0o644)).unwrap();
+    target.ok("store/operator.token", &IMPORT);
+    is_there(&target, &source);
+    let mode = fs::metadata(target.path("moved.token")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // What is no token is nobody's to write over.
+    target.write("other.token", "\n");
+    let mut with = IMPORT;
+    (with[7], with[9]) = ("other", "other.token");
+    let refused = target.run("store/operator.token", &with);
+    assert!(!refused.status.success(), "{}", stderr(&refused));
+    assert_eq!(fs::read(target.path("other.token")).unwrap(), b"\n");
 }
 
 #[test]

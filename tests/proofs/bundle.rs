@@ -16,12 +16,13 @@ use lethe::{
     authn::Role,
     domain::{
         BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantName, TenantNo, TestClock,
+        hold::{HoldScope, HoldText, NewHold},
         retention::{EventDate, EventName},
     },
     vault::{
         ops::{
-            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, VaultError,
-            VaultOptions,
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, Precondition, PutRecord, Recipient, ShredOrder, TenantView,
+            Unprocessable, ValueStream, VaultError, VaultOptions,
             bundle::{
                 Checker, Frame, Frames, Kind, Part, Progress, Way,
                 documents::{SealedFrame, Trailer},
@@ -31,6 +32,7 @@ use lethe::{
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
+use serde_json::{Value, json};
 
 use crate::{
     age::{PAIRS, Pair},
@@ -101,6 +103,38 @@ impl Bundle {
         wire
     }
 
+    /// The same with others among its frames, and a trailer that has counted them.
+    fn with(&self, place: usize, more: Vec<Frame>) -> Self {
+        let behind = self.behind.iter().map(|(at, opened)| (if *at < place { *at } else { at + more.len() }, opened.clone())).collect();
+        let mut frames = self.frames.clone();
+        frames.pop();
+        frames.splice(place..place, more);
+        let mut checker = Checker::new(Way::File, Progress::default());
+        for frame in &frames {
+            checker.take(frame).unwrap();
+        }
+        let Progress { next, chain, counts, .. } = checker.progress();
+        let trailer = Trailer { frames: *next, counts: counts.by_name(), chain: hex::encode(chain), ..self.trailer.clone() };
+        frames.push(Frame { kind: Kind::Trailer, payload: serde_json::to_vec(&trailer).unwrap().into() });
+        Self { id: self.id, frames, behind, trailer }
+    }
+
+    /// The frames of a record with a value of one byte as another.
+    fn record_as(&self, of: (&str, &str), (collection, key, subject): (&str, &str, &str), value: u8) -> Vec<Frame> {
+        let documents = self.frames.iter().filter(|frame| frame.kind == Kind::Record);
+        let mut documents = documents.map(|frame| serde_json::from_slice::<Value>(&frame.payload).unwrap());
+        let mut document = documents.find(|document| document["collection"] == of.0 && document["key"] == of.1).unwrap();
+        for (name, value) in [("collection", json!(collection)), ("key", json!(key)), ("subjects", json!([subject]))] {
+            document[name] = value;
+        }
+        let frame = |kind: Kind, payload: Vec<u8>| Frame { kind, payload: payload.into() };
+        vec![frame(Kind::Record, serde_json::to_vec(&document).unwrap()), frame(Kind::Value, vec![value])]
+    }
+
+    fn first(&self, kind: Kind) -> usize {
+        self.frames.iter().position(|frame| frame.kind == kind).unwrap()
+    }
+
     fn count(&self, kind: Kind) -> usize {
         self.frames.iter().filter(|frame| frame.kind == kind).count()
     }
@@ -118,6 +152,16 @@ impl Bundle {
     async fn import_body(&self, open: &Open, owner: &Caller, tenant: &str, from: usize, body: Body) -> Result<TenantView, VaultError> {
         let part = ImportPart { bundle: self.id, from: from as u64, body };
         open.vault.import_tenant(owner, &name(tenant), part).await
+    }
+}
+
+/// How an export ends that somebody takes to its end.
+async fn end_of(mut stream: ValueStream) -> Option<Result<Bytes, VaultError>> {
+    loop {
+        match stream.next().await {
+            Some(Ok(_)) => {}
+            end => return end,
+        }
     }
 }
 
@@ -334,12 +378,213 @@ async fn rules_that_change_in_the_middle_of_an_export_end_it() {
     }
     let policy = lawful(ShredUnit::Record, "4y");
     open.vault.put_collection(&acme.owner, &acme.name, &coll("files"), policy, None).await.unwrap();
-    let end = loop {
-        match stream.next().await {
-            Some(Ok(_)) => {}
-            end => break end,
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    open.close().await;
+}
+
+/// A law may keep it: until that is decided it is neither there nor restricted, and must not be missing in both stores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_is_about_to_leave_for_a_law_is_in_the_bundle_once_it_has() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open_meddled().await;
+    let acme = source(&open, &place).await;
+    for (at, value) in [("7", b"7".to_vec()), ("7/large", large())] {
+        acme.put(&open, ("law", at), &["7"], &value, false).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Subjects(persons(&["7"]));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    refused.next().await;
+    let end = end_of(open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap()).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    place.meddler.refuse_nothing();
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+    let bundle = Bundle::of(&open, &acme).await;
+    assert_eq!((bundle.count(Kind::SealedRecord), bundle.trailer.left_out.unreadable), (4, 0));
+    open.close().await;
+}
+
+/// The same where the order comes while a page of them is on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_order_leaves_for_a_law_in_the_middle_of_a_page_ends_the_export() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
+    for number in 0..20 {
+        acme.put(&open, ("law", format!("many/{number}").as_str()), &["7"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    while len < 3 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    acme.shred(&open, "7").await;
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    assert_eq!(Bundle::of(&open, &acme).await.count(Kind::SealedRecord), 20);
+    open.close().await;
+}
+
+/// What the bundle has told of the person before would lie under the tombstone that a record restricted since brings along: no order in the
+/// new store could ever find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shred_in_the_middle_of_an_export_that_leaves_something_for_a_law_ends_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = source(&open, &place).await;
+    acme.put(&open, ("law", "7"), &["7"], b"7", false).await.unwrap();
+    for number in 0..20 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    // The people have left by then.
+    while len < 3 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    acme.shred(&open, "7").await;
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    // Begun behind it, it says that the person is erased, and nothing else of the person.
+    let bundle = Bundle::of(&open, &acme).await;
+    assert_eq!((bundle.count(Kind::SealedRecord), bundle.count(Kind::Person)), (3, 0));
+    open.close().await;
+}
+
+/// A bundle that an earlier build has made so, or somebody else: nobody is erased over what is there, and who came back is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tombstone_comes_over_what_a_later_order_is_to_find() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let (records, persons_from) = (bundle.first(Kind::Record), bundle.first(Kind::Person));
+    let people = bundle.record_as(("people", "8"), ("people", "6", "6"), b'6');
+    let whole = bundle.record_as(("people", "8"), ("all", "6", "6"), b'6');
+    // Under the same rules, in the same commit but for that.
+    let behind = bundle.record_as(("people", "8"), ("law", "6", "6"), b'6');
+    for (tenant, place_of, more, at) in [
+        ("under-a-key", records, people, ("people", "6")),
+        ("under-the-collections", records, whole, ("all", "6")),
+        ("behind-it", persons_from, behind, ("law", "6")),
+    ] {
+        let bent = bundle.with(place_of, more);
+        let owner = open.caller(&coming(&open, &place, tenant).await).await;
+        let done = bent.import(&open, &owner, tenant, (0, bent.frames.len())).await.unwrap();
+        assert_eq!(done.state, "active", "{tenant}");
+        let copy = Acme { name: name(tenant), owner };
+        assert_eq!(copy.get(&open, at).await.unwrap(), b"6", "{tenant}");
+        assert_eq!(copy.returns(&open).await, usize::from(tenant == "behind-it"), "{tenant}");
+        assert!(is_shredded(&copy.get(&open, ("law", "left")).await), "{tenant}");
+        copy.shred(&open, "6").await;
+        let gone = copy.get(&open, at).await;
+        assert!(gone.is_err(), "{tenant}: {gone:?}");
+        assert!(is_shredded(&copy.put(&open, ("people", "6"), &["6"], b"stale", false).await), "{tenant}: erased");
+    }
+    open.close().await;
+}
+
+/// A hold on what was made in a collection whose page had gone by keeps nobody from importing, and stands over what has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hold_is_on_in_a_collection_that_has_not_come_is_dropped() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let bundle = Bundle::of(&open, &source(&open, &place).await).await;
+    let header: Value = serde_json::from_slice(&bundle.frames[0].payload).unwrap();
+    let hold = |id: u8, on: Value| {
+        let document = json!({"id": hex::encode([id; 16]), "matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "case_number": null,
+            "renewal_reason": null, "disclosed": true, "placed_by": header["exported_by"], "placed_at": header["exported_at"],
+            "lapses_at": null, "on": on, "unnamed": 0});
+        Frame { kind: Kind::Hold, payload: serde_json::to_vec(&document).unwrap().into() }
+    };
+    let record = |collection: &str| json!({"record": {"collection": collection, "key": "8"}});
+    let holds =
+        vec![hold(1, json!([record("late"), record("people")])), hold(2, json!([{"under": {"collection": "late", "prefix": null}}]))];
+    let bundle = bundle.with(bundle.first(Kind::Grant), holds);
+    let owner = open.caller(&coming(&open, &place, "copy").await).await;
+    let done = bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();
+    assert_eq!(done.state, "active");
+    let delete =
+        async |key_of: &str| open.vault.delete_record(&owner, &name("copy"), &coll("people"), key(key_of), Precondition::None, None).await;
+    let held = delete("8").await;
+    assert!(matches!(held, Err(VaultError::LegalHold { .. })), "{held:?}");
+    delete("7").await.unwrap();
+    open.close().await;
+}
+
+/// However fast the trail grows while its pages leave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_of_a_tenant_that_is_at_work_ends() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let work = async || {
+        for _ in 0..400 {
+            acme.get(&open, ("people", "7")).await.unwrap();
         }
     };
+    work().await;
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut sealed = Vec::new();
+    let mut pieces = 0;
+    while let Some(piece) = stream.next().await {
+        sealed.extend_from_slice(&piece.unwrap());
+        work().await;
+        pieces += 1;
+        assert!(pieces < 30, "as much comes as leaves, or more");
+    }
+    let bundle = Bundle::opened(&sealed);
+    let entries = bundle.count(Kind::Entry);
+    assert!(entries > 400, "all from before it are there: {entries}");
+    open.close().await;
+}
+
+/// One whose page went by is not in the bundle, and neither is what it has taken back that an order had closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
+    let place = Place::make_with(VaultOptions::default(), true).await;
+    let open = place.open_meddled().await;
+    let acme = source(&open, &place).await;
+    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    for number in 0..20 {
+        acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
+    }
+    let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
+    let order = ShredOrder::Subjects(persons(&["8"]));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
+    refused.next().await;
+    // Of who is about to go nothing is in it; a large value of another has the export wait for who takes it.
+    acme.put(&open, ("files", "large/2"), &["7"], &vec![7; 4 << 20], false).await.unwrap();
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    let mut len = 0;
+    while len < 1 << 20 {
+        len += stream.next().await.unwrap().unwrap().len();
+    }
+    let scope = HoldScope::Subjects(persons(&["8"]));
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: None,
+        renewal_reason: None,
+        release_reason: None,
+    };
+    let hold = NewHold { text, scope, disclosed: true, law_enforcement: false };
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
+    let end = end_of(stream).await;
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().held);
+    let bundle = Bundle::of(&open, &acme).await;
+    let there: Vec<_> = bundle.frames.iter().filter(|frame| frame.kind == Kind::Record).map(|frame| frame.payload.clone()).collect();
+    let of_eight = |record: &&Bytes| record.windows(9).any(|part| part == b"\"many/19\"");
+    assert_eq!((bundle.count(Kind::Hold), there.iter().filter(of_eight).count()), (1, 1));
+    // And one that is released while it goes on.
+    let mut stream = open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    place.meddler.refuse_nothing();
+    open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
+    let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
     open.close().await;
 }

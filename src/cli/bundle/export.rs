@@ -1,11 +1,16 @@
-//! `lethe export tenant`: a whole tenant into an age file. One that breaks off begins anew.
+//! `lethe export tenant`: a whole tenant into an age file. One that breaks off begins anew, a few times by itself.
 
 use std::path::PathBuf;
 
 use reqwest::Method;
 use serde_json::json;
 
-use super::super::{connection::Connection, failure::Failure, output::Output, record::save};
+use super::super::{
+    connection::{Connection, patiently_once_there},
+    failure::Failure,
+    output::{Output, note},
+    record::save,
+};
 
 /// `lethe export tenant acme --to acme.age --recipient age1...`
 #[derive(clap::Args)]
@@ -33,8 +38,16 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     }
     let client = connection.client()?;
     let asked = json!({ "recipient": recipient, "counsel_recipient": counsel_recipient, "auditor_recipient": auditor_recipient });
-    let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
-    save(response, &to).await?;
+    // The server breaks off where something has changed meanwhile that must not be in it by half.
+    let attempt = async || {
+        let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
+        let saved = save(response, &to).await;
+        if matches!(saved, Err(Failure::Unreachable(_))) {
+            note("the export broke off: it begins anew, unless it has done so too often");
+        }
+        saved
+    };
+    patiently_once_there(attempt).await?;
     let bytes = std::fs::metadata(&to).map_err(|error| Failure::file(&to, &error))?.len();
     out.say(
         &format!("{name}: exported to {}, {bytes} bytes, for {recipient}", to.display()),

@@ -4,6 +4,7 @@
 //! or the server, goes on from there with the same command. The new tenant serves nothing until the last frame is there.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -33,7 +34,7 @@ use crate::{
         },
         ops::bundle::{
             BundleError, Checker, Frame, Kind, Part, Progress, Way,
-            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, RecordDoc, SealedFrame, Trailer},
+            documents::{GrantDoc, Header, HoldDoc, LeftOut, OpenedFrame, RecordDoc, SealedFrame, ThingDoc, Trailer},
         },
     },
 };
@@ -97,7 +98,7 @@ struct Verified {
     header: Header,
     trailer: Trailer,
     grants: Vec<GrantDoc>,
-    /// Holds on things without a name: their ids, and how many such things.
+    /// Holds on things without a name, or under a collection that is not there: their ids, and how many such things.
     unnamed: Vec<(String, u64)>,
     /// The trail, where it was held against a key.
     trail: Option<TrailReport>,
@@ -125,7 +126,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         }
     }
     let client = owners(&name, &owner, &verified.header, connection).await?;
-    let target = Target { client, name, header: verified.header.clone() };
+    let target = Target { client, name, header: verified.header.clone(), chain: verified.trailer.chain.clone() };
     patiently(async || target.bring(&bundle).await).await?;
     tell("imported", &target.name, &verified, out)
 }
@@ -141,14 +142,17 @@ impl Bundle {
         let mut opened = self.open()?;
         let mut checker = Checker::new(Way::File, Progress::default());
         let (mut header, mut trailer, mut trail) = (None, None, None);
-        let (mut grants, mut unnamed) = (Vec::new(), Vec::new());
+        let (mut grants, mut unnamed, mut collections) = (Vec::new(), Vec::new(), HashSet::new());
         while let Some(frame) = opened.frame()? {
             match checker.take(&frame).map_err(|error| opened.refused(error))? {
                 Part::Header(found) => {
                     trail = key.map(|key| trail_of(&found, key)).transpose()?;
                     header = Some(found);
                 }
-                Part::Hold(hold) => unnamed.extend(unnamed_in(&hold)),
+                Part::Collection(collection) => {
+                    collections.insert(collection.collection);
+                }
+                Part::Hold(hold) => unnamed.extend(unnamed_in(&hold, &collections)),
                 Part::Sealed(payload) => {
                     if let Some(whose) = self.others.of(frame.kind) {
                         let plain = whose.open_frame(&frame)?;
@@ -157,7 +161,7 @@ impl Bundle {
                         let inner = inner.map_err(|error| opened.refused(error))?;
                         if frame.kind == Kind::SealedHold {
                             let hold = HoldDoc::parse(inner).map_err(|error| opened.refused(error))?;
-                            unnamed.extend(unnamed_in(&hold));
+                            unnamed.extend(unnamed_in(&hold, &collections));
                         }
                         if frame.kind == Kind::SealedRecord {
                             RecordDoc::parse(inner).map_err(|error| opened.refused(error))?;
@@ -181,7 +185,7 @@ impl Bundle {
                     }
                 }
                 Part::Trailer(found) => trailer = Some(*found),
-                Part::Collection(_) | Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) | Part::Events(_) => {}
+                Part::Record(_) | Part::Value(_) | Part::Gone | Part::Person(_) | Part::Events(_) => {}
             }
         }
         checker.finish().map_err(|error| opened.refused(error))?;
@@ -212,18 +216,27 @@ fn trail_of(header: &Header, key: &Verifier) -> Result<TrailCheck, Failure> {
     Ok(TrailCheck::new(store, TenantNo(header.tenant_no)))
 }
 
-fn unnamed_in(hold: &HoldDoc) -> Option<(String, u64)> {
-    (hold.unnamed > 0).then(|| (hold.id.clone(), hold.unnamed))
+/// How much a hold is on that it is not on where it comes to, if there is any.
+fn unnamed_in(hold: &HoldDoc, collections: &HashSet<String>) -> Option<(String, u64)> {
+    let is_missing = |thing: &&ThingDoc| match thing {
+        ThingDoc::Under { collection, .. } | ThingDoc::Record { collection, .. } => !collections.contains(collection),
+        ThingDoc::Tenant | ThingDoc::Subject(_) => false,
+    };
+    let unnamed = hold.unnamed.saturating_add(hold.on.iter().filter(is_missing).count() as u64);
+    (unnamed > 0).then(|| (hold.id.clone(), unnamed))
 }
 
-/// A client with the token of the new tenant's owner: the one that is kept in the file, or that of a tenant that is made now.
+/// A client with the token of the new tenant's owner: the one that is kept in the file, or that of a tenant that is made now. An empty file
+/// keeps none: who made it was killed before the answer came.
 async fn owners(name: &str, file: &Path, header: &Header, connection: &Connection) -> Result<Client, Failure> {
     let client = connection.patient_client()?;
     if file.exists() {
         let text = std::fs::read_to_string(file).map_err(|error| Failure::file(file, &error))?;
-        return Ok(client.with_token(bearer(&text)?));
+        if !text.is_empty() {
+            return Ok(client.with_token(bearer(&text)?));
+        }
     }
-    let mut kept = NewSecretFile::create(file)?;
+    let mut kept = NewSecretFile::take_up(file)?;
     let body = json!({ "tenant": name, "import": true });
     // By this key the same command, given again, is answered as if it were the first.
     let key = format!("{}-{name}", header.bundle);
@@ -253,6 +266,8 @@ struct Target {
     client: Client,
     name: String,
     header: Header,
+    /// The running hash over all frames before the trailer, as they were verified.
+    chain: String,
 }
 
 /// How far a tenant's import has come, as the server tells.
@@ -269,7 +284,7 @@ impl Target {
         if !state.is_importing {
             return Ok(());
         }
-        let source = Arc::new(Mutex::new(Source::at(bundle, &state)?));
+        let source = Arc::new(Mutex::new(Source::at(bundle, &self.chain, &state)?));
         loop {
             let from = lock(&source).checker.progress().next;
             if state.next != from {
@@ -319,6 +334,8 @@ struct Source {
     opened: Opened,
     checker: Checker,
     others: Arc<Others>,
+    /// The running hash over what was verified, before its trailer.
+    chain: String,
     /// Why nothing more can be read.
     failed: Option<Failure>,
 }
@@ -329,7 +346,7 @@ fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
 
 impl Source {
     /// Reads up to where the server is, which must be there by the same frames.
-    fn at(bundle: &Bundle, state: &State) -> Result<Self, Failure> {
+    fn at(bundle: &Bundle, verified: &str, state: &State) -> Result<Self, Failure> {
         let (mut opened, mut checker) = (bundle.open()?, Checker::new(Way::File, Progress::default()));
         while checker.progress().next < state.next {
             let frame = opened.frame()?.ok_or_else(|| opened.refused(BundleError::Cut))?;
@@ -341,7 +358,7 @@ impl Source {
         }
         // From here on it is held to what the server is going to hold it to.
         let checker = Checker::new(Way::Wire, checker.progress().clone());
-        Ok(Self { opened, checker, others: bundle.others.clone(), failed: None })
+        Ok(Self { opened, checker, others: bundle.others.clone(), chain: verified.to_owned(), failed: None })
     }
 
     /// The next piece of a request of which so much was sent; `None` at its end.
@@ -356,6 +373,10 @@ impl Source {
         let mut piece = Vec::new();
         while piece.len() < PIECE_LEN && (sent.saturating_add(piece.len()) < REQUEST_LEN || self.checker.is_within()) {
             let Some(frame) = self.opened.frame()? else { break };
+            if frame.kind == Kind::Trailer && hex::encode(self.checker.progress().chain) != self.chain {
+                // The tenant must not come into use by it.
+                return Err(Failure::local("the bundle was exchanged since it was verified"));
+            }
             self.checker.take(&frame).map_err(|error| self.opened.refused(error))?;
             frame.write(&mut piece).map_err(|error| self.opened.refused(error))?;
             self.open_behind(&frame, &mut piece)?;

@@ -551,7 +551,7 @@ impl Vault {
 
     /// Whether any record that is there names a person by this id. The index of one who was erased goes with the bytes; what a law keeps
     /// of such a person is nobody's to take along.
-    async fn is_named(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
+    pub(super) async fn is_named(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
         let range = schema::records_of_subject(tenant.no, token);
         let rows = self.inner.store.scan(Space::Index, &range.from, &range.to, LOOKS).await?;
         for row in &rows {

@@ -154,6 +154,12 @@ impl PutFields {
         })
     }
 
+    /// Whom it says to be erased where it is from, if it does.
+    pub(super) fn erases(&self) -> Option<&SubjectId> {
+        let carried = self.carried.as_ref().filter(|carried| carried.is_erased)?;
+        carried.kept.as_ref()?.restricted_by.and(self.subjects.first())
+    }
+
     /// The order to shred of another store that has left the record, and whether its person is erased.
     pub(super) fn left_by(&self) -> Option<Left> {
         let Carried { kept, is_erased, events, .. } = self.carried.as_ref()?;

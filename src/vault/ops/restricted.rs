@@ -178,8 +178,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Has the person of a record that an order of another store has left be erased here, too, unless the person is known anew; what the
-    /// law counts from goes with it.
+    /// Has the person of a record that an order of another store has left be erased here, too, unless the person is known anew, or has
+    /// anything here that a tombstone would keep from every later order; what the law counts from goes with it.
     pub(super) async fn plan_left_subject(
         &self,
         plan: &mut Plan,
@@ -194,13 +194,20 @@ impl Vault {
         }
         let key = schema::subject_state(tenant.no, &token);
         match row {
-            None if left.is_erased => {
+            None if left.is_erased && !self.has_anything(tenant, &token).await? => {
                 plan.open(&self.inner.seals, key, Expect::Absent, &SubjectRow { state: State::Shredded(left.order.0) })?;
             }
             row => plan.check(Space::Control, key, row.map_or(Expect::Absent, Expect::Equals)),
         }
         plan.subjects.insert(token);
         Ok(())
+    }
+
+    /// Whether anything is there that an order about a person would destroy: what an order has left is none of that.
+    async fn has_anything(&self, tenant: &Tenant, token: &Token) -> Result<bool, VaultError> {
+        let units = schema::units_of_subject(tenant.no, token);
+        let has_units = !self.inner.store.scan(Space::Control, &units.from, &units.to, 1).await?.is_empty();
+        Ok(has_units || self.is_named(tenant, token).await?)
     }
 
     /// The unit of such a record: one of its own, which is spared as the one was that sealed it there, so that its key goes when the law is

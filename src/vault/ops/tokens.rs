@@ -367,7 +367,7 @@ impl Vault {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<TokenView>, Option<String>), VaultError> {
-        let found = self.in_tenant::<TokenList>(caller, tenant).await?;
+        let found = self.in_tenant_or_importing::<TokenList>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::TenantAccessToken, found.tenant.no);
         let from = self.begin_page(found.tenant.no, "tokens", &range, cursor).await?;
         let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
@@ -536,9 +536,10 @@ impl Vault {
             None => caller.principal.role() == Role::Counsel,
         };
         if !is_counsels {
-            return Ok((self.in_tenant::<TokenRevoke>(caller, tenant).await?.tenant, Action::TokenRevoke, None));
+            // One that leaked must not wait for the rest of a bundle.
+            return Ok((self.in_tenant_or_importing::<TokenRevoke>(caller, tenant).await?.tenant, Action::TokenRevoke, None));
         }
-        let found = self.in_tenant::<CounselDismiss>(caller, tenant).await?.tenant;
+        let found = self.in_tenant_or_importing::<CounselDismiss>(caller, tenant).await?.tenant;
         let unheld = if caller.principal.role() == Role::Counsel {
             let line = self.line_of(caller).await?;
             // Of another line only while there is nothing that it alone could end.

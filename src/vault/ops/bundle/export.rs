@@ -5,6 +5,7 @@
 //! takes along what has not left.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
     task::{Context as Waker, Poll},
 };
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     authz::TenantExport,
     domain::{
-        CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp,
+        CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp, WriterId,
         retention::{Events, Kept},
     },
     vault::{
@@ -34,6 +35,7 @@ use crate::{
             BlobReader, Context, Manifest, OpenedRecord, Outgoing, Receipt, Recipient, Record, RecordHeader, Sealed, Token, TooManyChunks,
             random,
         },
+        keys::{LeaseKind, UnitRef},
         ops::{
             Caller, Missing, TokenView, Unprocessable, ValueStream, Vault, VaultError,
             access::InTenant,
@@ -45,7 +47,7 @@ use crate::{
             refused::Place as Asked,
             restricted::restricted,
             retention::RulesNo,
-            rows::ApprovalRulesRow,
+            rows::{ApprovalRulesRow, Progress as Progressed},
             tokens::token_of,
             watched::Watched,
         },
@@ -98,6 +100,7 @@ impl Vault {
                 caller: caller.clone(),
                 tenant,
                 bundle: random::bytes(),
+                begun: self.inner.forest.lease(LeaseKind::Version).await?,
                 counsel: export.counsel,
                 auditor: export.auditor,
                 out: Outgoing::to(&export.recipient),
@@ -132,6 +135,8 @@ struct Maker {
     caller: Caller,
     tenant: Arc<Tenant>,
     bundle: [u8; 16],
+    /// The version given out when it began: what an order has destroyed since has a later one, whatever the clock says.
+    begun: u64,
     counsel: Option<Recipient>,
     auditor: Option<Recipient>,
     out: Outgoing,
@@ -151,18 +156,22 @@ struct Opened {
 
 impl Maker {
     async fn make(mut self, receipt: Receipt) -> Result<(), VaultError> {
+        let (holds, _) = self.vault.hold_state(self.tenant.no).await?;
         self.header(&receipt).await?;
         let collections = self.collections().await?;
+        let told = collections.iter().map(|(no, _)| *no).collect();
         for (no, rules) in collections {
             self.records(no, rules).await?;
         }
+        let reported = self.reported().await?;
         self.persons().await?;
         self.events().await?;
-        self.holds().await?;
+        self.is_told(&reported).await?;
+        self.holds(&told).await?;
         self.grants().await?;
         self.certificates().await?;
         self.trail().await?;
-        self.end().await
+        self.end(holds).await
     }
 
     /// Whether an export that was begun may go on, for it takes its time: the credential must still hold, and the tenant be in a state
@@ -316,24 +325,52 @@ impl Maker {
         let unit = unit_of(&header, tenant.no);
         let record = vault.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await?;
         let record = record.map_err(damaged)?;
-        if vault.leaving(tenant, collection, &record.meta).await?.is_some() {
-            return Ok(None);
+        if let Some(order) = vault.leaving(tenant, collection, &record.meta).await? {
+            return self.unless_kept(collection, order, (&row.key, &header)).await.map(|()| None);
         }
         let Known { events, .. } = match record.meta.kept.as_ref().and_then(|kept| kept.restricted_by) {
             // Rules that come later may count from that, here or elsewhere.
             Some(_) => vault.events_about(tenant.no, &record.meta).await?,
-            None => vault.events_over(tenant.no, collection, &record.meta).await?,
+            None => match vault.events_over(tenant.no, collection, &record.meta).await {
+                // It was ordered meanwhile.
+                Err(VaultError::Shredded { .. }) if collection.has_law => return Err(VaultError::Busy),
+                known => known?,
+            },
         };
         let left_by = self.left_by(collection, &record.meta, &events).await?;
         Ok(Some(Opened { tokens, header, record, events, left_by }))
     }
 
+    /// Holds a record that an order takes to no law keeping it: what one keeps is there for its legal purpose alone once the order is done,
+    /// and belongs in the bundle then.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] while the order is under way, and where it has left the record since that was read: the export is begun anew.
+    async fn unless_kept(&self, collection: &Collection, order: ShredId, (row, header): (&[u8], &RecordHeader)) -> Result<(), VaultError> {
+        if !collection.has_law {
+            return Ok(());
+        }
+        if self.vault.shred_row(order).await?.is_some_and(|order| order.progress != Progressed::Done) {
+            return Err(VaultError::Busy);
+        }
+        let stands = self.vault.inner.store.get(Space::Records, row).await?;
+        if stands.is_some_and(|stands| !stands.starts_with(&header.to_bytes())) { Err(VaultError::Busy) } else { Ok(()) }
+    }
+
     /// The order that has left a record for its legal purpose alone, if one has, and what it remembers of the person.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where the order has erased the person since the export began: of what the bundle has told of the person before,
+    /// a tombstone would leave nothing that an order could find.
     async fn left_by(&self, collection: &Collection, meta: &RecordMeta, events: &Events) -> Result<Option<LeftBy>, VaultError> {
         let Some(order) = meta.kept.as_ref().and_then(|kept| kept.restricted_by) else { return Ok(None) };
         // Without that nothing would ever end the record in another store.
         let as_of = events.otherwise().ok_or_else(|| VaultError::Internal("the order that has left a record".into()))?;
         let is_erased = self.is_erased(collection, meta).await?;
+        // One of another store has no row here, and was not carried out meanwhile.
+        if is_erased && self.vault.shred_row(order).await?.is_some_and(|order| order.version > self.begun) {
+            return Err(VaultError::Busy);
+        }
         Ok(Some(LeftBy { order: order.to_string(), is_erased, as_of, reports: events.reports().to_vec() }))
     }
 
@@ -353,8 +390,8 @@ impl Maker {
         self.of_record(Kind::Record, &json, is_restricted, receipt).await?;
         if header.is_manifest() {
             let manifest = Manifest::parse(value.expose()).map_err(damaged)?;
-            let place = Place::of(collection, unit_of(&header, self.tenant.no));
-            return self.large(&place, &manifest, len, is_restricted, (&watched, receipt)).await;
+            let whose = (&**collection, unit_of(&header, self.tenant.no));
+            return self.large(whose, &manifest, len, is_restricted, (&watched, receipt)).await;
         }
         self.parts(value.expose(), is_restricted, receipt).await
     }
@@ -387,20 +424,24 @@ impl Maker {
     }
 
     /// A large value, row by row. Its last part leaves once all rows have opened: what breaks off before is said to be gone.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] where an order takes it of which a law may keep it: the export is begun anew.
     async fn large(
         &mut self,
-        place: &Place,
+        (collection, unit): (&Collection, UnitRef),
         manifest: &Manifest,
         len: u64,
         is_restricted: bool,
         (watched, receipt): (&Watched, &Receipt),
     ) -> Result<(), VaultError> {
-        let reader = BlobReader::new(manifest.start, len);
+        let (place, reader) = (Place::of(collection, unit), BlobReader::new(manifest.start, len));
         let mut last = Bytes::new();
         for index in 0..reader.rows() {
             self.is_left_to_export().await?;
-            let part = match self.vault.open_row(place, manifest, &reader, index, (watched, receipt)).await {
+            let part = match self.vault.open_row(&place, manifest, &reader, index, (watched, receipt)).await {
                 Ok(part) => part,
+                Err(VaultError::Shredded { .. }) if collection.has_law => return Err(VaultError::Busy),
                 Err(VaultError::Shredded { .. }) => return self.frame(Kind::Gone, &[], receipt).await,
                 Err(VaultError::Internal(reason)) => {
                     self.unreadable(place.collection(), &reason);
@@ -442,6 +483,33 @@ impl Maker {
         Ok(())
     }
 
+    /// Of whom anything was reported, by the first id of each.
+    async fn reported(&self) -> Result<Vec<Token>, VaultError> {
+        let (mut range, mut reported) = (schema::table_of_tenant(Table::Events, self.tenant.no), Vec::new());
+        while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
+            reported.extend(rows.iter().filter_map(|row| row.key.last_chunk::<16>().copied()));
+        }
+        Ok(reported)
+    }
+
+    /// Holds the bundle to what was reported of these persons being in it: of two who have become one since, what was known of the one may
+    /// have come behind the page of the other.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`]: the export is begun anew.
+    async fn is_told(&self, reported: &[Token]) -> Result<(), VaultError> {
+        for some in reported.chunks(ROWS) {
+            let keys: Vec<Bytes> = some.iter().map(|token| schema::events(self.tenant.no, token)).collect();
+            let rows = self.vault.inner.store.get_many(Space::Control, &keys).await?;
+            for (token, _) in some.iter().zip(rows).filter(|(_, row)| row.is_none()) {
+                if !self.vault.is_subject_shredded(&self.tenant, token).await? {
+                    return Err(VaultError::Busy);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What was reported of persons, which rules count from.
     async fn events(&mut self) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::Events, self.tenant.no);
@@ -474,12 +542,12 @@ impl Maker {
     }
 
     /// The holds that stand: those that only a counsel may know of, sealed for one.
-    async fn holds(&mut self) -> Result<(), VaultError> {
+    async fn holds(&mut self, collections: &HashSet<CollectionNo>) -> Result<(), VaultError> {
         let mut range = schema::table_of_tenant(Table::Hold, self.tenant.no);
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
             let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
-                let Some(hold) = self.vault.carried_hold(&self.tenant, &row).await? else { continue };
+                let Some(hold) = self.vault.carried_hold(&self.tenant, &row, collections).await? else { continue };
                 if hold.disclosed {
                     self.document(Kind::Hold, &hold, &receipt).await?;
                 } else {
@@ -527,10 +595,14 @@ impl Maker {
         Ok(())
     }
 
-    /// The heads of the trail's chains, then its entries: all that the heads are of are there then.
+    /// The heads of the trail's chains, then its entries: all that the heads are of are there then, and what was written until then. What is
+    /// written meanwhile ends it, however much that is.
     async fn trail(&mut self) -> Result<(), VaultError> {
         let heads = self.vault.inner.audit.heads(self.tenant.no).await?;
         let receipt = self.told(CollectionNo::TENANT, None).await?;
+        // By the clock alone an entry that was written while it was ahead would cut off what the heads are of.
+        let until = self.vault.clock().now();
+        let mut awaited: HashMap<WriterId, u64> = heads.iter().map(|head| (WriterId(head.writer), head.seq)).collect();
         for head in heads {
             self.document(Kind::Head, &head, &receipt).await?;
         }
@@ -538,6 +610,12 @@ impl Maker {
         loop {
             let (vault, tenant) = (&self.vault, &self.tenant);
             let page = vault.inner.audit.read(tenant.no, tenant.audit, after.as_deref(), ENTRIES).await?;
+            for entry in &page.entries {
+                if awaited.get(&entry.writer).is_some_and(|last| *last <= entry.seq) {
+                    awaited.remove(&entry.writer);
+                }
+            }
+            let is_newer = page.entries.first().is_some_and(|first| first.time > until);
             let mut entries = page.entries.into_iter();
             while entries.len() > 0 {
                 let some = entries.by_ref().take(NAMED).collect();
@@ -546,7 +624,7 @@ impl Maker {
                     self.document(Kind::Entry, &named.to_json(), &receipt).await?;
                 }
             }
-            if !page.more {
+            if !page.more || (is_newer && awaited.is_empty()) {
                 return Ok(());
             }
             self.may_go_on().await?;
@@ -554,9 +632,17 @@ impl Maker {
         }
     }
 
-    async fn end(mut self) -> Result<(), VaultError> {
+    /// The trailer, unless the holds are others than when the export began: one whose page went by before is not in the bundle, nor is what
+    /// one has taken back that an order had closed.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`]: the export is begun anew.
+    async fn end(mut self, holds: Option<Bytes>) -> Result<(), VaultError> {
         let records = usize::try_from(self.progress.counts.records()).ok();
         let receipt = self.told(CollectionNo::TENANT, records).await?;
+        if self.vault.hold_state(self.tenant.no).await?.0 != holds {
+            return Err(VaultError::Busy);
+        }
         let (bundle, store) = (hex::encode(self.bundle), self.vault.store_id().to_string());
         let mut trailer = Trailer {
             frames: self.progress.next,

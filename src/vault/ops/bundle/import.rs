@@ -5,7 +5,8 @@
 //! persons, what was reported of them, and holds, is made again where it is there already, which changes nothing. The tenant is in use with
 //! one last commit, once the trailer agrees with all that came.
 //!
-//! A record is here as it was there: with its times, and what is written down of its end. Versions are new, and so is every key.
+//! A record is here as it was there: with its times, and what is written down of its end. Versions are new, and so is every key. Of whom
+//! the bundle tells anything but what an order has left, the person was there: one who is erased by what came before is known anew.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -195,7 +196,7 @@ impl Vault {
         let parsed = |id: &String| SubjectId::parse(id).map_err(Unprocessable::from);
         let subject = parsed(&doc.subject)?;
         for alias in &doc.aliases {
-            let new = NewAlias { subject: subject.clone(), alias: parsed(alias)?, with_records: true, new_relationship: false };
+            let new = NewAlias { subject: subject.clone(), alias: parsed(alias)?, with_records: true, new_relationship: true };
             retrying(|| self.add_to(caller, tenant, &new, None)).await?;
         }
         Ok(())
@@ -437,7 +438,10 @@ impl Import {
             // What is sealed comes opened next.
         }
         let is_full = self.batch.len() >= FORESEEN || self.batch_len.saturating_add(value.len()) > BATCH_LEN;
-        if is_full || self.keys.contains(&fields.key) {
+        // Whom a record of the batch erases is known anew by one behind it.
+        let erases = |carry: &Carry| carry.fields.erases().is_some_and(|first| fields.subjects.contains(first));
+        let returns = fields.erases().is_none() && self.batch.iter().any(erases);
+        if is_full || returns || self.keys.contains(&fields.key) {
             self.flush().await?;
         }
         self.batch_len = self.batch_len.saturating_add(value.len());
@@ -594,7 +598,7 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         expires_at,
         custom,
         precondition: Precondition::None,
-        new_relationship: false,
+        new_relationship: true,
         carried: Some(carried),
     })
 }

@@ -153,7 +153,7 @@ impl Vault {
         let before = self.changed_before(tenant, caller, key, &parts).await?;
         let token = self.token_of(tenant.no, subject).await?;
         let _numbered = self.inner.reporting.lock().await;
-        let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
+        let (person, mut change) = self.plan_reported(caller, tenant, token, false).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let mut events = stored.events.clone();
         if matches!(before, Some(Before::Made(..))) {
@@ -178,13 +178,13 @@ impl Vault {
     }
 
     /// The person of an id, of whom something is about to be reported, and a change that is held to who that is, and to nobody shredding the
-    /// person.
-    async fn plan_reported(&self, caller: &Caller, tenant: &Tenant, token: Token) -> Result<(Person, Change), VaultError> {
+    /// person; one who was is known anew from here on, where that is said.
+    async fn plan_reported(&self, caller: &Caller, tenant: &Tenant, token: Token, anew: bool) -> Result<(Person, Change), VaultError> {
         let person = self.person(tenant.no, token).await?;
         let mut change = Change::of(tenant, [&person]);
-        self.plan_alive(&mut change, caller, tenant, token, false).await?;
+        self.plan_alive(&mut change, caller, tenant, token, anew).await?;
         if person.first() != token {
-            self.plan_alive(&mut change, caller, tenant, person.first(), false).await?;
+            self.plan_alive(&mut change, caller, tenant, person.first(), anew).await?;
         }
         Ok((person, change))
     }
@@ -198,8 +198,9 @@ impl Vault {
         self.listed_id(tenant, &person.first()).await?.ok_or(VaultError::Busy)
     }
 
-    /// Has known of a person what another store knew until now, in the place of what is known here. The person goes to the end of the queue,
-    /// also where nothing is new: records may have come since that the queue was gone through without.
+    /// Has known of a person what another store knew until now, in the place of what is known here: who is erased here was known anew there.
+    /// The person goes to the end of the queue, also where nothing is new: records may have come since that the queue was gone through
+    /// without.
     ///
     /// # Errors
     /// Those of [`Vault::report_event`].
@@ -212,7 +213,7 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let token = self.token_of(tenant.no, subject).await?;
         let _numbered = self.inner.reporting.lock().await;
-        let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
+        let (person, mut change) = self.plan_reported(caller, tenant, token, true).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
         let events = &events.clone().elsewhere_until(Some(self.inner.clock.now()));

@@ -4,6 +4,8 @@
 //! is there to tell them. The counsels stay behind: a hold that came belongs to no counsel's line, so no owner of the new store can end
 //! it, and the operator brings in who may.
 
+use std::collections::HashSet;
+
 use super::{
     super::{
         Caller, Unprocessable, Vault, VaultError,
@@ -48,25 +50,41 @@ impl Vault {
         Ok(false)
     }
 
-    /// The hold of a row, as it goes to another store; `None` where it has ended.
-    pub(in crate::vault::ops) async fn carried_hold(&self, tenant: &Tenant, row: &Row) -> Result<Option<HoldDoc>, VaultError> {
+    /// The hold of a row, as it goes to another store with these collections; `None` where it has ended.
+    pub(in crate::vault::ops) async fn carried_hold(
+        &self,
+        tenant: &Tenant,
+        row: &Row,
+        collections: &HashSet<CollectionNo>,
+    ) -> Result<Option<HoldDoc>, VaultError> {
         let id = row.key.last_chunk::<16>().map(|id| HoldId(*id)).ok_or_else(|| VaultError::Internal("hold row".into()))?;
         // By the row of now: it may have ended since it was read.
         let Some(Stored { row, .. }) = self.stored_hold(tenant, id).await? else { return Ok(None) };
-        if row.stands(self.inner.clock.now()) { self.hold_doc(tenant, id, &row).await.map(Some) } else { Ok(None) }
+        if row.stands(self.inner.clock.now()) { self.hold_doc(tenant, (id, &row), collections).await.map(Some) } else { Ok(None) }
     }
 
-    async fn hold_doc(&self, tenant: &Tenant, id: HoldId, row: &HoldRow) -> Result<HoldDoc, VaultError> {
+    async fn hold_doc(
+        &self,
+        tenant: &Tenant,
+        (id, row): (HoldId, &HoldRow),
+        collections: &HashSet<CollectionNo>,
+    ) -> Result<HoldDoc, VaultError> {
         let HoldText { matter, reason, custodian, case_number, renewal_reason, release_reason: _ } =
             self.open_hold(tenant, id, row).await?;
         let (mut on, mut unnamed) = (Vec::with_capacity(row.on.len()), 0_u64);
         let mut lookup = Lookup::new(self, tenant);
         for thing in row.things() {
-            if self.is_named_by_first(tenant, row, &thing).await? {
-                continue;
-            }
-            match self.thing_doc(tenant, &mut lookup, thing).await {
+            let is_named_by_first = self.is_named_by_first(tenant, row, &thing).await?;
+            // One that does not come along has no name there.
+            let is_along = match &thing {
+                HeldThing::Under(no, _) | HeldThing::Record(no, _) => collections.contains(no),
+                HeldThing::Tenant | HeldThing::Subject(_) => true,
+            };
+            let named = if is_along { self.thing_doc(tenant, &mut lookup, thing).await } else { Ok(None) };
+            match named {
+                // Also where the first id names the person: what comes along of the person's ids may be what they were before.
                 Ok(Some(thing)) => on.push(thing),
+                Ok(None) | Err(VaultError::Internal(_)) if is_named_by_first => {}
                 // What lies there is bent; who read it has counted it.
                 Ok(None) | Err(VaultError::Internal(_)) => unnamed = unnamed.saturating_add(1),
                 Err(error) => return Err(error),
@@ -129,7 +147,7 @@ impl Vault {
     }
 
     /// Places a hold that stood in another store. One that is there already, one whose time is over, and one that is on nothing that
-    /// has a name, is passed over.
+    /// has a name, or that has come, is passed over.
     pub(in crate::vault::ops) async fn carry_hold(&self, caller: &Caller, tenant: &Tenant, doc: &HoldDoc) -> Result<(), VaultError> {
         retrying(|| self.carry_hold_once(caller, tenant, doc)).await
     }
@@ -138,7 +156,7 @@ impl Vault {
         let malformed = || VaultError::from(BundleError::Form(Kind::Hold));
         let id: HoldId = doc.id.parse().map_err(|_| malformed())?;
         let placed_by: PrincipalId = doc.placed_by.parse().map_err(|_| malformed())?;
-        let Some(scope) = scope_of(&doc.on)? else { return Ok(()) };
+        let Some(scope) = scope_of(&self.there(tenant, &doc.on).await?)? else { return Ok(()) };
         if self.stored_hold(tenant, id).await?.is_some() || doc.lapses_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Ok(());
         }
@@ -180,6 +198,26 @@ impl Vault {
             .inspect_err(|_| self.inner.directory.forget_all())?;
         self.told_of_lapse(&row);
         Ok(())
+    }
+}
+
+impl Vault {
+    /// Those things that are not under a collection which has not come: nothing of it is here to be held.
+    async fn there(&self, tenant: &Tenant, on: &[ThingDoc]) -> Result<Vec<ThingDoc>, VaultError> {
+        let mut there = Vec::with_capacity(on.len());
+        for thing in on {
+            let has_come = match thing {
+                ThingDoc::Under { collection, .. } | ThingDoc::Record { collection, .. } => {
+                    let name = CollectionName::parse(collection).map_err(|_| BundleError::Form(Kind::Hold))?;
+                    self.find_collection(tenant.no, &name).await?.is_some()
+                }
+                ThingDoc::Tenant | ThingDoc::Subject(_) => true,
+            };
+            if has_come {
+                there.push(thing.clone());
+            }
+        }
+        Ok(there)
     }
 }
 
