@@ -29,6 +29,7 @@ use crate::{
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
 
+mod joined;
 mod left;
 mod moved;
 

@@ -15,14 +15,17 @@ use futures_util::{StreamExt as _, stream::Fuse};
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
     checker::Counts,
-    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
+    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, JoinedDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
 };
 use crate::{
     authz::TenantImport,
     domain::{
         BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, ShredId, SubjectId, TenantName, limits,
         record::{is_custom_name, is_media_type},
-        retention::{Events, Kept, events::Report},
+        retention::{
+            Events, Kept,
+            events::{Joined, Report},
+        },
     },
     vault::{
         audit::{Action, Target, Trail},
@@ -203,12 +206,20 @@ impl Vault {
 
     /// Has known of a person what was reported there, as of when it was reported.
     async fn carry_reports(&self, caller: &Caller, tenant: &Tenant, doc: EventsDoc) -> Result<(), VaultError> {
-        let EventsDoc { subject, reports } = doc;
+        let EventsDoc { subject, reports, joined: others } = doc;
         let subject = SubjectId::parse(&subject).map_err(Unprocessable::from)?;
-        if reports.is_empty() {
+        if others.len() as u64 > limits::SUBJECT_ALIASES.max {
+            return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
+        }
+        let mut joined = Vec::with_capacity(others.len());
+        for JoinedDoc { id, at, reports } in others {
+            let id = self.token_of(tenant.no, &SubjectId::parse(&id).map_err(Unprocessable::from)?).await?;
+            joined.push(Joined { id, at, reports: reported(Kind::Events, reports)?.reports().to_vec() });
+        }
+        let events = reported(Kind::Events, reports)?.with_joined(joined);
+        if events.count() == 0 {
             return Err(BundleError::Form(Kind::Events).into());
         }
-        let events = reported(Kind::Events, reports)?;
         retrying(|| self.carry_events(caller, tenant, &subject, &events)).await
     }
 }

@@ -73,7 +73,8 @@ enum Place {
 /// What the records of a batch have in common.
 struct Batch<'a> {
     tenant: &'a Tenant,
-    events: &'a Events,
+    /// As they are known by what is about the id whose turn it is.
+    events: Events,
     places: HashMap<CollectionNo, Place>,
 }
 
@@ -254,13 +255,14 @@ impl Vault {
         room: &mut usize,
     ) -> Result<Step, VaultError> {
         let person = self.person(tenant.no, reported.subject).await?;
-        let Known { events, checks } = match self.events_of(tenant.no, reported.subject).await {
+        let Known { events, checks } = match self.events_of_person(tenant.no, reported.subject).await {
             Err(VaultError::Shredded { .. }) => return Ok(Step::Closed),
             known => known?,
         };
         plan.check_all(&checks);
-        let mut batch = Batch { tenant, events: &events, places: HashMap::new() };
+        let mut batch = Batch { tenant, events: Events::default(), places: HashMap::new() };
         for token in in_order(&person) {
+            batch.events = events.seen_by(&token);
             let whole = schema::records_of_subject(tenant.no, &token);
             while far.next[..] < whole.to[..] {
                 if *room == 0 {
@@ -358,7 +360,7 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let (of, shortenings) = ((meta, value, batch.events), self.shortenings_of(tenant, collection).await?);
+        let (of, shortenings) = ((meta, value, &batch.events), self.shortenings_of(tenant, collection).await?);
         let end = if self.is_restoring() {
             // Older data is looked at as early as any report has had it looked at.
             let ends = reported_ends(collection, of).into_iter().chain(shortened_ends(collection, &shortenings, of));
