@@ -342,6 +342,47 @@ async fn what_follows_from_a_report_is_gone_on_with_wherever_it_was_cut_short() 
     }
 }
 
+/// What cannot be followed for now is tried again, and the others wait for none; a report that is known already has it tried again, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_be_followed_for_now_is_followed_as_soon_as_it_goes() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, by_event("10d")).await;
+    for person in ["7", "8"] {
+        acme.put(&open, person, &[person]).await.unwrap();
+    }
+    acme.report(&open, "7", "2000-01-31").await;
+    let range = schema::table(Table::Events);
+    let reported = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
+    let state = schema::subject_state(lethe::domain::TenantNo(1), reported[0].key.last_chunk().unwrap());
+    let write = async |write| {
+        let commit =
+            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+    };
+    assert_eq!(open.store.get(Space::Control, &state).await.unwrap(), None);
+    write(Write::Put { space: Space::Control, key: state.clone(), value: "bent".into() }).await;
+    acme.report(&open, "8", "2000-01-31").await;
+    for _ in 0..3 {
+        assert_eq!(run(&open, &clock).await.failed, 1);
+        assert_eq!(due_rows(&open).await.len(), 1, "the other's");
+    }
+    write(Write::Delete { space: Space::Control, key: state }).await;
+    assert_eq!(run(&open, &clock).await.failed, 0);
+    assert_eq!(due_rows(&open).await.len(), 2);
+    // One that is known has the person's records looked at once more, and nothing changes.
+    clock.advance(DAY);
+    acme.report(&open, "7", "2000-01-31").await;
+    place.meddler.take_records_read();
+    run(&open, &clock).await;
+    assert_eq!((place.meddler.take_records_read(), due_rows(&open).await.len()), (1, 2));
+    run(&open, &clock).await;
+    assert_eq!(place.meddler.take_records_read(), 0);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
 /// A report that comes between what a write has read and its commit counts for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_against_a_write_is_before_it_and_counts_or_behind_it_and_finds_it() {

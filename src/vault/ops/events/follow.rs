@@ -131,7 +131,8 @@ impl Vault {
                         // Nothing is served before all is.
                         return Ok(went);
                     }
-                    // The others wait for none; the next report of this person tries again.
+                    // The others wait for none; the person is tried again behind them.
+                    self.try_again(&row, number).await?;
                     self.pass_over(number).await?;
                 }
                 Err(error) => return Err(error),
@@ -140,11 +141,33 @@ impl Vault {
         Ok(went)
     }
 
+    /// Puts a person whose records cannot be followed by an error of the person's own at the end of the queue. What does not open has no place
+    /// there; the next report of the person, also of what is known, gives it one.
+    async fn try_again(&self, row: &Row, number: u64) -> Result<(), VaultError> {
+        let again = match self.inner.seals.open::<EventQueueRow>(&row.key, &row.value) {
+            Ok(EventQueueRow { tenant, subject }) => self.requeue(TenantNo(tenant), subject, number).await,
+            Err(error) => Err(error),
+        };
+        match again {
+            Err(error) if is_its_own(&error) => {
+                not_followed(&error);
+                Ok(())
+            }
+            again => again,
+        }
+    }
+
     /// The next place in the queue that this data store has not come to yet.
     async fn next_reported(&self) -> Result<Option<Row>, VaultError> {
         let (far, _) = self.followed_so_far().await?;
         let range = schema::event_queue_from(far.number.saturating_add(u64::from(far.done)));
         Ok(self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?.pop())
+    }
+
+    /// Whether this data store is done with a place in the queue, whatever became of it.
+    pub(super) async fn is_behind(&self, number: u64) -> Result<bool, VaultError> {
+        let (far, _) = self.followed_so_far().await?;
+        Ok(far.number > number || (far.number == number && far.done))
     }
 
     /// How far this data store has come, and the row that says so.
@@ -287,10 +310,13 @@ impl Vault {
                         }
                     };
                     far.next = schema::successor(&row.key).to_vec();
-                    let Some(is_moved) = self.follow_record(plan, &batch, &collection, (&token, record.as_slice())).await? else {
-                        return Ok(Step::Closed);
-                    };
-                    far.moved = far.moved.saturating_add(u64::from(is_moved));
+                    match self.follow_record(plan, &batch, &collection, (&token, record.as_slice())).await {
+                        Ok(Some(is_moved)) => far.moved = far.moved.saturating_add(u64::from(is_moved)),
+                        Ok(None) => return Ok(Step::Closed),
+                        // The others of the person wait for none; the next report looks at it again.
+                        Err(error) if is_its_own(&error) && !self.is_restoring() => not_followed(&error),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }

@@ -168,7 +168,13 @@ impl Vault {
             if at.is_none() {
                 return Err(VaultError::NotFound(Missing::Event));
             }
-            // It is known.
+            // It is known; what could not be followed of it is tried again.
+            if let Some((_, row)) = &stored.row
+                && self.is_behind(row.number).await?
+            {
+                self.requeue_numbered(tenant.no, person.first(), row.number).await?;
+                self.follow_events_soon();
+            }
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
             return Ok(EventsView::of(subject, &events.seen_by(&token)));
         }
@@ -344,6 +350,11 @@ impl Vault {
     /// Puts a person whose records cannot be written down anew for now at the end of the queue: the others wait for none.
     async fn requeue(&self, tenant: TenantNo, token: Token, number: u64) -> Result<(), VaultError> {
         let _numbered = self.inner.reporting.lock().await;
+        self.requeue_numbered(tenant, token, number).await
+    }
+
+    /// The same, of who holds `reporting`.
+    async fn requeue_numbered(&self, tenant: TenantNo, token: Token, number: u64) -> Result<(), VaultError> {
         let key = schema::events(tenant, &token);
         let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(()) };
         let row: EventsRow = self.inner.seals.open(&key, &stored)?;
