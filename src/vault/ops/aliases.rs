@@ -277,6 +277,7 @@ impl Vault {
         change.keep(self, before.and_then(free), removed)?;
         let _numbered = self.plan_events_parted(&mut change, tenant.no, person.first, (removed, alias)).await?;
         self.commit_change(caller, change).await?;
+        self.follow_events_soon();
         Ok(view)
     }
 
