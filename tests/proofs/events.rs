@@ -383,6 +383,41 @@ async fn who_cannot_be_followed_for_now_is_followed_as_soon_as_it_goes() {
     open.close().await;
 }
 
+/// A row that says how far a data store has come, and does not open, stops nothing: all that was reported is gone through again, by runs and
+/// where older data is made ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bent_mark_of_what_was_followed_stops_no_run_and_no_restore() {
+    for is_restore in [false, true] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let mut acme = Acme::make(&open, &place).await;
+        acme.set(&open, by_event("10d")).await;
+        acme.put(&open, "k", &["7"]).await.unwrap();
+        acme.report(&open, "8", "2000-01-31").await;
+        run(&open, &clock).await;
+        let value = "bent".into();
+        let writes = vec![Write::Put { space: Space::Index, key: schema::events_done(), value }];
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+        acme.report(&open, "7", "1999-01-31").await;
+        open.close().await;
+        let open = place.open().await;
+        acme.again(&open).await;
+        if is_restore {
+            open.vault.begin_restoring();
+            let done = open.vault.replay_retention().await.unwrap();
+            assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+            open.vault.end_restoring();
+        } else {
+            let done = run(&open, &clock).await;
+            assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+        }
+        assert!(!acme.has(&open, "k").await);
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "it is written anew");
+        open.close().await;
+    }
+}
+
 /// A report that comes between what a write has read and its commit counts for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_report_against_a_write_is_before_it_and_counts_or_behind_it_and_finds_it() {

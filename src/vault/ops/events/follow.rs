@@ -170,12 +170,20 @@ impl Vault {
         Ok(far.number > number || (far.number == number && far.done))
     }
 
-    /// How far this data store has come, and the row that says so.
+    /// How far this data store has come, and the row that says so. Where that does not open, nothing is taken to be done: to go through all
+    /// of it again costs a look at each.
     async fn followed_so_far(&self) -> Result<(EventsDoneRow, Expect), VaultError> {
         let key = schema::events_done();
         match self.inner.store.get(Space::Index, &key).await? {
             None => Ok((EventsDoneRow::default(), Expect::Absent)),
-            Some(stored) => Ok((self.inner.seals.open(&key, &stored)?, Expect::Equals(stored))),
+            Some(stored) => match self.inner.seals.open(&key, &stored) {
+                Ok(far) => Ok((far, Expect::Equals(stored))),
+                Err(error) if is_its_own(&error) => {
+                    tracing::error!(%error, "how far reports were followed cannot be read; all of them are gone through again");
+                    Ok((EventsDoneRow::default(), Expect::Equals(stored)))
+                }
+                Err(error) => Err(error),
+            },
         }
     }
 
