@@ -14,7 +14,7 @@ use lethe::{
     },
     jobs::Retention,
     vault::{
-        ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, Unprocessable, VaultError},
+        ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, ShredOrder, Unprocessable, VaultError},
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
@@ -416,6 +416,35 @@ async fn a_bent_mark_of_what_was_followed_stops_no_run_and_no_restore() {
         assert_eq!(findings(&open).await, Vec::<String>::new(), "it is written anew");
         open.close().await;
     }
+}
+
+/// While somebody looks at what laws keep of a tenant, its reports are told to come again, and those of others wait for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_looks_at_what_a_law_keeps_holds_up_no_report_of_another_tenant() {
+    let (place, _clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let (name, owner, token) = open.tenant(&place, "other").await;
+    let other = Acme { name, owner, token };
+    acme.set(&open, lawful(ShredUnit::Subject, "4y")).await;
+    acme.report(&open, "7", "1990-01-31").await;
+    let held = place.meddler.hold_commit(|commit| sets(commit, Table::PendingShred, |_, _| true));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("c")), None, None);
+    let meanwhile = async {
+        held.has_read().await;
+        other.report(&open, "7", "1990-01-31").await;
+        other.alias(&open, "7", "seven").await;
+        let refused = acme.reports(&open, "7", ENDED, "2000-01-31").await;
+        assert!(matches!(refused, Err(VaultError::Busy)), "{refused:?}");
+        let refused = acme.withdraw(&open, "7").await;
+        assert!(matches!(refused, Err(VaultError::Busy)), "{refused:?}");
+        held.let_go();
+    };
+    let (ordered, ()) = tokio::join!(order, meanwhile);
+    ordered.unwrap();
+    acme.report(&open, "7", "2000-01-31").await;
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
 }
 
 /// A report that comes between what a write has read and its commit counts for it.

@@ -49,6 +49,7 @@ use crate::{
 pub(super) mod follow;
 pub(super) mod known;
 mod left;
+pub(super) mod quiet;
 
 /// What is known of a person's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +157,7 @@ impl Vault {
         let parts: [&[u8]; 4] = [b"event", subject.as_str().as_bytes(), event.as_str().as_bytes(), date.as_bytes()];
         let before = self.changed_before(tenant, caller, key, &parts).await?;
         let token = self.token_of(tenant.no, subject).await?;
-        let _numbered = self.inner.reporting.lock().await;
+        let _numbered = self.reports(tenant.no).await?;
         let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let mut events = stored.events.clone();
@@ -221,7 +222,7 @@ impl Vault {
         events: &Events,
     ) -> Result<(), VaultError> {
         let token = self.token_of(tenant.no, subject).await?;
-        let _numbered = self.inner.reporting.lock().await;
+        let _numbered = self.reports(tenant.no).await?;
         let (person, mut change) = self.plan_reported(caller, tenant, token).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
@@ -262,7 +263,7 @@ impl Vault {
         (first, id): (Token, &SubjectId),
         added: Token,
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
-        let numbered = self.inner.reporting.lock().await;
+        let numbered = self.reports(tenant).await?;
         let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &added).await?);
         change.checks.push(other.check());
         if own.row.is_none() && other.row.is_none() {
@@ -283,7 +284,7 @@ impl Vault {
         first: Token,
         (removed, alias): (Token, &SubjectId),
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
-        let numbered = self.inner.reporting.lock().await;
+        let numbered = self.reports(tenant).await?;
         let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &removed).await?);
         change.checks.push(own.check());
         if own.row.is_none() {
