@@ -610,6 +610,38 @@ async fn what_a_report_ends_is_marked_from_then_on_before_it_goes() {
     open.close().await;
 }
 
+/// What was marked before a report was taken back is marked again by the next one, for as long as its rule says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_from_before_a_report_was_taken_back_counts_for_no_other() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let rules = json!([{"name": "rule", "from": {"event": ENDED}, "maximum": "10d", "then": "delete", "mark": "5d"}]);
+    acme.set(&open, policy(ShredUnit::Subject, "UTC", &rules)).await;
+    acme.put(&open, "k", &["7"]).await.unwrap();
+    acme.report(&open, "7", "2000-02-10").await;
+    run(&open, &clock).await;
+    to(&clock, "2000-02-16T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.marked, 1);
+    to(&clock, "2000-02-17T00:00:00Z");
+    acme.withdraw(&open, "7").await.unwrap();
+    run(&open, &clock).await;
+    // The day before it would have ended.
+    to(&clock, "2000-02-20T00:00:00Z");
+    acme.report(&open, "7", "2000-02-10").await;
+    run(&open, &clock).await;
+    let marked = open.vault.marked_records(&acme.owner, &acme.name, &coll("c"), None, 10).await.unwrap().0;
+    assert_eq!(marked.iter().map(|item| item.ends_at).collect::<Vec<_>>(), [time("2000-02-25T00:00:00Z")]);
+    to(&clock, "2000-02-21T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    to(&clock, "2000-02-24T23:59:59.999Z");
+    let met = run(&open, &clock).await;
+    assert_eq!((met.marked, met.destroyed), (1, 0), "{met:?}");
+    to(&clock, "2000-02-25T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+}
+
 /// Older data ends by what is known today, and by what was known when it was over, although that was corrected since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_report_has_ended_does_not_come_back_by_older_data() {

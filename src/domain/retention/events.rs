@@ -323,6 +323,12 @@ impl Events {
         stood.filter_map(|(_, report)| report.at).map(|date| date.day_in(zone)).max()
     }
 
+    /// When an event was reported, or taken back, last.
+    #[must_use]
+    pub fn last_reported(&self, event: &str) -> Option<Timestamp> {
+        self.of_event(event).last().map(|report| report.reported_at)
+    }
+
     /// What was reported of an event last.
     fn reported(&self, event: &str) -> Option<EventDate> {
         // The last one of those that are.
