@@ -233,6 +233,13 @@ async fn a_report_that_is_repeated_changes_nothing_and_reports_are_bounded() {
     let over = acme.reports(&open, "7", ENDED, "2000-06-01").await;
     assert!(matches!(over, Err(VaultError::Limit(limits::SUBJECT_EVENTS))), "{over:?}");
     acme.report(&open, "8", "2000-06-01").await;
+    // One that was a mistake is taken back all the same, and the two are joined.
+    assert_eq!(acme.withdraw(&open, "7").await.unwrap().events.len(), 1);
+    let over = acme.reports(&open, "7", ENDED, "2000-06-01").await;
+    assert!(matches!(over, Err(VaultError::Limit(limits::SUBJECT_EVENTS))), "{over:?}");
+    acme.alias(&open, "8", "7").await;
+    acme.report(&open, "7", "2000-06-02").await;
+    assert_eq!(acme.known(&open, "8").await.len(), 2);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

@@ -275,7 +275,9 @@ impl Known {
 
     /// Its end by these rules alone, and how long before it they mark it.
     fn end_under(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
-        let Some(schedule) = policy.retention.schedule() else { return self.own.map(|at| Ends { at, marks_for: Duration::ZERO, by_event: false }) };
+        let Some(schedule) = policy.retention.schedule() else {
+            return self.own.map(|at| Ends { at, marks_for: Duration::ZERO, by_event: false });
+        };
         let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
         let value = Some(self.value.as_bytes());
         let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value, events };

@@ -634,7 +634,9 @@ fn kept_of(doc: KeptDoc) -> Result<(Kept, bool, Events), VaultError> {
 /// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too, and
 /// which of two reports stood when a record was written must not be told otherwise here.
 fn reported(kind: Kind, reports: Vec<Report>) -> Result<Events, VaultError> {
-    if reports.len() as u64 > limits::SUBJECT_EVENTS.max {
+    // Of all ids of a person together: what came with one stays where that is taken away.
+    let most = limits::SUBJECT_EVENTS.max.saturating_mul(limits::SUBJECT_ALIASES.max.saturating_add(1));
+    if reports.len() as u64 > most {
         return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
     }
     if !reports.is_sorted_by_key(|report| report.reported_at) {

@@ -179,6 +179,10 @@ impl Vault {
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
             return Ok(EventsView::of(subject, &events.seen_by(&token)));
         }
+        // A mistaken one can always be taken back: of each event but once. What came with other ids has been counted there.
+        if at.is_some() && events.reports().len() as u64 > limits::SUBJECT_EVENTS.max {
+            return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
+        }
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
         self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, &events).await?;
         change.entries.push((tenant.audit, entry(caller, tenant, action, CollectionNo::TENANT, subject_target(person.first()))));
@@ -331,9 +335,6 @@ impl Vault {
         stored: Stored,
         events: &Events,
     ) -> Result<(), VaultError> {
-        if events.count() as u64 > limits::SUBJECT_EVENTS.max {
-            return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
-        }
         let unit = self.plan_unit_of_id(change, tenant, &token).await?;
         let plain = Plaintext::<SubjectEvents>::new(encoded_of(id, events)?);
         let (context, suite) = (self.events_context(unit, &token), self.inner.options.suite);
