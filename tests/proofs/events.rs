@@ -154,6 +154,8 @@ async fn a_record_waits_for_the_report_and_ends_by_the_last_one() {
 
     let view = acme.report(&open, "7", "2001-03-20").await;
     assert_eq!((view.subject.as_str(), view.events.len()), ("7", 1));
+    let far = acme.reports(&open, "7", ENDED, "2101-03-08").await;
+    assert!(matches!(far, Err(VaultError::Unprocessable(Unprocessable::EventTooFar))), "{far:?}");
     assert_eq!(acme.known(&open, "7").await, [(ENDED.to_owned(), "2001-03-20".to_owned())]);
     assert_eq!(acme.end(&open, "of-7").await, Some(time("2001-03-31T00:00:00Z")), "as soon as it is reported");
     run(&open, &clock).await;

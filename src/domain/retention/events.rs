@@ -23,6 +23,9 @@ pub const EVENT_FORM: &str = "a name of a-z, 0-9, '-', '_' and '.', at most 64 b
 /// The form of an event's date, for refusals.
 pub const DATE_FORM: &str = "a day such as \"2026-01-31\" or a time of RFC 3339, of the years 1 to 9000";
 
+/// How many years a date that is reported may lie ahead.
+pub const AHEAD_YEARS: i64 = 100;
+
 impl EventName {
     /// Parses a name.
     #[must_use]
@@ -52,6 +55,14 @@ impl EventDate {
     pub fn parse(text: &str) -> Option<Self> {
         let date = if text.len() == 10 { Self::Day(text.parse().ok()?) } else { Self::Time(Timestamp::parse_rfc3339(text)?) };
         (1..=9_000).contains(&date.day_in(&Zone::utc()).year()).then_some(date)
+    }
+
+    /// Whether it lies more than [`AHEAD_YEARS`] years ahead: what would be kept for so long is a mistake.
+    #[must_use]
+    pub fn is_too_far(self, now: Timestamp) -> bool {
+        let utc = Zone::utc();
+        let last = utc.day_of(now).checked_add(jiff::Span::new().years(AHEAD_YEARS));
+        last.is_ok_and(|last| self.day_in(&utc) > last)
     }
 
     /// The day in a zone.
@@ -401,6 +412,21 @@ mod tests {
         assert_eq!(EventDate::parse(&late.to_text()), Some(late));
         for text in ["", "2026", "2026-02-30", "soon", "9001-01-01", "-000001-01-01", "2026-02-01T25:00:00Z", "20260201"] {
             assert_eq!(EventDate::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_lies_at_most_a_hundred_years_ahead() {
+        let now = Timestamp::parse_rfc3339("2026-03-01T23:59:59Z").unwrap();
+        for (text, is_too_far) in [
+            ("0001-01-01", false),
+            ("2126-03-01", false),
+            ("2126-03-01T23:59:59.999Z", false),
+            ("2126-03-02T00:00:00Z", true),
+            ("2126-03-02", true),
+            ("9000-12-31", true),
+        ] {
+            assert_eq!(date(text).unwrap().is_too_far(now), is_too_far, "{text}");
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::MutexGuard;
 
 use self::known::Known;
 use super::{
-    Caller, Missing, Vault, VaultError,
+    Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     aliases::{Change, Person, free},
     directory::Tenant,
@@ -101,8 +101,8 @@ impl Vault {
     /// returns; what they end is written down by the next run. The audit entry is in the same commit.
     ///
     /// # Errors
-    /// [`VaultError::SubjectErased`] if the person was shredded; [`VaultError::Limit`]; [`VaultError::NotFound`],
-    /// [`VaultError::Forbidden`].
+    /// [`VaultError::SubjectErased`] if the person was shredded; [`Unprocessable::EventTooFar`]; [`VaultError::Limit`];
+    /// [`VaultError::NotFound`], [`VaultError::Forbidden`].
     pub async fn report_event(
         &self,
         caller: &Caller,
@@ -152,6 +152,9 @@ impl Vault {
         (subject, event, at): (&SubjectId, &EventName, Option<EventDate>),
         key: Option<&str>,
     ) -> Result<EventsView, VaultError> {
+        if at.is_some_and(|at| at.is_too_far(self.inner.clock.now())) {
+            return Err(Unprocessable::EventTooFar.into());
+        }
         let action = if at.is_some() { Action::EventReport } else { Action::EventWithdraw };
         let date = at.map(EventDate::to_text).unwrap_or_default();
         let parts: [&[u8]; 4] = [b"event", subject.as_str().as_bytes(), event.as_str().as_bytes(), date.as_bytes()];
