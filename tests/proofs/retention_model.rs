@@ -121,9 +121,12 @@ fn day_now(events: &Events) -> Option<Date> {
     events.reports().last().and_then(|report| day_of(report.at))
 }
 
-/// The latest day that stood at any time from a moment on.
+/// How far the clock may be off: a correction so long before a record was written may have come behind it.
+const ABOUT_MS: i64 = 600_000;
+
+/// The latest day that stood at any time from a moment on, or a little before.
 fn latest_day(events: &Events, since: Timestamp) -> Option<Date> {
-    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0).chain([i64::MAX]);
+    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0 + ABOUT_MS).chain([i64::MAX]);
     let stood = events.reports().iter().zip(ends).filter(|(_, end)| *end >= since.0);
     stood.filter_map(|(report, _)| day_of(report.at)).max()
 }

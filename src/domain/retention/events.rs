@@ -4,6 +4,8 @@
 //! Every report is remembered: what a law keeps is kept by the latest date that stood since, and older data that is put back ends as it
 //! ended by what was known at the time.
 
+use std::time::Duration;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -23,6 +25,8 @@ pub const EVENT_FORM: &str = "a name of a-z, 0-9, '-', '_' and '.', at most 64 b
 /// The form of an event's date, for refusals.
 pub const DATE_FORM: &str = "a day such as \"2026-01-31\" or a time of RFC 3339, of the years 1 to 9000";
 
+/// How far the times of a report and of what is written may be from the order in which they came.
+pub const ABOUT: Duration = Duration::from_mins(10);
 /// How many years a date that is reported may lie ahead.
 pub const AHEAD_YEARS: i64 = 100;
 
@@ -324,12 +328,13 @@ impl Events {
         self.date(event).map(|date| date.day_in(zone))
     }
 
-    /// The latest day that was reported of an event and stood at any time from a moment on: who corrects it brings no minimum forward.
+    /// The latest day that was reported of an event and stood at any time from a moment on, or [`ABOUT`] before: who corrects it brings no
+    /// minimum forward, also where the clock was set back a little, or what was written meets the correction.
     pub(super) fn latest_day(&self, event: &str, zone: &Zone, since: Timestamp) -> Option<Date> {
         let of_event: Vec<&Report> = self.of_event(event).collect();
         let stood = of_event.iter().enumerate().filter(|(place, _)| {
             let next = of_event.get(place.saturating_add(1));
-            next.is_none_or(|next| next.reported_at >= since)
+            next.is_none_or(|next| next.reported_at.plus(ABOUT) >= since)
         });
         stood.filter_map(|(_, report)| report.at).map(|date| date.day_in(zone)).max()
     }
@@ -484,7 +489,8 @@ mod tests {
         assert_eq!(came.by(Timestamp(40)).date("end"), date("2020-01-01"));
         // Which of them stood when a record was written is told as it was there.
         let latest = |events: &Events, since| events.latest_day("end", &Zone::utc(), Timestamp(since));
-        assert_eq!((latest(&came, 21), latest(&came, 41)), (latest(&events, 21), latest(&events, 41)));
+        let [early, late] = [21, 41].map(|since| Timestamp(since).plus(ABOUT).0);
+        assert_eq!((latest(&came, early), latest(&came, late)), (latest(&events, early), latest(&events, late)));
         assert_eq!(events.and(&[1; 16], &came, Timestamp(50)).elsewhere(), Some(Timestamp(30)));
         assert!(Events::default().elsewhere_until(Some(Timestamp(30))).moments().is_empty());
     }
@@ -508,11 +514,13 @@ mod tests {
             events.report(&end, date(at), Timestamp(reported_at));
         }
         let latest = |since| events.latest_day("end", &Zone::utc(), Timestamp(since));
+        // The clock may have been set back so far between a correction and what was written behind it.
+        let about = 600_000;
         assert_eq!(events.day("end", &Zone::utc()), day("2020-01-01"));
-        assert_eq!((latest(0), latest(30), latest(31)), (day("2030-01-01"), day("2030-01-01"), day("2020-01-01")));
+        assert_eq!((latest(0), latest(about + 30), latest(about + 31)), (day("2030-01-01"), day("2030-01-01"), day("2020-01-01")));
         let mut back = events.clone();
         back.report(&end, None, Timestamp(40));
-        assert_eq!((back.day("end", &Zone::utc()), back.latest_day("end", &Zone::utc(), Timestamp(31))), (None, day("2020-01-01")));
+        assert_eq!((back.day("end", &Zone::utc()), back.latest_day("end", &Zone::utc(), Timestamp(about + 31))), (None, day("2020-01-01")));
     }
 
     #[test]
@@ -557,7 +565,7 @@ mod tests {
         assert_eq!((seen.by(Timestamp(99)).date("end"), seen.by(Timestamp(100)).date("end")), (date("2040-01-01"), date("2002-01-01")));
         // The date that has lost stood until then, also for what was written behind the other's report.
         assert_eq!(seen.latest_day("end", &Zone::utc(), Timestamp(50)), day("2040-01-01"));
-        assert_eq!(seen.latest_day("end", &Zone::utc(), Timestamp(101)), day("2002-01-01"));
+        assert_eq!(seen.latest_day("end", &Zone::utc(), Timestamp(101).plus(ABOUT)), day("2002-01-01"));
         // A third one whose date was reported between: it loses, and knows of that from its own joining on.
         both = both.and(&third, &of(&[("2003-01-01", 19)]), Timestamp(200));
         assert_eq!(told(&both, first), list(&[("2040-01-01", 10), ("2002-01-01", 100)]));
