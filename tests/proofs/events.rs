@@ -365,7 +365,7 @@ async fn who_cannot_be_followed_for_now_is_followed_as_soon_as_it_goes() {
     let range = schema::table(Table::Events);
     let reported = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
     let state = schema::subject_state(lethe::domain::TenantNo(1), reported[0].key.last_chunk().unwrap());
-    let write = async |write| {
+    let write = async |write: Write| {
         let commit =
             Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
         open.store.commit(commit).await.unwrap();
