@@ -1192,11 +1192,11 @@ mod with_a_server {
             let arguments = [&["subject", "event"], arguments, &["--format", "json"]].concat();
             json_lines(&served.owner(&arguments)).remove(0)
         };
-        let put = event(&["put", "7", "contract-ended", "2999-01-31"]);
+        let put = event(&["put", "7", "contract-ended", "2099-01-31"]);
         assert_eq!((&put["subject"], &put["events"][0]["event"]), (&"7".into(), &"contract-ended".into()));
-        assert_eq!(event(&["show", "7"])["events"][0]["at"], "2999-01-31");
-        assert_eq!(explained()["end"]["at"], "3002-02-01T00:00:00.000Z");
-        assert_eq!(explained()["rules"][0]["day"], "2999-01-31");
+        assert_eq!(event(&["show", "7"])["events"][0]["at"], "2099-01-31");
+        assert_eq!(explained()["end"]["at"], "2102-02-01T00:00:00.000Z");
+        assert_eq!(explained()["rules"][0]["day"], "2099-01-31");
         assert!(served.owner(&["subject", "event", "show", "7"]).contains("contract-ended"), "for people, too");
         assert_eq!(event(&["remove", "7", "contract-ended"])["events"], serde_json::json!([]));
         refused(&["subject", "event", "remove", "7", "contract-ended"], "not-found");

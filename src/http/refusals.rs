@@ -124,6 +124,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::DuplicateKey
             | Unprocessable::NothingNamed
             | Unprocessable::OwnAlias
+            | Unprocessable::EventTooFar
             | Unprocessable::Metadata(_)
             | Unprocessable::EmptyBatch
             | Unprocessable::CategoryUndeclared

@@ -351,7 +351,7 @@ async fn what_was_reported_of_a_person_comes_along_and_is_refused_in_another_for
     let (early, late) = ("2026-02-01T00:00:00.000Z", "2026-02-02T00:00:00.000Z");
     let day = "2026-01-31";
     let of = |reports: Value| json!({"subject": "7", "reports": reports});
-    let many: Vec<Value> = (0..257).map(|_| report(day, early)).collect();
+    let many: Vec<Value> = (0..=256 * 33).map(|_| report(day, early)).collect();
     for (bent, status, code) in [
         (of(json!([])), 422, "unprocessable"),
         (json!({"subject": "", "reports": [report(day, early)]}), 422, "unprocessable"),

@@ -14,7 +14,7 @@ use lethe::{
     },
     jobs::Retention,
     vault::{
-        ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, Unprocessable, VaultError},
+        ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, ShredOrder, Unprocessable, VaultError},
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
             schema::{self, Table},
@@ -29,6 +29,7 @@ use crate::{
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
 
+mod joined;
 mod left;
 mod moved;
 
@@ -153,6 +154,8 @@ async fn a_record_waits_for_the_report_and_ends_by_the_last_one() {
 
     let view = acme.report(&open, "7", "2001-03-20").await;
     assert_eq!((view.subject.as_str(), view.events.len()), ("7", 1));
+    let far = acme.reports(&open, "7", ENDED, "2101-03-08").await;
+    assert!(matches!(far, Err(VaultError::Unprocessable(Unprocessable::EventTooFar))), "{far:?}");
     assert_eq!(acme.known(&open, "7").await, [(ENDED.to_owned(), "2001-03-20".to_owned())]);
     assert_eq!(acme.end(&open, "of-7").await, Some(time("2001-03-31T00:00:00Z")), "as soon as it is reported");
     run(&open, &clock).await;
@@ -232,6 +235,13 @@ async fn a_report_that_is_repeated_changes_nothing_and_reports_are_bounded() {
     let over = acme.reports(&open, "7", ENDED, "2000-06-01").await;
     assert!(matches!(over, Err(VaultError::Limit(limits::SUBJECT_EVENTS))), "{over:?}");
     acme.report(&open, "8", "2000-06-01").await;
+    // One that was a mistake is taken back all the same, and the two are joined.
+    assert_eq!(acme.withdraw(&open, "7").await.unwrap().events.len(), 1);
+    let over = acme.reports(&open, "7", ENDED, "2000-06-01").await;
+    assert!(matches!(over, Err(VaultError::Limit(limits::SUBJECT_EVENTS))), "{over:?}");
+    acme.alias(&open, "8", "7").await;
+    acme.report(&open, "7", "2000-06-02").await;
+    assert_eq!(acme.known(&open, "8").await.len(), 2);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
@@ -339,6 +349,111 @@ async fn what_follows_from_a_report_is_gone_on_with_wherever_it_was_cut_short() 
         assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
     }
+}
+
+/// What cannot be followed for now is tried again, and the others wait for none; a report that is known already has it tried again, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_be_followed_for_now_is_followed_as_soon_as_it_goes() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, by_event("10d")).await;
+    for person in ["7", "8"] {
+        acme.put(&open, person, &[person]).await.unwrap();
+    }
+    acme.report(&open, "7", "2000-01-31").await;
+    let range = schema::table(Table::Events);
+    let reported = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
+    let state = schema::subject_state(lethe::domain::TenantNo(1), reported[0].key.last_chunk().unwrap());
+    let write = async |write: Write| {
+        let commit =
+            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+    };
+    assert_eq!(open.store.get(Space::Control, &state).await.unwrap(), None);
+    write(Write::Put { space: Space::Control, key: state.clone(), value: "bent".into() }).await;
+    acme.report(&open, "8", "2000-01-31").await;
+    for _ in 0..3 {
+        assert_eq!(run(&open, &clock).await.failed, 1);
+        assert_eq!(due_rows(&open).await.len(), 1, "the other's");
+    }
+    write(Write::Delete { space: Space::Control, key: state }).await;
+    assert_eq!(run(&open, &clock).await.failed, 0);
+    assert_eq!(due_rows(&open).await.len(), 2);
+    // One that is known has the person's records looked at once more, and nothing changes.
+    clock.advance(DAY);
+    acme.report(&open, "7", "2000-01-31").await;
+    place.meddler.take_records_read();
+    run(&open, &clock).await;
+    assert_eq!((place.meddler.take_records_read(), due_rows(&open).await.len()), (1, 2));
+    run(&open, &clock).await;
+    assert_eq!(place.meddler.take_records_read(), 0);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// A row that says how far a data store has come, and does not open, stops nothing: all that was reported is gone through again, by runs and
+/// where older data is made ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bent_mark_of_what_was_followed_stops_no_run_and_no_restore() {
+    for is_restore in [false, true] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let mut acme = Acme::make(&open, &place).await;
+        acme.set(&open, by_event("10d")).await;
+        acme.put(&open, "k", &["7"]).await.unwrap();
+        acme.report(&open, "8", "2000-01-31").await;
+        run(&open, &clock).await;
+        let value = "bent".into();
+        let writes = vec![Write::Put { space: Space::Index, key: schema::events_done(), value }];
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+        acme.report(&open, "7", "1999-01-31").await;
+        open.close().await;
+        let open = place.open().await;
+        acme.again(&open).await;
+        if is_restore {
+            open.vault.begin_restoring();
+            let done = open.vault.replay_retention().await.unwrap();
+            assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+            open.vault.end_restoring();
+        } else {
+            let done = run(&open, &clock).await;
+            assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+        }
+        assert!(!acme.has(&open, "k").await);
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "it is written anew");
+        open.close().await;
+    }
+}
+
+/// While somebody looks at what laws keep of a tenant, its reports are told to come again, and those of others wait for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_looks_at_what_a_law_keeps_holds_up_no_report_of_another_tenant() {
+    let (place, _clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let (name, owner, token) = open.tenant(&place, "other").await;
+    let other = Acme { name, owner, token };
+    acme.set(&open, lawful(ShredUnit::Subject, "4y")).await;
+    acme.report(&open, "7", "1990-01-31").await;
+    let held = place.meddler.hold_commit(|commit| sets(commit, Table::PendingShred, |_, _| true));
+    let order = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("c")), None, None);
+    let meanwhile = async {
+        held.has_read().await;
+        other.report(&open, "7", "1990-01-31").await;
+        other.alias(&open, "7", "seven").await;
+        let refused = acme.reports(&open, "7", ENDED, "2000-01-31").await;
+        assert!(matches!(refused, Err(VaultError::Busy)), "{refused:?}");
+        let refused = acme.withdraw(&open, "7").await;
+        assert!(matches!(refused, Err(VaultError::Busy)), "{refused:?}");
+        held.let_go();
+    };
+    let (ordered, ()) = tokio::join!(order, meanwhile);
+    ordered.unwrap();
+    acme.report(&open, "7", "2000-01-31").await;
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
 }
 
 /// A report that comes between what a write has read and its commit counts for it.
@@ -500,6 +615,38 @@ async fn what_a_report_ends_is_marked_from_then_on_before_it_goes() {
     to(&clock, "2000-04-05T11:59:59.999Z");
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     to(&clock, "2000-04-05T12:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+}
+
+/// What was marked before a report was taken back is marked again by the next one, for as long as its rule says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_from_before_a_report_was_taken_back_counts_for_no_other() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let rules = json!([{"name": "rule", "from": {"event": ENDED}, "maximum": "10d", "then": "delete", "mark": "5d"}]);
+    acme.set(&open, policy(ShredUnit::Subject, "UTC", &rules)).await;
+    acme.put(&open, "k", &["7"]).await.unwrap();
+    acme.report(&open, "7", "2000-02-10").await;
+    run(&open, &clock).await;
+    to(&clock, "2000-02-16T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.marked, 1);
+    to(&clock, "2000-02-17T00:00:00Z");
+    acme.withdraw(&open, "7").await.unwrap();
+    run(&open, &clock).await;
+    // The day before it would have ended.
+    to(&clock, "2000-02-20T00:00:00Z");
+    acme.report(&open, "7", "2000-02-10").await;
+    run(&open, &clock).await;
+    let marked = open.vault.marked_records(&acme.owner, &acme.name, &coll("c"), None, 10).await.unwrap().0;
+    assert_eq!(marked.iter().map(|item| item.ends_at).collect::<Vec<_>>(), [time("2000-02-25T00:00:00Z")]);
+    to(&clock, "2000-02-21T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    to(&clock, "2000-02-24T23:59:59.999Z");
+    let met = run(&open, &clock).await;
+    assert_eq!((met.marked, met.destroyed), (1, 0), "{met:?}");
+    to(&clock, "2000-02-25T00:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 1);
     open.close().await;
 }

@@ -121,9 +121,12 @@ fn day_now(events: &Events) -> Option<Date> {
     events.reports().last().and_then(|report| day_of(report.at))
 }
 
-/// The latest day that stood at any time from a moment on.
+/// How far the clock may be off: a correction so long before a record was written may have come behind it.
+const ABOUT_MS: i64 = 600_000;
+
+/// The latest day that stood at any time from a moment on, or a little before.
 fn latest_day(events: &Events, since: Timestamp) -> Option<Date> {
-    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0).chain([i64::MAX]);
+    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0 + ABOUT_MS).chain([i64::MAX]);
     let stood = events.reports().iter().zip(ends).filter(|(_, end)| *end >= since.0);
     stood.filter_map(|(report, _)| day_of(report.at)).max()
 }
@@ -177,6 +180,8 @@ impl Promise {
 struct Ends {
     at: Timestamp,
     marks_for: Duration,
+    /// Whether the rule whose end it is counts from what is reported.
+    by_event: bool,
 }
 
 impl Ends {
@@ -273,18 +278,29 @@ impl Known {
 
     /// Its end by these rules alone, and how long before it they mark it.
     fn end_under(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
-        let Some(schedule) = policy.retention.schedule() else { return self.own.map(|at| Ends { at, marks_for: Duration::ZERO }) };
+        let Some(schedule) = policy.retention.schedule() else {
+            return self.own.map(|at| Ends { at, marks_for: Duration::ZERO, by_event: false });
+        };
         let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
         let value = Some(self.value.as_bytes());
         let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value, events };
         let end = schedule.outlook(&facts).end?;
-        Some(Ends { at: end.at, marks_for: end.rule.map_or(Duration::ZERO, Rule::marks_for) })
+        let by_event = end.rule.is_some_and(|rule| matches!(rule.from, Event::Reported(_)));
+        Some(Ends { at: end.at, marks_for: end.rule.map_or(Duration::ZERO, Rule::marks_for), by_event })
     }
 
     /// The same by these rules, not before what it is promised.
     fn end(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
         let end = self.end_under(policy, events)?;
         Some(Ends { at: self.promised_until(events, ALL).map_or(end.at, |until| end.at.max(until)), ..end })
+    }
+
+    /// The same for a run, which takes none before the mark has stood for its time since the last report, if that came behind the record.
+    fn end_today(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
+        let end = self.end(policy, events)?;
+        let reported = events.reports().last().map(|report| report.reported_at);
+        let reported = reported.filter(|at| end.by_event && !end.marks_for.is_zero() && *at > self.modified);
+        Some(Ends { at: reported.map_or(end.at, |at| end.at.max(at.plus(end.marks_for))), ..end })
     }
 
     /// Writes down what a report brings forward, for a run that follows it at `now`: by the rules that it was `written` under, not before it
@@ -614,7 +630,7 @@ async fn run_and_hold((open, clock): (&Open, &TestClock), (owner, acme): (&Calle
     let Model { today, records, reported, .. } = model;
     for (name, known) in records.iter_mut() {
         let events = &reported[known.subject];
-        let found = known.end(today, events);
+        let found = known.end_today(today, events);
         let is_due = known.is_due(found, now);
         let is_there = open.vault.explain_retention(owner, acme, &coll("c"), &key(name)).await.is_ok();
         if is_there {

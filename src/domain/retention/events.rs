@@ -4,6 +4,8 @@
 //! Every report is remembered: what a law keeps is kept by the latest date that stood since, and older data that is put back ends as it
 //! ended by what was known at the time.
 
+use std::time::Duration;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -22,6 +24,11 @@ pub const TENANT_END: &str = "tenant-end";
 pub const EVENT_FORM: &str = "a name of a-z, 0-9, '-', '_' and '.', at most 64 bytes";
 /// The form of an event's date, for refusals.
 pub const DATE_FORM: &str = "a day such as \"2026-01-31\" or a time of RFC 3339, of the years 1 to 9000";
+
+/// How far the times of a report and of what is written may be from the order in which they came.
+pub const ABOUT: Duration = Duration::from_mins(10);
+/// How many years a date that is reported may lie ahead.
+pub const AHEAD_YEARS: i64 = 100;
 
 impl EventName {
     /// Parses a name.
@@ -52,6 +59,14 @@ impl EventDate {
     pub fn parse(text: &str) -> Option<Self> {
         let date = if text.len() == 10 { Self::Day(text.parse().ok()?) } else { Self::Time(Timestamp::parse_rfc3339(text)?) };
         (1..=9_000).contains(&date.day_in(&Zone::utc()).year()).then_some(date)
+    }
+
+    /// Whether it lies more than [`AHEAD_YEARS`] years ahead: what would be kept for so long is a mistake.
+    #[must_use]
+    pub fn is_too_far(self, now: Timestamp) -> bool {
+        let utc = Zone::utc();
+        let last = utc.day_of(now).checked_add(jiff::Span::new().years(AHEAD_YEARS));
+        last.is_ok_and(|last| self.day_in(&utc) > last)
     }
 
     /// The day in a zone.
@@ -85,11 +100,33 @@ pub struct Report {
     pub reported_at: Timestamp,
 }
 
+/// Whether a report was made before it is known.
+fn is_late(known: Timestamp, report: &Report) -> bool {
+    known > report.reported_at
+}
+
+/// The token of an id.
+type Id = [u8; 16];
+
+/// What was reported under another id until that became the person's, too. Who is about that id has known it as it came; of all others, and
+/// of what was reported of them, either knows from the moment on in which the two were joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The token of the id.
+    pub id: Id,
+    /// When it became the person's.
+    pub at: Timestamp,
+    /// What was known of it by then, in the order of time.
+    pub reports: Vec<Report>,
+}
+
 /// What is known of a person's events, and was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Events {
     /// In the order of time.
     reports: Vec<Report>,
+    /// What came with other ids, in the order in which they came; nothing of that is in what one id is told ([`Events::seen_by`]).
+    joined: Vec<Joined>,
     /// When all was that nobody has reported.
     otherwise: Option<Timestamp>,
     /// Until when reports were made in another store, which came from there: in this one all of them were known from the beginning.
@@ -97,14 +134,26 @@ pub struct Events {
 }
 
 /// Of whom nothing was reported.
-pub static NO_EVENTS: Events = Events { reports: Vec::new(), otherwise: None, elsewhere: None };
+pub static NO_EVENTS: Events = Events { reports: Vec::new(), joined: Vec::new(), otherwise: None, elsewhere: None };
 
 impl Events {
     /// What these reports say.
     #[must_use]
     pub fn of(mut reports: Vec<Report>) -> Self {
         reports.sort_by_key(|report| report.reported_at);
-        Self { reports, otherwise: None, elsewhere: None }
+        Self { reports, joined: Vec::new(), otherwise: None, elsewhere: None }
+    }
+
+    /// The same with what came with other ids.
+    #[must_use]
+    pub fn with_joined(self, joined: Vec<Joined>) -> Self {
+        Self { joined, ..self }
+    }
+
+    /// What came with other ids.
+    #[must_use]
+    pub fn joined(&self) -> &[Joined] {
+        &self.joined
     }
 
     /// The same, where what was reported until then was reported in another store. What was over there by one of them, and is here, was kept
@@ -133,7 +182,7 @@ impl Events {
         self.otherwise
     }
 
-    /// All reports, in the order of time.
+    /// All reports, in the order of time, but what came with other ids.
     #[must_use]
     pub fn reports(&self) -> &[Report] {
         &self.reports
@@ -179,15 +228,84 @@ impl Events {
             return false;
         }
         // Also where the clock went back: what is reported later counts.
-        let reported_at = self.reports.last().map_or(now, |last| last.reported_at.max(now));
+        let reported_at = self.last_moment().map_or(now, |last| last.max(now));
         self.reports.push(Report { event: event.clone(), at, reported_at });
         true
     }
 
-    /// What both say, of one person under two ids.
+    /// What is known of a person who has another id from now on, and what was known of that: of each event the later report counts for both.
+    /// Neither has known by then what was reported of the other: nothing was over by that before, and no date stood by it.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self::of([self.reports, other.reports].concat()).elsewhere_until(self.elsewhere.max(other.elsewhere))
+    pub fn and(self, id: &Id, other: &Self, now: Timestamp) -> Self {
+        let Self { reports, elsewhere: others, .. } = other.seen_by(id);
+        // One that came before, was taken away and comes back.
+        let own = self.without(id);
+        let last = own.last_moment().max(reports.last().map(|last| last.reported_at));
+        // Behind all reports of either.
+        let at = last.map_or(now, |last| Timestamp(last.0.saturating_add(1)).max(now));
+        let joined = own.joined.into_iter().chain([Joined { id: *id, at, reports }]).collect();
+        Self { reports: own.reports, joined, otherwise: own.otherwise, elsewhere: own.elsewhere.max(others) }
+    }
+
+    /// The same, where an id is the person's no more: what came with it stays as it has counted for the others.
+    #[must_use]
+    pub fn without(mut self, id: &Id) -> Self {
+        let Some(place) = self.joined.iter().position(|one| one.id == *id) else { return self };
+        let joined = vec![self.joined.remove(place)];
+        let reports = Self { reports: std::mem::take(&mut self.reports), joined, ..Self::default() }.seen(None).reports;
+        Self { reports, ..self }
+    }
+
+    /// What is known of the person by what is about one of the ids: as of when it was reported, if that was of this id, and otherwise as of
+    /// when this one and that were joined, as far as it counted from then on.
+    #[must_use]
+    pub fn seen_by(&self, id: &Id) -> Self {
+        self.seen(Some(id))
+    }
+
+    fn seen(&self, id: Option<&Id>) -> Self {
+        if self.joined.is_empty() {
+            return self.clone();
+        }
+        let ever = Timestamp(i64::MIN);
+        let own = self.joined.iter().find(|one| Some(&one.id) == id).map_or(ever, |one| one.at);
+        // Since when it is known, and which of two was made later.
+        let mut all: Vec<(Timestamp, (Timestamp, usize), &Report)> = Vec::with_capacity(self.count());
+        all.extend(self.reports.iter().map(|report| (report.reported_at.max(own), (report.reported_at, 0), report)));
+        for (place, one) in self.joined.iter().enumerate() {
+            let from = if Some(&one.id) == id { ever } else { one.at.max(own) };
+            let made = |report: &Report| (report.reported_at, place.saturating_add(1));
+            all.extend(one.reports.iter().map(|report| (report.reported_at.max(from), made(report), report)));
+        }
+        all.sort_by_key(|(known, made, _)| (*known, *made));
+        let mut seen: Vec<((Timestamp, usize), Report)> = Vec::with_capacity(all.len());
+        for (place, &(known, made, report)) in all.iter().enumerate() {
+            if is_late(known, report) {
+                let mut behind = all.iter().skip(place.saturating_add(1)).take_while(|(other, ..)| *other == known);
+                if behind.any(|(_, _, later)| is_late(known, later) && later.event == report.event) {
+                    // It did not count any more by then.
+                    continue;
+                }
+                match seen.iter_mut().rfind(|(_, before)| before.event == report.event) {
+                    Some((last, _)) if *last > made => continue,
+                    Some((last, before)) if before.at == report.at => {
+                        *last = made;
+                        continue;
+                    }
+                    None if report.at.is_none() => continue,
+                    Some(_) | None => {}
+                }
+            }
+            seen.push((made, Report { reported_at: known, ..report.clone() }));
+        }
+        let reports = seen.into_iter().map(|(_, report)| report).collect();
+        Self { reports, joined: Vec::new(), otherwise: self.otherwise, elsewhere: self.elsewhere }
+    }
+
+    /// How many reports there are, with those that came with other ids.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all().count()
     }
 
     /// What was known by a moment, of what was reported in another store all.
@@ -195,7 +313,7 @@ impl Events {
     pub fn by(&self, moment: Timestamp) -> Self {
         let moment = self.elsewhere.map_or(moment, |until| until.max(moment));
         let known = self.reports.iter().filter(|report| report.reported_at <= moment);
-        Self { reports: known.cloned().collect(), otherwise: self.otherwise, elsewhere: self.elsewhere }
+        Self { reports: known.cloned().collect(), joined: Vec::new(), otherwise: self.otherwise, elsewhere: self.elsewhere }
     }
 
     /// What is known of some events alone.
@@ -210,19 +328,36 @@ impl Events {
         self.date(event).map(|date| date.day_in(zone))
     }
 
-    /// The latest day that was reported of an event and stood at any time from a moment on: who corrects it brings no minimum forward.
+    /// The latest day that was reported of an event and stood at any time from a moment on, or [`ABOUT`] before: who corrects it brings no
+    /// minimum forward, also where the clock was set back a little, or what was written meets the correction.
     pub(super) fn latest_day(&self, event: &str, zone: &Zone, since: Timestamp) -> Option<Date> {
         let of_event: Vec<&Report> = self.of_event(event).collect();
         let stood = of_event.iter().enumerate().filter(|(place, _)| {
             let next = of_event.get(place.saturating_add(1));
-            next.is_none_or(|next| next.reported_at >= since)
+            next.is_none_or(|next| next.reported_at.plus(ABOUT) >= since)
         });
         stood.filter_map(|(_, report)| report.at).map(|date| date.day_in(zone)).max()
     }
 
+    /// When an event was reported, or taken back, last.
+    #[must_use]
+    pub fn last_reported(&self, event: &str) -> Option<Timestamp> {
+        self.of_event(event).last().map(|report| report.reported_at)
+    }
+
     /// What was reported of an event last.
     fn reported(&self, event: &str) -> Option<EventDate> {
-        self.of_event(event).last().and_then(|report| report.at)
+        // The last one of those that are.
+        self.all().filter(|report| report.event.as_str() == event).max_by_key(|report| report.reported_at).and_then(|report| report.at)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter().chain(self.joined.iter().flat_map(|one| &one.reports))
+    }
+
+    /// When something became known last.
+    fn last_moment(&self) -> Option<Timestamp> {
+        self.all().map(|report| report.reported_at).chain(self.joined.iter().map(|one| one.at)).max()
     }
 
     fn of_event<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Report> {
@@ -286,6 +421,21 @@ mod tests {
     }
 
     #[test]
+    fn a_date_lies_at_most_a_hundred_years_ahead() {
+        let now = Timestamp::parse_rfc3339("2026-03-01T23:59:59Z").unwrap();
+        for (text, is_too_far) in [
+            ("0001-01-01", false),
+            ("2126-03-01", false),
+            ("2126-03-01T23:59:59.999Z", false),
+            ("2126-03-02T00:00:00Z", true),
+            ("2126-03-02", true),
+            ("9000-12-31", true),
+        ] {
+            assert_eq!(date(text).unwrap().is_too_far(now), is_too_far, "{text}");
+        }
+    }
+
+    #[test]
     fn a_report_is_read_as_it_was_written_and_no_other_form_of_one_is() {
         for at in [date("2026-01-31"), date("2026-02-01T02:00:00.120Z"), None] {
             let report = Report { event: name("contract-ended"), at, reported_at: Timestamp(1_700_000_000_123) };
@@ -339,8 +489,9 @@ mod tests {
         assert_eq!(came.by(Timestamp(40)).date("end"), date("2020-01-01"));
         // Which of them stood when a record was written is told as it was there.
         let latest = |events: &Events, since| events.latest_day("end", &Zone::utc(), Timestamp(since));
-        assert_eq!((latest(&came, 21), latest(&came, 41)), (latest(&events, 21), latest(&events, 41)));
-        assert_eq!(events.and(came).elsewhere(), Some(Timestamp(30)));
+        let [early, late] = [21, 41].map(|since| Timestamp(since).plus(ABOUT).0);
+        assert_eq!((latest(&came, early), latest(&came, late)), (latest(&events, early), latest(&events, late)));
+        assert_eq!(events.and(&[1; 16], &came, Timestamp(50)).elsewhere(), Some(Timestamp(30)));
         assert!(Events::default().elsewhere_until(Some(Timestamp(30))).moments().is_empty());
     }
 
@@ -363,11 +514,13 @@ mod tests {
             events.report(&end, date(at), Timestamp(reported_at));
         }
         let latest = |since| events.latest_day("end", &Zone::utc(), Timestamp(since));
+        // The clock may have been set back so far between a correction and what was written behind it.
+        let about = 600_000;
         assert_eq!(events.day("end", &Zone::utc()), day("2020-01-01"));
-        assert_eq!((latest(0), latest(30), latest(31)), (day("2030-01-01"), day("2030-01-01"), day("2020-01-01")));
+        assert_eq!((latest(0), latest(about + 30), latest(about + 31)), (day("2030-01-01"), day("2030-01-01"), day("2020-01-01")));
         let mut back = events.clone();
         back.report(&end, None, Timestamp(40));
-        assert_eq!((back.day("end", &Zone::utc()), back.latest_day("end", &Zone::utc(), Timestamp(31))), (None, day("2020-01-01")));
+        assert_eq!((back.day("end", &Zone::utc()), back.latest_day("end", &Zone::utc(), Timestamp(about + 31))), (None, day("2020-01-01")));
     }
 
     #[test]
@@ -377,8 +530,62 @@ mod tests {
             events.report(&name("end"), date(at), Timestamp(reported_at));
             events
         };
-        for joined in [of("2024-01-01", 10).and(of("2025-01-01", 20)), of("2025-01-01", 20).and(of("2024-01-01", 10))] {
-            assert_eq!((joined.date("end"), joined.reports().len()), (date("2025-01-01"), 2));
+        let (first, added) = ([1; 16], [2; 16]);
+        for (own, other) in [(("2024-01-01", 10), ("2025-01-01", 20)), (("2025-01-01", 20), ("2024-01-01", 10))] {
+            let joined = of(own.0, own.1).and(&added, &of(other.0, other.1), Timestamp(30));
+            assert_eq!((joined.date("end"), joined.count()), (date("2025-01-01"), 2));
+            for id in [first, added] {
+                assert_eq!(joined.seen_by(&id).date("end"), date("2025-01-01"));
+            }
         }
+    }
+
+    /// What each id is told: the reports of its own as they came, and the other's from the moment on in which the two were joined.
+    #[test]
+    fn nothing_was_over_by_a_report_of_another_id_before_the_two_were_joined() {
+        let end = name("end");
+        let of = |reports: &[(&str, i64)]| {
+            let mut events = Events::default();
+            for (at, reported_at) in reports {
+                events.report(&end, date(at), Timestamp(*reported_at));
+            }
+            events
+        };
+        let told = |events: &Events, id: Id| {
+            let seen = events.seen_by(&id);
+            seen.reports().iter().map(|one| (one.at.map_or_else(String::new, EventDate::to_text), one.reported_at.0)).collect::<Vec<_>>()
+        };
+        let list = |all: &[(&str, i64)]| all.iter().map(|(at, known)| ((*at).to_owned(), *known)).collect::<Vec<_>>();
+        let (first, added, third) = ([1; 16], [2; 16], [3; 16]);
+        let own = of(&[("2040-01-01", 10)]);
+        let mut both = own.clone().and(&added, &of(&[("2001-01-01", 15), ("2002-01-01", 20)]), Timestamp(100));
+        assert_eq!(told(&both, first), list(&[("2040-01-01", 10), ("2002-01-01", 100)]));
+        assert_eq!(told(&both, added), list(&[("2001-01-01", 15), ("2002-01-01", 20)]), "its own date is the later one");
+        let seen = both.seen_by(&first);
+        assert_eq!((seen.by(Timestamp(99)).date("end"), seen.by(Timestamp(100)).date("end")), (date("2040-01-01"), date("2002-01-01")));
+        // The date that has lost stood until then, also for what was written behind the other's report.
+        assert_eq!(seen.latest_day("end", &Zone::utc(), Timestamp(50)), day("2040-01-01"));
+        assert_eq!(seen.latest_day("end", &Zone::utc(), Timestamp(101).plus(ABOUT)), day("2002-01-01"));
+        // A third one whose date was reported between: it loses, and knows of that from its own joining on.
+        both = both.and(&third, &of(&[("2003-01-01", 19)]), Timestamp(200));
+        assert_eq!(told(&both, first), list(&[("2040-01-01", 10), ("2002-01-01", 100)]));
+        assert_eq!(told(&both, third), list(&[("2003-01-01", 19), ("2002-01-01", 200)]));
+        // What is reported from then on is of all, also in the very moment.
+        assert!(!both.report(&end, date("2002-01-01"), Timestamp(200)) && both.report(&end, None, Timestamp(1)));
+        for (id, count) in [(first, 3), (added, 3), (third, 3)] {
+            assert_eq!((told(&both, id).len(), told(&both, id).last().cloned()), (count, Some((String::new(), 200))));
+        }
+        assert_eq!(both.date("end"), None);
+        // One that is taken away leaves what has counted for the others; when it comes back, nothing stands twice.
+        let parted = both.clone().without(&added);
+        assert_eq!((told(&parted, first), parted.joined().len()), (told(&both, first), 1));
+        let again = both.clone().and(&added, &both.seen_by(&added), Timestamp(300));
+        assert_eq!((told(&again, first), again.joined().len()), (told(&both, first), 2));
+        assert_eq!(told(&again, added), told(&both, added));
+        // Of which nothing was known, nothing is taken back.
+        let back = Events::of(vec![Report { event: end.clone(), at: None, reported_at: Timestamp(5) }]);
+        assert_eq!(told(&Events::default().and(&added, &back, Timestamp(9)), first), list(&[]));
+        assert_eq!(told(&own.clone().and(&added, &back, Timestamp(11)), first), list(&[("2040-01-01", 10)]));
+        assert_eq!(told(&own.and(&added, &back, Timestamp(11)), added), list(&[("", 5), ("2040-01-01", 11)]));
     }
 }

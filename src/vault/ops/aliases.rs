@@ -212,10 +212,10 @@ impl Vault {
         self.plan_id(&mut change, tenant, (added, alias), (Some(person.first), Vec::new())).await?;
         change.entries.push((tenant.audit, changed(caller, tenant, Action::AliasAdd, person.first, added)));
         change.keep(self, before.and_then(free), added)?;
-        // What was reported of either is known of both from here on.
-        let _numbered = self.plan_events_joined(&mut change, tenant.no, (person.first, &view.subject), added).await?;
         // A hold on the person is on the new id too, before anything under it can be destroyed.
         let _alone = self.widen_holds(tenant, &ids, &mut change.checks, &mut change.writes).await?;
+        // What was reported of either is known of both from here on. Behind that which may wait for keys: no report waits for those.
+        let _numbered = self.plan_events_joined(&mut change, tenant.no, (person.first, &view.subject), added).await?;
         self.commit_change(caller, change).await?;
         self.follow_events_soon();
         Ok((view, true))
@@ -277,6 +277,7 @@ impl Vault {
         change.keep(self, before.and_then(free), removed)?;
         let _numbered = self.plan_events_parted(&mut change, tenant.no, person.first, (removed, alias)).await?;
         self.commit_change(caller, change).await?;
+        self.follow_events_soon();
         Ok(view)
     }
 

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
-    index::{Stood, When, begin_of, end_over_by, hour_of, named_hour, next_hour, stood},
+    index::{Stood, When, begin_of, end_today, hour_of, named_hour, next_hour, stood},
     next::Walk,
     then::{HoldThen, Went, as_it_went},
 };
@@ -584,7 +584,7 @@ impl Vault {
         let unit = collection.policy.shred_unit;
         let (went, by) = match &batch.then {
             None => {
-                let (end, rule) = end_over_by(collection, collection.rules_now(), &opened.meta, value, &events).unzip();
+                let (end, rule) = end_today(collection, &opened.meta, value, &events).unzip();
                 (Went { end, kept_by: None }, ended_by(&opened.meta, rule.flatten(), unit))
             }
             Some(holds) => {

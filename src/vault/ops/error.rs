@@ -10,7 +10,7 @@ use crate::{
         lifecycle::{GRACE_FORM, TenantState},
         limits::Limit,
         policy::PolicyError,
-        retention::{Law, RuleName},
+        retention::{Law, RuleName, events::AHEAD_YEARS},
     },
     vault::{
         audit::{AuditError, tlog::LogError},
@@ -263,6 +263,9 @@ pub enum Unprocessable {
         /// The rule.
         rule: RuleName,
     },
+    /// An event that is too far ahead.
+    #[error("the date of an event may lie at most {} years ahead", AHEAD_YEARS)]
+    EventTooFar,
     /// A rule counts from a date in a value that is not read whole.
     #[error("retention rule `{}` counts from a field of the value, which may have 65536 bytes then (limit inline_value_len)", rule.as_str())]
     TooLargeForRule {

@@ -8,12 +8,12 @@
 //! no clock has a part in that.
 
 use bytes::Bytes;
-use tokio::sync::MutexGuard;
 
 use super::{
     Caller, Vault, VaultError,
     collections::AtWork,
     directory::{Collection, Tenant},
+    events::quiet::Quiet,
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
     retention::{Rules, RulesNo, facts, facts_under},
@@ -229,11 +229,12 @@ pub(super) struct Unkept<'a> {
     pub(super) frozen: Frozen<'a>,
 }
 
-/// Collections that are frozen as long as this is there. No event is reported meanwhile of anybody, for a law may count from that.
+/// Collections that are frozen as long as this is there. No event is reported meanwhile of anybody in their tenant, for a law may count from
+/// that.
 #[derive(Default)]
 pub(super) struct Frozen<'a> {
     collections: Vec<AtWork<'a>>,
-    _unreported: Option<MutexGuard<'a, ()>>,
+    _unreported: Option<Quiet<'a>>,
 }
 
 impl Frozen<'_> {
@@ -379,7 +380,7 @@ impl Vault {
     }
 
     /// Freezes the collections of an order's scope in which a law may keep something: until what is returned is gone, and
-    /// [`Vault::thaw_left`] was called, nothing is written to them, and no event is reported. Of a tenant those that there are.
+    /// [`Vault::thaw_left`] was called, nothing is written to them, and no event of the tenant's persons is reported. Of a tenant those that there are.
     pub(super) async fn freeze_lawful(&self, caller: Option<&Caller>, tenant: &Tenant, scope: &Scope) -> Result<Frozen<'_>, VaultError> {
         let all = match scope {
             Scope::Tenant => self.collections_in(tenant.no).await?,
@@ -393,7 +394,7 @@ impl Vault {
                 collections.push(self.freeze(caller, tenant, &collection).await?);
             }
         }
-        let unreported = if counts_from_events { Some(self.inner.reporting.lock().await) } else { None };
+        let unreported = if counts_from_events { Some(self.report_nothing(tenant.no).await) } else { None };
         Ok(Frozen { collections, _unreported: unreported })
     }
 

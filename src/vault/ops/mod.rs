@@ -200,6 +200,7 @@ struct Inner {
     events_followed: AtomicBool,
     /// Who puts a person at the end of the queue of what was reported.
     reporting: tokio::sync::Mutex<()>,
+    quiets: events::quiet::Quiets,
     freezes: collections::Freezes,
     uploads: blob::LiveUploads,
     tasks: tokio_util::task::TaskTracker,

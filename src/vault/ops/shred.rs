@@ -727,7 +727,8 @@ impl Vault {
     async fn close_while_pending(&self, queued: &Queued) -> Result<(), VaultError> {
         let mut units = Vec::new();
         let found = self.list_units(&queued.row, &mut units).await;
-        let closed = self.to_close(&queued.row, &units).await?;
+        let mut closed = Vec::with_capacity(units.len());
+        let told = self.to_close(&queued.row, &units, &mut closed).await;
         let is_pending =
             async || Ok::<_, VaultError>(self.shred_row(queued.id).await?.is_some_and(|row| row.progress == Progress::Pending));
         if is_pending().await? {
@@ -737,7 +738,7 @@ impl Vault {
             // It was carried out meanwhile: what is left of the tenant has its keys, and the tenant is open again.
             self.inner.forest.fence().reopen_tenant(TenantNo(queued.row.tenant));
         }
-        found
+        found.and(told)
     }
 
     /// The shredder may have taken the order back before the fence was closed.
@@ -881,29 +882,39 @@ impl Vault {
     pub(super) async fn close_fence(&self, row: &ShredRow) -> Result<Vec<UnitIn>, VaultError> {
         let mut units = Vec::new();
         let found = self.list_units(row, &mut units).await;
-        self.close_units(row, &units).await?;
-        found.map(|()| units)
+        let closed = self.close_units(row, &units).await;
+        found.and(closed).map(|()| units)
     }
 
     /// The same, of an order whose units are known.
     pub(super) async fn close_units(&self, row: &ShredRow, units: &[UnitIn]) -> Result<(), VaultError> {
-        let closed = self.to_close(row, units).await?;
+        let mut closed = Vec::with_capacity(units.len());
+        let told = self.to_close(row, units, &mut closed).await;
         self.close(row, &closed);
-        Ok(())
+        told
     }
 
-    /// Those of an order's units that it closes as far as it is.
-    async fn to_close(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
+    /// Those of an order's units that it closes as far as it is; also where that cannot be told of all, those of which it can.
+    async fn to_close(&self, row: &ShredRow, units: &[UnitIn], closed: &mut Vec<UnitRef>) -> Result<(), VaultError> {
         if !matches!(row.scope, Scope::Subjects(_)) || row.is_decided {
-            return Ok(units.iter().map(|(_, unit)| *unit).collect());
+            closed.extend(units.iter().map(|(_, unit)| *unit));
+            return Ok(());
         }
-        let (reported, mut closed) = (self.slots_reported(row, units).await?, Vec::with_capacity(units.len()));
+        let (reported, mut told) = match self.slots_reported(row, units).await {
+            Ok(reported) => (Some(reported), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         for (no, unit) in units {
-            if !self.decides(*no, *unit, &reported).await? {
-                closed.push(*unit);
+            if reported.is_none() && *no == CollectionNo::TENANT {
+                continue;
+            }
+            match self.decides(*no, *unit, reported.as_deref().unwrap_or_default()).await {
+                Ok(true) => {}
+                Ok(false) => closed.push(*unit),
+                Err(error) => told = told.and(Err(error)),
             }
         }
-        Ok(closed)
+        told
     }
 
     /// The slots of those units that seal what was reported of an order's persons.

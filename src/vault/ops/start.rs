@@ -181,6 +181,7 @@ impl Vault {
             shortened: std::sync::atomic::AtomicBool::default(),
             events_followed: std::sync::atomic::AtomicBool::default(),
             reporting: tokio::sync::Mutex::default(),
+            quiets: super::events::quiet::Quiets::default(),
             freezes: super::collections::Freezes::default(),
             uploads: super::blob::LiveUploads::default(),
             metrics_unrecorded,

@@ -143,6 +143,39 @@ async fn no_move_brings_a_minimum_forward_that_a_correction_did_not() {
     open.close().await;
 }
 
+/// The other store is told which report was made of which id, and since when the two are one person's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_with_another_id_counts_from_the_join_where_its_tenant_comes_to() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, lawful(ShredUnit::Subject, "1y")).await;
+    acme.report(&open, "7", "2003-06-30").await;
+    clock.advance(DAY);
+    acme.report(&open, "8", "2001-06-30").await;
+    clock.advance(DAY);
+    for id in ["7", "8"] {
+        acme.put_as(&open, ("c", id), &[id], Some("deal")).await.unwrap();
+    }
+    clock.advance(DAY);
+    acme.alias(&open, "7", "8").await;
+    let ends = [("7", "2004-07-01T00:00:00Z"), ("8", "2002-07-01T00:00:00Z")];
+    let (_there, copied, copy) = moved(&open, &acme, &clock).await;
+    for (at, end) in ends {
+        assert_eq!((acme.end(&open, at).await, copy.end(&copied, at).await), (Some(time(end)), Some(time(end))), "{at}");
+    }
+    // And from there again, where the other id was taken away.
+    copied.vault.remove_alias(&copy.owner, &copy.name, subject("8"), None).await.unwrap();
+    let (_last, again, last) = moved(&copied, &copy, &clock).await;
+    for (at, end) in ends {
+        assert_eq!(last.end(&again, at).await, Some(time(end)), "{at}");
+    }
+    assert_eq!((findings(&copied).await, findings(&again).await), (Vec::new(), Vec::new()));
+    for open in [open, copied, again] {
+        open.close().await;
+    }
+}
+
 /// What came with an import is followed like any report, in older data, too: data that was copied before the reports came, and data in which
 /// the import is gone on with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -210,6 +210,21 @@ pub struct EventsDoc {
     pub subject: String,
     /// All reports, in the order in which they were made, those that were corrected or taken back included.
     pub reports: Vec<Report>,
+    /// Those that came with other ids, which counted for each other's records from then on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<JoinedDoc>,
+}
+
+/// What was reported under another id until that became the person's, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinedDoc {
+    /// The other id.
+    pub id: String,
+    /// When it became the person's.
+    pub at: Timestamp,
+    /// All reports of it by then.
+    pub reports: Vec<Report>,
 }
 
 /// A legal hold that stands.

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use super::{
     FORMAT, Kind, Progress, VERSION,
     documents::{
-        CollectionDoc, DueDoc, EventsDoc, GrantDoc, Header, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc, RetentionWas,
-        Trailer,
+        CollectionDoc, DueDoc, EventsDoc, GrantDoc, Header, JoinedDoc, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc,
+        RetentionWas, Trailer,
     },
     frames,
 };
@@ -518,8 +518,10 @@ impl Maker {
             for row in rows {
                 let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("events row".into()))?;
                 match retrying(|| self.vault.events_carried(&self.tenant, *token)).await {
-                    Ok(Some((subject, events))) => {
-                        let document = EventsDoc { subject: subject.into_string(), reports: events.reports().to_vec() };
+                    Ok(Some(carried)) => {
+                        let joined = carried.joined.into_iter().map(|(id, at, reports)| JoinedDoc { id: id.into_string(), at, reports });
+                        let joined = joined.collect();
+                        let document = EventsDoc { subject: carried.subject.into_string(), reports: carried.reports, joined };
                         self.document(Kind::Events, &document, &receipt).await?;
                     }
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}

@@ -16,14 +16,17 @@ use futures_util::{StreamExt as _, stream::Fuse};
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
     checker::Counts,
-    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
+    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, JoinedDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
 };
 use crate::{
     authz::TenantImport,
     domain::{
         BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, ShredId, SubjectId, TenantName, limits,
         record::{is_custom_name, is_media_type},
-        retention::{Events, Kept, events::Report},
+        retention::{
+            Events, Kept,
+            events::{Joined, Report},
+        },
     },
     vault::{
         audit::{Action, Target, Trail},
@@ -204,12 +207,20 @@ impl Vault {
 
     /// Has known of a person what was reported there, as of when it was reported.
     async fn carry_reports(&self, caller: &Caller, tenant: &Tenant, doc: EventsDoc) -> Result<(), VaultError> {
-        let EventsDoc { subject, reports } = doc;
+        let EventsDoc { subject, reports, joined: others } = doc;
         let subject = SubjectId::parse(&subject).map_err(Unprocessable::from)?;
-        if reports.is_empty() {
+        if others.len() as u64 > limits::SUBJECT_ALIASES.max {
+            return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
+        }
+        let mut joined = Vec::with_capacity(others.len());
+        for JoinedDoc { id, at, reports } in others {
+            let id = self.token_of(tenant.no, &SubjectId::parse(&id).map_err(Unprocessable::from)?).await?;
+            joined.push(Joined { id, at, reports: reported(Kind::Events, reports)?.reports().to_vec() });
+        }
+        let events = reported(Kind::Events, reports)?.with_joined(joined);
+        if events.count() == 0 {
             return Err(BundleError::Form(Kind::Events).into());
         }
-        let events = reported(Kind::Events, reports)?;
         retrying(|| self.carry_events(caller, tenant, &subject, &events)).await
     }
 }
@@ -627,7 +638,9 @@ fn kept_of(doc: KeptDoc) -> Result<(Kept, bool, Events), VaultError> {
 /// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too, and
 /// which of two reports stood when a record was written must not be told otherwise here.
 fn reported(kind: Kind, reports: Vec<Report>) -> Result<Events, VaultError> {
-    if reports.len() as u64 > limits::SUBJECT_EVENTS.max {
+    // Of all ids of a person together: what came with one stays where that is taken away.
+    let most = limits::SUBJECT_EVENTS.max.saturating_mul(limits::SUBJECT_ALIASES.max.saturating_add(1));
+    if reports.len() as u64 > most {
         return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
     }
     if !reports.is_sorted_by_key(|report| report.reported_at) {

@@ -65,8 +65,8 @@ impl Vault {
             Ok(_) | Err(VaultError::Internal(_)) => return Ok(Some("it has no place in the queue".into())),
             Err(error) => return Err(error),
         }
-        match self.events_of(tenant.no, token).await {
-            Ok(known) if !known.events.reports().is_empty() => Ok(None),
+        match self.events_of_person(tenant.no, token).await {
+            Ok(known) if known.events.count() > 0 => Ok(None),
             Ok(_) => Ok(Some("it holds no report, or its person has another first id".into())),
             Err(error @ VaultError::Unavailable(_)) => Err(error),
             Err(error) => Ok(Some(error.to_string())),

@@ -160,7 +160,7 @@ pub(in crate::vault::ops) fn end_over(
 }
 
 /// The same with the rule that ends it, as [`end_by`] tells it.
-pub(super) fn end_over_by<'a>(
+fn end_over_by<'a>(
     collection: &'a Collection,
     by: RulesNo,
     meta: &RecordMeta,
@@ -169,6 +169,22 @@ pub(super) fn end_over_by<'a>(
 ) -> Option<(End, Option<&'a Rule>)> {
     let (end, rule) = end_by(collection.rules_at(by), meta, value, events)?;
     Some((put_off(collection, by, (meta, value, events), end)?, rule))
+}
+
+/// The same by the rules of today, for who looks whether it has come: where the rule counts from an event, and marks, not before the mark has
+/// stood for its time since the last report of that which the record has had. What was marked before a report was taken back, and comes again,
+/// is marked again.
+pub(super) fn end_today<'a>(
+    collection: &'a Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+) -> Option<(End, Option<&'a Rule>)> {
+    let (end, rule) = end_over_by(collection, collection.rules_now(), meta, value, events)?;
+    let event = rule.filter(|_| !end.marks_for.is_zero()).and_then(|rule| rule.from.reported());
+    let reported = event.and_then(|event| events.last_reported(event)).filter(|reported| *reported > meta.modified_at);
+    let at = reported.map_or(end.at, |reported| end.at.max(reported.plus(end.marks_for)));
+    Some((End { at, ..end }, rule))
 }
 
 /// An end that is not before a minimum over a record, by all the rules from those under which it was written to those of `last`; `None`

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     ROWS,
-    index::{When, end_over_by, named_hour, next_hour, stood},
+    index::{When, end_today, named_hour, next_hour, stood},
     rows_of_all,
 };
 use crate::{
@@ -202,7 +202,7 @@ impl Vault {
             known => known?,
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let Some((end, Some(rule))) = end_over_by(collection, collection.rules_now(), meta, value, &events) else { return Ok(None) };
+        let Some((end, Some(rule))) = end_today(collection, meta, value, &events) else { return Ok(None) };
         let ends_at = end.at.max(at);
         let marked_at = ends_at.less(end.marks_for).max(meta.modified_at);
         if end.marks_for.is_zero() || marked_at > now {

@@ -73,7 +73,8 @@ enum Place {
 /// What the records of a batch have in common.
 struct Batch<'a> {
     tenant: &'a Tenant,
-    events: &'a Events,
+    /// As they are known by what is about the id whose turn it is.
+    events: Events,
     places: HashMap<CollectionNo, Place>,
 }
 
@@ -130,13 +131,30 @@ impl Vault {
                         // Nothing is served before all is.
                         return Ok(went);
                     }
-                    // The others wait for none; the next report of this person tries again.
+                    // The others wait for none; the person is tried again behind them.
+                    self.try_again(&row, number).await?;
                     self.pass_over(number).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(went)
+    }
+
+    /// Puts a person whose records cannot be followed by an error of the person's own at the end of the queue. What does not open has no place
+    /// there; the next report of the person, also of what is known, gives it one.
+    async fn try_again(&self, row: &Row, number: u64) -> Result<(), VaultError> {
+        let again = match self.inner.seals.open::<EventQueueRow>(&row.key, &row.value) {
+            Ok(EventQueueRow { tenant, subject }) => self.requeue(TenantNo(tenant), subject, number).await,
+            Err(error) => Err(error),
+        };
+        match again {
+            Err(error) if is_its_own(&error) => {
+                not_followed(&error);
+                Ok(())
+            }
+            again => again,
+        }
     }
 
     /// The next place in the queue that this data store has not come to yet.
@@ -146,12 +164,26 @@ impl Vault {
         Ok(self.inner.store.scan(Space::Control, &range.from, &range.to, 1).await?.pop())
     }
 
-    /// How far this data store has come, and the row that says so.
+    /// Whether this data store is done with a place in the queue, whatever became of it.
+    pub(super) async fn is_behind(&self, number: u64) -> Result<bool, VaultError> {
+        let (far, _) = self.followed_so_far().await?;
+        Ok(far.number > number || (far.number == number && far.done))
+    }
+
+    /// How far this data store has come, and the row that says so. Where that does not open, nothing is taken to be done: to go through all
+    /// of it again costs a look at each.
     async fn followed_so_far(&self) -> Result<(EventsDoneRow, Expect), VaultError> {
         let key = schema::events_done();
         match self.inner.store.get(Space::Index, &key).await? {
             None => Ok((EventsDoneRow::default(), Expect::Absent)),
-            Some(stored) => Ok((self.inner.seals.open(&key, &stored)?, Expect::Equals(stored))),
+            Some(stored) => match self.inner.seals.open(&key, &stored) {
+                Ok(far) => Ok((far, Expect::Equals(stored))),
+                Err(error) if is_its_own(&error) => {
+                    tracing::error!(%error, "how far reports were followed cannot be read; all of them are gone through again");
+                    Ok((EventsDoneRow::default(), Expect::Equals(stored)))
+                }
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -254,13 +286,14 @@ impl Vault {
         room: &mut usize,
     ) -> Result<Step, VaultError> {
         let person = self.person(tenant.no, reported.subject).await?;
-        let Known { events, checks } = match self.events_of(tenant.no, reported.subject).await {
+        let Known { events, checks } = match self.events_of_person(tenant.no, reported.subject).await {
             Err(VaultError::Shredded { .. }) => return Ok(Step::Closed),
             known => known?,
         };
         plan.check_all(&checks);
-        let mut batch = Batch { tenant, events: &events, places: HashMap::new() };
+        let mut batch = Batch { tenant, events: Events::default(), places: HashMap::new() };
         for token in in_order(&person) {
+            batch.events = events.seen_by(&token);
             let whole = schema::records_of_subject(tenant.no, &token);
             while far.next[..] < whole.to[..] {
                 if *room == 0 {
@@ -285,10 +318,13 @@ impl Vault {
                         }
                     };
                     far.next = schema::successor(&row.key).to_vec();
-                    let Some(is_moved) = self.follow_record(plan, &batch, &collection, (&token, record.as_slice())).await? else {
-                        return Ok(Step::Closed);
-                    };
-                    far.moved = far.moved.saturating_add(u64::from(is_moved));
+                    match self.follow_record(plan, &batch, &collection, (&token, record.as_slice())).await {
+                        Ok(Some(is_moved)) => far.moved = far.moved.saturating_add(u64::from(is_moved)),
+                        Ok(None) => return Ok(Step::Closed),
+                        // The others of the person wait for none; the next report looks at it again.
+                        Err(error) if is_its_own(&error) && !self.is_restoring() => not_followed(&error),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -358,7 +394,7 @@ impl Vault {
             return Ok(None);
         }
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let (of, shortenings) = ((meta, value, batch.events), self.shortenings_of(tenant, collection).await?);
+        let (of, shortenings) = ((meta, value, &batch.events), self.shortenings_of(tenant, collection).await?);
         let end = if self.is_restoring() {
             // Older data is looked at as early as any report has had it looked at.
             let ends = reported_ends(collection, of).into_iter().chain(shortened_ends(collection, &shortenings, of));

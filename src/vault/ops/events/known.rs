@@ -1,10 +1,15 @@
 //! What is known of the events of whom a record is about: of the person that it names first, whose unit seals it.
 
+use std::collections::HashMap;
+
 use super::{Stored, decoded, decoded_of};
 use crate::{
     domain::{
         CollectionNo, RecordMeta, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Events, Kept},
+        retention::{
+            Events, Kept,
+            events::{Joined, Report},
+        },
     },
     vault::{
         crypto::{Context, LeftEvents, Sealed, SubjectEvents, Token},
@@ -23,6 +28,16 @@ use crate::{
 pub(in crate::vault::ops) struct Known {
     pub(in crate::vault::ops) events: Events,
     pub(in crate::vault::ops) checks: Vec<Check>,
+}
+
+/// What was reported of a person, as it goes along to another store.
+pub(in crate::vault::ops) struct Carried {
+    /// The first id.
+    pub(in crate::vault::ops) subject: SubjectId,
+    /// Under that one, and of all since they were joined.
+    pub(in crate::vault::ops) reports: Vec<Report>,
+    /// Under others, until they were the person's, too: by which, and since when.
+    pub(in crate::vault::ops) joined: Vec<(SubjectId, Timestamp, Vec<Report>)>,
 }
 
 impl Vault {
@@ -53,8 +68,14 @@ impl Vault {
         }
     }
 
-    /// What is known of a person, by any id; nothing of who was shredded.
+    /// What is known of a person by what is about one of the ids; nothing of who was shredded.
     pub(in crate::vault::ops) async fn events_of(&self, tenant: TenantNo, token: Token) -> Result<Known, VaultError> {
+        let Known { events, checks } = self.events_of_person(tenant, token).await?;
+        Ok(Known { events: events.seen_by(&token), checks })
+    }
+
+    /// The same by all ids: what is about one of them is told that by its own ([`Events::seen_by`]).
+    pub(in crate::vault::ops) async fn events_of_person(&self, tenant: TenantNo, token: Token) -> Result<Known, VaultError> {
         retrying(|| async {
             let person = self.person(tenant, token).await?;
             let stored = self.events_stored(tenant, &person.first()).await?;
@@ -64,13 +85,9 @@ impl Vault {
         .await
     }
 
-    /// What was reported of the person whose first id has this token, with that id, as it goes along to another store; `None` where nothing
-    /// was, and of who is shredded, or about to be.
-    pub(in crate::vault::ops) async fn events_carried(
-        &self,
-        tenant: &Tenant,
-        token: Token,
-    ) -> Result<Option<(SubjectId, Events)>, VaultError> {
+    /// What was reported of the person whose first id has this token, with that id, and the others under which some of it was, as it goes along
+    /// to another store; `None` where nothing was, and of who is shredded, or about to be.
+    pub(in crate::vault::ops) async fn events_carried(&self, tenant: &Tenant, token: Token) -> Result<Option<Carried>, VaultError> {
         if self.is_subject_shredded(tenant, &token).await? {
             return Ok(None);
         }
@@ -79,7 +96,17 @@ impl Vault {
         if self.token_of(tenant.no, &subject).await? != token {
             return Err(VaultError::Internal("whose events were reported".into()));
         }
-        Ok(Some((subject, events)))
+        if events.joined().is_empty() {
+            return Ok(Some(Carried { subject, reports: events.reports().to_vec(), joined: Vec::new() }));
+        }
+        let person = self.person(tenant.no, token).await?;
+        let ids: HashMap<Token, SubjectId> = person.tokens().zip(self.ids_of(tenant.no, &person).await?).collect();
+        // What came with an id that was taken away since is nobody's own.
+        let gone: Vec<Token> = events.joined().iter().map(|one| one.id).filter(|id| !ids.contains_key(id)).collect();
+        let events = gone.iter().fold(events, Events::without);
+        let named = |one: &Joined| Some((ids.get(&one.id)?.clone(), one.at, one.reports.clone()));
+        let joined = events.joined().iter().filter_map(named).collect();
+        Ok(Some(Carried { subject, reports: events.reports().to_vec(), joined }))
     }
 
     /// What a law counts from over a record: of whom an order is about to take, what that remembers.

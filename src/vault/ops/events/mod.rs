@@ -12,14 +12,15 @@
 //! behind it.
 //!
 //! A person of several ids has one row, under the first: a report by any of them is of all. Who is given another id knows what was
-//! reported of either; an id that is taken away knows what was known of the person until then.
+//! reported of either, of the other from then on: what was reported of each stands apart in the row, for records of the one were kept, and
+//! not over, while nobody knew that it was the other. An id that is taken away knows what was known of the person until then.
 
 use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
 use self::known::Known;
 use super::{
-    Caller, Missing, Vault, VaultError,
+    Caller, Missing, Unprocessable, Vault, VaultError,
     access::InTenant,
     aliases::{Change, Person, free},
     directory::Tenant,
@@ -32,7 +33,10 @@ use crate::{
     authz::{EventRead, EventReport, EventWithdraw},
     domain::{
         CollectionNo, SubjectId, TenantName, TenantNo, Timestamp, limits,
-        retention::{EventDate, EventName, Events, events::Report},
+        retention::{
+            EventDate, EventName, Events,
+            events::{Joined, Report},
+        },
     },
     vault::{
         audit::{Action, Target, Trail},
@@ -45,6 +49,7 @@ use crate::{
 pub(super) mod follow;
 pub(super) mod known;
 mod left;
+pub(super) mod quiet;
 
 /// What is known of a person's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +67,7 @@ pub struct EventView {
     pub event: EventName,
     /// When it was, or is to be.
     pub at: EventDate,
-    /// When that was reported.
+    /// When that was reported; if that was of another id, before it was the person's, when the two were joined.
     pub reported_at: Timestamp,
 }
 
@@ -96,8 +101,8 @@ impl Vault {
     /// returns; what they end is written down by the next run. The audit entry is in the same commit.
     ///
     /// # Errors
-    /// [`VaultError::SubjectErased`] if the person was shredded; [`VaultError::Limit`]; [`VaultError::NotFound`],
-    /// [`VaultError::Forbidden`].
+    /// [`VaultError::SubjectErased`] if the person was shredded; [`Unprocessable::EventTooFar`]; [`VaultError::Limit`];
+    /// [`VaultError::NotFound`], [`VaultError::Forbidden`].
     pub async fn report_event(
         &self,
         caller: &Caller,
@@ -147,26 +152,39 @@ impl Vault {
         (subject, event, at): (&SubjectId, &EventName, Option<EventDate>),
         key: Option<&str>,
     ) -> Result<EventsView, VaultError> {
+        if at.is_some_and(|at| at.is_too_far(self.inner.clock.now())) {
+            return Err(Unprocessable::EventTooFar.into());
+        }
         let action = if at.is_some() { Action::EventReport } else { Action::EventWithdraw };
         let date = at.map(EventDate::to_text).unwrap_or_default();
         let parts: [&[u8]; 4] = [b"event", subject.as_str().as_bytes(), event.as_str().as_bytes(), date.as_bytes()];
         let before = self.changed_before(tenant, caller, key, &parts).await?;
         let token = self.token_of(tenant.no, subject).await?;
-        let _numbered = self.inner.reporting.lock().await;
+        let _numbered = self.reports(tenant.no).await?;
         let (person, mut change) = self.plan_reported(caller, tenant, token, false).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let mut events = stored.events.clone();
         if matches!(before, Some(Before::Made(..))) {
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
-            return Ok(EventsView::of(subject, &events));
+            return Ok(EventsView::of(subject, &events.seen_by(&token)));
         }
         if !events.report(event, at, self.inner.clock.now()) {
             if at.is_none() {
                 return Err(VaultError::NotFound(Missing::Event));
             }
-            // It is known.
+            // It is known; what could not be followed of it is tried again.
+            if let Some((_, row)) = &stored.row
+                && self.is_behind(row.number).await?
+            {
+                self.requeue_numbered(tenant.no, person.first(), row.number).await?;
+                self.follow_events_soon();
+            }
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
-            return Ok(EventsView::of(subject, &events));
+            return Ok(EventsView::of(subject, &events.seen_by(&token)));
+        }
+        // A mistaken one can always be taken back: of each event but once. What came with other ids has been counted there.
+        if at.is_some() && events.reports().len() as u64 > limits::SUBJECT_EVENTS.max {
+            return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
         }
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
         self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, &events).await?;
@@ -174,7 +192,7 @@ impl Vault {
         change.keep(self, before.and_then(free), token)?;
         self.commit_change(caller, change).await?;
         self.follow_events_soon();
-        Ok(EventsView::of(subject, &events))
+        Ok(EventsView::of(subject, &events.seen_by(&token)))
     }
 
     /// The person of an id, of whom something is about to be reported, and a change that is held to who that is, and to nobody shredding the
@@ -212,13 +230,13 @@ impl Vault {
         events: &Events,
     ) -> Result<(), VaultError> {
         let token = self.token_of(tenant.no, subject).await?;
-        let _numbered = self.inner.reporting.lock().await;
+        let _numbered = self.reports(tenant.no).await?;
         let (person, mut change) = self.plan_reported(caller, tenant, token, true).await?;
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
         let events = &events.clone().elsewhere_until(Some(self.inner.clock.now()));
         self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, events).await?;
-        let target = Target { count: u32::try_from(events.reports().len()).ok(), ..subject_target(person.first()) };
+        let target = Target { count: u32::try_from(events.count()).ok(), ..subject_target(person.first()) };
         change.entries.push((tenant.audit, entry(caller, tenant, Action::EventReport, CollectionNo::TENANT, target)));
         self.commit_change(caller, change).await?;
         self.follow_events_soon();
@@ -244,7 +262,7 @@ impl Vault {
         self.on_record(caller, Place::tenant(tenant), Action::EventRead, read).await
     }
 
-    /// Plans that a person and another id know what was reported of either, and that the records of both are written down anew. What is
+    /// Plans that a person and another id know what was reported of either from now on, and that the records of both are written down anew. What is
     /// returned is held until that is committed.
     pub(super) async fn plan_events_joined(
         &self,
@@ -253,14 +271,14 @@ impl Vault {
         (first, id): (Token, &SubjectId),
         added: Token,
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
-        let numbered = self.inner.reporting.lock().await;
+        let numbered = self.reports(tenant).await?;
         let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &added).await?);
         change.checks.push(other.check());
         if own.row.is_none() && other.row.is_none() {
             change.checks.push(own.check());
             return Ok(None);
         }
-        let events = own.events.clone().and(other.events.clone());
+        let events = own.events.clone().and(&added, &other.events, self.inner.clock.now());
         self.plan_events(change, tenant, (first, id), own, &events).await?;
         change.writes.extend(Self::no_events(&other));
         Ok(Some(numbered))
@@ -274,13 +292,13 @@ impl Vault {
         first: Token,
         (removed, alias): (Token, &SubjectId),
     ) -> Result<Option<MutexGuard<'_, ()>>, VaultError> {
-        let numbered = self.inner.reporting.lock().await;
+        let numbered = self.reports(tenant).await?;
         let (own, other) = (self.events_stored(tenant, &first).await?, self.events_stored(tenant, &removed).await?);
         change.checks.push(own.check());
         if own.row.is_none() {
             return Ok(None);
         }
-        self.plan_events(change, tenant, (removed, alias), other, &own.events).await?;
+        self.plan_events(change, tenant, (removed, alias), other, &own.events.seen_by(&removed)).await?;
         Ok(Some(numbered))
     }
 
@@ -321,9 +339,6 @@ impl Vault {
         stored: Stored,
         events: &Events,
     ) -> Result<(), VaultError> {
-        if events.reports().len() as u64 > limits::SUBJECT_EVENTS.max {
-            return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
-        }
         let unit = self.plan_unit_of_id(change, tenant, &token).await?;
         let plain = Plaintext::<SubjectEvents>::new(encoded_of(id, events)?);
         let (context, suite) = (self.events_context(unit, &token), self.inner.options.suite);
@@ -341,6 +356,11 @@ impl Vault {
     /// Puts a person whose records cannot be written down anew for now at the end of the queue: the others wait for none.
     async fn requeue(&self, tenant: TenantNo, token: Token, number: u64) -> Result<(), VaultError> {
         let _numbered = self.inner.reporting.lock().await;
+        self.requeue_numbered(tenant, token, number).await
+    }
+
+    /// The same, of who holds `reporting`.
+    async fn requeue_numbered(&self, tenant: TenantNo, token: Token, number: u64) -> Result<(), VaultError> {
         let key = schema::events(tenant, &token);
         let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(()) };
         let row: EventsRow = self.inner.seals.open(&key, &stored)?;
@@ -376,20 +396,25 @@ fn in_order(person: &Person) -> Vec<Token> {
 /// One report, as it is sealed: which, when it was, when that was reported.
 type Told = (String, Option<String>, i64);
 
-fn told(events: &Events) -> Vec<Told> {
+/// What came with another id, as it is sealed: by which token, since when, and what was reported of it by then.
+type ToldJoined = (Token, i64, Vec<Told>);
+
+fn told(reports: &[Report]) -> Vec<Told> {
     let told = |report: &Report| (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0);
-    events.reports().iter().map(told).collect()
+    reports.iter().map(told).collect()
 }
 
 /// Reports as they are sealed: a JSON list of `[event, date or null, time of the report]`.
 fn encoded(events: &Events) -> Result<Vec<u8>, VaultError> {
-    serde_json::to_vec(&told(events)).map_err(|_| VaultError::Internal("events".into()))
+    serde_json::to_vec(&told(events.reports())).map_err(|_| VaultError::Internal("events".into()))
 }
 
-/// The same with whose they are, and until when they were made in another store: `[id, list, time or null]`.
+/// The same with whose they are, until when they were made in another store, and what came with other ids:
+/// `[id, list, time or null, [[token, time, list], ..]]`.
 fn encoded_of(subject: &SubjectId, events: &Events) -> Result<Vec<u8>, VaultError> {
     let elsewhere = events.elsewhere().map(|until| until.0);
-    serde_json::to_vec(&(subject.as_str(), told(events), elsewhere)).map_err(|_| VaultError::Internal("events".into()))
+    let joined: Vec<ToldJoined> = events.joined().iter().map(|one| (one.id, one.at.0, told(&one.reports))).collect();
+    serde_json::to_vec(&(subject.as_str(), told(events.reports()), elsewhere, joined)).map_err(|_| VaultError::Internal("events".into()))
 }
 
 fn wrong() -> VaultError {
@@ -397,22 +422,28 @@ fn wrong() -> VaultError {
 }
 
 fn decoded(bytes: &[u8]) -> Result<Events, VaultError> {
-    read(serde_json::from_slice(bytes).map_err(|_| wrong())?)
+    Ok(Events::of(read(serde_json::from_slice(bytes).map_err(|_| wrong())?)?))
 }
 
 fn decoded_of(bytes: &[u8]) -> Result<(SubjectId, Events), VaultError> {
-    let (subject, all, elsewhere): (String, Vec<Told>, Option<i64>) = serde_json::from_slice(bytes).map_err(|_| wrong())?;
-    Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, read(all)?.elsewhere_until(elsewhere.map(Timestamp))))
+    type Sealed = (String, Vec<Told>, Option<i64>, Vec<ToldJoined>);
+    let (subject, all, elsewhere, others): Sealed = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    let mut joined = Vec::with_capacity(others.len());
+    for (id, at, all) in others {
+        joined.push(Joined { id, at: Timestamp(at), reports: read(all)? });
+    }
+    let events = Events::of(read(all)?).with_joined(joined).elsewhere_until(elsewhere.map(Timestamp));
+    Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, events))
 }
 
-fn read(all: Vec<Told>) -> Result<Events, VaultError> {
+fn read(all: Vec<Told>) -> Result<Vec<Report>, VaultError> {
     let mut reports = Vec::with_capacity(all.len());
     for (event, at, reported_at) in all {
         let event = EventName::parse(&event).ok_or_else(wrong)?;
         let at = at.map(|at| EventDate::parse(&at).ok_or_else(wrong)).transpose()?;
         reports.push(Report { event, at, reported_at: Timestamp(reported_at) });
     }
-    Ok(Events::of(reports))
+    Ok(reports)
 }
 
 #[cfg(test)]
@@ -430,15 +461,22 @@ mod tests {
         let subject = SubjectId::parse("7").unwrap();
         let sealed = encoded_of(&subject, &events).unwrap();
         let list = r#"[["end","2026-01-31",1],["end",null,1],["other","2020-01-01",2]]"#;
-        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},null]"#));
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},null,[]]"#));
         assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), events.clone()));
         let came = events.clone().elsewhere_until(Some(Timestamp(3)));
         let sealed = encoded_of(&subject, &came).unwrap();
-        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},3]"#));
-        assert_eq!(decoded_of(&sealed).unwrap(), (subject, came));
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},3,[]]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), came));
+        let joined = Events::of(vec![report("end", None, 4)]).and(&[7; 16], &events, Timestamp(5));
+        let sealed = encoded_of(&subject, &joined).unwrap();
+        let token = ["7"; 16].join(",");
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",[["end",null,4]],null,[[[{token}],5,{list}]]]"#));
+        assert_eq!(decoded_of(&sealed).unwrap(), (subject, joined));
         assert_eq!(decoded(list.as_bytes()).unwrap(), events);
         assert_eq!(decoded(&encoded(&Events::default()).unwrap()).unwrap(), Events::default());
-        for bent in [list, r#"["",[],null]"#, r#"["7",[]]"#, r#"["7",[["No Name",null,1]],null]"#, r#"["7",[["end","soon",1]],null]"#] {
+        let bent_joined = r#"["7",[],null,[[[7],5,[]]]]"#;
+        let bent_report = r#"["7",[["No Name",null,1]],null,[]]"#;
+        for bent in [list, r#"["",[],null,[]]"#, r#"["7",[],null]"#, bent_report, bent_joined, r#"["7",[["end","soon",1]],null,[]]"#] {
             assert!(decoded_of(bent.as_bytes()).is_err(), "{bent}");
         }
     }

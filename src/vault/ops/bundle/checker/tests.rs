@@ -70,7 +70,11 @@ fn events() -> EventsDoc {
         at: at.and_then(EventDate::parse),
         reported_at: Timestamp(reported_at),
     };
-    EventsDoc { subject: "7".into(), reports: vec![report(Some("2026-01-31"), 1_700_000_000_000), report(None, 1_700_000_000_001)] }
+    EventsDoc {
+        subject: "7".into(),
+        reports: vec![report(Some("2026-01-31"), 1_700_000_000_000), report(None, 1_700_000_000_001)],
+        joined: Vec::new(),
+    }
 }
 
 /// What was sealed, and the frame that it would be sealed in; a test seals nothing.
