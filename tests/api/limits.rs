@@ -322,7 +322,7 @@ async fn one_alias_too_many(site: &Site, owner: &str) -> Answer {
 
 async fn one_report_too_many(site: &Site, owner: &str) -> Answer {
     let report = async |number: u64| {
-        let body = json!({"subject": "eventful", "event": "moved", "at": format!("2{number:03}-01-31")});
+        let body = json!({"subject": "eventful", "event": "moved", "at": format!("1{number:03}-01-31")});
         site.send("POST", "/v1/tenants/acme/subjects/events", owner, Some(body)).await
     };
     for number in 0..limits::SUBJECT_EVENTS.max {
