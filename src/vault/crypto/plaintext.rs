@@ -75,6 +75,12 @@ impl Receipt {
         Self { tenant, writer, seq }
     }
 
+    /// That of no entry, for this room's own tests.
+    #[cfg(test)]
+    pub(super) const fn of_test() -> Self {
+        Self { tenant: TenantNo(1), writer: WriterId(1), seq: 1 }
+    }
+
     /// Whose chain the entry is in.
     #[must_use]
     pub const fn tenant(&self) -> TenantNo {

@@ -12,10 +12,7 @@ use super::{
     stream::{CHUNK_LEN, cipher, nonce_of},
     *,
 };
-use crate::{
-    domain::{TenantNo, WriterId},
-    vault::crypto::{Receipt, random},
-};
+use crate::vault::crypto::{Receipt, random};
 
 /// Made by rage: identity and recipient.
 const ANN: [&str; 2] = [
@@ -49,7 +46,7 @@ fn opened(file: &[u8], identities: &[Identity]) -> Result<Vec<u8>, AgeError> {
 }
 
 fn sealed(plain: &[u8], pieces: usize) -> Vec<u8> {
-    let receipt = Receipt::durable(TenantNo(1), WriterId(1), 1);
+    let receipt = Receipt::of_test();
     let mut out = Outgoing::to(&recipient(ANN));
     let mut file = Vec::new();
     for piece in plain.chunks(pieces) {
