@@ -480,7 +480,7 @@ impl Vault {
     fn all_are_open(&self, tenant: TenantNo, held: &Held) -> Result<(), VaultError> {
         let fence = self.inner.forest.fence();
         let is_closed = |slot: u64| Slot::new(slot).is_some_and(|slot| fence.is_unit_closed(tenant, slot));
-        if held.slots().into_iter().any(is_closed) && !fault!("busy1") { Err(VaultError::Busy) } else { Ok(()) }
+        if held.slots().into_iter().any(is_closed) && !fault!("busy1") && !fault!("busy") { Err(VaultError::Busy) } else { Ok(()) }
     }
 
     /// The rows that lead to what is held. A record that does not open says nothing of whom it names: what led to it from who is held stays
@@ -498,7 +498,9 @@ impl Vault {
                 self.existing(&of_tenant, &collection, tokens, key).await
             };
             let live: Option<Live> = match opened.await {
-                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. }) if slot.is_some() && !fault!("busy2") => {
+                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. })
+                    if slot.is_some() && !fault!("busy2") && !fault!("busy") =>
+                {
                     return Err(VaultError::Busy);
                 }
                 Ok(existing) => existing.and_then(|existing| existing.live),
