@@ -355,7 +355,8 @@ impl Vault {
         let wanted = Wanted { key: &put.key, subjects: &put.subjects };
         let foreseen = self.foresee(tenant, collection, std::slice::from_ref(&wanted)).await?.pop();
         let foreseen = foreseen.ok_or_else(|| VaultError::Internal("a put is not foreseen".into()))?;
-        self.plan_foreseen(plan, caller, tenant, collection, put, content, foreseen).await
+        // The largest of all steps: moved once, and not with every future around it.
+        Box::pin(self.plan_foreseen(plan, caller, tenant, collection, put, content, foreseen)).await
     }
 
     /// The same, where what it looks at was read already.

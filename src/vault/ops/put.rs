@@ -128,7 +128,9 @@ impl Vault {
         let (vault, caller, tenant, collection) = (self.clone(), caller.clone(), tenant.clone(), collection.clone());
         match read {
             Read::Whole(value) => {
-                self.to_the_end(async move { vault.put_inline(&caller, &tenant, &collection, fields, value, idempotency_key).await }).await
+                // What is to be kept between its steps is moved once, and not with every future around it.
+                let put = async move { Box::pin(vault.put_inline(&caller, &tenant, &collection, fields, value, idempotency_key)).await };
+                self.to_the_end(put).await
             }
             Read::Large { start, rest } => {
                 if let Some(rule) = reads_value {
