@@ -6,11 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use lethe::{
     authn::Role,
-    domain::{
-        HoldId, ShredId, ShredUnit, SubjectId,
-        hold::{HoldScope, HoldText, NewHold},
-        limits,
-    },
+    domain::{HoldId, ShredId, ShredUnit, hold::HoldScope, limits},
     vault::{
         ops::{
             Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, ShredOrder, Unprocessable, VaultError, VaultOptions,
@@ -25,17 +21,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused, persons},
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_op},
+    harness::{Open, Place, certificate, coll, hold_of, is_shredded, key, put_op, subject},
     meddling::sets,
 };
 
 mod model;
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(30));
-
-fn subject(name: &str) -> SubjectId {
-    SubjectId::parse(name).unwrap()
-}
 
 fn view(first: &str, aliases: &[&str]) -> PersonView {
     PersonView { subject: subject(first), aliases: persons(aliases) }
@@ -100,15 +92,7 @@ impl Acme {
     }
 
     async fn hold(&self, open: &Open, counsel: &Caller, person: &str) -> HoldId {
-        let text = HoldText {
-            matter: "M-1".into(),
-            reason: "a lawsuit".into(),
-            custodian: "legal".into(),
-            case_number: None,
-            renewal_reason: None,
-            release_reason: None,
-        };
-        let hold = NewHold { text, scope: HoldScope::Subjects(persons(&[person])), disclosed: false, law_enforcement: false };
+        let hold = hold_of(HoldScope::Subjects(persons(&[person])));
         open.vault.place_hold(counsel, &self.name, hold, None).await.unwrap().id
     }
 

@@ -15,7 +15,7 @@ use lethe::{
     domain::{
         ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
-        hold::{HoldScope, HoldText, NewHold},
+        hold::{HoldScope, NewHold},
         limits,
         retention::Period,
     },
@@ -33,7 +33,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, key, put_of, put_op},
+    harness::{Open, Place, coll, findings, hold_of, key, put_of, put_op, subject},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
@@ -134,24 +134,11 @@ fn person(name: &str) -> ShredOrder {
 }
 
 fn hold(person: &str) -> NewHold {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let scope = HoldScope::Subjects(vec![SubjectId::parse(person).unwrap()]);
-    NewHold { text, scope, disclosed: false, law_enforcement: false }
+    hold_of(HoldScope::Subjects(vec![subject(person)]))
 }
 
 fn is_over(result: &Result<(), VaultError>) -> bool {
     matches!(result, Err(VaultError::Conflict(Conflict::ApprovalOver)))
-}
-
-async fn findings(open: &Open) -> Vec<String> {
-    open.vault.check().await.unwrap().findings
 }
 
 /// An approval against whatever else decides the same request at the same moment: one of both, and what is there is as that one says.

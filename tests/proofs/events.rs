@@ -9,7 +9,7 @@ use std::{
 
 use lethe::{
     domain::{
-        Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp, limits,
+        Clock as _, CollectionPolicy, ShredUnit, TenantName, TestClock, Timestamp, limits,
         retention::{EventDate, EventName},
     },
     jobs::Retention,
@@ -24,7 +24,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, Place, coll, key, put_of},
+    harness::{Open, Place, coll, findings, key, put_of, subject},
     meddling::sets,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
@@ -34,10 +34,6 @@ mod left;
 mod moved;
 
 const ENDED: &str = "contract-ended";
-
-fn subject(name: &str) -> SubjectId {
-    SubjectId::parse(name).unwrap()
-}
 
 fn event(name: &str) -> EventName {
     EventName::parse(name).unwrap()
@@ -124,10 +120,6 @@ impl Acme {
     async fn delete(&self, open: &Open, name: &str) -> Result<(), VaultError> {
         open.vault.delete_record(&self.owner, &self.name, &coll("c"), key(name), Precondition::None, None).await
     }
-}
-
-async fn findings(open: &Open) -> Vec<String> {
-    open.vault.check().await.unwrap().findings
 }
 
 fn to(clock: &TestClock, text: &str) {

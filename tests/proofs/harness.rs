@@ -15,6 +15,7 @@ use lethe::{
     domain::{
         Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredUnit, StoreId, SubjectId, SystemClock,
         TenantName,
+        hold::{HoldScope, HoldText, NewHold},
     },
     vault::{
         audit::{
@@ -397,6 +398,28 @@ pub(crate) fn coll(text: &str) -> CollectionName {
 
 pub(crate) fn key(text: &str) -> RecordKey {
     RecordKey::parse(text).unwrap()
+}
+
+pub(crate) fn subject(text: &str) -> SubjectId {
+    SubjectId::parse(text).unwrap()
+}
+
+/// A hold as a counsel places it.
+pub(crate) fn hold_of(scope: HoldScope) -> NewHold {
+    let text = HoldText {
+        matter: "M-1".into(),
+        reason: "a lawsuit".into(),
+        custodian: "legal".into(),
+        case_number: None,
+        renewal_reason: None,
+        release_reason: None,
+    };
+    NewHold { text, scope, disclosed: false, law_enforcement: false }
+}
+
+/// What a check of the whole store finds.
+pub(crate) async fn findings(open: &Open) -> Vec<String> {
+    open.vault.check().await.unwrap().findings
 }
 
 /// Whether the long proofs are asked for.

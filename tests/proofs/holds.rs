@@ -13,50 +13,24 @@ use std::{
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, CollectionPolicy, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
-        hold::{HoldScope, HoldText, NewHold},
+        Clock as _, CollectionPolicy, HoldId, ShredId, ShredUnit, TenantName, TenantNo,
+        hold::{HoldScope, NewHold},
         policy::SecondarySubjects,
     },
-    jobs::Retention,
     vault::{
-        ops::{BatchOp, Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BatchOp, Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError},
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
 };
 use tokio::sync::Semaphore;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    harness::{Open, Place, certificate, coll, findings, hold_of, is_shredded, key, put_of, subject},
     meddling::sets,
+    retention::{DAY, place, run},
 };
 
 mod model;
-
-const DAY: Duration = Duration::from_hours(24);
-
-/// A store whose clock stands at noon of 31 January 2000, in UTC.
-async fn place() -> (Place, TestClock) {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    let clock = TestClock::at(Timestamp::parse_rfc3339("2000-01-31T12:00:00Z").unwrap());
-    place.clock = Arc::new(clock.clone());
-    (place, clock)
-}
-
-fn subject(name: &str) -> SubjectId {
-    SubjectId::parse(name).unwrap()
-}
-
-fn hold(scope: HoldScope, law_enforcement: bool) -> NewHold {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: law_enforcement.then(|| "24-1".into()),
-        renewal_reason: None,
-        release_reason: None,
-    };
-    NewHold { text, scope, disclosed: false, law_enforcement }
-}
 
 /// A tenant with a collection of each unit; its owner, its counsel and their tokens.
 struct Acme {
@@ -83,7 +57,7 @@ impl Acme {
     }
 
     async fn place(&self, open: &Open, scope: HoldScope) -> HoldView {
-        open.vault.place_hold(&self.counsel, &self.name, hold(scope, false), None).await.unwrap()
+        open.vault.place_hold(&self.counsel, &self.name, hold_of(scope), None).await.unwrap()
     }
 
     async fn release(&self, open: &Open, id: HoldId) {
@@ -124,14 +98,6 @@ fn persons(names: &[&str]) -> ShredOrder {
 
 fn stopped(result: &Result<impl std::fmt::Debug, VaultError>) -> Option<ShredId> {
     if let Err(VaultError::LegalHold { order, .. }) = result { *order } else { None }
-}
-
-async fn run(open: &Open, clock: &TestClock) -> Destroyed {
-    Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await.unwrap()
-}
-
-async fn findings(open: &Open) -> Vec<String> {
-    open.vault.check().await.unwrap().findings
 }
 
 /// A copy of the control store that takes its time is waited for while nobody is kept from placing a hold; one that comes meanwhile takes
@@ -198,7 +164,7 @@ async fn a_hold_against_a_destruction_at_the_same_moment_ends_in_exactly_one_of_
                 for _ in 0..behind {
                     tokio::task::yield_now().await;
                 }
-                open.vault.place_hold(&acme.counsel, &acme.name, hold(scope, false), None).await
+                open.vault.place_hold(&acme.counsel, &acme.name, hold_of(scope), None).await
             }
         };
         let (destroyed, placed) = match (round / 4) % 8 {
@@ -673,8 +639,9 @@ async fn a_lost_row_of_a_hold_or_of_a_held_order_is_found() {
     let open = place.open().await;
     let acme = Acme::make(&open, &place, "acme").await;
     acme.put(&open, ("people", "7"), &["7"]).await.unwrap();
-    let on = HoldScope::Subjects(vec![subject("7"), subject("8")]);
-    open.vault.place_hold(&acme.counsel, &acme.name, hold(on, true), None).await.unwrap();
+    let mut hold = NewHold { law_enforcement: true, ..hold_of(HoldScope::Subjects(vec![subject("7"), subject("8")])) };
+    hold.text.case_number = Some("24-1".into());
+    open.vault.place_hold(&acme.counsel, &acme.name, hold, None).await.unwrap();
     assert!(stopped(&acme.shred(&open, persons(&["7"]), None).await).is_some());
     assert_eq!(findings(&open).await, Vec::<String>::new());
     for (table, rows, said) in [

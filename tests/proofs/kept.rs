@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{CollectionPolicy, Epoch, ShredId, ShredUnit, SubjectId, TenantName, TestClock},
+    domain::{CollectionPolicy, Epoch, ShredId, ShredUnit, TenantName, TestClock},
     vault::{
         ops::{BatchOp, Caller, GetRecord, ListQuery, Missing, Precondition, PutRecord, RangeSpec, ShredOrder, Unprocessable, VaultError},
         store::{
@@ -18,7 +18,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, read},
+    harness::{Open, Place, certificate, coll, findings, is_shredded, key, put_of, read, subject},
     retention::{DAY, ends_soon, place, policy, run, time},
 };
 
@@ -47,10 +47,6 @@ pub(crate) fn lawful(unit: ShredUnit, minimum: &str) -> CollectionPolicy {
 
 fn unruled(unit: ShredUnit) -> CollectionPolicy {
     CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() }
-}
-
-fn subject(name: &str) -> SubjectId {
-    SubjectId::parse(name).unwrap()
 }
 
 /// A tenant with a collection of each unit, under a law; its owner, its auditor.
@@ -174,10 +170,6 @@ impl Acme {
             assert_eq!(self.audited(open, (collection, "7/tax")).await.unwrap(), b"7/tax", "{collection}");
         }
     }
-}
-
-async fn findings(open: &Open) -> Vec<String> {
-    open.vault.check().await.unwrap().findings
 }
 
 /// What contradicts the certificates.

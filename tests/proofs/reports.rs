@@ -6,8 +6,8 @@ use std::time::Duration;
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, CollectionPolicy, ReportId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
-        hold::{HoldScope, HoldText, NewHold},
+        Clock as _, CollectionPolicy, ReportId, ShredId, ShredUnit, TenantName, TenantNo, TestClock,
+        hold::{HoldScope, NewHold},
         retention::report::{By, Cause, Line, Report},
     },
     vault::{
@@ -21,7 +21,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, is_shredded, key, put_of},
+    harness::{Open, coll, hold_of, is_shredded, key, put_of, subject},
     meddling::sets,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
@@ -60,16 +60,7 @@ async fn put_policy(open: &Open, owner: &Caller, acme: &TenantName, name: &str, 
 }
 
 fn hold(person: &str) -> NewHold {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let scope = HoldScope::Subjects(vec![SubjectId::parse(person).unwrap()]);
-    NewHold { text, scope, disclosed: false, law_enforcement: false }
+    hold_of(HoldScope::Subjects(vec![subject(person)]))
 }
 
 /// A line of a report: collection, by what, which rule, how, and how many are destroyed, held and marked.

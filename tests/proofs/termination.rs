@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock, Timestamp,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
         lifecycle::{Grace, TenantState},
@@ -22,7 +22,7 @@ use lethe::{
     vault::{
         ops::{
             ApprovalView, ApprovalWhat, BatchOp, Caller, Conflict, GetRecord, ListQuery, NewAlias, NotSecond, PolicyChange, Precondition,
-            PutRecord, Released, ShredOrder, Terminate, Terminated, Value, VaultError, VaultOptions,
+            PutRecord, Released, ShredOrder, Terminate, Terminated, Value, VaultError,
         },
         store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
     },
@@ -31,21 +31,11 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
+    harness::{Open, Place, certificate, coll, hold_of, is_shredded, key, put_of, put_op, subject},
     kept::{lawful, left},
     meddling::sets,
-    retention::{one_rule, policy},
+    retention::{DAY, one_rule, place, policy, run},
 };
-
-const DAY: Duration = Duration::from_hours(24);
-
-/// A store whose clock stands at noon of 31 January 2000, in UTC.
-async fn place() -> (Place, TestClock) {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    let clock = TestClock::at(Timestamp::parse_rfc3339("2000-01-31T12:00:00Z").unwrap());
-    place.clock = Arc::new(clock.clone());
-    (place, clock)
-}
 
 /// A tenant with a collection whose unit is the record; its owner, and the operator.
 struct Acme {
@@ -162,10 +152,6 @@ fn value_of(key: &str) -> Vec<u8> {
     if key.ends_with("large") { vec![8; 200_000] } else { b"v".to_vec() }
 }
 
-fn subject(id: &str) -> SubjectId {
-    SubjectId::parse(id).unwrap()
-}
-
 impl Held {
     async fn make(open: &Open, place: &Place) -> Self {
         let (name, owner, token) = open.tenant(place, "acme").await;
@@ -247,16 +233,7 @@ impl Held {
 }
 
 async fn place_hold(open: &Open, counsel: &Caller, tenant: &TenantName, scope: HoldScope) -> Result<HoldId, VaultError> {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
-    open.vault.place_hold(counsel, tenant, hold, None).await.map(|view| view.id)
+    open.vault.place_hold(counsel, tenant, hold_of(scope), None).await.map(|view| view.id)
 }
 
 /// Waits until it is so.
@@ -267,10 +244,6 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("{what}: not so after 30 s"));
-}
-
-async fn run(open: &Open, clock: &TestClock) {
-    Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await.unwrap();
 }
 
 fn is_stopped(result: &Result<impl std::fmt::Debug, VaultError>) -> bool {

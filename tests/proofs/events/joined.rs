@@ -3,17 +3,14 @@
 
 use lethe::{
     authn::Role,
-    domain::{
-        ShredUnit,
-        hold::{HoldScope, HoldText, NewHold},
-    },
+    domain::{ShredUnit, hold::HoldScope},
     vault::ops::VaultError,
 };
 use serde_json::json;
 
 use super::{Acme, ENDED, by_event, findings, lawful, subject, to};
 use crate::{
-    harness::coll,
+    harness::{coll, hold_of},
     retention::{DAY, place, policy, run},
 };
 
@@ -39,15 +36,7 @@ async fn a_hold_before_the_join_keeps_what_the_other_ids_report_ends_in_data_of_
     to(&clock, "2000-02-12T00:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 1, "of the id that it was reported of");
     to(&clock, "2000-03-01T00:00:00Z");
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let hold = NewHold { text, scope: HoldScope::Subjects(vec![subject("7")]), disclosed: false, law_enforcement: false };
+    let hold = hold_of(HoldScope::Subjects(vec![subject("7")]));
     let placed = open.vault.place_hold(&asker, &acme.name, hold, None).await.unwrap();
     to(&clock, "2000-03-02T00:00:00Z");
     acme.alias(&open, "7", "8").await;

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{
-        ShredId, ShredUnit,
-        hold::{HoldScope, HoldText, NewHold},
-    },
+    domain::{ShredId, ShredUnit, hold::HoldScope},
     vault::{
         ops::{ShredOrder, ShredView, VaultError},
         store::{Space, StoreError, schema::Table},
@@ -17,7 +14,7 @@ use lethe::{
 
 use super::{Acme, ENDED, findings, lawful, rows, subject, to};
 use crate::{
-    harness::{Open, Place, coll, key},
+    harness::{Open, Place, coll, hold_of, key},
     kept::left,
     retention::{DAY, place, run, time},
 };
@@ -172,15 +169,7 @@ async fn an_order_that_a_hold_takes_back_remembers_nothing() {
     assert_eq!(rows(&open, Space::Control, Table::LeftEvents).await, 2);
     let closed = acme.reports(&open, "7", ENDED, "1999-07-30").await;
     assert!(matches!(closed, Err(VaultError::SubjectErased { done: false, .. })), "{closed:?}");
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let hold = NewHold { text, scope: HoldScope::Subjects(vec![subject("7")]), disclosed: false, law_enforcement: false };
+    let hold = hold_of(HoldScope::Subjects(vec![subject("7")]));
     let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     assert!(ended(&open, &acme, id).await.held);
     assert_eq!(rows(&open, Space::Control, Table::LeftEvents).await, 0);

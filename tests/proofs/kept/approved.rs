@@ -15,13 +15,9 @@ use lethe::{
 };
 use serde_json::json;
 
-use super::{
-    Acme, END, UNITS,
-    beside::{hold, persons},
-    contradictions, findings, lawful, left, refused_by_law, run_until, unruled,
-};
+use super::{Acme, END, UNITS, beside::persons, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
 use crate::{
-    harness::{Open, certificate, coll, is_shredded, key},
+    harness::{Open, certificate, coll, hold_of, is_shredded, key},
     retention::{DAY, place, policy, run, time},
 };
 
@@ -199,7 +195,7 @@ async fn an_approved_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since(
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
     let second = acme.ask_for_two(&open).await;
     let id = acme.asked(&open, ShredOrder::Collection(coll("people"))).await;
-    let placed = open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Collection(coll("people"))), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll("people"))), None).await.unwrap();
     acme.approve(&open, &second, id).await.unwrap();
     assert_eq!(acme.state(&open, id).await, "held");
     acme.put(&open, ("people", "tax"), &["7"], "tax", b"v").await.unwrap();

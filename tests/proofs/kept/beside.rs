@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{
-        Clock as _,
-        hold::{HoldScope, HoldText, NewHold},
-    },
+    domain::{Clock as _, hold::HoldScope},
     vault::{
         ops::{ListQuery, NewAlias, ShredOrder, VaultError},
         store::StoreError,
@@ -17,24 +14,12 @@ use serde_json::{Value, json};
 
 use super::{Acme, END, UNITS, contradictions, findings, left, refused_by_law, run_until, subject};
 use crate::{
-    harness::{certificate, coll, is_shredded, key, put_of},
+    harness::{certificate, coll, hold_of, is_shredded, key, put_of},
     retention::{DAY, place, run, time},
 };
 
 pub(super) fn persons(names: &[&str]) -> ShredOrder {
     ShredOrder::Subjects(names.iter().map(|name| subject(name)).collect())
-}
-
-pub(super) fn hold(scope: HoldScope) -> NewHold {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    NewHold { text, scope, disclosed: false, law_enforcement: false }
 }
 
 /// An order that has decided what it spares, and is taken back by a hold before its keys go: all is there as before. Given again, it
@@ -67,7 +52,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     }
     assert_eq!(left(&open).await, [2, 0, 1]);
     let scope = HoldScope::Subjects(vec![subject("7")]);
-    let placed = open.vault.place_hold(&counsel, &acme.name, hold(scope.clone()), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope.clone()), None).await.unwrap();
     let wait = Some(Duration::from_secs(30));
     assert!(open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap().held);
     for (collection, _) in UNITS {
@@ -90,7 +75,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     assert_eq!(left(&open).await, [3, 3, 0]);
 
     // The law ends, and a hold does not.
-    let placed = open.vault.place_hold(&counsel, &acme.name, hold(scope), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
     clock.advance(DAY * 4 * 366);
     let done = run(&open, &clock).await;
     assert_eq!((done.destroyed, done.held), (0, 7), "{done:?}");
@@ -178,7 +163,7 @@ async fn what_a_law_and_a_hold_keep_goes_when_both_have_ended() {
         let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
         acme.fill(&open).await;
         let scope = HoldScope::Collection(coll("people"));
-        let placed = open.vault.place_hold(&counsel, &acme.name, hold(scope), None).await.unwrap();
+        let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
         let tax = ("people", "7/tax");
         assert_eq!(refused_by_law(acme.delete(&open, tax).await), "2004-02-01T00:00:00.000Z");
         assert!(matches!(acme.put(&open, tax, &["7"], "tax", b"v").await, Err(VaultError::LegalHold { .. })), "nor is it written over");
@@ -222,7 +207,7 @@ async fn an_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since() {
         let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
         acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
         let scope = HoldScope::Collection(coll("people"));
-        let placed = open.vault.place_hold(&counsel, &acme.name, hold(scope), None).await.unwrap();
+        let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
         let stopped = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("people")), None, None).await;
         let Err(VaultError::LegalHold { order: Some(order), .. }) = stopped else { panic!("{stopped:?}") };
         acme.put(&open, ("people", "tax"), &["7"], "tax", b"v").await.unwrap();

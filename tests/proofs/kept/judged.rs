@@ -27,12 +27,11 @@ use lethe::{
 
 use super::{
     Acme,
-    beside::hold,
     crossing::{new_record, records},
     findings, lawful, refused_by_law, subject, unruled,
 };
 use crate::{
-    harness::{Open, coll, key},
+    harness::{Open, coll, hold_of, key},
     meddling::{Held, Meddler, sets},
     retention::{place, run},
 };
@@ -103,7 +102,7 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
 
         let name = format!("held{number}");
         make(&name, unit).await;
-        let placed = open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Collection(coll(&name))), None).await.unwrap();
+        let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll(&name))), None).await.unwrap();
         let stopped = open.vault.order_shred(&acme.owner, &acme.name, order(&name, unit), None, None).await;
         let Err(VaultError::LegalHold { order: Some(id), .. }) = stopped else { panic!("{stopped:?}") };
         let held = when.hold(&place.meddler);
@@ -186,7 +185,7 @@ async fn an_order_that_a_hold_stops_freezes_nothing() {
     let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
     let orders = [ShredOrder::Tenant { confirm: "acme".into() }, ShredOrder::Collection(coll("people"))];
-    open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
+    open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
     place.meddler.refuse(|commit| sets(commit, Table::Collection, |_, _| true).then_some(StoreError::DiskFull));
     for order in orders.iter().chain(&orders) {
         let stopped = open.vault.order_shred(&acme.owner, &acme.name, order.clone(), WAIT, None).await;
@@ -211,7 +210,7 @@ async fn an_order_whose_hold_ends_meanwhile_is_judged_anew() {
     let acme = Acme::make(&open, &place).await;
     let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
-    let placed = open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Collection(coll("people"))), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll("people"))), None).await.unwrap();
     let holds = schema::table_of_tenant(Table::HoldOn, TenantNo(1));
     let held = place.meddler.hold_rows(move |space, from| space == Space::Control && from == &holds.from[..]);
     let order = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("people")), WAIT, None);
@@ -234,7 +233,7 @@ async fn what_an_order_waits_for_is_not_looked_through_again_whenever_a_hold_end
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
-    let placed = open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Collection(coll("people"))), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll("people"))), None).await.unwrap();
     let stopped = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("people")), None, None).await;
     let Err(VaultError::LegalHold { order: Some(id), .. }) = stopped else { panic!("{stopped:?}") };
     let before = records(&open).await;
@@ -252,7 +251,7 @@ async fn what_an_order_waits_for_is_not_looked_through_again_whenever_a_hold_end
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
     assert!(looked.swap(false, Ordering::SeqCst), "it is looked through when nothing else keeps it");
     for _ in 0..2 {
-        let other = open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
+        let other = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
         open.vault.release_hold(&counsel, &acme.name, other.id, "settled".into(), None).await.unwrap();
         run(&open, &clock).await;
         assert!(!looked.load(Ordering::SeqCst));

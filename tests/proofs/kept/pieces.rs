@@ -19,12 +19,12 @@ use lethe::{
 
 use super::{
     Acme, END, UNITS,
-    beside::{hold, persons},
+    beside::persons,
     crossing::{new_record, records},
     findings, lawful, left, rows, run_until, subject, unruled,
 };
 use crate::{
-    harness::is_shredded,
+    harness::{hold_of, is_shredded},
     meddling::sets,
     retention::{DAY, place, run, time},
 };
@@ -54,7 +54,7 @@ async fn an_order_whose_decision_was_taken_back_in_part_decides_anew() {
             is_refused.then_some(StoreError::DiskFull)
         });
         let scope = HoldScope::Subjects(vec![subject("7")]);
-        let placed = open.vault.place_hold(&counsel, &acme.name, hold(scope), None).await.unwrap();
+        let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
         let in_part = async {
             while back.load(Ordering::SeqCst) < 2 {
                 tokio::task::yield_now().await;
@@ -94,7 +94,7 @@ async fn a_hold_is_placed_while_it_is_decided_what_a_law_keeps_of_somebody_else(
     let deciding = place.meddler.hold_reader(Space::Records, last);
     beginning.let_go();
     deciding.has_read().await;
-    open.vault.place_hold(&counsel, &acme.name, hold(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
+    open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
     deciding.let_go();
     assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
     assert_eq!(acme.audited(&open, ("people", "7/last")).await.unwrap(), b"v");
