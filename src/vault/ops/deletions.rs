@@ -36,7 +36,7 @@ use crate::{
         crypto::{Context, Manifest, OpenError, Record, RecordHeader, Sealed, Token},
         keys::{KeysError, UnitRef},
         store::{
-            Expect, Space, Urgency,
+            Expect, Row, Space, Urgency,
             schema::{self, KeyRange},
         },
     },
@@ -48,6 +48,9 @@ const BATCH: usize = 128;
 const LOOKS: usize = 2_048;
 /// Rows of one read.
 const ROWS: usize = 256;
+/// Subjects whose rows are read at once, where each has fewer than so many.
+const AHEAD: usize = 32;
+const AHEAD_ROWS: usize = 8;
 
 /// A walk over the records of some subjects that no unit of theirs seals.
 pub(super) struct Walk<'a> {
@@ -79,6 +82,37 @@ struct Candidate {
     first: bool,
     /// What is done with it if it names the subject so.
     rule: SecondarySubjects,
+}
+
+/// What the index has of some subjects that follow one another in a walk, read at once, for most have next to nothing there.
+#[derive(Default)]
+struct Ahead {
+    /// The place of the first of them in the walk.
+    first: u16,
+    /// All rows of each: of those that name it first, and second; `None` where there are more.
+    of_each: Vec<[Option<Vec<Row>>; 2]>,
+}
+
+impl Ahead {
+    fn of(&self, subject: u16) -> Option<&[Option<Vec<Row>>; 2]> {
+        self.of_each.get(usize::from(subject.checked_sub(self.first)?))
+    }
+
+    fn has(&self, subject: u16) -> bool {
+        self.of(subject).is_some()
+    }
+
+    /// The rows at a position, from a key on, where they are known.
+    fn rest(&self, at: &PositionRow, from: &[u8]) -> Option<Vec<Row>> {
+        let [first, second] = self.of(at.subject)?;
+        let rows = if at.second { second } else { first }.as_ref()?;
+        Some(rows.iter().filter(|row| row.key >= from).cloned().collect())
+    }
+}
+
+/// The rows of the index that name a subject, first or second.
+fn index_of(tenant: TenantNo, subject: &Token, second: bool) -> KeyRange {
+    if second { schema::secondary_records(tenant, subject) } else { schema::records_of_subject(tenant, subject) }
 }
 
 /// What is to be done about it.
@@ -257,12 +291,18 @@ impl Vault {
         let mut known: Option<(CollectionNo, Option<Arc<Collection>>)> = None;
         let mut looks = LOOKS;
         let mut deletions: usize = 0;
+        let mut ahead = Ahead::default();
         while deletions < BATCH && looks > 0 {
             let Some(subject) = walk.subjects.get(usize::from(at.subject)) else { break };
-            let range =
-                if at.second { schema::secondary_records(tenant.no, subject) } else { schema::records_of_subject(tenant.no, subject) };
+            if !ahead.has(at.subject) {
+                ahead = self.look_ahead(walk, at.subject).await?;
+            }
+            let range = index_of(tenant.no, subject, at.second);
             let from = at.from(&range);
-            let rows = self.inner.store.scan(Space::Index, &from, &range.to, ROWS.min(looks)).await?;
+            let rows = match ahead.rest(at, &from) {
+                Some(rows) => rows,
+                None => self.inner.store.scan(Space::Index, &from, &range.to, ROWS.min(looks)).await?,
+            };
             if rows.is_empty() {
                 at.turn();
             }
@@ -299,6 +339,20 @@ impl Vault {
             }
         }
         Ok(found)
+    }
+
+    /// What the index has of a subject of a walk and of those that follow.
+    async fn look_ahead(&self, walk: &Walk<'_>, first: u16) -> Result<Ahead, VaultError> {
+        let next = walk.subjects.iter().skip(usize::from(first)).take(AHEAD);
+        let both = |subject| [false, true].map(|second| index_of(walk.tenant.no, subject, second));
+        let ranges: Vec<KeyRange> = next.flat_map(both).collect();
+        let rows = self.inner.store.scan_each(Space::Index, &ranges, AHEAD_ROWS).await?;
+        let mut whole = rows.into_iter().map(|rows| Some(rows).filter(|rows| rows.len() < AHEAD_ROWS));
+        let mut of_each = Vec::with_capacity(AHEAD);
+        while let (Some(first), Some(second)) = (whole.next(), whole.next()) {
+            of_each.push([first, second]);
+        }
+        Ok(Ahead { first, of_each })
     }
 
     /// A collection whose records may have to be deleted; `None` where it was shredded and took them along.

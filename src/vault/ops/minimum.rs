@@ -7,6 +7,8 @@
 //! A record says itself under which of its collection's rules it was written: the commit of a write is held to the collection's row, so
 //! no clock has a part in that.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::{
@@ -28,7 +30,10 @@ use crate::{
     vault::{
         crypto::{Context, Data, Key, OpenedRecord, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
         keys::{KeysError, UnitRef},
-        store::{Check, Expect, Row, Space, Write, schema},
+        store::{
+            Check, Expect, Row, Space, Write,
+            schema::{self, KeyRange},
+        },
     },
 };
 
@@ -448,16 +453,23 @@ impl Vault {
     /// something, whatever the clock says by now. Decided again later, it goes by the same rules.
     pub(super) async fn decides_as_of(&self, order: &ShredRow) -> Result<Timestamp, VaultError> {
         let tenant = TenantNo(order.tenant);
+        let mut collections = BTreeSet::new();
+        let mut ranges: Vec<KeyRange> = order.marked().map(|subject| schema::records_of_subject(tenant, subject)).collect();
+        // One look for each collection of a person.
+        while !ranges.is_empty() {
+            let found = self.inner.store.scan_each(Space::Index, &ranges, 1).await?;
+            let rest = |(range, rows): (KeyRange, Vec<Row>)| {
+                let first = rows.into_iter().next()?;
+                let Some((subject, no, _)) = schema::subject_record_parts(&first.key) else { return Some(range.after(&first.key)) };
+                collections.insert(no);
+                Some(KeyRange { from: schema::records_of_subject_in(tenant, &subject, no).to, ..range })
+            };
+            ranges = ranges.into_iter().zip(found).filter_map(rest).collect();
+        }
         let mut at = self.inner.clock.now();
-        for subject in order.marked() {
-            let mut range = schema::records_of_subject(tenant, subject);
-            // One look for each collection.
-            while let Some(rows) = self.some_rows_of(Space::Index, &mut range, 1).await? {
-                let Some((_, no, _)) = rows.first().and_then(|row| schema::subject_record_parts(&row.key)) else { continue };
-                if let Some(collection) = self.lawful(tenant, no).await? {
-                    at = collection.behind_changes(at);
-                }
-                range.from = schema::records_of_subject_in(tenant, subject, no).to;
+        for no in collections {
+            if let Some(collection) = self.lawful(tenant, no).await? {
+                at = collection.behind_changes(at);
             }
         }
         Ok(at)

@@ -37,6 +37,7 @@ macro_rules! suite {
             rows_that_go_first_are_of_control_and_before_data
             tails_of_a_commit_and_of_what_goes_first_are_settled_alike
             many_rows_are_read_as_each_alone
+            many_ranges_are_read_as_each_alone
             writes_to_two_databases_are_invalid
             rows_and_keys_over_the_limit_are_invalid
             the_control_sequence_grows_with_control_commits
@@ -445,6 +446,32 @@ pub(crate) async fn many_rows_are_read_as_each_alone(store: Engine) {
                 alone.push(store.get(space, key).await.unwrap());
             }
             assert_eq!(store.get_many(space, keys).await.unwrap(), alone);
+        }
+    }
+}
+
+pub(crate) async fn many_ranges_are_read_as_each_alone(store: Engine) {
+    for space in [Space::Control, Space::Index, Space::Blobs] {
+        apply(&store, (0..200_u8).flat_map(|n| [put(space, vec![n], vec![n]), put(space, vec![n, 1], vec![n])]).collect()).await;
+        // More rows that are gone, one behind the other, than an iterator passes over in one step.
+        apply(&store, (0..600_u16).map(|n| put(space, [&[70, 0][..], &n.to_be_bytes()].concat(), "gone")).collect()).await;
+        let gone = |n: u16| Write::Delete { space, key: [&[70, 0][..], &n.to_be_bytes()].concat().into() };
+        apply(&store, (0..600).map(gone).collect()).await;
+        let range = |from: &[u8], to: &[u8]| KeyRange { from: from.to_vec().into(), to: to.to_vec().into() };
+        // In no order, twice, empty, the wrong way round, over one another, short and long, before and behind all that there is.
+        let mut ranges: Vec<KeyRange> = [(7, 9), (0, 1), (250, 255), (7, 9), (30, 30), (40, 35), (8, 120), (199, 255), (0, 255)]
+            .map(|(from, to)| range(&[from], &[to]))
+            .to_vec();
+        ranges.extend([range(&[69, 2], &[70]), range(&[70, 0], &[70, 1]), range(&[70, 0], &[71]), range(&[], &[5])]);
+        ranges.extend((0..200).map(|n| range(&[n, 1], &[n, 2])));
+        for ranges in [&ranges[..], &ranges[..1], &[]] {
+            for limit in [0, 1, 2, 31, 32, 33, 300, usize::MAX] {
+                let mut alone = Vec::new();
+                for range in ranges {
+                    alone.push(store.scan(space, &range.from, &range.to, limit).await.unwrap());
+                }
+                assert_eq!(store.scan_each(space, ranges, limit).await.unwrap(), alone, "{space:?}, at most {limit}");
+            }
         }
     }
 }

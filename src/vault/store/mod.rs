@@ -232,6 +232,15 @@ pub trait Store: Send + Sync + 'static {
     /// Rows with `from <= key < to` in key order, at most `limit`.
     async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError>;
 
+    /// The rows of ranges of one space, in the order of `ranges`: as [`Store::scan`] would give those of each, at most `limit` of it.
+    async fn scan_each(&self, space: Space, ranges: &[KeyRange], limit: usize) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut each = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            each.push(self.scan(space, &range.from, &range.to, limit).await?);
+        }
+        Ok(each)
+    }
+
     /// Applies a commit, all or nothing, and answers when it is as durable as asked.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 

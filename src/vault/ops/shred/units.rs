@@ -19,7 +19,10 @@ use crate::{
     vault::{
         crypto::Token,
         keys::{ShredTarget, UnitRef},
-        store::{Space, schema},
+        store::{
+            Space,
+            schema::{self, KeyRange},
+        },
     },
 };
 
@@ -28,6 +31,8 @@ pub(in crate::vault::ops) type UnitIn = (CollectionNo, UnitRef);
 
 /// Rows of units read at once.
 const UNIT_ROWS: usize = 1_024;
+/// Persons whose rows are read at once.
+const PERSONS: usize = 64;
 
 /// How often the fence is tried to be closed behind an intent.
 const FENCE_ATTEMPTS: u32 = 100;
@@ -107,9 +112,9 @@ impl Vault {
                 }
             }
             Scope::Subjects(_) => {
-                for token in order.marked() {
-                    let range = schema::units_of_subject(tenant, token);
-                    for row in self.inner.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await? {
+                let ranges: Vec<KeyRange> = order.marked().map(|token| schema::units_of_subject(tenant, token)).collect();
+                for some in ranges.chunks(PERSONS) {
+                    for row in self.inner.store.scan_each(Space::Control, some, usize::MAX).await?.into_iter().flatten() {
                         let unit = match self.inner.seals.open::<UnitRow>(&row.key, &row.value) {
                             Ok(unit) => unit.unit(tenant)?,
                             Err(error) => {
@@ -176,11 +181,12 @@ impl Vault {
             Ok(reported) => (Some(reported), Ok(())),
             Err(error) => (None, Err(error)),
         };
+        let mut keeping = BTreeMap::new();
         for (no, unit) in units {
             if reported.is_none() && *no == CollectionNo::TENANT {
                 continue;
             }
-            match self.decides(*no, *unit, reported.as_deref().unwrap_or_default()).await {
+            match self.decides(&mut keeping, *no, *unit, reported.as_deref().unwrap_or_default()).await {
                 Ok(true) => {}
                 Ok(false) => closed.push(*unit),
                 Err(error) => told = told.and(Err(error)),
@@ -199,17 +205,32 @@ impl Vault {
         self.slots_of_events(TenantNo(row.tenant), &marked).await
     }
 
-    /// Whether it is decided by what a person's unit seals what a law keeps: it seals that, or what a law counts from.
-    async fn decides(&self, no: CollectionNo, unit: UnitRef, reported: &[u64]) -> Result<bool, VaultError> {
-        Ok(if no == CollectionNo::TENANT { reported.contains(&unit.slot.number()) } else { self.may_keep(unit.tenant, no).await? })
+    /// Whether it is decided by what a person's unit seals what a law keeps: it seals that, or what a law counts from. `keeping` are the
+    /// collections of the order's tenant of which it is known by now whether a law may keep something there.
+    async fn decides(
+        &self,
+        keeping: &mut BTreeMap<CollectionNo, bool>,
+        no: CollectionNo,
+        unit: UnitRef,
+        reported: &[u64],
+    ) -> Result<bool, VaultError> {
+        if no == CollectionNo::TENANT {
+            return Ok(reported.contains(&unit.slot.number()));
+        }
+        if let Some(may_keep) = keeping.get(&no) {
+            return Ok(*may_keep);
+        }
+        let may_keep = self.may_keep(unit.tenant, no).await?;
+        keeping.insert(no, may_keep);
+        Ok(may_keep)
     }
 
     /// Those that are lent until it is decided what a law keeps of the order's persons, but for those that another order is for.
     pub(in crate::vault::ops) async fn undecided(&self, row: &ShredRow, units: &[UnitIn]) -> Result<Vec<UnitRef>, VaultError> {
-        let (reported, mut undecided) = (self.slots_reported(row, units).await?, Vec::new());
+        let (reported, mut keeping, mut undecided) = (self.slots_reported(row, units).await?, BTreeMap::new(), Vec::new());
         for (no, unit) in units {
             let state = schema::unit_state(TenantNo(row.tenant), unit.slot);
-            if self.decides(*no, *unit, &reported).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
+            if self.decides(&mut keeping, *no, *unit, &reported).await? && self.inner.store.get(Space::Control, &state).await?.is_none() {
                 undecided.push(*unit);
             }
         }
@@ -238,20 +259,22 @@ impl Vault {
     /// The units that an order destroyed, counted by collection from the rows of units.
     pub(in crate::vault::ops) async fn units_by_collection(&self, row: &ShredRow, slots: &HashSet<u64>) -> Result<Touched, VaultError> {
         let mut touched = Touched::new();
-        for token in row.marked() {
-            let mut range = schema::units_of_subject(TenantNo(row.tenant), token);
-            loop {
-                let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, UNIT_ROWS).await?;
-                let Some(last) = rows.last() else { break };
-                range = range.after(&last.key);
-                for row in rows {
-                    let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
-                    if slots.contains(&self.inner.seals.open::<UnitRow>(&row.key, &row.value)?.slot) {
-                        let total: &mut Totals = touched.entry(no).or_default();
-                        total.units = total.units.saturating_add(1);
+        let mut ranges: Vec<KeyRange> = row.marked().map(|token| schema::units_of_subject(TenantNo(row.tenant), token)).collect();
+        while !ranges.is_empty() {
+            let mut longer = Vec::new();
+            for some in ranges.chunks(PERSONS) {
+                for (range, rows) in some.iter().zip(self.inner.store.scan_each(Space::Control, some, UNIT_ROWS).await?) {
+                    longer.extend(rows.get(UNIT_ROWS.saturating_sub(1)).map(|last| range.after(&last.key)));
+                    for row in rows {
+                        let no = schema::unit_collection(&row.key).ok_or_else(|| VaultError::Internal("unit row".into()))?;
+                        if slots.contains(&self.inner.seals.open::<UnitRow>(&row.key, &row.value)?.slot) {
+                            let total: &mut Totals = touched.entry(no).or_default();
+                            total.units = total.units.saturating_add(1);
+                        }
                     }
                 }
             }
+            ranges = longer;
         }
         Ok(touched)
     }

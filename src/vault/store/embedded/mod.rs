@@ -74,6 +74,8 @@ pub use self::{
 const INLINE_SCAN_ROWS: usize = 256;
 /// Rows of a longer scan that are looked for in memory first.
 const PROBE_ROWS: usize = 32;
+/// Ranges that one thread reads, from memory, before others have their turn.
+const RANGES_AT_ONCE: usize = 64;
 /// How often a read asks for leave to be made where it is asked for.
 const HERE_ATTEMPTS: usize = 3;
 const COMPACTIONS_WAITING: usize = 64;
@@ -396,6 +398,24 @@ impl Store for Embedded {
             Ok(rows)
         };
         self.readers.run(read).await
+    }
+
+    async fn scan_each(&self, space: Space, ranges: &[KeyRange], limit: usize) -> Result<Vec<Vec<Row>>, StoreError> {
+        let probe = if limit <= INLINE_SCAN_ROWS { limit } else { PROBE_ROWS };
+        let mut each = Vec::with_capacity(ranges.len());
+        for some in ranges.chunks(RANGES_AT_ONCE) {
+            let cached = self.shared.try_with(|pair| pair.of(space.database()).scan_each_cached(space, some, probe))?;
+            for (range, cached) in some.iter().zip(cached.unwrap_or_else(|| some.iter().map(|_| Cached::Miss).collect())) {
+                each.push(match cached {
+                    Cached::Hit(rows) if probe == limit || rows.len() < probe => {
+                        self.shared.counters.read(ReadFrom::Cache);
+                        rows
+                    }
+                    Cached::Hit(_) | Cached::Miss => self.scan(space, &range.from, &range.to, limit).await?,
+                });
+            }
+        }
+        Ok(each)
     }
 
     async fn commit(&self, mut commit: Commit) -> Result<Committed, StoreError> {
