@@ -96,7 +96,12 @@ async fn get_record(State(shelf): State<Arc<Shelf>>, uri: Uri) -> Response {
     }
 }
 
+/// With `if-none-match: *` it looks whether the record is there; without, it need not know, and says 204.
 async fn put_record(State(shelf): State<Arc<Shelf>>, uri: Uri, head: HeaderMap, body: Body) -> Response {
+    let is_new = head.contains_key(header::IF_NONE_MATCH);
+    if is_new && shelf.get(uri.path(), false).await.is_some() {
+        return with_lines(StatusCode::PRECONDITION_FAILED.into_response());
+    }
     let len = head.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
     let row = if len.is_some_and(|len| len <= INLINE_LEN) {
         let Ok(value) = axum::body::to_bytes(body, INLINE_LEN).await else { return StatusCode::BAD_REQUEST.into_response() };
@@ -108,7 +113,8 @@ async fn put_record(State(shelf): State<Arc<Shelf>>, uri: Uri, head: HeaderMap, 
     if !shelf.put(vec![(uri.path().to_owned(), row)], true).await {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    with_lines((StatusCode::NO_CONTENT, [(header::ETAG, "\"0123456789abcdef\"")]).into_response())
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    with_lines((status, [(header::ETAG, "\"0123456789abcdef\"")]).into_response())
 }
 
 fn inline(value: &[u8]) -> Bytes {

@@ -73,6 +73,19 @@ fn every_workload_runs_without_an_error() {
 }
 
 #[test]
+fn a_later_run_inserts_anew_and_reads_what_it_inserted() {
+    let served = Served::start();
+    for run in 0..2 {
+        // An insert that is not answered as one, and a read that finds nothing, are errors.
+        let latest = ["ycsb-d", "--records", "50", "--connections", "4", "--warmup", "0", "--operations", "600"];
+        let report = report(&served, "acme.token", &latest);
+        assert!(report["by_operation"]["insert"]["operations"].as_u64().is_some_and(|inserts| inserts > 0), "run {run}: {report}");
+        let share = report["generator_cpu"].as_f64().unwrap();
+        assert!(share > 0.0 && share < 64.0, "{report}");
+    }
+}
+
+#[test]
 fn an_open_loop_keeps_its_rate_over_http_2_and_draws_a_picture() {
     let served = Served::start();
     let load = served.run("acme.token", &["bench", "get", "--load", "only", "--records", "100", "--value-dist", "zipf"]);
@@ -103,6 +116,8 @@ fn a_token_that_is_refused_ends_with_2_and_nothing_of_it_is_said() {
 struct Memory {
     values: Arc<Mutex<HashMap<String, Bytes>>>,
     bend: bool,
+    /// Whether it says of a new record that it took another's place.
+    replaces: bool,
 }
 
 async fn answer(State(memory): State<Memory>, method: Method, uri: Uri, body: Bytes) -> Response {
@@ -113,7 +128,7 @@ async fn answer(State(memory): State<Memory>, method: Method, uri: Uri, body: By
     }
     if method == Method::PUT {
         values.insert(path, body);
-        return StatusCode::CREATED.into_response();
+        return if memory.replaces { StatusCode::NO_CONTENT } else { StatusCode::CREATED }.into_response();
     }
     match values.get(&path) {
         Some(value) if memory.bend => {
@@ -126,18 +141,36 @@ async fn answer(State(memory): State<Memory>, method: Method, uri: Uri, body: By
     }
 }
 
+/// Serves it until the tasks are drained; gives where.
+async fn serve(memory: Memory, tasks: &Tasks) -> String {
+    let router = Router::new().fallback(answer).with_state(memory);
+    let door = Door::bind("127.0.0.1:0".parse().unwrap(), None, DoorOptions::default()).await.unwrap();
+    let url = door.url();
+    drop(tasks.spawn(door.serve(router, tasks.clone())));
+    url
+}
+
+#[test]
+fn an_insert_that_was_none_is_an_error() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let tasks = Tasks::default();
+    let url = runtime.block_on(serve(Memory { values: Arc::default(), bend: false, replaces: true }, &tasks));
+    let shape = ["--records", "3", "--value-len", "70000", "--operations", "300", "--warmup", "0", "--connections", "2"];
+    let place = ["--addr", &url, "--token", "any", "--tenant", "acme", "--format", "json"];
+    let output = lethe(&[&["bench", "ycsb-d"], &shape[..], &place[..]].concat());
+    let report = json_lines(&String::from_utf8(output.stdout.clone()).unwrap()).remove(0);
+    assert_eq!(output.status.code(), Some(2), "{}{report}", stderr(&output));
+    assert!(report["errors"]["by_code"]["not-created"].as_u64().is_some_and(|inserts| inserts > 0), "{report}");
+    assert_eq!(report["errors"]["total"], report["errors"]["by_code"]["not-created"], "{report}");
+    runtime.block_on(async { assert!(tasks.drain(std::time::Duration::from_secs(10)).await) });
+}
+
 #[test]
 fn a_wrong_byte_is_an_error_and_not_a_fast_answer() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for bend in [false, true] {
         let tasks = Tasks::default();
-        let router = Router::new().fallback(answer).with_state(Memory { values: Arc::default(), bend });
-        let url = runtime.block_on(async {
-            let door = Door::bind("127.0.0.1:0".parse().unwrap(), None, DoorOptions::default()).await.unwrap();
-            let url = door.url();
-            drop(tasks.spawn(door.serve(router, tasks.clone())));
-            url
-        });
+        let url = runtime.block_on(serve(Memory { values: Arc::default(), bend, replaces: false }, &tasks));
         // Too long for a batch, so that records are stored one by one.
         let shape = ["--records", "3", "--value-len", "70000", "--operations", "20", "--warmup", "0", "--connections", "2"];
         let place = ["--addr", &url, "--token", "any", "--tenant", "acme", "--format", "json"];

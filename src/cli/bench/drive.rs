@@ -10,6 +10,7 @@ use std::{
 
 use futures_util::future::join_all;
 use rand::{SeedableRng as _, rngs::SmallRng};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     super::{connection::pause, failure::Failure},
@@ -48,6 +49,8 @@ pub(crate) struct Measured {
     pub(crate) missed: u64,
     /// Epochs that shreds of persons went with.
     pub(crate) epochs: Option<u64>,
+    /// Of one processor, what this process itself took of it meanwhile.
+    pub(crate) generator_cpu: f64,
 }
 
 /// Opens all connections, then works on all of them. `work` gives what the connection of a number does.
@@ -56,7 +59,7 @@ pub(crate) async fn drive(drive: &Drive, target: &Arc<Target>, work: impl Fn(u64
     for _ in 0..drive.connections {
         wires.extend(Wire::open(target, drive.streams).await.map_err(failure)?);
     }
-    let begin = SystemClock.monotonic();
+    let (begin, cpu) = (SystemClock.monotonic(), cpu_time());
     let start = begin.saturating_add(drive.warmup);
     let end = drive.duration.map(|duration| start.saturating_add(duration));
     let open = drive.rate.map(|rate| Open::start(Schedule::new(begin, rate), end.unwrap_or(Duration::MAX)));
@@ -75,6 +78,8 @@ pub(crate) async fn drive(drive: &Drive, target: &Arc<Target>, work: impl Fn(u64
     let limit = end.map_or(Duration::MAX, |end| end.saturating_sub(begin).saturating_add(GRACE));
     let ended = tokio::time::timeout(limit, join_all(workers)).await;
     let stuck = stops.iter().filter(|stop| !stop.is_finished()).inspect(|stop| stop.abort()).count();
+    let wall = SystemClock.monotonic().saturating_sub(begin).as_secs_f64();
+    let generator_cpu = if wall > 0.0 { cpu_time().saturating_sub(cpu).as_secs_f64() / wall } else { 0.0 };
     let missed = open.map_or(0, |open| {
         open.stop();
         open.missed()
@@ -91,7 +96,12 @@ pub(crate) async fn drive(drive: &Drive, target: &Arc<Target>, work: impl Fn(u64
     // With nothing but work to end it, the measured time ends with the last operation.
     let planned = if drive.operations.is_some() { None } else { end };
     let time = tally.finish(planned.unwrap_or(start));
-    Ok(Measured { tally, time, missed, epochs: None })
+    Ok(Measured { tally, time, missed, epochs: None, generator_cpu })
+}
+
+/// What this process has taken of processors so far, in user space and in the kernel.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
 /// As the failure of the whole command.
@@ -142,13 +152,12 @@ impl Worker {
     /// Waits for the next request; nothing once the end has come.
     async fn next(&self) -> Option<Due> {
         let due = match &self.pace {
+            Pace::Closed if self.end.is_some_and(|end| SystemClock.monotonic() >= end) => return None,
             Pace::Closed => Due::Now,
+            // It looks at the end by itself, and counts what came too late.
             Pace::Open(open) => Due::At(open.next().await?),
         };
         let now = SystemClock.monotonic();
-        if self.end.is_some_and(|end| now >= end) {
-            return None;
-        }
         if let Some(left) = self.left.as_ref().filter(|_| now >= self.start) {
             let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             if taken.is_err() {

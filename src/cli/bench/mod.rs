@@ -97,6 +97,7 @@ fn records_of(args: &Args, tenant: &str) -> Records {
         group_len: listed.then(|| args.group_len()),
         by_group: by == By::Subject,
         run: String::new(),
+        run_from: 0,
     }
 }
 
@@ -136,7 +137,9 @@ async fn measure(args: &Args, drive: &Drive, target: &Arc<Target>, records: Reco
         Workload::YcsbA | Workload::YcsbB | Workload::YcsbC | Workload::YcsbD | Workload::YcsbF | Workload::Put | Workload::Get => {
             let (mix, usual) = args.workload.mix().unwrap_or((Mix::READS, Keys::Uniform));
             let population = Arc::new(Population::new(args.records()));
-            let mixed = Mixed { records: Arc::new(records), population, keys: args.keys.unwrap_or(usual), mix };
+            // What it inserts lies behind the records that are there, and is of this run alone.
+            let records = Arc::new(Records { run, run_from: args.records(), ..records });
+            let mixed = Mixed { records, population, keys: args.keys.unwrap_or(usual), mix };
             drive::drive(drive, target, |_| Work::Mixed(mixed.clone())).await
         }
     }

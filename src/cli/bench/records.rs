@@ -27,8 +27,10 @@ pub(crate) struct Records {
     pub(crate) group_len: Option<u64>,
     /// The group is the subject; otherwise each record has a subject of its own.
     pub(crate) by_group: bool,
-    /// What sets this run's names apart from those of earlier runs; empty where records are to be found again.
+    /// What sets this run's names apart from those of earlier runs.
     pub(crate) run: String,
+    /// Numbers from here on are of this run; those below are found again by any other.
+    pub(crate) run_from: u64,
 }
 
 impl Records {
@@ -37,20 +39,24 @@ impl Records {
         let scattered = mix_all(&[self.seed, number]);
         match self.group(number) {
             Some(group) => format!("{group}/u{scattered:016x}"),
-            None => format!("{}u{scattered:016x}", self.run),
+            None => format!("{}u{scattered:016x}", self.run_of(number)),
         }
     }
 
     /// Whom the record is about.
     pub(crate) fn subject(&self, number: u64) -> String {
-        let of_its_own = || format!("{}s{:016x}", self.run, mix_all(&[self.seed, number]));
+        let of_its_own = || format!("{}s{:016x}", self.run_of(number), mix_all(&[self.seed, number]));
         if self.by_group { self.group(number).unwrap_or_else(of_its_own) } else { of_its_own() }
     }
 
     /// The first segment of its key, where records form groups.
     pub(crate) fn group(&self, number: u64) -> Option<String> {
         let group = number.checked_div(self.group_len?)?;
-        Some(format!("{}g{:x}-{group}", self.run, self.seed))
+        Some(format!("{}g{:x}-{group}", self.run_of(number), self.seed))
+    }
+
+    fn run_of(&self, number: u64) -> &str {
+        if number >= self.run_from { &self.run } else { "" }
     }
 
     /// Where the record is.
@@ -77,17 +83,34 @@ impl Records {
         if check.is_right() { Ok(len) } else { Err(Trouble::Wrong("wrong-bytes")) }
     }
 
-    /// Writes a record; a large value is made while it is sent.
+    /// Writes a record that is there, or may be.
     pub(crate) async fn write(&self, wire: &mut Wire, number: u64, value: Value) -> Result<u64, Trouble> {
+        match self.put(wire, number, value, false).await? {
+            StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(value.len()),
+            _ => Err(Trouble::Wrong("unexpected-status")),
+        }
+    }
+
+    /// Writes a record that must not be there yet; the answer must say that it is new.
+    pub(crate) async fn insert(&self, wire: &mut Wire, number: u64, value: Value) -> Result<u64, Trouble> {
+        match self.put(wire, number, value, true).await? {
+            StatusCode::CREATED => Ok(value.len()),
+            _ => Err(Trouble::Wrong("not-created")),
+        }
+    }
+
+    /// A large value is made while it is sent.
+    async fn put(&self, wire: &mut Wire, number: u64, value: Value, is_new: bool) -> Result<StatusCode, Trouble> {
         let load = if value.len() <= 1 << 20 { Load::Whole(value.bytes()) } else { Load::Made { value, sent: 0 } };
         let head = wire
             .head(Method::PUT, &self.path(number))
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
             .header("lethe-subject", self.subject(number));
+        let head = if is_new { head.header(header::IF_NONE_MATCH, HeaderValue::from_static("*")) } else { head };
         let answer = wire.send(head, load).await?;
-        let stored = matches!(answer.status, StatusCode::CREATED | StatusCode::NO_CONTENT);
+        let status = answer.status;
         answer.done().await?;
-        if stored { Ok(value.len()) } else { Err(Trouble::Wrong("unexpected-status")) }
+        Ok(status)
     }
 }
 
@@ -143,7 +166,12 @@ impl Mixed {
             bytes = self.records.read(wire, number).await?;
         }
         if let Some(value) = value {
-            bytes = bytes.saturating_add(self.records.write(wire, number, value).await?);
+            let written = if op == Op::Insert {
+                self.records.insert(wire, number, value).await?
+            } else {
+                self.records.write(wire, number, value).await?
+            };
+            bytes = bytes.saturating_add(written);
         }
         // One that failed is not counted, nor is any after it: a read must find what it asks for.
         if op == Op::Insert {
@@ -169,6 +197,7 @@ mod tests {
             group_len: None,
             by_group: false,
             run: String::new(),
+            run_from: 0,
         }
     }
 
@@ -180,6 +209,16 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), 2_000);
         assert_ne!(one.subject(1), one.subject(2));
+    }
+
+    #[test]
+    fn a_run_finds_what_was_loaded_and_inserts_what_no_other_run_did() {
+        let [one, two] = ["a", "b"].map(|run| Records { run: run.into(), run_from: 10, ..records() });
+        assert_eq!((one.key(9), one.subject(9)), (records().key(9), records().subject(9)));
+        assert_eq!((one.key(9), one.subject(9)), (two.key(9), two.subject(9)));
+        assert_ne!(one.key(10), two.key(10));
+        assert_ne!(one.subject(10), two.subject(10));
+        assert_ne!(one.key(10), records().key(10));
     }
 
     #[test]

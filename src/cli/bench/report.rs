@@ -47,6 +47,8 @@ pub(crate) struct Report {
     /// Epochs that the shreds of persons went with.
     #[serde(skip_serializing_if = "Option::is_none")]
     epochs: Option<u64>,
+    /// The generator's own share of a processor: near its number of threads, it is the generator that is measured.
+    generator_cpu: f64,
     errors: Errors,
     latency_us: Latency,
     by_operation: BTreeMap<Op, OfOp>,
@@ -95,7 +97,7 @@ fn name(value: &impl clap::ValueEnum) -> String {
 
 impl Report {
     pub(crate) fn new(args: &Args, tls: bool, warmup: Duration, load: Option<Loaded>, measured: Measured) -> Self {
-        let Measured { tally, time, missed, epochs } = measured;
+        let Measured { tally, time, missed, epochs, generator_cpu } = measured;
         let (operations, items) = (tally.total(|part| part.operations), tally.total(|part| part.items));
         let bytes = tally.total(|part| part.bytes);
         let latency_us = tally.latency();
@@ -124,6 +126,7 @@ impl Report {
             bytes_per_s: per_second(bytes, time),
             missed,
             epochs,
+            generator_cpu,
             errors: Errors { total: tally.errors.values().fold(0, |sum, count| sum.saturating_add(*count)), by_code: tally.errors },
             latency_us,
             by_operation,

@@ -62,19 +62,23 @@ pub(crate) struct Open {
     /// A permit for each request that is due and not yet taken; closed at the end.
     due: Semaphore,
     taken: AtomicU64,
+    end: Duration,
+    /// Requests that a connection came for when the end was over.
+    late: AtomicU64,
 }
 
 impl Open {
     /// Starts the timer. It ends at `end`, or when it is told to.
     pub(crate) fn start(schedule: Schedule, end: Duration) -> Arc<Self> {
-        let open = Arc::new(Self { schedule, due: Semaphore::new(0), taken: AtomicU64::new(0) });
+        let open = Arc::new(Self { schedule, due: Semaphore::new(0), taken: AtomicU64::new(0), end, late: AtomicU64::new(0) });
         let timer = Arc::clone(&open);
         // A thread of its own: the runtime's timer knows whole milliseconds only.
-        drop(std::thread::spawn(move || timer.run(end)));
+        drop(std::thread::spawn(move || timer.run()));
         open
     }
 
-    fn run(&self, end: Duration) {
+    fn run(&self) {
+        let end = self.end;
         let mut issued = 0_u64;
         while !self.due.is_closed() {
             let now = SystemClock.monotonic();
@@ -93,12 +97,16 @@ impl Open {
     /// Waits for the next request; tells when it was due, or that the end has come.
     pub(crate) async fn next(&self) -> Option<Duration> {
         self.due.acquire().await.ok()?.forget();
+        if SystemClock.monotonic() >= self.end {
+            self.late.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         Some(self.schedule.due(self.taken.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// How many were due and not begun when the end came.
     pub(crate) fn missed(&self) -> u64 {
-        self.due.available_permits() as u64
+        (self.due.available_permits() as u64).saturating_add(self.late.load(Ordering::Relaxed))
     }
 
     /// Ends the timer early.
@@ -154,6 +162,15 @@ mod tests {
         assert!(open.next().await.is_none());
         let taken = open.taken.load(Ordering::Relaxed);
         assert_eq!(taken + open.missed(), 300, "{taken} taken, {} missed", open.missed());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_taken_behind_the_end_is_missed() {
+        let end = SystemClock.monotonic();
+        let schedule = Schedule::new(end.saturating_sub(Duration::from_secs(1)), 3.0);
+        let open = Open { schedule, due: Semaphore::new(3), taken: AtomicU64::new(0), end, late: AtomicU64::new(0) };
+        assert!(open.next().await.is_none() && open.next().await.is_none());
+        assert_eq!((open.taken.load(Ordering::Relaxed), open.due.available_permits(), open.missed()), (0, 1, 3));
     }
 
     #[tokio::test]

@@ -112,6 +112,7 @@ impl Tenants {
             group_len: None,
             by_group: false,
             run: String::new(),
+            run_from: 0,
         };
         let operator = wire.target.token.clone();
         let made = document(wire, Method::POST, "/v1/tenants", &operator, &json!({ "tenant": tenant })).await?;
