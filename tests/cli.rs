@@ -325,6 +325,9 @@ mod age;
 mod bench;
 #[path = "cli/bundle.rs"]
 mod bundle;
+// The arithmetic of the bench of HTTP, for its tests: a bench runs none.
+#[path = "../benches/http/figures.rs"]
+mod figures;
 #[path = "cli/readme.rs"]
 mod readme;
 #[path = "cli/rehearsal.rs"]

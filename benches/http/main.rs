@@ -2,9 +2,10 @@
 //!
 //! Three kinds of server, each a process: (a) the same HTTP stack answering from memory, (b) the same over a bare
 //! RocksDB ([`baseline`], [`shelf`]), (c) `lethe serve` ([`servers`]). `lethe bench` drives them, by turns, over several
-//! rounds ([`rows`]); what is reported are medians, ratios within a round, and their spread ([`report`]).
+//! rounds ([`rows`]); what is reported are medians, ratios within a round, and their spread ([`figures`], [`report`]).
 //!
-//! `cargo bench --bench http -- --scale quick`, or `LETHE_BENCH_SCALE`; `--write docs` writes `docs/performance.md`.
+//! `cargo bench --bench http -- --scale quick`, or `LETHE_BENCH_SCALE`; `--write docs` writes `docs/performance.md`. It ends with 1 if a row
+//! has errors.
 
 #![expect(
     clippy::print_stdout,
@@ -14,26 +15,25 @@
 )]
 
 mod baseline;
+#[cfg_attr(test, expect(dead_code, reason = "its tests are those of the command line"))]
+mod figures;
 #[cfg_attr(test, expect(dead_code, reason = "its own tests are the library's"))]
 #[path = "../../src/vault/store/embedded/pace.rs"]
 mod pace;
+#[path = "../shared/place.rs"]
+mod place;
 mod report;
 mod rows;
 mod scale;
 mod servers;
 mod shelf;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use lethe::domain::{Clock as _, SystemClock};
 
-use self::{
-    report::{Report, Row},
-    rows::Session,
-    scale::ScaleName,
-    shelf::Shelf,
-};
+use self::{figures::Row, report::Report, rows::Session, scale::ScaleName, shelf::Shelf};
 
 /// The program's own.
 #[global_allocator]
@@ -45,13 +45,16 @@ struct Args {
     /// How much of it.
     #[arg(long, value_enum, env = "LETHE_BENCH_SCALE", default_value_t = ScaleName::Quick)]
     scale: ScaleName,
-    /// Only groups of rows whose name contains this: get, put, ycsb, start, stream, import, list, shred, cold, tls, memory, growth.
-    #[arg(long)]
-    only: Option<String>,
+    /// Only groups of rows whose name contains one of these: get, put, ycsb, memory, start, list, shred, import, stream, cold, tls, growth.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How many records the store that grows comes to; the scale's own number where left out, and no such rows with 0.
+    #[arg(long, value_name = "RECORDS", env = "LETHE_BENCH_GROWTH")]
+    growth: Option<u64>,
     /// Write performance.md and its plots into this directory.
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
-    /// Where stores lie while it runs; a directory on the disk that is to be measured.
+    /// Where stores lie while it runs; a directory on the disk that is to be measured. Left out, the target directory.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Be a server: memory or rocks.
@@ -62,20 +65,27 @@ struct Args {
     bench: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(role) = &args.role {
         let shelf = if role == "memory" { Shelf::memory() } else { Shelf::rocks(args.dir.as_deref().expect("--dir goes with --role")) };
-        return tokio::runtime::Runtime::new().expect("a runtime").block_on(baseline::serve(shelf));
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(baseline::serve(shelf));
+        return ExitCode::SUCCESS;
     }
-    let top = match &args.dir {
-        Some(dir) => tempfile::tempdir_in(dir),
-        None => tempfile::tempdir(),
+    let top = match place::make(args.dir.as_deref()) {
+        Ok(top) => top,
+        Err(told) => {
+            eprintln!("{told}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut scale = args.scale.scale();
+    if let Some(records) = args.growth {
+        scale.grown[1] = records;
     }
-    .expect("a directory for stores");
     let (begun, version) = (now(), report::version());
     let notes = args.write.as_ref().and_then(|dir| std::fs::read_to_string(dir.join("performance/notes.md")).ok()).unwrap_or_default();
-    let mut session = Session::new(top.path(), args.scale.scale(), args.only, args.write.as_deref());
+    let mut session = Session::new(top.path(), scale, args.only, args.write.as_deref());
     let base =
         Report { notes: &notes, rows: &[], scale: args.scale, dir: top.path(), took: Duration::ZERO, version: &version, ended: false };
     // A run of an hour that is cut short has told what it measured.
@@ -88,6 +98,8 @@ fn main() {
     session.run(|rows| write(rows, false));
     println!("\n{}", Report { rows: &session.rows, ..base }.table());
     write(&session.rows, true);
+    let errors: u64 = session.rows.iter().map(|row| row.errors).sum();
+    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The time since some start.

@@ -1,37 +1,10 @@
-//! Rows and how they are told: medians, ratios within a round, spread, and whether the goal is reached.
+//! What a run says: the table of its rows ([`figures`]), and the document.
+//!
+//! [`figures`]: crate::figures
 
 use std::{fmt::Write as _, fs, path::Path, process::Command, time::Duration};
 
-use crate::scale::ScaleName;
-
-/// What a row is to reach.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Goal {
-    /// Lethe over the row's baseline.
-    RatioAtLeast(f64),
-    /// The same.
-    RatioAtMost(f64),
-    /// Lethe's own figure.
-    AtLeast(f64),
-    /// The same.
-    AtMost(f64),
-    /// Only to be stated.
-    Stated,
-}
-
-/// One row of the table: a value for each round.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) what: String,
-    pub(crate) unit: &'static str,
-    pub(crate) memory: Vec<f64>,
-    /// What Lethe is compared with: baseline (b), or what the row's name says.
-    pub(crate) base: Vec<f64>,
-    pub(crate) lethe: Vec<f64>,
-    pub(crate) goal: Goal,
-    /// Errors in any of its runs.
-    pub(crate) errors: u64,
-}
+use crate::{figures::Row, scale::ScaleName};
 
 /// All of a run.
 #[derive(Clone, Copy)]
@@ -53,75 +26,6 @@ pub(crate) fn version() -> String {
     said("git", &["describe", "--always", "--dirty"])
 }
 
-/// The middle value; nothing of nothing.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
-}
-
-fn figure(value: Option<f64>) -> String {
-    match value {
-        None => "-".into(),
-        Some(value) if value >= 1_000.0 => {
-            let digits = format!("{value:.0}");
-            let mut text = String::new();
-            for (at, digit) in digits.chars().enumerate() {
-                if at > 0 && (digits.len() - at).is_multiple_of(3) {
-                    text.push(',');
-                }
-                text.push(digit);
-            }
-            text
-        }
-        Some(value) if value >= 100.0 => format!("{value:.0}"),
-        Some(value) if value >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.2}"),
-    }
-}
-
-impl Row {
-    fn ratios(&self) -> Vec<f64> {
-        self.lethe.iter().zip(&self.base).filter(|(_, base)| **base > 0.0).map(|(lethe, base)| lethe / base).collect()
-    }
-
-    fn reached(&self) -> Option<bool> {
-        let (ratio, own) = (median(&self.ratios()), median(&self.lethe));
-        match self.goal {
-            Goal::RatioAtLeast(goal) => ratio.map(|ratio| ratio >= goal),
-            Goal::RatioAtMost(goal) => ratio.map(|ratio| ratio <= goal),
-            Goal::AtLeast(goal) => own.map(|own| own >= goal),
-            Goal::AtMost(goal) => own.map(|own| own <= goal),
-            Goal::Stated => None,
-        }
-    }
-
-    /// Its line of the table.
-    pub(crate) fn line(&self) -> String {
-        let ratios = self.ratios();
-        let spread = match (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max)) {
-            (Some(low), Some(high)) if ratios.len() > 1 => format!("{low:.2}-{high:.2}"),
-            _ => "-".into(),
-        };
-        let ratio = median(&ratios).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
-        let goal = match self.goal {
-            Goal::RatioAtLeast(goal) => format!(">= {goal:.2}x"),
-            Goal::RatioAtMost(goal) => format!("<= {goal:.2}x"),
-            Goal::AtLeast(goal) => format!(">= {}", figure(Some(goal))),
-            Goal::AtMost(goal) => format!("<= {}", figure(Some(goal))),
-            Goal::Stated => "stated".into(),
-        };
-        let reached = match self.reached() {
-            _ if self.errors > 0 => format!("{} errors", self.errors),
-            Some(true) => "yes".into(),
-            Some(false) => "**no**".into(),
-            None => String::new(),
-        };
-        let [memory, base, lethe] = [&self.memory, &self.base, &self.lethe].map(|values| figure(median(values)));
-        format!("| {} | {} | {memory} | {base} | {lethe} | {ratio} | {spread} | {goal} | {reached} |", self.what, self.unit)
-    }
-}
-
 impl Report<'_> {
     /// The table alone.
     pub(crate) fn table(&self) -> String {
@@ -133,6 +37,17 @@ impl Report<'_> {
             text.push('\n');
         }
         text
+    }
+
+    /// Whether the load generator was what was measured.
+    fn generator(&self) -> String {
+        let bound: Vec<String> = self.rows.iter().filter_map(Row::bound_by_generator).collect();
+        let most = self.rows.iter().map(|row| row.generator).fold(0.0, f64::max);
+        let told = format!("\nThe generator works on one thread, and took at most {most:.2} of a processor in any row.");
+        if bound.is_empty() {
+            return format!("{told}\n");
+        }
+        format!("{told} In these it had next to none of its own left, so that they tell of it, too: {}.\n", bound.join("; "))
     }
 
     /// `docs/performance.md`.
@@ -155,6 +70,7 @@ impl Report<'_> {
         }
         text += EXPLAINED;
         text += &self.table();
+        text += &self.generator();
         text += self.notes;
         text += PLOTS;
         text
@@ -163,18 +79,22 @@ impl Report<'_> {
 
 const EXPLAINED: &str = "
 Load generator (`lethe bench`) and servers share the machine. Servers take turns in each round; a figure is the median of the rounds, a ratio
-the median of the ratios within a round, the spread their smallest and largest. Every value that was read was checked byte by byte.
-Throughput is closed loop; p99 is open loop at half of Lethe's measured peak, for both servers, counted from when a request was due.
+the median of the ratios within a round, the spread their smallest and largest (of Lethe's own figures where there is no ratio); where the goal
+lies between these, the last column says that the spread crosses it. Every value that was read was checked byte by byte. Before each turn of a row
+that writes both servers have come to rest, so that neither bears what the other's writes set going.
+Throughput is closed loop; p99 is open loop at half of Lethe's measured peak, for both servers, counted from when a request was due. A row of an
+open loop has errors if more requests were due and never begun than there are connections, and than one in a thousand.
 (a) answers the same bytes and header lines over the same HTTP stack from memory; (b) the same from a bare RocksDB with Lethe's options,
-block cache and group commit; neither has access control, audit, sealing, metrics or a log. Lethe runs with its default settings:
-one shred unit for each record, audit of reads `written` unless said otherwise, its log written to a file.
+block cache and group commit, which looks whether a record is there only for an insert of YCSB D; neither has access control, audit, sealing,
+metrics or a log. Lethe runs with its default settings: one shred unit for each record, audit of reads `written` unless said otherwise, its log
+written to a file.
 
 ";
 
 const PLOTS: &str = "
 ## Over time
 
-One run of Lethe each, in the last round.
+One run of Lethe each, closed loop, on its own behind the rounds of the rows above.
 
 ![GET](performance/get.svg)
 

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -141,17 +142,21 @@ impl Serving {
         ticks / f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100))
     }
 
-    /// Waits until what its last load set going (flushes, compactions, syncs of what was only written) is over: until it has
-    /// hardly worked for two seconds.
+    /// Waits until what its last load set going is over.
     pub(crate) fn rest(&self) {
-        let begun = crate::now();
-        let mut quiet = 0;
-        while quiet < 2 {
-            let before = self.cpu();
-            std::thread::park_timeout(Duration::from_secs(1));
-            quiet = if self.cpu() - before < IDLE_CPU_SECS { quiet + 1 } else { 0 };
-            assert!(crate::now().saturating_sub(begun) < REST_MAX, "a server did not come to rest");
-        }
+        rest(&[self]);
+    }
+
+    /// A figure of its metrics, which the operator reads.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let token = fs::read_to_string(self.operator.as_deref()?).ok()?;
+        let authority = self.url.strip_prefix("http://")?;
+        let mut stream = TcpStream::connect(authority).ok()?;
+        let (token, close) = (token.trim(), "connection: close\r\n\r\n");
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {token}\r\n{close}").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
     /// Bytes of the data store's write-ahead log.
@@ -159,6 +164,20 @@ impl Serving {
         let files = fs::read_dir(self.dir.join("store/data")).into_iter().flatten().flatten();
         let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
         logs.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+}
+
+/// Waits until what their last load set going (flushes, compactions, syncs of what was only written) is over: until none of them
+/// has done more than its ticks for two seconds.
+pub(crate) fn rest(servers: &[&Serving]) {
+    let begun = crate::now();
+    let mut quiet = 0;
+    while quiet < 2 {
+        let before: Vec<f64> = servers.iter().map(|server| server.cpu()).collect();
+        std::thread::park_timeout(Duration::from_secs(1));
+        let is_quiet = servers.iter().zip(before).all(|(server, before)| server.cpu() - before < IDLE_CPU_SECS);
+        quiet = if is_quiet { quiet + 1 } else { 0 };
+        assert!(crate::now().saturating_sub(begun) < REST_MAX, "a server did not come to rest");
     }
 }
 

@@ -16,11 +16,15 @@
 
 #[path = "../../tests/proofs/cost.rs"]
 mod cost;
+#[path = "../http/figures.rs"]
+mod figures;
 #[path = "../../tests/proofs/harness.rs"]
 mod harness;
 mod meanwhile;
 #[path = "../../tests/proofs/meddling.rs"]
 mod meddling;
+#[path = "../shared/place.rs"]
+mod place;
 mod reads;
 #[path = "../http/report.rs"]
 mod report;
@@ -29,7 +33,7 @@ mod scale;
 #[path = "../http/servers.rs"]
 mod servers;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use lethe::domain::{Clock as _, SystemClock};
@@ -76,7 +80,7 @@ pub(crate) struct Sizes {
 
 const fn sizes(scale: ScaleName) -> Sizes {
     match scale {
-        ScaleName::Quick => {
+        ScaleName::Smoke | ScaleName::Quick => {
             Sizes { stored: [10_000, 100_000], due: 1_000, foreground: 2_000, destroyed: 10_000, rounds: 1, ahead_secs: 20 }
         }
         ScaleName::Standard => {
@@ -88,14 +92,16 @@ const fn sizes(scale: ScaleName) -> Sizes {
     }
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args = Args::parse();
     let sizes = sizes(args.scale);
-    let top = match &args.dir {
-        Some(dir) => tempfile::tempdir_in(dir),
-        None => tempfile::tempdir(),
-    }
-    .expect("a directory for stores");
+    let top = match place::make(args.dir.as_deref()) {
+        Ok(top) => top,
+        Err(told) => {
+            eprintln!("{told}");
+            return ExitCode::FAILURE;
+        }
+    };
     let (begun, version) = (now(), report::version());
     let wants = |part: &str| args.only.as_deref().is_none_or(|only| part.contains(only));
     let mut rows = Vec::new();
@@ -116,6 +122,7 @@ fn main() {
         ended: true,
     };
     println!("\n{}", report.table());
+    ExitCode::SUCCESS
 }
 
 /// The time since some start.

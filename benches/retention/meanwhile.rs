@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Sizes,
-    report::{Goal, Row},
+    figures::{Goal, Row},
     servers::{self, Serving, run},
 };
 
@@ -65,7 +65,7 @@ pub(crate) fn measure(top: &Path, sizes: &Sizes) -> Vec<Row> {
         rates.push(destroyed);
     }
     let due = sizes.destroyed;
-    let row = |what: String, unit, base, lethe, goal| Row { what, unit, memory: Vec::new(), base, lethe, goal, errors };
+    let row = |what: String, unit, base, lethe, goal| Row { what, unit, memory: Vec::new(), base, lethe, goal, errors, generator: 0.0 };
     vec![
         row(format!("{due} due records destroyed, beside reads at half of their peak"), "1/s", Vec::new(), rates, Goal::AtLeast(20_000.0)),
         row("the same alone".into(), "1/s", Vec::new(), vec![alone], Goal::Stated),

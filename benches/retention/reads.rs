@@ -4,7 +4,7 @@
 use crate::{
     Sizes,
     cost::{Counted, run_over},
-    report::{Goal, Row},
+    figures::{Goal, Row},
 };
 
 /// Rows read for each record that is due.
@@ -34,6 +34,7 @@ pub(crate) async fn measure(sizes: &Sizes) -> Vec<Row> {
         lethe: vec![number(of(&counted[1]))],
         goal,
         errors: 0,
+        generator: 0.0,
     };
     vec![
         row("rows read", Goal::AtMost(number(ROWS_MAX * due)), |counted| counted.read.data + counted.read.control),
