@@ -12,7 +12,7 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run rehearsal test bench cost instructions proof fmt lint doc deny ci build packages s3-server
+.PHONY: help run rehearsal test bench smoke cost instructions proof fmt lint doc deny ci build packages s3-server
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,9 @@ bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE
 	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject --bench backup
 	$(CARGO) bench --profile release --locked --bench retention -- --scale $${LETHE_BENCH_SCALE:-full}
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
+
+smoke: packages ## whether the benchmark of HTTP still works: some of its rows, tiny
+	$(CARGO) bench --profile release --locked --bench http -- --scale smoke --only list,import,tls
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
 	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3
