@@ -128,7 +128,8 @@ async fn answer(State(memory): State<Memory>, method: Method, uri: Uri, body: By
     }
     if method == Method::PUT {
         values.insert(path, body);
-        return if memory.replaces { StatusCode::NO_CONTENT } else { StatusCode::CREATED }.into_response();
+        let status = if memory.replaces { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
+        return status.into_response();
     }
     match values.get(&path) {
         Some(value) if memory.bend => {
