@@ -47,8 +47,8 @@ bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE
 	$(CARGO) bench --profile release --locked --bench retention -- --scale $${LETHE_BENCH_SCALE:-full}
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
-smoke: packages ## whether the benchmark of HTTP still works: some of its rows, tiny
-	$(CARGO) bench --profile release --locked --bench http -- --scale smoke --only list,import,tls
+smoke: packages ## whether the benchmark of HTTP still works: some of its rows, tiny, wherever stores may lie
+	$(CARGO) bench --profile release --locked --bench http -- --scale smoke --only list,import,tls --dir $${TMPDIR:-/tmp}
 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
 	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3
