@@ -42,9 +42,11 @@ proof: packages s3-server ## the long proofs: every nested crash schedule of dep
 	LETHE_PROOF=1 $(CARGO) test --release --locked --test siege bounded -- --nocapture
 	LETHE_KILLS=$${LETHE_KILLS:-300} $(CARGO) test --release --locked --test siege kill -- --nocapture
 
-bench: packages ## the benchmarks; writes docs/performance.md (LETHE_BENCH_SCALE: quick, standard, full)
+bench: packages ## the benchmarks; writes docs/performance.md and docs/performance/micro.md (LETHE_BENCH_SCALE: quick, standard, full)
+	mkdir -p $(CARGO_TARGET_DIR) && touch $(CARGO_TARGET_DIR)/bench-began
 	$(CARGO) bench --profile release --locked --bench micro --bench store --bench shred --bench subject --bench backup
 	$(CARGO) bench --profile release --locked --bench retention -- --scale $${LETHE_BENCH_SCALE:-full}
+	scripts/criterion-table $(CARGO_TARGET_DIR)/bench-began >$(CARGO_TARGET_DIR)/micro.md && mv $(CARGO_TARGET_DIR)/micro.md docs/performance/micro.md
 	$(CARGO) bench --profile release --locked --bench http -- --scale $${LETHE_BENCH_SCALE:-full} --write docs
 
 smoke: packages ## whether the benchmark of HTTP still works: some of its rows, tiny, wherever stores may lie
@@ -53,7 +55,7 @@ smoke: packages ## whether the benchmark of HTTP still works: some of its rows, 
 cost: packages ## what one shred costs, held against its bounds, in a smaller tree of the same height
 	LETHE_BENCH_UNITS=5000 $(CARGO) bench --profile release --locked --bench shred -- --warm-up-time 0.5 --measurement-time 3
 
-instructions: ## instructions of a GET and a PUT, held against the committed figure
+instructions: ## instructions of a GET, from memory and from a file, and a PUT, held against the committed figures
 	@scripts/install-packages valgrind
 	scripts/instructions
 
