@@ -1,6 +1,10 @@
 //! The hot path of GET and PUT, from the request's head to the answer's body, without sockets: for counting
-//! instructions (`scripts/instructions`). `hot get 500` does 500 of them on one thread; what stands before the first is the
-//! same for every count, so that the difference of two counts is the requests' own.
+//! instructions (`scripts/instructions`). `hot get 500` does 500 of them one after the other; what stands before the first is the
+//! same for every count, so that the difference of two counts is the requests' own. All threads of the process are counted, so
+//! the committer's and the readers' work for a request is in it.
+//!
+//! What was just put lies in the engine's memory; `hot get-file 500` has it written to files first, as nearly all that a server
+//! holds is: a read then goes through their filters, indexes and blocks, which the block cache has from the second time on.
 
 #![expect(
     clippy::print_stdout,
@@ -17,6 +21,7 @@ use lethe::{
     domain::{Clock, TestClock, Timestamp},
     http::{Api, HttpOptions, router, tasks::Tasks},
     server::rooms,
+    vault::store::{Space, Store as _},
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -31,7 +36,7 @@ const COLLECTION: &str = "/v1/tenants/acme/collections/bench";
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (Some(what), Some(count)) = (arguments.next(), arguments.next().and_then(|count| count.parse::<u64>().ok())) else {
-        println!("hot get|put COUNT");
+        println!("hot get|get-file|put COUNT");
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -61,9 +66,15 @@ async fn work(what: &str, count: u64) {
     for number in 0..RECORDS {
         put(&router, &owner, number).await;
     }
+    if what == "get-file" {
+        for space in [Space::Control, Space::Records] {
+            // Of no range: what is in memory goes to files, those of the space's whole database, and nothing else happens.
+            rooms.store.compact(space, &[]).await.expect("files");
+        }
+    }
     for number in 0..count {
         match what {
-            "get" => assert_eq!(send(&router, Method::GET, &path(number), &owner, Body::empty()).await.len(), 1_024),
+            "get" | "get-file" => assert_eq!(send(&router, Method::GET, &path(number), &owner, Body::empty()).await.len(), 1_024),
             _ => put(&router, &owner, number).await,
         }
     }
