@@ -61,7 +61,8 @@ pub(crate) struct Args {
     /// Requests at a time on each connection, with HTTP/2.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) streams: u16,
-    /// Requests per second, whatever the server does; latency then counts from when a request was due.
+    /// Requests per second, whatever the server does, with ycsb-*, put, get and list (the others go by their own work); latency
+    /// then counts from when a request was due.
     #[arg(long, value_name = "PER_SEC", value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// How long to measure; import and stream end with their work where left out.

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Mutex,
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
@@ -89,6 +90,9 @@ impl From<hyper::Error> for Trouble {
 pub(crate) struct Wire {
     pub(crate) target: Arc<Target>,
     sender: Sender,
+    /// How often the connection had been opened anew when `sender` came from it.
+    turn: u64,
+    line: Arc<Mutex<Line>>,
 }
 
 enum Sender {
@@ -96,48 +100,71 @@ enum Sender {
     Two(http2::SendRequest<Load>),
 }
 
+/// What the streams of a connection share: the one that was opened last in its place.
+#[derive(Default)]
+struct Line {
+    turn: u64,
+    sender: Option<http2::SendRequest<Load>>,
+}
+
 impl Wire {
     /// Opens a connection for `streams` requests at a time.
     pub(crate) async fn open(target: &Arc<Target>, streams: usize) -> Result<Vec<Self>, Trouble> {
+        let line = Arc::<Mutex<Line>>::default();
+        let wire = |sender| Self { target: Arc::clone(target), sender, turn: 0, line: Arc::clone(&line) };
+        Ok(match Self::connect(target).await? {
+            one @ Sender::One(_) => vec![wire(one)],
+            Sender::Two(sender) => (0..streams).map(|_| wire(Sender::Two(sender.clone()))).collect(),
+        })
+    }
+
+    async fn connect(target: &Arc<Target>) -> Result<Sender, Trouble> {
         let broken = |error: std::io::Error| Trouble::Broken(format!("the server cannot be reached: {error}"));
         let stream = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         match &target.tls {
-            None => Self::shake_hands(target, stream, streams).await,
+            None => Self::shake_hands(target, stream).await,
             Some(connector) => {
                 let name = ServerName::try_from(target.host.clone()).map_err(|_| Trouble::Broken("no name for a certificate".into()))?;
                 let stream = connector.connect(name, stream).await.map_err(broken)?;
-                Self::shake_hands(target, stream, streams).await
+                Self::shake_hands(target, stream).await
             }
         }
     }
 
-    async fn shake_hands(
-        target: &Arc<Target>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        streams: usize,
-    ) -> Result<Vec<Self>, Trouble> {
+    async fn shake_hands(target: &Arc<Target>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Trouble> {
         let io = TokioIo::new(stream);
-        let wire = |sender| Self { target: Arc::clone(target), sender };
         match target.version {
             HttpVersion::One => {
                 let (sender, connection) = http1::handshake(io).await?;
                 drop(target.tasks.spawn(connection));
-                Ok(vec![wire(Sender::One(sender))])
+                Ok(Sender::One(sender))
             }
             HttpVersion::Two => {
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
                 drop(target.tasks.spawn(connection));
-                Ok((0..streams).map(|_| wire(Sender::Two(sender.clone()))).collect())
+                Ok(Sender::Two(sender))
             }
         }
     }
 
-    /// Opens another connection in place of this one.
+    /// Opens another connection in place of this one. Of the streams that one took with it the first does, and the others find it here:
+    /// a break leaves as many connections as there were.
     pub(crate) async fn reopen(&mut self) -> Result<(), Trouble> {
-        if let Some(fresh) = Self::open(&self.target, 1).await?.into_iter().next() {
-            *self = fresh;
-        }
+        let mut line = self.line.lock().await;
+        let found = if line.turn == self.turn { None } else { line.sender.clone() };
+        self.sender = match found {
+            Some(sender) => Sender::Two(sender),
+            None => {
+                let fresh = Self::connect(&self.target).await?;
+                line.turn = line.turn.saturating_add(1);
+                if let Sender::Two(sender) = &fresh {
+                    line.sender = Some(sender.clone());
+                }
+                fresh
+            }
+        };
+        self.turn = line.turn;
         Ok(())
     }
 
@@ -288,5 +315,40 @@ impl Body for Load {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_whose_connection_broke_share_the_next_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target = Arc::new(Target {
+            scheme: "http".into(),
+            host: "127.0.0.1".into(),
+            port,
+            authority: format!("127.0.0.1:{port}"),
+            base: String::new(),
+            tls: None,
+            version: HttpVersion::Two,
+            token: HeaderValue::from_static("Bearer none"),
+            tasks: Tasks::default(),
+        });
+        // Who connects says its first words without waiting for an answer.
+        let connected = || std::iter::from_fn(|| listener.accept().ok()).count();
+        let mut wires = Wire::open(&target, 3).await.unwrap();
+        assert_eq!((wires.len(), connected()), (3, 1));
+        for breaks in 0..2 {
+            for wire in &mut wires {
+                wire.reopen().await.unwrap();
+            }
+            assert_eq!(connected(), 1, "after break {breaks}");
+        }
     }
 }
