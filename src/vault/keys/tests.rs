@@ -2,17 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{testing::Site, *};
 use crate::{
-    domain::{CollectionNo, Epoch},
+    domain::{CollectionNo, Epoch, TreeId},
     vault::{
         crypto::{Data, Key},
-        store::{Check, Expect, Space, StoreError, Write, schema},
+        store::{
+            Check, Commit, Committed, Expect, Row, Space, Store, StoreError, Write,
+            schema::{self, KeyRange},
+        },
     },
 };
 
@@ -473,6 +479,82 @@ async fn old_keys_leave_memory_with_their_time() {
     assert_eq!(forest.cached_keys(), 0);
     forest.load_unit(A, made[0].slot).await.unwrap();
     assert_eq!(forest.lend_unit(made[0], |_| ()), Ok(()));
+}
+
+/// The real engine; it writes down what is read.
+struct Read {
+    inner: Arc<dyn Store>,
+    keys: Mutex<Vec<Bytes>>,
+}
+
+impl Read {
+    /// What was read since the last call.
+    fn take(&self) -> Vec<Bytes> {
+        mem::take(&mut *self.keys.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Store for Read {
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.keys.lock().unwrap().push(Bytes::copy_from_slice(key));
+        self.inner.get(space, key).await
+    }
+
+    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.keys.lock().unwrap().push(Bytes::copy_from_slice(from));
+        self.inner.scan(space, from, to, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.inner.commit(commit).await
+    }
+
+    async fn sync_mirror(&self) -> Result<(), StoreError> {
+        self.inner.sync_mirror().await
+    }
+
+    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
+        self.inner.compact(space, ranges).await
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_left_the_cache_costs_one_page_and_one_that_is_in_it_none() {
+    let mut site = Site::new();
+    // Sixteen pages of units' keys, the least; the keys of pages have a cache of their own, with room for 4,096.
+    site.options.cached_keys = 0;
+    let forest = site.create().await;
+    let made = units(&forest, A, 17 * 64).await;
+    let tree = forest.tree(A).await.unwrap().unwrap().tree;
+    drop(forest);
+    let store = Arc::new(Read { inner: site.store(), keys: Mutex::default() });
+    let ground = Ground { store: Arc::<Read>::clone(&store), ..site.ground() };
+    let (forest, _) = Forest::open(ground, site.options).await.unwrap();
+    store.take();
+
+    // After a start: where the tenant's tree is, two pages of the tenant tree, two of the tenant's.
+    let (top, leaf) = (schema::page(tree, 1, 0), |index| schema::page(tree, 0, index));
+    assert_eq!(forest.load_unit(A, made[0].slot).await.unwrap(), made[0]);
+    let [above, below] = [1, 0].map(|level| schema::page(TreeId::TENANTS, level, 0));
+    assert_eq!(store.take(), [schema::tree(A), above, below, top.clone(), leaf(0)]);
+    // The first unit of each further page finds the key of the page above it.
+    for (index, unit) in (0..).zip(made.iter().step_by(64)).skip(1) {
+        assert_eq!(forest.holds_unit(*unit), Err(LendError::Missing));
+        assert_eq!(forest.load_unit(A, unit.slot).await.unwrap(), *unit);
+        assert_eq!(store.take(), [top.clone(), leaf(index)]);
+    }
+    // The seventeenth page took the place of the first. The key that it is wrapped under is still there.
+    assert_eq!(forest.holds_unit(made[0]), Err(LendError::Missing));
+    assert_eq!(forest.load_unit(A, made[0].slot).await.unwrap(), made[0]);
+    assert_eq!(store.take(), [leaf(0)]);
+    // It, and those beside it on the page, are warm now.
+    for unit in &made[..64] {
+        assert_eq!(forest.holds_unit(*unit), Ok(()));
+        assert_eq!(forest.lend_unit(*unit, |_| ()), Ok(()));
+        assert_eq!(forest.lend_data(made[1], *unit, CollectionNo(1), |_| ()), Ok(()));
+    }
+    assert_eq!(store.take(), Vec::<Bytes>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
