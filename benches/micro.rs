@@ -7,7 +7,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use aes_gcm::{
     Aes256Gcm,
-    aead::{AeadInOut, KeyInit, array::typenum::Unsigned as _},
+    aead::{AeadInOut, KeyInit},
 };
 use chacha20poly1305::{ChaCha20Poly1305, XChaCha20Poly1305};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

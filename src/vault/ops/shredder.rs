@@ -434,7 +434,7 @@ pub(super) fn actor_of(row: &ShredRow) -> Actor {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::arithmetic_side_effects, clippy::unchecked_time_subtraction, reason = "small numbers of tests")]
+    #![expect(clippy::unchecked_time_subtraction, reason = "small numbers of tests")]
 
     use super::*;
 
