@@ -236,6 +236,7 @@ async fn behind_the_fence_nothing_is_answered_and_what_is_over_is_not_seen_once(
         (Method::PUT, "/v1/tenants/acme/collections/c/records/new"),
         (Method::GET, "/v1/tenants"),
         (Method::POST, "/v1/tenants/acme/shreds"),
+        (Method::POST, "/v1/jobs/retention/runs"),
         (Method::GET, "/log/checkpoint"),
         (Method::GET, "/openapi.json"),
         (Method::GET, "/metrics"),
@@ -259,6 +260,52 @@ async fn behind_the_fence_nothing_is_answered_and_what_is_over_is_not_seen_once(
     assert_eq!(site.send(&served, Method::GET, over, &site.owner(), "").await.0, StatusCode::NOT_FOUND);
     let trail = site.send(&served, Method::GET, "/v1/tenants/system/audit?limit=1000", &site.operator(), "").await.1;
     assert!(trail.contains("backup.take") && trail.contains("backup.restore"), "{trail:.400}");
+    served.stop();
+}
+
+/// More records than one pass brings forward, and rules that are longer by now: the fence is lifted when all of them are gone, although the
+/// server's own run starts beside.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_records_that_a_report_has_ended_none_is_seen_behind_the_fence() {
+    let site = Site::make().await;
+    let served = site.serve(|_| ());
+    let rules = |maximum: &str| {
+        let rule = json!({"name": "deals", "from": {"event": "ended"}, "maximum": maximum, "then": "delete"});
+        json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": [rule]}}).to_string()
+    };
+    let deals = "/v1/tenants/acme/collections/deals";
+    let put = site.send(&served, Method::PUT, deals, &site.owner(), &rules("1d")).await;
+    assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+    for first in (0..2_500).step_by(500) {
+        let put = |at: usize| json!({"op": "put", "collection": "deals", "key": format!("k{at}"), "value": "v", "subjects": ["7"]});
+        let ops: Vec<Value> = (first..first + 500).map(put).collect();
+        let put = site.send(&served, Method::POST, "/v1/tenants/acme/batch", &site.owner(), &json!({ "ops": ops }).to_string()).await;
+        assert_eq!(put.0, StatusCode::OK, "{}", put.1);
+    }
+    site.back_up(Some(&served));
+    let event = json!({"subject": "7", "event": "ended", "at": "2001-01-31"}).to_string();
+    let told = site.send(&served, Method::POST, "/v1/tenants/acme/subjects/events", &site.owner(), &event).await;
+    assert_eq!(told.0, StatusCode::OK, "{}", told.1);
+    let first = format!("{deals}/records?limit=1");
+    let is_empty = async |served: &Served| {
+        let (status, told) = site.send(served, Method::GET, &first, &site.owner(), "").await;
+        assert_eq!(status, StatusCode::OK, "{told}");
+        json_of(&told)["data"] == json!([])
+    };
+    until("all of them are destroyed", async || {
+        let run = site.send(&served, Method::POST, "/v1/jobs/retention/runs", &site.operator(), "{}").await;
+        assert_eq!(run.0, StatusCode::OK, "{}", run.1);
+        is_empty(&served).await
+    })
+    .await;
+    let put = site.send(&served, Method::PUT, deals, &site.owner(), &rules("90y")).await;
+    assert_eq!(put.0, StatusCode::OK, "{}", put.1);
+    served.stop();
+
+    site.restore(&["--fenced"]);
+    let served = site.serve(|_| ());
+    until("the fence is lifted", async || site.ready(&served).await == StatusCode::NO_CONTENT).await;
+    assert!(is_empty(&served).await, "what the report has ended is there again");
     served.stop();
 }
 

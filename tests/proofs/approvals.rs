@@ -17,12 +17,12 @@ use lethe::{
         approval::{ApprovalRules, ShredScope, Window},
         hold::{HoldScope, NewHold},
         limits,
-        retention::Period,
+        retention::{Period, report::Cause},
     },
     vault::{
         ops::{
-            ApprovalWhat, BatchOp, Caller, Conflict, MintToken, NewAlias, NotSecond, PolicyChange, Precondition, PutRecord, Released,
-            SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
+            ApprovalWhat, BatchOp, Caller, Conflict, Destroyed, MintToken, NewAlias, NotSecond, PolicyChange, Precondition, PutRecord,
+            Released, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
             Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
@@ -35,6 +35,7 @@ use serde_json::json;
 use crate::{
     harness::{Open, Place, coll, findings, hold_of, key, put_of, put_op, subject},
     meddling::sets,
+    reports::reports,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
 };
 
@@ -985,6 +986,58 @@ async fn what_two_persons_have_shortened_is_over_in_a_collection_that_is_about_t
     open.vault.begin_restoring();
     let done = open.vault.replay_retention().await.unwrap();
     assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+    open.close().await;
+}
+
+/// While older data is made ready no other run looks at it, and who makes it ready beside another is told that it is only once all of it is
+/// gone through: what two persons have shortened ends as it did, although the rules are longer by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_data_is_made_ready_by_one_at_a_time_and_by_no_other_run() {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let mut acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    open.put(&acme.owner, &acme.name, ("c", "k"), Some("7"), b"v").await.unwrap();
+    open.close().await;
+    place.copy("store/data", "then/data");
+
+    let open = place.open().await;
+    acme.again(&open).await;
+    set(&open, &acme.owner, &acme.name, kept_for("30d")).await;
+    acme.shorten(&open).await;
+    run(&open, &clock).await;
+    clock.advance(DAY * 31);
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    set(&open, &acme.owner, &acme.name, kept_for("9y")).await;
+    open.close().await;
+
+    place.put_back("then/data", "store/data");
+    let open = place.open().await;
+    acme.again(&open).await;
+    let operator = open.caller(&place.operator).await;
+    open.vault.begin_restoring();
+    // Whoever is the first to look at records.
+    let held = place.meddler.hold_scan(|space, _| space == Space::Records);
+    let job = tokio::time::timeout(PATIENCE, run(&open, &clock)).await;
+    assert_eq!(job.expect("it looks at no record"), Destroyed::default());
+    let asked = tokio::time::timeout(PATIENCE, open.vault.run_retention(&operator, None, 10, None)).await;
+    assert!(matches!(asked, Ok(Err(VaultError::Unavailable(_)))), "{asked:?}");
+    let (vault, tasks) = (open.vault.clone(), tokio_util::task::TaskTracker::new());
+    let first = tasks.spawn(async move { vault.replay_retention().await });
+    held.has_read().await;
+    let mut second = std::pin::pin!(open.vault.replay_retention());
+    let told = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+    assert!(told.is_err(), "it is told to be ready while another is at it: {told:?}");
+    held.let_go();
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap());
+    assert_eq!((first.destroyed + second.destroyed, first.failed + second.failed), (1, 0), "{first:?} {second:?}");
+    open.vault.end_restoring();
+    assert!(!is_there(&open, &acme.owner, &acme.name, "k").await);
+    let causes: Vec<_> = reports(&open, &acme.owner, &acme.name).await.iter().map(|view| view.report.cause).collect();
+    assert_eq!(causes, [Cause::Restore], "all of it is told as that");
     open.close().await;
 }
 

@@ -160,7 +160,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Forbidden`]; [`VaultError::Limit`]; [`super::Unprocessable::Cursor`]; those of the store: what was done so far
-    /// stays done.
+    /// stays done; [`VaultError::Unavailable`] while older data is made ready.
     pub async fn run_retention(
         &self,
         caller: &Caller,
@@ -172,6 +172,9 @@ impl Vault {
         let (vault, asker) = (self.clone(), caller.clone());
         let run = self.to_the_end(async move {
             let system = vault.permit_system::<RetentionRun>(&asker).await?;
+            if vault.is_restoring() {
+                return Err(VaultError::Unavailable("older data is being made ready: nothing else runs before it is".into()));
+            }
             if limit > limits::RETENTION_RUN.max {
                 return Err(VaultError::Limit(limits::RETENTION_RUN));
             }
@@ -208,11 +211,15 @@ impl Vault {
         self.on_record(caller, Place::STORE, Action::RetentionRun, run).await
     }
 
-    /// One pass of the store itself, which looks only when something may be due, and goes on where the last one ended.
+    /// One pass of the store itself, which looks only when something may be due, and goes on where the last one ended. It does nothing
+    /// while older data is made ready ([`Vault::replay_retention`]), which is then judged by its own time and told as that.
     ///
     /// # Errors
     /// Those of the store; what was done so far stays done, and the next pass goes on.
     pub async fn run_retention_if_due(&self, now: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
+        if self.is_restoring() {
+            return Ok(Destroyed::default());
+        }
         let Some(walk) = self.inner.next_due.take(now) else { return Ok(Destroyed::default()) };
         let actor = Actor { principal: PrincipalId([0; 16]), role: Role::Job, request: Self::make_request_id() };
         let mut pass = Pass { until: now, limit, walk, ..Pass::new(actor, Run::SERVER) };

@@ -56,6 +56,7 @@ mod reports;
 mod restored;
 mod restricted;
 mod retention;
+mod rounds;
 pub(in crate::vault) mod rows;
 mod sample;
 mod shorten;
@@ -194,10 +195,10 @@ struct Inner {
     /// Of writers of the same record.
     turns: turns::Turns,
     placing: holds::Placing,
-    /// Whether what two persons let hold for what was there has been gone through in this data store.
-    shortened: AtomicBool,
-    /// Whether what was reported of persons has been followed in this data store.
-    events_followed: AtomicBool,
+    /// Through what two persons let hold for what was there, in this data store.
+    shortened: rounds::Rounds,
+    /// Through what was reported of persons, in this data store.
+    events_followed: rounds::Rounds,
     /// Who puts a person at the end of the queue of what was reported.
     reporting: tokio::sync::Mutex<()>,
     quiets: events::quiet::Quiets,

@@ -8,8 +8,6 @@
 //! forward. How far it has come stands in the data store, in the commits of the index rows: after a crash it goes on where it was, and data
 //! of an older date, put back, is gone through again before it is served.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 
 use super::{
@@ -79,21 +77,20 @@ enum Found {
 impl Vault {
     /// There is something to go through.
     pub(super) fn shorten_soon(&self) {
-        self.inner.shortened.store(false, Ordering::Release);
+        self.inner.shortened.wanted();
         self.is_due_at(self.inner.clock.now());
     }
 
     /// Goes through some of what two persons have let rules hold for, and whether there was anything. Costs nothing once all of it is done
-    /// with.
+    /// with; waits for whoever is at it.
     pub(super) async fn shorten_some(&self, actor: Actor) -> Result<(Came, bool), VaultError> {
-        // Before anything is looked at: what is approved meanwhile takes it back.
-        if self.inner.shortened.swap(true, Ordering::AcqRel) {
-            return Ok((Came::Through, false));
-        }
+        let Some(round) = self.inner.shortened.begin().await else { return Ok((Came::Through, false)) };
         let mut left = PASS;
         let went = self.shorten_pass(actor, &mut left).await;
-        if !matches!(went, Ok(Came::Through)) {
-            self.inner.shortened.store(false, Ordering::Release);
+        if matches!(went, Ok(Came::Through)) {
+            round.through();
+        } else {
+            drop(round);
         }
         if matches!(went, Ok(Came::Past | Came::Failed)) {
             self.is_due_at(self.inner.clock.now());

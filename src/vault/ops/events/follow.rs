@@ -11,10 +11,7 @@
 //!
 //! [`super::shorten`]: crate::vault::ops::shorten
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
@@ -81,16 +78,14 @@ struct Batch<'a> {
 impl Vault {
     /// There is something to go through.
     pub(in crate::vault::ops) fn follow_events_soon(&self) {
-        self.inner.events_followed.store(false, Ordering::Release);
+        self.inner.events_followed.wanted();
         self.is_due_at(self.inner.clock.now());
     }
 
-    /// Goes through some of those of whom something was reported, and whether there was anybody. Costs nothing once all of it is done with.
+    /// Goes through some of those of whom something was reported, and whether there was anybody. Costs nothing once all of it is done with;
+    /// waits for whoever is at it.
     pub(in crate::vault::ops) async fn follow_events(&self, actor: Actor) -> Result<(Came, bool), VaultError> {
-        // Before anything is looked at: what is reported meanwhile takes it back.
-        if self.inner.events_followed.swap(true, Ordering::AcqRel) {
-            return Ok((Came::Through, false));
-        }
+        let Some(round) = self.inner.events_followed.begin().await else { return Ok((Came::Through, false)) };
         let mut left = PASS;
         let went = match self.follow_pass(actor, &mut left).await {
             Err(error) if is_its_own(&error) => {
@@ -99,8 +94,10 @@ impl Vault {
             }
             went => went,
         };
-        if !matches!(went, Ok(Came::Through)) {
-            self.inner.events_followed.store(false, Ordering::Release);
+        if matches!(went, Ok(Came::Through)) {
+            round.through();
+        } else {
+            drop(round);
         }
         if matches!(went, Ok(Came::Past | Came::Failed)) {
             self.is_due_at(self.inner.clock.now());
