@@ -25,8 +25,8 @@ use lethe::{
             Released, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
-            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
-            schema::{self, Table},
+            Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
+            schema::{self, Due, Table},
         },
     },
 };
@@ -36,7 +36,7 @@ use crate::{
     harness::{Open, Place, coll, findings, hold_of, key, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
-    retention::{DAY, is_there, one_rule, place, policy, run, set, time},
+    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
 
 const ACME: TenantNo = TenantNo(1);
@@ -1038,6 +1038,63 @@ async fn older_data_is_made_ready_by_one_at_a_time_and_by_no_other_run() {
     assert!(!is_there(&open, &acme.owner, &acme.name, "k").await);
     let causes: Vec<_> = reports(&open, &acme.owner, &acme.name).await.iter().map(|view| view.report.cause).collect();
     assert_eq!(causes, [Cause::Restore], "all of it is told as that");
+    open.close().await;
+}
+
+/// A row of the index that somebody planted, or bent, ends a record by no rule that an owner alone has made shorter, and by those that two have
+/// let hold for it at their end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_does_not_open_ends_nothing_earlier_than_two_persons_have_let_it_end() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    clock.advance(DAY * 7);
+    let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
+    set(&open, &acme.owner, &acme.name, kept_for("7y")).await;
+    for name in ["a", "b"] {
+        open.put(&acme.owner, &acme.name, ("c", name), Some("7"), b"v").await.unwrap();
+    }
+    clock.advance(DAY);
+    set(&open, &acme.owner, &acme.name, kept_for("30d")).await;
+    clock.advance(DAY * 40);
+    let keys = async || due_rows(&open).await.into_iter().map(|row| row.key).collect::<Vec<_>>();
+    let write = async |spoilt: &dyn Fn(Row) -> Write| {
+        let writes = due_rows(&open).await.into_iter().map(spoilt).collect();
+        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        open.store.commit(commit).await.unwrap();
+    };
+    // What is sealed in a row is sealed to its place.
+    let planted = |Row { key, value }: Row| {
+        let Due { fineness, tenant, collection, record, .. } = schema::due_parts(&key).unwrap();
+        Write::Put { space: Space::Index, key: schema::due(fineness, 1, tenant, collection, &record), value }
+    };
+    let bent = |Row { key, value }: Row| {
+        let mut value = value.to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        Write::Put { space: Space::Index, key, value: value.into() }
+    };
+    let stood = keys().await;
+    write(&planted).await;
+    assert_eq!(keys().await.len(), 4);
+    let done = run(&open, &clock).await;
+    assert_eq!((done.destroyed, done.moved, done.failed), (0, 2, 0), "by the rules of an owner alone: {done:?}");
+    assert_eq!(keys().await, stood, "they end as they did");
+
+    set(&open, &acme.owner, &acme.name, kept_for("100d")).await;
+    acme.shorten(&open).await;
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    let shortened = keys().await;
+    assert!(shortened.len() == 2 && shortened != stood);
+    // In an hour in which a run looks again.
+    clock.advance(Duration::from_hours(2));
+    write(&planted).await;
+    let done = run(&open, &clock).await;
+    assert_eq!((done.destroyed, done.moved, done.failed), (0, 2, 0), "before the end that two persons approved: {done:?}");
+    assert_eq!(keys().await, shortened);
+    write(&bent).await;
+    clock.advance(DAY * 61);
+    assert_eq!(run(&open, &clock).await.destroyed, 2, "at that end");
+    assert!(keys().await.is_empty());
     open.close().await;
 }
 

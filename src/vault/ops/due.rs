@@ -3,9 +3,10 @@
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
 //! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
-//! was written down, one that a longer rule, or a later report, puts off is written down anew when its moment comes, and a row that
-//! somebody planted destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the rules give no end
-//! is not forgotten, for they may be others tomorrow: it is looked for again.
+//! was written down, and one that a longer rule, or a later report, puts off is written down anew when its moment comes. What is written
+//! down is sealed to its row: one that somebody planted or moved does not open, and its record ends no earlier than it would by what was
+//! written down for it ([`then`]), so it destroys nothing. It names the record's version: that of an earlier one leads to nothing. What the
+//! rules give no end is not forgotten, for they may be others tomorrow: it is looked for again.
 //!
 //! What a run does in a tenant is counted in the commits that do it ([`super::reports`]).
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use self::{
     index::{Stood, When, begin_of, end_today, hour_of, named_hour, next_hour, stood},
     next::Walk,
-    then::{HoldThen, Went, as_it_went},
+    then::{HoldThen, Went, as_it_went, first_look},
 };
 use super::{
     Caller, Precondition, Unprocessable, Vault, VaultError,
@@ -475,9 +476,10 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        // What does not open tells its hour.
-        let when = stood.when.unwrap_or(When::Ends(begin_of(due.hour)));
-        let first = (when.looked_at().unwrap_or(begin_of(due.hour)), when);
+        let hour = begin_of(due.hour);
+        let first = stood.when.map(|when| (when.looked_at().unwrap_or(hour), when));
+        // What does not open has the record looked at, and says nothing of its end.
+        let when = stood.when.unwrap_or(When::Ends(hour));
         let Some(told) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
@@ -548,12 +550,14 @@ impl Vault {
         Ok(batch.collections.entry(no).or_insert(read).clone())
     }
 
-    /// When a record ends, and whom it is about, by what it says itself; `None` where a shred is to take it, or has taken its key.
+    /// When a record ends, and whom it is about, by what it says itself; `None` where a shred is to take it, or has taken its key. `first` is
+    /// when its row has it looked at, and what stands there; where that does not open, it ends no earlier than by what was written down for it,
+    /// or by what two persons or a report have brought forward since.
     async fn opened_end(
         &self,
         batch: &Batch<'_>,
         collection: &Collection,
-        (tokens, first): (&[Token], (Timestamp, When)),
+        (tokens, first): (&[Token], Option<(Timestamp, When)>),
         header: &RecordHeader,
         stored: Bytes,
     ) -> Result<Option<Told>, VaultError> {
@@ -578,25 +582,33 @@ impl Vault {
             Some(_) => things_over(collection.no, tokens, &self.subject_tokens(tenant, &opened.meta.subjects).await?),
         };
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-        let earlier = match batch.then {
-            None => Vec::new(),
-            Some(_) => {
-                let shortenings = self.shortenings_of(tenant, collection).await?;
-                let mut ends = shortened_ends(collection, &shortenings, (&opened.meta, value, &events));
-                ends.extend(reported_ends(collection, (&opened.meta, value, &events)));
-                ends.sort_by_key(|(moment, _)| *moment);
-                ends
-            }
+        let earlier = if batch.then.is_none() && first.is_some() {
+            Vec::new()
+        } else {
+            let shortenings = self.shortenings_of(tenant, collection).await?;
+            let mut ends = shortened_ends(collection, &shortenings, (&opened.meta, value, &events));
+            ends.extend(reported_ends(collection, (&opened.meta, value, &events)));
+            ends.sort_by_key(|(moment, _)| *moment);
+            ends
         };
         let unit = collection.policy.shred_unit;
+        let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by));
+        let written = || (opened.meta.modified_at, end(collection.rules_of(&opened.meta), opened.meta.modified_at));
+        let looked = first.unwrap_or_else(|| first_look(&earlier, written()));
         let (went, by) = match &batch.then {
             None => {
-                let (end, rule) = end_today(collection, &opened.meta, value, &events).unzip();
-                (Went { end, kept_by: None }, ended_by(&opened.meta, rule.flatten(), unit))
+                let (today, rule) = end_today(collection, &opened.meta, value, &events).unzip();
+                let went = if first.is_some() {
+                    Went { end: today, kept_by: None }
+                } else {
+                    let went = as_it_went(collection, &earlier, looked, batch.until, (&[], &[]), end);
+                    let later = |(today, went): (End, End)| End { at: today.at.max(went.at), ..today };
+                    Went { end: today.zip(went.end).map(later), kept_by: None }
+                };
+                (went, ended_by(&opened.meta, rule.flatten(), unit))
             }
             Some(holds) => {
-                let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by));
-                let went = as_it_went(collection, &earlier, first, batch.until, (holds, &things), end);
+                let went = as_it_went(collection, &earlier, looked, batch.until, (holds, &things), end);
                 // No key is destroyed by it.
                 (went, (By::OlderData, How::Delete))
             }

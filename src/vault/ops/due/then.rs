@@ -90,7 +90,33 @@ pub(super) fn as_it_went(
     }
 }
 
-/// The same without holds: when it was looked at, and was over.
+/// When the row of a record would have had it looked at first, and what stood there, where no row tells it: by the `end` that the record was
+/// written with, at `written`, and by those that it had since, as [`as_it_went`] takes them.
+pub(super) fn first_look(shortened: &[(Timestamp, End)], (written, end): (Timestamp, Option<End>)) -> (Timestamp, When) {
+    let when = end.map_or(When::Endless(written), |end| end.written_at(written));
+    let looked_at = when.looked_at().unwrap_or_else(|| begin_of(hour_of(looked_for_again(written, written))));
+    let (_, when, looked_at) = brought_forward(shortened, written, (when, looked_at));
+    (looked_at, when)
+}
+
+/// What stands in the row from `at` on, and when that has the record looked at, once what was approved while it waited for that has brought its
+/// end forward, and to which, if any has.
+fn brought_forward(
+    shortened: &[(Timestamp, End)],
+    at: Timestamp,
+    (mut when, mut looked_at): (When, Timestamp),
+) -> (Option<End>, When, Timestamp) {
+    let mut brought = None;
+    for (approved, end) in shortened {
+        if *approved > at && *approved < looked_at && end.at < when.ends_at().unwrap_or(looked_at) {
+            (brought, when) = (Some(*end), end.written_at(*approved));
+            looked_at = when.looked_at().unwrap_or(end.at);
+        }
+    }
+    (brought, when, looked_at)
+}
+
+/// The same as [`as_it_went`] without holds: when it was looked at, and was over.
 fn end_as_it_went(
     collection: &Collection,
     shortened: &[(Timestamp, End)],
@@ -101,8 +127,8 @@ fn end_as_it_went(
     loop {
         // At the very moment of a change, those before it count: it may have been destroyed under them.
         // A report that came before a run can have destroyed it counts as known.
-        let mut next = end(collection.rules_until(at), at.plus(RUN_BY)).map(|end| when.put_off(end, at));
-        let mut looked_at = match next {
+        let next = end(collection.rules_until(at), at.plus(RUN_BY)).map(|end| when.put_off(end, at));
+        let looked_at = match next {
             Some(end) if end.at <= at => return Some(End { at, ..end }),
             Some(end) => {
                 when = if when.marks_now(end, at) { When::Ends(end.at) } else { end.written_at(at) };
@@ -114,16 +140,10 @@ fn end_as_it_went(
                 begin_of(hour_of(looked_for_again(at, since)))
             }
         };
-        // What was approved while it waited for that brought its end forward.
-        for (approved, end) in shortened {
-            if *approved > at && *approved < looked_at && end.at < when.ends_at().unwrap_or(looked_at) {
-                (next, when) = (Some(*end), end.written_at(*approved));
-                looked_at = when.looked_at().unwrap_or(end.at);
-            }
-        }
+        let (brought, stands, looked_at) = brought_forward(shortened, at, (when, looked_at));
         if looked_at > until {
-            return next;
+            return brought.or(next);
         }
-        at = looked_at;
+        (at, when) = (looked_at, stands);
     }
 }
