@@ -140,12 +140,14 @@ pub(super) struct EndingDocument {
     /// Those of them that are not destroyed then: they were stored with a later end, or with none, and keep that until they are
     /// written again.
     later: u64,
+    /// Those of them that a legal hold keeps now: they are not destroyed while it stands.
+    held: u64,
 }
 
 impl From<Ending> for EndingDocument {
     fn from(ending: Ending) -> Self {
-        let Ending { day, rule, records, later } = ending;
-        Self { day: day.to_string(), rule: rule.map(|rule| rule.as_str().to_owned()), records, later }
+        let Ending { day, rule, records, later, held } = ending;
+        Self { day: day.to_string(), rule: rule.map(|rule| rule.as_str().to_owned()), records, later, held }
     }
 }
 

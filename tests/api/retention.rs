@@ -406,7 +406,8 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
     let simulate = async |token: &str, policy: &Value| site.send("POST", &simulations, token, Some(json!({ "policy": policy }))).await;
     let told = simulate(&owner, &draft).await;
     assert_eq!(told.status, 200, "{told:?}");
-    let end = |day: &str, rule: Value, records: u64, later: u64| json!({"day": day, "rule": rule, "records": records, "later": later});
+    let end =
+        |day: &str, rule: Value, records: u64, later: u64| json!({"day": day, "rule": rule, "records": records, "later": later, "held": 0});
     // 80 days from 15 January end with 4 April, the record stored before there were rules ends by none, that of 1999 would have
     // long been over but is to stay until 31 March, and the own end stands.
     let ends = json!([
@@ -441,6 +442,33 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
     assert_eq!(site.get(CRM, &owner).await.json["retention"], present["retention"]);
     clock.advance(Timestamp::parse_rfc3339("2024-03-31T08:00:00Z").unwrap().since(clock.now()));
     assert_eq!(site.get(&format!("{CRM}/records/d"), &owner).await.status, 200);
+}
+
+/// What a legal hold keeps is not told for destroyed: of those that a draft would end on a day they are counted by themselves, as long as the
+/// hold stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_counts_what_a_hold_keeps_by_itself() {
+    let (site, _) = site().await;
+    let owner = site.tenant("acme").await;
+    let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
+    let draft = policy_of(&json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "delete"}]));
+    assert_eq!(site.send("PUT", CRM, &owner, Some(draft.clone())).await.status, 201);
+    for (key, subject) in [("a", "7"), ("b", "7"), ("c", "8")] {
+        assert_eq!(site.put(&format!("{CRM}/records/{key}"), &owner, subject, "v").await.status, 201);
+    }
+    let counts = async || {
+        let told = site.send("POST", &format!("{CRM}/simulations"), &owner, Some(json!({ "policy": draft }))).await.json;
+        assert_eq!((&told["looked_at"], told["ends"].as_array().map(Vec::len)), (&json!(3), Some(1)), "{told}");
+        ["records", "later", "held"].map(|name| told["ends"][0][name].as_u64().unwrap())
+    };
+    assert_eq!(counts().await, [3, 0, 0]);
+    let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subjects": ["7"]});
+    let placed = site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
+    assert_eq!(placed.status, 201, "{placed:?}");
+    assert_eq!(counts().await, [3, 0, 2]);
+    let release = format!("/v1/tenants/acme/holds/{}/release", placed.json["id"].as_str().unwrap());
+    assert_eq!(site.send("POST", &release, &counsel, Some(json!({"reason": "settled"}))).await.status, 200);
+    assert_eq!(counts().await, [3, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use plotters::{
     style::Color as _,
 };
 
-use super::super::failure::Failure;
+use super::{super::failure::Failure, simulate::Counts};
 
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 480;
@@ -26,13 +26,13 @@ const COLORS: [RGBColor; 6] = [
 ];
 
 /// Writes the picture of counts by month (`2031-04`) and rule.
-pub(super) fn draw(title: &str, months: &BTreeMap<(String, String), (u64, u64)>, path: &Path) -> Result<(), Failure> {
+pub(super) fn draw(title: &str, months: &BTreeMap<(String, String), Counts>, path: &Path) -> Result<(), Failure> {
     let mut svg = String::new();
     picture(title, months, &mut svg).map_err(|error| Failure::local(format!("cannot draw: {error}")))?;
     std::fs::write(path, svg).map_err(|error| Failure::file(path, &error))
 }
 
-fn picture(title: &str, months: &BTreeMap<(String, String), (u64, u64)>, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn picture(title: &str, months: &BTreeMap<(String, String), Counts>, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
     let root = root.titled(title, ("sans-serif", 15))?;
@@ -40,7 +40,7 @@ fn picture(title: &str, months: &BTreeMap<(String, String), (u64, u64)>, svg: &m
     let first = months.keys().filter_map(|(month, _)| number(month)).min().unwrap_or(0);
     let last = months.keys().filter_map(|(month, _)| number(month)).max().unwrap_or(first);
     let mut sums: BTreeMap<i32, u64> = BTreeMap::new();
-    for ((month, _), (records, _)) in months {
+    for ((month, _), [records, ..]) in months {
         let sum = sums.entry(number(month).unwrap_or(first)).or_default();
         *sum = sum.saturating_add(*records);
     }
@@ -63,7 +63,7 @@ fn picture(title: &str, months: &BTreeMap<(String, String), (u64, u64)>, svg: &m
     for (rule, color) in rules.into_iter().zip(COLORS.into_iter().cycle()) {
         let of_rule = months.iter().filter(|((_, of), _)| of == rule);
         let bars: Vec<_> = of_rule
-            .map(|((month, _), (records, _))| {
+            .map(|((month, _), [records, ..])| {
                 let month = number(month).unwrap_or(first);
                 let from = below.entry(month).or_default();
                 let to = from.saturating_add(*records);

@@ -29,13 +29,19 @@ pub(crate) struct SimulateArgs {
     chart: Option<PathBuf>,
 }
 
-/// Counts of all passes: by day and rule, all and those that end later.
+/// Records that end: all, those of them that end later, those that are held.
+pub(super) type Counts = [u64; 3];
+
+/// Their names in answers.
+const COUNTS: [&str; 3] = ["records", "later", "held"];
+
+/// Counts of all passes, by day and rule.
 #[derive(Debug, Default)]
 struct Totals {
     looked_at: u64,
     endless: u64,
     unreadable: u64,
-    ends: BTreeMap<(String, String), (u64, u64)>,
+    ends: BTreeMap<(String, String), Counts>,
 }
 
 pub(super) async fn run(args: SimulateArgs, client: &Client, out: &mut Output) -> Result<(), Failure> {
@@ -60,13 +66,15 @@ pub(super) async fn run(args: SimulateArgs, client: &Client, out: &mut Output) -
     if out.format() == Format::Json {
         return out.json(&totals.document());
     }
-    let ending: u64 = totals.ends.values().map(|(records, _)| records).sum();
-    let later: u64 = totals.ends.values().map(|(_, later)| later).sum();
+    let [ending, later, held] = totals.ends.values().copied().fold(Counts::default(), sum);
     let mut said = vec![format!("{} records looked at: {ending} would end, {} would not", totals.looked_at, totals.endless)];
     if later > 0 {
         said.push(format!(
             "{later} of them end later, or only once they are written again: what is stored keeps the end it was stored with"
         ));
+    }
+    if held > 0 {
+        said.push(format!("a legal hold keeps {held} of them as long as it stands"));
     }
     if totals.unreadable > 0 {
         said.push(format!("{} could not be read", totals.unreadable));
@@ -74,9 +82,9 @@ pub(super) async fn run(args: SimulateArgs, client: &Client, out: &mut Output) -
     out.say(&said.join("; "), &Value::Null)?;
     let cells: Vec<Vec<String>> = months
         .iter()
-        .map(|((month, rule), (records, later))| vec![month.clone(), rule.clone(), records.to_string(), later.to_string()])
+        .map(|((month, rule), counts)| [month.clone(), rule.clone()].into_iter().chain(counts.iter().map(u64::to_string)).collect())
         .collect();
-    if cells.is_empty() { Ok(()) } else { out.table(&["month", "rule", "records", "later"], &cells) }
+    if cells.is_empty() { Ok(()) } else { out.table(&["month", "rule", "records", "later", "held"], &cells) }
 }
 
 impl Totals {
@@ -88,19 +96,18 @@ impl Totals {
         for end in pass.get("ends").and_then(Value::as_array).into_iter().flatten() {
             let text = |name: &str| end.get(name).and_then(Value::as_str).map(str::to_owned);
             let rule = text("rule").unwrap_or_else(|| OWN_END.to_owned());
-            let (records, later) = self.ends.entry((text("day").unwrap_or_default(), rule)).or_default();
-            *records = records.saturating_add(count(end, "records"));
-            *later = later.saturating_add(count(end, "later"));
+            let of = self.ends.entry((text("day").unwrap_or_default(), rule)).or_default();
+            *of = sum(*of, COUNTS.map(|name| count(end, name)));
         }
     }
 
     /// The same by months: `2031-04`.
-    fn months(&self) -> BTreeMap<(String, String), (u64, u64)> {
-        let mut months: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
-        for ((day, rule), (records, later)) in &self.ends {
+    fn months(&self) -> BTreeMap<(String, String), Counts> {
+        let mut months: BTreeMap<(String, String), Counts> = BTreeMap::new();
+        for ((day, rule), counts) in &self.ends {
             let month = day.rsplit_once('-').map_or(day.as_str(), |(month, _)| month);
             let of = months.entry((month.to_owned(), rule.clone())).or_default();
-            *of = (of.0.saturating_add(*records), of.1.saturating_add(*later));
+            *of = sum(*of, *counts);
         }
         months
     }
@@ -109,13 +116,19 @@ impl Totals {
         let ends: Vec<Value> = self
             .ends
             .iter()
-            .map(|((day, rule), (records, later))| {
+            .map(|((day, rule), [records, later, held])| {
                 let rule = if rule == OWN_END { Value::Null } else { json!(rule) };
-                json!({"day": day, "rule": rule, "records": records, "later": later})
+                json!({"day": day, "rule": rule, "records": records, "later": later, "held": held})
             })
             .collect();
         json!({"looked_at": self.looked_at, "endless": self.endless, "unreadable": self.unreadable, "ends": ends})
     }
+}
+
+fn sum(one: Counts, other: Counts) -> Counts {
+    let [records, later, held] = one;
+    let [more_records, more_later, more_held] = other;
+    [records.saturating_add(more_records), later.saturating_add(more_later), held.saturating_add(more_held)]
 }
 
 /// What stands in the place of a rule's name; none has a space in it.
@@ -132,17 +145,19 @@ mod tests {
         let mut totals = Totals::default();
         for pass in [
             json!({"looked_at": 3, "endless": 1, "unreadable": 0, "ends": [
-                {"day": "2031-04-30", "rule": "a", "records": 1, "later": 0}, {"day": "2031-05-01", "rule": null, "records": 1, "later": 1}]}),
+                {"day": "2031-04-30", "rule": "a", "records": 1, "later": 0, "held": 1},
+                {"day": "2031-05-01", "rule": null, "records": 1, "later": 1, "held": 0}]}),
             json!({"looked_at": 2, "endless": 0, "unreadable": 1, "ends": [
-                {"day": "2031-04-30", "rule": "a", "records": 1, "later": 1}, {"day": "2031-04-01", "rule": "a", "records": 1, "later": 0}]}),
+                {"day": "2031-04-30", "rule": "a", "records": 1, "later": 1, "held": 1},
+                {"day": "2031-04-01", "rule": "a", "records": 1, "later": 0, "held": 0}]}),
         ] {
             totals.add(&pass);
         }
         assert_eq!((totals.looked_at, totals.endless, totals.unreadable), (5, 1, 1));
         let month = |month: &str, rule: &str| (month.to_owned(), rule.to_owned());
-        let expected = [(month("2031-04", "a"), (3, 1)), (month("2031-05", OWN_END), (1, 1))];
+        let expected = [(month("2031-04", "a"), [3, 1, 2]), (month("2031-05", OWN_END), [1, 1, 0])];
         assert_eq!(totals.months().into_iter().collect::<Vec<_>>(), expected);
-        assert_eq!(totals.document()["ends"][1], json!({"day": "2031-04-30", "rule": "a", "records": 2, "later": 1}));
+        assert_eq!(totals.document()["ends"][1], json!({"day": "2031-04-30", "rule": "a", "records": 2, "later": 1, "held": 2}));
         assert_eq!(totals.document()["ends"][2]["rule"], Value::Null);
     }
 
@@ -150,7 +165,7 @@ mod tests {
     fn a_picture_has_a_bar_for_each_month_and_rule() {
         let dir = tempfile::tempdir().unwrap();
         let path: &Path = &dir.path().join("chart.svg");
-        let bar = |month: &str, rule: &str, records| ((month.to_owned(), rule.to_owned()), (records, 0));
+        let bar = |month: &str, rule: &str, records| ((month.to_owned(), rule.to_owned()), [records, 0, 0]);
         let months = BTreeMap::from([bar("2031-04", "a", 3), bar("2031-04", "b", 2), bar("2033-01", "a", 7)]);
         chart::draw("crm", &months, path).unwrap();
         let svg = std::fs::read_to_string(path).unwrap();

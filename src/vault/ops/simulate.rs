@@ -45,6 +45,8 @@ pub struct Ending {
     /// Those of them that are not destroyed on that day: what was written down when they were stored is later, or nothing was, and
     /// they end so only once they are written again.
     pub later: u64,
+    /// Those of them that a legal hold keeps now: they are not destroyed while it stands.
+    pub held: u64,
 }
 
 /// What one pass found.
@@ -60,8 +62,8 @@ pub struct Simulated {
     pub unreadable: u64,
 }
 
-/// Counts by day and by rule: all, and those that end later.
-type Counts = BTreeMap<(Date, Option<String>), (Option<RuleName>, u64, u64)>;
+/// Counts by day and by rule.
+type Counts = BTreeMap<(Date, Option<String>), Ending>;
 
 impl Vault {
     /// Holds a draft of a collection's policy against its records, from where the cursor says; with what is returned the next pass
@@ -112,7 +114,7 @@ impl Vault {
             looks = looks.saturating_add(rows.len());
             self.simulate_rows(&found, &draft, rows, &mut done, &mut counts).await?;
         }
-        done.ends = counts.into_iter().map(|((day, _), (rule, records, later))| Ending { day, rule, records, later }).collect();
+        done.ends = counts.into_values().collect();
         let next = match last {
             Some(last) => Some(self.seal_cursor(found.tenant.no, &list, &whole, &last).await?),
             None => None,
@@ -196,10 +198,12 @@ impl Vault {
         };
         let scheduled = self.scheduled((tenant.no, collection.no, tokens), header.version).await?;
         let is_later = scheduled.is_none_or(|scheduled| scheduled > at);
-        let named = rule.as_ref().map(|rule| rule.as_str().to_owned());
-        let (_, records, later) = counts.entry((zone.day_of(at), named)).or_insert((rule, 0, 0));
-        *records = records.saturating_add(1);
-        *later = later.saturating_add(u64::from(is_later));
+        let is_held = self.is_held(tenant, collection.no, tokens, &record.meta.subjects).await?;
+        let (day, named) = (zone.day_of(at), rule.as_ref().map(|rule| rule.as_str().to_owned()));
+        let of = counts.entry((day, named)).or_insert(Ending { day, rule, records: 0, later: 0, held: 0 });
+        of.records = of.records.saturating_add(1);
+        of.later = of.later.saturating_add(u64::from(is_later));
+        of.held = of.held.saturating_add(u64::from(is_held));
         Ok(())
     }
 }

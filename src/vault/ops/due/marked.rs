@@ -14,12 +14,12 @@ use crate::{
     authn::Role,
     authz::RetentionMarked,
     domain::{
-        CollectionName, CollectionNo, RecordKey, TenantName, Timestamp, Version,
+        CollectionName, RecordKey, TenantName, Timestamp, Version,
         retention::{RuleName, report::How},
     },
     vault::{
         audit::{Action, Target},
-        crypto::{Context, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Record, RecordHeader, Sealed},
         ops::{
             Caller, Vault, VaultError,
             access::InCollection,
@@ -216,22 +216,7 @@ impl Vault {
             how: How::of(Some(rule), collection.policy.shred_unit),
             marked_at,
             ends_at,
-            held: self.is_held(found, collection.no, &tokens, &meta.subjects).await?,
+            held: self.is_held(&found.tenant, collection.no, &tokens, &meta.subjects).await?,
         }))
-    }
-
-    /// Whether a legal hold is on a record.
-    async fn is_held(
-        &self,
-        found: &InCollection<RetentionMarked>,
-        no: CollectionNo,
-        tokens: &[Token],
-        subjects: &[crate::domain::SubjectId],
-    ) -> Result<bool, VaultError> {
-        if self.hold_state(found.tenant.no).await?.0.is_none() {
-            return Ok(false);
-        }
-        let subjects = self.subject_tokens(&found.tenant, subjects).await?;
-        Ok(!self.holds_over(found.tenant.no, no, tokens, &subjects).await?.is_empty())
     }
 }

@@ -147,6 +147,21 @@ impl Vault {
         Ok(over)
     }
 
+    /// Whether a legal hold is on a record that names these persons. Costs one look where the tenant has none.
+    pub(in crate::vault::ops) async fn is_held(
+        &self,
+        tenant: &Tenant,
+        collection: CollectionNo,
+        tokens: &[Token],
+        subjects: &[SubjectId],
+    ) -> Result<bool, VaultError> {
+        if self.hold_state(tenant.no).await?.0.is_none() {
+            return Ok(false);
+        }
+        let subjects = self.subject_tokens(tenant, subjects).await?;
+        Ok(!self.holds_over(tenant.no, collection, tokens, &subjects).await?.is_empty())
+    }
+
     /// Whether a record is shown to nobody because its tenant has ended: until the tenant's shred is ordered, which a hold on all of it puts
     /// off, everything is there, and what no hold is on is for no auditor.
     pub(in crate::vault::ops) async fn is_hidden_by_end(
