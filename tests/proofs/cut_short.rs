@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use lethe::{
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
         lifecycle::Grace,
-        retention::{EventDate, EventName},
+        retention::{EventDate, EventName, report::Cause},
     },
     jobs::Retention,
     vault::{
@@ -34,10 +34,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, proof, put_of},
+    harness::{Open, Place, coll, hold_of, is_shredded, key, proof, put_of, subject},
     kept::{lawful, left},
     reports::{counted, reports},
-    retention::{DAY, place, policy},
+    retention::{DAY, one_rule, place, policy, run},
 };
 
 const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
@@ -827,6 +827,129 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
     }
     assert!(deaths > 10, "{deaths} places");
     for table in [Table::Due, Table::OpenReport, Table::RetentionReport, Table::ReportShred, Table::Reclaim] {
+        assert!(met.contains(&(table as u8)), "no commit to {table:?} was cut off");
+    }
+}
+
+/// What a server does of itself from the moment on at which it finds older data: it makes that ready, and then destroys what is due, day after
+/// day. One record is due, one held, one restricted, one is ended earlier by two persons, and one that was destroyed before is there again with
+/// the older data: wherever a commit of all that is cut off, each is as it should be, and counted once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_are_cut_short() {
+    let (mut place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, token) = open.tenant(&place, "acme").await;
+    let second = open.caller(&open.token(&owner, &acme, Role::Owner).await.0).await;
+    let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;
+    let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
+    for (collection, period) in [("c", "10d"), ("long", "7y")] {
+        open.vault.put_collection(&owner, &acme, &coll(collection), kept_for(period), None).await.unwrap();
+    }
+    open.put(&owner, &acme, ("c", "again"), Some("1"), b"v").await.unwrap();
+    open.put(&owner, &acme, ("long", "shortened"), Some("2"), b"v").await.unwrap();
+    let auditor = keep_invoices(&open, &acme, &owner, &["7"]).await;
+    open.shred_subject(&owner, &acme, "7").await;
+    clock.advance(DAY * 5);
+    open.put(&owner, &acme, ("c", "due"), Some("3"), b"v").await.unwrap();
+    open.put(&owner, &acme, ("c", "held"), Some("9"), b"v").await.unwrap();
+    clock.advance(DAY * 3);
+    open.close().await;
+    place.copy("store/data", "then/data");
+
+    let open = place.open().await;
+    clock.advance(DAY * 3);
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    clock.advance(DAY);
+    // Its report is closed: it stands whatever is put back.
+    run(&open, &clock).await;
+    open.vault.place_hold(&counsel, &acme, hold_of(HoldScope::Subjects(vec![subject("9")])), None).await.unwrap();
+    open.vault.put_collection(&owner, &acme, &coll("long"), kept_for("20d"), None).await.unwrap();
+    let asked = open.vault.ask_shortening(&owner, &acme, &coll("long"), None).await.unwrap();
+    open.vault.approve(&second, &acme, asked.id, None, None).await.unwrap();
+    open.close().await;
+    clock.advance(DAY);
+    place.put_back("then/data", "store/data");
+    for part in PARTS {
+        place.copy(part, &format!("base/{part}"));
+    }
+    let began = clock.now();
+    // The fence stands until the older data is ready, whoever dies before it.
+    let go = async |open: &Open, clock: &TestClock, is_fenced: &AtomicBool| {
+        if is_fenced.load(Ordering::SeqCst) {
+            open.vault.begin_restoring();
+            if open.vault.replay_retention().await?.failed > 0 {
+                return Err(VaultError::Busy);
+            }
+            is_fenced.store(false, Ordering::SeqCst);
+            open.vault.end_restoring();
+        }
+        // What is due, and what is held; what two persons have ended earlier; the reports of those days.
+        for days in [3, 8, 9] {
+            let day = began.plus(DAY * days);
+            if clock.now() < day {
+                clock.advance(day.since(clock.now()));
+            }
+            let job = Retention { vault: open.vault.clone(), limit: 3 };
+            while job.run_once(clock.now()).await?.more {}
+        }
+        Ok(())
+    };
+    let (mut deaths, mut met) = (0, Vec::new());
+    for at in 0.. {
+        for part in PARTS {
+            place.put_back(&format!("base/{part}"), part);
+        }
+        let (clock, is_fenced) = (TestClock::at(began), AtomicBool::new(true));
+        place.clock = Arc::new(clock.clone());
+        let mut engine = None;
+        let opened = place
+            .open_through(|inner| {
+                let dying = Arc::new(Dying::new(inner, Some(at)));
+                engine = Some(Arc::clone(&dying));
+                dying
+            })
+            .await;
+        let engine = engine.unwrap();
+        if let Ok(open) = opened {
+            tokio::select! {
+                // What met its death may have come back with it.
+                _ = go(&open, &clock, &is_fenced) => {}
+                () = engine.dead.cancelled() => {}
+            }
+            let is_dying = {
+                let mut end = engine.end.lock().unwrap();
+                end.is_over = true;
+                end.is_dying
+            };
+            if is_dying {
+                engine.dead.cancelled().await;
+            }
+            open.close().await;
+        }
+        met.extend(engine.last.lock().unwrap().iter().copied());
+        let open = place.open().await;
+        go(&open, &clock, &is_fenced).await.unwrap();
+        let owner = open.caller(&token).await;
+        for gone in [("c", "again"), ("c", "due"), ("long", "shortened"), ("tax", "7")] {
+            assert!(open.get(&owner, &acme, gone).await.is_err(), "place {at}: {gone:?}");
+        }
+        assert_eq!(open.get(&owner, &acme, ("c", "held")).await.unwrap(), b"v", "place {at}");
+        assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
+        assert_eq!(open.get(&auditor, &acme, ("tax", "7")).await.unwrap(), b"7", "place {at}: restricted");
+        // That of before, and those two; the one that is held.
+        assert_eq!(counted(&open, &owner, &acme).await, [3, 1, 0, 0], "place {at}");
+        let all = reports(&open, &owner, &acme).await;
+        let again: u64 = all.iter().filter(|view| view.report.cause == Cause::Restore).map(|view| view.report.destroyed()).sum();
+        assert_eq!(again, 1, "place {at}: {all:?}");
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        open.close().await;
+        if !engine.dead.is_cancelled() {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 10, "{deaths} places");
+    for table in [Table::Due, Table::HeldDue, Table::Shortened, Table::OpenReport, Table::RetentionReport] {
         assert!(met.contains(&(table as u8)), "no commit to {table:?} was cut off");
     }
 }

@@ -235,7 +235,7 @@ async fn what_a_run_reads_does_not_grow_with_what_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_cut_short_anywhere_is_gone_on_with_and_destroys_nothing_twice() {
+async fn a_run_whose_second_commit_fails_is_gone_on_with_and_destroys_nothing_twice() {
     let (place, clock) = place().await;
     let open = place.open().await;
     let (acme, owner, token) = open.tenant(&place, "acme").await;

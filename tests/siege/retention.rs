@@ -1,5 +1,5 @@
-//! `kill -9` of the server while what is due is being destroyed, by its own runs and by those that were asked for: what is due goes,
-//! once; what is not stays; and every destroyed record's own key is gone, with a certificate.
+//! `kill -9` of the server at random moments while what is due is being destroyed, by its own runs and by those that were asked for (at
+//! each commit of a pass: `tests/proofs/cut_short.rs`): what is due goes, once; what is not stays; and every destroyed record's own key is gone, with a certificate.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -80,7 +80,7 @@ async fn run(server: &Server, operator: &str, limit: usize) -> Option<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_while_it_destroys_what_is_due_destroys_the_rest_once_it_is_back() {
+async fn a_server_that_is_killed_now_and_then_while_it_destroys_what_is_due_destroys_the_rest_once_it_is_back() {
     let mut random = seed("kill -9 of runs");
     let site = Site::make("[store]\nreserve_len_bytes = 1048576\n");
     let server = site.start();
