@@ -1,5 +1,6 @@
 //! `kill -9` of the server at random moments while what is due is being destroyed, by its own runs and by those that were asked for (at
-//! each commit of a pass: `tests/proofs/cut_short.rs`): what is due goes, once; what is not stays; and every destroyed record's own key is gone, with a certificate.
+//! each commit of a pass: `tests/proofs/cut_short.rs`): what is due goes, once; what is not stays; and every destroyed record's own key is
+//! gone, with a certificate.
 
 use std::{collections::BTreeMap, time::Duration};
 
