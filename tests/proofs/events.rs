@@ -694,6 +694,46 @@ async fn what_a_report_has_ended_does_not_come_back_by_older_data() {
     }
 }
 
+/// Who makes older data ready beside another is told that it is only once everything that was reported since has been followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_data_is_not_ready_while_another_still_follows_what_was_reported() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let mut acme = Acme::make(&open, &place).await;
+    acme.set(&open, by_event("10d")).await;
+    acme.put(&open, "7", &["7"]).await.unwrap();
+    open.close().await;
+    place.copy("store/data", "then/data");
+
+    let open = place.open().await;
+    acme.again(&open).await;
+    clock.advance(DAY);
+    acme.report(&open, "7", "1999-02-01").await;
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    // Longer by now: only what it was then ends it.
+    acme.set(&open, by_event("90y")).await;
+    open.close().await;
+
+    place.put_back("then/data", "store/data");
+    let open = place.open().await;
+    acme.again(&open).await;
+    clock.advance(DAY);
+    open.vault.begin_restoring();
+    let held = place.meddler.hold_scan(|space, from| space == Space::Index && from.first() == Some(&(Table::SubjectRecord as u8)));
+    let (vault, tasks) = (open.vault.clone(), tokio_util::task::TaskTracker::new());
+    let first = tasks.spawn(async move { vault.replay_retention().await });
+    held.has_read().await;
+    let mut second = std::pin::pin!(open.vault.replay_retention());
+    let told = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+    assert!(told.is_err(), "it is told to be ready while another is at it: {told:?}");
+    held.let_go();
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap());
+    assert_eq!((first.destroyed + second.destroyed, first.failed + second.failed), (1, 0), "{first:?} {second:?}");
+    open.vault.end_restoring();
+    assert!(!acme.has(&open, "7").await);
+    open.close().await;
+}
+
 /// A simulation counts by what is known, also where only the draft counts from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_draft_that_counts_from_events_is_simulated_by_what_is_known() {
