@@ -154,39 +154,41 @@ async fn a_leaf_that_comes_while_a_rehearsal_copies_the_control_store_is_no_old_
     served.stop();
 }
 
-/// Starts a rehearsal and stops it while it holds keys.
-fn stopped(site: &Site) -> Child {
-    loop {
-        let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        while is_free(site) && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        // It may have ended, or be about to: then another one.
-        if halts(&mut child) && !is_free(site) {
-            return child;
-        }
-        kill_process(Pid::from_child(&child), Signal::KILL).unwrap_or_default();
-        drop(child.wait());
-    }
+/// Starts a rehearsal that stands still with keys in its hands for as long as `keep/faults` is there. It reads custody under its lock alone,
+/// and what it asks for next, in the thread that would hear that it is to end, is the signing key.
+async fn stopped(site: &Site) -> Child {
+    let (faults, fresh, trace) = (site.path("keep/faults"), site.path("keep/faults.new"), site.path("keep/trace"));
+    let (custody, key) = (site.text("a/root"), site.text("store/signing.key"));
+    drop(fs::remove_file(&trace));
+    let stands_at = |path: &str| fs::read_to_string(&trace).is_ok_and(|calls| calls.lines().any(|call| call == format!("stall {path}")));
+    // It asks for the key before, too: for the log of its stage.
+    fs::write(&faults, format!("stall {custody}\n")).unwrap();
+    let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
+    shim::before(&mut command).env("LETHE_FAULTS", &faults).env("LETHE_TRACE", &trace);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it reads custody", async || stands_at(&custody)).await;
+    fs::write(&fresh, format!("stall {key}\n")).unwrap();
+    fs::rename(&fresh, &faults).unwrap();
+    until("it holds keys", async || stands_at(&key)).await;
+    child
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_to_shred_cuts_a_rehearsal_off_and_waits_until_it_holds_no_key() {
     let site = lived().await;
     let served = site.serve(|_| ());
-    let child = stopped(&site);
+    let child = stopped(&site).await;
     let (status, told) = site.shred(&served, "1", 2).await;
     assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
     assert_eq!(held(&site), [1, 1]);
-    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    fs::remove_file(site.path("keep/faults")).unwrap();
     site.shredded(&served, "1").await;
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && told.contains("rehearsal-cut"), "{:?}: {told}", output.status);
     assert!(!site.path("store/rehearsal").exists(), "it has cleared its stage");
     // Two at a time would play on one stage.
-    let child = stopped(&site);
+    let child = stopped(&site).await;
     let told = site.refused(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
     assert!(told.contains("backup-locked"), "{told}");
     // One that is killed is in nobody's way.

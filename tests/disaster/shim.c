@@ -10,7 +10,8 @@
 //                       With LETHE_KILL_AT=0 the calls are only counted, in LETHE_COUNT.
 // LETHE_SYNCED=FILE     a line "INODE LENGTH" is appended to FILE after each successful sync of a file: what a power cut
 //                       leaves of it.
-// LETHE_TRACE=FILE      a line "sync PATH" or "rename PATH" is appended to FILE for each sync, of directories too, and each rename.
+// LETHE_TRACE=FILE      a line "sync PATH" or "rename PATH" is appended to FILE for each sync, of directories too, and each rename,
+//                       and "stall PATH" for each call that is held up.
 // LETHE_SHADOWS=DIR     and of a file of at most 8 KiB, which may be written in place, its content goes to DIR/INODE.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -70,10 +71,6 @@ static int fails(const char *call, const char *path) {
     return 0;
 }
 
-static void stall(const char *path) {
-    while (fails("stall", path)) usleep(10000);
-}
-
 static void step(const char *path) {
     const char *at = getenv("LETHE_KILL_AT");
     if (!at || !below(path, getenv("LETHE_KILL_BELOW"))) return;
@@ -96,6 +93,11 @@ static void trace(const char *call, const char *path) {
     int to = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     syscall(SYS_write, to, line, len);
     syscall(SYS_close, to);
+}
+
+static void stall(const char *path) {
+    if (fails("stall", path)) trace("stall", path);
+    while (fails("stall", path)) usleep(10000);
 }
 
 static int enter(const char *call, int fd) {
