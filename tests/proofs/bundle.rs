@@ -50,7 +50,7 @@ pub(crate) struct Bundle {
     trailer: Trailer,
 }
 
-fn to_somebody() -> ExportTenant {
+pub(crate) fn to_somebody() -> ExportTenant {
     let of = |pair: &Pair| pair.recipient.parse::<Recipient>().unwrap();
     ExportTenant { recipient: of(&PAIRS[0]), counsel: None, auditor: Some(of(&PAIRS[1])) }
 }
@@ -61,7 +61,11 @@ impl Bundle {
     }
 
     pub(crate) async fn exported(open: &Open, owner: &Caller, tenant: &TenantName) -> Self {
-        let mut stream = open.vault.export_tenant(owner, tenant, to_somebody()).await.unwrap();
+        Self::taken(open.vault.export_tenant(owner, tenant, to_somebody()).await.unwrap()).await
+    }
+
+    /// All of one that is being made.
+    pub(crate) async fn taken(mut stream: ValueStream) -> Self {
         let mut sealed = Vec::new();
         while let Some(piece) = stream.next().await {
             sealed.extend_from_slice(&piece.unwrap());
@@ -156,7 +160,7 @@ impl Bundle {
 }
 
 /// How an export ends that somebody takes to its end.
-async fn end_of(mut stream: ValueStream) -> Option<Result<Bytes, VaultError>> {
+pub(crate) async fn end_of(mut stream: ValueStream) -> Option<Result<Bytes, VaultError>> {
     loop {
         match stream.next().await {
             Some(Ok(_)) => {}

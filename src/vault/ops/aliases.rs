@@ -97,7 +97,8 @@ impl Person {
         self.row.is_none()
     }
 
-    fn has(&self, token: &Token) -> bool {
+    /// Whether the person has this id.
+    pub(super) fn has(&self, token: &Token) -> bool {
         self.tokens().any(|known| known == *token)
     }
 }

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use lethe::{
-    domain::{ShredUnit, TestClock},
+    domain::{ShredUnit, TenantNo, TestClock},
     vault::{
-        ops::{VaultError, VaultOptions, bundle::Kind},
-        store::{Space, schema::Table},
+        ops::{ValueStream, VaultError, VaultOptions, bundle::Kind},
+        store::{
+            Space, Store as _,
+            schema::{self, Table},
+        },
     },
 };
 
@@ -17,7 +20,7 @@ use super::{
     rows, subject, to,
 };
 use crate::{
-    bundle::{Bundle, coming},
+    bundle::{Bundle, coming, end_of, to_somebody},
     harness::{Open, Place, coll, name},
     retention::{DAY, due_rows, place, run, time},
 };
@@ -347,4 +350,178 @@ async fn a_bundle_has_what_was_reported_of_those_who_are_there_and_of_each_once(
     told.sort_unstable();
     assert_eq!(told, ["7", "8", "vii"], "each under the first id, and an id that was taken away by itself");
     open.close().await;
+}
+
+/// An export that is taken by nobody yet.
+async fn begun(open: &Open, acme: &Acme) -> ValueStream {
+    open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap()
+}
+
+/// Of whom something was reported, in the order in which a bundle tells of them.
+async fn reported(open: &Open) -> Vec<[u8; 16]> {
+    let range = schema::table(Table::Events);
+    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    rows.iter().map(|row| *row.key.last_chunk().unwrap()).collect()
+}
+
+/// Two persons of whom something was reported, in the order in which a bundle tells of them, and the token of the second.
+async fn two_reported(open: &Open, acme: &Acme, clock: &TestClock) -> ([&'static str; 2], [u8; 16]) {
+    acme.report(open, "7", "2003-06-30").await;
+    let seven = reported(open).await[0];
+    clock.advance(DAY);
+    acme.report(open, "8", "2001-06-30").await;
+    clock.advance(DAY);
+    let tokens = reported(open).await;
+    (if tokens[0] == seven { ["7", "8"] } else { ["8", "7"] }, tokens[1])
+}
+
+/// Holds up whoever looks for rows from the beginning of a tenant's table on, before the look.
+fn from_the_first(table: Table) -> impl Fn(Space, &[u8]) -> bool + Send + 'static {
+    let first = schema::table_of_tenant(table, TenantNo(1)).from;
+    move |space, from| space == Space::Control && from == &first[..]
+}
+
+/// What was known of the one would be in no page: it went over to the other, whose page has gone by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_become_one_in_the_middle_of_an_export_end_it() {
+    for are_both_known in [true, false] {
+        let (place, clock) = place().await;
+        let open = place.open().await;
+        let acme = Acme::make(&open, &place).await;
+        let ([first, other], token) = if are_both_known {
+            two_reported(&open, &acme, &clock).await
+        } else {
+            acme.report(&open, "8", "2001-06-30").await;
+            (["9", "8"], reported(&open).await[0])
+        };
+        // It has the page with both, and has told of the first.
+        let held = place.meddler.hold_reader(Space::Control, schema::subject_state(TenantNo(1), &token));
+        let meanwhile = async {
+            held.has_read().await;
+            acme.alias(&open, first, other).await;
+            held.let_go();
+        };
+        let (end, ()) = tokio::join!(end_of(begun(&open, &acme).await), meanwhile);
+        assert!(matches!(end, Some(Err(VaultError::Busy))), "both {are_both_known}: {end:?}");
+        // Begun anew, it tells of one person, by both ids.
+        let (_there, there, copy) = moved(&open, &acme, &clock).await;
+        for id in [first, other] {
+            let known = copy.known(&there, id).await;
+            assert_eq!(known, [(ENDED.to_owned(), "2001-06-30".to_owned())], "both {are_both_known}: {id}");
+            assert_eq!(known, acme.known(&open, id).await, "both {are_both_known}: {id}");
+        }
+        for open in [open, there] {
+            open.close().await;
+        }
+    }
+}
+
+/// Where it comes to, what comes of the one would stand in the place of all that was known of the person whom it has told of before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_becomes_two_in_the_middle_of_an_export_ends_it() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, lawful(ShredUnit::Subject, "1y")).await;
+    acme.report(&open, "7", "2003-06-30").await;
+    clock.advance(DAY);
+    acme.report(&open, "8", "2001-06-30").await;
+    clock.advance(DAY);
+    for id in ["7", "8"] {
+        acme.put_as(&open, ("c", id), &[id], Some("deal")).await.unwrap();
+    }
+    clock.advance(DAY);
+    acme.alias(&open, "7", "8").await;
+    let ids = place.meddler.hold_scan(from_the_first(Table::Alias));
+    let meanwhile = async {
+        ids.has_read().await;
+        let reports = place.meddler.hold_scan(from_the_first(Table::Events));
+        ids.let_go();
+        // It has told of the ids, and of nothing that was reported.
+        reports.has_read().await;
+        open.vault.remove_alias(&acme.owner, &acme.name, subject("8"), None).await.unwrap();
+        reports.let_go();
+    };
+    let (end, ()) = tokio::join!(end_of(begun(&open, &acme).await), meanwhile);
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    let (_there, copied, copy) = moved(&open, &acme, &clock).await;
+    for (at, end) in [("7", "2004-07-01T00:00:00Z"), ("8", "2002-07-01T00:00:00Z")] {
+        assert_eq!((acme.end(&open, at).await, copy.end(&copied, at).await), (Some(time(end)), Some(time(end))), "{at}");
+    }
+    for open in [open, copied] {
+        open.close().await;
+    }
+}
+
+/// Each is there at the beginning and at the end, and the one was not where the page was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_were_one_while_an_export_told_of_them_end_it() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    // Behind the page there is no other look for the one that comes first.
+    let ([other, first], _) = two_reported(&open, &acme, &clock).await;
+    let ids = place.meddler.hold_scan(from_the_first(Table::Alias));
+    let meanwhile = async {
+        ids.has_read().await;
+        let before = place.meddler.hold_scan(from_the_first(Table::Events));
+        ids.let_go();
+        before.has_read().await;
+        acme.alias(&open, first, other).await;
+        let behind = place.meddler.hold_rows(from_the_first(Table::Events));
+        before.let_go();
+        behind.has_read().await;
+        open.vault.remove_alias(&acme.owner, &acme.name, subject(other), None).await.unwrap();
+        behind.let_go();
+    };
+    let (end, ()) = tokio::join!(end_of(begun(&open, &acme).await), meanwhile);
+    assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
+    let (_there, there, copy) = moved(&open, &acme, &clock).await;
+    for id in [first, other] {
+        assert_eq!(copy.known(&there, id).await, acme.known(&open, id).await, "{id}");
+    }
+    for open in [open, there] {
+        open.close().await;
+    }
+}
+
+/// A tenant that is at work is exported all the same: what is reported meanwhile comes along or stays behind, and what was reported before
+/// comes along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_reported_in_the_middle_of_an_export_does_not_end_it() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    let ([first, other], token) = two_reported(&open, &acme, &clock).await;
+    let before = [(first, acme.known(&open, first).await), (other, acme.known(&open, other).await)];
+    let held = place.meddler.hold_reader(Space::Control, schema::subject_state(TenantNo(1), &token));
+    let meanwhile = async {
+        held.has_read().await;
+        // Corrected, taken back, of somebody of whom nothing was known, and of a person who is given another id.
+        acme.report(&open, other, "2002-02-02").await;
+        acme.withdraw(&open, first).await.unwrap();
+        acme.report(&open, "9", "2002-02-02").await;
+        acme.alias(&open, first, "10").await;
+        held.let_go();
+    };
+    let (bundle, ()) = tokio::join!(async { Bundle::taken(begun(&open, &acme).await).await }, meanwhile);
+    let told: Vec<serde_json::Value> = bundle
+        .frames
+        .iter()
+        .filter(|frame| frame.kind == Kind::Events)
+        .map(|frame| serde_json::from_slice(&frame.payload).unwrap())
+        .collect();
+    for (id, known) in before {
+        let of = told.iter().find(|document| document["subject"] == id).unwrap_or_else(|| panic!("{id}: {told:?}"));
+        assert_eq!((&of["reports"][0]["event"], &of["reports"][0]["at"]), (&known[0].0.clone().into(), &known[0].1.clone().into()), "{of}");
+    }
+    // It is a whole one.
+    let there = elsewhere(&clock).await;
+    let copied = there.open().await;
+    let copy = awaited(&copied, &there).await;
+    assert_eq!(bundle.import(&copied, &copy.owner, "copy", (0, bundle.frames.len())).await.unwrap().state, "active");
+    assert_eq!(findings(&copied).await, Vec::<String>::new());
+    for open in [open, copied] {
+        open.close().await;
+    }
 }

@@ -164,9 +164,9 @@ impl Maker {
             self.records(no, rules).await?;
         }
         let reported = self.reported().await?;
-        self.persons().await?;
-        self.events().await?;
-        self.is_told(&reported).await?;
+        let named = self.persons(&reported).await?;
+        let known = self.events().await?;
+        self.are_told(&reported, &known, &named).await?;
         self.holds(&told).await?;
         self.grants().await?;
         self.certificates().await?;
@@ -465,25 +465,28 @@ impl Maker {
         Ok(())
     }
 
-    /// The persons who have several ids.
-    async fn persons(&mut self) -> Result<(), VaultError> {
-        let mut range = schema::table_of_tenant(Table::Alias, self.tenant.no);
+    /// The persons who have several ids. Gives the ids, as they were told, of those of whom something was reported.
+    async fn persons(&mut self, reported: &[Token]) -> Result<Vec<Vec<Token>>, VaultError> {
+        let (mut range, mut named) = (schema::table_of_tenant(Table::Alias, self.tenant.no), Vec::new());
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
             let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
                 let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("alias row".into()))?;
                 match retrying(|| self.person(*token)).await {
-                    Ok(Some(person)) => self.document(Kind::Person, &person, &receipt).await?,
+                    Ok(Some((ids, person))) => {
+                        self.document(Kind::Person, &person, &receipt).await?;
+                        named.extend(Some(ids).filter(|ids| ids.iter().any(|id| reported.binary_search(id).is_ok())));
+                    }
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}
                     Err(VaultError::Internal(reason)) => self.bent("a person's list of ids", &reason),
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        Ok(named)
     }
 
-    /// Of whom anything was reported, by the first id of each.
+    /// Of whom anything was reported, by the first id of each, in their order.
     async fn reported(&self) -> Result<Vec<Token>, VaultError> {
         let (mut range, mut reported) = (schema::table_of_tenant(Table::Events, self.tenant.no), Vec::new());
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
@@ -492,27 +495,40 @@ impl Maker {
         Ok(reported)
     }
 
-    /// Holds the bundle to what was reported of these persons being in it: of two who have become one since, what was known of the one may
-    /// have come behind the page of the other.
+    /// Holds the bundle to having told what was reported of these persons, and to those whom it has given several ids having them still. Of
+    /// two who have become one since, what was known of the one may have come behind the page of the other; and what comes of one who has
+    /// become two would be taken, where the bundle comes to, for all that is known of the person whom it has told of.
     ///
     /// # Errors
     /// [`VaultError::Busy`]: the export is begun anew.
-    async fn is_told(&self, reported: &[Token]) -> Result<(), VaultError> {
+    async fn are_told(&self, reported: &[Token], known: &HashSet<Token>, named: &[Vec<Token>]) -> Result<(), VaultError> {
         for some in reported.chunks(ROWS) {
             let keys: Vec<Bytes> = some.iter().map(|token| schema::events(self.tenant.no, token)).collect();
             let rows = self.vault.inner.store.get_many(Space::Control, &keys).await?;
-            for (token, _) in some.iter().zip(rows).filter(|(_, row)| row.is_none()) {
-                if !self.vault.is_subject_shredded(&self.tenant, token).await? {
+            for (token, row) in some.iter().zip(rows).filter(|(token, row)| row.is_none() || !known.contains(*token)) {
+                if self.vault.is_subject_shredded(&self.tenant, token).await? {
+                    continue;
+                }
+                // What has gone with the person tells nothing, whatever is left of the row.
+                let is_left = row.is_some() && matches!(self.vault.events_carried(&self.tenant, *token).await, Ok(None));
+                if !is_left {
                     return Err(VaultError::Busy);
                 }
+            }
+        }
+        for ids in named {
+            let Some(first) = ids.first() else { continue };
+            let person = self.vault.person(self.tenant.no, *first).await?;
+            if !ids.iter().all(|id| person.has(id)) && !self.vault.is_subject_shredded(&self.tenant, first).await? {
+                return Err(VaultError::Busy);
             }
         }
         Ok(())
     }
 
-    /// What was reported of persons, which rules count from.
-    async fn events(&mut self) -> Result<(), VaultError> {
-        let mut range = schema::table_of_tenant(Table::Events, self.tenant.no);
+    /// What was reported of persons, which rules count from. Gives of whom it was told, or could not be.
+    async fn events(&mut self) -> Result<HashSet<Token>, VaultError> {
+        let (mut range, mut known) = (schema::table_of_tenant(Table::Events, self.tenant.no), HashSet::new());
         while let Some(rows) = self.vault.some_rows_of(Space::Control, &mut range, ROWS).await? {
             let receipt = self.told(CollectionNo::TENANT, Some(rows.len())).await?;
             for row in rows {
@@ -523,24 +539,28 @@ impl Maker {
                         let joined = joined.collect();
                         let document = EventsDoc { subject: carried.subject.into_string(), reports: carried.reports, joined };
                         self.document(Kind::Events, &document, &receipt).await?;
+                        known.insert(*token);
                     }
                     Ok(None) | Err(VaultError::Shredded { .. }) => {}
-                    Err(VaultError::Internal(reason)) => self.bent("what was reported of a person", &reason),
+                    Err(VaultError::Internal(reason)) => {
+                        self.bent("what was reported of a person", &reason);
+                        known.insert(*token);
+                    }
                     Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        Ok(known)
     }
 
-    /// The person whose first id this is; `None` for every other.
-    async fn person(&self, token: Token) -> Result<Option<PersonDoc>, VaultError> {
+    /// The person whose first id this is, and the ids by their tokens; `None` for every other.
+    async fn person(&self, token: Token) -> Result<Option<(Vec<Token>, PersonDoc)>, VaultError> {
         let person = self.vault.person(self.tenant.no, token).await?;
         if person.first() != token || self.vault.is_subject_shredded(&self.tenant, &token).await? {
             return Ok(None);
         }
         let mut ids = self.vault.ids_of(self.tenant.no, &person).await?.into_iter().map(SubjectId::into_string);
-        Ok(ids.next().map(|subject| PersonDoc { subject, aliases: ids.collect() }))
+        Ok(ids.next().map(|subject| (person.tokens().collect(), PersonDoc { subject, aliases: ids.collect() })))
     }
 
     /// The holds that stand: those that only a counsel may know of, sealed for one.
