@@ -1,7 +1,26 @@
 //! A whole tenant through the command line: from one store into another, whatever breaks off or is bent on its way.
 #![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use chacha20poly1305::{
+    ChaCha20Poly1305,
+    aead::{AeadInOut as _, KeyInit},
+};
+use curve25519_dalek::MontgomeryPoint;
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use lethe::vault::ops::bundle::{
+    Checker, Frames, Kind, Progress, Way,
+    documents::{Header, Trailer},
+};
+use sha2::Sha256;
 
 use super::{
     age::PAIRS,
@@ -169,4 +188,120 @@ fn an_import_that_was_killed_goes_on_with_the_token_that_is_there() {
     };
     let (was, is) = (sorted("acme", "acme.token"), sorted("moved", "moved.token"));
     assert!(was == is && was.len() == 20_000, "{} and {}", was.len(), is.len());
+}
+
+/// The same bundle with another salt, and all that follows from that but the signature, sealed anew: whole to everybody who has not the key
+/// of its store.
+fn exchanged(sealed: &[u8]) -> Vec<u8> {
+    let (mut reader, mut checker, mut plain) = (Frames::default(), Checker::new(Way::File, Progress::default()), Vec::new());
+    reader.feed(&PAIRS[0].open(sealed).unwrap());
+    while let Some(mut frame) = reader.take_frame().unwrap() {
+        if frame.kind == Kind::Header {
+            let header: Header = serde_json::from_slice(&frame.payload).unwrap();
+            frame.payload = serde_json::to_vec(&Header { salt: "0".repeat(64), ..header }).unwrap().into();
+        }
+        if frame.kind == Kind::Trailer {
+            let trailer: Trailer = serde_json::from_slice(&frame.payload).unwrap();
+            let chain = hex::encode(checker.progress().chain);
+            frame.payload = serde_json::to_vec(&Trailer { chain, ..trailer }).unwrap().into();
+        }
+        checker.take(&frame).unwrap();
+        frame.write(&mut plain).unwrap();
+    }
+    checker.finish().unwrap();
+    seal(PAIRS[0].recipient, &plain)
+}
+
+/// Seals for a recipient in the age format, as anybody can.
+fn seal(recipient: &str, plain: &[u8]) -> Vec<u8> {
+    let (point, secret, file_key, nonce) = (point_of(recipient), [7; 32], [8; 16], [9; 16]);
+    let share = MontgomeryPoint::mul_base_clamped(secret).to_bytes();
+    let shared = MontgomeryPoint(point).mul_clamped(secret).to_bytes();
+    let derived = |secret: &[u8], salt: &[u8], info: &[u8]| {
+        let mut key = [0; 32];
+        Hkdf::<Sha256>::new(Some(salt), secret).expand(info, &mut key).unwrap();
+        key
+    };
+    let sealed = |key: [u8; 32], nonce: [u8; 12], plain: &[u8]| {
+        let mut sealed = plain.to_vec();
+        let cipher = ChaCha20Poly1305::new((&key).into());
+        let tag = cipher.encrypt_inout_detached((&nonce).into(), &[], sealed.as_mut_slice().into()).unwrap();
+        sealed.extend_from_slice(&<[u8; 16]>::from(tag));
+        sealed
+    };
+    let wrapped = sealed(derived(&shared, &[share, point].concat(), b"age-encryption.org/v1/X25519"), [0; 12], &file_key);
+    let (share, wrapped) = (STANDARD_NO_PAD.encode(share), STANDARD_NO_PAD.encode(wrapped));
+    let header = format!("age-encryption.org/v1\n-> X25519 {share}\n{wrapped}\n---");
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&derived(&file_key, &[], b"header")).unwrap();
+    mac.update(header.as_bytes());
+    let mut file = format!("{header} {}\n", STANDARD_NO_PAD.encode(mac.finalize().into_bytes())).into_bytes();
+    file.extend_from_slice(&nonce);
+    let (key, chunks) = (derived(&file_key, &nonce, b"payload"), plain.chunks(65_536));
+    let last = chunks.len().saturating_sub(1);
+    for (number, chunk) in chunks.enumerate() {
+        let mut nonce = [0; 12];
+        nonce[3..11].copy_from_slice(&(number as u64).to_be_bytes());
+        nonce[11] = u8::from(number == last);
+        file.extend(sealed(key, nonce, chunk));
+    }
+    file
+}
+
+/// The 32 bytes of a recipient: symbols of five bits each, of which a checksum follows.
+fn point_of(recipient: &str) -> [u8; 32] {
+    let symbols = recipient.strip_prefix("age1").unwrap().bytes().take(52);
+    let value = |symbol: u8| b"qpzry9x8gf2tvdw0s3jn54khce6mua7l".iter().position(|known| *known == symbol).unwrap() as u64;
+    // Seven whole groups: the last four symbols are not there, and zero.
+    let values: Vec<u64> = symbols.map(value).chain([0; 4]).collect();
+    let groups = values.chunks(8).map(|eight| eight.iter().fold(0_u64, |held, value| (held << 5) | value));
+    let bytes: Vec<u8> = groups.flat_map(|held| held.to_be_bytes()[3..].to_vec()).collect();
+    bytes[..32].try_into().unwrap()
+}
+
+/// It is read twice: once to be verified, and once to be sent. What is sent is what was verified, and goes on behind what the server has.
+#[test]
+fn a_bundle_that_is_exchanged_once_it_was_verified_brings_no_tenant_into_use() {
+    let (source, target) = exported();
+    // More than one request brings.
+    source.write("long", &"0123456789".repeat(900_000));
+    source.owner(&["record", "put", "people", "long", "long", "--subject", "8"]);
+    source.owner(&["export", "tenant", "acme", "--to", "long.age", "--recipient", PAIRS[0].recipient]);
+    let whole = fs::read(source.path("long.age")).unwrap();
+    let other = exchanged(&whole);
+    let refused = |output: &Output, told: &str| {
+        assert!(output.status.code() == Some(1) && stderr(output).contains(told), "{told}: {}", stderr(output));
+    };
+    let state = || {
+        let shown = target.ok("moved.token", &["tenant", "show", "moved", "--format", "json"]);
+        let shown = json_lines(&shown).remove(0);
+        (shown["state"].as_str().unwrap().to_owned(), shown["import"]["next"].as_u64().unwrap())
+    };
+    fs::write(target.path("acme.age"), &other).unwrap();
+    target.ok("store/operator.token", &CHECK);
+    refused(&target.run("store/operator.token", &[&CHECK[..], &["--key", "source.pub"]].concat()), "not signed by this key");
+
+    // A pipe gives each reading what is written for it.
+    let pipe = target.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut with = IMPORT;
+    with[3] = "pipe";
+    let mut child = target.command("store/operator.token", &with).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    fs::write(&pipe, &whole).unwrap();
+    while !fs::metadata(target.path("moved.token")).is_ok_and(|token| token.len() > 0) {
+        assert!(child.try_wait().unwrap().is_none(), "it makes a tenant once it has verified");
+        std::thread::yield_now();
+    }
+    // Who has seen enough need not take all of it.
+    drop(fs::write(&pipe, &other));
+    refused(&child.wait_with_output().unwrap(), "the bundle was exchanged since it was verified");
+    let (is, next) = state();
+    assert!(is == "importing" && next > 0, "{is}, {next}");
+
+    fs::write(target.path("acme.age"), &whole).unwrap();
+    refused(&target.run("store/operator.token", &IMPORT), "other frames than those of this bundle");
+    assert_eq!(state().0, "importing");
+    // By the frames that are there it goes on.
+    fs::write(target.path("acme.age"), &other).unwrap();
+    target.ok("store/operator.token", &IMPORT);
+    is_there(&target, &source);
 }
