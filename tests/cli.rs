@@ -152,6 +152,28 @@ fn an_export_asks_a_busy_server_again_and_leaves_out_what_no_line_can_hold() {
 }
 
 #[test]
+fn an_export_of_a_tenant_waits_for_a_busy_server_and_begins_anew_where_it_broke_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("t.age");
+    let url = made_up(vec![(
+        "POST /v1/tenants/t/export",
+        vec![
+            answer("503 Busy\r\nretry-after: 0", r#"{"code":"busy","title":"busy"}"#),
+            // Nothing at all, and a half.
+            String::new(),
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\nthe ".into(),
+            answer("429 Later\r\nretry-after: 0", r#"{"code":"too-many-requests","title":"later"}"#),
+            answer("200 OK", "the whole"),
+        ],
+    )]);
+    let output = lethe(&["export", "tenant", "t", "--to", to.to_str().unwrap(), "--recipient", "age1", "--addr", &url]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(std::fs::read(&to).unwrap(), b"the whole");
+    assert_eq!(stderr(&output).matches("broke off").count(), 2, "it says so each time: {}", stderr(&output));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no half is left beside it");
+}
+
+#[test]
 fn an_import_of_nothing_but_refused_lines_does_not_send_each_of_them_hundreds_of_times() {
     use std::sync::{
         Arc,

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output, Stdio},
@@ -20,6 +21,7 @@ use lethe::vault::ops::bundle::{
     Checker, Frames, Kind, Progress, Way,
     documents::{Header, Trailer},
 };
+use rustix::fs::{FlockOperation, flock};
 use sha2::Sha256;
 
 use super::{
@@ -304,4 +306,39 @@ fn a_bundle_that_is_exchanged_once_it_was_verified_brings_no_tenant_into_use() {
     fs::write(target.path("acme.age"), &other).unwrap();
     target.ok("store/operator.token", &IMPORT);
     is_there(&target, &source);
+}
+
+/// An order upon what a law may keep is under way, and no epoch ends while somebody may hold keys: until the two are through, no export is.
+#[test]
+fn an_export_that_the_server_breaks_off_begins_anew_by_itself() {
+    let served = Served::start();
+    let (recipient, auditor) = (key(&served, "key", 0), key(&served, "auditor", 1));
+    let minimum = serde_json::json!({"period": "7y", "basis": "law 1"});
+    let rule = serde_json::json!({"name": "books", "from": "created", "minimum": minimum, "maximum": "7y", "then": "delete"});
+    served.write("rules", &serde_json::json!({"time_zone": "UTC", "rules": [rule]}).to_string());
+    served.owner(&["collection", "put", "people"]);
+    served.owner(&["collection", "put", "books", "--retention", "rules"]);
+    served.write("v", "a value");
+    served.write("large", &"0123456789".repeat(30_000));
+    // What has left before the break, what goes, and what the law keeps.
+    served.owner(&["record", "put", "people", "large", "large", "--subject", "8"]);
+    served.owner(&["record", "put", "people", "goes", "v", "--subject", "7"]);
+    served.owner(&["record", "put", "books", "kept", "v", "--subject", "7"]);
+    let looks = fs::OpenOptions::new().write(true).create(true).truncate(false).open(served.path("store/keys.lock")).unwrap();
+    flock(&looks, FlockOperation::NonBlockingLockShared).unwrap();
+    served.owner(&["shred", "subject", "7", "--yes"]);
+    let export = ["export", "tenant", "acme", "--to", "acme.age", "--recipient", recipient, "--auditor-recipient", auditor];
+    let mut child = served.command("acme.token", &export).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut told, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    told.read_line(&mut said).unwrap();
+    assert!(said.contains("broke off") && said.contains("begins anew"), "{said}");
+    assert!(!served.path("acme.age").exists(), "no half of it");
+    drop(looks);
+    told.read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
+    assert!(!served.path("acme.age.part").exists());
+    let check = [&CHECK[..], &["--auditor-identity", "auditor", "--format", "json"]].concat();
+    let checked = json_lines(&served.owner(&check)).remove(0);
+    let counts = ["records", "sealed_records", "certificates"].map(|kind| checked["counts"][kind].as_u64());
+    assert_eq!(counts, [Some(1); 3], "as the order has left it: {checked}");
 }

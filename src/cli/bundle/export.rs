@@ -40,12 +40,16 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
     let asked = json!({ "recipient": recipient, "counsel_recipient": counsel_recipient, "auditor_recipient": auditor_recipient });
     // The server breaks off where something has changed meanwhile that must not be in it by half.
     let attempt = async || {
-        let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
-        let saved = save(response, &to).await;
-        if matches!(saved, Err(Failure::Unreachable(_))) {
+        let exported = async {
+            let response = client.send(client.request(Method::POST, &["v1", "tenants", &name, "export"])?.json(&asked)).await?;
+            save(response, &to).await
+        };
+        let exported = exported.await;
+        // Also before its first byte.
+        if matches!(exported, Err(Failure::Unreachable(_))) {
             note("the export broke off: it begins anew, unless it has done so too often");
         }
-        saved
+        exported
     };
     patiently_once_there(attempt).await?;
     let bytes = std::fs::metadata(&to).map_err(|error| Failure::file(&to, &error))?.len();
