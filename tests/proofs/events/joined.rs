@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Acme, ENDED, by_event, findings, lawful, subject, to};
 use crate::{
     harness::{coll, hold_of},
-    retention::{DAY, place, policy, run},
+    retention::{DAY, due_rows, place, policy, run, time},
 };
 
 /// A hold that was placed before the two were known to be one keeps, in older data, too, what the other id's report ends.
@@ -120,5 +120,54 @@ async fn what_a_join_ends_is_marked_from_the_join_on() {
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     to(&clock, "2000-04-05T12:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+}
+
+/// From the moment on in which an id is taken away each of the two is judged by the own reports alone, before any run; the next run goes through
+/// the records of the id, and through no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_is_taken_away_is_followed_at_once_and_by_its_own_reports_alone() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let acme = Acme::make(&open, &place).await;
+    acme.set(&open, by_event("10d")).await;
+    for (name, id) in [("7", "7"), ("8", "8"), ("8/b", "8")] {
+        acme.put(&open, name, &[id]).await.unwrap();
+    }
+    acme.report(&open, "7", "2000-03-01").await;
+    acme.alias(&open, "7", "8").await;
+    run(&open, &clock).await;
+    assert_eq!(due_rows(&open).await.len(), 3, "what is reported of the one ends the records of both");
+    place.meddler.take_records_read();
+    run(&open, &clock).await;
+    assert_eq!(place.meddler.take_records_read(), 0, "it has been through");
+
+    let ends = async || (acme.end(&open, "7").await, acme.end(&open, "8").await, acme.end(&open, "8/b").await);
+    let at = |end: &str| Some(time(end));
+    clock.advance(DAY);
+    open.vault.remove_alias(&acme.owner, &acme.name, subject("8"), None).await.unwrap();
+    let known = at("2000-03-12T00:00:00Z");
+    assert_eq!(ends().await, (known, known, known), "what was known until then");
+    place.meddler.take_records_read();
+    run(&open, &clock).await;
+    assert_eq!(place.meddler.take_records_read(), 2, "those of the id");
+    assert_eq!(due_rows(&open).await.len(), 3, "no end is another by that");
+    run(&open, &clock).await;
+    assert_eq!(place.meddler.take_records_read(), 0);
+
+    acme.report(&open, "7", "2000-02-05").await;
+    assert_eq!(ends().await, (at("2000-02-16T00:00:00Z"), known, known), "of the person's own alone");
+    acme.report(&open, "8", "2000-04-01").await;
+    let later = at("2000-04-12T00:00:00Z");
+    assert_eq!(ends().await, (at("2000-02-16T00:00:00Z"), later, later), "of the id's own alone");
+    run(&open, &clock).await;
+    to(&clock, "2000-02-16T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    assert!(!acme.has(&open, "7").await);
+    to(&clock, "2000-03-12T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 0);
+    to(&clock, "2000-04-12T00:00:00Z");
+    assert_eq!(run(&open, &clock).await.destroyed, 2);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
