@@ -187,6 +187,16 @@ impl Seen {
         self.method == "PUT" && self.name == "eu/one/lock"
     }
 
+    /// Whether it is asked whose the place is.
+    pub(crate) fn is_look_whose(&self) -> bool {
+        self.method == "GET" && self.name == "eu/one/format"
+    }
+
+    /// Whether it is said whose the place is.
+    pub(crate) fn is_format(&self) -> bool {
+        self.method == "PUT" && self.name == "eu/one/format"
+    }
+
     /// Whether it is asked what lies in a part.
     pub(crate) fn is_list_of(&self, part: &str) -> bool {
         self.method == "GET" && self.name.contains("list-type=2") && self.name.ends_with(&format!("prefix=eu%2Fone%2F{part}%2F"))
@@ -214,6 +224,8 @@ pub(crate) enum Fate {
     Half,
     /// It stands still until [`Proxy::let_on`], then it passes.
     Held,
+    /// The server has done it, and its answer stands still until then.
+    Late,
     /// The server has done it, and nobody is told, ever.
     Deaf,
     /// The list ends before the last object, and does not say how many there are.
@@ -342,11 +354,13 @@ impl Shared {
             Fate::Lost => self.answer(stream, &lines, &body, |_| &[]),
             Fate::Half => self.answer(stream, &lines, &body, |answer| &answer[..answer.len() / 2]),
             Fate::Held => {
-                self.has_stopped.store(true, Ordering::Release);
-                let (lets_on, told) = &self.lets_on;
-                drop(told.wait_while(lets_on.lock().unwrap(), |lets_on| !*lets_on).unwrap());
+                self.stand_still();
                 self.answer(stream, &lines, &body, |answer| answer)
             }
+            Fate::Late => self.answer(stream, &lines, &body, |answer| {
+                self.stand_still();
+                answer
+            }),
             Fate::Deaf => {
                 self.answer(stream, &lines, &body, |_| &[])?;
                 self.has_stopped.store(true, Ordering::Release);
@@ -361,6 +375,13 @@ impl Shared {
                 self.answer(stream, &lines, &body, |answer| answer)
             }
         }
+    }
+
+    /// Until [`Proxy::let_on`].
+    fn stand_still(&self) {
+        self.has_stopped.store(true, Ordering::Release);
+        let (lets_on, told) = &self.lets_on;
+        drop(told.wait_while(lets_on.lock().unwrap(), |lets_on| !*lets_on).unwrap());
     }
 
     /// Has the server do it; so much of its answer goes back.

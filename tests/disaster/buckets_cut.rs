@@ -160,6 +160,38 @@ async fn who_stands_still_for_too_long_has_lost_the_lock_and_publishes_nothing()
     assert_eq!(asks.back_up(None)["generation"].as_u64(), Some(3));
 }
 
+/// The same where a place is about to be made: another store has made it its own meanwhile, whether that is to be said yet or is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_the_lock_makes_no_place_where_another_store_has_made_one() {
+    let (site, other) = (Site::make().await, Site::make().await);
+    for is_said in [false, true] {
+        let server = Server::start().await;
+        // It looks whose the place is without the lock, and under it.
+        let proxy = if is_said {
+            Proxy::before(&server, from(1, Seen::is_format, Fate::Held))
+        } else {
+            Proxy::before(&server, from(2, Seen::is_look_whose, Fate::Late))
+        };
+        let (asks, others) = (Asks::new(&site, &proxy.url), Asks::new(&other, &server.url()));
+        let child = begun(&asks, &proxy).await;
+        assert_eq!(server.names(BELOW).await, [format!("{BELOW}lock")], "said {is_said}: nobody's yet");
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        assert_eq!(others.back_up(None)["generation"].as_u64(), Some(1), "said {is_said}");
+        let (there, format) = (server.names(BELOW).await, server.get(&format!("{BELOW}format")).await);
+        proxy.seen();
+        kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+        proxy.let_on();
+        let output = child.wait_with_output().unwrap();
+        let (told, refusal) = (stderr(&output), if is_said { "backup-foreign" } else { "backup-locked" });
+        assert!(output.status.code() == Some(1) && told.contains(refusal), "said {is_said}: {told}");
+        let written: Vec<Seen> = proxy.seen().into_iter().filter(|seen| seen.method != "GET" && !seen.is_lock()).collect();
+        assert!(written.is_empty(), "said {is_said}: {written:?}");
+        assert_eq!((server.names(BELOW).await, server.get(&format!("{BELOW}format")).await), (there, format), "said {is_said}");
+        others.verify();
+        assert_eq!(others.back_up(None)["generation"].as_u64(), Some(2), "said {is_said}: the place is the other's");
+    }
+}
+
 /// What is gone when all was brought, whoever removed it, is not relied on; nor is an answer that is none of an S3 server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_whose_files_are_not_all_there_is_not_published() {
