@@ -393,14 +393,18 @@ mod with_a_server {
         }
 
         /// Goes down, as systemd would have it.
-        fn stop(&mut self) {
+        pub(super) fn stop(&mut self) {
             self.signal(Signal::TERM);
             self.server.wait().unwrap();
         }
 
         /// Serves again after [`Served::stop`].
-        fn serve(&mut self) {
+        pub(super) fn serve(&mut self) {
             (self.server, self.url) = spawn(self.dir.path());
+        }
+
+        pub(super) fn url(&self) -> &str {
+            &self.url
         }
 
         pub(super) fn path(&self, name: &str) -> PathBuf {

@@ -20,6 +20,13 @@ use super::{
     with_a_server::{Served, json_lines},
 };
 
+#[path = "bench/between.rs"]
+mod between;
+#[path = "bench/lies.rs"]
+mod lies;
+#[path = "bench/ways.rs"]
+mod ways;
+
 /// The report of a short run; it must have gone well.
 fn report(served: &Served, token: &str, arguments: &[&str]) -> Value {
     let output = served.run(token, &[&["bench", "--format", "json"], arguments].concat());
