@@ -295,6 +295,53 @@ async fn site_query(shop: &Shop, query: Value) -> Vec<String> {
     list.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned()).collect()
 }
 
+/// RET-5: what a rule has restricted stays so, whatever takes the rule's place, for a minute or for good. One owner would read it
+/// otherwise, write over it and delete it, and no trail would call that a reading of what is restricted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_has_restricted_stays_so_whatever_takes_the_rules_place() {
+    let (mut longer, mut deleting, mut none) = (invoices(), invoices(), invoices());
+    longer["retention"]["rules"][0]["maximum"] = json!("7y");
+    deleting["retention"]["rules"][0]["maximum"] = json!("8y");
+    deleting["retention"]["rules"][0]["then"] = json!("delete");
+    none["retention"] = json!("until-deleted");
+    for other in [&longer, &deleting, &none] {
+        let shop = Shop::open().await;
+        shop.until("2026-02-01T05:00:00Z");
+        assert_eq!(shop.get("7/1").await.status, 404);
+        for policy in [other.clone(), invoices()] {
+            let put = shop.site.send("PUT", INVOICES, &shop.owner, Some(policy)).await;
+            assert_eq!(put.status, 200, "{put:?}");
+            assert_eq!(shop.get("7/1").await.status, 404, "{other}");
+            assert_eq!(shop.listed().await, ["7/draft", "8/draft"], "{other}");
+            let refused = shop.put("7/1", "7", "tax", &invoice("2024-01-31")).await;
+            assert_eq!((refused.status, refused.code()), (423, "restricted"), "{other}: {refused:?}");
+            assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.code(), "legal-minimum", "{other}");
+            let told = shop.site.get(&format!("{INVOICES}/retention/7/1"), &shop.owner).await.json;
+            assert_eq!(told["state"], json!("restricted"), "{other}: {told}");
+            assert_eq!(shop.audited("7/1").await.text(), invoice("2024-01-31"), "{other}");
+            shop.clock.advance(Duration::from_secs(60));
+        }
+        let trail = shop.site.trail("acme", &shop.owner).await;
+        let read = trail.iter().filter(|entry| entry["action"] == "restricted.read" && entry["outcome"] == "allowed").count();
+        assert_eq!(read, 2, "{other}: each reading is on the record");
+    }
+}
+
+/// A rule that was made longer before its maximum came has restricted nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_was_made_longer_in_time_restricts_later() {
+    let shop = Shop::open().await;
+    shop.until("2026-02-01T04:59:59Z");
+    let mut longer = invoices();
+    longer["retention"]["rules"][0]["maximum"] = json!("7y");
+    assert_eq!(shop.site.send("PUT", INVOICES, &shop.owner, Some(longer)).await.status, 200);
+    shop.until("2026-02-01T05:00:00Z");
+    assert_eq!(shop.get("7/1").await.status, 200);
+    assert_eq!(shop.listed().await, ["7/1", "7/draft", "8/1", "8/draft"]);
+    shop.until("2031-02-01T05:00:00Z");
+    assert_eq!(shop.get("7/1").await.status, 404);
+}
+
 /// A maximum that is made shorter, or a restriction that is new, hides nothing that was written before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_was_made_shorter_hides_nothing_that_is_there() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Event, Facts, Kept, Law, Retention, Rule, Schedule, Then,
+    Event, Facts, Kept, Law, Retention, Rule, RuleName, Schedule, Then,
     evaluate::{Applied, Bound, End, Outlook, Standing},
     events::{SUBJECT_END, TENANT_END},
 };
@@ -147,6 +147,20 @@ impl Explanation {
         self.state = if end.is_some_and(|end| end <= now) { "due" } else { "restricted" };
         self.marks_for = Duration::ZERO;
         self.end = end.map(|at| TheEnd { at, rule: Some(rule), put_off_by: None, then: destruction(unit) });
+        self
+    }
+
+    /// The same of a record that a rule has restricted: it stays so where others that took the rule's place say nothing of it.
+    #[must_use]
+    pub fn restricted_before(mut self, rule: &RuleName) -> Self {
+        if self.state == "kept" {
+            self.state = "restricted";
+            self.why = format!(
+                "kept for its legal purpose alone: rule `{}` restricted it before other rules took its place; otherwise: {}",
+                rule.as_str(),
+                self.why
+            );
+        }
         self
     }
 

@@ -11,6 +11,7 @@ use super::{
     minimum::standing,
     plan::{entry, record_row, target, unit_of},
     refused::Place,
+    restricted::restricted,
     retention,
 };
 use crate::{
@@ -128,7 +129,10 @@ impl Vault {
                 let end = end_over(&found.collection, found.collection.rules_now(), meta, value, &events).map(|end| end.at);
                 explanation.restricted_by_order(kept, policy.shred_unit, end, now)
             }
-            None => explanation,
+            None => match restricted(&found.collection, meta, value, &events, now) {
+                Some(restricted) => explanation.restricted_before(restricted.rule()),
+                None => explanation,
+            },
         };
         let explanation = explanation.under_law(standing(&found.collection, meta, value, &events, now).as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;

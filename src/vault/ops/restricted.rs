@@ -49,6 +49,11 @@ impl Restricted {
         }
     }
 
+    /// The rule.
+    pub(super) const fn rule(&self) -> &RuleName {
+        &self.purpose
+    }
+
     /// Whether it may be read for a stated purpose.
     pub(super) fn is_for(&self, purpose: Option<&str>) -> bool {
         purpose == Some(self.purpose.as_str())
@@ -56,7 +61,8 @@ impl Restricted {
 }
 
 /// Whether a record is restricted. By a rule only where the rules under which it was written say so too: one that was made shorter
-/// since touches nothing that is there.
+/// since touches nothing that is there. What rules restricted while they were in force stays so, whatever took their place: a longer one
+/// revives nothing, and no owner lifts it alone.
 pub(super) fn restricted(
     collection: &Collection,
     meta: &RecordMeta,
@@ -70,17 +76,22 @@ pub(super) fn restricted(
     let by_rule = |(rules, categories): Rules<'_>| {
         let schedule = rules.schedule().filter(|schedule| schedule.restricts())?;
         let outlook = schedule.outlook(&facts_under(categories, meta, value, events));
-        outlook.restricted.filter(|bound| bound.at <= now).map(|bound| bound.rule.name.clone())
+        outlook.restricted.map(|bound| (bound.at, bound.rule.name.clone()))
     };
-    let (written, today) = (collection.rules_of(meta), collection.rules_now());
-    let purpose = by_rule(collection.rules_at(today))?;
-    (written == today || by_rule(collection.rules_at(written)).is_some()).then_some(Restricted { by: None, purpose })
+    let (written_at, _) = by_rule(collection.rules_at(collection.rules_of(meta)))?;
+    let in_force = |(rules, ended_at): (Rules<'_>, Option<Timestamp>)| {
+        let (at, purpose) = by_rule(rules)?;
+        let at = at.max(written_at);
+        // Those that are no more had restricted it before they ended.
+        ended_at.map_or(at <= now, |ended_at| at <= ended_at).then_some(purpose)
+    };
+    collection.rules_since(meta, collection.rules_now()).find_map(in_force).map(|purpose| Restricted { by: None, purpose })
 }
 
 impl Collection {
-    /// Whether a record of it can be restricted: by a rule of today, or by an order that a law has kept from it.
+    /// Whether a record of it can be restricted: by a rule that it has or had, or by an order that a law has kept from it.
     pub(super) fn may_restrict(&self) -> bool {
-        self.has_law || self.policy.retention.schedule().is_some_and(Schedule::restricts)
+        self.has_law || self.schedules().any(Schedule::restricts)
     }
 }
 
