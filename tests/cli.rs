@@ -768,7 +768,8 @@ mod with_a_server {
         for person in ["7", "8"] {
             served.owner(&["record", "put", "crm", person, "--subject", person, "value"]);
         }
-        served.owner(&["token", "create", "--role", "counsel", "--save-token", "counsel.token"]);
+        served.owner(&["token", "create", "--role", "counsel", "--save-token", "invitation.token"]);
+        served.ok("invitation.token", &["token", "create", "--role", "counsel", "--save-token", "counsel.token"]);
         let why = ["hold", "place", "--matter", "M-1", "--reason", "a lawsuit", "--custodian", "legal"];
         let placed = one("counsel.token", &[&why[..], &["--subject", "7"]].concat());
         assert_eq!((placed["scope"].as_str(), placed["covers"]["records"].as_u64()), (Some("subject"), Some(1)), "{placed}");

@@ -12,6 +12,10 @@ impl From<VaultError> for Problem {
         match failure {
             VaultError::NotFound(missing) => missing.into(),
             VaultError::Forbidden => Self::new(Code::Forbidden),
+            VaultError::Invitation => Self::with(
+                Code::Forbidden,
+                "the token is an owner's invitation to a counsel: make a counsel's token with it, which is yours alone; the invitation goes then",
+            ),
             VaultError::Unauthenticated => Self::new(Code::Unauthenticated),
             VaultError::Braked { retry_after } => {
                 let secs = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));

@@ -22,8 +22,8 @@ use crate::vault::ops::{MintToken, TokenView};
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
     /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by a
-    /// counsel, by an owner while no legal hold stands, and by the operator where
-    /// holds stand and no counsel is left; an auditor's, once the tenant has ended, by the counsel of a hold that stands.
+    /// counsel, by the operator where holds stand and no counsel is left, and by an owner while no legal hold stands: that is an invitation,
+    /// which makes one counsel's token and goes with it, and does nothing else; an auditor's, once the tenant has ended, by the counsel of a hold that stands.
     #[schema(example = "reader")]
     role: String,
     /// The only collections it reaches; all without this field.

@@ -396,9 +396,10 @@ impl Tokens {
     async fn of(site: &Site) -> Self {
         let owner = site.acme().await;
         let mut tokens = vec![("operator", site.operator.clone())];
-        for role in ["writer", "reader", "auditor", "eraser", "counsel"] {
+        for role in ["writer", "reader", "auditor", "eraser"] {
             tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
         }
+        tokens.push(("counsel", site.counsel("acme", &owner).await));
         tokens.push(("job", site.token("system", &site.operator, json!({"role": "job"})).await));
         tokens.push(("other", site.tenant("other").await));
         let coming = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "coming", "import": true}))).await;

@@ -367,7 +367,7 @@ async fn a_request_is_decided_by_who_may_do_the_same_and_seen_by_nobody_else() {
     let of_files = token(json!({"role": "eraser", "collections": ["files"]})).await;
     let of_a = token(json!({"role": "eraser", "collections": ["files"], "prefix": "a"})).await;
     let of_z = token(json!({"role": "eraser", "collections": ["files"], "prefix": "z"})).await;
-    let counsel = token(json!({"role": "counsel"})).await;
+    let counsel = site.counsel("acme", &acme.owner).await;
     assert_eq!(acme.put_policy(&acme.owner, json!({"shred": ["record"]})).await.status, 200);
     let other = Tenant::with(&site, "other", json!({"shred": ["record"]})).await;
     acme.put("crm/a", "7").await;
@@ -554,7 +554,7 @@ async fn nothing_is_done_in_the_name_of_who_may_not_act_any_more() {
 async fn holds_are_looked_at_when_an_order_is_approved_and_keep_it_back() {
     let (site, _) = site().await;
     let acme = Tenant::make(&site, "acme").await;
-    let counsel = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
+    let counsel = site.counsel("acme", &acme.owner).await;
     assert_eq!(acme.put_policy(&acme.owner, json!({"shred": ["tenant", "subject"]})).await.status, 200);
     acme.put("crm/a", "7").await;
     let asked = id(&acme.asked(&acme.owner, json!({"scope": "subject", "subject": "7"})).await.json).to_owned();
@@ -582,9 +582,9 @@ async fn the_release_of_a_hold_takes_two_counsels_where_the_policy_asks_for_them
     let (site, _) = site().await;
     let acme = Tenant::make(&site, "acme").await;
     let token = async |by: &str, role: &str| site.token("acme", by, json!({ "role": role })).await;
-    let (counsel, auditor) = (token(&acme.owner, "counsel").await, token(&acme.owner, "auditor").await);
+    let (counsel, auditor) = (site.counsel("acme", &acme.owner).await, token(&acme.owner, "auditor").await);
     // One of the line that places the hold, and one of another, which an owner has brought in.
-    let (second, outsider) = (token(&counsel, "counsel").await, token(&acme.owner, "counsel").await);
+    let (second, outsider) = (token(&counsel, "counsel").await, site.counsel("acme", &acme.owner).await);
     assert_eq!(acme.put_policy(&acme.owner, json!({"release_hold": true})).await.status, 200);
     acme.put("crm/a", "7").await;
     let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});

@@ -128,7 +128,7 @@ impl Source {
             let made = site.send("PUT", &format!("/v1/tenants/acme/collections/{name}"), &owner, Some(policy)).await;
             assert_eq!(made.status, 201, "{made:?}");
         }
-        let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
+        let counsel = site.counsel("acme", &owner).await;
         let mut source = Self { site, clock, owner, counsel, records: Vec::new() };
         for (at, subjects, len) in [
             ("crm/records/eu/anna", "7", 11),
@@ -468,7 +468,7 @@ async fn a_token_of_a_tenant_that_is_being_imported_is_revoked() {
     let owner = coming(&target, "acme").await;
     import(&target, "acme", &owner, &bundle.id, 0, bundle.wire(0, 4)).await;
     // While no hold has come, an owner makes a counsel's.
-    let counsel = target.token("acme", &owner, json!({"role": "counsel"})).await;
+    let counsel = target.counsel("acme", &owner).await;
     assert_eq!(target.get("/v1/tenants/acme/holds", &counsel).await.status, 200);
     let listed = target.get("/v1/tenants/acme/tokens", &owner).await;
     let ids = |role: &str| -> Vec<String> {

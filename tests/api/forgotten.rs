@@ -73,7 +73,7 @@ impl<'a> Asker<'a> {
             }
         }
         site.token(TENANT, &owner, json!({"role": "reader", "prefix": ANNA})).await;
-        let counsel = site.token(TENANT, &owner, json!({"role": "counsel"})).await;
+        let counsel = site.counsel(TENANT, &owner).await;
         let second = site.token(TENANT, &owner, json!({"role": "owner"})).await;
         let (cursors, shreds, holds, requests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());

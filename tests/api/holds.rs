@@ -46,7 +46,7 @@ impl<'a> Tenant<'a> {
         for (collection, unit) in [("crm", "subject"), ("all", "collection"), ("files", "record")] {
             site.collection(name, collection, &owner, unit).await;
         }
-        let counsel = site.token(name, &owner, json!({"role": "counsel"})).await;
+        let counsel = site.counsel(name, &owner).await;
         Self { site, name: name.to_owned(), owner, counsel }
     }
 
@@ -397,7 +397,7 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     assert_eq!((appoint.status, site.get("/v1/tenants/empty/holds", &empty).await.status), (403, 200), "{appoint:?}");
     let spare = site.send("POST", &acme.path("tokens"), &acme.owner, Some(json!({"role": "counsel"}))).await;
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", id(&spare.json))), &acme.owner, None).await.status, 204);
-    let kept = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
+    let kept = site.counsel("acme", &acme.owner).await;
     let placed = acme.place(json!({"scope": "tenant"})).await;
     let token = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     let counsel = acme.path(&format!("tokens/{}", token(&acme.counsel)));
@@ -444,6 +444,46 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     // In the system there is no such role.
     let refused = site.send("POST", "/v1/tenants/system/tokens", &site.operator, Some(json!({"role": "counsel"}))).await;
     assert_eq!(refused.status, 422, "{refused:?}");
+}
+
+/// HOLD-3: the token that an owner makes is an invitation. It places, releases and dismisses nothing; who accepts it has a token that no
+/// owner has seen, once, and it goes with that: whoever has kept a copy ends no hold of the line that it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_owner_makes_is_an_invitation_that_makes_one_counsels_token_and_goes() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let invitation = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
+    let id_of = |token: &str| token.split('_').nth(2).unwrap().to_owned();
+    let tried = acme.try_place(&invitation, json!({"scope": "tenant"})).await;
+    assert_eq!((tried.status, tried.code()), (403, "forbidden"), "{tried:?}");
+    assert!(tried.json["detail"].as_str().unwrap().contains("make a counsel's token with it"), "{tried:?}");
+    let colleague = acme.path(&format!("tokens/{}", id_of(&acme.counsel)));
+    assert_eq!(site.send("DELETE", &colleague, &invitation, None).await.status, 403);
+    let auditor = site.send("POST", &acme.path("tokens"), &invitation, Some(json!({"role": "auditor"}))).await;
+    assert_eq!(auditor.status, 403, "{auditor:?}");
+
+    // Of two who accept it at once, one does; also while another's hold stands.
+    let placed = acme.place(json!({"scope": "tenant"})).await;
+    let accept = async || site.send("POST", &acme.path("tokens"), &invitation, Some(json!({"role": "counsel"}))).await;
+    let (one, other) = tokio::join!(accept(), accept());
+    let (made, late) = if one.status == 201 { (one, other) } else { (other, one) };
+    assert_eq!((made.status, late.status), (201, 401), "{made:?} {late:?}");
+    let made = made.json["token"].as_str().unwrap();
+    let own = acme.try_place(made, json!({"scope": "tenant"})).await;
+    assert_eq!(own.status, 201, "{own:?}");
+    for what in ["release", "renew"] {
+        assert_eq!(acme.change(&invitation, &own.json, what).await.status, 401, "{what}");
+        assert_eq!(acme.change(made, &placed, what).await.status, 403, "{what}: of another line");
+    }
+    let dismissed = site.send("DELETE", &acme.path(&format!("tokens/{}", id_of(made))), &invitation, None).await;
+    assert_eq!(dismissed.status, 401, "{dismissed:?}");
+    assert_eq!(acme.change(made, &own.json, "release").await.status, 200);
+    // The trail has who invited, who accepted, and that the invitation is gone.
+    let trail = site.trail("acme", &acme.owner).await;
+    let invited = json!(id_of(&invitation));
+    let by_it = trail.iter().filter(|entry| entry["principal"] == invited && entry["outcome"] == "allowed");
+    let accepted: Vec<&str> = by_it.map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(accepted, ["counsel.appoint", "counsel.dismiss"], "{trail:#?}");
 }
 
 /// HOLD-6: who may know of a hold that is not disclosed; the refusal itself says that a law keeps it.

@@ -334,7 +334,7 @@ async fn one_report_too_many(site: &Site, owner: &str) -> Answer {
 /// In a tenant of their own: they would keep what the others need.
 async fn one_hold_too_many(site: &Site) -> Answer {
     let owner = site.tenant("held").await;
-    let counsel = site.token("held", &owner, json!({"role": "counsel"})).await;
+    let counsel = site.counsel("held", &owner).await;
     let place = async || {
         let body = hold_of(&json!({"scope": "subject", "subject": "7"}));
         site.send("POST", "/v1/tenants/held/holds", &counsel, Some(body)).await

@@ -345,7 +345,7 @@ impl OfTwo {
         let rules = json!({"time_zone": "UTC", "rules": [{"name": "all", "from": "created", "maximum": "1y", "then": "delete"}]});
         let crm = format!("/v1/tenants/{tenant}/collections/crm");
         assert_eq!(site.send("PUT", &crm, &owner, Some(json!({ "retention": rules }))).await.status, 201);
-        let counsel = site.token(&tenant, &owner, json!({"role": "counsel"})).await;
+        let counsel = site.counsel(&tenant, &owner).await;
         let by = if role == Role::Counsel { &counsel } else { &owner };
         let end = (way == "ended").then_some(end);
         let token = site.token(&tenant, by, json!({"role": role.name(), "expires_at": end})).await;

@@ -159,7 +159,7 @@ async fn a_customer_who_leaves_is_shredded_but_for_the_invoices_that_a_law_keeps
     assert!(!trail.iter().any(|entry| entry["names"]["subject"] == "7" || entry["names"]["key"] == "7/1"), "{trail:?}");
 
     // A hold stops the end, and its release runs it: record and key.
-    let counsel = shop.site.token("acme", &shop.owner, json!({"role": "counsel"})).await;
+    let counsel = shop.site.counsel("acme", &shop.owner).await;
     let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "collection", "collection": "invoices"});
     let placed = shop.site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
     assert_eq!(placed.status, 201, "{placed:?}");

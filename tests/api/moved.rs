@@ -199,7 +199,7 @@ async fn what_rules_asked_for_that_are_gone_keeps_a_record_where_it_comes_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_given_up_waits_for_holds_and_for_no_law() {
     let (source, clock, owner) = started().await;
-    let counsel = source.token("acme", &owner, json!({"role": "counsel"})).await;
+    let counsel = source.counsel("acme", &owner).await;
     assert_eq!(source.send("PUT", &format!("{ACME}/collections/crm"), &owner, Some(by_law("subject"))).await.status, 201);
     assert_eq!(source.put(&format!("{ACME}/collections/crm/records/a"), &owner, "7", "x").await.status, 201);
     let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant", "disclosed": true});

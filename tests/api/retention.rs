@@ -559,7 +559,7 @@ async fn what_is_going_to_be_destroyed_is_told_and_what_was_is_reported() {
     }
 
     // In time.
-    let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
+    let counsel = site.counsel("acme", &owner).await;
     let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "records", "records": [{"collection": "crm", "key": "b"}]});
     assert_eq!(site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await.status, 201);
     to("2024-03-02T00:00:00Z");

@@ -102,6 +102,12 @@ impl Site {
         made.json["token"].as_str().unwrap().to_owned()
     }
 
+    /// A counsel's token of a line of its own: an owner invites, and whoever accepts has a token that no owner has seen.
+    pub(crate) async fn counsel(&self, tenant: &str, owner: &str) -> String {
+        let invitation = self.token(tenant, owner, json!({"role": "counsel"})).await;
+        self.token(tenant, &invitation, json!({"role": "counsel"})).await
+    }
+
     /// Makes a collection.
     pub(crate) async fn collection(&self, tenant: &str, name: &str, owner: &str, unit: &str) {
         let path = format!("/v1/tenants/{tenant}/collections/{name}");

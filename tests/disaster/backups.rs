@@ -503,7 +503,9 @@ async fn a_restore_under_holds_is_refused_unless_it_is_meant() {
     assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"then\"").await, StatusCode::CREATED);
     site.back_up(Some(&served));
     assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"held\"").await, StatusCode::NO_CONTENT);
-    let counsel = json_of(&site.send(&served, Method::POST, "/v1/tenants/acme/tokens", &site.owner(), r#"{"role": "counsel"}"#).await.1);
+    let (tokens, body) = ("/v1/tenants/acme/tokens", r#"{"role": "counsel"}"#);
+    let invitation = json_of(&site.send(&served, Method::POST, tokens, &site.owner(), body).await.1);
+    let counsel = json_of(&site.send(&served, Method::POST, tokens, invitation["token"].as_str().unwrap(), body).await.1);
     let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subject": "1"});
     let counsel = counsel["token"].as_str().unwrap();
     let placed = site.send(&served, Method::POST, "/v1/tenants/acme/holds", counsel, &hold.to_string()).await;

@@ -302,7 +302,12 @@ impl Open {
 
     pub(crate) async fn token(&self, owner: &Caller, tenant: &TenantName, role: Role) -> (String, lethe::domain::TokenId) {
         let mint = MintToken { role, kind: TokenKind::Service, narrowing: Narrowing::default(), expires_at: None };
-        let minted = self.vault.create_token(owner, tenant, mint, None).await.unwrap();
+        let mut minted = self.vault.create_token(owner, tenant, mint.clone(), None).await.unwrap();
+        if role == Role::Counsel && owner.principal.role() == Role::Owner {
+            // An owner invites; whoever accepts has a token that no owner has seen.
+            let invited = self.caller(&minted.text).await;
+            minted = self.vault.create_token(&invited, tenant, mint, None).await.unwrap();
+        }
         (minted.text.to_string(), minted.id)
     }
 

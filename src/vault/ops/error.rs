@@ -28,6 +28,9 @@ pub enum VaultError {
     /// The caller may know that it exists, and may not do this to it.
     #[error("forbidden")]
     Forbidden,
+    /// The caller's token is the invitation that an owner has made, and no counsel's own.
+    #[error("an invitation")]
+    Invitation,
     /// No credential, or one that does not hold.
     #[error("unauthenticated")]
     Unauthenticated,

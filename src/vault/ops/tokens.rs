@@ -86,8 +86,8 @@ pub struct TokenView {
 
 /// Which counsels a token belongs to.
 enum Line {
-    /// It begins one.
-    New,
+    /// None yet: whom it is given to begins one with it, and it goes then. Until then its line is its own id.
+    Invitation,
     /// Those, or none.
     Of(Option<[u8; 16]>),
 }
@@ -121,7 +121,8 @@ pub(super) async fn stored(vault: &Vault, id: TokenId, row: &TokenRow) -> Result
 }
 
 impl Vault {
-    /// Makes a token of a tenant, no wider than the caller's own grant and ending with it at the latest.
+    /// Makes a token of a tenant, no wider than the caller's own grant and ending with it at the latest. A counsel's that an owner makes
+    /// is an invitation: it makes one counsel's token, which begins a line, and goes with that.
     ///
     /// # Errors
     /// [`Unprocessable::RoleNotOfTenant`], [`Unprocessable::OperatorsOnly`], [`Unprocessable::ExpiryInThePast`],
@@ -177,8 +178,8 @@ impl Vault {
         let (line, action) = match mint.role {
             Role::Counsel => {
                 let line = match by {
-                    Role::Counsel => Line::Of(self.line_of(caller).await?),
-                    Role::Owner => Line::New,
+                    Role::Counsel => Line::Of(self.line_or_invitation(caller).await?),
+                    Role::Owner => Line::Invitation,
                     Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => Line::Of(None),
                 };
                 (line, Action::CounselAppoint)
@@ -188,19 +189,23 @@ impl Vault {
                 (Line::Of(None), Action::TokenCreate)
             }
         };
+        // Accepted: whoever has a copy of it has nothing.
+        let accepted = matches!(line, Line::Of(Some(line)) if line == caller.principal.token().0).then(|| caller.principal.token());
         let (minted, mut writes) = self.mint_in(found.no, &mint, line).await?;
         let mut checks = vec![found.check()];
         checks.extend(held_to);
+        // The commit is held to its being there: of two who accept it at once, one does.
+        writes.extend(accepted.into_iter().flat_map(|invitation| forget(found.no, invitation)));
         if let Some(keeping) = keeping {
             let (check, rows) = keeping.rows(self, minted.id.0, true)?;
             checks.push(check);
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
+        let gone = accepted.map(|id| entry(caller, &found, Action::CounselDismiss, CollectionNo::TENANT, object(id.0)));
         let made = entry(caller, &found, action, CollectionNo::TENANT, object(minted.id.0));
-        self.commit_for(caller, Trail::Control, commit, vec![(found.audit, made)])
-            .await
-            .inspect_err(|_| self.inner.directory.forget_tenant(tenant))?;
+        let entries = [made].into_iter().chain(gone).map(|done| (found.audit, done)).collect();
+        self.commit_for(caller, Trail::Control, commit, entries).await.inspect_err(|_| self.inner.directory.forget_tenant(tenant))?;
         Ok(minted)
     }
 
@@ -250,8 +255,15 @@ impl Vault {
     /// The line of a counsel who asks.
     ///
     /// # Errors
-    /// [`VaultError::Unauthenticated`], on the record as any credential that is refused, if its token was revoked meanwhile.
+    /// [`VaultError::Invitation`] if its token is one: an owner has seen that. [`VaultError::Unauthenticated`], on the record as any
+    /// credential that is refused, if its token was revoked meanwhile.
     pub(super) async fn line_of(&self, caller: &Caller) -> Result<Option<[u8; 16]>, VaultError> {
+        let line = self.line_or_invitation(caller).await?;
+        if line == Some(caller.principal.token().0) { Err(VaultError::Invitation) } else { Ok(line) }
+    }
+
+    /// The same, also that which an invitation begins.
+    async fn line_or_invitation(&self, caller: &Caller) -> Result<Option<[u8; 16]>, VaultError> {
         match self.token_row(caller.principal.token()).await? {
             Some(row) => Ok(row.line),
             None => Err(self.holds_no_more(caller).await?),
@@ -334,7 +346,7 @@ impl Vault {
             expires_at: mint.expires_at.map(|end| end.0),
             sealed_narrowing,
             line: match line {
-                Line::New => Some(id.0),
+                Line::Invitation => Some(id.0),
                 Line::Of(line) => line,
             },
         };

@@ -516,7 +516,10 @@ async fn events(p: &Prober, store: &Store) {
 
 /// Placed, met by those who destroy, and released again: what is shredded later is free.
 async fn holds(p: &Prober, store: &Store) {
-    let made = send(p, MAKE_TOKEN, store.at("/tokens"), &store.owner, json!({"role": "counsel"}), 201).await.json();
+    let invitation = send(p, MAKE_TOKEN, store.at("/tokens"), &store.owner, json!({"role": "counsel"}), 201).await.json();
+    let invitation = invitation["token"].as_str().unwrap();
+    p.adopt_token("an invitation to a counsel", invitation);
+    let made = send(p, MAKE_TOKEN, store.at("/tokens"), invitation, json!({"role": "counsel"}), 201).await.json();
     let counsel = made["token"].as_str().unwrap();
     p.adopt_token("a counsel's token", counsel);
     let (path, record) = (store.at("/holds"), store.record(&store.people, &store.key));

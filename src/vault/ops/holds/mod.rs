@@ -349,7 +349,7 @@ impl Vault {
         let Some(stored) = self.stored_hold(tenant, id).await? else { return Ok(false) };
         match self.in_line(caller, &stored.row).await {
             Ok(()) => Ok(true),
-            Err(VaultError::Forbidden) => Ok(false),
+            Err(VaultError::Forbidden | VaultError::Invitation) => Ok(false),
             Err(error) => Err(error),
         }
     }
