@@ -125,6 +125,9 @@ pub const GRACE_FORM: &str = "\"0d\", or a period of whole months, weeks or days
 /// The grace of an order that names none.
 pub const GRACE_DEFAULT: &str = "30d";
 
+/// How many days of a grace there must be at least where a law keeps something: as many as an order that names none has.
+const TAKE_ALONG_DAYS: u32 = 30;
+
 /// Why a text is no grace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GraceError {
@@ -152,6 +155,12 @@ impl Grace {
     #[must_use]
     pub const fn is_none(self) -> bool {
         self.0.is_none()
+    }
+
+    /// Whether it can be over before thirty days are: too soon to take along what a law keeps, or for a counsel to place a hold on it.
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        self.0.is_none_or(|period| period.days().0 < TAKE_ALONG_DAYS)
     }
 
     /// The first moment behind a grace that begins at `from`: the end of its last day in UTC, where `from` lies in day zero.
@@ -226,6 +235,14 @@ mod tests {
             assert_eq!((parsed.end(time(from)), parsed.to_string().as_str()), (time(end), grace), "{grace} from {from}");
             assert_eq!(parsed.is_none(), grace == "0d", "{grace}");
         }
+    }
+
+    #[test]
+    fn a_grace_is_short_where_it_can_be_over_before_thirty_days_are() {
+        let is_short = |grace: &str| Grace::parse(grace).unwrap().is_short();
+        // A month may have 28 days.
+        assert!(["0d", "1d", "29d", "4w", "1m"].into_iter().all(is_short));
+        assert!(!["30d", "5w", "42d", GRACE_DEFAULT].into_iter().any(is_short));
     }
 
     /// KST-6: the window and what follows it fit 45 days.

@@ -25,7 +25,8 @@ pub(super) struct OrderEnd {
     /// The tenant's name, again.
     #[schema(example = "acme")]
     confirm: String,
-    /// How long it can be taken back: a period of the calendar in UTC, at most `42d`; `0d` ends it at once.
+    /// How long it can be taken back: a period of the calendar in UTC, at most `42d`; `0d` ends it at once. Where a law keeps
+    /// anything, at least `30d`.
     #[serde(default)]
     #[schema(example = "30d", default = "30d")]
     grace: Option<String>,
@@ -114,8 +115,8 @@ impl From<TerminationView> for TerminationDocument {
 }
 
 /// End a tenant: nobody writes from now on, owners alone read, and after the grace it is shredded. The answer tells what remains then. Where the
-/// tenant's policy asks two persons for its shred, it stays as it is until a second owner approves, and the answer is the request. Without a
-/// grace it is refused (423) where a law keeps anything.
+/// tenant's policy asks two persons for its shred, it stays as it is until a second owner approves, and the answer is the request. With a
+/// grace that can be over before thirty days are it is refused (423) where a law keeps anything.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/termination", tag = "tenants",
     params(("tenant" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = OrderEnd,
     responses((status = 202, body = TerminationDocument), (status = 409), (status = 423)))]

@@ -797,7 +797,7 @@ async fn a_change_that_is_sent_again_is_refused_as_a_new_one_while_its_tenant_is
     }
 }
 
-/// An end as one order among others: without a grace a law refuses it, and where two persons shred the tenant it is a request for the
+/// An end as one order among others: without thirty days of grace a law refuses it, and where two persons shred the tenant it is a request for the
 /// second, whose word begins the grace.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_persons_shred() {
@@ -810,14 +810,18 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let put = site.put(&acme.path("/collections/books/records/a"), &acme.tokens["owner"], "7", "x").await;
     assert_eq!(put.status, 201, "{put:?}");
     let end = async |grace: &str| acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": grace}))).await;
-    let kept = end("0d").await;
-    assert_eq!((kept.status, kept.code()), (423, "legal-minimum"), "{kept:?}");
+    for grace in ["0d", "1d", "29d"] {
+        let kept = end(grace).await;
+        assert_eq!((kept.status, kept.code(), &kept.json["records"]), (423, "legal-minimum", &json!(1)), "{grace}: {kept:?}");
+    }
     let policy = acme.send("PUT", "/policy", "owner", Some(json!({"approvals": {"shred": ["tenant"]}}))).await;
     assert_eq!(policy.status, 200, "{policy:?}");
-    assert_eq!(end("0d").await.code(), "legal-minimum", "what is refused is not asked for");
-    let asked = end("10d").await;
+    for grace in ["0d", "29d"] {
+        assert_eq!(end(grace).await.code(), "legal-minimum", "{grace}: what is refused is not asked for");
+    }
+    let asked = end("30d").await;
     assert_eq!((asked.status, asked.json["action"].as_str()), (202, Some("terminate")), "{asked:?}");
-    assert_eq!((&asked.json["grace"], &asked.json["state"]), (&json!("10d"), &json!("pending")));
+    assert_eq!((&asked.json["grace"], &asked.json["state"]), (&json!("30d"), &json!("pending")));
     assert_eq!((acme.state().await.as_str(), acme.put("writer").await.status), ("active", 204));
     assert_eq!(acme.send("GET", "/termination", "owner", None).await.status, 404);
     let approve = format!("/approvals/{}/approve", asked.json["id"].as_str().unwrap());
@@ -826,7 +830,7 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let approved = site.send("POST", &acme.path(&approve), &second, Some(json!({}))).await;
     assert_eq!((approved.status, &approved.json["state"]), (200, &json!("approved")), "{approved:?}");
     let told = acme.send("GET", "/termination", "owner", None).await;
-    assert_eq!((&told.json["state"], &told.json["ends_at"]), (&json!("terminating"), &json!("2024-03-12T00:00:00.000Z")), "{told:?}");
+    assert_eq!((&told.json["state"], &told.json["ends_at"]), (&json!("terminating"), &json!("2024-04-01T00:00:00.000Z")), "{told:?}");
     assert_eq!(told.json["ordered_by"], json!(id_of(&acme.tokens["owner"])));
     assert_eq!(told.json["approved_by"], json!(id_of(&second)));
     let trail = site.trail("acme", &acme.tokens["owner"]).await;

@@ -967,8 +967,8 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
         let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
         place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
         let epoch = open.forest.epoch();
-        acme.terminate(&open, "1d").await.unwrap();
-        clock.advance(DAY * 2);
+        acme.terminate(&open, "30d").await.unwrap();
+        clock.advance(DAY * 31);
         run(&open, &clock).await;
         until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
         let range = schema::table(schema::Table::PendingShred);
@@ -1165,10 +1165,10 @@ async fn a_tenant_that_is_held_as_a_whole_ends_in_no_part() {
 
 const LAWFUL: [(&str, ShredUnit); 3] = [("people", ShredUnit::Subject), ("single", ShredUnit::Record), ("all", ShredUnit::Collection)];
 
-/// RET-3: only a grace lets the end of a tenant take along what a law keeps. Without one it is refused as an order to shred the tenant is,
-/// and nothing is frozen behind that; where the law is over, it is not.
+/// RET-3: only a grace of thirty days lets the end of a tenant take along what a law keeps. With a shorter one, or none, it is refused as an
+/// order to shred the tenant is, and nothing is frozen behind that; where the law is over, it is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_without_a_grace_is_refused_where_a_law_keeps_anything() {
+async fn an_end_with_less_than_thirty_days_of_grace_is_refused_where_a_law_keeps_anything() {
     for has_grace in [false, true] {
         let (place, clock) = place().await;
         let open = place.open().await;
@@ -1178,21 +1178,23 @@ async fn an_end_without_a_grace_is_refused_where_a_law_keeps_anything() {
         }
         acme.book(&open, ("people", "a"), "7", "tax").await.unwrap();
         acme.book(&open, ("people", "b"), "8", "note").await.unwrap();
-        let refused = acme.terminate(&open, "0d").await;
-        assert!(
-            matches!(&refused, Err(VaultError::LegalMinimum { law: Some(law), records: Some(1) }) if law.basis == "law 1"),
-            "{refused:?}"
-        );
-        assert!(acme.is_in(&open, "active").await);
+        for grace in ["0d", "1d", "29d", "4w", "1m"] {
+            let refused = acme.terminate(&open, grace).await;
+            assert!(
+                matches!(&refused, Err(VaultError::LegalMinimum { law: Some(law), records: Some(1) }) if law.basis == "law 1"),
+                "{grace}: {refused:?}"
+            );
+            assert!(acme.is_in(&open, "active").await);
+        }
         for (collection, _) in LAWFUL {
             acme.book(&open, (collection, "c"), "7", "note").await.unwrap();
         }
         if has_grace {
-            let Terminated::Now(told) = acme.ordered(&open, "1d", None).await.unwrap() else { panic!("one owner is enough") };
+            let Terminated::Now(told) = acme.ordered(&open, "30d", None).await.unwrap() else { panic!("one owner is enough") };
             let listed = told.minimums.iter().map(|one| [&one.collection, &one.rule, &one.basis, &one.period].map(String::as_str));
             let listed: BTreeSet<[&str; 4]> = listed.collect();
             assert_eq!(listed, BTreeSet::from(["all", "people", "single"].map(|collection| [collection, "invoices", "law 1", "4y"])));
-            clock.advance(DAY * 2);
+            clock.advance(DAY * 31);
         } else {
             clock.advance(DAY * (4 * 366));
             acme.terminate(&open, "0d").await.unwrap();
@@ -1261,19 +1263,19 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     let rules = ApprovalRules { shreds: Some(ShredScope::Tenant), ..ApprovalRules::default() };
     open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
 
-    let asked = acme.asked(&open, "10d", Some("once")).await;
-    assert!(matches!(&asked.what, ApprovalWhat::Terminate { grace } if grace == "10d"), "{asked:?}");
+    let asked = acme.asked(&open, "30d", Some("once")).await;
+    assert!(matches!(&asked.what, ApprovalWhat::Terminate { grace } if grace == "30d"), "{asked:?}");
     let by = &acme.owner.principal;
     assert_eq!((asked.state, asked.asked_by), ("pending", by.id()));
     assert!(acme.is_in(&open, "active").await);
     acme.put(&open, "a").await.unwrap();
     for key in [Some("once"), None] {
-        assert_eq!(acme.asked(&open, "10d", key).await.id, asked.id, "it is asked for once");
+        assert_eq!(acme.asked(&open, "30d", key).await.id, asked.id, "it is asked for once");
     }
     let alone = acme.approve(&open, &acme.owner, asked.id).await;
     assert!(matches!(alone, Err(VaultError::NotSecond(NotSecond::Asked))), "{alone:?}");
-    // Without a grace nothing is asked for that a law refuses; where the law comes behind it, nothing is approved.
-    let (at_once, other) = (acme.asked(&open, "0d", None).await, acme.asked(&open, "1d", None).await);
+    // Without a grace of thirty days nothing is asked for that a law refuses; where the law comes behind it, nothing is approved.
+    let (at_once, other) = (acme.asked(&open, "0d", None).await, acme.asked(&open, "31d", None).await);
     acme.book(&open, ("books", "tax"), "7", "tax").await.unwrap();
     let is_kept = |result: Result<(), VaultError>| matches!(result, Err(VaultError::LegalMinimum { records: Some(1), .. }));
     assert!(is_kept(acme.terminate(&open, "0d").await));
@@ -1288,19 +1290,19 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     let told = open.vault.termination(&second, &acme.name).await.unwrap();
     assert_eq!((told.ordered_by, told.approved_by), (by.id(), Some(second.principal.id())));
     assert_eq!(told.ordered_at, clock.now(), "not when it was asked for");
-    assert_eq!(told.ends_at.to_rfc3339(), "2000-02-12T00:00:00.000Z");
+    assert_eq!(told.ends_at.to_rfc3339(), "2000-03-03T00:00:00.000Z");
     let under_way = acme.approve(&open, &second, other.id).await;
     assert!(matches!(under_way, Err(VaultError::Conflict(Conflict::TenantState))), "{under_way:?}");
     assert_eq!(acme.of(&open, other.id).await, "pending");
 
     open.vault.cancel_termination(&acme.owner, &acme.name, None, None).await.unwrap();
     acme.put(&open, "b").await.unwrap();
-    let again = acme.asked(&open, "10d", None).await;
+    let again = acme.asked(&open, "30d", None).await;
     assert_ne!(again.id, asked.id, "what was taken back is not approved any more");
-    let known = acme.asked(&open, "10d", Some("once")).await;
+    let known = acme.asked(&open, "30d", Some("once")).await;
     assert_eq!((known.id, known.state), (asked.id, "approved"));
     acme.approve(&open, &second, other.id).await.unwrap();
-    clock.advance(DAY * 2);
+    clock.advance(DAY * 32);
     run(&open, &clock).await;
     acme.ended(&open).await;
     let range = schema::table(schema::Table::ShredOrder);
@@ -1439,8 +1441,8 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
     for scope in [HoldScope::Collection(coll("people")), HoldScope::Records(vec![(coll("single"), key("7/tax"))])] {
         holds.push(place_hold(&open, &holder, &acme.name, scope).await.unwrap());
     }
-    acme.terminate(&open, "1d").await.unwrap();
-    clock.advance(DAY * 2);
+    acme.terminate(&open, "30d").await.unwrap();
+    clock.advance(DAY * 31);
     run(&open, &clock).await;
     until("it has ended in part", async || acme.is_in(&open, "restricted").await).await;
     is_kept(&open, &acme).await;

@@ -156,7 +156,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Unprocessable::ConfirmationMissing`]; [`Conflict::TenantState`] if it is ordered already; [`VaultError::Forbidden`] for
-    /// everyone but an owner of the whole tenant; without a grace [`VaultError::LegalMinimum`] where a law keeps anything.
+    /// everyone but an owner of the whole tenant; with a grace of less than thirty days [`VaultError::LegalMinimum`] where a law keeps anything.
     pub async fn terminate_tenant(
         &self,
         caller: &Caller,
@@ -202,7 +202,7 @@ impl Vault {
         let state = tenant.stands(self.inner.clock.now());
         state.after(Step::Terminate).ok_or(VaultError::Conflict(Conflict::TenantState))?;
         if tenant.rules().asks_for(ShredScope::Tenant) {
-            if order.grace.is_none() {
+            if order.grace.is_short() {
                 // What would be refused is not asked for.
                 Self::unless_kept(self.minimums_in_tenant(&tenant).await?, caller.principal.role())?;
             }
@@ -224,7 +224,7 @@ impl Vault {
     /// Orders a tenant's end as another owner asked who is `by`, for that one's reason; the grace begins now.
     ///
     /// # Errors
-    /// [`Conflict::TenantState`]; without a grace [`VaultError::LegalMinimum`] where a law keeps anything.
+    /// [`Conflict::TenantState`]; with a short grace [`VaultError::LegalMinimum`] where a law keeps anything.
     pub(super) async fn terminate_approved(
         &self,
         caller: &Caller,
@@ -236,12 +236,13 @@ impl Vault {
         self.end_after(caller, tenant, Ending { by, approved_by, grace, reason, keeping: None }, along).await
     }
 
-    /// The step to a tenant's end, with what goes along. Without a grace nobody can take along what a law keeps: that is refused as an
-    /// order to shred the tenant is, and collections are frozen meanwhile as behind one.
+    /// The step to a tenant's end, with what goes along. Without a grace of thirty days nobody is sure to have taken along what a law keeps:
+    /// that is refused as an order to shred the tenant is, and collections are frozen meanwhile as behind one. Nothing comes under a law
+    /// once the grace has begun, for nobody writes.
     async fn end_after(&self, caller: &Caller, tenant: &Tenant, ending: Ending<'_>, along: Along) -> Result<(), VaultError> {
         let Ending { by, approved_by, grace, reason, keeping } = ending;
         let ended = async {
-            let unkept = if grace.is_none() { Some(self.freeze_unkept(caller, tenant, &Scope::Tenant).await?) } else { None };
+            let unkept = if grace.is_short() { Some(self.freeze_unkept(caller, tenant, &Scope::Tenant).await?) } else { None };
             let (checks, frozen) = unkept.map(|Unkept { checks, frozen }| (checks, frozen)).unwrap_or_default();
             let along = Along { checks: [along.checks, checks].concat(), ..along };
             let now = self.inner.clock.now();
