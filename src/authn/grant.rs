@@ -19,7 +19,7 @@ pub enum Role {
     Auditor,
     /// Deletes and shreds, never reads.
     Eraser,
-    /// Destroys what is due in the whole store, and does nothing else.
+    /// Destroys what is due in the whole store and takes snapshots for backups; reads nothing.
     Job,
     /// Places and releases a tenant's legal holds, and reads no record.
     Counsel,
