@@ -133,7 +133,9 @@ impl VaultError {
     /// is recorded elsewhere.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let reason = match self {
-            Self::Forbidden | Self::Invitation | Self::NotSecond(_) | Self::TenantState(_) => return Some(Outcome::Denied(Reason::Forbidden)),
+            Self::Forbidden | Self::Invitation | Self::NotSecond(_) | Self::TenantState(_) => {
+                return Some(Outcome::Denied(Reason::Forbidden));
+            }
             Self::NotFound(_) => Reason::NotFound,
             Self::Shredded { .. } | Self::SubjectErased { .. } => Reason::Shredded,
             Self::LegalHold { .. } => Reason::LegalHold,
