@@ -37,7 +37,7 @@ use crate::{
         keys::{KeysError, UnitRef},
         store::{
             Expect, Row, Space, Urgency,
-            schema::{self, KeyRange},
+            schema::{self, KeyRange, Table},
         },
     },
 };
@@ -343,15 +343,19 @@ impl Vault {
 
     /// What the index has of a subject of a walk and of those that follow.
     async fn look_ahead(&self, walk: &Walk<'_>, first: u16) -> Result<Ahead, VaultError> {
-        let next = walk.subjects.iter().skip(usize::from(first)).take(AHEAD);
-        let both = |subject| [false, true].map(|second| index_of(walk.tenant.no, subject, second));
-        let ranges: Vec<KeyRange> = next.flat_map(both).collect();
-        let rows = self.inner.store.scan_each(Space::Index, &ranges, AHEAD_ROWS).await?;
-        let mut whole = rows.into_iter().map(|rows| Some(rows).filter(|rows| rows.len() < AHEAD_ROWS));
-        let mut of_each = Vec::with_capacity(AHEAD);
-        while let (Some(first), Some(second)) = (whole.next(), whole.next()) {
-            of_each.push([first, second]);
-        }
+        let (tenant, store) = (walk.tenant.no, &self.inner.store);
+        let next = walk.subjects.get(usize::from(first)..).unwrap_or_default();
+        let next = next.get(..AHEAD).unwrap_or(next);
+        let whole = |rows: Vec<Row>| Some(rows).filter(|rows| rows.len() < AHEAD_ROWS);
+        let of = |second| next.iter().map(|subject| index_of(tenant, subject, second)).collect::<Vec<_>>();
+        let named_first = store.scan_each(Space::Index, &of(false), AHEAD_ROWS).await?;
+        // Most tenants have no record that names anybody second.
+        let all = schema::table_of_tenant(Table::SecondaryRecord, tenant);
+        let named_second = match store.scan(Space::Index, &all.from, &all.to, 1).await?.is_empty() {
+            true => vec![Vec::new(); next.len()],
+            false => store.scan_each(Space::Index, &of(true), AHEAD_ROWS).await?,
+        };
+        let of_each = named_first.into_iter().zip(named_second).map(|(first, second)| [whole(first), whole(second)]).collect();
         Ok(Ahead { first, of_each })
     }
 

@@ -457,11 +457,15 @@ impl Vault {
         let mut ranges: Vec<KeyRange> = order.marked().map(|subject| schema::records_of_subject(tenant, subject)).collect();
         // One look for each collection of a person.
         while !ranges.is_empty() {
-            let found = self.inner.store.scan_each(Space::Index, &ranges, 1).await?;
+            let found = self.inner.store.scan_each(Space::Index, &ranges, 2).await?;
             let rest = |(range, rows): (KeyRange, Vec<Row>)| {
+                let is_last = rows.len() < 2;
                 let first = rows.into_iter().next()?;
                 let Some((subject, no, _)) = schema::subject_record_parts(&first.key) else { return Some(range.after(&first.key)) };
                 collections.insert(no);
+                if is_last {
+                    return None;
+                }
                 Some(KeyRange { from: schema::records_of_subject_in(tenant, &subject, no).to, ..range })
             };
             ranges = ranges.into_iter().zip(found).filter_map(rest).collect();
