@@ -198,6 +198,7 @@ fn meta(value_len: u64) -> RecordMeta {
         value_len,
         custom: Vec::new(),
         rules_no: 0,
+        reports_no: None,
         kept: None,
     }
 }

@@ -28,8 +28,19 @@ pub struct RecordMeta {
     pub custom: Vec<(String, String)>,
     /// The number of its collection's rules under which it was written: how many there had been before them. Never a client's.
     pub rules_no: u32,
+    /// Up to which number its write has seen what was reported of whom it is about; of one that has not looked `None` until it is sealed, and
+    /// its version from then on. Never a client's.
+    pub reports_no: Option<u64>,
     /// What a law keeps it for beyond what the rules say of it. Never a client's.
     pub kept: Option<Kept>,
+}
+
+impl RecordMeta {
+    /// Up to which number its write has seen what was reported; nothing, where that is not known yet.
+    #[must_use]
+    pub fn reports_seen(&self) -> u64 {
+        self.reports_no.unwrap_or(0)
+    }
 }
 
 impl fmt::Debug for RecordMeta {

@@ -342,7 +342,9 @@ async fn what_was_reported_of_a_person_comes_along_and_is_refused_in_another_for
     }
     let bundle = source.export().await;
     let told = bundle.documents(Kind::Events);
-    let report = |at: &str, reported_at: &str| json!({"event": "contract-ended", "at": at, "reported_at": reported_at});
+    let numbered =
+        |at: &str, reported_at: &str, no: u64| json!({"event": "contract-ended", "at": at, "reported_at": reported_at, "no": no});
+    let report = |at: &str, reported_at: &str| numbered(at, reported_at, 7);
     let dates: Vec<&Value> = told[0]["reports"].as_array().unwrap().iter().map(|report| &report["at"]).collect();
     assert_eq!((told.len(), &told[0]["subject"], dates), (1, &json!("7"), vec![&json!("2026-03-31"), &json!("2026-02-01T02:00:00.000Z")]));
 
@@ -351,13 +353,19 @@ async fn what_was_reported_of_a_person_comes_along_and_is_refused_in_another_for
     let (early, late) = ("2026-02-01T00:00:00.000Z", "2026-02-02T00:00:00.000Z");
     let day = "2026-01-31";
     let of = |reports: Value| json!({"subject": "7", "reports": reports});
+    // With another id since what has this number.
+    let with =
+        |no: u64| json!({"subject": "7", "reports": [], "joined": [{"id": "8", "at": late, "no": no, "reports": [report(day, early)]}]});
     let many: Vec<Value> = (0..=256 * 33).map(|_| report(day, early)).collect();
     for (bent, status, code) in [
         (of(json!([])), 422, "unprocessable"),
         (json!({"subject": "", "reports": [report(day, early)]}), 422, "unprocessable"),
         (of(json!([report("soon", early)])), 422, "unprocessable"),
-        (of(json!([{"event": "No Name", "at": day, "reported_at": early}])), 422, "unprocessable"),
+        (of(json!([{"event": "No Name", "at": day, "reported_at": early, "no": 7}])), 422, "unprocessable"),
+        (of(json!([{"event": "contract-ended", "at": day, "reported_at": early}])), 422, "unprocessable"),
         (of(json!([report(day, late), report(day, early)])), 422, "unprocessable"),
+        (of(json!([numbered(day, early, 8), numbered(day, late, 7)])), 422, "unprocessable"),
+        (with(7), 422, "unprocessable"),
         (of(json!(many)), 400, "limit-exceeded"),
     ] {
         let mut wire = bundle.wire(0, 1);

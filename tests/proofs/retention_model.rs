@@ -15,7 +15,7 @@ use jiff::{civil::Date, tz::TimeZone};
 use lethe::{
     domain::{
         Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
-        retention::{Event, EventDate, EventName, Events, Facts, Rule},
+        retention::{Event, EventDate, EventName, Events, Facts, Rule, events::Report},
     },
     vault::ops::{Caller, Missing, Precondition, PutRecord, VaultError},
 };
@@ -81,6 +81,8 @@ struct Known {
     value: String,
     /// Whom it is about.
     subject: usize,
+    /// How many reports of whom there were when it was written.
+    seen: usize,
     /// The number of the rules that it was written under.
     no: usize,
     promises: Vec<Promise>,
@@ -121,14 +123,9 @@ fn day_now(events: &Events) -> Option<Date> {
     events.reports().last().and_then(|report| day_of(report.at))
 }
 
-/// How far the clock may be off: a correction so long before a record was written may have come behind it.
-const ABOUT_MS: i64 = 600_000;
-
-/// The latest day that stood at any time from a moment on, or a little before.
-fn latest_day(events: &Events, since: Timestamp) -> Option<Date> {
-    let ends = events.reports().iter().skip(1).map(|next| next.reported_at.0 + ABOUT_MS).chain([i64::MAX]);
-    let stood = events.reports().iter().zip(ends).filter(|(_, end)| *end >= since.0);
-    stood.filter_map(|(report, _)| day_of(report.at)).max()
+/// The latest day that stood when so many reports had been made, or at any time since, whatever the clock said.
+fn latest_day(events: &Events, seen: usize) -> Option<Date> {
+    events.reports().iter().skip(seen.saturating_sub(1)).filter_map(|report| day_of(report.at)).max()
 }
 
 fn day_of(at: Option<EventDate>) -> Option<Date> {
@@ -141,16 +138,16 @@ fn day_of(at: Option<EventDate>) -> Option<Date> {
 
 impl Undated {
     /// The first moment at which it is kept, by the rules up to `last`; `None` while it waits.
-    fn until(&self, events: &Events, since: Timestamp, last: usize) -> Option<Timestamp> {
+    fn until(&self, events: &Events, seen: usize, last: usize) -> Option<Timestamp> {
         let gone = self.gone_at.filter(|_| self.no < last).map(|at| day_in(&self.zone, at));
         let told = if self.by_event { day_now(events) } else { None };
         let day = told.or(gone)?;
-        Some(self.kept_from(if self.by_event { latest_day(events, since).map_or(day, |latest| latest.max(day)) } else { day }))
+        Some(self.kept_from(if self.by_event { latest_day(events, seen).map_or(day, |latest| latest.max(day)) } else { day }))
     }
 
     /// What it has promised by what was reported since, also while it waits again.
-    fn reported(&self, events: &Events, since: Timestamp) -> Option<Timestamp> {
-        latest_day(events, since).filter(|_| self.by_event).map(|day| self.kept_from(day))
+    fn reported(&self, events: &Events, seen: usize) -> Option<Timestamp> {
+        latest_day(events, seen).filter(|_| self.by_event).map(|day| self.kept_from(day))
     }
 
     fn kept_from(&self, day: Date) -> Timestamp {
@@ -167,10 +164,10 @@ impl Promise {
     }
 
     /// The first moment at which it is kept, by the rules up to `last`; `None` while its rule waits.
-    fn until(&self, events: &Events, since: Timestamp, last: usize) -> Option<Timestamp> {
+    fn until(&self, events: &Events, seen: usize, last: usize) -> Option<Timestamp> {
         match self {
             Self::Until(until, _) => Some(*until),
-            Self::Undated(undated) => undated.until(events, since, last),
+            Self::Undated(undated) => undated.until(events, seen, last),
         }
     }
 }
@@ -257,13 +254,13 @@ impl Known {
     /// The latest of its promises that are known, by the rules up to `last`.
     fn promised_until(&self, events: &Events, last: usize) -> Option<Timestamp> {
         let promises = self.promises.iter().filter(|promise| promise.no() <= last);
-        promises.filter_map(|promise| promise.until(events, self.modified, last)).max()
+        promises.filter_map(|promise| promise.until(events, self.seen, last)).max()
     }
 
     /// Those of its promises that wait, by the rules up to `last`.
     fn waiting<'a>(&'a self, events: &'a Events, last: usize) -> impl Iterator<Item = &'a Undated> {
         self.promises.iter().filter_map(move |promise| match promise {
-            Promise::Undated(undated) if undated.no <= last && undated.until(events, self.modified, last).is_none() => Some(undated),
+            Promise::Undated(undated) if undated.no <= last && undated.until(events, self.seen, last).is_none() => Some(undated),
             Promise::Until(..) | Promise::Undated(_) => None,
         })
     }
@@ -283,7 +280,10 @@ impl Known {
         };
         let category = self.category.filter(|category| policy.categories.iter().any(|known| known == category));
         let value = Some(self.value.as_bytes());
-        let facts = Facts { created_at: self.created, modified_at: self.modified, own_end: self.own, category, value, events };
+        let (created_at, modified_at) = (self.created, self.modified);
+        // The model numbers the reports of each person from 1 on.
+        let reports_seen = self.seen as u64;
+        let facts = Facts { created_at, modified_at, own_end: self.own, category, value, events, reports_seen };
         let end = schedule.outlook(&facts).end?;
         let by_event = end.rule.is_some_and(|rule| matches!(rule.from, Event::Reported(_)));
         Some(Ends { at: end.at, marks_for: end.rule.map_or(Duration::ZERO, Rule::marks_for), by_event })
@@ -298,8 +298,8 @@ impl Known {
     /// The same for a run, which takes none before the mark has stood for its time since the last report, if that came behind the record.
     fn end_today(&self, policy: &CollectionPolicy, events: &Events) -> Option<Ends> {
         let end = self.end(policy, events)?;
-        let reported = events.reports().last().map(|report| report.reported_at);
-        let reported = reported.filter(|at| end.by_event && !end.marks_for.is_zero() && *at > self.modified);
+        let reported = events.reports().get(self.seen..).and_then(<[Report]>::last).map(|report| report.reported_at);
+        let reported = reported.filter(|_| end.by_event && !end.marks_for.is_zero());
         Some(Ends { at: reported.map_or(end.at, |at| end.at.max(at.plus(end.marks_for))), ..end })
     }
 
@@ -352,6 +352,7 @@ impl Known {
         let (now, no, today) = (self.modified, model.was.len(), &model.today);
         let mut answered = Answered { dates: true, reports: true };
         self.no = no;
+        self.seen = model.reported[self.subject].reports().len();
         let Some(other) = other else {
             self.promises = self.promised_by(today, no);
             return (self, answered);
@@ -366,12 +367,12 @@ impl Known {
         for promise in &other.promises {
             let until = match (promise, self.date()) {
                 (Promise::Undated(undated), Some(day)) if !undated.by_event => Some(undated.kept_from(day)),
-                _ => promise.until(events, other.modified, ALL),
+                _ => promise.until(events, other.seen, ALL),
             };
             let until = match promise {
                 Promise::Undated(undated) if until.is_none() && undated.by_event => {
                     answered.reports &= waiting.contains(&undated.rule);
-                    undated.reported(events, other.modified)
+                    undated.reported(events, other.seen)
                 }
                 Promise::Until(..) | Promise::Undated(_) => {
                     answered.dates &= until.is_some();
@@ -471,7 +472,7 @@ impl Model {
 
     /// It is reported when a person left, or taken back, and a run follows that. How many end earlier by it; `None` where that was known.
     fn report(&mut self, person: usize, at: Option<EventDate>, now: Timestamp) -> Option<usize> {
-        if !self.reported[person].report(&EventName::parse(LEFT).unwrap(), at, now) {
+        if !self.reported[person].report(&EventName::parse(LEFT).unwrap(), at, (0, now)) {
             return None;
         }
         let (mut brought_forward, has_events) = (0, self.has_events());
@@ -521,8 +522,8 @@ impl Draw {
         let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
         let subject = usize::try_from(self.below(3)).unwrap();
         let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject.to_string()), value.as_bytes()) };
-        let (created, modified, no, promises, written) = (now, now, 0, Vec::new(), Written::Nothing);
-        let known = Known { created, modified, own, category, value, subject, no, promises, written };
+        let (created, modified, seen, no, promises, written) = (now, now, 0, 0, Vec::new(), Written::Nothing);
+        let known = Known { created, modified, own, category, value, subject, seen, no, promises, written };
         (put, known)
     }
 

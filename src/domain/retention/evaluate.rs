@@ -20,6 +20,8 @@ pub struct Facts<'a> {
     pub value: Option<&'a [u8]>,
     /// What is known of the events of whom it is about.
     pub events: &'a Events,
+    /// The number up to which its write has seen them.
+    pub reports_seen: u64,
 }
 
 /// What one rule says of a record.
@@ -118,7 +120,7 @@ impl Rule {
     /// The day its minimum counts from, of one that counts from `from`: of an event the latest day that it had since the record was
     /// written, also where that was taken back and it waits again. So whoever corrects a report brings the minimum of nothing forward.
     pub(super) fn binds_from(&self, from: Option<Date>, facts: &Facts<'_>, zone: &Zone) -> Option<Date> {
-        from.max(self.from.reported().and_then(|event| facts.events.latest_day(event, zone, facts.modified_at)))
+        from.max(self.from.reported().and_then(|event| facts.events.latest_day(event, zone, facts.reports_seen)))
     }
 }
 
@@ -269,7 +271,8 @@ mod tests {
     }
 
     fn facts(created: &str) -> Facts<'static> {
-        Facts { created_at: time(created), modified_at: time(created), own_end: None, category: None, value: None, events: &NO_EVENTS }
+        let (created_at, modified_at) = (time(created), time(created));
+        Facts { created_at, modified_at, own_end: None, category: None, value: None, events: &NO_EVENTS, reports_seen: 0 }
     }
 
     #[test]
@@ -336,7 +339,7 @@ mod tests {
         let mut events = Events::default();
         let mut report = |name: &str, at: Option<&str>, now: &str| {
             let at = at.map(|at| EventDate::parse(at).unwrap());
-            assert!(events.report(&EventName::parse(name).unwrap(), at, time(now)), "{name} {at:?}");
+            assert!(events.report(&EventName::parse(name).unwrap(), at, (0, time(now))), "{name} {at:?}");
             events.clone()
         };
         let ends = |events: &Events| {
@@ -353,8 +356,11 @@ mod tests {
         assert_eq!(ends(&both), (four, four, None));
         let corrected = report("contract-ended", Some("2021-01-01"), "2025-06-01T00:00:00Z");
         assert_eq!(ends(&corrected), (four, four, None), "no minimum of what was there comes forward");
-        let written_since = Facts { events: &corrected, ..facts("2025-07-01T10:00:00Z") };
-        assert_eq!(rules.outlook(&written_since).minimum.unwrap().at, time("2025-01-02T00:00:00-05:00"));
+        // Which of them stood when it was written its number tells, and no clock.
+        for (seen, until) in [(2, "2029-05-01T00:00:00-04:00"), (3, "2025-01-02T00:00:00-05:00")] {
+            let written_since = Facts { events: &corrected, reports_seen: seen, ..facts("2024-01-10T10:00:00Z") };
+            assert_eq!(rules.outlook(&written_since).minimum.unwrap().at, time(until), "{seen}");
+        }
         let back = report("contract-ended", None, "2025-08-01T00:00:00Z");
         assert_eq!(ends(&back), (None, None, Some("contract".into())), "who comes back has ended nothing");
         assert!(rules.outlook(&facts("2024-01-10T10:00:00Z")).counts_from_dates());
@@ -519,6 +525,7 @@ mod tests {
                 category,
                 value: value.as_deref().map(str::as_bytes),
                 events: &NO_EVENTS,
+                reports_seen: 0,
             };
             let outlook = rules.outlook(&facts);
             for one in &outlook.applied {
@@ -554,7 +561,7 @@ mod tests {
             let rules = schedule(zone, &json!([{"name": "a", "from": "modified", "maximum": maximum, "then": "delete"}]));
             let at = |modified_at| {
                 let (created_at, modified_at) = (Timestamp(0), Timestamp(modified_at));
-                Facts { created_at, modified_at, own_end: None, category: None, value: None, events: &NO_EVENTS }
+                Facts { created_at, modified_at, own_end: None, category: None, value: None, events: &NO_EVENTS, reports_seen: 0 }
             };
             let end = |at| rules.outlook(&at).end.unwrap().at;
             prop_assert!(end(at(first)) <= end(at(first + later)));

@@ -312,7 +312,7 @@ mod tests {
     fn facts(own_end: Option<&str>, value: Option<&'static str>) -> Facts<'static> {
         let created_at = time("2020-05-05T12:00:00Z");
         let (own_end, value) = (own_end.map(time), value.map(str::as_bytes));
-        Facts { created_at, modified_at: created_at, own_end, category: None, value, events: &NO_EVENTS }
+        Facts { created_at, modified_at: created_at, own_end, category: None, value, events: &NO_EVENTS, reports_seen: 0 }
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         let from: Vec<(&str, Option<&str>)> = told.rules.iter().map(|rule| (rule.from.as_str(), rule.day.as_deref())).collect();
         assert_eq!(from, [("event:contract-ended", None), ("subject-end", None)]);
         let mut events = Events::default();
-        events.report(&EventName::parse("contract-ended").unwrap(), EventDate::parse("2020-12-31"), now);
+        events.report(&EventName::parse("contract-ended").unwrap(), EventDate::parse("2020-12-31"), (1, now));
         let told = explain(&retention, ShredUnit::Subject, &Facts { events: &events, ..facts(None, None) }, now);
         assert_eq!((told.rules[0].day.as_deref(), told.minimum.unwrap().until), (Some("2020-12-31"), time("2025-01-01T00:00:00Z")));
     }

@@ -163,7 +163,7 @@ mod tests {
     ) -> Option<(String, Option<Timestamp>, Option<Timestamp>)> {
         let created = time("2020-05-05T12:00:00Z");
         let value = value.map(str::as_bytes);
-        let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value, events };
+        let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value, events, reports_seen: 0 };
         let all = all.iter().map(|(rules, ended_at)| Under { rules, facts, ended_at: ended_at.map(time) });
         let law = Law::over(all, newer.map(str::as_bytes))?;
         Some((law.rule.as_str().to_owned(), law.until, law.known))
@@ -206,7 +206,7 @@ mod tests {
         let mut events = Events::default();
         let mut report = |at: Option<&str>, now: &str| {
             let at = at.map(|at| EventDate::parse(at).unwrap());
-            assert!(events.report(&EventName::parse("contract-ended").unwrap(), at, time(now)));
+            assert!(events.report(&EventName::parse("contract-ended").unwrap(), at, (0, time(now))));
             events.clone()
         };
         let (known, longer, earlier) = (report(Some("2021-06-30"), "2024-03-01T00:00:00Z"), Some("2030-01-01"), Some("2021-01-01"));

@@ -87,7 +87,8 @@ impl Key<Data> {
     pub fn open_record(&self, context: &Context<Record>, sealed: &Sealed<Record>) -> Result<OpenedRecord, OpenError> {
         let mut plain = self.opener(context, sealed)?.open()?;
         let (meta, value) = split(&plain)?;
-        let meta = record_meta::decode(meta)?;
+        let mut meta = record_meta::decode(meta)?;
+        tell_seen(sealed, &mut meta)?;
         let before = plain.len().saturating_sub(value.len());
         plain.drain(..before);
         Ok(OpenedRecord { meta, value: Plaintext::wrap(plain) })
@@ -104,7 +105,9 @@ impl Key<Data> {
         let len = plain.first_chunk().ok_or(OpenReason::Framing)?;
         let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| OpenReason::Framing)?;
         opener.open_until(&mut plain, len.saturating_add(4))?;
-        record_meta::decode(split(&plain)?.0)
+        let mut meta = record_meta::decode(split(&plain)?.0)?;
+        tell_seen(sealed, &mut meta)?;
+        Ok(meta)
     }
 
     fn opener<'a>(&self, context: &Context<Record>, sealed: &'a Sealed<Record>) -> Result<Opener<'a>, OpenError> {
@@ -113,6 +116,12 @@ impl Key<Data> {
         }
         Ok(Opener::new(sealed.suite(), self.expose(), context.bytes(), sealed.body())?)
     }
+}
+
+/// What a write that did not look has seen of what was reported: all that was numbered before its version.
+fn tell_seen(sealed: &Sealed<Record>, meta: &mut RecordMeta) -> Result<(), OpenError> {
+    meta.reports_no = Some(meta.reports_no.unwrap_or(sealed.header()?.version.0));
+    Ok(())
 }
 
 /// Cuts a record's plaintext, or its beginning, into metadata and what follows.

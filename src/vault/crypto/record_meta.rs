@@ -1,10 +1,10 @@
 //! The binary encoding of a record's metadata.
 //!
-//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tags 9 and 10. Required and single: 1 key, 2 content
+//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tags 9 to 11. Required and single: 1 key, 2 content
 //! type, 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at, 9 kept by a law
-//! (`until be64 | order 16, or zeros | length u8 | rule | basis`), 10 number of the rules it was written under (be32, not 0). Any number,
-//! in the order given: 3 subject, 8 custom pair (`length be16 | name | value`). There is one encoding of each metadata; anything else is
-//! refused.
+//! (`until be64 | order 16, or zeros | length u8 | rule | basis`), 10 number of the rules it was written under (be32, not 0), 11 number up
+//! to which its write has seen what was reported (be64). Any number, in the order given: 3 subject, 8 custom pair (`length be16 | name |
+//! value`). There is one encoding of each metadata; anything else is refused.
 
 use zeroize::Zeroizing;
 
@@ -26,6 +26,7 @@ const VALUE_LEN: u8 = 7;
 const CUSTOM: u8 = 8;
 const KEPT: u8 = 9;
 const RULES: u8 = 10;
+const REPORTS: u8 = 11;
 
 /// Metadata over [`limits::METADATA_LEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,9 @@ impl EncodedMeta {
         if meta.rules_no != 0 {
             out.field(RULES, &[&meta.rules_no.to_be_bytes()])?;
         }
+        if let Some(no) = meta.reports_no {
+            out.field(REPORTS, &[&no.to_be_bytes()])?;
+        }
         Ok(Self(out.0))
     }
 
@@ -97,10 +101,11 @@ fn encoded_len(meta: &RecordMeta) -> usize {
     texts.chain(pairs).fold(fixed, usize::saturating_add).saturating_add(retention_len(meta))
 }
 
-/// What the last two fields take of it.
+/// What the last three fields take of it.
 fn retention_len(meta: &RecordMeta) -> usize {
     let kept = meta.kept.as_ref().map_or(0, |kept| kept.rule.as_str().len().saturating_add(kept.basis.len()).saturating_add(3 + 25));
-    kept.saturating_add(if meta.rules_no == 0 { 0 } else { 3 + 4 })
+    let rules = if meta.rules_no == 0 { 0 } else { 3 + 4 };
+    kept.saturating_add(rules).saturating_add(if meta.reports_no.is_none() { 0 } else { 3 + 8 })
 }
 
 struct Encoder(Zeroizing<Vec<u8>>);
@@ -142,11 +147,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RecordMeta, OpenError> {
     }
     let kept = fields.optional(KEPT)?.map(kept).transpose()?;
     let rules_no = fields.optional(RULES)?.map(rules_no).transpose()?.unwrap_or(0);
+    let reports_no = fields.optional(REPORTS)?.map(number).transpose()?.map(u64::from_be_bytes);
     if !fields.rest.is_empty() {
         return Err(OpenReason::Framing.into());
     }
     let key = RecordKey::parse(text(key)?).map_err(|_| OpenReason::Framing)?;
-    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, rules_no, kept })
+    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, rules_no, reports_no, kept })
 }
 
 fn kept(field: &[u8]) -> Result<Kept, OpenReason> {

@@ -34,8 +34,15 @@ pub(super) fn some_meta(value_len: usize) -> RecordMeta {
         value_len: value_len as u64,
         custom: vec![("colour".into(), "red".into())],
         rules_no: 0,
+        reports_no: None,
         kept: None,
     }
+}
+
+/// The same as it opens: what it does not say itself, its version says.
+fn opened(meta: &RecordMeta) -> RecordMeta {
+    let reports_no = meta.reports_no.or(Some(some_header(Suite::Aes256Gcm).version.0));
+    RecordMeta { reports_no, ..meta.clone() }
 }
 
 fn some_header(suite: Suite) -> RecordHeader {

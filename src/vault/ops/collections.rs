@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     authz::{CollectionRead, CollectionWrite},
-    domain::{CollectionName, CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, Timestamp, limits},
+    domain::{CollectionName, CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, Timestamp, limits, retention::Schedule},
     vault::{
         audit::{Action, Entry, Target, Trail},
         keys::{LeaseKind, UnitRef},
@@ -230,6 +230,9 @@ impl Vault {
         if !collection.has_law {
             change.rows.extend(self.law_mark_of(tenant.no, &text.policy)?);
         }
+        let counts_from_events = text.policy.retention.schedule().is_some_and(Schedule::has_events);
+        // What was written until now has looked at none: whether one came before it, their numbers tell, once it is there.
+        let _none_under_way = if counts_from_events && !collection.has_events { Some(self.reports_end().await) } else { None };
         if text.policy.shred_unit == collection.policy.shred_unit {
             self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;
         } else {

@@ -592,7 +592,8 @@ impl Vault {
             ends
         };
         let unit = collection.policy.shred_unit;
-        let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by));
+        let seen = opened.meta.reports_seen();
+        let end = |by: RulesNo, known_by: Timestamp| end_over(collection, by, &opened.meta, value, &events.by(known_by, seen));
         let written = || (opened.meta.modified_at, end(collection.rules_of(&opened.meta), opened.meta.modified_at));
         let looked = first.unwrap_or_else(|| first_look(&earlier, written()));
         let (went, by) = match &batch.then {

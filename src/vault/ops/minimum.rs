@@ -662,6 +662,7 @@ mod tests {
             value_len: 0,
             custom: Vec::new(),
             rules_no,
+            reports_no: None,
             kept: None,
         }
     }

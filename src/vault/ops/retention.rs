@@ -32,7 +32,15 @@ pub(super) fn facts<'a>(policy: &CollectionPolicy, meta: &'a RecordMeta, value: 
 /// The same where other categories are declared.
 pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value: Option<&'a [u8]>, events: &'a Events) -> Facts<'a> {
     let category = category(meta).filter(|named| categories.iter().any(|known| known == named));
-    Facts { created_at: meta.created_at, modified_at: meta.modified_at, own_end: meta.expires_at, category, value, events }
+    Facts {
+        created_at: meta.created_at,
+        modified_at: meta.modified_at,
+        own_end: meta.expires_at,
+        category,
+        value,
+        events,
+        reports_seen: meta.reports_seen(),
+    }
 }
 
 /// Whether a record may be stored under the policy, when it ends, and what it is kept for beyond that: its category is declared, each

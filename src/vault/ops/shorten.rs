@@ -295,12 +295,13 @@ pub(super) fn shortened_ends(
     shortenings: &[(Timestamp, RulesNo)],
     (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
 ) -> Vec<(Timestamp, End)> {
-    let reports = events.moments();
+    let seen = meta.reports_seen();
+    let reports = events.moments(seen);
     let mut ends = Vec::new();
     for (at, rules) in shortenings {
         let since = reports.iter().filter(|moment| *moment > at);
         for moment in std::iter::once(at).chain(since) {
-            let known = events.by(*moment);
+            let known = events.by(*moment, seen);
             ends.extend(shortened_end(collection, *rules, *moment, (meta, value, &known)).map(|end| (*moment, end)));
         }
     }

@@ -18,11 +18,28 @@ fn a_record_opens_to_what_was_sealed() {
             let row = key.seal_record(&context, &EncodedMeta::new(&meta).unwrap(), &value).into_row();
             assert_eq!(RecordHeader::parse(&row).unwrap(), some_header(suite));
             let sealed = Sealed::from_row(row).unwrap();
-            assert!(key.open_meta(&context, &sealed).unwrap() == meta);
-            let opened = key.open_record(&context, &sealed).unwrap();
-            assert!(opened.meta == meta);
-            assert_eq!(opened.value.expose(), value);
+            assert!(key.open_meta(&context, &sealed).unwrap() == opened(&meta));
+            let record = key.open_record(&context, &sealed).unwrap();
+            assert!(record.meta == opened(&meta));
+            assert_eq!(record.value.expose(), value);
         }
+    }
+}
+
+/// A number of its own goes before its version, and stays when it is sealed anew under another.
+#[test]
+fn what_a_record_has_seen_is_told_by_its_number_or_by_its_version() {
+    let key = Key::<Data>::make();
+    let home = record_place(Suite::Aes256Gcm);
+    for (told, seen) in [(None, 9), (Some(0), 0), (Some(9), 9), (Some(u64::MAX), u64::MAX)] {
+        let meta = RecordMeta { reports_no: told, ..some_meta(1) };
+        let sealed = key.seal_record(&home, &EncodedMeta::new(&meta).unwrap(), b"v");
+        let read = key.open_record(&home, &sealed).unwrap().meta;
+        assert_eq!((read.reports_no, key.open_meta(&home, &sealed).unwrap().reports_no), (Some(seen), Some(seen)), "{told:?}");
+        let header = RecordHeader { version: Version(70), ..some_header(Suite::Aes256Gcm) };
+        let anew = Context::record(&STORE, TENANT, COLLECTION, &TOKENS, &header);
+        let sealed = key.seal_record(&anew, &EncodedMeta::new(&read).unwrap(), b"v");
+        assert_eq!(key.open_record(&anew, &sealed).unwrap().meta.reports_seen(), seen, "{told:?}");
     }
 }
 
@@ -35,6 +52,7 @@ fn what_a_law_keeps_a_record_for_fits_beside_metadata_of_the_greatest_length() {
     let rule = RuleName::parse(&"r".repeat(64)).unwrap();
     meta.kept = Some(Kept { rule, basis: "b".repeat(512), until: Timestamp(1), restricted_by: Some(ShredId([7; 16])) });
     meta.rules_no = u32::MAX;
+    meta.reports_no = Some(u64::MAX);
     let encoded = EncodedMeta::new(&meta).unwrap();
     assert_eq!(encoded.bytes().len(), EncodedMeta::len_of(&meta));
     assert!(record_meta::decode(encoded.bytes()).unwrap() == meta);
@@ -53,8 +71,8 @@ fn metadata_that_crosses_a_chunk_opens_alone() {
     let context = record_place(Suite::Aes256Gcm);
     let sealed = key.seal_record(&context, &encoded, &some_bytes(65_536));
     assert!(sealed.row_len() < 100_000, "a row must fit every engine");
-    assert!(key.open_meta(&context, &sealed).unwrap() == meta);
-    assert!(key.open_record(&context, &sealed).unwrap().meta == meta);
+    assert!(key.open_meta(&context, &sealed).unwrap() == opened(&meta));
+    assert!(key.open_record(&context, &sealed).unwrap().meta == opened(&meta));
 
     meta.custom.push((String::new(), String::new()));
     assert_eq!(EncodedMeta::new(&meta).err(), Some(MetaTooLong));
@@ -140,9 +158,9 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             let restricted_by = Some(ShredId(order)).filter(|order| ordered && order.0 != [0; 16]);
             RuleName::parse(&rule).map(|rule| Kept { rule, basis, until: Timestamp(until), restricted_by })
         });
-    let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), prop_oneof![Just(0), any::<u32>()]);
+    let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), prop_oneof![Just(0), any::<u32>()], any::<Option<u64>>());
     ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, fixed, custom, kept).prop_map(
-        |(key, content_type, subjects, (times, expires_at, value_len, rules_no), custom, kept)| RecordMeta {
+        |(key, content_type, subjects, (times, expires_at, value_len, rules_no, reports_no), custom, kept)| RecordMeta {
             key: RecordKey::parse(&key).unwrap(),
             content_type,
             subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
@@ -152,6 +170,7 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             value_len,
             custom,
             rules_no,
+            reports_no,
             kept,
         },
     )

@@ -124,6 +124,8 @@ pub struct RecordDoc {
     pub value_len: u64,
     /// Under which of its collection's rules it was written: how many there had been before them.
     pub rules_no: u32,
+    /// The number of the last report, of those that the bundle tells, that its write has seen; 0 where it has seen none.
+    pub reports_no: u64,
     /// What is written down of its end.
     pub due: Option<DueDoc>,
     /// What a law keeps it for beyond what the rules say of it.
@@ -223,6 +225,8 @@ pub struct JoinedDoc {
     pub id: String,
     /// When it became the person's.
     pub at: Timestamp,
+    /// The number of that.
+    pub no: u64,
     /// All reports of it by then.
     pub reports: Vec<Report>,
 }

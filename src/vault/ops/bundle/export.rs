@@ -101,6 +101,7 @@ impl Vault {
                 tenant,
                 bundle: random::bytes(),
                 begun: self.inner.forest.lease(LeaseKind::Version).await?,
+                has_reports: false,
                 counsel: export.counsel,
                 auditor: export.auditor,
                 out: Outgoing::to(&export.recipient),
@@ -137,6 +138,8 @@ struct Maker {
     bundle: [u8; 16],
     /// The version given out when it began: what an order has destroyed since has a later one, whatever the clock says.
     begun: u64,
+    /// Whether anything had been reported of anybody when it began.
+    has_reports: bool,
     counsel: Option<Recipient>,
     auditor: Option<Recipient>,
     out: Outgoing,
@@ -158,6 +161,7 @@ impl Maker {
     async fn make(mut self, receipt: Receipt) -> Result<(), VaultError> {
         let (holds, _) = self.vault.hold_state(self.tenant.no).await?;
         self.header(&receipt).await?;
+        self.has_reports = !self.reported().await?.is_empty();
         let collections = self.collections().await?;
         let told = collections.iter().map(|(no, _)| *no).collect();
         for (no, rules) in collections {
@@ -324,7 +328,7 @@ impl Maker {
         let context = Context::<Record>::record(&vault.inner.store_id, tenant.no, collection.no, &tokens, &header);
         let unit = unit_of(&header, tenant.no);
         let record = vault.with_data(collection.unit, unit, collection.no, |key| key.open_record(&context, &sealed)).await?;
-        let record = record.map_err(damaged)?;
+        let mut record = record.map_err(damaged)?;
         if let Some(order) = vault.leaving(tenant, collection, &record.meta).await? {
             return self.unless_kept(collection, order, (&row.key, &header)).await.map(|()| None);
         }
@@ -338,7 +342,24 @@ impl Maker {
             },
         };
         let left_by = self.left_by(collection, &record.meta, &events).await?;
+        record.meta.reports_no = Some(self.seen(collection, &record.meta, &events).await?);
         Ok(Some(Opened { tokens, header, record, events, left_by }))
+    }
+
+    /// The number of the last report that the write of a record has seen, of those that the bundle tells: its version is none of another
+    /// store's, and what is reported there is numbered behind them. Rules that come later may count from it, also in a collection that has
+    /// none.
+    async fn seen(&self, collection: &Collection, meta: &RecordMeta, events: &Events) -> Result<u64, VaultError> {
+        let (seen, is_left) = (meta.reports_seen(), meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()));
+        if collection.has_events || is_left || !self.has_reports {
+            return Ok(events.last_no_until(seen));
+        }
+        match self.vault.events_about(self.tenant.no, meta).await {
+            Ok(known) => Ok(known.events.last_no_until(seen)),
+            // The bundle does not tell them.
+            Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Holds a record that an order takes to no law keeping it: what one keeps is there for its legal purpose alone once the order is done,
@@ -535,8 +556,8 @@ impl Maker {
                 let token = row.key.last_chunk::<16>().ok_or_else(|| VaultError::Internal("events row".into()))?;
                 match retrying(|| self.vault.events_carried(&self.tenant, *token)).await {
                     Ok(Some(carried)) => {
-                        let joined = carried.joined.into_iter().map(|(id, at, reports)| JoinedDoc { id: id.into_string(), at, reports });
-                        let joined = joined.collect();
+                        let joined = carried.joined.into_iter();
+                        let joined = joined.map(|(id, (at, no), reports)| JoinedDoc { id: id.into_string(), at, no, reports }).collect();
                         let document = EventsDoc { subject: carried.subject.into_string(), reports: carried.reports, joined };
                         self.document(Kind::Events, &document, &receipt).await?;
                         known.insert(*token);
@@ -716,6 +737,7 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, l
         custom: CustomPairs(meta.custom),
         value_len: meta.value_len,
         rules_no: meta.rules_no,
+        reports_no: meta.reports_no.unwrap_or(0),
         due: due.map(|written| match written {
             Written::Ends(end) => {
                 let marks_at = (!end.marks_for.is_zero()).then(|| end.marked_at());

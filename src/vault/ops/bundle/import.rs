@@ -213,9 +213,13 @@ impl Vault {
             return Err(VaultError::Limit(limits::SUBJECT_ALIASES));
         }
         let mut joined = Vec::with_capacity(others.len());
-        for JoinedDoc { id, at, reports } in others {
+        for JoinedDoc { id, at, no, reports } in others {
             let id = self.token_of(tenant.no, &SubjectId::parse(&id).map_err(Unprocessable::from)?).await?;
-            joined.push(Joined { id, at, reports: reported(Kind::Events, reports)?.reports().to_vec() });
+            let reports = reported(Kind::Events, reports)?;
+            if reports.last_no() >= no {
+                return Err(BundleError::Form(Kind::Events).into());
+            }
+            joined.push(Joined { id, at, no, reports: reports.reports().to_vec() });
         }
         let events = reported(Kind::Events, reports)?.with_joined(joined);
         if events.count() == 0 {
@@ -578,6 +582,7 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         custom,
         value_len: _,
         rules_no,
+        reports_no,
         due,
         kept,
     } = doc;
@@ -601,7 +606,7 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         None => (None, false, Events::default()),
         Some((kept, is_erased, events)) => (Some(kept), is_erased, events),
     };
-    let carried = Carried { created_at, modified_at, rules_no, written, kept, is_erased, events };
+    let carried = Carried { created_at, modified_at, rules_no, reports_no, written, kept, is_erased, events };
     Ok(PutFields {
         key: RecordKey::parse(&key).map_err(Unprocessable::from)?,
         content_type,
@@ -635,15 +640,15 @@ fn kept_of(doc: KeptDoc) -> Result<(Kept, bool, Events), VaultError> {
     Ok((Kept { rule, basis, until, restricted_by }, is_erased, events))
 }
 
-/// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too, and
-/// which of two reports stood when a record was written must not be told otherwise here.
+/// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too. So
+/// are their numbers: which of two reports stood when a record was written must not be told otherwise here.
 fn reported(kind: Kind, reports: Vec<Report>) -> Result<Events, VaultError> {
     // Of all ids of a person together: what came with one stays where that is taken away.
     let most = limits::SUBJECT_EVENTS.max.saturating_mul(limits::SUBJECT_ALIASES.max.saturating_add(1));
     if reports.len() as u64 > most {
         return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
     }
-    if !reports.is_sorted_by_key(|report| report.reported_at) {
+    if !reports.is_sorted_by(|one, next| one.reported_at <= next.reported_at && one.no <= next.no) {
         return Err(BundleError::Form(kind).into());
     }
     Ok(Events::of(reports))

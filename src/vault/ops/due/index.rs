@@ -182,7 +182,7 @@ pub(super) fn end_today<'a>(
 ) -> Option<(End, Option<&'a Rule>)> {
     let (end, rule) = end_over_by(collection, collection.rules_now(), meta, value, events)?;
     let event = rule.filter(|_| !end.marks_for.is_zero()).and_then(|rule| rule.from.reported());
-    let reported = event.and_then(|event| events.last_reported(event)).filter(|reported| *reported > meta.modified_at);
+    let reported = event.and_then(|event| events.last_reported(event, meta.reports_seen()));
     let at = reported.map_or(end.at, |reported| end.at.max(reported.plus(end.marks_for)));
     Some((End { at, ..end }, rule))
 }

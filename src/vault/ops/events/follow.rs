@@ -415,9 +415,9 @@ fn not_followed(error: &VaultError) {
     tracing::error!(%error, "what was reported of a person cannot be followed for now");
 }
 
-/// When a record ended by each report of its person, in the order of time: by the rules that it was written under, not before the report,
-/// nor before it has been marked from then on for as long as its rule says, and not before a minimum that it had been under by then;
-/// nothing where nothing ended it then, or a date was not known.
+/// When a record ended by each report of its person that came behind it, in the order of time: by the rules that it was written under, not
+/// before the report, nor before it has been marked from then on for as long as its rule says, and not before a minimum that it had been
+/// under by then; nothing where nothing ended it then, or a date was not known.
 pub(in crate::vault::ops) fn reported_ends(
     collection: &Collection,
     (meta, value, events): (&RecordMeta, Option<&[u8]>, &Events),
@@ -425,8 +425,9 @@ pub(in crate::vault::ops) fn reported_ends(
     if !collection.has_events {
         return Vec::new();
     }
-    let ended = |moment| reported_end(collection, (meta, value, &events.by(moment)), moment).map(|end| (moment, end));
-    events.moments().into_iter().filter_map(ended).collect()
+    let seen = meta.reports_seen();
+    let ended = |moment| reported_end(collection, (meta, value, &events.by(moment, seen)), moment).map(|end| (moment, end));
+    events.moments(seen).into_iter().filter_map(ended).collect()
 }
 
 /// When a record ends by what is known now, as it is written down for it once that is followed.

@@ -36,8 +36,8 @@ pub(in crate::vault::ops) struct Carried {
     pub(in crate::vault::ops) subject: SubjectId,
     /// Under that one, and of all since they were joined.
     pub(in crate::vault::ops) reports: Vec<Report>,
-    /// Under others, until they were the person's, too: by which, and since when.
-    pub(in crate::vault::ops) joined: Vec<(SubjectId, Timestamp, Vec<Report>)>,
+    /// Under others, until they were the person's, too: by which, and since when and which number.
+    pub(in crate::vault::ops) joined: Vec<(SubjectId, (Timestamp, u64), Vec<Report>)>,
 }
 
 impl Vault {
@@ -104,7 +104,7 @@ impl Vault {
         // What came with an id that was taken away since is nobody's own.
         let gone: Vec<Token> = events.joined().iter().map(|one| one.id).filter(|id| !ids.contains_key(id)).collect();
         let events = gone.iter().fold(events, Events::without);
-        let named = |one: &Joined| Some((ids.get(&one.id)?.clone(), one.at, one.reports.clone()));
+        let named = |one: &Joined| Some((ids.get(&one.id)?.clone(), (one.at, one.no), one.reports.clone()));
         let joined = events.joined().iter().filter_map(named).collect();
         Ok(Some(Carried { subject, reports: events.reports().to_vec(), joined }))
     }

@@ -9,7 +9,10 @@
 //! The reports lie in the control store, so data of any date is told what is known today. They are sealed under the unit that seals the
 //! person's ids, of no collection, and go with the person; the first id is sealed with them, for by that they come along to another store.
 //! Every commit that destroys, or writes, by what was read of them checks that it is still so: a report comes before it, and counts, or
-//! behind it.
+//! behind it. Which of a report and a record came first, their numbers tell for ever: a write that has looked seals the number of the last
+//! report that it has seen, and for one in a collection no rule of which counts from any its version stands, which is drawn from the same
+//! counter. The two may be drawn while the other is under way, and be committed in the other order, and nobody could tell: the first rule
+//! that counts from events comes when no report is under way ([`Vault::reports_end`]).
 //!
 //! A person of several ids has one row, under the first: a report by any of them is of all. Who is given another id knows what was
 //! reported of either, of the other from then on: what was reported of each stands apart in the row, for records of the one were kept, and
@@ -168,7 +171,8 @@ impl Vault {
             self.repeated(caller, tenant, action, CollectionNo::TENANT).await?;
             return Ok(EventsView::of(subject, &events.seen_by(&token)));
         }
-        if !events.report(event, at, self.inner.clock.now()) {
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        if !events.report(event, at, (number, self.inner.clock.now())) {
             if at.is_none() {
                 return Err(VaultError::NotFound(Missing::Event));
             }
@@ -187,7 +191,7 @@ impl Vault {
             return Err(VaultError::Limit(limits::SUBJECT_EVENTS));
         }
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
-        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, &events).await?;
+        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, (&events, number)).await?;
         change.entries.push((tenant.audit, entry(caller, tenant, action, CollectionNo::TENANT, subject_target(person.first()))));
         change.keep(self, before.and_then(free), token)?;
         self.commit_change(caller, change).await?;
@@ -235,7 +239,8 @@ impl Vault {
         let stored = self.events_stored(tenant.no, &person.first()).await?;
         let first = self.first_id(tenant.no, &person, (token, subject)).await?;
         let events = &events.clone().elsewhere_until(Some(self.inner.clock.now()));
-        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, events).await?;
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        self.plan_events(&mut change, tenant.no, (person.first(), &first), stored, (events, number)).await?;
         let target = Target { count: u32::try_from(events.count()).ok(), ..subject_target(person.first()) };
         change.entries.push((tenant.audit, entry(caller, tenant, Action::EventReport, CollectionNo::TENANT, target)));
         self.commit_change(caller, change).await?;
@@ -278,8 +283,9 @@ impl Vault {
             change.checks.push(own.check());
             return Ok(None);
         }
-        let events = own.events.clone().and(&added, &other.events, self.inner.clock.now());
-        self.plan_events(change, tenant, (first, id), own, &events).await?;
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        let events = own.events.clone().and(&added, &other.events, (number, self.inner.clock.now()));
+        self.plan_events(change, tenant, (first, id), own, (&events, number)).await?;
         change.writes.extend(Self::no_events(&other));
         Ok(Some(numbered))
     }
@@ -298,7 +304,8 @@ impl Vault {
         if own.row.is_none() {
             return Ok(None);
         }
-        self.plan_events(change, tenant, (removed, alias), other, &own.events.seen_by(&removed)).await?;
+        let number = self.inner.forest.lease(LeaseKind::Version).await?;
+        self.plan_events(change, tenant, (removed, alias), other, (&own.events.seen_by(&removed), number)).await?;
         Ok(Some(numbered))
     }
 
@@ -329,21 +336,21 @@ impl Vault {
         keys.into_iter().map(|key| Write::Delete { space: Space::Control, key }).collect()
     }
 
-    /// Plans what is known of a person under an id, and the person's place at the end of the queue. The caller holds `reporting` until it
-    /// is committed: so whoever reads the queue meets its numbers in the order in which they came, and passes over none.
+    /// Plans what is known of a person under an id, and the person's place at the end of the queue, by this number. The caller has held
+    /// `reporting` since before that was drawn, and holds it until it is committed: so whoever reads the queue meets its numbers in the order
+    /// in which they came, and passes over none.
     async fn plan_events(
         &self,
         change: &mut Change,
         tenant: TenantNo,
         (token, id): (Token, &SubjectId),
         stored: Stored,
-        events: &Events,
+        (events, number): (&Events, u64),
     ) -> Result<(), VaultError> {
         let unit = self.plan_unit_of_id(change, tenant, &token).await?;
         let plain = Plaintext::<SubjectEvents>::new(encoded_of(id, events)?);
         let (context, suite) = (self.events_context(unit, &token), self.inner.options.suite);
         let sealed = self.with_sole(unit, CollectionNo::TENANT, |key| key.seal(suite, &context, &plain)).await?;
-        let number = self.inner.forest.lease(LeaseKind::Version).await?;
         change.checks.push(stored.check());
         if let Some((_, before)) = &stored.row {
             change.writes.push(Write::Delete { space: Space::Control, key: schema::event_queue(before.number) });
@@ -393,27 +400,27 @@ fn in_order(person: &Person) -> Vec<Token> {
     tokens
 }
 
-/// One report, as it is sealed: which, when it was, when that was reported.
-type Told = (String, Option<String>, i64);
+/// One report, as it is sealed: which, when it was, when that was reported, and its number.
+type Told = (String, Option<String>, i64, u64);
 
-/// What came with another id, as it is sealed: by which token, since when, and what was reported of it by then.
-type ToldJoined = (Token, i64, Vec<Told>);
+/// What came with another id, as it is sealed: by which token, since when and which number, and what was reported of it by then.
+type ToldJoined = (Token, i64, u64, Vec<Told>);
 
 fn told(reports: &[Report]) -> Vec<Told> {
-    let told = |report: &Report| (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0);
+    let told = |report: &Report| (report.event.as_str().to_owned(), report.at.map(EventDate::to_text), report.reported_at.0, report.no);
     reports.iter().map(told).collect()
 }
 
-/// Reports as they are sealed: a JSON list of `[event, date or null, time of the report]`.
+/// Reports as they are sealed: a JSON list of `[event, date or null, time of the report, number]`.
 fn encoded(events: &Events) -> Result<Vec<u8>, VaultError> {
     serde_json::to_vec(&told(events.reports())).map_err(|_| VaultError::Internal("events".into()))
 }
 
 /// The same with whose they are, until when they were made in another store, and what came with other ids:
-/// `[id, list, time or null, [[token, time, list], ..]]`.
+/// `[id, list, time or null, [[token, time, number, list], ..]]`.
 fn encoded_of(subject: &SubjectId, events: &Events) -> Result<Vec<u8>, VaultError> {
     let elsewhere = events.elsewhere().map(|until| until.0);
-    let joined: Vec<ToldJoined> = events.joined().iter().map(|one| (one.id, one.at.0, told(&one.reports))).collect();
+    let joined: Vec<ToldJoined> = events.joined().iter().map(|one| (one.id, one.at.0, one.no, told(&one.reports))).collect();
     serde_json::to_vec(&(subject.as_str(), told(events.reports()), elsewhere, joined)).map_err(|_| VaultError::Internal("events".into()))
 }
 
@@ -429,8 +436,8 @@ fn decoded_of(bytes: &[u8]) -> Result<(SubjectId, Events), VaultError> {
     type Sealed = (String, Vec<Told>, Option<i64>, Vec<ToldJoined>);
     let (subject, all, elsewhere, others): Sealed = serde_json::from_slice(bytes).map_err(|_| wrong())?;
     let mut joined = Vec::with_capacity(others.len());
-    for (id, at, all) in others {
-        joined.push(Joined { id, at: Timestamp(at), reports: read(all)? });
+    for (id, at, no, all) in others {
+        joined.push(Joined { id, at: Timestamp(at), no, reports: read(all)? });
     }
     let events = Events::of(read(all)?).with_joined(joined).elsewhere_until(elsewhere.map(Timestamp));
     Ok((SubjectId::parse(&subject).map_err(|_| wrong())?, events))
@@ -438,10 +445,10 @@ fn decoded_of(bytes: &[u8]) -> Result<(SubjectId, Events), VaultError> {
 
 fn read(all: Vec<Told>) -> Result<Vec<Report>, VaultError> {
     let mut reports = Vec::with_capacity(all.len());
-    for (event, at, reported_at) in all {
+    for (event, at, reported_at, no) in all {
         let event = EventName::parse(&event).ok_or_else(wrong)?;
         let at = at.map(|at| EventDate::parse(&at).ok_or_else(wrong)).transpose()?;
-        reports.push(Report { event, at, reported_at: Timestamp(reported_at) });
+        reports.push(Report { event, at, reported_at: Timestamp(reported_at), no });
     }
     Ok(reports)
 }
@@ -452,31 +459,34 @@ mod tests {
 
     #[test]
     fn reports_are_sealed_with_whose_they_are_in_the_order_in_which_they_were_made() {
-        let report = |event: &str, at: Option<&str>, reported_at| Report {
+        let report = |event: &str, at: Option<&str>, (no, reported_at)| Report {
             event: EventName::parse(event).unwrap(),
             at: at.map(|at| EventDate::parse(at).unwrap()),
             reported_at: Timestamp(reported_at),
+            no,
         };
-        let events = Events::of(vec![report("end", Some("2026-01-31"), 1), report("end", None, 1), report("other", Some("2020-01-01"), 2)]);
+        let events = vec![report("end", Some("2026-01-31"), (21, 1)), report("end", None, (22, 1))];
+        let events = Events::of([events, vec![report("other", Some("2020-01-01"), (40, 2))]].concat());
         let subject = SubjectId::parse("7").unwrap();
         let sealed = encoded_of(&subject, &events).unwrap();
-        let list = r#"[["end","2026-01-31",1],["end",null,1],["other","2020-01-01",2]]"#;
+        let list = r#"[["end","2026-01-31",1,21],["end",null,1,22],["other","2020-01-01",2,40]]"#;
         assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},null,[]]"#));
         assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), events.clone()));
         let came = events.clone().elsewhere_until(Some(Timestamp(3)));
         let sealed = encoded_of(&subject, &came).unwrap();
         assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",{list},3,[]]"#));
         assert_eq!(decoded_of(&sealed).unwrap(), (subject.clone(), came));
-        let joined = Events::of(vec![report("end", None, 4)]).and(&[7; 16], &events, Timestamp(5));
+        let joined = Events::of(vec![report("end", None, (30, 4))]).and(&[7; 16], &events, (50, Timestamp(5)));
         let sealed = encoded_of(&subject, &joined).unwrap();
         let token = ["7"; 16].join(",");
-        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",[["end",null,4]],null,[[[{token}],5,{list}]]]"#));
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), format!(r#"["7",[["end",null,4,30]],null,[[[{token}],5,50,{list}]]]"#));
         assert_eq!(decoded_of(&sealed).unwrap(), (subject, joined));
         assert_eq!(decoded(list.as_bytes()).unwrap(), events);
         assert_eq!(decoded(&encoded(&Events::default()).unwrap()).unwrap(), Events::default());
-        let bent_joined = r#"["7",[],null,[[[7],5,[]]]]"#;
-        let bent_report = r#"["7",[["No Name",null,1]],null,[]]"#;
-        for bent in [list, r#"["",[],null,[]]"#, r#"["7",[],null]"#, bent_report, bent_joined, r#"["7",[["end","soon",1]],null,[]]"#] {
+        let bent_joined = r#"["7",[],null,[[[7],5,50,[]]]]"#;
+        let bent_report = r#"["7",[["No Name",null,1,1]],null,[]]"#;
+        let (no_date, no_number) = (r#"["7",[["end","soon",1,1]],null,[]]"#, r#"["7",[["end",null,1]],null,[]]"#);
+        for bent in [list, r#"["",[],null,[]]"#, r#"["7",[],null]"#, bent_report, bent_joined, no_date, no_number] {
             assert!(decoded_of(bent.as_bytes()).is_err(), "{bent}");
         }
     }

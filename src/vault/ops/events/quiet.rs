@@ -56,6 +56,11 @@ impl Vault {
         quiet
     }
 
+    /// No report is under way of anybody, until what is returned is gone.
+    pub(in crate::vault::ops) async fn reports_end(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.reporting.lock().await
+    }
+
     /// The turn of who changes what is known of a tenant's persons, until that is committed.
     ///
     /// # Errors

@@ -68,6 +68,8 @@ pub(in crate::vault::ops) struct Carried {
     pub(in crate::vault::ops) modified_at: Timestamp,
     /// Under which of its collection's rules it was written, which came along before it.
     pub(in crate::vault::ops) rules_no: u32,
+    /// Up to which number its write has seen what was reported, which comes along behind it.
+    pub(in crate::vault::ops) reports_no: u64,
     /// What is written down of its end.
     pub(in crate::vault::ops) written: Option<Written>,
     /// What a law keeps it for.
@@ -99,6 +101,7 @@ impl PutFields {
             value_len,
             custom: self.custom.clone(),
             rules_no: carried.map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
+            reports_no: carried.map(|carried| carried.reports_no),
             kept: None,
         })
     }
@@ -195,6 +198,10 @@ impl Vault {
         let mut meta = put.meta(collection, value_len, created_at, now)?;
         let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
         plan.check_all(&known.checks);
+        if collection.has_events && put.carried.is_none() {
+            // The commit is held to it. Elsewhere the version says as much, for it is numbered with the reports.
+            meta.reports_no = Some(known.events.last_no());
+        }
         let (end, kept) = match &put.carried {
             Some(carried) => (None, carried.kept.clone()),
             None => super::super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?,

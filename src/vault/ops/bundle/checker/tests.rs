@@ -42,7 +42,7 @@ fn raw(kind: Kind, payload: &[u8]) -> Frame {
 fn record(key: &str, value_len: u64) -> Frame {
     let time = "2026-01-31T00:00:00.000Z";
     let document = serde_json::json!({"collection": "crm", "key": key, "content_type": "text/plain", "subjects": ["7"], "created_at": time,
-        "modified_at": time, "expires_at": null, "value_len": value_len, "rules_no": 0, "due": {"ends": {"at": time, "by_date": false}}});
+        "modified_at": time, "expires_at": null, "value_len": value_len, "rules_no": 0, "reports_no": 0, "due": {"ends": {"at": time, "by_date": false}}});
     json(Kind::Record, &document)
 }
 
@@ -65,14 +65,15 @@ fn hold(id: u8) -> HoldDoc {
 
 /// What was reported of person 7: the end of a contract, which was taken back.
 fn events() -> EventsDoc {
-    let report = |at: Option<&str>, reported_at| Report {
+    let report = |at: Option<&str>, (no, reported_at)| Report {
         event: EventName::parse("contract-ended").unwrap(),
         at: at.and_then(EventDate::parse),
         reported_at: Timestamp(reported_at),
+        no,
     };
     EventsDoc {
         subject: "7".into(),
-        reports: vec![report(Some("2026-01-31"), 1_700_000_000_000), report(None, 1_700_000_000_001)],
+        reports: vec![report(Some("2026-01-31"), (7, 1_700_000_000_000)), report(None, (9, 1_700_000_000_001))],
         joined: Vec::new(),
     }
 }
@@ -258,7 +259,10 @@ fn what_was_reported_of_a_person_comes_with_the_persons_and_is_refused_in_anothe
         ("/reports/0/at", "soon".into()),
         ("/reports/0/at", "9001-01-01".into()),
         ("/reports/1/reported_at", 5.into()),
-        ("/reports/1", serde_json::json!({"event": "e", "at": null, "reported_at": "2026-01-31T00:00:00.000Z", "by": "x"})),
+        ("/reports/1/no", "9".into()),
+        ("/reports/1/no", (-1).into()),
+        ("/reports/1", serde_json::json!({"event": "e", "at": null, "reported_at": "2026-01-31T00:00:00.000Z"})),
+        ("/reports/1", serde_json::json!({"event": "e", "at": null, "reported_at": "2026-01-31T00:00:00.000Z", "no": 9, "by": "x"})),
     ] {
         let bent = with(good.clone(), place, value);
         assert_eq!(refused(&whole(vec![json(Kind::Events, &bent)])), Some(BundleError::Form(Kind::Events)), "{bent}");
