@@ -32,6 +32,7 @@ use crate::{
 mod joined;
 mod left;
 mod moved;
+mod seen;
 
 const ENDED: &str = "contract-ended";
 

@@ -39,7 +39,7 @@ async fn awaited(open: &Open, place: &Place) -> Acme {
 }
 
 /// All of a tenant, in another store.
-async fn moved(open: &Open, acme: &Acme, clock: &TestClock) -> (Place, Open, Acme) {
+pub(super) async fn moved(open: &Open, acme: &Acme, clock: &TestClock) -> (Place, Open, Acme) {
     let bundle = Bundle::exported(open, &acme.owner, &acme.name).await;
     let place = elsewhere(clock).await;
     let open = place.open().await;
