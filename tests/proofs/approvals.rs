@@ -1028,7 +1028,7 @@ async fn older_data_is_made_ready_by_one_at_a_time_and_by_no_other_run() {
     let (vault, tasks) = (open.vault.clone(), tokio_util::task::TaskTracker::new());
     let first = tasks.spawn(async move { vault.replay_retention().await });
     held.has_read().await;
-    let mut second = std::pin::pin!(open.vault.replay_retention());
+    let mut second = Box::pin(open.vault.replay_retention());
     let told = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
     assert!(told.is_err(), "it is told to be ready while another is at it: {told:?}");
     held.let_go();

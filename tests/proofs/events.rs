@@ -724,7 +724,7 @@ async fn older_data_is_not_ready_while_another_still_follows_what_was_reported()
     let (vault, tasks) = (open.vault.clone(), tokio_util::task::TaskTracker::new());
     let first = tasks.spawn(async move { vault.replay_retention().await });
     held.has_read().await;
-    let mut second = std::pin::pin!(open.vault.replay_retention());
+    let mut second = Box::pin(open.vault.replay_retention());
     let told = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
     assert!(told.is_err(), "it is told to be ready while another is at it: {told:?}");
     held.let_go();

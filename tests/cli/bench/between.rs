@@ -87,10 +87,13 @@ pub(super) struct Between {
     _runtime: Runtime,
 }
 
+/// What is done to an answer.
+type Lie = Box<dyn Fn(Asked, &mut Answer) + Send + Sync>;
+
 struct Shared {
     honest: String,
     client: reqwest::Client,
-    lie: Box<dyn Fn(Asked, &mut Answer) + Send + Sync>,
+    lie: Lie,
     tasks: Tasks,
     answered: Mutex<Vec<Asked>>,
 }
