@@ -450,7 +450,7 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
 async fn a_simulation_counts_what_a_hold_keeps_by_itself() {
     let (site, _) = site().await;
     let owner = site.tenant("acme").await;
-    let counsel = site.token("acme", &owner, json!({"role": "counsel"})).await;
+    let counsel = site.counsel("acme", &owner).await;
     let draft = policy_of(&json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "delete"}]));
     assert_eq!(site.send("PUT", CRM, &owner, Some(draft.clone())).await.status, 201);
     for (key, subject) in [("a", "7"), ("b", "7"), ("c", "8")] {

@@ -831,6 +831,22 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
     }
 }
 
+/// How the records of a server's passes are at the end, whatever place they were cut short at.
+async fn as_it_should_be(open: &Open, (owner, auditor): (&Caller, &Caller), acme: &TenantName, at: usize) {
+    for gone in [("c", "again"), ("c", "due"), ("long", "shortened"), ("tax", "7")] {
+        assert!(open.get(owner, acme, gone).await.is_err(), "place {at}: {gone:?}");
+    }
+    assert_eq!(open.get(owner, acme, ("c", "held")).await.unwrap(), b"v", "place {at}");
+    assert_eq!(open.get(owner, acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
+    assert_eq!(open.get(auditor, acme, ("tax", "7")).await.unwrap(), b"7", "place {at}: restricted");
+    // That of before, and those two; the one that is held.
+    assert_eq!(counted(open, owner, acme).await, [3, 1, 0, 0], "place {at}");
+    let all = reports(open, owner, acme).await;
+    let again: u64 = all.iter().filter(|view| view.report.cause == Cause::Restore).map(|view| view.report.destroyed()).sum();
+    assert_eq!(again, 1, "place {at}: {all:?}");
+    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+}
+
 /// What a server does of itself from the moment on at which it finds older data: it makes that ready, and then destroys what is due, day after
 /// day. One record is due, one held, one restricted, one is ended earlier by two persons, and one that was destroyed before is there again with
 /// the older data: wherever a commit of all that is cut off, each is as it should be, and counted once.
@@ -930,18 +946,7 @@ async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_
         let open = place.open().await;
         go(&open, &clock, &is_fenced).await.unwrap();
         let owner = open.caller(&token).await;
-        for gone in [("c", "again"), ("c", "due"), ("long", "shortened"), ("tax", "7")] {
-            assert!(open.get(&owner, &acme, gone).await.is_err(), "place {at}: {gone:?}");
-        }
-        assert_eq!(open.get(&owner, &acme, ("c", "held")).await.unwrap(), b"v", "place {at}");
-        assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
-        assert_eq!(open.get(&auditor, &acme, ("tax", "7")).await.unwrap(), b"7", "place {at}: restricted");
-        // That of before, and those two; the one that is held.
-        assert_eq!(counted(&open, &owner, &acme).await, [3, 1, 0, 0], "place {at}");
-        let all = reports(&open, &owner, &acme).await;
-        let again: u64 = all.iter().filter(|view| view.report.cause == Cause::Restore).map(|view| view.report.destroyed()).sum();
-        assert_eq!(again, 1, "place {at}: {all:?}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        as_it_should_be(&open, (&owner, &auditor), &acme, at).await;
         open.close().await;
         if !engine.dead.is_cancelled() {
             break;

@@ -24,11 +24,11 @@ use self::{
     then::{HoldThen, Went, as_it_went, first_look},
 };
 use super::{
-    Caller, Precondition, Unprocessable, Vault, VaultError,
+    Caller, Unprocessable, Vault, VaultError,
     directory::{Collection, Tenant, damaged},
     events::{follow::reported_ends, known::Known},
     holds::bind::things_over,
-    plan::{Actor, Plan, entry, record_row, retrying, unchanged, unit_of},
+    plan::{Actor, Live, Plan, entry, record_row, retrying, unchanged, unit_of},
     refused::Place,
     reports::Run,
     retention::RulesNo,
@@ -40,7 +40,7 @@ use crate::{
     authn::Role,
     authz::RetentionRun,
     domain::{
-        CollectionNo, PrincipalId, RecordMeta, ShredUnit, SubjectId, TenantNo, Timestamp, limits,
+        CollectionNo, PrincipalId, RecordMeta, ShredUnit, TenantNo, Timestamp, limits,
         retention::{
             Rule,
             report::{By, Cause, Counted, How},
@@ -50,7 +50,7 @@ use crate::{
         audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed, Token, random},
         store::{
-            Check, Expect, Row, Space, Urgency,
+            Expect, Row, Space, Urgency,
             schema::{self, Due, Fineness, KeyRange, Table},
         },
     },
@@ -69,6 +69,8 @@ pub use progress::{DueHour, RunProgress};
 
 /// Records of one commit.
 const BATCH: usize = 64;
+/// Records of it that are planned before others have their turn.
+const TURN: usize = 4;
 /// Rows of one read.
 const ROWS: usize = 512;
 /// Rows that one pass looks at.
@@ -148,10 +150,8 @@ struct Told {
     went: Went,
     /// By what, and how.
     by: (By, How),
-    /// Whom it is about.
-    subjects: Vec<SubjectId>,
-    /// That what was known of the first of them is so.
-    known: Vec<Check>,
+    /// What who deletes it needs.
+    live: Live,
 }
 
 impl Vault {
@@ -323,18 +323,18 @@ impl Vault {
 
     /// Goes through rows of one tenant, as far as the pass may; what is not due is passed over.
     async fn destroy_of_tenant(&self, pass: &mut Pass, kind: Fineness, rows: &[Row]) -> Result<(), VaultError> {
-        let whens = self.whens(rows).await?;
-        let mut due: Vec<Row> = Vec::with_capacity(BATCH.min(rows.len()));
+        let stoods = self.stoods(rows).await?;
+        let mut due: Vec<(&Row, Option<Stood>)> = Vec::with_capacity(BATCH.min(rows.len()));
         let mut seen = None;
-        for (row, when) in rows.iter().zip(whens) {
+        for (row, stood) in rows.iter().zip(stoods) {
             if pass.done.looked_at >= LOOKS || pass.left() <= due.len() as u64 {
                 pass.done.more = true;
                 break;
             }
             pass.done.looked_at = pass.done.looked_at.saturating_add(1);
-            match when.and_then(When::looked_at) {
+            match stood.and_then(|stood| stood.when).and_then(When::looked_at) {
                 Some(at) if at > pass.until => pass.walk.next.at(kind, at),
-                Some(_) | None => due.push(row.clone()),
+                Some(_) | None => due.push((row, stood)),
             }
             if due.len() >= BATCH {
                 self.destroy_some(pass, kind, &due).await?;
@@ -355,14 +355,19 @@ impl Vault {
         Ok(())
     }
 
-    /// What is sealed in rows of one tenant; `None` where that does not open, for then the record is asked.
+    /// When what rows of one tenant lead to is looked at; `None` where that does not open, for then the record is asked.
     async fn whens(&self, rows: &[Row]) -> Result<Vec<Option<When>>, VaultError> {
+        Ok(self.stoods(rows).await?.into_iter().map(|stood| stood?.when).collect())
+    }
+
+    /// What stands in rows of one tenant; `None` where nothing can.
+    async fn stoods(&self, rows: &[Row]) -> Result<Vec<Option<Stood>>, VaultError> {
         let closed = || rows.iter().map(|_| None).collect();
         let Some(tenant) = rows.first().and_then(tenant_of) else { return Ok(closed()) };
         let store = self.inner.store_id;
-        let open = |secret: &_| rows.iter().map(|row| stood(&store, secret, tenant, &row.key, &row.value)?.when).collect();
+        let open = |secret: &_| rows.iter().map(|row| stood(&store, secret, tenant, &row.key, &row.value)).collect();
         match self.with_tenant(tenant, open).await {
-            Ok(whens) => Ok(whens),
+            Ok(stoods) => Ok(stoods),
             Err(error) if is_its_own(&error) => Ok(closed()),
             Err(error) => Err(error),
         }
@@ -370,16 +375,18 @@ impl Vault {
 
     /// Rows of one tenant in one commit; where that fails, each in its own, and one that fails by itself, or that others keep
     /// writing, is passed over.
-    async fn destroy_some(&self, pass: &mut Pass, kind: Fineness, rows: &[Row]) -> Result<(), VaultError> {
-        match retrying(|| self.destroy_once(pass, rows)).await {
+    async fn destroy_some(&self, pass: &mut Pass, kind: Fineness, rows: &[(&Row, Option<Stood>)]) -> Result<(), VaultError> {
+        // The commit is held to the rows as they were read; where one has changed since, they are read again.
+        let mut as_read = true;
+        match retrying(|| self.destroy_once(pass, rows, std::mem::take(&mut as_read))).await {
             Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
             Err(error) if stops_all(&error) => return Err(error),
             Err(_) => {
-                for row in rows {
-                    match retrying(|| self.destroy_once(pass, std::slice::from_ref(row))).await {
-                        Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
-                        Err(error) if stops_all(&error) => return Err(error),
-                        Err(error) => pass.failed(kind, row, &error),
+                for one in rows.chunks(1) {
+                    match (retrying(|| self.destroy_once(pass, one, false)).await, one) {
+                        (Ok(fates), _) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+                        (Err(error), _) if stops_all(&error) => return Err(error),
+                        (Err(error), one) => one.iter().for_each(|(row, _)| pass.failed(kind, row, &error)),
                     }
                 }
             }
@@ -387,8 +394,8 @@ impl Vault {
         Ok(())
     }
 
-    async fn destroy_once(&self, pass: &Pass, rows: &[Row]) -> Result<Vec<Fate>, VaultError> {
-        let Some(no) = rows.first().and_then(tenant_of) else { return Err(VaultError::Internal("due row".into())) };
+    async fn destroy_once(&self, pass: &Pass, rows: &[(&Row, Option<Stood>)], as_read: bool) -> Result<Vec<Fate>, VaultError> {
+        let Some(no) = rows.first().and_then(|(row, _)| tenant_of(row)) else { return Err(VaultError::Internal("due row".into())) };
         let then = if self.is_restoring() { Some(self.holds_then(no).await?) } else { None };
         let tenant = if then.is_some() { self.tenant_unmarked(no).await? } else { self.tenant_by_number(no).await? };
         // The rules of their time have ended what it destroys: no minimum of today brings it back. Of older data it was decided then.
@@ -402,10 +409,15 @@ impl Vault {
         plan.report = counted.as_ref().map(|counted| counted.id);
         let mut fates = Vec::with_capacity(rows.len());
         let mut met = HashSet::new();
-        for row in rows {
+        for (row, read) in rows {
+            if fates.len().checked_rem(TURN) == Some(0) {
+                // Requests come between: who serves them is one of few.
+                tokio::task::yield_now().await;
+            }
             let due = schema::due_parts(&row.key).ok_or_else(|| VaultError::Internal("due row".into()))?;
-            // As it is now: a writer may have written the same hour down for a newer version.
-            let Some(value) = self.inner.store.get(Space::Index, &row.key).await? else {
+            // A writer may have written the same hour down for a newer version.
+            let now = if as_read { Some(row.value.clone()) } else { self.inner.store.get(Space::Index, &row.key).await? };
+            let Some(value) = now else {
                 fates.push(Fate::Waits(None));
                 continue;
             };
@@ -415,9 +427,14 @@ impl Vault {
                 // Told when all of it is there.
                 State::Frozen => Fate::Waits(None),
                 State::Active => {
-                    let store = self.inner.store_id;
-                    let stood = self.with_tenant(no, |secret| stood(&store, secret, no, &row.key, &value)).await?;
-                    let stood = stood.ok_or_else(|| VaultError::Internal("due row".into()))?;
+                    let stood = match read.filter(|_| as_read) {
+                        Some(stood) => stood,
+                        None => {
+                            let store = self.inner.store_id;
+                            let stood = self.with_tenant(no, |secret| stood(&store, secret, no, &row.key, &value)).await?;
+                            stood.ok_or_else(|| VaultError::Internal("due row".into()))?
+                        }
+                    };
                     // Planted, or from before a row was moved: it is destroyed once.
                     if met.insert((due.collection, due.record.clone(), stood.version)) {
                         self.plan_fate(&mut plan, &mut batch, (&row.key, &value), &due, &stood).await?
@@ -483,8 +500,8 @@ impl Vault {
         let Some(told) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
-        let Told { went, by: (by, how), subjects, known } = told;
-        plan.check_all(&known);
+        let Told { went, by: (by, how), live } = told;
+        plan.check_all(&live.known);
         let of = (tenant.no, due.collection, tokens);
         let is_older = batch.then.is_some();
         let mut counted = |what| batch.counts.push((due.collection, by.clone(), how, what));
@@ -495,7 +512,11 @@ impl Vault {
             Some(end) if end.at <= until => {
                 plan.check(Space::Records, row, unchanged(&header));
                 let kept_by = match batch.then {
-                    None => self.plan_holds(plan, tenant, (due.collection, tokens), &subjects).await?.first().map(|standing| standing.hold),
+                    None => self
+                        .plan_holds(plan, tenant, (due.collection, tokens), &live.meta.subjects)
+                        .await?
+                        .first()
+                        .map(|standing| standing.hold),
                     Some(_) => went.kept_by,
                 };
                 if let Some(hold) = kept_by {
@@ -503,7 +524,7 @@ impl Vault {
                     counted(Counted::Held);
                     return Ok(Fate::Held);
                 }
-                let deleted = self.plan_delete(plan, batch.actor, tenant, &collection, tokens, &Precondition::None, None).await?;
+                let deleted = self.plan_delete_of(plan, batch.actor, tenant, &collection, tokens, (&header, &live), None).await?;
                 plan.defers |= deleted.is_some();
                 counted(Counted::Destroyed { with_key: deleted.is_some() });
                 Ok(Fate::Destroyed)
@@ -614,7 +635,8 @@ impl Vault {
                 (went, (By::OlderData, How::Delete))
             }
         };
-        Ok(Some(Told { went, by, subjects: opened.meta.subjects.clone(), known: checks }))
+        let live = self.live_of(collection, header, (opened, None), Known { events, checks })?;
+        Ok(Some(Told { went, by, live }))
     }
 }
 

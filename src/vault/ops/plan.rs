@@ -25,7 +25,7 @@ use crate::{
     },
     vault::{
         audit::{self, Action, Entry, Outcome, Target},
-        crypto::{Context, Manifest, Record, RecordHeader, Sealed, Token},
+        crypto::{Context, Manifest, OpenedRecord, Record, RecordHeader, Sealed, Token},
         keys::UnitRef,
         store::{Check, Expect, Space, Write, schema},
     },
@@ -322,24 +322,37 @@ impl Vault {
         let live = match opened {
             Ok(opened) => {
                 let opened = opened.map_err(damaged)?;
-                let upload =
-                    if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
-                let Known { events, checks: known } = match self.events_over(tenant.no, collection, &opened.meta).await {
+                let known = match self.events_over(tenant.no, collection, &opened.meta).await {
                     // Whom an order is about to take: a law whose date is not known keeps.
                     Err(VaultError::Shredded { .. }) => Known::default(),
                     known => known?,
                 };
-                let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
-                let now = self.inner.clock.now();
-                let expired = super::due::is_over(collection, &opened.meta, value, &events, now);
-                let (law, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
-                let unreported = minimum::unreported(collection, &opened.meta, &events);
-                Some(Live { meta: opened.meta, upload, expired, law, unreported, restricted, known })
+                Some(self.live_of(collection, &header, (opened, newer), known)?)
             }
             Err(VaultError::Shredded { .. }) => None,
             Err(other) => return Err(other),
         };
         Ok(Some(Existing { header, live }))
+    }
+
+    /// What a writer needs of a record that was opened, and of whose first person this is known.
+    ///
+    /// # Errors
+    /// [`VaultError::Internal`] for a manifest that is none.
+    pub(super) fn live_of(
+        &self,
+        collection: &Collection,
+        header: &RecordHeader,
+        (opened, newer): (OpenedRecord, Option<&[u8]>),
+        Known { events, checks: known }: Known,
+    ) -> Result<Live, VaultError> {
+        let upload = if header.is_manifest() { Some(Manifest::parse(opened.value.expose()).map_err(damaged)?.upload) } else { None };
+        let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
+        let now = self.inner.clock.now();
+        let expired = super::due::is_over(collection, &opened.meta, value, &events, now);
+        let (law, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
+        let unreported = minimum::unreported(collection, &opened.meta, &events);
+        Ok(Live { meta: opened.meta, upload, expired, law, unreported, restricted, known })
     }
 
     /// Moves the subject index from what stood under the key to what will.

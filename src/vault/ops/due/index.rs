@@ -277,6 +277,7 @@ pub(super) fn next_hour(fineness: Fineness, named: u32) -> u32 {
 }
 
 /// What a row holds: the version that it was written for, and what is sealed behind it, where that opens.
+#[derive(Clone, Copy)]
 pub(super) struct Stood {
     pub(super) version: Version,
     pub(super) when: Option<When>,

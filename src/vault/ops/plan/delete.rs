@@ -8,13 +8,13 @@ use super::{
         directory::{Collection, Tenant},
         rows::Scope,
     },
-    Actor, Plan, entry, record_row, target, unchanged,
+    Actor, Existing, Live, Plan, entry, record_row, target, unchanged,
 };
 use crate::{
     domain::{ShredUnit, approval::ShredScope},
     vault::{
         audit::{Action, PurposeToken, Target},
-        crypto::Token,
+        crypto::{RecordHeader, Token},
         store::{Space, schema},
     },
 };
@@ -32,14 +32,31 @@ impl Vault {
         precondition: &Precondition,
         purpose: Option<PurposeToken>,
     ) -> Result<Option<Deferred>, VaultError> {
-        let actor = actor.into();
         plan.hold(tenant, collection)?;
         let row = record_row(tenant, collection.no, tokens);
         let existing = self.existing(tenant, collection, tokens, &row).await?.ok_or(VaultError::NotFound(Missing::Record))?;
         let present = existing.version();
-        let Some(live) = existing.live else { return Err(self.shredded_by(tenant.no, existing.header.slot).await?) };
+        let Existing { header, live: Some(live) } = existing else {
+            return Err(self.shredded_by(tenant.no, existing.header.slot).await?);
+        };
         precondition.holds(present)?;
-        self.plan_deleted(plan, actor, tenant, collection, &live).await?;
+        self.plan_delete_of(plan, actor.into(), tenant, collection, tokens, (&header, &live), purpose).await
+    }
+
+    /// The same of a record that was read.
+    pub(in crate::vault::ops) async fn plan_delete_of(
+        &self,
+        plan: &mut Plan,
+        actor: Actor,
+        tenant: &Tenant,
+        collection: &Collection,
+        tokens: &[Token],
+        (header, live): (&RecordHeader, &Live),
+        purpose: Option<PurposeToken>,
+    ) -> Result<Option<Deferred>, VaultError> {
+        plan.hold(tenant, collection)?;
+        let row = record_row(tenant, collection.no, tokens);
+        self.plan_deleted(plan, actor, tenant, collection, live).await?;
         // It would destroy the record's key. What rules end was decided by more than one; the tenant's row holds the plan to its policy.
         let is_shred = collection.policy.shred_unit == ShredUnit::Record && plan.is_asked();
         if is_shred && tenant.rules().asks_for(ShredScope::Record) {
@@ -47,24 +64,24 @@ impl Vault {
         }
         self.plan_unheld(plan, actor, tenant, (collection.no, tokens), &live.meta.subjects).await?;
         if live.restricted_by().is_some() {
-            Self::plan_kept_gone(plan, tenant.no, collection, &existing.header);
+            Self::plan_kept_gone(plan, tenant.no, collection, header);
         }
-        plan.check(Space::Records, row.clone(), unchanged(&existing.header));
+        plan.check(Space::Records, row.clone(), unchanged(header));
         plan.delete(Space::Records, row.clone());
-        self.plan_index(plan, tenant, collection, tokens, Some(&live), (&[], &[])).await?;
-        self.plan_due(plan, (tenant.no, collection.no, tokens), false, (existing.header.version, None)).await?;
-        self.plan_reclaim(plan, tenant, &existing.header, Some(&live))?;
-        let deleted = Target { purpose, ..target(tokens, &existing.header) };
+        self.plan_index(plan, tenant, collection, tokens, Some(live), (&[], &[])).await?;
+        self.plan_due(plan, (tenant.no, collection.no, tokens), false, (header.version, None)).await?;
+        self.plan_reclaim(plan, tenant, header, Some(live))?;
+        let deleted = Target { purpose, ..target(tokens, header) };
         plan.entry(tenant.audit, entry(actor, tenant, Action::RecordDelete, collection.no, deleted));
-        if let Some(token) = tokens.last().filter(|_| existing.header.slot == collection.unit.slot) {
+        if let Some(token) = tokens.last().filter(|_| header.slot == collection.unit.slot) {
             // No one's own key seals this name, so no one's shred would end it: it goes with its record.
-            let unit = (existing.header.slot, existing.header.generation);
+            let unit = (header.slot, header.generation);
             plan.delete(Space::Index, schema::trail_name(tenant.no, unit, collection.no, token));
         }
         if collection.policy.shred_unit != ShredUnit::Record || plan.keeps_keys {
             return Ok(None);
         }
-        let units = self.units_ever_of(tenant.no, collection.no, tokens, &existing.header).await?;
+        let units = self.units_ever_of(tenant.no, collection.no, tokens, header).await?;
         let scope = Scope::Record { collection: collection.no.0, row: row.to_vec(), units };
         let deferred = Deferred::of(&self.inner.seals, tenant.no, actor, &row, (scope, plan.report))?;
         plan.put(Space::Index, deferred.row.key.clone(), deferred.row.value.clone());
