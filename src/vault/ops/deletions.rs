@@ -37,7 +37,7 @@ use crate::{
         keys::{KeysError, UnitRef},
         store::{
             Expect, Row, Space, Urgency,
-            schema::{self, KeyRange, Table},
+            schema::{self, KeyRange},
         },
     },
 };
@@ -349,13 +349,7 @@ impl Vault {
         let whole = |rows: Vec<Row>| Some(rows).filter(|rows| rows.len() < AHEAD_ROWS);
         let of = |second| next.iter().map(|subject| index_of(tenant, subject, second)).collect::<Vec<_>>();
         let named_first = store.scan_each(Space::Index, &of(false), AHEAD_ROWS).await?;
-        // Most tenants have no record that names anybody second.
-        let all = schema::table_of_tenant(Table::SecondaryRecord, tenant);
-        let named_second = if store.scan(Space::Index, &all.from, &all.to, 1).await?.is_empty() {
-            vec![Vec::new(); next.len()]
-        } else {
-            store.scan_each(Space::Index, &of(true), AHEAD_ROWS).await?
-        };
+        let named_second = store.scan_each(Space::Index, &of(true), AHEAD_ROWS).await?;
         let of_each = named_first.into_iter().zip(named_second).map(|(first, second)| [whole(first), whole(second)]).collect();
         Ok(Ahead { first, of_each })
     }

@@ -24,7 +24,7 @@ const OWN: &str = "default";
 /// Old versions of rows leave the files within this time, even where nothing is written.
 const PERIODIC_COMPACTION_SECS: u64 = 7 * 24 * 3_600;
 /// Rows that were deleted, or replaced, and that one step of an iterator over many ranges passes over.
-const SKIPPED_MAX: u64 = 256;
+const SKIPPED_MAX: u64 = 16;
 const SPACES: [Space; 6] = [Space::Control, Space::ControlAudit, Space::Records, Space::Blobs, Space::Index, Space::DataAudit];
 
 const fn family(space: Space) -> &'static str {
