@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     process::{Child, Stdio},
 };
 
@@ -154,23 +155,46 @@ async fn a_leaf_that_comes_while_a_rehearsal_copies_the_control_store_is_no_old_
     served.stop();
 }
 
-/// Starts a rehearsal that stands still with keys in its hands for as long as `keep/faults` is there. It reads custody under its lock alone,
-/// and what it asks for next, in the thread that would hear that it is to end, is the signing key.
+/// Starts a rehearsal that stands still with keys in its hands for as long as `keep/faults` is there: at the signing key, which it asks for
+/// behind custody, in the thread that would hear that it is to end. It has done so before, for what lies on its stage; then it goes on.
 async fn stopped(site: &Site) -> Child {
     let (faults, fresh, trace) = (site.path("keep/faults"), site.path("keep/faults.new"), site.path("keep/trace"));
     let (custody, key) = (site.text("a/root"), site.text("store/signing.key"));
     drop(fs::remove_file(&trace));
-    let stands_at = |path: &str| fs::read_to_string(&trace).is_ok_and(|calls| calls.lines().any(|call| call == format!("stall {path}")));
-    // It asks for the key before, too: for the log of its stage.
-    fs::write(&faults, format!("stall {custody}\n")).unwrap();
+    let stands_at = |path: &str, before: usize| {
+        let calls = fs::read_to_string(&trace).unwrap_or_default();
+        calls.lines().filter(|call| *call == format!("stall {path}")).count() > before
+    };
+    let stand_at = |path: &str| {
+        fs::write(&fresh, format!("stall {path}\n")).unwrap();
+        fs::rename(&fresh, &faults).unwrap();
+    };
+    stand_at(&custody);
     let mut command = site.command(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
     shim::before(&mut command).env("LETHE_FAULTS", &faults).env("LETHE_TRACE", &trace);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    until("it reads custody", async || stands_at(&custody)).await;
-    fs::write(&fresh, format!("stall {key}\n")).unwrap();
-    fs::rename(&fresh, &faults).unwrap();
-    until("it holds keys", async || stands_at(&key)).await;
+    for before in 0.. {
+        stand_at(&custody);
+        until("it reads custody", async || stands_at(&custody, before)).await;
+        stand_at(&key);
+        until("it asks for the key", async || stands_at(&key, before)).await;
+        if looks(site, &child) {
+            break;
+        }
+    }
     child
+}
+
+/// Whether a process holds the lock of those who only look.
+fn looks(site: &Site, child: &Child) -> bool {
+    let inode = fs::metadata(site.path("store/keys.lock")).map_or(0, |file| file.ino());
+    let of_it = |lock: &str| {
+        let parts: Vec<&str> = lock.split_whitespace().collect();
+        let (kind, pid, file) = (parts.get(1), parts.get(4), parts.get(5));
+        (kind, pid) == (Some(&"FLOCK"), Some(&child.id().to_string().as_str()))
+            && file.is_some_and(|file| file.ends_with(&format!(":{inode}")))
+    };
+    fs::read_to_string("/proc/locks").unwrap().lines().any(of_it)
 }
 
 #[tokio::test(flavor = "multi_thread")]
