@@ -11,6 +11,7 @@ mod cost;
 mod cut_short;
 mod damage;
 mod due;
+mod dying;
 mod epochs;
 mod erased;
 mod events;
