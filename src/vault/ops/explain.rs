@@ -8,7 +8,7 @@ use super::{
     due::end_over,
     events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
-    minimum::standing,
+    minimum::standing_in,
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -134,19 +134,23 @@ impl Vault {
                 None => explanation,
             },
         };
-        let explanation = explanation.under_law(standing(&found.collection, meta, value, &events, now).as_ref());
+        let law = standing_in(&found.tenant, &found.collection, meta, value, &events, now);
+        let explanation = explanation.under_law(law.as_ref());
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
         // What was reported a moment ago is followed by the next run.
         let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);
         let scheduled = scheduled.into_iter().chain(reported).min();
-        let mut explanation = explanation.carried_out(scheduled).marked(meta.modified_at, now);
-
         let over = match self.hold_state(found.tenant.no).await?.0 {
             None => Vec::new(),
             Some(_) => {
                 let subjects = self.subject_tokens(&found.tenant, &meta.subjects).await?;
                 self.holds_over(found.tenant.no, found.collection.no, &tokens, &subjects).await?
             }
+        };
+        let mut explanation = match law.filter(|_| over.is_empty() && found.tenant.has_ended(now)) {
+            // With the tenant, whatever was written down.
+            Some(law) => explanation.left_by_end(&law, policy.shred_unit).carried_out(law.until),
+            None => explanation.carried_out(scheduled).marked(meta.modified_at, now),
         };
         let role = caller.principal.role();
         let known = over.iter().filter(|standing| standing.disclosed || knows_holds(role));
