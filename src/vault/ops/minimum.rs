@@ -64,7 +64,14 @@ impl Collection {
     /// held no more.
     pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = (Rules<'_>, Option<Timestamp>)> {
         let (first, last) = (self.rules_of(meta), last.min(self.rules_now()));
-        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().rev();
+        let end = if fault!("rules-between") {
+            first.0.saturating_add(1).min(last.0)
+        } else if fault!("rules-last") {
+            first.0.min(last.0)
+        } else {
+            last.0
+        };
+        let earlier = self.past.retention_was.get(first.0..end).unwrap_or_default().iter().rev();
         let earlier = earlier.map(|(changed, rules, categories)| ((rules, categories.as_slice()), Some(Timestamp(*changed))));
         std::iter::once((self.rules_at(last.max(first)), None)).chain(earlier)
     }
@@ -337,6 +344,8 @@ impl Vault {
     /// collection, and the record as it is; of a tenant which collections have minimums.
     pub(super) async fn law_unmoved(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Check>, VaultError> {
         match scope {
+            Scope::Tenant if fault!("law-unmoved-tenant") => Ok(Vec::new()),
+            Scope::Collection(_) | Scope::Record { .. } if fault!("law-unmoved") => Ok(Vec::new()),
             Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant.no)).await?]),
             Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant.no, CollectionNo(*no))).await?]),
             Scope::Record { collection, row, .. } => {
@@ -454,7 +463,7 @@ impl Vault {
             // One look for each collection.
             while let Some(rows) = self.some_rows_of(Space::Index, &mut range, 1).await? {
                 let Some((_, no, _)) = rows.first().and_then(|row| schema::subject_record_parts(&row.key)) else { continue };
-                if let Some(collection) = self.lawful(tenant, no).await? {
+                if let Some(collection) = self.lawful(tenant, no).await?.filter(|_| !fault!("behind")) {
                     at = collection.behind_changes(at);
                 }
                 range.from = schema::records_of_subject_in(tenant, subject, no).to;

@@ -460,7 +460,9 @@ impl Vault {
     ) -> Result<Unkept<'_>, VaultError> {
         let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
         if !frozen.is_empty() {
-            Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            if !fault!("x2") {
+                Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            }
             if matches!(scope, Scope::Collection(_)) {
                 // Its row is another since, and stays that.
                 checks.clear();
@@ -896,7 +898,8 @@ impl Vault {
 
     /// Those of an order's units that it closes as far as it is; also where that cannot be told of all, those of which it can.
     async fn to_close(&self, row: &ShredRow, units: &[UnitIn], closed: &mut Vec<UnitRef>) -> Result<(), VaultError> {
-        if !matches!(row.scope, Scope::Subjects(_)) || row.is_decided {
+        let is_decided = if fault!("units-open") { row.decided_at != 0 } else { row.is_decided };
+        if !matches!(row.scope, Scope::Subjects(_)) || is_decided {
             closed.extend(units.iter().map(|(_, unit)| *unit));
             return Ok(());
         }
