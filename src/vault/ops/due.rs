@@ -383,10 +383,10 @@ impl Vault {
             Err(error) if stops_all(&error) => return Err(error),
             Err(_) => {
                 for one in rows.chunks(1) {
-                    match (retrying(|| self.destroy_once(pass, one, false)).await, one) {
-                        (Ok(fates), _) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
-                        (Err(error), _) if stops_all(&error) => return Err(error),
-                        (Err(error), one) => one.iter().for_each(|(row, _)| pass.failed(kind, row, &error)),
+                    match retrying(|| self.destroy_once(pass, one, false)).await {
+                        Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+                        Err(error) if stops_all(&error) => return Err(error),
+                        Err(error) => one.iter().for_each(|(row, _)| pass.failed(kind, row, &error)),
                     }
                 }
             }

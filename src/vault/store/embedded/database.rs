@@ -223,7 +223,7 @@ impl Rocks {
         }
     }
 
-    /// Reads ranges of one space from memory alone, in the order of `ranges`, with one iterator: making one takes as long as the look.
+    /// Reads ranges of one space from memory alone, in the order of `ranges`, with one iterator: making one for each costs, too.
     /// What lies behind a range is not part of it, but may be met; where that is much, or in a file, the range is a miss.
     pub(super) fn scan_each_cached(&self, space: Space, ranges: &[KeyRange], limit: usize) -> Result<Vec<Cached<Vec<Row>>>, StoreError> {
         let Some(end) = ranges.iter().map(|range| &range.to).max() else { return Ok(Vec::new()) };
