@@ -200,6 +200,7 @@ fn meta(value_len: u64) -> RecordMeta {
         rules_no: 0,
         reports_no: None,
         kept: None,
+        governed: None,
     }
 }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{RecordKey, SubjectId, Timestamp, limits, list, retention::Kept};
+use super::{
+    RecordKey, SubjectId, Timestamp, limits, list,
+    retention::{Governed, Kept},
+};
 
 /// A record's metadata.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct RecordMeta {
     pub reports_no: Option<u64>,
     /// What a law keeps it for beyond what the rules say of it. Never a client's.
     pub kept: Option<Kept>,
+    /// The same until somebody bypasses it. Never a client's.
+    pub governed: Option<Governed>,
 }
 
 impl RecordMeta {

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{Event, Events, Law, Rule, Schedule, Then, Zone, pointer::Pointer};
+use super::{Event, Events, Law, Mode, Rule, Schedule, Then, Zone, pointer::Pointer};
 use crate::domain::{Timestamp, retention::events::SUBJECT_END};
 
 /// What rules look at in a record.
@@ -140,7 +140,7 @@ impl Schedule {
         let rules = self.rules.iter().filter(|rule| rule.is_for(facts.category));
         let applied: Vec<Applied<'a>> = rules.map(|rule| self.apply(rule, facts, &mut found)).collect();
         let bound = |applied: &Applied<'a>, at: Option<Timestamp>| at.map(|at| Bound { at, rule: applied.rule });
-        let minimum = applied.iter().filter_map(|one| bound(one, one.minimum_until)).max_by_key(|bound| bound.at);
+        let minimum = applied.iter().filter_map(|one| bound(one, one.minimum_until)).max_by_key(|bound| (bound.at, bound.rule.mode()));
         let end = Self::end(&applied, minimum, facts.own_end);
         let restricting = applied.iter().filter(|one| matches!(one.rule.then, Then::Restrict(_)));
         let restricted = restricting.filter_map(|one| bound(one, one.maximum_at)).min_by_key(|bound| bound.at);
@@ -221,6 +221,13 @@ impl<'a> Outlook<'a> {
     pub fn law(&self) -> Option<Law> {
         let waiting = self.applied.iter().filter(|one| one.from.is_none() && one.rule.minimum.is_some());
         Law::of(waiting.map(|one| one.rule), self.minimum.map(|bound| (bound.at, bound.rule)))
+    }
+
+    /// When the last of those minimums is met that nobody shortens.
+    #[must_use]
+    pub fn firm_until(&self) -> Option<Timestamp> {
+        let firm = self.applied.iter().filter(|one| one.rule.mode() == Mode::Compliance);
+        firm.filter_map(|one| one.minimum_until).max()
     }
 
     /// Whether one of the rules counts from a date that is somebody's: in the value, or of an event.

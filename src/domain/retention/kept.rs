@@ -1,7 +1,7 @@
 //! What a law keeps: the minimum that stands over a record, by all the rules that it has been under since it was written, and what is
 //! sealed with a record that a law keeps beyond what those say of it.
 
-use super::{Facts, Rule, RuleName, Schedule, evaluate::Found};
+use super::{Facts, Mode, Rule, RuleName, Schedule, evaluate::Found};
 use crate::domain::{ShredId, Timestamp};
 
 /// A legal minimum.
@@ -11,6 +11,8 @@ pub struct Law {
     pub rule: RuleName,
     /// The law that the rule cites.
     pub basis: String,
+    /// Who may shorten it for what is there.
+    pub mode: Mode,
     /// The first moment at which it is met; `None` while the date that it counts from is not known.
     pub until: Option<Timestamp>,
     /// Beside one whose date is not known, the latest end of those that are: one that waits hides none of them.
@@ -26,9 +28,11 @@ pub struct Under<'a> {
     pub facts: Facts<'a>,
     /// When they held no more; `None` of those that hold.
     pub ended_at: Option<Timestamp>,
+    /// Whether their minimums of the governance kind are left out: somebody has bypassed them, or asks what nobody could.
+    pub without_governance: bool,
 }
 
-/// Sealed with a record: the minimum of an earlier version of it, or that for which an order to shred has left it.
+/// Sealed with a record: the minimum of an earlier version of it, or that for which an order to shred has left it. Nobody shortens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The rule that had the minimum. It is also the record's legal purpose, once an order has restricted it.
@@ -39,6 +43,19 @@ pub struct Kept {
     pub until: Timestamp,
     /// The order to shred that has left the record for its legal purpose alone.
     pub restricted_by: Option<ShredId>,
+}
+
+/// The same of the governance kind, where it lasts longer: a bypass that comes behind it lifts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Governed {
+    /// The rule that had the minimum.
+    pub rule: RuleName,
+    /// The law that the rule cited.
+    pub basis: String,
+    /// The first moment at which the minimum is met.
+    pub until: Timestamp,
+    /// The number of its collection's rules by which it was sealed: how many there had been before them.
+    pub rules_no: u32,
 }
 
 impl Law {
@@ -53,10 +70,12 @@ impl Law {
     pub fn over<'a>(all: impl IntoIterator<Item = Under<'a>>, newer: Option<&[u8]>) -> Option<Self> {
         let (mut found, mut found_newer) = (Found::new(), Found::new());
         let (mut waits, mut latest): (Vec<&Rule>, Option<(Timestamp, &Rule)>) = (Vec::new(), None);
-        for Under { rules, facts, ended_at } in all {
+        for Under { rules, facts, ended_at, without_governance } in all {
             let zone = &rules.time_zone;
             for rule in rules.rules.iter().filter(|rule| rule.is_for(facts.category)) {
-                let Some(minimum) = &rule.minimum else { continue };
+                let Some(minimum) = rule.minimum.as_ref().filter(|minimum| !without_governance || minimum.mode == Mode::Compliance) else {
+                    continue;
+                };
                 let told = rule.starts(&facts, zone, &mut found);
                 let told = told.or_else(|| rule.starts(&Facts { value: newer, ..facts }, zone, &mut found_newer));
                 let ended = ended_at.map(|at| zone.day_of(at));
@@ -68,7 +87,8 @@ impl Law {
                 }
                 if let Some(day) = rule.binds_from(from, &facts, zone) {
                     let until = zone.end_of(minimum.period.last_day(day));
-                    latest = latest.filter(|(known, _)| *known >= until).or(Some((until, rule)));
+                    // Of two that end together that is told which nobody shortens.
+                    latest = latest.filter(|(known, other)| (*known, other.mode()) >= (until, minimum.mode)).or(Some((until, rule)));
                 }
             }
         }
@@ -84,7 +104,13 @@ impl Law {
             (None, Some((until, rule))) => (rule, Some(until), None),
             (None, None) => return None,
         };
-        Some(Self { rule: rule.name.clone(), basis: rule.basis().to_owned(), until, known })
+        Some(Self { until, known, ..Self::waiting(rule) })
+    }
+
+    /// That of a rule, while the date is not known that it counts from.
+    #[must_use]
+    pub fn waiting(rule: &Rule) -> Self {
+        Self { rule: rule.name.clone(), basis: rule.basis().to_owned(), mode: rule.mode(), until: None, known: None }
     }
 
     /// Whether it keeps the record at a moment.
@@ -93,13 +119,19 @@ impl Law {
         self.until.is_none_or(|until| until > at)
     }
 
+    /// Whether it is all that there is to know of what nobody shortens: it is of that kind, and its date is known.
+    #[must_use]
+    pub fn is_firm(&self) -> bool {
+        self.mode == Mode::Compliance && self.until.is_some()
+    }
+
     /// The one of two that stands longer; one whose date is not known stands longest.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
         let known = self.known_until().max(other.known_until());
         let longer = match (self.until, other.until) {
             (Some(_), None) => other,
-            (Some(own), Some(others)) if others > own => other,
+            (Some(own), Some(others)) if (others, other.mode) > (own, self.mode) => other,
             (None | Some(_), _) => self,
         };
         Self { known: known.filter(|_| longer.until.is_none()), ..longer }
@@ -116,7 +148,15 @@ impl Kept {
     /// What it keeps the record by.
     #[must_use]
     pub fn law(&self) -> Law {
-        Law { rule: self.rule.clone(), basis: self.basis.clone(), until: Some(self.until), known: None }
+        Law { rule: self.rule.clone(), basis: self.basis.clone(), mode: Mode::Compliance, until: Some(self.until), known: None }
+    }
+}
+
+impl Governed {
+    /// What it keeps the record by, until it is bypassed.
+    #[must_use]
+    pub fn law(&self) -> Law {
+        Law { rule: self.rule.clone(), basis: self.basis.clone(), mode: Mode::Governance, until: Some(self.until), known: None }
     }
 }
 
@@ -128,7 +168,8 @@ mod tests {
     use crate::domain::retention::{EventDate, EventName, Events, Retention, events::NO_EVENTS};
 
     fn law(until: Option<i64>) -> Law {
-        Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: until.map(Timestamp), known: None }
+        let (rule, mode) = (RuleName::parse("tax").unwrap(), Mode::Compliance);
+        Law { rule, basis: "law 1".into(), mode, until: until.map(Timestamp), known: None }
     }
 
     fn schedule(rules: &Value) -> Schedule {
@@ -164,7 +205,7 @@ mod tests {
         let created = time("2020-05-05T12:00:00Z");
         let value = value.map(str::as_bytes);
         let facts = Facts { created_at: created, modified_at: created, own_end: None, category: None, value, events, reports_seen: 0 };
-        let all = all.iter().map(|(rules, ended_at)| Under { rules, facts, ended_at: ended_at.map(time) });
+        let all = all.iter().map(|(rules, ended_at)| Under { rules, facts, ended_at: ended_at.map(time), without_governance: false });
         let law = Law::over(all, newer.map(str::as_bytes))?;
         Some((law.rule.as_str().to_owned(), law.until, law.known))
     }
@@ -240,6 +281,58 @@ mod tests {
         let both = schedule(&json!([rule("contract", &json!({"event": "left"}), "1y"), rule("dated", &json!({"field": "/date"}), "1y")]));
         let named = |value| over(&[(&both, None)], Some(value), None).unwrap().0;
         assert_eq!((named("{}"), named(r#"{"date": "2020-01-01"}"#)), ("dated".to_owned(), "contract".to_owned()));
+    }
+
+    /// HOLD-4: where those of the governance kind are left out, the others are what they were; of two that end together the one is told that
+    /// nobody shortens, whichever comes first.
+    #[test]
+    fn without_the_governance_kind_a_record_is_kept_by_what_nobody_shortens() {
+        let of = |mode: &str, mut rule: Value| {
+            rule["minimum"]["mode"] = json!(mode);
+            rule
+        };
+        let created = time("2020-05-05T12:00:00Z");
+        let facts = Facts {
+            created_at: created,
+            modified_at: created,
+            own_end: None,
+            category: None,
+            value: Some(b"{}"),
+            events: &NO_EVENTS,
+            reports_seen: 0,
+        };
+        let told = |rules: &Value, without_governance| {
+            let rules = schedule(rules);
+            let law = Law::over([Under { rules: &rules, facts, ended_at: None, without_governance }], None)?;
+            Some((law.rule.as_str().to_owned(), law.mode, law.until, law.known))
+        };
+        let (long, short) = (Some(time("2027-05-06T00:00:00Z")), Some(time("2024-05-06T00:00:00Z")));
+        let (governed, books) = (of("governance", rule("governed", &json!("created"), "7y")), rule("books", &json!("created"), "4y"));
+        let expected = |name: &str, mode, until, known| Some((name.to_owned(), mode, until, known));
+        for both in [json!([governed, books]), json!([books, governed])] {
+            assert_eq!(told(&both, false), expected("governed", Mode::Governance, long, None));
+            assert_eq!(told(&both, true), expected("books", Mode::Compliance, short, None));
+        }
+        assert_eq!(told(&json!([governed]), true), None);
+        let same = of("governance", rule("same", &json!("created"), "4y"));
+        for both in [json!([same, books]), json!([books, same])] {
+            assert_eq!(told(&both, false), expected("books", Mode::Compliance, short, None));
+        }
+        // One that waits keeps what nobody may shorten no longer than it is asked for itself.
+        let waits = of("governance", rule("waits", &json!({"field": "/date"}), "1d"));
+        assert_eq!(told(&json!([waits, books]), false), expected("waits", Mode::Governance, None, short));
+        assert_eq!(told(&json!([waits, books]), true), expected("books", Mode::Compliance, short, None));
+        let waits = rule("waits", &json!({"field": "/date"}), "1d");
+        assert_eq!(told(&json!([waits, governed]), true), expected("waits", Mode::Compliance, None, None));
+    }
+
+    #[test]
+    fn of_two_laws_that_end_together_the_one_is_told_that_nobody_shortens() {
+        let governed = Law { mode: Mode::Governance, ..law(Some(9)) };
+        assert_eq!(governed.clone().later(law(Some(9))).mode, Mode::Compliance);
+        assert_eq!(law(Some(9)).later(governed.clone()).mode, Mode::Compliance);
+        assert_eq!(governed.clone().later(law(Some(8))).mode, Mode::Governance);
+        assert!(law(Some(9)).is_firm() && !governed.is_firm() && !law(None).is_firm());
     }
 
     #[test]

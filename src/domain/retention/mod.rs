@@ -18,7 +18,7 @@ pub mod zone;
 
 pub use evaluate::{Facts, Outlook};
 pub use events::{EventDate, EventName, Events};
-pub use kept::{Kept, Law, Under};
+pub use kept::{Governed, Kept, Law, Under};
 pub use period::Period;
-pub use rules::{Event, Retention, RetentionError, Rule, RuleName, Schedule, Then};
+pub use rules::{Event, Mode, Retention, RetentionError, Rule, RuleName, Schedule, Then};
 pub use zone::Zone;

@@ -78,6 +78,36 @@ pub struct Minimum {
     pub period: Period,
     /// The law that says so, cited.
     pub basis: String,
+    /// Who may shorten it for what is there.
+    #[serde(default, skip_serializing_if = "Mode::is_compliance")]
+    pub mode: Mode,
+}
+
+/// Who may shorten a minimum for what is there, by the words of S3 Object Lock. It binds everybody alike until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An owner, with somebody who has a permission of its own for that.
+    Governance,
+    /// Nobody.
+    #[default]
+    Compliance,
+}
+
+impl Mode {
+    /// The word that rules use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Governance => "governance",
+            Self::Compliance => "compliance",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_compliance(&self) -> bool {
+        *self == Self::Compliance
+    }
 }
 
 /// What a rule counts from.
@@ -148,6 +178,12 @@ impl Rule {
         self.minimum.as_ref().map_or("", |minimum| &minimum.basis)
     }
 
+    /// Who may shorten its minimum for what is there; nobody, where it has none.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.minimum.as_ref().map_or(Mode::Compliance, |minimum| minimum.mode)
+    }
+
     /// Whether it is for records of a category; one that names none is of all.
     #[must_use]
     pub fn is_for(&self, category: Option<&str>) -> bool {
@@ -172,6 +208,12 @@ impl Schedule {
     #[must_use]
     pub fn has_minimum(&self) -> bool {
         self.rules.iter().any(|rule| rule.minimum.is_some())
+    }
+
+    /// Whether some rule has a minimum of the governance kind.
+    #[must_use]
+    pub fn has_governance(&self) -> bool {
+        self.rules.iter().any(|rule| rule.mode() == Mode::Governance)
     }
 
     /// Whether some rule leads into the restricted state.
@@ -515,6 +557,33 @@ mod tests {
         }
     }
 
+    /// HOLD-4: the kind of a minimum is written down where it is not the one that all had before there were two.
+    #[test]
+    fn a_minimum_is_of_the_kind_that_nobody_shortens_unless_it_says_so() {
+        let rules = |minimum: Value| json!([{"name": "a", "from": "created", "minimum": minimum, "maximum": "1y", "then": "delete"}]);
+        let plain = json!({"period": "1y", "basis": "law"});
+        let with = |mode: &str| {
+            let mut minimum = plain.clone();
+            minimum["mode"] = json!(mode);
+            rules(minimum)
+        };
+        for (written, mode, stored) in [
+            (rules(plain.clone()), Mode::Compliance, rules(plain.clone())),
+            (with("compliance"), Mode::Compliance, rules(plain.clone())),
+            (with("governance"), Mode::Governance, with("governance")),
+        ] {
+            let read = retention(&written);
+            let schedule = read.schedule().unwrap();
+            assert_eq!((schedule.rules[0].mode(), schedule.has_governance()), (mode, mode == Mode::Governance), "{written}");
+            assert_eq!(serde_json::to_value(&read).unwrap()["rules"], stored, "rules of before are the same bytes, and the same hash");
+            assert_eq!(checked(&written), Ok(()), "{written}");
+            assert_eq!(serde_json::to_value(mode).unwrap(), json!(mode.name()));
+        }
+        let none = retention(&json!([{"name": "a", "from": "created", "maximum": "1y", "then": "delete"}]));
+        assert!(!none.schedule().unwrap().has_governance());
+        assert!(Mode::Governance < Mode::Compliance, "of two that end together that is told which nobody shortens");
+    }
+
     /// RET-3: a floor over a ceiling is refused.
     #[test]
     fn a_minimum_over_a_maximum_is_refused_by_the_places_of_its_rules() {
@@ -636,6 +705,9 @@ mod tests {
             ("minimum", json!({"period": "1y"})),
             ("minimum", json!("1y")),
             ("minimum", json!({"period": "1y", "basis": "x", "surprise": 1})),
+            ("minimum", json!({"period": "1y", "basis": "x", "mode": "Governance"})),
+            ("minimum", json!({"period": "1y", "basis": "x", "mode": "none"})),
+            ("minimum", json!({"period": "1y", "basis": "x", "mode": null})),
             ("mark", json!(30)),
             ("mark", json!("")),
             ("mark", json!("0d")),

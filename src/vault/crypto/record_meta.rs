@@ -1,16 +1,17 @@
 //! The binary encoding of a record's metadata.
 //!
-//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tags 9 to 11. Required and single: 1 key, 2 content
+//! `1 | (tag u8 | length be16 | bytes)..`, tags ascending, at most 16 KiB but for tags 9 to 12. Required and single: 1 key, 2 content
 //! type, 4 created at, 5 modified at (be64, ms since 1970), 7 value length (be64). Optional and single: 6 expires at, 9 kept by a law
 //! (`until be64 | order 16, or zeros | length u8 | rule | basis`), 10 number of the rules it was written under (be32, not 0), 11 number up
-//! to which its write has seen what was reported (be64). Any number, in the order given: 3 subject, 8 custom pair (`length be16 | name |
-//! value`). There is one encoding of each metadata; anything else is refused.
+//! to which its write has seen what was reported (be64), 12 kept by a law until that is bypassed (`until be64 | number of the rules be32 |
+//! length u8 | rule | basis`). Any number, in the order given: 3 subject, 8 custom pair (`length be16 | name | value`). There is one encoding
+//! of each metadata; anything else is refused.
 
 use zeroize::Zeroizing;
 
 use crate::domain::{
     RecordKey, RecordMeta, ShredId, SubjectId, Timestamp, limits,
-    retention::{Kept, RuleName},
+    retention::{Governed, Kept, RuleName},
 };
 
 use super::{OpenError, OpenReason};
@@ -27,6 +28,7 @@ const CUSTOM: u8 = 8;
 const KEPT: u8 = 9;
 const RULES: u8 = 10;
 const REPORTS: u8 = 11;
+const GOVERNED: u8 = 12;
 
 /// Metadata over [`limits::METADATA_LEN`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +79,11 @@ impl EncodedMeta {
         if let Some(no) = meta.reports_no {
             out.field(REPORTS, &[&no.to_be_bytes()])?;
         }
+        if let Some(Governed { rule, basis, until, rules_no }) = &meta.governed {
+            let rule = rule.as_str().as_bytes();
+            let rule_len = u8::try_from(rule.len()).map_err(|_| MetaTooLong)?;
+            out.field(GOVERNED, &[&until.0.to_be_bytes(), &rules_no.to_be_bytes(), &[rule_len], rule, basis.as_bytes()])?;
+        }
         Ok(Self(out.0))
     }
 
@@ -101,11 +108,14 @@ fn encoded_len(meta: &RecordMeta) -> usize {
     texts.chain(pairs).fold(fixed, usize::saturating_add).saturating_add(retention_len(meta))
 }
 
-/// What the last three fields take of it.
+/// What the last four fields take of it.
 fn retention_len(meta: &RecordMeta) -> usize {
-    let kept = meta.kept.as_ref().map_or(0, |kept| kept.rule.as_str().len().saturating_add(kept.basis.len()).saturating_add(3 + 25));
+    let law = |rule: &RuleName, basis: &str| rule.as_str().len().saturating_add(basis.len());
+    let kept = meta.kept.as_ref().map_or(0, |kept| law(&kept.rule, &kept.basis).saturating_add(3 + 25));
     let rules = if meta.rules_no == 0 { 0 } else { 3 + 4 };
-    kept.saturating_add(rules).saturating_add(if meta.reports_no.is_none() { 0 } else { 3 + 8 })
+    let reports = if meta.reports_no.is_none() { 0 } else { 3 + 8 };
+    let governed = meta.governed.as_ref().map_or(0, |governed| law(&governed.rule, &governed.basis).saturating_add(3 + 13));
+    kept.saturating_add(rules).saturating_add(reports).saturating_add(governed)
 }
 
 struct Encoder(Zeroizing<Vec<u8>>);
@@ -148,24 +158,47 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RecordMeta, OpenError> {
     let kept = fields.optional(KEPT)?.map(kept).transpose()?;
     let rules_no = fields.optional(RULES)?.map(rules_no).transpose()?.unwrap_or(0);
     let reports_no = fields.optional(REPORTS)?.map(number).transpose()?.map(u64::from_be_bytes);
+    let governed = fields.optional(GOVERNED)?.map(governed).transpose()?;
     if !fields.rest.is_empty() {
         return Err(OpenReason::Framing.into());
     }
     let key = RecordKey::parse(text(key)?).map_err(|_| OpenReason::Framing)?;
-    Ok(RecordMeta { key, content_type, subjects, created_at, modified_at, expires_at, value_len, custom, rules_no, reports_no, kept })
+    Ok(RecordMeta {
+        key,
+        content_type,
+        subjects,
+        created_at,
+        modified_at,
+        expires_at,
+        value_len,
+        custom,
+        rules_no,
+        reports_no,
+        kept,
+        governed,
+    })
 }
 
 fn kept(field: &[u8]) -> Result<Kept, OpenReason> {
     let (until, rest) = field.split_first_chunk::<8>().ok_or(OpenReason::Framing)?;
     let (order, rest) = rest.split_first_chunk::<16>().ok_or(OpenReason::Framing)?;
-    let (rule_len, rest) = rest.split_first().ok_or(OpenReason::Framing)?;
+    let (rule, basis) = law(rest)?;
+    let until = Timestamp(i64::from_be_bytes(*until));
+    Ok(Kept { rule, basis, until, restricted_by: Some(ShredId(*order)).filter(|order| order.0 != [0; 16]) })
+}
+
+fn governed(field: &[u8]) -> Result<Governed, OpenReason> {
+    let (until, rest) = field.split_first_chunk::<8>().ok_or(OpenReason::Framing)?;
+    let (rules_no, rest) = rest.split_first_chunk::<4>().ok_or(OpenReason::Framing)?;
+    let (rule, basis) = law(rest)?;
+    Ok(Governed { rule, basis, until: Timestamp(i64::from_be_bytes(*until)), rules_no: u32::from_be_bytes(*rules_no) })
+}
+
+/// A rule, and the law that it cites.
+fn law(field: &[u8]) -> Result<(RuleName, String), OpenReason> {
+    let (rule_len, rest) = field.split_first().ok_or(OpenReason::Framing)?;
     let (rule, basis) = rest.split_at_checked(usize::from(*rule_len)).ok_or(OpenReason::Framing)?;
-    Ok(Kept {
-        rule: RuleName::parse(text(rule)?).ok_or(OpenReason::Framing)?,
-        basis: text(basis)?.to_owned(),
-        until: Timestamp(i64::from_be_bytes(*until)),
-        restricted_by: Some(ShredId(*order)).filter(|order| order.0 != [0; 16]),
-    })
+    Ok((RuleName::parse(text(rule)?).ok_or(OpenReason::Framing)?, text(basis)?.to_owned()))
 }
 
 fn rules_no(field: &[u8]) -> Result<u32, OpenReason> {

@@ -36,6 +36,7 @@ pub(super) fn some_meta(value_len: usize) -> RecordMeta {
         rules_no: 0,
         reports_no: None,
         kept: None,
+        governed: None,
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::domain::{
     ShredId,
-    retention::{Kept, RuleName},
+    retention::{Governed, Kept, RuleName},
 };
 
 use super::*;
@@ -50,6 +50,7 @@ fn what_a_law_keeps_a_record_for_fits_beside_metadata_of_the_greatest_length() {
     let room = 16_384 - EncodedMeta::new(&meta).unwrap().bytes().len() - 5;
     meta.custom.push((String::new(), "x".repeat(room)));
     let rule = RuleName::parse(&"r".repeat(64)).unwrap();
+    meta.governed = Some(Governed { rule: rule.clone(), basis: "g".repeat(512), until: Timestamp(2), rules_no: u32::MAX });
     meta.kept = Some(Kept { rule, basis: "b".repeat(512), until: Timestamp(1), restricted_by: Some(ShredId([7; 16])) });
     meta.rules_no = u32::MAX;
     meta.reports_no = Some(u64::MAX);
@@ -158,9 +159,14 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             let restricted_by = Some(ShredId(order)).filter(|order| ordered && order.0 != [0; 16]);
             RuleName::parse(&rule).map(|rule| Kept { rule, basis, until: Timestamp(until), restricted_by })
         });
+    let governed =
+        ("[a-z0-9.-]{1,64}", ".{0,60}", any::<i64>(), any::<u32>(), any::<bool>()).prop_map(|(rule, basis, until, rules_no, is_there)| {
+            let rule = RuleName::parse(&rule).filter(|_| is_there)?;
+            Some(Governed { rule, basis, until: Timestamp(until), rules_no })
+        });
     let fixed = (any::<[i64; 2]>(), any::<Option<i64>>(), any::<u64>(), prop_oneof![Just(0), any::<u32>()], any::<Option<u64>>());
-    ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, fixed, custom, kept).prop_map(
-        |(key, content_type, subjects, (times, expires_at, value_len, rules_no, reports_no), custom, kept)| RecordMeta {
+    ("[a-z@é]{1,12}(/[a-z]{1,8}){0,3}", ".{0,40}", subjects, fixed, custom, kept, governed).prop_map(
+        |(key, content_type, subjects, (times, expires_at, value_len, rules_no, reports_no), custom, kept, governed)| RecordMeta {
             key: RecordKey::parse(&key).unwrap(),
             content_type,
             subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
@@ -172,6 +178,7 @@ fn any_meta() -> impl Strategy<Value = RecordMeta> {
             rules_no,
             reports_no,
             kept,
+            governed,
         },
     )
 }
