@@ -23,12 +23,14 @@ pub enum Role {
     Job,
     /// Places and releases a tenant's legal holds, and reads no record.
     Counsel,
+    /// Approves that minimums of the governance kind are bypassed, and reads no record.
+    Governor,
 }
 
 impl Role {
     /// All roles, in the order of the golden policy.
-    pub const ALL: [Self; 8] =
-        [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser, Self::Job, Self::Counsel];
+    pub const ALL: [Self; 9] =
+        [Self::Operator, Self::Owner, Self::Writer, Self::Reader, Self::Auditor, Self::Eraser, Self::Job, Self::Counsel, Self::Governor];
 
     /// The name clients use.
     #[must_use]
@@ -42,6 +44,7 @@ impl Role {
             Self::Eraser => "eraser",
             Self::Job => "job",
             Self::Counsel => "counsel",
+            Self::Governor => "governor",
         }
     }
 
@@ -63,6 +66,7 @@ impl Role {
             Self::Eraser => 6,
             Self::Job => 7,
             Self::Counsel => 8,
+            Self::Governor => 9,
         }
     }
 

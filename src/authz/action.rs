@@ -130,6 +130,8 @@ actions! {
     ApprovalWithdraw = "approval.withdraw";
     /// Ask that a collection's rules hold for what is there already.
     RetentionShorten = "retention.shorten";
+    /// Bypass the minimums of the governance kind for what is there already.
+    RetentionBypass = "retention.bypass";
     /// Create a token.
     TokenCreate = "token.create";
     /// List tokens, without their secrets.

@@ -1,7 +1,7 @@
 //! The policy: one table of who may do what to which kind of thing. What is not in it is refused.
 
 use super::{ActionKind as A, ResourceKind as On};
-use crate::authn::Role::{self, Auditor, Counsel, Eraser, Job, Operator, Owner, Reader, Writer};
+use crate::authn::Role::{self, Auditor, Counsel, Eraser, Governor, Job, Operator, Owner, Reader, Writer};
 
 /// How much of the tenant a grant must still reach for a rule to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TokenCreate, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenList, On::Store, Reach::Whole, &[Operator]),
     rule(A::TokenRevoke, On::Store, Reach::Whole, &[Operator]),
-    rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel]),
+    rule(A::TenantRead, On::Tenant, Reach::Part, &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel, Governor]),
     // The operator stops what does harm or is not paid for, and ends nothing; an owner ends, and stops nothing.
     rule(A::TenantSuspend, On::Tenant, Reach::Whole, &[Operator]),
     rule(A::TenantResume, On::Tenant, Reach::Whole, &[Operator]),
@@ -56,7 +56,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::TenantExport, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TenantImport, On::Tenant, Reach::Whole, &[Owner]),
     // What the narrowing hides is left out of the list.
-    rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
+    rule(A::CollectionRead, On::Tenant, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel, Governor]),
     rule(A::TokenCreate, On::Tenant, Reach::Whole, &[Owner]),
     rule(A::TokenList, On::Tenant, Reach::Whole, &[Owner, Auditor, Counsel]),
     rule(A::TokenRevoke, On::Tenant, Reach::Whole, &[Owner]),
@@ -73,12 +73,12 @@ pub(super) const POLICY: &[Rule] = &[
     // Of a tenant that has ended: an owner who dismissed its auditors would have put what is held out of everybody's sight.
     rule(A::AuditorAppoint, On::Tenant, Reach::Whole, &[Counsel]),
     rule(A::AuditorDismiss, On::Tenant, Reach::Whole, &[Counsel]),
-    rule(A::PolicyRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel]),
+    rule(A::PolicyRead, On::Tenant, Reach::Whole, &[Owner, Auditor, Eraser, Counsel, Governor]),
     rule(A::PolicyWrite, On::Tenant, Reach::Whole, &[Owner]),
     // Each request is shown to who may do what it asks for, to who made it and to auditors, and decided by the first of these alone.
-    rule(A::ApprovalRead, On::Tenant, Reach::Part, &[Owner, Auditor, Eraser, Counsel]),
-    rule(A::ApprovalApprove, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
-    rule(A::ApprovalRefuse, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
+    rule(A::ApprovalRead, On::Tenant, Reach::Part, &[Owner, Auditor, Eraser, Counsel, Governor]),
+    rule(A::ApprovalApprove, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel, Governor]),
+    rule(A::ApprovalRefuse, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel, Governor]),
     rule(A::ApprovalWithdraw, On::Tenant, Reach::Part, &[Owner, Eraser, Counsel]),
     rule(A::AuditRead, On::Tenant, Reach::Whole, &[Owner, Auditor]),
     // Counts by collection and rule, and certificates.
@@ -100,11 +100,13 @@ pub(super) const POLICY: &[Rule] = &[
     // What legal holds alone keep of a tenant that has ended is there for its legal purpose: who audits reads it, nobody else.
     rule(A::RecordRead, On::Held, Reach::Part, &[Auditor]),
     rule(A::RecordList, On::Held, Reach::Part, &[Auditor]),
-    rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
+    rule(A::CollectionRead, On::Collection, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel, Governor]),
     rule(A::CollectionWrite, On::Collection, Reach::WholeCollection, &[Owner]),
     rule(A::ShredOrder, On::Collection, Reach::WholeCollection, &[Owner, Eraser]),
     // Two of them, always.
     rule(A::RetentionShorten, On::Collection, Reach::WholeCollection, &[Owner]),
+    // The role of its own: an owner asks for it, and no other approves it, an owner least of all.
+    rule(A::RetentionBypass, On::Collection, Reach::WholeCollection, &[Governor]),
     // A simulation: counts by day and rule, over the whole collection.
     rule(A::RetentionRead, On::Collection, Reach::WholeCollection, &[Owner, Auditor]),
     // What is going to be destroyed: by key for owners, by rule and moment for who audits.
@@ -117,7 +119,7 @@ pub(super) const POLICY: &[Rule] = &[
     rule(A::RecordWrite, On::Record, Reach::Part, &[Owner, Writer]),
     rule(A::RecordDelete, On::Record, Reach::Part, &[Owner, Writer, Eraser]),
     // Times and rules, nothing of the value: who audits may ask why something is kept.
-    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel]),
+    rule(A::RetentionRead, On::Record, Reach::Part, &[Owner, Writer, Reader, Auditor, Counsel, Governor]),
     rule(A::ShredOrder, On::Record, Reach::Part, &[Owner, Eraser]),
 ];
 

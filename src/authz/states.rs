@@ -3,7 +3,7 @@
 
 use super::ActionKind as A;
 use crate::{
-    authn::Role::{self, Auditor, Counsel, Eraser, Operator, Owner, Reader, Writer},
+    authn::Role::{self, Auditor, Counsel, Eraser, Governor, Operator, Owner, Reader, Writer},
     domain::lifecycle::TenantState,
 };
 
@@ -11,7 +11,7 @@ use crate::{
 type Left = (A, &'static [Role]);
 
 /// All that have a token in a tenant, and the operator.
-const ALL: &[Role] = &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel];
+const ALL: &[Role] = &[Operator, Owner, Writer, Reader, Auditor, Eraser, Counsel, Governor];
 
 /// What touches no data is left in every state: a tenant's state itself, holds, trails, orders that were given, tokens that are taken
 /// away, and requests for a second person. Who approves one is held to what the state leaves of what is asked for, besides.
@@ -107,6 +107,7 @@ mod tests {
                 A::TenantExport,
                 A::ShredOrder,
                 A::RetentionShorten,
+                A::RetentionBypass,
                 A::TokenCreate,
             ] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
@@ -123,6 +124,7 @@ mod tests {
             A::EventReport,
             A::EventWithdraw,
             A::RestrictedRead,
+            A::RetentionBypass,
         ] {
             for state in [TenantState::Suspended, TenantState::Terminating, TenantState::Ended, TenantState::Restricted] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
@@ -138,7 +140,9 @@ mod tests {
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
         for state in [TenantState::Ended, TenantState::Restricted] {
-            for action in [A::AliasRead, A::EventRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::TokenCreate] {
+            for action in
+                [A::AliasRead, A::EventRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::RetentionBypass, A::TokenCreate]
+            {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
             for action in [A::RecordRead, A::RecordList] {

@@ -64,11 +64,13 @@ pub(crate) struct Problem {
     /// The order to shred that waits for the end of holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) order: Option<String>,
-    /// The rule whose minimum keeps it, the law that it cites, until when, and how many records.
+    /// The rule whose minimum keeps it, the law that it cites, of which kind it is, until when, and how many records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) basis: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +100,7 @@ impl Problem {
             ("order", &self.order),
             ("rule", &self.rule),
             ("basis", &self.basis),
+            ("mode", &self.mode),
             ("until", &self.until),
             ("records", &records),
             ("request id", &self.request_id),

@@ -18,7 +18,7 @@ use super::{
 pub(crate) enum Command {
     /// Create a token; it is shown only once.
     Create {
-        /// What it may do: owner, writer, reader, auditor, eraser, counsel; with --tenant system, operator or job.
+        /// What it may do: owner, writer, reader, auditor, eraser, counsel, governor; with --tenant system, operator or job.
         #[arg(long)]
         role: String,
         /// Whose it is: a service's or a person's; an operator's is of its own kind.

@@ -1,5 +1,6 @@
 //! `/v1/tenants/{tenant}/approvals`: what waits for a second person, and the second person's word;
-//! `/v1/tenants/{tenant}/collections/{collection}/shortenings`: asking for one, so that rules hold for what is there already.
+//! `/v1/tenants/{tenant}/collections/{collection}/shortenings`: asking for one, so that rules hold for what is there already;
+//! `.../bypasses`: the same where minimums of the governance kind stand over it.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -25,7 +26,7 @@ pub(super) struct ApprovalDocument {
     id: String,
     /// `pending`; `approved`, and carried out; `refused`; `withdrawn`, by who asked; or `expired`: nobody has decided in time.
     state: &'static str,
-    /// `shred`, `release-hold`, `loosen-policy`, `shorten-retention` or `terminate`.
+    /// `shred`, `release-hold`, `loosen-policy`, `shorten-retention`, `bypass-governance` or `terminate`.
     action: &'static str,
     /// SHA-256 of what is asked for, in hexadecimal: it does not change, and who approves may send it back to be sure.
     digest: String,
@@ -53,10 +54,10 @@ pub(super) struct ApprovalDocument {
     /// And as it would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<ApprovalsDocument>,
-    /// Of a shortening: SHA-256 of the rules that are to hold; the collection's policy shows them as long as it is not changed.
+    /// Of a shortening, and of a bypass: SHA-256 of the rules that are to hold; the collection's policy shows them as long as it is not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<String>,
-    /// Of a shortening that is approved: whether all that was there has been gone through.
+    /// Of one that is approved: whether all that was there has been gone through.
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<bool>,
     /// Of an end of the tenant: how long it can be taken back, from the approval on.
@@ -131,6 +132,12 @@ impl From<ApprovalView> for ApprovalDocument {
                 document.rules = Some(hex::encode(rules));
                 document.done = done;
             }
+            ApprovalWhat::BypassGovernance { collection, rules, done } => {
+                document.action = "bypass-governance";
+                document.collection = Some(collection);
+                document.rules = Some(hex::encode(rules));
+                document.done = done;
+            }
             ApprovalWhat::Terminate { grace } => {
                 document.action = "terminate";
                 document.grace = Some(grace);
@@ -154,6 +161,14 @@ pub(super) struct Approve {
     /// `digest` of the request, as it was shown: another one is refused (412).
     #[serde(default)]
     digest: Option<String>,
+}
+
+/// A bypass that is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bypass {
+    /// Why: one line. Name nobody in it.
+    reason: String,
 }
 
 /// A refusal.
@@ -279,5 +294,24 @@ pub(super) async fn shorten(
     no_query(&uri)?;
     let (path, idempotency_key) = (RawPath::of(&uri), headers::idempotency_key(&head)?);
     let view = api.vault().ask_shortening(&caller, &path.tenant()?, &path.collection()?, idempotency_key).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(ApprovalDocument::from(view))).into_response())
+}
+
+/// Ask that the collection's rules of retention hold for what is there already, also where legal minimums of the mode `governance` of earlier
+/// rules stand over it: those bind it no more once a governor approves. Minimums of the rules of today, those of the mode `compliance` and
+/// legal holds stand. It takes an owner, who asks, and a governor, whatever the tenant's policy says.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/collections/{collection}/bypasses", tag = "approvals",
+    params(("tenant" = String, Path), ("collection" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = Bypass,
+    responses((status = 202, body = ApprovalDocument), (status = 422)))]
+pub(super) async fn bypass(
+    Authenticated(caller): Authenticated,
+    State(api): State<Api>,
+    uri: Uri,
+    head: HeaderMap,
+    Json(body): Json<Bypass>,
+) -> Result<Response, Problem> {
+    no_query(&uri)?;
+    let (path, idempotency_key) = (RawPath::of(&uri), headers::idempotency_key(&head)?);
+    let view = api.vault().ask_bypass(&caller, &path.tenant()?, &path.collection()?, body.reason, idempotency_key).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(ApprovalDocument::from(view))).into_response())
 }

@@ -81,6 +81,9 @@ pub(super) struct MinimumDocument {
     period: String,
     /// The law that says so, cited.
     basis: String,
+    /// `compliance`, which is the default: nobody shortens it for what is there; or `governance`: an owner and a governor may
+    /// (`.../bypasses`).
+    mode: Option<String>,
 }
 
 /// A collection.

@@ -35,7 +35,7 @@ use super::{
         aliases::add, aliases::query, aliases::remove,
         events::report, events::query, events::remove,
         policy::put, policy::read,
-        approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten,
+        approvals::list, approvals::read, approvals::approve, approvals::refuse, approvals::withdraw, approvals::shorten, approvals::bypass,
         certificates::read, audit::read,
         log::checkpoint, log::tile,
         health::live, health::ready, metrics::read,
@@ -167,6 +167,7 @@ fn problem_schema() -> Schema {
         .property("order", text("The order to shred that waits for the end of a legal hold"))
         .property("rule", text("The retention rule whose legal minimum keeps the data, where the principal may know it"))
         .property("basis", text("The law that the rule cites"))
+        .property("mode", text("`compliance`, or `governance`: an owner and a governor may bypass the minimum"))
         .property("until", text("When the minimum is met, RFC 3339; absent while the date that it counts from is not known"))
         .property("records", number("How many records a legal minimum keeps: as many at least"))
         .property("op", number("Which operation of a batch, counted from 0"));
@@ -215,7 +216,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         HoldId, RequestId, ShredId, Timestamp, TokenId, limits,
-        retention::{Law, RuleName},
+        retention::{Law, Mode, RuleName},
     };
 
     /// The operation of each route as the document has it.
@@ -282,7 +283,7 @@ mod tests {
             assert_eq!(headers(operation), expected, "{named}: every change takes an Idempotency-Key; say it in #[utoipa::path]");
             seen += 1;
         }
-        assert_eq!(seen, 24);
+        assert_eq!(seen, 25);
     }
 
     #[test]
@@ -330,7 +331,8 @@ mod tests {
         let sent = |problem: Problem| serde_json::from_slice::<Value>(&problem.to_json(RequestId([1; 16]))).unwrap();
         let largest = Problem::limit(limits::LIST_LIMIT).certificate(Some(ShredId([2; 16]))).token(TokenId([3; 16])).in_op(4);
         let largest = largest.hold(Some(HoldId([5; 16]))).order(Some(ShredId([6; 16])));
-        let law = Law { rule: RuleName::parse("tax").unwrap(), basis: "law 1".into(), until: Some(Timestamp(0)), known: None };
+        let (rule, mode) = (RuleName::parse("tax").unwrap(), Mode::Governance);
+        let law = Law { rule, basis: "law 1".into(), mode, until: Some(Timestamp(0)), known: None };
         let largest = largest.law(Some(Box::new(law))).records(Some(7));
         let largest = sent(largest);
         assert_eq!(fields(&schema["properties"]), fields(&largest));

@@ -320,6 +320,8 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             basis: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
+            mode: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
             until: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             records: Option<u64>,
@@ -342,6 +344,7 @@ impl Problem {
             order: told.order.map(|id| id.to_string()),
             rule: told.law.as_ref().map(|law| law.rule.as_str()),
             basis: told.law.as_ref().map(|law| law.basis.as_str()),
+            mode: told.law.as_ref().map(|law| law.mode.name()),
             until: told.law.as_ref().and_then(|law| law.until).map(Timestamp::to_rfc3339),
             records: told.records,
             op: told.op,

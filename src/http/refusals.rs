@@ -118,6 +118,7 @@ impl From<Unprocessable> for Problem {
             | Unprocessable::NothingToRenew
             | Unprocessable::NoSecondPerson
             | Unprocessable::NothingToShorten
+            | Unprocessable::NothingToBypass
             | Unprocessable::NotARecordUnit
             | Unprocessable::ConfirmationMissing
             | Unprocessable::Grace

@@ -53,9 +53,13 @@ pub(super) struct ExplanationDocument {
     retention: String,
     /// Whose days count; null without rules.
     time_zone: Option<String>,
-    /// The legal minimum that ends last: `until`, `rule`, `basis`.
+    /// The legal minimum that ends last: `until`, `rule`, `basis`, `mode` (`compliance` or `governance`).
     #[schema(value_type = Option<Object>)]
     minimum: Option<String>,
+    /// One of the mode `governance` that would keep it longer, had nobody bypassed it: `at`, when that was; `until`, null where it would wait
+    /// for a date; `rule`, `basis`.
+    #[schema(value_type = Option<Object>)]
+    bypassed: Option<String>,
     /// From when on it is for its legal purpose alone: `at`, `rule`.
     #[schema(value_type = Option<Object>)]
     restricted: Option<String>,

@@ -83,6 +83,7 @@ const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
 const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
 const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
 const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
+const BYPASSES: &str = "/v1/tenants/{tenant}/collections/{collection}/bypasses";
 const CERTIFICATE: &str = "/v1/certificates/{id}";
 const CERTIFICATES: &str = "/v1/certificates/";
 const LOG: &str = "/log/";
@@ -147,6 +148,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint!("POST", post, REFUSE, Credential, approvals::refuse),
         endpoint!("POST", post, WITHDRAW, Credential, approvals::withdraw),
         endpoint!("POST", post, SHORTENINGS, Credential, approvals::shorten),
+        endpoint!("POST", post, BYPASSES, Credential, approvals::bypass),
         endpoint!("GET", get, CERTIFICATE, Public, certificates::read),
         endpoint!("GET", get, AUDIT, Credential, audit::read),
         endpoint!("GET", get, "/log/checkpoint", Public, log::checkpoint),

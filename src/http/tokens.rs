@@ -21,8 +21,8 @@ use crate::vault::ops::{MintToken, TokenView};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
-    /// `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system` only `operator` and `job`. A counsel's is made by a
-    /// counsel, by the operator where holds stand and no counsel is left, and by an owner while no legal hold stands: that is an invitation,
+    /// `owner`, `writer`, `reader`, `auditor`, `eraser`, `counsel` or `governor`; in `system` only `operator` and `job`. A counsel's is made
+    /// by a counsel, by the operator where holds stand and no counsel is left, and by an owner while no legal hold stands: that is an invitation,
     /// which makes one counsel's token and goes with it, and does nothing else; an auditor's, once the tenant has ended, by the counsel of a hold that stands.
     #[schema(example = "reader")]
     role: String,
@@ -49,7 +49,7 @@ impl NewToken {
         let role = Role::parse(&self.role).ok_or_else(|| {
             Problem::with(
                 Code::InvalidBody,
-                "`role` must be `owner`, `writer`, `reader`, `auditor`, `eraser` or `counsel`; in `system`, `operator` or `job`",
+                "`role` must be `owner`, `writer`, `reader`, `auditor`, `eraser`, `counsel` or `governor`; in `system`, `operator` or `job`",
             )
         })?;
         let kind = match self.kind.as_deref() {

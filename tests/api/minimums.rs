@@ -146,7 +146,7 @@ async fn a_customer_who_leaves_is_shredded_but_for_the_invoices_that_a_law_keeps
     let told = shop.site.get(&explain, &shop.auditor).await.json;
     assert_eq!((&told["state"], &told["restricted_by"]), (&json!("restricted"), &json!(order)));
     assert_eq!((&told["end"]["at"], &told["scheduled_at"]), (&json!(until), &json!(until)), "with the law, not with the rule");
-    assert_eq!(told["minimum"], json!({"until": until, "rule": "by-law", "basis": BASIS}));
+    assert_eq!(told["minimum"], json!({"until": until, "rule": "by-law", "basis": BASIS, "mode": "compliance"}));
 
     // On the record: what was restricted, who read it and for what; and nobody is named.
     let trail = shop.site.trail("acme", &shop.owner).await;
@@ -219,7 +219,8 @@ async fn what_a_law_keeps_is_deleted_by_nobody_before_its_minimum_and_may_be_cor
     assert_eq!(shop.put("7/1", "7", "draft", "{}").await.status, 204);
     assert_eq!(told(&shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await), by_law(Value::Null));
     let explained = site.get(&format!("{INVOICES}/retention/7/1"), &shop.owner).await.json;
-    assert_eq!(explained["minimum"], json!({"until": until, "rule": "by-law", "basis": BASIS}), "{explained}");
+    let kept_by = json!({"until": until, "rule": "by-law", "basis": BASIS, "mode": "compliance"});
+    assert_eq!((&explained["minimum"], &explained["bypassed"]), (&kept_by, &Value::Null), "{explained}");
     let trail = site.trail("acme", &shop.owner).await;
     assert_eq!(trail.iter().filter(|entry| entry["reason"] == "legal-minimum").count(), 8);
 

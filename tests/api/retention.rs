@@ -239,7 +239,10 @@ async fn an_explanation_tells_why_until_when_and_by_which_rule_at_every_stage() 
         assert_eq!((told.status, told.json["state"].as_str()), (200, Some(state)), "{at}: {told:?}");
         assert!(told.json["why"].as_str().unwrap().contains(said), "{at}: {}", told.json["why"]);
         assert!(!told.text().contains("canary"), "nothing of the value but the date: {}", told.text());
-        assert_eq!(told.json["minimum"], json!({"until": "2026-03-01T08:00:00.000Z", "rule": "invoices", "basis": "law 1"}));
+        assert_eq!(
+            told.json["minimum"],
+            json!({"until": "2026-03-01T08:00:00.000Z", "rule": "invoices", "basis": "law 1", "mode": "compliance"})
+        );
         let end = json!({"at": "2029-03-01T08:00:00.000Z", "rule": "invoices", "put_off_by": null, "then": "delete"});
         assert_eq!((&told.json["end"], &told.json["category"]), (&end, &json!("tax")));
         assert_eq!(told.json["rules"].as_array().unwrap().len(), 1, "the other rule is not for its category");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Event, Facts, Kept, Law, Retention, Rule, RuleName, Schedule, Then,
+    Event, Facts, Kept, Law, Mode, Retention, Rule, RuleName, Schedule, Then,
     evaluate::{Applied, Bound, End, Outlook, Standing},
     events::{SUBJECT_END, TENANT_END},
 };
@@ -24,6 +24,8 @@ pub struct Explanation {
     pub time_zone: Option<String>,
     /// The legal minimum that ends last.
     pub minimum: Option<TheMinimum>,
+    /// One that would keep it longer, had nobody bypassed it.
+    pub bypassed: Option<TheBypassed>,
     /// From when on it is for its legal purpose alone.
     pub restricted: Option<TheBound>,
     /// The end; `None` where there is none, or it is not known yet.
@@ -44,6 +46,21 @@ pub struct Explanation {
 pub struct TheMinimum {
     /// The first moment at which it is met.
     pub until: Timestamp,
+    /// By which rule.
+    pub rule: String,
+    /// The law that it cites.
+    pub basis: String,
+    /// Who may shorten it for what is there.
+    pub mode: Mode,
+}
+
+/// A legal minimum that was bypassed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TheBypassed {
+    /// When it was.
+    pub at: Timestamp,
+    /// Until when it would keep the record; `None` where it would wait for a date.
+    pub until: Option<Timestamp>,
     /// By which rule.
     pub rule: String,
     /// The law that it cites.
@@ -116,7 +133,7 @@ impl Explanation {
     /// version has a longer minimum.
     #[must_use]
     pub fn under_law(mut self, law: Option<&Law>) -> Self {
-        let Some(Law { rule, basis, until: Some(until), .. }) = law else { return self };
+        let Some(Law { rule, basis, mode, until: Some(until), .. }) = law else { return self };
         if self.minimum.as_ref().is_some_and(|known| known.until >= *until) {
             return self;
         }
@@ -126,12 +143,23 @@ impl Explanation {
             until.to_rfc3339(),
             self.why
         );
-        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone() });
+        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone(), mode: *mode });
         if let Some(end) = self.end.as_mut().filter(|end| end.at < *until) {
             end.at = *until;
             end.put_off_by = Some(rule);
             self.state = if self.state == "due" { "kept" } else { self.state };
         }
+        self
+    }
+
+    /// Adds one that would keep the record longer, and when somebody has bypassed it.
+    #[must_use]
+    pub fn had_nobody_bypassed(mut self, law: Option<(&Law, Timestamp)>) -> Self {
+        let Some((Law { rule, basis, until, .. }, at)) = law else { return self };
+        let rule = rule.as_str().to_owned();
+        let when = until.map_or_else(|| "for longer".to_owned(), |until| format!("until {}", until.to_rfc3339()));
+        self.why = format!("{}; rule `{rule}` ({basis}) would keep it {when}, and was bypassed at {}", self.why, at.to_rfc3339());
+        self.bypassed = Some(TheBypassed { at, until: *until, rule, basis: basis.clone() });
         self
     }
 
@@ -209,11 +237,11 @@ fn without_rules(because: &str, unit: ShredUnit, facts: &Facts<'_>, now: Timesta
         Some(at) if at > now => ("kept", format!("may be kept until {}, its own end; {because}", at.to_rfc3339())),
         Some(at) => ("due", format!("its time is over since {}, its own end; {because}", at.to_rfc3339())),
     };
-    let (restricted, minimum) = (None, None);
+    let (restricted, minimum, bypassed) = (None, None, None);
     let rules = Vec::new();
     let (scheduled_at, marked_at, marks_for) = (None, None, Duration::ZERO);
     let retention = "until-deleted";
-    Explanation { why, state, retention, time_zone: None, minimum, restricted, end, scheduled_at, marked_at, marks_for, rules }
+    Explanation { why, state, retention, time_zone: None, minimum, bypassed, restricted, end, scheduled_at, marked_at, marks_for, rules }
 }
 
 fn by_rules(schedule: &Schedule, unit: ShredUnit, facts: &Facts<'_>, now: Timestamp) -> Explanation {
@@ -228,7 +256,13 @@ fn by_rules(schedule: &Schedule, unit: ShredUnit, facts: &Facts<'_>, now: Timest
         state,
         retention: "rules",
         time_zone: Some(schedule.time_zone.name().to_owned()),
-        minimum: outlook.minimum.map(|bound| TheMinimum { until: bound.at, rule: name(bound.rule), basis: basis(bound.rule).to_owned() }),
+        minimum: outlook.minimum.map(|bound| TheMinimum {
+            until: bound.at,
+            rule: name(bound.rule),
+            basis: basis(bound.rule).to_owned(),
+            mode: bound.rule.mode(),
+        }),
+        bypassed: None,
         restricted: outlook.restricted.map(|Bound { at, rule }| TheBound { at, rule: name(rule) }),
         end: outlook.end.map(|end| TheEnd {
             at: end.at,
@@ -381,6 +415,35 @@ mod tests {
         // Its own end was somebody's word, and nothing that is not scheduled is destroyed.
         assert_eq!(of(Some("2020-07-01T00:00:00Z"), Some("2020-07-01T00:00:00Z"), "2020-06-30T00:00:00Z"), ("kept", None, false));
         assert_eq!(of(None, None, "2020-07-06T00:00:00Z"), ("kept", None, false));
+    }
+
+    /// HOLD-4: what applied is told: by which kind of minimum it is kept, and which would keep it had nobody bypassed it.
+    #[test]
+    fn a_minimum_that_was_bypassed_is_told_beside_the_one_that_keeps_the_record() {
+        let retention: Retention = serde_json::from_value(json!({"time_zone": "UTC", "rules": [
+            {"name": "books", "from": "created", "minimum": {"period": "1y", "basis": "law 1", "mode": "governance"}, "maximum": "2y",
+                "then": "delete"}]}))
+        .unwrap();
+        let (facts, now) = (facts(None, None), time("2021-01-01T00:00:00Z"));
+        let told = explain(&retention, ShredUnit::Subject, &facts, now);
+        assert_eq!(told.minimum.as_ref().unwrap().mode, Mode::Governance);
+        let rule = crate::domain::retention::RuleName::parse("old").unwrap();
+        let law = |until| Law { rule: rule.clone(), basis: "law 2".into(), mode: Mode::Governance, until, known: None };
+        for (until, said) in [
+            (
+                Some(time("2027-05-06T00:00:00Z")),
+                "would keep it until 2027-05-06T00:00:00.000Z, and was bypassed at 2021-01-01T00:00:00.000Z",
+            ),
+            (None, "would keep it for longer, and was bypassed at 2021-01-01T00:00:00.000Z"),
+        ] {
+            let bypassed = told.clone().had_nobody_bypassed(Some((&law(until), now)));
+            assert_eq!(bypassed.why, format!("{}; rule `old` (law 2) {said}", told.why));
+            let expected = TheBypassed { at: now, until, rule: "old".into(), basis: "law 2".into() };
+            assert_eq!((bypassed.bypassed, &bypassed.minimum), (Some(expected), &told.minimum));
+        }
+        assert_eq!(told.clone().had_nobody_bypassed(None), told);
+        let under = told.under_law(Some(&Law { mode: Mode::Compliance, ..law(Some(time("2030-01-01T00:00:00Z"))) }));
+        assert_eq!(under.minimum.unwrap().mode, Mode::Compliance);
     }
 
     #[test]

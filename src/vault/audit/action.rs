@@ -173,6 +173,8 @@ table! {
         AuditorDismiss = 88, "auditor.dismiss";
         /// The steps of a tenant from one state to another were read.
         StateRead = 89, "state.read";
+        /// The minimums of the governance kind of a collection were bypassed for what was there already.
+        RetentionBypass = 90, "retention.bypass";
     }
 }
 
@@ -199,6 +201,8 @@ table! {
         Job = 8, "job";
         /// Places and releases legal holds.
         Counsel = 9, "counsel";
+        /// Approves that minimums of the governance kind are bypassed.
+        Governor = 10, "governor";
     }
 }
 
@@ -251,7 +255,7 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!((Reason::from_code(reason.code()), Reason::from_name(reason.name())), (Some(*reason), Some(*reason)));
         }
-        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(10)), (None, None, None));
+        assert_eq!((Action::from_code(0), Action::from_code(255), Role::from_code(11)), (None, None, None));
     }
 
     #[test]

@@ -345,6 +345,7 @@ pub(super) fn audited(kind: ActionKind) -> audit::Action {
         ActionKind::ApprovalRefuse => audit::Action::ApprovalRefuse,
         ActionKind::ApprovalWithdraw => audit::Action::ApprovalWithdraw,
         ActionKind::RetentionShorten => audit::Action::RetentionShorten,
+        ActionKind::RetentionBypass => audit::Action::RetentionBypass,
         ActionKind::RetentionDue => audit::Action::RetentionDue,
         ActionKind::RetentionReport => audit::Action::RetentionReport,
         ActionKind::RetentionMarked => audit::Action::RetentionMarked,

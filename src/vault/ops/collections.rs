@@ -292,6 +292,7 @@ impl Vault {
         text.past.own_unit |= collection.past.own_unit || collection.policy.shred_unit == ShredUnit::Collection;
         text.past.secondary_was.clone_from(&collection.past.secondary_was);
         text.past.retention_was.clone_from(&collection.past.retention_was);
+        text.past.bypassed.clone_from(&collection.past.bypassed);
         let (new, old) = (&text.policy, &collection.policy);
         // Which rules a record ends by is decided by the categories, too.
         let are_others = new.retention != old.retention || (old.retention.schedule().is_some() && new.categories != old.categories);

@@ -316,6 +316,11 @@ pub enum Unprocessable {
     /// Nothing that could be let hold for what is there.
     #[error("the collection's retention has no rules: nothing would end what is there")]
     NothingToShorten,
+    /// No minimum of the governance kind of earlier rules is over what is in the collection.
+    #[error(
+        "no minimum of the mode \"governance\" is left of the collection's earlier rules: change the rules first, and what is there is bound by those from then on"
+    )]
+    NothingToBypass,
     /// An export of a tenant with a hold that only a counsel may know of, and nobody to seal that hold for.
     #[error(
         "a legal hold stands that only a counsel may know of: name the age recipient that it is to be sealed for in \"counsel_recipient\""

@@ -8,7 +8,7 @@ use super::{
     due::end_over,
     events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
-    minimum::standing,
+    minimum::{law_unbypassed, standing},
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -19,7 +19,10 @@ use crate::{
     authz::RetentionRead,
     domain::{
         CollectionName, HoldId, RecordKey, ShredId, TenantName, Timestamp, Version,
-        retention::explain::{Explanation, explain},
+        retention::{
+            Kept, Law,
+            explain::{Explanation, explain},
+        },
     },
     vault::{
         audit::{Action, Entry, Target},
@@ -54,6 +57,11 @@ pub struct RetentionView {
 /// Whether a role is told of what an order to shred has restricted; to the others it is gone.
 const fn knows_restricted(role: Role) -> bool {
     matches!(role, Role::Auditor | Role::Counsel)
+}
+
+/// Whether a minimum lasts longer than another; one that waits for its date does.
+fn is_longer(law: &Law, than: &Law) -> bool {
+    than.until.is_some_and(|than| law.until.is_none_or(|until| until > than))
 }
 
 impl Vault {
@@ -126,15 +134,23 @@ impl Vault {
         let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value, &events), now);
         let explanation = match kept {
             Some(kept) => {
-                let end = end_over(&found.collection, found.collection.rules_now(), meta, value, &events).map(|end| end.at);
-                explanation.restricted_by_order(kept, policy.shred_unit, end, now)
+                let today = found.collection.rules_now();
+                let end = end_over(&found.collection, today, meta, value, &events).map(|end| end.at);
+                // The longer of the two that are sealed with it, as long as that binds.
+                let governed = found.collection.governed(meta, today);
+                let governed = governed.map(|of| Kept { rule: of.rule.clone(), basis: of.basis.clone(), until: of.until, ..kept.clone() });
+                explanation.restricted_by_order(governed.as_ref().unwrap_or(kept), policy.shred_unit, end, now)
             }
             None => match restricted(&found.collection, meta, value, &events, now) {
                 Some(restricted) => explanation.restricted_before(restricted.rule()),
                 None => explanation,
             },
         };
-        let explanation = explanation.under_law(standing(&found.collection, meta, value, &events, now).as_ref());
+        let law = standing(&found.collection, meta, value, &events, now);
+        let unbypassed = law_unbypassed(&found.collection, meta, value, &events).filter(|other| other.stands(now));
+        let unbypassed = unbypassed.filter(|other| law.as_ref().is_none_or(|law| is_longer(other, law)));
+        let explanation = explanation.under_law(law.as_ref());
+        let explanation = explanation.had_nobody_bypassed(unbypassed.as_ref().zip(found.collection.bypassed_at(meta)));
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
         // What was reported a moment ago is followed by the next run.
         let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);

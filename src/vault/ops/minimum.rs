@@ -6,6 +6,11 @@
 //!
 //! A record says itself under which of its collection's rules it was written: the commit of a write is held to the collection's row, so
 //! no clock has a part in that.
+//!
+//! Minimums of the governance kind bind as the others do, until somebody who may bypasses them for what is there: that comes with rules of
+//! the collection, as a change of them, and lifts those of all rules before. So what was decided as of an earlier moment is decided again as
+//! it was, and older data follows. What is known of the others is asked for by itself where it has to outlive a bypass ([`firm_over`]): in
+//! what is sealed with a record, and with a unit that an order spares.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +30,7 @@ use crate::{
     authn::Role,
     domain::{
         CollectionNo, CollectionPolicy, RecordMeta, Retention, ShredId, SubjectId, TenantNo, Timestamp,
-        retention::{Events, Kept, Law, Schedule, Under, events::NO_EVENTS},
+        retention::{Events, Governed, Kept, Law, Schedule, Under, events::NO_EVENTS},
     },
     vault::{
         crypto::{Context, Data, Key, OpenedRecord, RECORD_HEADER_LEN, Record, RecordHeader, Sealed, Token, random},
@@ -56,7 +61,7 @@ impl Collection {
 
     /// Those under which a record was written.
     pub(super) fn rules_of(&self, meta: &RecordMeta) -> RulesNo {
-        RulesNo(usize::try_from(meta.rules_no).unwrap_or(usize::MAX)).min(self.rules_now())
+        RulesNo::of(meta.rules_no).min(self.rules_now())
     }
 
     /// What some of its rules say.
@@ -67,11 +72,41 @@ impl Collection {
 
     /// The rules under which a record has been from its writing on until those of `last`, these first; each of the others with when it
     /// held no more.
-    pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = (Rules<'_>, Option<Timestamp>)> {
+    pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = Since<'_>> {
         let (first, last) = (self.rules_of(meta), last.min(self.rules_now()));
-        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().rev();
-        let earlier = earlier.map(|(changed, rules, categories)| ((rules, categories.as_slice()), Some(Timestamp(*changed))));
-        std::iter::once((self.rules_at(last.max(first)), None)).chain(earlier)
+        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().enumerate().rev();
+        let earlier = earlier.map(move |(at, (changed, rules, categories))| Since {
+            rules: (rules, categories.as_slice()),
+            ended_at: Some(Timestamp(*changed)),
+            is_bypassed: self.is_bypassed(RulesNo(first.0.saturating_add(at)), last),
+        });
+        let latest = Since { rules: self.rules_at(last.max(first)), ended_at: None, is_bypassed: false };
+        std::iter::once(latest).chain(earlier)
+    }
+
+    /// Whether somebody has bypassed the minimums of the governance kind of its rules of a number, by those of `last`.
+    pub(super) fn is_bypassed(&self, no: RulesNo, last: RulesNo) -> bool {
+        self.past.bypassed.iter().map(|by| RulesNo::of(*by)).any(|by| no < by && by <= last)
+    }
+
+    /// That of the governance kind which is sealed with a record, unless somebody has bypassed it by the rules of `last`.
+    pub(super) fn governed<'a>(&self, meta: &'a RecordMeta, last: RulesNo) -> Option<&'a Governed> {
+        meta.governed.as_ref().filter(|governed| !self.is_bypassed(RulesNo::of(governed.rules_no), last))
+    }
+
+    /// Whether a bypass would lift anything: rules that hold no more have minimums of the governance kind, and none has lifted them yet.
+    pub(super) fn has_to_bypass(&self) -> bool {
+        let mut was = self.past.retention_was.iter().enumerate();
+        was.any(|(no, (_, rules, _))| {
+            rules.schedule().is_some_and(Schedule::has_governance) && !self.is_bypassed(RulesNo(no), self.rules_now())
+        })
+    }
+
+    /// When the last bypass came that has lifted something of a record, as far as its rules tell.
+    pub(super) fn bypassed_at(&self, meta: &RecordMeta) -> Option<Timestamp> {
+        let last = self.past.bypassed.iter().map(|by| RulesNo::of(*by)).filter(|by| self.rules_of(meta) < *by).max()?;
+        // Its rules came when those before them held no more.
+        self.past.retention_was.get(last.0.checked_sub(1)?).map(|(changed, ..)| Timestamp(*changed))
     }
 
     /// A moment that lies behind every change of its rules so far, `now` or later: what changes or is decided as of then comes behind
@@ -88,39 +123,106 @@ impl Collection {
     }
 }
 
+/// Rules that a record is under, or was.
+pub(super) struct Since<'a> {
+    pub(super) rules: Rules<'a>,
+    /// When they held no more; `None` of the latest.
+    pub(super) ended_at: Option<Timestamp>,
+    /// Whether somebody has bypassed those of their minimums that are of the governance kind.
+    pub(super) is_bypassed: bool,
+}
+
+/// Which minimums are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Those that bind.
+    Binding,
+    /// Those of them that nobody shortens.
+    Firm,
+    /// Those that would bind, had nobody bypassed any.
+    Unbypassed,
+}
+
+impl Which {
+    /// Whether those of the governance kind are left out, of rules that somebody has bypassed, or has not.
+    const fn leaves_out(self, is_bypassed: bool) -> bool {
+        match self {
+            Self::Binding => is_bypassed,
+            Self::Firm => true,
+            Self::Unbypassed => false,
+        }
+    }
+}
+
 /// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`, and by what is
 /// known of its person. A `newer` value, which is to take its place, tells the dates that it does not.
 pub(super) fn law_over(
     collection: &Collection,
     last: RulesNo,
     meta: &RecordMeta,
-    (value, newer): (Option<&[u8]>, Option<&[u8]>),
+    of: (Option<&[u8]>, Option<&[u8]>),
+    events: &Events,
+) -> Option<Law> {
+    law_of(Which::Binding, collection, last, meta, of, events)
+}
+
+/// The same of those alone that nobody shortens.
+pub(super) fn firm_over(
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    of: (Option<&[u8]>, Option<&[u8]>),
+    events: &Events,
+) -> Option<Law> {
+    law_of(Which::Firm, collection, last, meta, of, events)
+}
+
+/// The same had nobody bypassed any.
+pub(super) fn law_unbypassed(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
+    law_of(Which::Unbypassed, collection, collection.rules_now(), meta, (value, None), events)
+}
+
+fn law_of(
+    which: Which,
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    of: (Option<&[u8]>, Option<&[u8]>),
     events: &Events,
 ) -> Option<Law> {
     if !collection.has_law {
         return None;
     }
-    law_by(collection.rules_since(meta, last), meta, (value, newer), events)
+    let governed = match which {
+        Which::Binding => collection.governed(meta, last),
+        Which::Firm => None,
+        Which::Unbypassed => meta.governed.as_ref(),
+    };
+    law_by(which, collection.rules_since(meta, last), (meta, governed), of, events)
 }
 
 /// The same if those of today were changed at a moment, but for what the rules behind them ask for.
 pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, at: Timestamp) -> Option<Law> {
-    let ended = collection.rules_since(meta, collection.rules_now()).map(|(rules, ended_at)| (rules, ended_at.or(Some(at))));
-    law_by(ended, meta, (value, None), events)
+    let last = collection.rules_now();
+    let ended = collection.rules_since(meta, last).map(|since| Since { ended_at: since.ended_at.or(Some(at)), ..since });
+    law_by(Which::Binding, ended, (meta, collection.governed(meta, last)), (value, None), events)
 }
 
 fn law_by<'a>(
-    since: impl Iterator<Item = (Rules<'a>, Option<Timestamp>)>,
-    meta: &'a RecordMeta,
+    which: Which,
+    since: impl Iterator<Item = Since<'a>>,
+    (meta, governed): (&'a RecordMeta, Option<&Governed>),
     (value, newer): (Option<&'a [u8]>, Option<&[u8]>),
     events: &'a Events,
 ) -> Option<Law> {
-    let asking = since.filter_map(|((rules, categories), ended_at)| {
+    let asking = since.filter_map(|Since { rules: (rules, categories), ended_at, is_bypassed }| {
         let rules = rules.schedule().filter(|schedule| schedule.has_minimum())?;
-        Some(Under { rules, facts: facts_under(categories, meta, value, events), ended_at })
+        let without_governance = which.leaves_out(is_bypassed);
+        Some(Under { rules, facts: facts_under(categories, meta, value, events), ended_at, without_governance })
     });
     let asked = Law::over(asking, newer);
-    asked.into_iter().chain(meta.kept.as_ref().map(Kept::law)).reduce(Law::later)
+    let sealed = meta.kept.as_ref().map(Kept::law).into_iter().chain(governed.map(Governed::law));
+    asked.into_iter().chain(sealed).reduce(Law::later)
 }
 
 /// The legal minimum that keeps a record now.
@@ -144,6 +246,18 @@ fn standing_under(
     law_over(collection, last, meta, (value, None), events).filter(|law| law.stands(at))
 }
 
+/// What of the law over a record nobody shortens, by the rules until those by which that was found.
+fn firm_of(
+    law: &Law,
+    collection: &Collection,
+    last: RulesNo,
+    meta: &RecordMeta,
+    of: (Option<&[u8]>, Option<&[u8]>),
+    events: &Events,
+) -> Option<Law> {
+    if law.is_firm() { Some(law.clone()) } else { firm_over(collection, last, meta, of, events) }
+}
+
 /// The minimums of today's rules that wait over a record until somebody reports what they count from. What takes its place is to wait for
 /// the same, by its own category and persons: that it is to be kept for something else cannot be sealed with it, for there is no moment to
 /// seal.
@@ -152,24 +266,27 @@ pub(super) fn unreported(collection: &Collection, meta: &RecordMeta, events: &Ev
     let category = facts(&collection.policy, meta, None, events).category;
     let rules = schedule.rules.iter().filter(|rule| rule.is_for(category) && rule.minimum.is_some());
     let waiting = rules.filter(|rule| rule.from.reported().is_some_and(|event| events.date(event).is_none()));
-    waiting.map(|rule| Law { rule: rule.name.clone(), basis: rule.basis().to_owned(), until: None, known: None }).collect()
+    waiting.map(Law::waiting).collect()
 }
 
-/// What a law and the restricted state say of a record; the law by the dates that a `newer` value tells, if one is to take its place.
+/// What a law, what of it nobody shortens, and the restricted state say of a record; the law by the dates that a `newer` value tells, if one
+/// is to take its place.
 pub(super) fn weighed(
     collection: &Collection,
     meta: &RecordMeta,
     (value, newer): (Option<&[u8]>, Option<&[u8]>),
     events: &Events,
     now: Timestamp,
-) -> (Option<Law>, Option<Restricted>) {
-    let law = law_over(collection, collection.rules_now(), meta, (value, newer), events).filter(|law| law.stands(now));
-    (law, restricted::restricted(collection, meta, value, events, now))
+) -> (Option<Law>, Option<Law>, Option<Restricted>) {
+    let (last, of) = (collection.rules_now(), (value, newer));
+    let law = law_over(collection, last, meta, of, events).filter(|law| law.stands(now));
+    let firm = law.as_ref().and_then(|law| firm_of(law, collection, last, meta, of, events)).filter(|law| law.stands(now));
+    (law, firm, restricted::restricted(collection, meta, value, events, now))
 }
 
 /// Whether a role may know of rules: those that read a collection's policy.
 const fn knows_rules(role: Role) -> bool {
-    matches!(role, Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Counsel)
+    matches!(role, Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Counsel | Role::Governor)
 }
 
 /// What is told to who meets a minimum.
@@ -179,8 +296,8 @@ pub(super) fn refusal(law: Law, role: Role, records: Option<u64>) -> VaultError 
 
 /// What was found in a row that was opened.
 enum Weighed {
-    /// What keeps it, and whom it names first.
-    Kept(Law, Option<SubjectId>),
+    /// What keeps it, what of that nobody shortens, and whom it names first.
+    Kept(Law, Option<Law>, Option<SubjectId>),
     /// What is known of its person decides.
     Opened(Box<OpenedRecord>),
 }
@@ -223,6 +340,8 @@ pub(super) struct KeptRecord {
     /// The last token of its key.
     pub(super) token: Token,
     pub(super) law: Law,
+    /// What of that nobody shortens, met or not.
+    pub(super) firm: Option<Law>,
 }
 
 /// That no law keeps anything of what an order is for, and until the order's commit none comes to.
@@ -518,13 +637,13 @@ impl Vault {
                 return Some(Weighed::Opened(Box::new(record)));
             }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-            standing_under(then, collection, &record.meta, value, &NO_EVENTS, at).map(|law| Weighed::Kept(law, None))
+            standing_under(then, collection, &record.meta, value, &NO_EVENTS, at).map(|law| Weighed::Kept(law, None, None))
         };
         let mut laws = Vec::new();
         let found = self.with_data_each(collection.unit, &units, collection.no, open).await;
         for ((header, ..), found) in closed.iter().zip(found) {
             match found {
-                Ok(Some(Weighed::Kept(law, _))) => laws.push(law),
+                Ok(Some(Weighed::Kept(law, ..))) => laws.push(law),
                 Ok(Some(Weighed::Opened(record))) => {
                     let events = self.events_by_law(tenant, collection, &record.meta).await?;
                     let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
@@ -576,6 +695,7 @@ impl Vault {
             units.push(unit_of(&header, tenant.no));
             closed.push((*token, header, context, sealed));
         }
+        let last = collection.rules_until(at);
         let open = |place: usize, key: &Key<Data>| {
             let (_, header, context, sealed) = closed.get(place)?;
             // One that is bent nobody reads, and the law has nothing left to keep.
@@ -586,18 +706,20 @@ impl Vault {
             }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
             let law = standing_at(collection, &record.meta, value, &NO_EVENTS, at)?;
-            Some(Weighed::Kept(law, record.meta.subjects.first().cloned()))
+            let firm = firm_of(&law, collection, last, &record.meta, (value, None), &NO_EVENTS);
+            Some(Weighed::Kept(law, firm, record.meta.subjects.first().cloned()))
         };
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         let mut kept = Vec::new();
         for ((token, header, ..), opened) in closed.into_iter().zip(opened) {
-            let (law, first) = match opened {
-                Ok(Some(Weighed::Kept(law, first))) => (law, first),
+            let (law, firm, first) = match opened {
+                Ok(Some(Weighed::Kept(law, firm, first))) => (law, firm, first),
                 Ok(Some(Weighed::Opened(record))) => {
                     let events = self.events_of_order(tenant.no, collection, &record.meta, (order, subject, at)).await?;
                     let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
                     let Some(law) = standing_at(collection, &record.meta, value, &events, at) else { continue };
-                    (law, record.meta.subjects.first().cloned())
+                    let firm = firm_of(&law, collection, last, &record.meta, (value, None), &events);
+                    (law, firm, record.meta.subjects.first().cloned())
                 }
                 Ok(None) | Err(VaultError::Internal(_)) => continue,
                 Err(VaultError::Shredded { .. }) => {
@@ -608,7 +730,7 @@ impl Vault {
             };
             // It may name the person, and not first: another's unit seals it then.
             if self.subject_tokens(tenant, first.as_slice()).await?.first() == Some(subject) {
-                kept.push(KeptRecord { header, token, law });
+                kept.push(KeptRecord { header, token, law, firm });
             }
         }
         Ok(kept)
@@ -664,6 +786,7 @@ mod tests {
             rules_no,
             reports_no: None,
             kept: None,
+            governed: None,
         }
     }
 
@@ -690,7 +813,7 @@ mod tests {
         let since = |rules_no, last| {
             let meta = written_under(rules_no);
             let since = collection.rules_since(&meta, RulesNo(last));
-            since.map(|(rules, ended_at)| (named(rules), ended_at.map(|at| at.0))).collect::<Vec<_>>()
+            since.map(|since| (named(since.rules), since.ended_at.map(|at| at.0))).collect::<Vec<_>>()
         };
         let told = |all: &[(&str, Option<i64>)]| all.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect::<Vec<_>>();
         let all = told(&[("today", None), ("c", Some(2_000)), ("b", Some(1_030)), ("a", Some(1_000))]);

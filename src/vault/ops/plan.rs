@@ -95,6 +95,8 @@ pub(super) struct Live {
     pub(super) expired: bool,
     /// The legal minimum that keeps it.
     pub(super) law: Option<Law>,
+    /// The one of those that nobody shortens.
+    pub(super) firm: Option<Law>,
     /// Those that keep it until somebody reports what they count from.
     pub(super) unreported: Vec<Law>,
     /// Whether it is kept for its legal purpose alone: to who writes it is gone, too.
@@ -350,9 +352,9 @@ impl Vault {
         let value = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
         let expired = super::due::is_over(collection, &opened.meta, value, &events, now);
-        let (law, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
+        let (law, firm, restricted) = minimum::weighed(collection, &opened.meta, (value, newer), &events, now);
         let unreported = minimum::unreported(collection, &opened.meta, &events);
-        Ok(Live { meta: opened.meta, upload, expired, law, unreported, restricted, known })
+        Ok(Live { meta: opened.meta, upload, expired, law, firm, unreported, restricted, known })
     }
 
     /// Moves the subject index from what stood under the key to what will.
@@ -433,6 +435,7 @@ fn audited_role(role: Role) -> audit::Role {
         Role::Eraser => audit::Role::Eraser,
         Role::Job => audit::Role::Job,
         Role::Counsel => audit::Role::Counsel,
+        Role::Governor => audit::Role::Governor,
     }
 }
 

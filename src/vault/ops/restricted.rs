@@ -14,6 +14,7 @@ use super::{
     deletions::Walk,
     directory::{Collection, Tenant, damaged},
     due::end_over,
+    minimum::{Since, firm_over},
     plan::{Plan, entry, record_row, target, unchanged, unit_of},
     retention::{Rules, facts_under},
     rows::{KeptRecordsRow, State, SubjectRow, UnitRow},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     domain::{
         CollectionNo, RecordMeta, ShredId, ShredUnit, TenantNo, Timestamp, Version,
-        retention::{Events, Kept, Law, RuleName, Schedule},
+        retention::{Events, Governed, Kept, Law, RuleName, Schedule},
     },
     vault::{
         audit::{Action, Target},
@@ -71,7 +72,9 @@ pub(super) fn restricted(
     now: Timestamp,
 ) -> Option<Restricted> {
     if let Some(Kept { rule, restricted_by: Some(order), .. }) = &meta.kept {
-        return Some(Restricted { by: Some(*order), purpose: rule.clone() });
+        // That for which the order has listed it, also once somebody has bypassed its minimum.
+        let purpose = meta.governed.as_ref().map_or(rule, |governed| &governed.rule);
+        return Some(Restricted { by: Some(*order), purpose: purpose.clone() });
     }
     let by_rule = |(rules, categories): Rules<'_>| {
         let schedule = rules.schedule().filter(|schedule| schedule.restricts())?;
@@ -79,13 +82,24 @@ pub(super) fn restricted(
         outlook.restricted.map(|bound| (bound.at, bound.rule.name.clone()))
     };
     let (written_at, _) = by_rule(collection.rules_at(collection.rules_of(meta)))?;
-    let in_force = |(rules, ended_at): (Rules<'_>, Option<Timestamp>)| {
+    let in_force = |Since { rules, ended_at, .. }: Since<'_>| {
         let (at, purpose) = by_rule(rules)?;
         let at = at.max(written_at);
         // Those that are no more had restricted it before they ended.
         ended_at.map_or(at <= now, |ended_at| at <= ended_at).then_some(purpose)
     };
     collection.rules_since(meta, collection.rules_now()).find_map(in_force).map(|purpose| Restricted { by: None, purpose })
+}
+
+/// What is sealed with a record that an order leaves for a law: what of that nobody shortens and, where it lasts longer, the law itself. Of one
+/// that waits for its date, what is known beside it; where that is nothing, it is known until the order was decided.
+fn left_for((law, firm): (&Law, Option<&Law>), decided_at: Timestamp, order: ShredId, rules_no: u32) -> (Kept, Option<Governed>) {
+    let known = |law: &Law| law.known_until().unwrap_or(decided_at);
+    let (by, until) = firm.map_or((law, decided_at), |firm| (firm, known(firm)));
+    let kept = Kept { rule: by.rule.clone(), basis: by.basis.clone(), until, restricted_by: Some(order) };
+    let longer = Some(known(law)).filter(|known| *known > until);
+    let governed = longer.map(|until| Governed { rule: law.rule.clone(), basis: law.basis.clone(), until, rules_no });
+    (kept, governed)
 }
 
 impl Collection {
@@ -101,6 +115,10 @@ pub(super) struct Left {
     pub(super) order: ShredId,
     /// When the law that keeps it ends.
     pub(super) until: Timestamp,
+    /// The same of what nobody shortens.
+    pub(super) firm_until: Timestamp,
+    /// The number of the rules by which the other was sealed.
+    pub(super) rules_no: u32,
     /// Whether the person whom it is about is erased.
     pub(super) is_erased: bool,
     /// What the order remembers of the person's events.
@@ -160,17 +178,20 @@ impl Vault {
         plan.check(Space::Records, row.clone(), unchanged(&header));
         let version = Version(self.inner.forest.lease(LeaseKind::Version).await?);
         let anew = RecordHeader { suite: self.inner.options.suite, version, ..header };
-        let until = law.known_until().unwrap_or(walk.decided_at);
-        let kept = Kept { rule: law.rule.clone(), basis: law.basis.clone(), until, restricted_by: Some(walk.order) };
+        let last = collection.rules_until(walk.decided_at);
+        let rules_no = last.stored()?;
         let sealed = Sealed::<Record>::from_row(stored).map_err(damaged)?;
         let place = |header: &RecordHeader| Context::<Record>::record(&self.inner.store_id, tenant.no, collection.no, tokens, header);
         let (before, after) = (place(&header), place(&anew));
         let unit = unit_of(&header, tenant.no);
         let resealed = self.with_data(collection.unit, unit, collection.no, |key| {
             let opened = key.open_record(&before, &sealed)?;
-            let meta = RecordMeta { kept: Some(kept.clone()), ..opened.meta };
             let value = opened.value.expose();
-            let end = end_over(collection, collection.rules_now(), &meta, Some(value).filter(|_| !header.is_manifest()), events);
+            let looked_into = Some(value).filter(|_| !header.is_manifest());
+            let firm = firm_over(collection, last, &opened.meta, (looked_into, None), events);
+            let (kept, governed) = left_for((law, firm.as_ref()), walk.decided_at, walk.order, rules_no);
+            let meta = RecordMeta { kept: Some(kept), governed, ..opened.meta };
+            let end = end_over(collection, collection.rules_now(), &meta, looked_into, events);
             Ok::<_, OpenError>((EncodedMeta::new(&meta).map(|meta| key.seal_record(&after, &meta, value)), end))
         });
         let (resealed, end) = resealed.await?.map_err(damaged)?;
@@ -243,7 +264,7 @@ impl Vault {
         if let Some(record) = &of_record {
             plan.open(seals, schema::record_unit(tenant.no, record, collection.no, unit.slot), Expect::Absent, &UnitRow::of(unit))?;
         }
-        self.plan_spared(plan, unit, (subject, collection.no, of_record), (left.order, left.until))?;
+        self.plan_spared(plan, unit, (subject, collection.no, of_record), left)?;
         plan.check(Space::Control, schema::unit_state(unit.tenant, unit.slot), Expect::Absent);
         Ok(unit)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Unprocessable, VaultError, due::End, plan::Content};
 use crate::domain::{
     CollectionPolicy, RecordMeta, Retention, Timestamp,
-    retention::{Event, Events, Facts, Kept, Law, Rule, RuleName, evaluate::Outside},
+    retention::{Event, Events, Facts, Governed, Kept, Law, Rule, RuleName, evaluate::Outside},
 };
 
 /// The custom pair by which a record says which of its collection's categories it is of.
@@ -17,6 +17,18 @@ pub(super) type Rules<'a> = (&'a Retention, &'a [String]);
 /// Which of the rules that a collection has had and has: how many it had before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RulesNo(pub(super) usize);
+
+impl RulesNo {
+    /// As it is sealed and stored.
+    pub(super) fn of(no: u32) -> Self {
+        Self(usize::try_from(no).unwrap_or(usize::MAX))
+    }
+
+    /// The same the other way round.
+    pub(super) fn stored(self) -> Result<u32, VaultError> {
+        u32::try_from(self.0).map_err(|_| VaultError::Internal("number of rules".into()))
+    }
+}
 
 /// The category that a record names.
 pub(super) fn category(meta: &RecordMeta) -> Option<&str> {
@@ -43,6 +55,30 @@ pub(super) fn facts_under<'a>(categories: &[String], meta: &'a RecordMeta, value
     }
 }
 
+/// The law that keeps what a write takes the place of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LawBefore<'a> {
+    /// All of it.
+    pub(super) law: Option<&'a Law>,
+    /// What of it nobody shortens.
+    pub(super) firm: Option<&'a Law>,
+}
+
+/// What is sealed with a record of the law that kept its earlier version.
+#[derive(Default)]
+pub(super) struct KeptOn {
+    pub(super) kept: Option<Kept>,
+    pub(super) governed: Option<Governed>,
+}
+
+impl KeptOn {
+    /// Until when that keeps it.
+    fn until(&self) -> Option<Timestamp> {
+        let kept = self.kept.as_ref().map(|kept| kept.until);
+        kept.max(self.governed.as_ref().map(|governed| governed.until))
+    }
+}
+
 /// Whether a record may be stored under the policy, when it ends, and what it is kept for beyond that: its category is declared, each
 /// rule that is for it can tell when it begins, or whose event that is, its own end lies within them, and its time is not over already.
 /// `before` is the law that keeps what it takes the place of, by the dates that this one tells: where that lasts longer than what the rules
@@ -56,11 +92,11 @@ pub(super) fn admit(
     meta: &RecordMeta,
     content: &Content,
     now: Timestamp,
-    before: Option<&Law>,
+    before: LawBefore<'_>,
     events: &Events,
-) -> Result<(Option<End>, Option<Kept>), VaultError> {
+) -> Result<(Option<End>, KeptOn), VaultError> {
     let Some(schedule) = policy.retention.schedule() else {
-        let kept = kept_on(policy, before, None, meta.expires_at, content)?;
+        let kept = kept_on(policy, before, (None, None), meta, content)?;
         return Ok((meta.expires_at.map(|at| End { at, by_date: false, marks_for: Duration::ZERO }), kept));
     };
     if schedule.has_categories() && category(meta).is_some_and(|category| !policy.categories.iter().any(|known| known == category)) {
@@ -81,9 +117,9 @@ pub(super) fn admit(
         Outside::Early(bound) => Unprocessable::BeforeMinimum { rule: bound.rule.name.clone(), until: bound.at },
         Outside::Late(bound) => Unprocessable::AfterEnd { rule: bound.rule.name.clone(), end: bound.at },
     })?;
-    let kept = kept_on(policy, before, outlook.minimum.map(|minimum| minimum.at), meta.expires_at, content)?;
+    let kept = kept_on(policy, before, (outlook.minimum.map(|minimum| minimum.at), outlook.firm_until()), meta, content)?;
     let Some(end) = outlook.end_with(meta.expires_at) else { return Ok((None, kept)) };
-    let at = kept.as_ref().map_or(end.at, |kept| end.at.max(kept.until));
+    let at = kept.until().map_or(end.at, |until| end.at.max(until));
     match end.put_off_by.or(end.rule) {
         Some(rule) if at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: at }.into()),
         Some(_) | None => {
@@ -93,20 +129,39 @@ pub(super) fn admit(
     }
 }
 
-/// What of the law that kept a record is sealed with what takes its place: nothing, where the rules ask for as much. One that waits for a
-/// report waits on for what takes its place ([`super::minimum::unreported`]); what is known of others beside it is sealed.
+/// What of the law that kept a record is sealed with what takes its place. What nobody shortens is held against those minimums alone that
+/// nobody shortens: a bypass lifts the others.
+///
+/// # Errors
+/// Those of [`outlasting`].
+fn kept_on(
+    policy: &CollectionPolicy,
+    before: LawBefore<'_>,
+    (minimum, firm): (Option<Timestamp>, Option<Timestamp>),
+    meta: &RecordMeta,
+    content: &Content,
+) -> Result<KeptOn, VaultError> {
+    let whole = outlasting(policy, before.law, minimum, meta.expires_at, content)?;
+    let kept = outlasting(policy, before.firm, firm, meta.expires_at, content)?;
+    let governed = whole.filter(|whole| kept.as_ref().is_none_or(|kept| whole.until > kept.until));
+    let governed = governed.map(|Kept { rule, basis, until, .. }| Governed { rule, basis, until, rules_no: meta.rules_no });
+    Ok(KeptOn { kept, governed })
+}
+
+/// What of a law outlasts a minimum of today: nothing, where the rules ask for as much. One that waits for a report waits on for what takes the
+/// place of what it kept ([`super::minimum::unreported`]); what is known of others beside it is sealed.
 ///
 /// # Errors
 /// [`Unprocessable::BeforeMinimum`] for an own end that is earlier; [`Unprocessable::NoDateForRule`] and
 /// [`Unprocessable::TooLargeForRule`] where the law waits for a date: under another category what takes its place would be free of it.
-fn kept_on(
+fn outlasting(
     policy: &CollectionPolicy,
     before: Option<&Law>,
     minimum: Option<Timestamp>,
     own: Option<Timestamp>,
     content: &Content,
 ) -> Result<Option<Kept>, VaultError> {
-    let Some(Law { rule, basis, until, known }) = before else { return Ok(None) };
+    let Some(Law { rule, basis, mode: _, until, known }) = before else { return Ok(None) };
     let until = match *until {
         Some(until) => until,
         None if !counts_from_report(policy, rule) => return Err(no_date(rule.clone(), content)),

@@ -155,7 +155,7 @@ pub(in crate::vault) struct CollectionText {
 impl CollectionText {
     /// Of a collection that has no past.
     pub(in crate::vault) fn new(name: String, policy: CollectionPolicy) -> Self {
-        let past = Past { own_unit: policy.shred_unit == ShredUnit::Collection, secondary_was: Vec::new(), retention_was: Vec::new() };
+        let past = Past { own_unit: policy.shred_unit == ShredUnit::Collection, ..Past::default() };
         Self { name, policy, past }
     }
 }
@@ -171,6 +171,9 @@ pub(in crate::vault) struct Past {
     /// by then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::vault) retention_was: Vec<(i64, Retention, Vec<String>)>,
+    /// The numbers of the rules that came with a bypass, ascending: the minimums of the governance kind of all before them bind no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::vault) bypassed: Vec<u32>,
 }
 
 /// An access token. The secret itself is nowhere.

@@ -24,6 +24,8 @@ use super::{
     minimum::{AT_ONCE, KeptRecord},
     plan::{Actor, Plan, order_of, unit_of},
     reports::Run,
+    restricted::Left,
+    retention::RulesNo,
     rows::{CollectionRow, KeptUnitRow, Progress, Scope, ShredRow, State, UnitRow, later},
     shred::{Named, UnitIn},
     shredder::is_its_own,
@@ -50,6 +52,20 @@ struct Spared {
     stored: Bytes,
     unit: UnitRef,
     kept: KeptUnitRow,
+}
+
+/// The latest end of the minimums for which something is spared, and of those of them that nobody shortens; `None` while one is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Until {
+    all: Option<i64>,
+    firm: Option<i64>,
+}
+
+impl Until {
+    /// The later of two.
+    fn later(self, other: Self) -> Self {
+        Self { all: later(self.all, other.all), firm: later(self.firm, other.firm) }
+    }
 }
 
 /// What was decided of an order about persons.
@@ -157,27 +173,29 @@ impl Vault {
         let (tenant, order) = (deciding.tenant.no, (deciding.id, deciding.at));
         let own = self.unit_at(tenant, schema::unit(tenant, subject, collection.no)).await?;
         // Until when the person's own unit there is kept, once anything keeps it.
-        let (mut is_own_kept, mut own_until) = (false, None);
+        let mut own_until: Option<Until> = None;
         let mut range = schema::records_of_subject_in(tenant, subject, collection.no);
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, AT_ONCE).await? {
-            for KeptRecord { header, token, law } in self.kept_among(deciding.tenant, collection, subject, order, &rows).await? {
-                let (unit, until) = (unit_of(&header, tenant), law.until.map(|until| until.0));
+            for KeptRecord { header, token, law, firm } in self.kept_among(deciding.tenant, collection, subject, order, &rows).await? {
+                // Where nobody is kept from shortening it, nothing keeps it longer than until now.
+                let firm = firm.map_or(Some(deciding.at), |firm| firm.until);
+                let until = Until { all: law.until.map(|until| until.0), firm: firm.map(|until| until.0) };
+                let unit = unit_of(&header, tenant);
                 if unit == collection.unit {
                     continue;
                 }
                 if own.as_ref().is_some_and(|(.., own)| *own == unit) {
-                    own_until = if is_own_kept { later(own_until, until) } else { until };
-                    is_own_kept = true;
+                    own_until = Some(own_until.map_or(until, |known| known.later(until)));
                     continue;
                 }
                 let key = schema::record_unit_of_subject(tenant, subject, collection.no, &token, header.slot);
                 if let Some(of_record) = self.unit_at(tenant, key).await?.filter(|(.., of_record)| *of_record == unit) {
-                    self.spare(deciding, of_record, (subject, collection.no, Some(token)), until).await?;
+                    self.spare(deciding, of_record, (subject, collection, Some(token)), until).await?;
                 }
             }
         }
-        match own.filter(|_| is_own_kept) {
-            Some(own) => self.spare(deciding, own, (subject, collection.no, None), own_until).await,
+        match own.zip(own_until) {
+            Some((own, until)) => self.spare(deciding, own, (subject, collection, None), until).await,
             None => Ok(()),
         }
     }
@@ -195,8 +213,8 @@ impl Vault {
         &self,
         deciding: &mut Deciding<'_>,
         (key, stored, unit): (Bytes, Bytes, UnitRef),
-        (subject, collection, record): (&Token, CollectionNo, Option<Token>),
-        until: Option<i64>,
+        (subject, collection, record): (&Token, &Collection, Option<Token>),
+        until: Until,
     ) -> Result<(), VaultError> {
         // The last of them are committed with the word that it is decided.
         if deciding.found.len() >= self.inner.options.spared_at_once {
@@ -204,12 +222,14 @@ impl Vault {
         }
         let kept = KeptUnitRow {
             subject: *subject,
-            collection: collection.0,
+            collection: collection.no.0,
             record,
             generation: unit.generation.0,
             order: deciding.id.0,
-            until,
-            look_at: first_look(until, record.is_some(), deciding.at).0,
+            until: until.all,
+            firm_until: until.firm,
+            rules_no: collection.rules_until(deciding.at).stored()?,
+            look_at: first_look(until.all, record.is_some(), deciding.at).0,
         };
         deciding.found.push(Spared { key, stored, unit, kept });
         Ok(())
@@ -249,13 +269,14 @@ impl Vault {
         plan: &mut Plan,
         unit: UnitRef,
         (subject, collection, record): (Token, CollectionNo, Option<Token>),
-        (order, until): (ShredId, Timestamp),
+        left: &Left,
     ) -> Result<(), VaultError> {
         let now = self.inner.clock.now();
+        let (until, firm_until) = (Some(left.until.0), Some(left.firm_until.0));
         // Not before what it is for is there.
-        let look_at = first_look(Some(until.0), record.is_some(), now).max(now.plus(LOOK_LEAST)).0;
-        let (collection, generation) = (collection.0, unit.generation.0);
-        let kept = KeptUnitRow { subject, collection, record, generation, order: order.0, until: Some(until.0), look_at };
+        let look_at = first_look(until, record.is_some(), now).max(now.plus(LOOK_LEAST)).0;
+        let (collection, generation, order) = (collection.0, unit.generation.0, left.order.0);
+        let kept = KeptUnitRow { subject, collection, record, generation, order, until, firm_until, rules_no: left.rules_no, look_at };
         plan.open(&self.inner.seals, schema::kept_unit(unit.tenant, unit.slot), Expect::Absent, &kept)?;
         let due = schema::kept_due(unsigned(look_at), unit.tenant, unit.slot);
         plan.opened.push((Check { space: Space::Control, key: due, expect: Expect::Absent }, look(unit.tenant, unit.slot, look_at)));
@@ -384,8 +405,22 @@ impl Vault {
         let Some(stored) = self.inner.store.get(Space::Control, &key).await? else { return Ok(()) };
         let kept: KeptUnitRow = self.inner.seals.open(&key, &stored)?;
         // That of a record is ordered with the record's deletion; one whose minimums have not ended may have more elsewhere.
-        let is_time = kept.record.is_none() && kept.until.is_none_or(|until| until <= now.0);
+        let is_time = kept.record.is_none() && self.kept_until(unit.tenant, &kept).await?.is_none_or(|until| until <= now.0);
         if is_time && kept.look_at > now.0 { self.look_again(unit, stored, kept, now).await } else { Ok(()) }
+    }
+
+    /// Until when the minimums last for which a unit was spared, but for those that somebody has bypassed since.
+    async fn kept_until(&self, tenant: TenantNo, kept: &KeptUnitRow) -> Result<Option<i64>, VaultError> {
+        if kept.firm_until == kept.until {
+            return Ok(kept.until);
+        }
+        let is_bypassed = match self.collection_by_number(tenant, CollectionNo(kept.collection)).await {
+            Ok(collection) => collection.is_bypassed(RulesNo::of(kept.rules_no), collection.rules_now()),
+            // Nobody has said so of what is shredded, or cannot be read.
+            Err(VaultError::Shredded { .. } | VaultError::NotFound(_) | VaultError::Internal(_)) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(if is_bypassed { kept.firm_until } else { kept.until })
     }
 
     /// Looks at a spared unit again at another moment.
@@ -470,8 +505,9 @@ impl Vault {
         let now = self.inner.clock.now();
         let kept: KeptUnitRow = self.inner.seals.open(&key, &stored)?;
         let unit = UnitRef { tenant: no, slot, generation: Gen(kept.generation) };
+        let until = self.kept_until(no, &kept).await?;
         // The row that led here is not believed.
-        let is_early = kept.until.is_some_and(|until| until > by.0);
+        let is_early = until.is_some_and(|until| until > by.0);
         if is_early || self.inner.store.get(Space::Control, &schema::unit_state(no, slot)).await?.is_some() {
             // It is ordered, or its time has not come.
             return Ok(false);
@@ -485,7 +521,7 @@ impl Vault {
         // What it sealed in a collection that is gone went with that.
         if is_counted && !self.is_collection_gone(no, collection).await? {
             // A longer rule keeps it, or a hold.
-            let over = kept.until.map_or(LOOK_MOST, |until| now.since(Timestamp(until)).clamp(LOOK_LEAST, LOOK_MOST));
+            let over = until.map_or(LOOK_MOST, |until| now.since(Timestamp(until)).clamp(LOOK_LEAST, LOOK_MOST));
             return self.look_again(unit, stored, kept, now.plus(over)).await.map(|()| true);
         }
         // Of a person's unit the place of no record: nothing but the unit is meant.

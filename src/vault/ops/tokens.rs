@@ -152,9 +152,15 @@ impl Vault {
         let (found, held_to) = match mint.role {
             Role::Counsel if tenant.as_str() != SYSTEM => self.appointing(caller, tenant).await?,
             Role::Auditor if by == Role::Counsel => self.over_auditors::<AuditorAppoint>(caller, tenant).await?,
-            Role::Counsel | Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => {
-                (self.in_tenant::<TokenCreate>(caller, tenant).await?.tenant, None)
-            }
+            Role::Counsel
+            | Role::Operator
+            | Role::Owner
+            | Role::Writer
+            | Role::Reader
+            | Role::Auditor
+            | Role::Eraser
+            | Role::Job
+            | Role::Governor => (self.in_tenant::<TokenCreate>(caller, tenant).await?.tenant, None),
         };
         mint.fits(found.no)?;
         if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
@@ -180,12 +186,14 @@ impl Vault {
                 let line = match by {
                     Role::Counsel => Line::Of(self.line_or_invitation(caller).await?),
                     Role::Owner => Line::Invitation,
-                    Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => Line::Of(None),
+                    Role::Operator | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job | Role::Governor => {
+                        Line::Of(None)
+                    }
                 };
                 (line, Action::CounselAppoint)
             }
             Role::Auditor if by == Role::Counsel => (Line::Of(None), Action::AuditorAppoint),
-            Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job => {
+            Role::Operator | Role::Owner | Role::Writer | Role::Reader | Role::Auditor | Role::Eraser | Role::Job | Role::Governor => {
                 (Line::Of(None), Action::TokenCreate)
             }
         };

@@ -4,7 +4,7 @@
 
 use super::{Along, Stored, place_of};
 use crate::{
-    domain::{CollectionNo, HoldId, Retention, ShredId, lifecycle::Grace},
+    domain::{CollectionNo, HoldId, Retention, ShredId, Timestamp, lifecycle::Grace, limits},
     vault::{
         audit::{Action, Trail},
         crypto::{
@@ -13,10 +13,13 @@ use crate::{
         },
         ops::{
             Caller, Conflict, Vault, VaultError,
-            directory::Tenant,
+            directory::{Collection, Tenant},
             minimum::Unkept,
             plan::{entry, object, order_of},
-            rows::{ApprovalRulesRow, ApprovalWhatRow, Progress, Scope, ShorteningRow, ShredRow, SubjectRow, TenantRow},
+            rows::{
+                ApprovalRulesRow, ApprovalWhatRow, CollectionRow, CollectionText, Progress, Scope, ShorteningRow, ShredRow, SubjectRow,
+                TenantRow,
+            },
             shred::Queued,
         },
         store::{Check, Commit, Durability, Expect, Space, Urgency, schema},
@@ -32,6 +35,8 @@ pub(super) enum Then {
     SetGoing,
     /// What is there is gone through.
     Shorten,
+    /// The same, and what waits for a minimum is looked at.
+    Bypass,
 }
 
 impl Vault {
@@ -57,6 +62,10 @@ impl Vault {
             ApprovalWhatRow::ShortenRetention(no, rules) => {
                 self.carry_shortening(caller, tenant, stored, (CollectionNo(*no), rules), along).await?;
                 Ok(Then::Shorten)
+            }
+            ApprovalWhatRow::BypassGovernance(no, rules) => {
+                self.carry_bypass(caller, tenant, stored, (CollectionNo(*no), rules), along).await?;
+                Ok(Then::Bypass)
             }
             ApprovalWhatRow::Terminate(grace) => {
                 let reason = self.open_texts(tenant.no, stored.id, &stored.row).await?.reason;
@@ -167,23 +176,80 @@ impl Vault {
         (no, rules): (CollectionNo, &[u8; 32]),
         mut along: Along,
     ) -> Result<(), VaultError> {
+        let collection = self.shortened_as_asked(tenant, no, rules).await?;
+        self.plan_shortening(tenant, stored, (&collection, rules), self.inner.clock.now(), &mut along).await?;
+        self.commit_along(caller, along).await.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))
+    }
+
+    /// The collection of a request, whose rules are those that were asked for.
+    ///
+    /// # Errors
+    /// [`Conflict::ApprovalOver`].
+    async fn shortened_as_asked(&self, tenant: &Tenant, no: CollectionNo, rules: &[u8; 32]) -> Result<Collection, VaultError> {
         let collection = self.collection_by_number(tenant.no, no).await?;
         collection.in_use()?;
-        if hash_of(&collection.policy.retention)? != *rules {
-            return Err(VaultError::Conflict(Conflict::ApprovalOver));
-        }
+        if hash_of(&collection.policy.retention)? == *rules { Ok(collection) } else { Err(VaultError::Conflict(Conflict::ApprovalOver)) }
+    }
+
+    /// What writes down that a collection's rules hold for what is there from a moment on, or the first one behind that which is free.
+    async fn plan_shortening(
+        &self,
+        tenant: &Tenant,
+        stored: &Stored,
+        (collection, rules): (&Collection, &[u8; 32]),
+        from: Timestamp,
+        along: &mut Along,
+    ) -> Result<(), VaultError> {
         // Each has a moment of its own, whatever the clock says.
-        let earlier = schema::shortenings_of(tenant.no, no);
+        let earlier = schema::shortenings_of(tenant.no, collection.no);
         let rows = self.inner.store.scan(Space::Control, &earlier.from, &earlier.to, usize::MAX).await?;
         let last = rows.last().and_then(|row| schema::shortening_parts(&row.key)).map_or(0, |(.., at)| at);
-        let at = super::unsigned(self.inner.clock.now().0).max(last.saturating_add(1));
-        let key = schema::shortening(tenant.no, no, at);
+        let at = super::unsigned(from.0).max(last.saturating_add(1));
+        let key = schema::shortening(tenant.no, collection.no, at);
         let is_free = Check { space: Space::Control, key: key.clone(), expect: Expect::Absent };
         // The tenant's, too: a suspension that is answered is overtaken by no approval.
         along.checks.extend([tenant.check(), collection.check(tenant.no), is_free]);
         along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
-        along.entries.push((tenant.audit, entry(stored.asker(), tenant, Action::RetentionShorten, no, object(stored.id.0))));
-        self.commit_along(caller, along).await.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))
+        let shortened = entry(stored.asker(), tenant, Action::RetentionShorten, collection.no, object(stored.id.0));
+        along.entries.push((tenant.audit, shortened));
+        Ok(())
+    }
+
+    /// The same, and lifts the minimums of the governance kind of all rules until then: the rules of today come once more, with a number of
+    /// their own, which says so. What is decided as of an earlier moment, or in older data, goes by those before it, under which all of these
+    /// still bind.
+    async fn carry_bypass(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        stored: &Stored,
+        (no, rules): (CollectionNo, &[u8; 32]),
+        mut along: Along,
+    ) -> Result<(), VaultError> {
+        let collection = self.shortened_as_asked(tenant, no, rules).await?;
+        let changed_at = collection.behind_changes(self.inner.clock.now());
+        let (policy, mut past) = (collection.policy.clone(), collection.past.clone());
+        past.retention_was.push((changed_at.0, policy.retention.clone(), policy.categories.clone()));
+        let len = serde_json::to_vec(&past.retention_was).map_or(usize::MAX, |json| json.len());
+        if len as u64 > limits::PAST_RETENTION_LEN.max {
+            return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));
+        }
+        let number = u32::try_from(past.retention_was.len()).map_err(|_| VaultError::Internal("number of rules".into()))?;
+        past.bypassed.push(number);
+        let text = CollectionText { name: collection.name.as_str().to_owned(), policy, past };
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        let sealed = self.seal_collection(collection.unit, no, &text).await?;
+        let key = schema::collection(tenant.no, no);
+        let row = CollectionRow { sealed, ..self.inner.seals.open(&key, &collection.row)? };
+        // Behind the change: it is by the rules that it came with that what is there ends.
+        let from = Timestamp(changed_at.0.saturating_add(1));
+        self.plan_shortening(tenant, stored, (&collection, rules), from, &mut along).await?;
+        along.writes.push(self.inner.seals.put(key, &row)?);
+        let bypassed = entry(caller, tenant, Action::RetentionBypass, no, object(stored.id.0));
+        along.entries.push((tenant.audit, bypassed));
+        let done = self.commit_along(caller, along).await;
+        self.inner.directory.forget_collection(tenant.no, &collection.name);
+        done.inspect_err(|_| self.inner.directory.forget_tenant(&tenant.name))
     }
 
     /// Commits what goes along with nothing else, on the word of a caller.

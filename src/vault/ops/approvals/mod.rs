@@ -3,7 +3,7 @@
 //! * [`policy`]: what takes two persons in a tenant. It lies in the tenant's row, which every commit that destroys something checks: so
 //!   no act that was begun under one policy ends under another.
 //! * [`carry`]: what an approval carries out, each in one commit with it: an order to shred, the release of a legal hold, a looser policy,
-//!   rules of retention for what is there already, the end of the tenant.
+//!   rules of retention for what is there already, also where minimums of the governance kind stand over it, the end of the tenant.
 //! * [`view`]: what is shown of a request, and to whom.
 //!
 //! A request keeps tokens, numbers and hashes, as everything that outlives a person does. What it asks for does not change: what is
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     authn::Role,
-    authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw, PolicyWrite, ShredOrder},
+    authz::{ApprovalApprove, ApprovalRefuse, ApprovalWithdraw, PolicyWrite, RetentionBypass, ShredOrder},
     domain::{
         ApprovalId, CollectionNo, HoldId, PrincipalId, RequestId, ShredId, TenantName, TenantNo, Timestamp, TokenId, approval::Window,
         hold, lifecycle::Grace, limits,
@@ -267,7 +267,9 @@ impl Vault {
         self.has_a_place(tenant.no, &asker).await?;
         let window = match what {
             // One owner alone could set a first policy with a shorter one, and make the second person meanwhile.
-            ApprovalWhatRow::ShortenRetention(..) => tenant.rules().window.duration().max(Window::default().duration()),
+            ApprovalWhatRow::ShortenRetention(..) | ApprovalWhatRow::BypassGovernance(..) => {
+                tenant.rules().window.duration().max(Window::default().duration())
+            }
             ApprovalWhatRow::Shred(_)
             | ApprovalWhatRow::ReleaseHold(_)
             | ApprovalWhatRow::LoosenPolicy(..)
@@ -352,6 +354,7 @@ impl Vault {
                 Then::Close(queued) => vault.close_queued(&queued).await?,
                 Then::SetGoing => vault.set_going(tenant.no).await,
                 Then::Shorten => vault.shorten_soon(),
+                Then::Bypass => vault.were_bypassed(tenant.no).await,
             }
             vault.approval_view(&caller, &tenant, id, &row).await
         });
@@ -407,6 +410,7 @@ impl Vault {
         match what {
             ApprovalWhatRow::Shred(_) | ApprovalWhatRow::ShortenRetention(..) => self.admits::<ShredOrder>(caller, tenant),
             ApprovalWhatRow::LoosenPolicy(..) => self.admits::<PolicyWrite>(caller, tenant),
+            ApprovalWhatRow::BypassGovernance(..) => self.admits::<RetentionBypass>(caller, tenant),
             ApprovalWhatRow::ReleaseHold(_) | ApprovalWhatRow::Terminate(_) => Ok(()),
         }
     }
@@ -520,7 +524,7 @@ impl Vault {
         }
         let Some(made_at) = self.token_row(token).await?.map(|row| row.created_at) else { return Err(self.holds_no_more(caller).await?) };
         // Of before the policy: whoever set it knew of them. No policy is older than a shortening, which takes two without one.
-        let is_of_before = !matches!(row.what, ApprovalWhatRow::ShortenRetention(..))
+        let is_of_before = !matches!(row.what, ApprovalWhatRow::ShortenRetention(..) | ApprovalWhatRow::BypassGovernance(..))
             && tenant.approvals.is_some_and(|approvals| made_at <= approvals.since);
         let window = row.expires_at.saturating_sub(row.asked_at);
         let is_settled = made_at.saturating_add(window) <= row.asked_at;

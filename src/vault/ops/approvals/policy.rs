@@ -3,14 +3,14 @@
 use super::{Along, ApprovalView, Asking, Texts, place_of};
 use crate::{
     authz::{PolicyRead, PolicyWrite, RetentionShorten},
-    domain::{ApprovalId, CollectionName, CollectionNo, TenantName, Timestamp, approval::ApprovalRules},
+    domain::{ApprovalId, CollectionName, CollectionNo, TenantName, Timestamp, approval::ApprovalRules, hold},
     vault::{
         audit::{Action, Target},
         crypto::random,
         ops::{
             Caller, Unprocessable, Vault, VaultError,
             access::{InCollection, InTenant},
-            directory::Tenant,
+            directory::{Collection, Tenant},
             plan::{entry, retrying},
             refused::Place,
             replies::Keeping,
@@ -175,17 +175,78 @@ impl Vault {
         if collection.policy.retention.schedule().is_none() {
             return Err(Unprocessable::NothingToShorten.into());
         }
-        let rules = super::hash_of(&collection.policy.retention)?;
-        let place = place_of(&[b"shorten-retention", &no, &rules]);
-        if let Some(known) = self.asked_already(caller, tenant.no, &place).await? {
-            return self.asked_before(caller, &tenant, known).await;
+        let what = (&b"shorten-retention"[..], ApprovalWhatRow::ShortenRetention as Asked);
+        self.ask_for_rules(caller, (&tenant, &collection), what, Texts::default(), keeping).await
+    }
+
+    /// Asks that a collection's rules hold for what is there already, also where minimums of the governance kind of earlier rules stand over
+    /// it: those bind it no more once somebody approves who may bypass them. Minimums of today's rules, those of the compliance kind and legal
+    /// holds stand.
+    ///
+    /// # Errors
+    /// [`Unprocessable::NothingToBypass`]; [`Unprocessable::Hold`] for a reason that is no line; [`VaultError::NotFound`],
+    /// [`VaultError::Forbidden`].
+    pub async fn ask_bypass(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        collection: &CollectionName,
+        reason: String,
+        idempotency_key: Option<String>,
+    ) -> Result<ApprovalView, VaultError> {
+        let asker = &caller.begin();
+        let (vault, caller, name, of) = (self.clone(), asker.clone(), tenant.clone(), collection.clone());
+        let asked = self
+            .to_the_end(async move { retrying(|| vault.ask_bypass_once(&caller, &name, &of, &reason, idempotency_key.as_deref())).await });
+        self.on_record(asker, Place::collection(tenant, collection), Action::RetentionShorten, asked).await
+    }
+
+    async fn ask_bypass_once(
+        &self,
+        caller: &Caller,
+        name: &TenantName,
+        of: &CollectionName,
+        reason: &str,
+        key: Option<&str>,
+    ) -> Result<ApprovalView, VaultError> {
+        let InCollection { tenant, collection, .. } = self.in_collection::<RetentionShorten>(caller, name, of, None).await?;
+        hold::line("reason", reason).map_err(Unprocessable::from)?;
+        collection.in_use()?;
+        let no = collection.no.to_be_bytes();
+        let keeping = match self.decided_by(&tenant, caller, key, &[b"bypass-governance", &no, reason.as_bytes()]).await? {
+            Ok(made) => return self.asked_before(caller, &tenant, ApprovalId(made)).await,
+            Err(keeping) => keeping,
+        };
+        if !collection.has_to_bypass() {
+            return Err(Unprocessable::NothingToBypass.into());
         }
-        let what = ApprovalWhatRow::ShortenRetention(collection.no.0, rules);
+        let what = (&b"bypass-governance"[..], ApprovalWhatRow::BypassGovernance as Asked);
+        let texts = Texts { reason: Some(reason.to_owned()), refusal: None };
+        self.ask_for_rules(caller, (&tenant, &collection), what, texts, keeping).await
+    }
+
+    /// Asks that a collection's rules hold for what is there already, in one way or the other.
+    async fn ask_for_rules(
+        &self,
+        caller: &Caller,
+        (tenant, collection): (&Tenant, &Collection),
+        (word, what): (&[u8], Asked),
+        texts: Texts,
+        keeping: Option<Keeping>,
+    ) -> Result<ApprovalView, VaultError> {
+        let rules = super::hash_of(&collection.policy.retention)?;
+        let place = place_of(&[word, &collection.no.to_be_bytes(), &rules]);
+        if let Some(known) = self.asked_already(caller, tenant.no, &place).await? {
+            return self.asked_before(caller, tenant, known).await;
+        }
         let id = ApprovalId(random::bytes());
-        let asking = Asking { id, what, place, texts: Texts::default(), about: (collection.no, Target::default()) };
+        let asking = Asking { id, what: what(collection.no.0, rules), place, texts, about: (collection.no, Target::default()) };
         let along = Along { checks: vec![collection.check(tenant.no)], ..Along::default() };
-        let row = self.ask(caller, &tenant, asking, keeping, along).await;
+        let row = self.ask(caller, tenant, asking, keeping, along).await;
         let row = row.inspect_err(|_| self.inner.directory.forget_collection(tenant.no, &collection.name))?;
-        self.approval_view(caller, &tenant, id, &row).await
+        self.approval_view(caller, tenant, id, &row).await
     }
 }
+
+/// What is asked for of a collection's rules, by its number and their hash.
+type Asked = fn(u32, [u8; 32]) -> ApprovalWhatRow;

@@ -4,7 +4,7 @@
 use super::Stored;
 use crate::{
     authn::{Principal, Role},
-    authz::{self, AliasRead, ApprovalRead, PolicyWrite, Resource, RetentionShorten, ShredOrder, TenantTerminate, decide},
+    authz::{self, AliasRead, ApprovalRead, PolicyWrite, Resource, RetentionBypass, RetentionShorten, ShredOrder, TenantTerminate, decide},
     domain::{ApprovalId, CollectionNo, HoldId, PrincipalId, RecordKey, ShredId, TenantName, Timestamp, approval::ApprovalRules},
     vault::{
         audit::{Action, Target},
@@ -88,6 +88,15 @@ pub enum ApprovalWhat {
     },
     /// That a collection's rules hold for what is there already.
     ShortenRetention {
+        /// Its name.
+        collection: String,
+        /// The hash of the rules.
+        rules: [u8; 32],
+        /// Whether all that was there has been gone through; `None` while it is not approved.
+        done: Option<bool>,
+    },
+    /// The same, and that the minimums of the governance kind of all rules before bind no more.
+    BypassGovernance {
         /// Its name.
         collection: String,
         /// The hash of the rules.
@@ -210,6 +219,7 @@ impl Vault {
             ApprovalWhatRow::Terminate(_) => Ok(decide::<TenantTerminate>(principal, &whole).is_ok()),
             ApprovalWhatRow::ReleaseHold(hold) => self.may_release(caller, tenant, HoldId(*hold)).await,
             ApprovalWhatRow::ShortenRetention(no, _) => self.may_in::<RetentionShorten>(principal, tenant, CollectionNo(*no), None).await,
+            ApprovalWhatRow::BypassGovernance(no, _) => self.may_in::<RetentionBypass>(principal, tenant, CollectionNo(*no), None).await,
             ApprovalWhatRow::Shred(_) => match self.shred_row(ShredId(id.0)).await?.map(|order| order.scope) {
                 Some(Scope::Tenant | Scope::Rest { .. } | Scope::Subjects(_)) | None => Ok(decide::<ShredOrder>(principal, &whole).is_ok()),
                 Some(Scope::Collection(no)) => self.may_in::<ShredOrder>(principal, tenant, CollectionNo(no), None).await,
@@ -322,10 +332,12 @@ impl Vault {
             ApprovalWhatRow::ShortenRetention(no, rules) => ApprovalWhat::ShortenRetention {
                 collection: self.name_of(tenant, CollectionNo(*no)).await?,
                 rules: *rules,
-                done: match row.end.map(|end| end.how) {
-                    Some(ApprovalHow::Approved) => Some(self.is_shortened(tenant, CollectionNo(*no), id, row).await?),
-                    Some(ApprovalHow::Refused | ApprovalHow::Withdrawn | ApprovalHow::Expired) | None => None,
-                },
+                done: self.is_gone_through(tenant, CollectionNo(*no), id, row).await?,
+            },
+            ApprovalWhatRow::BypassGovernance(no, rules) => ApprovalWhat::BypassGovernance {
+                collection: self.name_of(tenant, CollectionNo(*no)).await?,
+                rules: *rules,
+                done: self.is_gone_through(tenant, CollectionNo(*no), id, row).await?,
             },
         })
     }
@@ -356,6 +368,20 @@ impl Vault {
         let mut shown = self.shown_things(tenant, things, told).await.inspect_err(later).ok()?;
         shown.subjects.extend(others.iter().map(|token| pseudonym("subject", token)));
         Some(shown)
+    }
+
+    /// The same of a request, whether it was approved or not.
+    async fn is_gone_through(
+        &self,
+        tenant: &Tenant,
+        no: CollectionNo,
+        id: ApprovalId,
+        row: &ApprovalRow,
+    ) -> Result<Option<bool>, VaultError> {
+        Ok(match row.end.map(|end| end.how) {
+            Some(ApprovalHow::Approved) => Some(self.is_shortened(tenant, no, id, row).await?),
+            Some(ApprovalHow::Refused | ApprovalHow::Withdrawn | ApprovalHow::Expired) | None => None,
+        })
     }
 
     /// Whether this data store has gone through what a request was approved for.

@@ -201,7 +201,7 @@ pub(in crate::vault::ops) fn put_off(
         return Some(end);
     }
     // Where any of them counts from a date that is somebody's, the key is to tell no more than the days around it.
-    let mut asking = collection.rules_since(meta, last).filter_map(|((rules, _), _)| rules.schedule());
+    let mut asking = collection.rules_since(meta, last).filter_map(|since| since.rules.0.schedule());
     let by_date = end.by_date || asking.any(|rules| rules.has_minimum() && (rules.reads_values() || rules.has_events()));
     Some(End { at: until, by_date, ..end })
 }

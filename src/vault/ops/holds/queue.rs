@@ -205,6 +205,13 @@ impl Vault {
         }
     }
 
+    /// Minimums in a tenant were bypassed: what is there is gone through, and orders that waited for one are given again.
+    pub(in crate::vault::ops) async fn were_bypassed(&self, tenant: TenantNo) {
+        self.inner.placing.kept_until().clear();
+        self.shorten_soon();
+        self.set_going(tenant).await;
+    }
+
     /// A hold has ended, or there is an order, or a policy, by which none may stand over what is held: the next run looks at that.
     pub(in crate::vault::ops) fn hold_has_ended(&self) {
         self.inner.placing.has_ended.store(true, Ordering::Release);

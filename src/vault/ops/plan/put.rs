@@ -13,13 +13,14 @@ use super::{
         minimum,
         names::NameRow,
         restricted::Left,
+        retention::{self, KeptOn, LawBefore},
     },
     Existing, Plan, entry, target, unchanged,
 };
 use crate::{
     domain::{
         RecordKey, RecordMeta, ShredUnit, Slot, SubjectId, Timestamp, UploadId, Version, limits,
-        retention::{Events, Kept},
+        retention::{Events, Governed, Kept},
     },
     vault::{
         audit::{Action, Target},
@@ -74,6 +75,8 @@ pub(in crate::vault::ops) struct Carried {
     pub(in crate::vault::ops) written: Option<Written>,
     /// What a law keeps it for.
     pub(in crate::vault::ops) kept: Option<Kept>,
+    /// The same until somebody bypasses it.
+    pub(in crate::vault::ops) governed: Option<Governed>,
     /// Whether the person is erased of whom an order has left it: it is here, too.
     pub(in crate::vault::ops) is_erased: bool,
     /// What that order remembers of the person's events.
@@ -89,7 +92,7 @@ impl PutFields {
         created_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<RecordMeta, VaultError> {
-        let rules_now = u32::try_from(collection.rules_now().0).map_err(|_| VaultError::Internal("number of rules".into()))?;
+        let rules_now = collection.rules_now().stored()?;
         let carried = self.carried.as_ref();
         Ok(RecordMeta {
             key: self.key.clone(),
@@ -103,6 +106,7 @@ impl PutFields {
             rules_no: carried.map_or(rules_now, |carried| carried.rules_no.min(rules_now)),
             reports_no: carried.map(|carried| carried.reports_no),
             kept: None,
+            governed: None,
         })
     }
 
@@ -114,9 +118,11 @@ impl PutFields {
 
     /// The order to shred of another store that has left the record, and whether its person is erased.
     pub(in crate::vault::ops) fn left_by(&self) -> Option<Left> {
-        let Carried { kept, is_erased, events, .. } = self.carried.as_ref()?;
-        let Kept { until, restricted_by, .. } = kept.as_ref()?;
-        restricted_by.map(|order| Left { order, until: *until, is_erased: *is_erased, events: events.clone() })
+        let Carried { kept, governed, is_erased, events, .. } = self.carried.as_ref()?;
+        let Kept { until: firm_until, restricted_by, .. } = kept.as_ref()?;
+        let (until, rules_no) = governed.as_ref().map_or((*firm_until, 0), |governed| (governed.until.max(*firm_until), governed.rules_no));
+        let is_erased = *is_erased;
+        restricted_by.map(|order| Left { order, until, firm_until: *firm_until, rules_no, is_erased, events: events.clone() })
     }
 }
 
@@ -196,17 +202,18 @@ impl Vault {
         };
         let created_at = live.filter(|_| present.is_some()).map(|live| live.meta.created_at);
         let mut meta = put.meta(collection, value_len, created_at, now)?;
-        let (known, before) = (self.events_over(tenant.no, collection, &meta).await?, live.and_then(|live| live.law.as_ref()));
+        let known = self.events_over(tenant.no, collection, &meta).await?;
+        let before = live.map_or_else(LawBefore::default, |live| LawBefore { law: live.law.as_ref(), firm: live.firm.as_ref() });
         plan.check_all(&known.checks);
         if collection.has_events && put.carried.is_none() {
             // The commit is held to it. Elsewhere the version says as much, for it is numbered with the reports.
             meta.reports_no = Some(known.events.last_no());
         }
-        let (end, kept) = match &put.carried {
-            Some(carried) => (None, carried.kept.clone()),
-            None => super::super::retention::admit(&collection.policy, &meta, content, now, before, &known.events)?,
+        let (end, KeptOn { kept, governed }) = match &put.carried {
+            Some(carried) => (None, KeptOn { kept: carried.kept.clone(), governed: carried.governed.clone() }),
+            None => retention::admit(&collection.policy, &meta, content, now, before, &known.events)?,
         };
-        meta.kept = kept;
+        (meta.kept, meta.governed) = (kept, governed);
         if let Some(law) = live.and_then(|live| live.waits_unlike(collection, &meta, &known.events)) {
             return Err(minimum::refusal(law, caller.principal.role(), None));
         }

@@ -81,6 +81,8 @@ pub(in crate::vault) enum ApprovalWhatRow {
     ShortenRetention(u32, [u8; 32]),
     /// The end of the tenant, after this grace.
     Terminate(String),
+    /// The same as a shortening, and the minimums of the governance kind of all rules before bind no more.
+    BypassGovernance(u32, [u8; 32]),
 }
 
 /// How a request ended.

@@ -18,6 +18,10 @@ pub(in crate::vault) struct KeptUnitRow {
     pub(in crate::vault) order: [u8; 16],
     /// The latest end of the minimums for which it was spared; `None` while one was not known. Its key does not go before.
     pub(in crate::vault) until: Option<i64>,
+    /// The same of those minimums alone that nobody shortens: its key does not go before, whoever bypasses the others.
+    pub(in crate::vault) firm_until: Option<i64>,
+    /// The number of the collection's rules by which that was decided: a bypass that came with later ones counts.
+    pub(in crate::vault) rules_no: u32,
     /// When it is looked at next whether anything is left under it.
     pub(in crate::vault) look_at: i64,
 }
