@@ -85,6 +85,9 @@ pub struct CollectionDoc {
     /// Its earlier retention, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retention_was: Vec<RetentionWas>,
+    /// The numbers of the rules that came with a bypass, ascending: how many there had been before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bypassed: Vec<u32>,
 }
 
 /// What a collection's retention was.
@@ -131,6 +134,9 @@ pub struct RecordDoc {
     /// What a law keeps it for beyond what the rules say of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptDoc>,
+    /// The same until somebody bypasses it, where that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governed: Option<GovernedDoc>,
 }
 
 impl RecordDoc {
@@ -156,6 +162,20 @@ pub struct KeptDoc {
     /// The order to shred that has left the record for its legal purpose alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_by: Option<LeftBy>,
+}
+
+/// What a law keeps a record for beyond that until somebody bypasses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GovernedDoc {
+    /// The rule.
+    pub rule: RuleName,
+    /// The law that it cites.
+    pub basis: String,
+    /// The first moment behind it.
+    pub until: Timestamp,
+    /// The number of the collection's rules by which it was sealed: how many there had been before them.
+    pub rules_no: u32,
 }
 
 /// The order to shred that has left a record.

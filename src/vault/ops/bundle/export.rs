@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use super::{
     FORMAT, Kind, Progress, VERSION,
     documents::{
-        CollectionDoc, DueDoc, EventsDoc, GrantDoc, Header, JoinedDoc, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc, RecordDoc,
-        RetentionWas, Trailer,
+        CollectionDoc, DueDoc, EventsDoc, GovernedDoc, GrantDoc, Header, JoinedDoc, KeptDoc, LeftBy, LeftOut, OpenedFrame, PersonDoc,
+        RecordDoc, RetentionWas, Trailer,
     },
     frames,
 };
@@ -27,7 +27,7 @@ use crate::{
     authz::TenantExport,
     domain::{
         CollectionNo, CustomPairs, RecordMeta, ShredId, ShredUnit, SubjectId, TenantName, Timestamp, WriterId,
-        retention::{Events, Kept},
+        retention::{Events, Governed, Kept},
     },
     vault::{
         audit::{Action, Target},
@@ -704,12 +704,13 @@ impl Maker {
 }
 
 fn collection_doc(collection: Collection) -> CollectionDoc {
-    let was = collection.past.retention_was.into_iter();
+    let (was, bypassed) = (collection.past.retention_was.into_iter(), collection.past.bypassed);
     CollectionDoc {
         collection: collection.name.as_str().to_owned(),
         created_at: collection.created_at,
         policy: collection.policy,
         retention_was: was.map(|(until, retention, categories)| RetentionWas { until: Timestamp(until), retention, categories }).collect(),
+        bypassed,
     }
 }
 
@@ -746,6 +747,7 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, l
             Written::Endless(since) => DueDoc::Endless { since },
         }),
         kept: meta.kept.map(|Kept { rule, basis, until, restricted_by: _ }| KeptDoc { rule, basis, until, left_by }),
+        governed: meta.governed.map(|Governed { rule, basis, until, rules_no }| GovernedDoc { rule, basis, until, rules_no }),
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, stream::Fuse};
 use super::{
     BundleError, Checker, Frame, Frames, Kind, Part, Progress, Way,
     checker::Counts,
-    documents::{CollectionDoc, DueDoc, EventsDoc, Header, HoldDoc, JoinedDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
+    documents::{CollectionDoc, DueDoc, EventsDoc, GovernedDoc, Header, HoldDoc, JoinedDoc, KeptDoc, LeftBy, PersonDoc, RecordDoc},
 };
 use crate::{
     authz::TenantImport,
@@ -24,7 +24,7 @@ use crate::{
         BundleId, CollectionName, CollectionNo, CustomPairs, RecordKey, Retention, ShredId, SubjectId, TenantName, limits,
         record::{is_custom_name, is_media_type},
         retention::{
-            Events, Kept,
+            Events, Governed, Kept,
             events::{Joined, Report},
         },
     },
@@ -180,6 +180,13 @@ impl Vault {
         if !text.past.retention_was.is_sorted_by_key(|(until, ..)| *until) {
             return Err(BundleError::Form(Kind::Collection).into());
         }
+        // Each came behind some rules, and behind the bypass before it.
+        let numbers = 1..=text.past.retention_was.len();
+        let is_one = |by: &u32| usize::try_from(*by).is_ok_and(|by| numbers.contains(&by));
+        if !doc.bypassed.iter().all(is_one) || !doc.bypassed.is_sorted_by(|one, other| one < other) {
+            return Err(BundleError::Form(Kind::Collection).into());
+        }
+        text.past.bypassed.clone_from(&doc.bypassed);
         let len = serde_json::to_vec(&text.past.retention_was).map_or(usize::MAX, |json| json.len());
         if len as u64 > limits::PAST_RETENTION_LEN.max {
             return Err(VaultError::Limit(limits::PAST_RETENTION_LEN));
@@ -585,6 +592,7 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         reports_no,
         due,
         kept,
+        governed,
     } = doc;
     let CustomPairs(custom) = custom;
     if subjects.len() as u64 > limits::SUBJECTS_PER_RECORD.max {
@@ -606,7 +614,8 @@ fn fields_of(doc: RecordDoc) -> Result<PutFields, VaultError> {
         None => (None, false, Events::default()),
         Some((kept, is_erased, events)) => (Some(kept), is_erased, events),
     };
-    let carried = Carried { created_at, modified_at, rules_no, reports_no, written, kept, is_erased, events };
+    let governed = governed.map(governed_of).transpose()?;
+    let carried = Carried { created_at, modified_at, rules_no, reports_no, written, kept, governed, is_erased, events };
     Ok(PutFields {
         key: RecordKey::parse(&key).map_err(Unprocessable::from)?,
         content_type,
@@ -638,6 +647,15 @@ fn kept_of(doc: KeptDoc) -> Result<(Kept, bool, Events), VaultError> {
         return Err(malformed());
     }
     Ok((Kept { rule, basis, until, restricted_by }, is_erased, events))
+}
+
+/// The same until somebody bypasses it.
+fn governed_of(doc: GovernedDoc) -> Result<Governed, VaultError> {
+    let GovernedDoc { rule, basis, until, rules_no } = doc;
+    if basis.len() as u64 > limits::BASIS_LEN.max {
+        return Err(BundleError::Form(Kind::Record).into());
+    }
+    Ok(Governed { rule, basis, until, rules_no })
 }
 
 /// What some reports say. Their times are as they were, also where the clock of the source was ahead: the times of records are so, too. So

@@ -296,6 +296,22 @@ fn a_record_that_an_order_has_left_says_what_the_order_remembers() {
     }
 }
 
+/// HOLD-4: which of the two kinds of minimums keeps a record goes along, and what was bypassed.
+#[test]
+fn what_keeps_a_record_until_somebody_bypasses_it_goes_along() {
+    let mut document: serde_json::Value = serde_json::from_slice(&record("r", 0).payload).unwrap();
+    assert!(document.get("governed").is_none(), "left out where it is nothing");
+    document["governed"] = serde_json::json!({"rule": "tax", "basis": "law 1", "until": "2026-01-31T00:00:00.000Z", "rules_no": 3});
+    let payload = |document: &serde_json::Value| serde_json::to_vec(document).unwrap();
+    let read = RecordDoc::parse(&payload(&document)).unwrap();
+    assert_eq!(read.governed.as_ref().unwrap().rules_no, 3);
+    assert_eq!(serde_json::to_value(&read).unwrap()["governed"], document["governed"]);
+    for (place, value) in [("/governed/rules_no", (-1).into()), ("/governed/until", "soon".into()), ("/governed/rule", "Tax!".into())] {
+        let bent = with(document.clone(), place, value);
+        assert!(matches!(RecordDoc::parse(&payload(&bent)), Err(BundleError::Form(Kind::SealedRecord))), "{bent}");
+    }
+}
+
 #[test]
 fn a_check_that_broke_off_goes_on_from_its_progress() {
     let frames = some();
