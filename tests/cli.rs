@@ -870,6 +870,21 @@ mod with_a_server {
         assert_eq!((&shorter["action"], &shorter["state"]), (&"shorten-retention".into(), &"pending".into()), "{shorter}");
         let new = served.run("second.token", &["approval", "approve", shorter["id"].as_str().unwrap(), "--yes"]);
         assert!(new.status.code() == Some(2) && stderr(&new).contains("not-second-person"), "it was made a moment ago: {}", stderr(&new));
+        served.owner(&["token", "create", "--role", "governor", "--save-token", "governor.token"]);
+        let nothing = served.run("acme.token", &["retention", "bypass", "acme", "crm", "--reason", "none"]);
+        assert!(nothing.status.code() == Some(2) && stderr(&nothing).contains("governance"), "{}", stderr(&nothing));
+        served.write(
+            "governed.json",
+            r#"{"time_zone": "UTC", "rules": [{"name": "law", "from": "created", "minimum": {"period": "1y", "basis": "law 1",
+                "mode": "governance"}, "maximum": "1y", "then": "delete"}]}"#,
+        );
+        served.owner(&["collection", "put", "crm", "--retention", "governed.json"]);
+        served.owner(&["collection", "put", "crm", "--retention", "rules.json"]);
+        let bypass = one("acme.token", &["retention", "bypass", "acme", "crm", "--reason", "the law has changed"]);
+        assert_eq!((&bypass["action"], &bypass["reason"]), (&"bypass-governance".into(), &"the law has changed".into()), "{bypass}");
+        let new = served.run("governor.token", &["approval", "approve", bypass["id"].as_str().unwrap(), "--yes"]);
+        assert!(new.status.code() == Some(2) && stderr(&new).contains("not-second-person"), "it was made a moment ago: {}", stderr(&new));
+        one("acme.token", &["approval", "withdraw", bypass["id"].as_str().unwrap()]);
         let looser = one("acme.token", &["tenant", "policy", "acme", "--one-person"]);
         assert_eq!((&looser["action"], &looser["state"]), (&"loosen-policy".into(), &"pending".into()), "{looser}");
         one("second.token", &["approval", "approve", looser["id"].as_str().unwrap(), "--yes"]);

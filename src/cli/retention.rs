@@ -1,4 +1,4 @@
-//! `lethe retention`: explain, simulate, marked, shorten, run, progress, reports, catalogue.
+//! `lethe retention`: explain, simulate, marked, shorten, bypass, run, progress, reports, catalogue.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -49,6 +49,17 @@ pub(crate) enum Command {
         /// Which collection.
         collection: String,
     },
+    /// Ask the same of a governor, also where legal minimums of the mode `governance` of earlier rules stand over what is there: they bind it
+    /// no more then. It takes a token of the role `governor` to approve.
+    Bypass {
+        /// Whose.
+        tenant: String,
+        /// Which collection.
+        collection: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// Destroy what is due, in all tenants, until nothing is: for an outside scheduler, with an operator's token or a job's. The server
     /// does so by itself, too.
     Run {
@@ -94,13 +105,9 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             }
         }
         Command::Simulate(args) => simulate::run(args, &connection.client()?, out).await,
-        Command::Shorten { tenant, collection } => {
-            let (client, key) = (connection.client()?, make_idempotency_key());
-            let path = ["v1", "tenants", &tenant, "collections", &collection, "shortenings"];
-            let ask = async || client.json(client.request(Method::POST, &path)?.header("idempotency-key", &key)).await;
-            let asked = patiently_once_there(ask).await?;
-            super::approval::note_if_asked(&asked);
-            out.document(&asked)
+        Command::Shorten { tenant, collection } => ask((&tenant, &collection, "shortenings"), None, connection, out).await,
+        Command::Bypass { tenant, collection, reason } => {
+            ask((&tenant, &collection, "bypasses"), Some(json!({ "reason": reason })), connection, out).await
         }
         Command::Marked { tenant, collection, purpose } => {
             let client = connection.client()?;
@@ -160,6 +167,25 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             out.rows(&["code", "period", "basis", "covers", "from"], &documents)
         }
     }
+}
+
+/// Asks a second person that a collection's rules hold for what is there.
+async fn ask(
+    (tenant, collection, way): (&str, &str, &str),
+    body: Option<Value>,
+    connection: &Connection,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let (client, key) = (connection.client()?, make_idempotency_key());
+    let path = ["v1", "tenants", tenant, "collections", collection, way];
+    let ask = async || {
+        let request = client.request(Method::POST, &path)?.header("idempotency-key", &key);
+        let request = if let Some(body) = &body { request.json(body) } else { request };
+        client.json(request).await
+    };
+    let asked = patiently_once_there(ask).await?;
+    super::approval::note_if_asked(&asked);
+    out.document(&asked)
 }
 
 /// The most that one request asks for.
