@@ -219,6 +219,15 @@ fn cases_of_approvals() -> Vec<Case> {
             404,
             ("owner", "approval.ask"),
         ),
+        case(
+            "POST",
+            "/v1/tenants/{tenant}/collections/{collection}/bypasses",
+            "/v1/tenants/acme/collections/kept/bypasses",
+            || Some(json!({"reason": "r"})),
+            ("governor", 403),
+            404,
+            ("owner", "approval.ask"),
+        ),
     ]
 }
 
@@ -396,7 +405,7 @@ impl Tokens {
     async fn of(site: &Site) -> Self {
         let owner = site.acme().await;
         let mut tokens = vec![("operator", site.operator.clone())];
-        for role in ["writer", "reader", "auditor", "eraser"] {
+        for role in ["writer", "reader", "auditor", "eraser", "governor"] {
             tokens.push((role, site.token("acme", &owner, json!({ "role": role })).await));
         }
         tokens.push(("counsel", site.counsel("acme", &owner).await));
@@ -421,7 +430,7 @@ impl Tokens {
         tokens
     }
 
-    /// A second owner, a policy that takes both to be made looser, and requests to do so; a collection with rules.
+    /// A second owner, a policy that takes both to be made looser, and requests to do so; a collection with rules, and a law that it had.
     async fn ask_for_a_second(&mut self, site: &Site) {
         let owner = self.get("owner").to_owned();
         let second = site.token("acme", &owner, json!({"role": "owner"})).await;
@@ -433,9 +442,15 @@ impl Tokens {
             assert_eq!(put.status, status, "{put:?}");
             self.approvals.extend(put.json["id"].as_str().map(str::to_owned));
         }
-        let rule = json!({"name": "r", "from": "created", "maximum": "1y", "then": "delete"});
-        let rules = json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
-        assert_eq!(site.send("PUT", "/v1/tenants/acme/collections/kept", &owner, Some(rules)).await.status, 201);
+        let governed = json!({"period": "1y", "basis": "law 1", "mode": "governance"});
+        for (minimum, status) in [(Some(governed), 201), (None, 200)] {
+            let mut rule = json!({"name": "r", "from": "created", "maximum": "1y", "then": "delete"});
+            if let Some(minimum) = minimum {
+                rule["minimum"] = minimum;
+            }
+            let rules = json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
+            assert_eq!(site.send("PUT", "/v1/tenants/acme/collections/kept", &owner, Some(rules)).await.status, status);
+        }
     }
 
     /// A record that is marked, and the report of the run that has marked it.

@@ -438,7 +438,7 @@ async fn until_all_of_it_is_there_nothing_is_served() {
             "tokens" => json!({"role": "reader"}),
             "batch" => json!({"ops": [{"op": "check", "collection": "crm", "key": "eu/anna", "if_match": "*"}]}),
             "holds" => json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant"}),
-            "renew" | "suspend" | "resume" | "cancel" => json!({"reason": "r"}),
+            "renew" | "suspend" | "resume" | "cancel" | "bypasses" => json!({"reason": "r"}),
             "termination" => json!({"confirm": "acme"}),
             "policy" => json!({"approvals": {}}),
             "aliases" => json!({"subject": "7", "alias": "8"}),

@@ -375,6 +375,8 @@ impl<'a> Asker<'a> {
             }
             let shortenings = format!("{tenant}/collections/{collection}/shortenings");
             self.ask("POST", SHORTENINGS, &shortenings, &owner, &[], None).await;
+            let (bypasses, reason) = (format!("{tenant}/collections/{collection}/bypasses"), json!({"reason": "none of these"}));
+            self.ask("POST", BYPASSES, &bypasses, &owner, &[], Some(reason)).await;
             let policy = json!({"shred_unit": "subject", "retention": "forever"});
             self.ask("PUT", COLLECTION, &format!("{tenant}/collections/{collection}"), &owner, &[], Some(policy)).await;
         }
@@ -467,6 +469,7 @@ const APPROVE: &str = "/v1/tenants/{tenant}/approvals/{id}/approve";
 const REFUSE: &str = "/v1/tenants/{tenant}/approvals/{id}/refuse";
 const WITHDRAW: &str = "/v1/tenants/{tenant}/approvals/{id}/withdraw";
 const SHORTENINGS: &str = "/v1/tenants/{tenant}/collections/{collection}/shortenings";
+const BYPASSES: &str = "/v1/tenants/{tenant}/collections/{collection}/bypasses";
 const TERMINATION: &str = "/v1/tenants/{tenant}/termination";
 const SNAPSHOTS: &str = "/v1/jobs/snapshots";
 const SNAPSHOT: &str = "/v1/jobs/snapshots/{id}";

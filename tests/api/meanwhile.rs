@@ -304,21 +304,24 @@ async fn a_token_that_was_revoked_or_has_ended_since_it_was_authenticated_change
 }
 
 /// Everything that takes two persons, to ask for and to decide, and who does it.
-const OF_TWO: [(&str, Role); 15] = [
+const OF_TWO: [(&str, Role); 18] = [
     ("a policy", Role::Owner),
     ("ask for a looser policy", Role::Owner),
     ("ask for an order", Role::Eraser),
     ("ask for shorter rules", Role::Owner),
+    ("ask for a bypass", Role::Owner),
     ("ask for an end", Role::Owner),
     ("place a hold", Role::Counsel),
     ("ask for a release", Role::Counsel),
     ("approve a looser policy", Role::Owner),
     ("approve an order", Role::Eraser),
     ("approve shorter rules", Role::Owner),
+    ("approve a bypass", Role::Governor),
     ("approve an end", Role::Owner),
     ("approve a release", Role::Counsel),
     ("refuse an order", Role::Eraser),
     ("refuse a release", Role::Counsel),
+    ("refuse a bypass", Role::Governor),
     ("withdraw an order", Role::Owner),
 ];
 
@@ -342,9 +345,16 @@ impl OfTwo {
         let tenant = format!("t{number}");
         let owner = site.tenant(&tenant).await;
         site.token(&tenant, &owner, json!({"role": "owner"})).await;
-        let rules = json!({"time_zone": "UTC", "rules": [{"name": "all", "from": "created", "maximum": "1y", "then": "delete"}]});
         let crm = format!("/v1/tenants/{tenant}/collections/crm");
-        assert_eq!(site.send("PUT", &crm, &owner, Some(json!({ "retention": rules }))).await.status, 201);
+        let law = json!({"period": "1d", "basis": "law 1", "mode": "governance"});
+        for (minimum, status) in [(law, 201), (json!(null), 200)] {
+            let mut rule = json!({"name": "all", "from": "created", "maximum": "1y", "then": "delete"});
+            if minimum.is_object() {
+                rule["minimum"] = minimum;
+            }
+            let rules = json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
+            assert_eq!(site.send("PUT", &crm, &owner, Some(rules)).await.status, status);
+        }
         let counsel = site.counsel(&tenant, &owner).await;
         let by = if role == Role::Counsel { &counsel } else { &owner };
         let end = (way == "ended").then_some(end);
@@ -370,6 +380,9 @@ impl OfTwo {
                 PolicyChange::Now(view) => panic!("{view:?}"),
             },
             "approve shorter rules" => Some(vault.ask_shortening(asker, &self.name, &collection("crm"), None).await.unwrap().id),
+            "approve a bypass" | "refuse a bypass" => {
+                Some(vault.ask_bypass(asker, &self.name, &collection("crm"), "the law is another".into(), None).await.unwrap().id)
+            }
             "approve an end" => match vault.terminate_tenant(asker, &self.name, self.end(), None).await.unwrap() {
                 Terminated::Asked(asked) => Some(asked.id),
                 Terminated::Now(view) => panic!("{view:?}"),
@@ -399,6 +412,9 @@ impl OfTwo {
             ("ask for a looser policy", _) => vault.put_policy(caller, name, ApprovalRules::default(), None).await.map(drop),
             ("ask for an order", _) => vault.order_shred(caller, name, of_person("1"), None, None).await.map(drop),
             ("ask for shorter rules", _) => vault.ask_shortening(caller, name, &collection("crm"), None).await.map(drop),
+            ("ask for a bypass", _) => {
+                vault.ask_bypass(caller, name, &collection("crm"), "the law is another".into(), None).await.map(drop)
+            }
             ("ask for an end", _) => vault.terminate_tenant(caller, name, self.end(), None).await.map(drop),
             ("place a hold", _) => vault.place_hold(caller, name, new_hold("another"), None).await.map(drop),
             ("ask for a release", _) => vault.release_hold(caller, name, self.hold.unwrap(), "settled".into(), None).await.map(drop),

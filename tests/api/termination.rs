@@ -34,7 +34,7 @@ struct Tenant<'a> {
     tokens: BTreeMap<&'static str, String>,
 }
 
-const ROLES: [&str; 7] = ["operator", "owner", "writer", "reader", "auditor", "eraser", "counsel"];
+const ROLES: [&str; 8] = ["operator", "owner", "writer", "reader", "auditor", "eraser", "counsel", "governor"];
 
 impl<'a> Tenant<'a> {
     async fn make(site: &'a Site, name: &str) -> Self {
@@ -353,6 +353,7 @@ fn routes() -> Vec<(ActionKind, &'static str, &'static str, Option<Value>)> {
         (ActionKind::ApprovalRefuse, "POST", "/approvals/{id}/refuse", Some(json!({}))),
         (ActionKind::ApprovalWithdraw, "POST", "/approvals/{id}/withdraw", None),
         (ActionKind::RetentionShorten, "POST", "/collections/{collection}/shortenings", None),
+        (ActionKind::RetentionShorten, "POST", "/collections/{collection}/bypasses", Some(json!({"reason": "two\nlines"}))),
         (ActionKind::AuditRead, "GET", "/audit", None),
     ]
 }

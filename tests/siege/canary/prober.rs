@@ -81,7 +81,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// Routes whose answers are the caller's own data, and so may hold names and values.
-const OF_DATA: [&str; 41] = [
+const OF_DATA: [&str; 42] = [
     "GET /v1/tenants/{tenant}/collections/{collection}/marked",
     "GET /v1/tenants/{tenant}/retention/reports",
     "GET /v1/tenants/{tenant}/retention/reports/{id}",
@@ -122,6 +122,7 @@ const OF_DATA: [&str; 41] = [
     "POST /v1/tenants/{tenant}/approvals/{id}/refuse",
     "POST /v1/tenants/{tenant}/approvals/{id}/withdraw",
     "POST /v1/tenants/{tenant}/collections/{collection}/shortenings",
+    "POST /v1/tenants/{tenant}/collections/{collection}/bypasses",
     "POST /v1/tenants/{tenant}/import",
 ];
 

@@ -74,6 +74,7 @@ const APPROVE: &str = "POST /v1/tenants/{tenant}/approvals/{id}/approve";
 const REFUSE: &str = "POST /v1/tenants/{tenant}/approvals/{id}/refuse";
 const WITHDRAW: &str = "POST /v1/tenants/{tenant}/approvals/{id}/withdraw";
 const SHORTEN: &str = "POST /v1/tenants/{tenant}/collections/{collection}/shortenings";
+const BYPASS: &str = "POST /v1/tenants/{tenant}/collections/{collection}/bypasses";
 
 const SUSPEND: &str = "POST /v1/tenants/{tenant}/suspend";
 const RESUME: &str = "POST /v1/tenants/{tenant}/resume";
@@ -633,9 +634,35 @@ async fn two_persons(p: &Prober, store: &Store) {
     get(p, SHORTEN, format!("{kept}/shortenings"), &store.owner, 202).await;
     let none = store.at(&format!("/collections/{}/shortenings", p.canary("no collection")));
     get(p, SHORTEN, none, &store.owner, 404).await;
+    bypass(p, store, &kept).await;
     let looser = send(p, PUT_POLICY, policy, &store.owner, json!({"approvals": {}}), 202).await.json();
     let approve = format!("{path}/{}/approve", looser["id"].as_str().unwrap());
     send(p, APPROVE, approve, second, json!({"digest": looser["digest"]}), 200).await;
+}
+
+/// Asked for, where there is something to bypass and where there is nothing.
+async fn bypass(p: &Prober, store: &Store, kept: &str) {
+    let path = format!("{kept}/bypasses");
+    send(p, BYPASS, path.clone(), &store.owner, json!({"reason": p.canary("a reason for nothing")}), 422).await;
+    let law = json!({"period": "1d", "basis": p.canary("a law"), "mode": "governance"});
+    for minimum in [Some(law), None] {
+        let mut rule = json!({"name": "rule", "from": "created", "maximum": "1y", "then": "delete"});
+        if let Some(minimum) = minimum {
+            rule["minimum"] = minimum;
+        }
+        send(p, PUT_COLLECTION, kept.to_owned(), &store.owner, json!({"retention": {"time_zone": "UTC", "rules": [rule]}}), 200).await;
+    }
+    let reason = p.canary("a reason to bypass");
+    let asked = send(p, BYPASS, path.clone(), &store.owner, json!({ "reason": reason }), 202).await;
+    p.came_back(&asked, &reason);
+    for (body, status) in [
+        (json!({"reason": p.canary("a long reason").repeat(30)}), 400),
+        (json!({"reason": format!("{}\n", p.canary("two lines"))}), 422),
+        (json!({"reason": "r", p.canary("a field"): p.canary("its value")}), 422),
+    ] {
+        send(p, BYPASS, path.clone(), &store.owner, body, status).await;
+    }
+    send(p, BYPASS, path, &p.operator, json!({"reason": p.canary("an operator's reason")}), 404).await;
 }
 
 /// Suspended and resumed, ordered to end and that taken back; what is sent meanwhile is refused.
