@@ -25,6 +25,7 @@ use crate::{
 mod approved;
 mod beside;
 mod crossing;
+mod governance;
 mod judged;
 mod older;
 mod pieces;
