@@ -857,3 +857,99 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     let done: Vec<_> = trail.iter().filter(|entry| entry["action"] == "retention.shorten" && entry["role"] == "job").collect();
     assert_eq!(done.iter().map(|entry| entry["target"]["count"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 1, 1], "{done:?}");
 }
+
+/// HOLD-4: a minimum of the governance kind binds everybody, until an owner and a governor bypass it for what is there; and the answers say
+/// what applied, and who lifted it why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_governance_minimum_binds_what_is_there_until_an_owner_and_a_governor_bypass_it() {
+    let (site, clock) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let governor = site.token("acme", &acme.owner, json!({"role": "governor"})).await;
+    let auditor = site.token("acme", &acme.owner, json!({"role": "auditor"})).await;
+    clock.advance(DAY * 7);
+    let rule = |minimum: Option<Value>| {
+        let mut rule = json!({"name": "r", "from": "created", "maximum": if minimum.is_some() { "9y" } else { "30d" }, "then": "delete"});
+        if let Some(minimum) = minimum {
+            rule["minimum"] = minimum;
+        }
+        json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": [rule]}})
+    };
+    let governance = || Some(json!({"period": "4y", "basis": "law 1", "mode": "governance"}));
+    let set =
+        async |policy: Value| assert_eq!(site.send("PUT", &acme.path("collections/crm"), &acme.owner, Some(policy)).await.status, 200);
+    let bypasses = acme.path("collections/crm/bypasses");
+    let ask = async |token: &str, reason: &str| site.send("POST", &bypasses, token, Some(json!({ "reason": reason }))).await;
+    let why = "the law was repealed";
+    let record = acme.path("collections/crm/records/a");
+    let kept = async |named: &str| {
+        let refused = site.send("DELETE", &record, &acme.owner, None).await;
+        is(&refused, 423, "legal-minimum", named);
+        let told = ["rule", "basis", "mode", "until"].map(|field| refused.json[field].clone());
+        assert_eq!(told, [json!("r"), json!("law 1"), json!("governance"), json!("2028-02-08T00:00:00.000Z")], "{named}");
+    };
+    let explained = async |token: &str| site.get(&acme.path("collections/crm/retention/a"), token).await.json;
+
+    set(rule(governance())).await;
+    acme.put("crm/a", "7").await;
+    kept("as long as the rules say so").await;
+    is(&ask(&acme.owner, why).await, 422, "unprocessable", "today's rules bind, whoever bypasses");
+    set(rule(None)).await;
+    kept("what was there under them").await;
+    for reason in ["", "two\nlines"] {
+        is(&ask(&acme.owner, reason).await, 422, "unprocessable", "why is one line");
+    }
+    for other in [&governor, &auditor] {
+        is(&ask(other, why).await, 403, "forbidden", "an owner asks");
+    }
+    let asked = ask(&acme.owner, why).await;
+    assert_eq!((asked.status, asked.json["action"].as_str()), (202, Some("bypass-governance")), "{asked:?}");
+    assert_eq!((&asked.json["reason"], &asked.json["collection"]), (&json!(why), &json!("crm")), "{asked:?}");
+    assert_eq!((asked.json["rules"].as_str().map(str::len), asked.json.get("done")), (Some(64), None), "{asked:?}");
+    let request = id(&asked.json);
+    assert_eq!(ask(&acme.owner, why).await.json["id"], asked.json["id"], "it is asked for once");
+    // Nobody but a governor, and no governor who was made for it.
+    for owner in [&acme.owner, &acme.second] {
+        is(&acme.decide(owner, request, "approve").await, 403, "forbidden", "an owner");
+    }
+    let fresh = site.token("acme", &acme.owner, json!({"role": "governor"})).await;
+    is(&acme.decide(&fresh, request, "approve").await, 403, "not-second-person", "made a moment ago");
+    for (token, status) in [(&governor, 200), (&auditor, 200), (&fresh, 200)] {
+        assert_eq!(acme.approval(token, request).await.status, status);
+    }
+    clock.advance(DAY * 2);
+    assert_eq!(run(&site).await["destroyed"], 0);
+    kept("nothing has changed").await;
+    let approved = acme.decide(&governor, request, "approve").await;
+    assert_eq!((approved.status, approved.json["state"].as_str()), (200, Some("approved")), "{approved:?}");
+    clock.advance(DAY);
+    run(&site).await;
+    assert_eq!(acme.approval(&governor, request).await.json["done"], true);
+
+    // What was there ends by the rules of today, and is told why.
+    let told = explained(&auditor).await;
+    assert_eq!((&told["minimum"], &told["scheduled_at"]), (&Value::Null, &json!("2024-03-09T00:00:00.000Z")), "{told}");
+    let bypassed = ["rule", "basis", "until"].map(|field| told["bypassed"][field].clone());
+    assert_eq!(bypassed, [json!("r"), json!("law 1"), json!("2028-02-08T00:00:00.000Z")], "{told}");
+    assert!(
+        told["bypassed"]["at"].as_str().unwrap().starts_with("2024-02-09T") && told["why"].as_str().unwrap().contains("was bypassed at")
+    );
+    is(&ask(&acme.owner, why).await, 422, "unprocessable", "nothing is left of them");
+    // What is written from now on is as ever under the rules of its day.
+    set(rule(governance())).await;
+    kept("by the rules that came behind").await;
+    set(rule(Some(json!({"period": "4y", "basis": "law 1", "mode": "compliance"})))).await;
+    is(&site.send("DELETE", &record, &acme.owner, None).await, 423, "legal-minimum", "nobody shortens that");
+    set(rule(None)).await;
+    let again = ask(&acme.second, why).await;
+    assert_eq!(acme.decide(&governor, id(&again.json), "approve").await.status, 200, "{again:?}");
+    let refused = site.send("DELETE", &record, &acme.owner, None).await;
+    assert_eq!((refused.status, refused.json["mode"].as_str()), (423, Some("compliance")), "it was under that, too: {refused:?}");
+    let trail = acme.trail().await;
+    let steps = entries(&trail, &["approval.ask", "retention.bypass"]);
+    let (owner, second, governor) = (id_of(&acme.owner), id_of(&acme.second), id_of(&governor));
+    let expected = [("approval.ask", owner), ("retention.bypass", governor), ("approval.ask", second), ("retention.bypass", governor)];
+    assert_eq!(steps, expected.map(|(action, by)| (action, "allowed", by)));
+    let of_request = trail.iter().filter(|entry| entry["action"] == "retention.bypass").map(|entry| &entry["target"]["object"]);
+    assert_eq!(of_request.collect::<Vec<_>>(), [&asked.json["id"], &again.json["id"]]);
+    assert!(trail.iter().filter(|entry| entry["action"] == "retention.bypass").all(|entry| entry["role"] == "governor"));
+}

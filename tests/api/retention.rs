@@ -47,6 +47,13 @@ async fn rules_are_stored_and_shown_as_they_were_written() {
     for read in [site.get(CRM, &owner).await.json, site.get("/v1/tenants/acme/collections", &owner).await.json["data"][0].clone()] {
         assert_eq!(read["retention"], sent["retention"]);
     }
+    // HOLD-4: of which kind a minimum is, where it is not of the one that nobody shortens.
+    for (mode, shown) in [("governance", Some("governance")), ("compliance", None)] {
+        let mut sent = sent.clone();
+        sent["retention"]["rules"][0]["minimum"]["mode"] = json!(mode);
+        assert_eq!(site.send("PUT", CRM, &owner, Some(sent)).await.status, 200);
+        assert_eq!(site.get(CRM, &owner).await.json["retention"]["rules"][0]["minimum"]["mode"].as_str(), shown);
+    }
     let back = site.send("PUT", CRM, &owner, Some(json!({"categories": ["tax"], "retention": "until-deleted"}))).await;
     assert_eq!((back.status, back.json["retention"].as_str()), (200, Some("until-deleted")));
     // RET-1: who says nothing has said that.
@@ -73,6 +80,11 @@ async fn rules_that_cannot_hold_are_refused_by_their_place() {
     for (rules, code, told) in [
         (with("minimum", law("2y")), "unprocessable", "the minimum of `retention.rules[0]` may end after the end of `retention.rules[0]`"),
         (with("minimum", json!({"period": "1d", "basis": ""})), "unprocessable", "`retention.rules[0].minimum.basis` must cite"),
+        (
+            with("minimum", json!({"period": "1d", "basis": "x", "mode": "canary-5f1e"})),
+            "invalid-body",
+            "expected `governance` or `compliance`",
+        ),
         (with("mark", json!("1m")), "unprocessable", "`retention.rules[0].mark` must be of days or weeks, at most 366d"),
         (with("mark", json!("canary-5f1e")), "invalid-body", "expected a period of whole years, months, weeks or days"),
         (with("then", json!("shred")), "unprocessable", "`shred_unit` is \"record\""),

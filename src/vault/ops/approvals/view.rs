@@ -208,7 +208,14 @@ impl Vault {
     /// Whether a caller may know of a request.
     pub(super) async fn sees(&self, caller: &Caller, tenant: &Tenant, id: ApprovalId, row: &ApprovalRow) -> Result<bool, VaultError> {
         let is_own = row.asked_by == caller.principal.token().0;
-        Ok(is_own || caller.principal.role() == Role::Auditor || self.may_do(caller, tenant, id, row).await?)
+        let is_shown = is_own || caller.principal.role() == Role::Auditor || self.may_do(caller, tenant, id, row).await?;
+        Ok(is_shown || self.may_ask(caller, tenant, row).await?)
+    }
+
+    /// Whether a caller could have asked for it, where it is for others to approve.
+    async fn may_ask(&self, caller: &Caller, tenant: &Tenant, row: &ApprovalRow) -> Result<bool, VaultError> {
+        let ApprovalWhatRow::BypassGovernance(no, _) = row.what else { return Ok(false) };
+        self.may_in::<RetentionShorten>(&caller.principal, tenant, CollectionNo(no), None).await
     }
 
     /// Whether a caller may do what is asked for.
