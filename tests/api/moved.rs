@@ -196,6 +196,64 @@ async fn what_rules_asked_for_that_are_gone_keeps_a_record_where_it_comes_to() {
     }
 }
 
+/// HOLD-4: what was bypassed is so where the tenant comes to; what was not binds there, and may be bypassed by who is a governor there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_bypassed_is_so_where_the_tenant_comes_to_and_what_was_not_can_be_there() {
+    let (source, clock, owner) = started().await;
+    let governor = source.token("acme", &owner, json!({"role": "governor"})).await;
+    clock.advance(DAY * 8);
+    let collection = |name: &str| format!("{ACME}/collections/{name}");
+    let rules = |rule: Value| json!({"retention": {"time_zone": "UTC", "rules": [rule]}});
+    let law = json!({"period": "7y", "basis": "26 USC 6001", "mode": "governance"});
+    let law = rules(json!({"name": "by-law", "from": "created", "minimum": law, "maximum": "8y", "then": "delete"}));
+    let brief = rules(json!({"name": "brief", "from": "created", "maximum": "1y", "then": "delete"}));
+    for name in ["lifted", "bound"] {
+        assert_eq!(source.send("PUT", &collection(name), &owner, Some(law.clone())).await.status, 201);
+        for (key, subject) in [("k", "7"), ("left", "9")] {
+            assert_eq!(source.put(&path(&format!("{name}/{key}")), &owner, subject, "x").await.status, 201);
+        }
+        assert_eq!(source.send("PUT", &collection(name), &owner, Some(brief.clone())).await.status, 200);
+    }
+    let erased = shred(&source, &owner, json!({"scope": "subject", "subject": "9"})).await;
+    assert_eq!(erased.json["retained"].as_array().unwrap().len(), 2, "{erased:?}");
+    let bypass = async |site: &Site, (owner, governor): (&str, &str), name: &str| {
+        let ask = format!("{}/bypasses", collection(name));
+        let asked = site.send("POST", &ask, owner, Some(json!({"reason": "repealed"}))).await;
+        assert_eq!(asked.status, 202, "{name}: {asked:?}");
+        let approve = format!("{ACME}/approvals/{}/approve", asked.json["id"].as_str().unwrap());
+        let approved = site.send("POST", &approve, governor, Some(json!({}))).await;
+        assert_eq!((approved.status, approved.json["state"].as_str()), (200, Some("approved")), "{name}: {approved:?}");
+    };
+    bypass(&source, (&owner, &governor), "lifted").await;
+
+    let bundle = whole(&source, &owner).await;
+    let target = Site::open_at("", clock.clone()).await;
+    let theirs = coming(&target, "acme").await;
+    let done = import(&target, "acme", &theirs, &bundle.id, 0, bundle.wire(0, bundle.frames.len())).await;
+    assert_eq!(done.json["state"], "active", "{done:?}");
+    let auditor = target.token("acme", &theirs, json!({"role": "auditor"})).await;
+    let governor = target.token("acme", &theirs, json!({"role": "governor"})).await;
+    for name in ["lifted", "bound"] {
+        let why = path(&format!("{name}/k")).replace("/records/", "/retention/");
+        let (was, is) = (source.get(&why, &owner).await.json, target.get(&why, &theirs).await.json);
+        assert_eq!((&is["minimum"], &is["bypassed"]), (&was["minimum"], &was["bypassed"]), "{name}");
+        assert_eq!((is["minimum"].is_null(), is["bypassed"].is_null()), (name == "lifted", name == "bound"), "{name}: {is}");
+    }
+    let delete = async |name: &str| target.send("DELETE", &path(&format!("{name}/k")), &theirs, None).await;
+    let kept = delete("bound").await;
+    assert_eq!((kept.status, kept.json["mode"].as_str()), (423, Some("governance")), "{kept:?}");
+    assert_eq!(delete("lifted").await.status, 204);
+    let run = async || target.send("POST", "/v1/jobs/retention/runs", &target.operator, Some(json!({}))).await.status;
+    let left = async |name: &str| audited(&target, &auditor, &format!("{name}/left")).await.status;
+    assert_eq!(run().await, 200);
+    assert_eq!((left("lifted").await, left("bound").await), (404, 200));
+    clock.advance(DAY * 8);
+    bypass(&target, (&theirs, &governor), "bound").await;
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(run().await, 200);
+    assert_eq!((left("bound").await, delete("bound").await.status), (404, 204));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_given_up_waits_for_holds_and_for_no_law() {
     let (source, clock, owner) = started().await;
