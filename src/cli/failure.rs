@@ -216,6 +216,7 @@ mod tests {
             told(r#"{"status":423,"code":"legal-minimum","rule":"tax","basis":"a law","until":"2031-01-01T00:00:00.000Z","records":2}"#),
             ["rule: tax", "basis: a law", "until: 2031-01-01T00:00:00.000Z", "records: 2"]
         );
+        assert_eq!(told(r#"{"status":423,"code":"legal-obligation","order":"o1"}"#), ["order: o1"]);
         assert_eq!(told(r#"{"status":410,"code":"shredded","certificate":"c1"}"#), ["certificate: c1"]);
     }
 }

@@ -81,6 +81,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Show { id, tenant } => {
             let tenant = tenant.name(&client).await?;
             let answer = client.json(client.request(Method::GET, &["v1", "tenants", &tenant, "shreds", &id])?).await?;
+            note_if_denied(&answer);
             return out.document(&answer);
         }
         Command::Subject { subjects, from, common } => {
@@ -127,8 +128,18 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             "a law keeps {kept} records, for their legal purpose alone: `retained` says which, why and until when"
         ));
     }
+    note_if_denied(&answer);
     super::approval::note_if_asked(&answer);
     out.document(&answer)
+}
+
+/// Says what of it is denied for a legal obligation.
+fn note_if_denied(answer: &Value) {
+    let Some(denied) = answer.get("denied").filter(|denied| denied.is_object()) else { return };
+    let text = |name: &str| denied.get(name).and_then(Value::as_str);
+    let extent = if text("extent") == Some("whole") { "whole" } else { "part" };
+    let waits = text("order").map_or_else(String::new, |order| format!("; order {order} waits for those whom `denied` names"));
+    super::output::note(&format!("denied in {extent}: legal obligation{waits}"));
 }
 
 /// Orders it; waits on the server first, then by asking again.
@@ -165,12 +176,14 @@ async fn order(client: &Client, tenant: &str, body: &Value, wait: Option<u64>) -
     Ok(answer)
 }
 
-/// The later answer, with what the answer to the order alone has: the salt, and the names instead of their pseudonyms.
+/// The later answer, with what the answer to the order alone has: the salt, the names instead of their pseudonyms, and who is left out.
 fn with_evidence(first: &Value, mut later: Value) -> Value {
     if let Some(fields) = later.as_object_mut() {
         for name in ["salt", "targets"] {
             fields.extend(first.get(name).map(|value| (name.to_owned(), value.clone())));
         }
+        let denied = first.get("denied").filter(|denied| denied.is_object());
+        fields.extend(denied.map(|denied| ("denied".to_owned(), denied.clone())));
     }
     later
 }

@@ -129,7 +129,7 @@ fn describe(status: &str, answer: &mut Response, method: &str) {
         "415" => "The body is not `application/json` in UTF-8",
         "416" => "The range lies outside the value",
         "422" => "Well-formed, and cannot be carried out",
-        "423" => "A legal hold, or a legal minimum, keeps it",
+        "423" => "A legal obligation keeps it: a legal minimum, or a legal hold",
         "429" => "Too many requests without a credential, with `Retry-After`",
         "500" => "The server failed",
         "503" => "Busy, out of space or going down, with `Retry-After`",
@@ -164,7 +164,7 @@ fn problem_schema() -> Schema {
         .property("certificate", text("The evidence of a shred, where the principal may see it"))
         .property("token_id", text("The token that the first request made"))
         .property("hold", text("The legal hold, where the principal may know of it"))
-        .property("order", text("The order to shred that waits for the end of a legal hold"))
+        .property("order", text("The order to shred that waits for the end of what keeps the data"))
         .property("rule", text("The retention rule whose legal minimum keeps the data, where the principal may know it"))
         .property("basis", text("The law that the rule cites"))
         .property("mode", text("`compliance`, or `governance`: an owner and a governor may bypass the minimum"))

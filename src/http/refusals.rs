@@ -30,8 +30,11 @@ impl From<VaultError> for Problem {
                     "the person is being shredded: a new relationship can begin once the order, which `certificate` names, is done";
                 Self::with(Code::SubjectErased, detail).certificate(certificate)
             }
-            VaultError::LegalHold { hold, order } => Self::new(Code::LegalHold).hold(hold).order(order),
-            VaultError::LegalMinimum { law, records } => Self::new(Code::LegalMinimum).law(law).records(records),
+            VaultError::LegalHold { hold: hold @ Some(_), order } => Self::new(Code::LegalHold).hold(hold).order(order),
+            VaultError::LegalMinimum { law: law @ Some(_), records } => Self::new(Code::LegalMinimum).law(law).records(records),
+            // Who may know of neither is not told which of them it is.
+            VaultError::LegalHold { hold: None, order } => Self::new(Code::LegalObligation).order(order),
+            VaultError::LegalMinimum { law: None, .. } => Self::new(Code::LegalObligation),
             VaultError::Restricted => Self::new(Code::Restricted),
             VaultError::NotSecond(reason) => Self::with(
                 Code::NotSecondPerson,

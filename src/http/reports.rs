@@ -165,7 +165,7 @@ pub(super) struct MarkedDocument {
     /// When it is destroyed.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
-    /// Whether a legal hold keeps it then, too.
+    /// Whether a legal hold keeps it then, too, of which the principal may know.
     held: bool,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct RetentionExplained {
     expires_at: Option<Timestamp>,
     /// The category that the record names by its custom pair `category`.
     category: Option<String>,
-    /// Whether legal holds keep it, whatever the rules say.
+    /// Whether legal holds that the principal may know of keep it, whatever the rules say.
     held: bool,
     /// The ids of those that the principal may know of.
     holds: Vec<String>,
@@ -144,7 +144,7 @@ pub(super) struct EndingDocument {
     /// Those of them that are not destroyed then: they were stored with a later end, or with none, and keep that until they are
     /// written again.
     later: u64,
-    /// Those of them that a legal hold keeps now: they are not destroyed while it stands.
+    /// Those of them that a legal hold of which the principal may know keeps now: they are not destroyed while it stands.
     held: u64,
 }
 

@@ -16,7 +16,7 @@ use super::extract::path::RawPath;
 use super::problem::{Code, Problem};
 use super::records::key_in_body;
 use crate::domain::{CollectionName, SubjectId, Timestamp, limits, list};
-use crate::vault::ops::{RetainedView, ShredOrder, ShredView};
+use crate::vault::ops::{Denied, RetainedView, ShredOrder, ShredView};
 
 /// What is to be shredded.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -96,8 +96,8 @@ fn subject_id(field: &str, text: &str) -> Result<SubjectId, Problem> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct ShredDocument {
     id: String,
-    /// `pending`: unreadable already, its keys about to be destroyed; `done`; `held`: a legal hold keeps what it names, which is there
-    /// as before, and the order is carried out once no hold stands over it; `waiting-for-approval`: everything is there until a second person
+    /// `pending`: unreadable already, its keys about to be destroyed; `done`; `held`: a legal obligation keeps what it names, which is there
+    /// as before, and the order is carried out once none does any more; `waiting-for-approval`: everything is there until a second person
     /// approves; or `not-approved`: nobody has, and nothing was done.
     state: &'static str,
     /// The id of the request for a second person, under `.../approvals`, where the tenant's policy asks for one.
@@ -111,7 +111,7 @@ pub(super) struct ShredDocument {
     /// Where the certificate is, once it is done.
     certificate: Option<String>,
     /// The salt of the certificate's commitments, in hexadecimal: in the answer to the order, also to the same request sent again under its
-    /// idempotency key until the certificate is made, and, of an order that a legal hold has stopped, in what its own token is told while it is held.
+    /// idempotency key until the certificate is made, and, of an order that is held, in what its own token is told while it is held.
     /// Keep it: it is null in every other answer.
     salt: Option<String>,
     /// The subjects that were named and, behind them, their other ids, or the key, in the order of the commitments: as they are in the
@@ -120,6 +120,8 @@ pub(super) struct ShredDocument {
     collections: Vec<TotalsDocument>,
     /// What a law keeps of what it names: empty until it is done.
     retained: Vec<RetainedDocument>,
+    /// What of it is denied, for a legal obligation.
+    denied: Option<DeniedDocument>,
     /// The epochs that carried it out.
     epochs: Vec<EpochDocument>,
 }
@@ -135,6 +137,27 @@ struct TotalsDocument {
     deleted: u64,
     /// Records kept that name the subject second.
     kept: u64,
+}
+
+/// What of an order is denied. A law keeps it, or a legal hold: who may not know of the hold is not told which of the two.
+#[derive(Serialize, ToSchema)]
+struct DeniedDocument {
+    /// `in-part`, where the rest is carried out; or `whole`.
+    extent: &'static str,
+    /// `legal-obligation`.
+    reason: &'static str,
+    /// In the answer to an order for several persons some of whom are held: the order for these, which is carried out when nothing keeps them
+    /// any more.
+    order: Option<String>,
+    /// These persons, as they were named in the order.
+    targets: Vec<String>,
+}
+
+impl From<Denied> for DeniedDocument {
+    fn from(Denied { in_part, order, targets }: Denied) -> Self {
+        let extent = if in_part { "in-part" } else { "whole" };
+        Self { extent, reason: "legal-obligation", order: order.map(|order| order.to_string()), targets }
+    }
 }
 
 /// Records of a collection that the order left for their legal purpose alone, by the rule that keeps them. They are destroyed when its
@@ -188,6 +211,7 @@ impl From<ShredView> for ShredDocument {
                     until,
                 })
                 .collect(),
+            denied: view.denied.map(DeniedDocument::from),
             epochs: view.epochs.into_iter().map(|(old, new)| EpochDocument { old, new }).collect(),
         }
     }
@@ -202,7 +226,8 @@ fn wait(head: &HeaderMap) -> Result<Option<Duration>, Problem> {
     Ok(headers::wait_secs(head)?.map(Duration::from_secs))
 }
 
-/// Order a shred: 202 with the order as it was given, or, with `Prefer: wait`, 200 once it is done within that time.
+/// Order a shred: 202 with the order as it was given, or, with `Prefer: wait`, 200 once it is done within that time. Of several persons those
+/// whom a legal hold keeps are left out, with an order of their own that is held (`denied`).
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/shreds", tag = "shreds",
     params(("tenant" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N`, up to 60 seconds"),
         ("Idempotency-Key" = Option<String>, Header)), request_body = OrderDocument,

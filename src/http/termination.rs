@@ -76,7 +76,8 @@ pub(super) struct TerminationDocument {
 /// Something that remains.
 #[derive(Serialize, ToSchema)]
 struct RemainingDocument {
-    /// `legal-hold`, `audit-trail`, `certificate`, `name-token` or `ciphertext`.
+    /// `legal-hold`; `legal-obligation`, which is all holds that the principal may not know of; `audit-trail`, `certificate`, `name-token` or
+    /// `ciphertext`.
     what: &'static str,
     why: &'static str,
     /// Until when; null where nothing ends it by itself.

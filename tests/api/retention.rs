@@ -460,30 +460,35 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
 }
 
 /// What a legal hold keeps is not told for destroyed: of those that a draft would end on a day they are counted by themselves, as long as the
-/// hold stands.
+/// hold stands. HOLD-6: not to an owner, where the hold is not disclosed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_counts_what_a_hold_keeps_by_itself() {
     let (site, _) = site().await;
     let owner = site.tenant("acme").await;
     let counsel = site.counsel("acme", &owner).await;
+    let auditor = site.token("acme", &owner, json!({"role": "auditor"})).await;
     let draft = policy_of(&json!([{"name": "rule", "from": "created", "maximum": "1y", "then": "delete"}]));
     assert_eq!(site.send("PUT", CRM, &owner, Some(draft.clone())).await.status, 201);
     for (key, subject) in [("a", "7"), ("b", "7"), ("c", "8")] {
         assert_eq!(site.put(&format!("{CRM}/records/{key}"), &owner, subject, "v").await.status, 201);
     }
-    let counts = async || {
-        let told = site.send("POST", &format!("{CRM}/simulations"), &owner, Some(json!({ "policy": draft }))).await.json;
+    let counts = async |token: &str| {
+        let told = site.send("POST", &format!("{CRM}/simulations"), token, Some(json!({ "policy": draft }))).await.json;
         assert_eq!((&told["looked_at"], told["ends"].as_array().map(Vec::len)), (&json!(3), Some(1)), "{told}");
         ["records", "later", "held"].map(|name| told["ends"][0][name].as_u64().unwrap())
     };
-    assert_eq!(counts().await, [3, 0, 0]);
-    let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subjects": ["7"]});
-    let placed = site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
-    assert_eq!(placed.status, 201, "{placed:?}");
-    assert_eq!(counts().await, [3, 0, 2]);
-    let release = format!("/v1/tenants/acme/holds/{}/release", placed.json["id"].as_str().unwrap());
-    assert_eq!(site.send("POST", &release, &counsel, Some(json!({"reason": "settled"}))).await.status, 200);
-    assert_eq!(counts().await, [3, 0, 0]);
+    for (disclosed, to_owner) in [(true, 2), (false, 0)] {
+        assert_eq!((counts(&owner).await, counts(&auditor).await), ([3, 0, 0], [3, 0, 0]));
+        let hold = json!({
+            "matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subjects": ["7"], "disclosed": disclosed,
+        });
+        let placed = site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        assert_eq!((counts(&owner).await, counts(&auditor).await), ([3, 0, to_owner], [3, 0, 2]), "{disclosed}");
+        let release = format!("/v1/tenants/acme/holds/{}/release", placed.json["id"].as_str().unwrap());
+        assert_eq!(site.send("POST", &release, &counsel, Some(json!({"reason": "settled"}))).await.status, 200);
+    }
+    assert_eq!((counts(&owner).await, counts(&auditor).await), ([3, 0, 0], [3, 0, 0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

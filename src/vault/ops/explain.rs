@@ -46,9 +46,9 @@ pub struct RetentionView {
     pub category: Option<String>,
     /// What the rules say of it.
     pub explanation: Explanation,
-    /// Whether legal holds keep it, whatever the rules say.
+    /// Whether legal holds that the caller may know of keep it, whatever the rules say.
     pub held: bool,
-    /// Those of them that the caller may know of.
+    /// Those of them.
     pub holds: Vec<HoldId>,
     /// The order to shred that has left it for its legal purpose alone.
     pub restricted_by: Option<ShredId>,
@@ -167,9 +167,11 @@ impl Vault {
         let role = caller.principal.role();
         let known = over.iter().filter(|standing| standing.disclosed || knows_holds(role));
         let holds: Vec<HoldId> = known.map(|standing| standing.hold).collect();
-        if !over.is_empty() {
-            let named = holds.first().map_or_else(|| "a legal hold".to_owned(), |hold| format!("legal hold {hold}"));
-            explanation.why = format!("{named} keeps it until the hold ends; otherwise: {}", explanation.why);
+        if let Some(hold) = holds.first() {
+            explanation.why = format!("legal hold {hold} keeps it until the hold ends; otherwise: {}", explanation.why);
+        } else if !over.is_empty() {
+            // As of a law, to who may not know of it.
+            explanation.why = format!("a legal obligation keeps it until that ends; otherwise: {}", explanation.why);
         }
 
         // Record.
@@ -182,7 +184,7 @@ impl Vault {
             expires_at: meta.expires_at,
             category: retention::category(meta).map(str::to_owned),
             explanation,
-            held: !over.is_empty(),
+            held: !holds.is_empty(),
             holds,
             restricted_by: kept.and_then(|kept| kept.restricted_by),
         })

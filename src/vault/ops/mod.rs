@@ -92,7 +92,7 @@ pub use put::{Body, Precondition, Put, PutRecord};
 pub use reclaim::Reclaimed;
 pub use reports::ReportView;
 pub use restored::Proof;
-pub use shred::{RetainedView, SecondPerson, ShredOrder, ShredTotals, ShredView};
+pub use shred::{Denied, RetainedView, SecondPerson, ShredOrder, ShredTotals, ShredView};
 pub use simulate::{Ending, Simulated};
 pub use snapshots::SnapshotView;
 pub use start::{Idle, VaultParts};

@@ -42,7 +42,7 @@ mod view;
 
 pub(super) use intent::{Committed, NewOrder, aimed_at};
 pub(super) use units::{UnitIn, targets};
-pub use view::{RetainedView, SecondPerson, ShredTotals, ShredView};
+pub use view::{Denied, RetainedView, SecondPerson, ShredTotals, ShredView};
 
 /// What to shred.
 #[derive(Debug, Clone)]
@@ -123,6 +123,7 @@ impl Queued {
             targets: named.targets,
             collections: Vec::new(),
             retained: Vec::new(),
+            denied: None,
             epochs: Vec::new(),
         }
     }
@@ -130,12 +131,12 @@ impl Queued {
 
 /// An order that was given.
 enum Ordered {
-    /// By this request, and what it names.
-    Now(Box<Queued>, Named),
+    /// By this request, what it names, and whom of the request it leaves out.
+    Now(Box<Queued>, Named, Option<Denied>),
     /// By this request, and it waits for a second person.
     Asked(Box<Queued>, Named),
-    /// By this request, which was sent before with the same idempotency key.
-    Again(ShredId),
+    /// By this request, which was sent before with the same idempotency key; and whom of the request it leaves out.
+    Again(ShredId, Option<Denied>),
     /// By an earlier one, of the same that still waits for a second person.
     Before(ShredId),
 }
@@ -143,7 +144,8 @@ enum Ordered {
 impl Vault {
     /// Orders a shred. Returns once the intent is durable and everything named answers 410, with a view of it as pending; with
     /// `wait`, once it is done or the time is over. An order given before, under the same idempotency key, is seen as it is now. One that
-    /// takes two persons by the tenant's policy waits for the second: until then nothing is destroyed, and everything is there.
+    /// takes two persons by the tenant's policy waits for the second: until then nothing is destroyed, and everything is there. Of several
+    /// persons those whom a hold keeps are left out, with an order of their own that is held ([`Denied`]).
     ///
     /// # Errors
     /// [`VaultError::NotFound`], [`VaultError::Forbidden`], [`Unprocessable`]; nothing is done then.
@@ -159,25 +161,26 @@ impl Vault {
         let (vault, ordering, name) = (self.clone(), caller.clone(), tenant.clone());
         let order = self.to_the_end(async move { vault.order(&ordering, &name, order, idempotency_key.as_deref()).await });
         let ordered = self.on_record(caller, Place::tenant(tenant), Action::ShredOrder, order).await?;
-        let (queued, named) = match ordered {
-            Ordered::Now(queued, named) => (queued, named),
+        let (queued, named, denied) = match ordered {
+            Ordered::Now(queued, named, denied) => (queued, named, denied),
             Ordered::Asked(queued, named) => return Ok(queued.view(named)),
-            Ordered::Again(id) => {
+            Ordered::Again(id, denied) => {
                 // Whose first answer is lost has the salt from this one; it is gone from the certificate on.
                 let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
                 let salt = self.salt_of(id, &row).await?;
-                return Ok(ShredView { salt, ..self.shred(caller, tenant, id, wait).await? });
+                return Ok(ShredView { salt, ..self.shred(caller, tenant, id, wait).await?.denying(denied) });
             }
             Ordered::Before(id) => return self.shred(caller, tenant, id, wait).await,
         };
-        let Some(wait) = wait else { return Ok(queued.view(named)) };
+        let Some(wait) = wait else { return Ok(queued.view(named).denying(denied)) };
         let id = queued.id;
         self.inner.shredder.wait(id, wait).await;
         let row = self.shred_row(id).await?.ok_or(VaultError::NotFound(Missing::Shred))?;
         if row.progress == Progress::Held {
             return Err(self.held(caller, id, &row).await?);
         }
-        Ok(ShredView { salt: Some(hex::encode(queued.salt)), targets: named.targets, ..self.view(id, &row).await? })
+        let view = self.view(id, &row).await?.denying(denied);
+        Ok(ShredView { salt: Some(hex::encode(queued.salt)), targets: named.targets, ..view })
     }
 
     async fn order(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder, key: Option<&str>) -> Result<Ordered, VaultError> {
@@ -187,13 +190,14 @@ impl Vault {
         let ordered = retrying(|| async {
             let keeping = match self.ordered_before(caller, tenant, &order, key).await? {
                 Some(Before::Made(made, _)) => match self.ordered_already(caller, ShredId(made.id)).await? {
-                    Some(id) => return Ok(Ordered::Again(id)),
+                    Some(id) => return Ok(Ordered::Again(id, self.left_out_of(id, &order).await?)),
                     // What it named went with another order: who sends it again is told so by what is gone.
                     None => None,
                 },
                 Some(Before::Nothing(keeping)) => Some(keeping),
                 None => None,
             };
+            let mut denied = None;
             let (tenant, scope, named) = match &order {
                 ShredOrder::Tenant { confirm } => {
                     // An import that nobody finishes, too.
@@ -219,6 +223,12 @@ impl Vault {
                     named.dedup();
                     if named.is_empty() {
                         return Err(Unprocessable::NothingNamed.into());
+                    }
+                    // What two persons approve is carried out as they did, or held.
+                    if !found.tenant.rules().asks_for(ShredScope::Subject)
+                        && let Some((free, held)) = self.part_held(caller, &found.tenant, &named).await?
+                    {
+                        (named, denied) = (free, Some(held));
                     }
                     let (tokens, named) = self.persons_of_order(&found.tenant, named).await?;
                     (found.tenant, Scope::Subjects(tokens), named)
@@ -261,17 +271,35 @@ impl Vault {
             let queued = self.queue_unkept(caller, &tenant, scope, named, keeping).await;
             // However that went, no collection is left frozen.
             self.thaw_left().await;
-            Ok(Ordered::Now(Box::new(queued?), told))
+            Ok(Ordered::Now(Box::new(queued?), told, denied))
         })
         .await?;
-        if let Ordered::Now(queued, _) = &ordered {
+        if let Ordered::Now(queued, ..) = &ordered {
             self.close_queued(queued).await?;
         }
         Ok(ordered)
     }
 
+    /// Whom an order leaves out of those that its request names, as long as the order for these is held.
+    async fn left_out_of(&self, id: ShredId, order: &ShredOrder) -> Result<Option<Denied>, VaultError> {
+        let (ShredOrder::Subjects(subjects), Some(row)) = (order, self.shred_row(id).await?) else { return Ok(None) };
+        let Scope::Subjects(given) = &row.scope else { return Ok(None) };
+        let tenant = self.tenant_by_number(TenantNo(row.tenant)).await?;
+        let mut named: Vec<SubjectId> = subjects.clone();
+        named.sort_unstable();
+        named.dedup();
+        let tokens = match self.subject_tokens(&tenant, &named).await {
+            // Nobody is held any more.
+            Err(VaultError::Shredded { .. }) => return Ok(None),
+            tokens => tokens?,
+        };
+        let others: Vec<SubjectId> =
+            named.into_iter().zip(&tokens).filter(|(_, token)| !given.contains(token)).map(|(subject, _)| subject).collect();
+        if others.is_empty() { Ok(None) } else { self.held_part(&tenant, others).await }
+    }
+
     /// The tokens of an order's persons by all their ids, those that were named first; and all these names.
-    async fn persons_of_order(&self, tenant: &Tenant, named: Vec<SubjectId>) -> Result<(Vec<Token>, Named), VaultError> {
+    pub(super) async fn persons_of_order(&self, tenant: &Tenant, named: Vec<SubjectId>) -> Result<(Vec<Token>, Named), VaultError> {
         let tokens = self.subject_tokens(tenant, &named).await?;
         let (tokens, others) = self.by_all_ids(tenant.no, &tokens).await?;
         if tokens.len() as u64 > limits::SHRED_SUBJECTS.max {

@@ -16,6 +16,7 @@ use super::{
     retention,
 };
 use crate::{
+    authn::Role,
     authz::RetentionRead,
     domain::{
         CollectionName, CollectionPolicy, RecordMeta, TenantName, Timestamp,
@@ -45,7 +46,7 @@ pub struct Ending {
     /// Those of them that are not destroyed on that day: what was written down when they were stored is later, or nothing was, and
     /// they end so only once they are written again.
     pub later: u64,
-    /// Those of them that a legal hold keeps now: they are not destroyed while it stands.
+    /// Those of them that a legal hold of which the caller may know keeps now: they are not destroyed while it stands.
     pub held: u64,
 }
 
@@ -112,7 +113,7 @@ impl Vault {
             };
             last = rows.last().map(|row| row.key.clone());
             looks = looks.saturating_add(rows.len());
-            self.simulate_rows(&found, &draft, rows, &mut done, &mut counts).await?;
+            self.simulate_rows((&found, caller.principal.role()), &draft, rows, &mut done, &mut counts).await?;
         }
         done.ends = counts.into_values().collect();
         let next = match last {
@@ -128,7 +129,7 @@ impl Vault {
 
     async fn simulate_rows(
         &self,
-        found: &InCollection<RetentionRead>,
+        (found, role): (&InCollection<RetentionRead>, Role),
         draft: &CollectionPolicy,
         rows: Vec<Row>,
         done: &mut Simulated,
@@ -158,7 +159,7 @@ impl Vault {
         let opened = self.with_data_each(collection.unit, &units, collection.no, open).await;
         for ((header, tokens, ..), opened) in closed.iter().zip(opened) {
             match opened {
-                Ok(Some(Ok(record))) => self.simulate_one(found, draft, (header, tokens, &record), done, counts).await?,
+                Ok(Some(Ok(record))) => self.simulate_one((found, role), draft, (header, tokens, &record), done, counts).await?,
                 Ok(Some(Err(error))) => {
                     let _ = damaged(error);
                     done.unreadable = done.unreadable.saturating_add(1);
@@ -172,7 +173,7 @@ impl Vault {
 
     async fn simulate_one(
         &self,
-        found: &InCollection<RetentionRead>,
+        (found, role): (&InCollection<RetentionRead>, Role),
         draft: &CollectionPolicy,
         (header, tokens, record): (&RecordHeader, &[Token], &OpenedRecord),
         done: &mut Simulated,
@@ -198,7 +199,7 @@ impl Vault {
         };
         let scheduled = self.scheduled((tenant.no, collection.no, tokens), header.version).await?;
         let is_later = scheduled.is_none_or(|scheduled| scheduled > at);
-        let is_held = self.is_held(tenant, collection.no, tokens, &record.meta.subjects).await?;
+        let is_held = self.is_known_held(tenant, collection.no, tokens, &record.meta.subjects, role).await?;
         let (day, named) = (zone.day_of(at), rule.as_ref().map(|rule| rule.as_str().to_owned()));
         let of = counts.entry((day, named)).or_insert(Ending { day, rule, records: 0, later: 0, held: 0 });
         of.records = of.records.saturating_add(1);

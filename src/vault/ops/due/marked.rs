@@ -54,7 +54,7 @@ pub struct MarkedItem {
     pub marked_at: Timestamp,
     /// When it is destroyed.
     pub ends_at: Timestamp,
-    /// Whether legal holds keep it then, too.
+    /// Whether legal holds that the caller may know of keep it then, too.
     pub held: bool,
 }
 
@@ -216,7 +216,7 @@ impl Vault {
             how: How::of(Some(rule), collection.policy.shred_unit),
             marked_at,
             ends_at,
-            held: self.is_held(&found.tenant, collection.no, &tokens, &meta.subjects).await?,
+            held: self.is_known_held(&found.tenant, collection.no, &tokens, &meta.subjects, caller.principal.role()).await?,
         }))
     }
 }

@@ -147,19 +147,20 @@ impl Vault {
         Ok(over)
     }
 
-    /// Whether a legal hold is on a record that names these persons. Costs one look where the tenant has none.
-    pub(in crate::vault::ops) async fn is_held(
+    /// Whether a legal hold of which a role may know is on a record that names these persons. Costs one look where the tenant has none.
+    pub(in crate::vault::ops) async fn is_known_held(
         &self,
         tenant: &Tenant,
         collection: CollectionNo,
         tokens: &[Token],
         subjects: &[SubjectId],
+        role: Role,
     ) -> Result<bool, VaultError> {
         if self.hold_state(tenant.no).await?.0.is_none() {
             return Ok(false);
         }
         let subjects = self.subject_tokens(tenant, subjects).await?;
-        Ok(!self.holds_over(tenant.no, collection, tokens, &subjects).await?.is_empty())
+        Ok(told_of(&self.holds_over(tenant.no, collection, tokens, &subjects).await?, role).is_some())
     }
 
     /// Whether a record is shown to nobody because its tenant has ended: until the tenant's shred is ordered, which a hold on all of it puts

@@ -17,14 +17,14 @@ use super::{
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
         rows::{CollectionRow, HeldOrderRow, HoldRow, Progress, Scope, ShredRow, State, SubjectRow, UnitStateRow},
-        shred::{Named, NewOrder, of_report},
+        shred::{Denied, Named, NewOrder, of_report},
         shredder::{actor_of, is_its_own},
     },
     bind::{Standing, told_of},
     unsigned,
 };
 use crate::{
-    domain::{CollectionNo, HoldId, ShredId, TenantNo, Timestamp, retention::Law},
+    domain::{CollectionNo, HoldId, ShredId, SubjectId, TenantNo, Timestamp, retention::Law},
     vault::{
         audit::{Action, Entry, Outcome, Reason, Trail},
         crypto::{RecordHeader, hash::sha256},
@@ -37,6 +37,8 @@ use crate::{
 
 /// Rows that are moved in one commit.
 const PASS: usize = 256;
+/// Persons whom holds keep and who are told from the others of an order: each is weighed alone, against every hold.
+const PARTED: usize = 64;
 /// How soon an order is looked at again that a minimum keeps back of which nobody knows when it is met.
 const LOOK_AGAIN: Duration = Duration::from_hours(24 * 32);
 
@@ -78,6 +80,58 @@ impl Vault {
             caller.on_record.store(true, Ordering::Release);
         }
         Ok(refusal(id))
+    }
+
+    /// Parts the persons of an order into those whom no hold keeps and the others, for whom an order of their own is kept back; `None` where
+    /// there are not both, or too many are held. By halves, so that of many persons few are weighed alone.
+    pub(in crate::vault::ops) async fn part_held(
+        &self,
+        caller: &Caller,
+        tenant: &Tenant,
+        named: &[SubjectId],
+    ) -> Result<Option<(Vec<SubjectId>, Denied)>, VaultError> {
+        let (state, unmoved) = self.hold_state(tenant.no).await?;
+        if state.is_none() || named.len() < 2 {
+            return Ok(None);
+        }
+        let (mut free, mut held): (Vec<SubjectId>, Vec<SubjectId>) = (Vec::new(), Vec::new());
+        let mut parts = vec![named];
+        while let Some(part) = parts.pop() {
+            let (tokens, _) = self.persons_of_order(tenant, part.to_vec()).await?;
+            if self.weigh(tenant.no, &Scope::Subjects(tokens)).await?.is_empty() {
+                free.extend_from_slice(part);
+            } else if let [one] = part {
+                held.push(one.clone());
+            } else {
+                let (first, rest) = part.split_at(part.len().div_ceil(2));
+                parts.extend([rest, first]);
+            }
+            if held.len() > PARTED {
+                return Ok(None);
+            }
+        }
+        if free.is_empty() || held.is_empty() {
+            return Ok(None);
+        }
+        let targets = held.iter().map(|subject| subject.as_str().to_owned()).collect();
+        let (tokens, named) = self.persons_of_order(tenant, held).await?;
+        let scope = Scope::Subjects(tokens);
+        let holds = self.weigh(tenant.no, &scope).await?;
+        // That these are refused is on the record; the request is not.
+        let asker = &caller.begin();
+        match self.keep_back(Some(asker), asker.into(), tenant, (scope, named), None, (&holds, unmoved)).await? {
+            VaultError::LegalHold { order, .. } => Ok(Some((free, Denied { in_part: true, order, targets }))),
+            refused => Err(refused),
+        }
+    }
+
+    /// Persons for whom an order of their own is held, if it still is.
+    pub(in crate::vault::ops) async fn held_part(&self, tenant: &Tenant, named: Vec<SubjectId>) -> Result<Option<Denied>, VaultError> {
+        let targets = named.iter().map(|subject| subject.as_str().to_owned()).collect();
+        let (tokens, named) = self.persons_of_order(tenant, named).await?;
+        let key = held_key(tenant.no, &Scope::Subjects(tokens), named.aliases)?;
+        let held = self.control_row::<HeldOrderRow>(&key).await?;
+        Ok(held.map(|held| Denied { in_part: true, order: Some(ShredId(held.order)), targets }))
     }
 
     /// Takes an order back whose keys are all there, if a hold stands over it, or if it comes after one that was taken back. What it

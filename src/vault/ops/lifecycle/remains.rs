@@ -39,7 +39,8 @@ pub struct TerminationView {
 /// Something that is there behind a tenant's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remaining {
-    /// `legal-hold`, `audit-trail`, `certificate`, `name-token` or `ciphertext`.
+    /// `legal-hold`, `legal-obligation`, which is all holds that the caller may not know of, `audit-trail`, `certificate`, `name-token` or
+    /// `ciphertext`.
     pub what: &'static str,
     /// Why, in a sentence.
     pub why: &'static str,
@@ -63,6 +64,7 @@ pub struct Minimum {
 }
 
 const HOLD: &str = "a legal hold keeps what it is on until it ends; the shred of the tenant waits for the last one";
+const OBLIGATION: &str = "a legal obligation keeps something until it ends; the shred of the tenant waits for that";
 const ALWAYS: [Remaining; 4] = [
     Remaining {
         what: "audit-trail",
@@ -135,7 +137,7 @@ impl Vault {
             }
         }
         if is_one_hidden {
-            remains.push(Remaining { what: "legal-hold", why: HOLD, until: None, hold: None });
+            remains.push(Remaining { what: "legal-obligation", why: OBLIGATION, until: None, hold: None });
         }
         Ok((remains, is_there_more))
     }

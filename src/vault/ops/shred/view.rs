@@ -29,7 +29,7 @@ pub struct ShredView {
     pub id: ShredId,
     /// Whether it is certified and logged.
     pub done: bool,
-    /// Whether a legal hold keeps what it names: that is there as before.
+    /// Whether a legal obligation keeps what it names, a hold or what a law came to keep meanwhile: that is there as before.
     pub held: bool,
     /// How far it is with a second person; `None` where one was enough.
     pub second: Option<SecondPerson>,
@@ -48,6 +48,8 @@ pub struct ShredView {
     pub collections: Vec<(String, ShredTotals)>,
     /// What a law keeps of what it names, once it is done: it is for its legal purpose alone, and goes when the minimum ends.
     pub retained: Vec<RetainedView>,
+    /// What of it a legal obligation denies: a law, or a hold.
+    pub denied: Option<Denied>,
     /// Epochs that carried it out: (old, new).
     pub epochs: Vec<(u64, u64)>,
 }
@@ -57,6 +59,31 @@ impl ShredView {
     #[must_use]
     pub const fn state(&self) -> &'static str {
         state_name(self.done, self.held, self.second)
+    }
+
+    /// The same, of a request of which others are denied.
+    pub(super) fn denying(self, denied: Option<Denied>) -> Self {
+        Self { denied: denied.or(self.denied), ..self }
+    }
+}
+
+/// What of a request to shred a legal obligation denies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Whether the rest of it is carried out.
+    pub in_part: bool,
+    /// The order for those whom holds keep, of a request for several persons: it is held.
+    pub order: Option<ShredId>,
+    /// These, as they were named.
+    pub targets: Vec<String>,
+}
+
+impl Denied {
+    /// What an order itself tells.
+    fn of(row: &ShredRow, is_done: bool) -> Option<Self> {
+        let is_held = row.progress == Progress::Held;
+        let in_part = matches!(row.scope, Scope::Rest { .. }) || (is_done && !row.retained.is_empty());
+        (is_held || in_part).then(|| Self { in_part: !is_held, order: None, targets: Vec::new() })
     }
 }
 
@@ -204,6 +231,7 @@ impl Vault {
             targets: pseudonyms(&row.scope),
             collections,
             retained,
+            denied: Denied::of(row, done),
             epochs: row.epochs.clone(),
         })
     }
