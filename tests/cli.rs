@@ -775,18 +775,18 @@ mod with_a_server {
         assert_eq!((placed["scope"].as_str(), placed["covers"]["records"].as_u64()), (Some("subject"), Some(1)), "{placed}");
         let id = placed["id"].as_str().unwrap();
         let refused = served.run("acme.token", &["record", "rm", "crm", "7", "--yes"]);
-        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-hold"), "{}", stderr(&refused));
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-obligation"), "{}", stderr(&refused));
         let refused = served.run("acme.token", &["shred", "subject", "7", "--yes"]);
-        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-hold"), "{}", stderr(&refused));
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains("legal-obligation"), "{}", stderr(&refused));
         served.write("crm.jsonl", "{\"id\": 7}\n{\"id\": 8}\n");
         let import = served.run("acme.token", &["import", "--key", "id", "--subject", "id", "crm.jsonl"]);
-        assert!(import.status.code() == Some(2) && stderr(&import).contains("legal-hold"), "{}", stderr(&import));
+        assert!(import.status.code() == Some(2) && stderr(&import).contains("legal-obligation"), "{}", stderr(&import));
         assert_eq!(
             (served.owner(&["record", "get", "crm", "7"]), served.owner(&["record", "get", "crm", "8"])),
             ("x".into(), "{\"id\": 8}".into())
         );
         let told = served.ok("acme.token", &["retention", "explain", "acme", "crm", "7"]);
-        assert!(told.starts_with("a legal hold keeps it"), "{told}");
+        assert!(told.starts_with("a legal obligation keeps it"), "{told}");
         for scope in [
             &["--collection", "crm", "--prefix", "a/b"][..],
             &["--record", "crm/8", "--record", "crm/a/c"],

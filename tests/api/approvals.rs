@@ -590,7 +590,7 @@ async fn the_release_of_a_hold_takes_two_counsels_where_the_policy_asks_for_them
     let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
     let placed = site.send("POST", &acme.path("holds"), &counsel, Some(hold)).await.json;
     let stopped = acme.shred(&acme.owner, json!({"scope": "subject", "subject": "7"})).await;
-    is(&stopped, 423, "legal-hold", "the order");
+    is(&stopped, 423, "legal-obligation", "the order");
     let release = acme.path(&format!("holds/{}/release", id(&placed)));
     let send = async |key: &str| {
         let request = site.request(Method::POST, &release, &counsel).header("idempotency-key", key).json(&json!({"reason": "settled"}));

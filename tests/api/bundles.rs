@@ -315,7 +315,7 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
 
     for held in ["crm/records/eu/anna", "crm/records/eu/mail", "crm/records/us/b%C3%A9a", "files/records/none", "all/records/x"] {
         let deleted = target.send("DELETE", &format!("/v1/tenants/acme/collections/{held}"), &owner, None).await;
-        assert_eq!((deleted.status, deleted.code()), (423, "legal-hold"), "{held}: {deleted:?}");
+        assert_eq!((deleted.status, deleted.code()), (423, "legal-obligation"), "{held}: {deleted:?}");
     }
     assert_eq!(target.send("DELETE", "/v1/tenants/acme/collections/crm/records/large", &owner, None).await.status, 204, "held by none");
     // An owner brings in no counsel while holds stand; the operator does, for no counsel that there is could end them.

@@ -36,8 +36,10 @@ fn id(hold: &Value) -> &str {
     hold["id"].as_str().unwrap()
 }
 
+/// As who may not know of the hold is told it.
 fn is_held(answer: &Answer, named: &str) {
-    assert_eq!((answer.status, answer.code()), (423, "legal-hold"), "{named}: {answer:?}");
+    assert_eq!((answer.status, answer.code()), (423, "legal-obligation"), "{named}: {answer:?}");
+    assert!(answer.json["hold"].is_null(), "an owner is not told which: {answer:?}");
 }
 
 impl<'a> Tenant<'a> {
@@ -177,7 +179,6 @@ async fn what_is_held_is_destroyed_by_no_request() {
             assert_eq!(tenant.get(&format!("{collection}/other")).await.status, 404, "nothing of a refused batch is done");
             let mut orders = vec![
                 json!({"scope": "subject", "subject": "7"}),
-                json!({"scope": "subject", "subjects": ["9", "7"]}),
                 json!({"scope": "collection", "collection": collection}),
                 json!({"scope": "tenant", "confirm": tenant.name}),
             ];
@@ -188,9 +189,10 @@ async fn what_is_held_is_destroyed_by_no_request() {
                 let named = format!("{named}: {order}");
                 let answer = tenant.shred(order.clone()).await;
                 is_held(&answer, &named);
-                assert!(answer.json["hold"].is_null(), "an owner is not told which: {answer:?}");
                 let queued = tenant.order(answer.json["order"].as_str().unwrap()).await;
                 assert_eq!((queued.status, queued.json["state"].as_str()), (202, Some("held")), "{named}: {queued:?}");
+                let denied = json!({"extent": "whole", "reason": "legal-obligation", "order": null, "targets": []});
+                assert_eq!(queued.json["denied"], denied, "{named}");
                 assert_eq!(tenant.shred(order).await.json["order"], answer.json["order"], "given again, it is the same one");
             }
             assert_eq!(tenant.get(&held).await.text(), "held", "{named}");
@@ -486,7 +488,7 @@ async fn what_an_owner_makes_is_an_invitation_that_makes_one_counsels_token_and_
     assert_eq!(accepted, ["counsel.appoint", "counsel.dismiss"], "{trail:#?}");
 }
 
-/// HOLD-6: who may know of a hold that is not disclosed; the refusal itself says that a law keeps it.
+/// HOLD-6: who may know of a hold that is not disclosed; the refusal itself says that a legal obligation keeps it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_told_to_counsels_and_auditors_and_to_the_others_if_it_is_disclosed() {
     let (site, _) = site().await;
@@ -505,19 +507,22 @@ async fn a_hold_is_told_to_counsels_and_auditors_and_to_the_others_if_it_is_disc
         assert_eq!(&listed(token).await, seen);
         assert_eq!(acme.hold(token, &secret).await.status, if seen.is_empty() { 404 } else { 200 });
         let told = explained(token).await;
-        assert_eq!((&told["held"], &told["holds"]), (&json!(true), &json!(seen)), "{told}");
+        assert_eq!((&told["held"], &told["holds"]), (&json!(!seen.is_empty()), &json!(seen)), "{told}");
         let why = told["why"].as_str().unwrap();
-        assert!(why.contains("legal hold") && why.contains(id(&secret)) != seen.is_empty(), "{why}");
+        let said = if seen.is_empty() { "a legal obligation keeps it".to_owned() } else { format!("legal hold {} keeps it", id(&secret)) };
+        assert!(why.starts_with(&said), "{why}");
     }
     let refused = acme.delete("crm/a").await;
-    assert!(refused.json["hold"].is_null() && !refused.text().contains(id(&secret)), "{refused:?}");
+    is_held(&refused, "the owner's");
+    assert!(!refused.text().contains(id(&secret)), "{refused:?}");
     // Nor does the trail name it to an owner.
     let text = serde_json::to_string(&site.trail("acme", &acme.owner).await).unwrap();
     assert!(text.contains("hold.place") && !text.contains(id(&secret)), "{text}");
     let told = acme.place(json!({"scope": "subject", "subject": "7", "disclosed": true})).await;
-    assert_eq!(acme.delete("crm/a").await.json["hold"], told["id"]);
+    let refused = acme.delete("crm/a").await;
+    assert_eq!((refused.code(), &refused.json["hold"]), ("legal-hold", &told["id"]), "{refused:?}");
     let order = acme.shred(json!({"scope": "subject", "subject": "7"})).await;
-    assert_eq!((order.status, &order.json["hold"]), (423, &told["id"]), "{order:?}");
+    assert_eq!((order.status, order.code(), &order.json["hold"]), (423, "legal-hold", &told["id"]), "{order:?}");
     assert_eq!(listed(&acme.owner).await, [id(&told)]);
     assert_eq!(acme.hold(&acme.owner, &told).await.json["matter"], "2024-CV-1");
     assert_eq!(explained(&acme.owner).await["holds"], json!([id(&told)]));
@@ -532,6 +537,132 @@ async fn a_hold_is_told_to_counsels_and_auditors_and_to_the_others_if_it_is_disc
     assert_eq!(acme.put("crm/b", "8", "x").await.status, 201);
     let free = site.get(&acme.path("collections/crm/retention/b"), &acme.owner).await.json;
     assert_eq!((&free["held"], &free["holds"]), (&json!(false), &json!([])));
+}
+
+/// HOLD-6: who may know neither of rules nor of holds gets the same answer from either; who may know the rules has the law named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_does_not_tell_a_hold_from_a_law_to_who_may_know_of_neither() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    let law = json!({"period": "4y", "basis": "law 1"});
+    let rules = json!([{"name": "books", "from": "created", "minimum": law, "maximum": "9y", "then": "delete"}]);
+    for (collection, unit) in [("books", "subject"), ("papers", "record")] {
+        let policy = json!({"shred_unit": unit, "retention": {"time_zone": "UTC", "rules": rules}});
+        assert_eq!(site.send("PUT", &acme.path(&format!("collections/{collection}")), &acme.owner, Some(policy)).await.status, 201);
+    }
+    for (at, person) in [("crm/held", "7"), ("files/held", "7"), ("books/kept", "8"), ("papers/kept", "8")] {
+        assert_eq!(acme.put(at, person, "x").await.status, 201, "{at}");
+    }
+    acme.place(json!({"scope": "subject", "subject": "7"})).await;
+    let eraser = site.token("acme", &acme.owner, json!({"role": "eraser"})).await;
+    // What differs between two answers by themselves is left out.
+    let told = |answer: &Answer| {
+        let mut json = answer.json.clone();
+        for own in ["request_id", "instance", "order"] {
+            json.as_object_mut().unwrap().remove(own);
+        }
+        (answer.status, answer.header("content-type").to_owned(), json)
+    };
+    let batch = |at: &str| {
+        let (collection, key) = at.split_once('/').unwrap();
+        json!({"ops": [{"op": "delete", "collection": collection, "key": key}]})
+    };
+    let record = |at: &str| {
+        let (collection, key) = at.split_once('/').unwrap();
+        json!({"scope": "record", "collection": collection, "key": key})
+    };
+    for (held, kept) in [("crm/held", "books/kept"), ("files/held", "papers/kept")] {
+        let mut answers = Vec::new();
+        for at in [held, kept] {
+            let collection = at.split_once('/').unwrap().0;
+            let mut asked = vec![
+                site.send("DELETE", &acme.record(at), &eraser, None).await,
+                site.send("POST", &acme.path("batch"), &eraser, Some(batch(at))).await,
+            ];
+            let orders = [json!({"scope": "collection", "collection": collection}), record(at)];
+            for order in orders.into_iter().take(if collection == "files" || collection == "papers" { 2 } else { 1 }) {
+                asked.push(site.send("POST", &acme.path("shreds"), &eraser, Some(order)).await);
+            }
+            answers.push(asked);
+        }
+        for (of_hold, of_law) in answers[0].iter().zip(&answers[1]) {
+            assert_eq!((of_hold.status, of_hold.code()), (423, "legal-obligation"), "{of_hold:?}");
+            assert_eq!(told(of_hold), told(of_law), "{held}, {kept}");
+        }
+    }
+    let owners = acme.delete("books/kept").await;
+    assert_eq!(
+        (owners.code(), &owners.json["rule"], &owners.json["basis"]),
+        ("legal-minimum", &json!("books"), &json!("law 1")),
+        "{owners:?}"
+    );
+}
+
+/// HOLD-6: an order for several persons is denied in part: it is carried out for those whom no hold keeps, and held for the others, who are
+/// named; with what a law keeps it is in part, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_several_persons_is_denied_in_part_for_those_whom_a_hold_keeps() {
+    let (site, _) = site().await;
+    let acme = Tenant::make(&site, "acme").await;
+    for person in ["6", "7", "8", "9"] {
+        assert_eq!(acme.put(&format!("crm/{person}"), person, "x").await.status, 201);
+    }
+    // 9 is held by a record that is under another's key.
+    assert_eq!(acme.put("crm/both", "9,10", "x").await.status, 201);
+    let (first, second) =
+        (acme.place(json!({"scope": "subject", "subject": "7"})).await, acme.place(json!({"scope": "subject", "subject": "10"})).await);
+    let eraser = site.token("acme", &acme.owner, json!({"role": "eraser"})).await;
+    let order = json!({"scope": "subject", "subjects": ["9", "8", "7", "6"]});
+    let send = async |token: &str, key: &str| {
+        let request = site.request(Method::POST, &acme.path("shreds"), token).header("prefer", "wait=30");
+        Answer::of(request.header("idempotency-key", key).json(&order).send().await.unwrap()).await
+    };
+    let done = send(&eraser, "once").await;
+    assert_eq!((done.status, done.json["state"].as_str(), &done.json["targets"]), (200, Some("done"), &json!(["6", "8"])), "{done:?}");
+    let held = done.json["denied"]["order"].clone();
+    let denied = json!({"extent": "in-part", "reason": "legal-obligation", "order": held, "targets": ["7", "9"]});
+    assert_eq!(done.json["denied"], denied, "{done:?}");
+    assert!(!done.text().contains(id(&first)) && !done.text().contains(id(&second)), "{done:?}");
+    for (person, status) in [("6", 410), ("7", 200), ("8", 410), ("9", 200)] {
+        assert_eq!(acme.get(&format!("crm/{person}")).await.status, status, "{person}");
+    }
+    // Each is an order of its own, with a salt of its own and a certificate to come.
+    let held = held.as_str().unwrap();
+    let waits = site.get(&acme.path(&format!("shreds/{held}")), &eraser).await;
+    assert_eq!((waits.json["state"].as_str(), waits.json["denied"]["extent"].as_str()), (Some("held"), Some("whole")), "{waits:?}");
+    assert!(waits.json["salt"].is_string() && waits.json["salt"] != done.json["salt"], "{waits:?}");
+    let given = site.get(&acme.path(&format!("shreds/{}", done.json["id"].as_str().unwrap())), &eraser).await;
+    assert_eq!((given.json["state"].as_str(), &given.json["denied"]), (Some("done"), &Value::Null), "{given:?}");
+    // The same again, by its key and without: the same two.
+    let again = send(&eraser, "once").await;
+    assert_eq!((&again.json["id"], &again.json["denied"]), (&done.json["id"], &denied), "{again:?}");
+    let anew = send(&eraser, "twice").await;
+    assert_eq!((anew.status, &anew.json["denied"]), (200, &denied), "{anew:?}");
+    // Those whom holds keep alone are refused, as one is.
+    let refused = acme.shred(json!({"scope": "subject", "subjects": ["7", "9"]})).await;
+    is_held(&refused, "both");
+    assert_eq!(refused.json["order"], held, "it is the same order");
+    acme.release(&first).await;
+    let part = send(&eraser, "thrice").await;
+    let left = |answer: &Answer| answer.json["denied"]["targets"].clone();
+    assert_eq!((&part.json["targets"], left(&part)), (&json!(["6", "7", "8"]), json!(["9"])), "{part:?}");
+    acme.release(&second).await;
+    for order in [held, part.json["denied"]["order"].as_str().unwrap()] {
+        let gone = acme.order(order).await;
+        assert_eq!((gone.status, gone.json["state"].as_str(), &gone.json["denied"]), (200, Some("done"), &Value::Null), "{gone:?}");
+    }
+    assert_eq!((acme.get("crm/7").await.status, acme.get("crm/9").await.status), (410, 410));
+    assert_eq!(send(&eraser, "once").await.json["denied"], Value::Null, "nothing of it is denied any more");
+    // What two persons approve is one thing, and held as such.
+    assert_eq!(acme.put("crm/a", "a", "x").await.status, 201);
+    assert_eq!(acme.put("crm/b", "b", "x").await.status, 201);
+    acme.place(json!({"scope": "subject", "subject": "a"})).await;
+    site.token("acme", &acme.owner, json!({"role": "owner"})).await;
+    let policy = json!({"approvals": {"shred": ["subject"]}});
+    assert_eq!(site.send("PUT", &acme.path("policy"), &acme.owner, Some(policy)).await.status, 200);
+    let asked = acme.shred(json!({"scope": "subject", "subjects": ["a", "b"]})).await;
+    assert_eq!((asked.status, asked.json["state"].as_str()), (202, Some("waiting-for-approval")), "{asked:?}");
+    assert_eq!((&asked.json["targets"], &asked.json["denied"]), (&json!(["a", "b"]), &Value::Null), "{asked:?}");
 }
 
 /// Whoever names a held person takes nothing of that person's along.

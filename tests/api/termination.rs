@@ -522,12 +522,12 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
     ];
     leaves(&acme, "tenant-terminating", &left).await;
     assert!(acme.named("owner").await.contains("a") && acme.names_nothing("auditor").await, "names are told to who reads");
-    // Of a hold that is not disclosed an owner is told that a law keeps something; a counsel which.
+    // Of a hold that is not disclosed an owner is told that a legal obligation keeps something; an auditor which.
     let hold = acme.hold(false).await;
     let owners = acme.send("GET", "/termination", "owner", None).await;
     assert_eq!(
         (&owners.json["remains"][0]["what"], &owners.json["remains"][0]["hold"]),
-        (&json!("legal-hold"), &Value::Null),
+        (&json!("legal-obligation"), &Value::Null),
         "{owners:?}"
     );
     let auditors = acme.send("GET", "/termination", "auditor", None).await;

@@ -110,7 +110,8 @@ async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
     let acme = Acme::make(&open, &place).await;
     let counsel = acme.counsel(&open).await;
     acme.alias(&open, "far", "far-1").await.unwrap();
-    let hold = acme.hold(&open, &counsel, "held").await;
+    // Both of them: of two of whom one is held, that one alone would be kept back.
+    let holds = [acme.hold(&open, &counsel, "held").await, acme.hold(&open, &counsel, "other").await];
     let order = ShredOrder::Subjects(persons(&["held", "other"]));
     let stopped = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await;
     let Err(VaultError::LegalHold { order: Some(order), .. }) = stopped else { panic!("{stopped:?}") };
@@ -126,7 +127,9 @@ async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
     assert!(is_full(acme.alias(&open, "far", "held").await));
     acme.alias(&open, "far", "far-2").await.unwrap();
     acme.alias(&open, "held", "d").await.unwrap();
-    open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
+    for hold in holds {
+        open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
+    }
     let view = open.vault.shred(&acme.owner, &acme.name, order, WAIT).await.unwrap();
     assert!(view.done, "{view:?}");
     for id in ["held", "d", "other", "a", "b", "c"] {

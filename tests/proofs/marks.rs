@@ -6,7 +6,7 @@ use std::time::Duration;
 use lethe::{
     authn::Role,
     domain::{
-        Clock as _, CollectionPolicy, HoldId, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
+        Clock as _, CollectionPolicy, HoldId, ShredUnit, SubjectId, TenantName, TestClock, Timestamp, Version,
         hold::{HoldScope, HoldText, NewHold},
     },
     vault::ops::{Caller, Destroyed, MarkedItem, PutRecord, ShredOrder, Unprocessable, VaultError},
@@ -113,10 +113,14 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
         open.put(&owner, &acme, ("c", "d"), Some("7"), &value).await.unwrap();
         let (counsel, hold) = hold_on(&open, &owner, &acme, "8").await;
         assert_eq!(run(&open, &clock).await.marked, 1, "another version");
-        let held: Vec<(String, bool)> =
-            marked(&open, &owner, &acme).await.into_iter().map(|item| (item.key.unwrap().as_str().to_owned(), item.held)).collect();
-        assert_eq!(held.iter().filter(|(_, held)| *held).map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
-        assert_eq!(held.len(), 4);
+        let shown: Vec<(String, Version, bool)> = marked(&open, &owner, &acme)
+            .await
+            .into_iter()
+            .map(|item| (item.key.unwrap().as_str().to_owned(), item.version, item.held))
+            .collect();
+        assert!(shown.len() == 4 && shown.iter().all(|(.., held)| !held), "who may not know of the hold is not told: {shown:?}");
+        let held: Vec<Version> = marked(&open, &auditor, &acme).await.iter().filter(|item| item.held).map(|item| item.version).collect();
+        assert_eq!(held, shown.iter().filter(|(name, ..)| name == "b").map(|(_, version, _)| *version).collect::<Vec<_>>());
         to(&clock, Timestamp(end.0 - 1));
         assert_eq!(run(&open, &clock).await.destroyed, 0);
         clock.advance(Duration::from_millis(1));
