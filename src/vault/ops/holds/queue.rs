@@ -90,8 +90,11 @@ impl Vault {
         tenant: &Tenant,
         named: &[SubjectId],
     ) -> Result<Option<(Vec<SubjectId>, Denied)>, VaultError> {
+        if named.len() < 2 {
+            return Ok(None);
+        }
         let (state, unmoved) = self.hold_state(tenant.no).await?;
-        if state.is_none() || named.len() < 2 {
+        if state.is_none() {
             return Ok(None);
         }
         let (mut free, mut held): (Vec<SubjectId>, Vec<SubjectId>) = (Vec::new(), Vec::new());
