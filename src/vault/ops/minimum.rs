@@ -829,5 +829,17 @@ mod tests {
             (collection.behind_changes(Timestamp(1_500)), collection.behind_changes(Timestamp(9_000))),
             (Timestamp(2_001), Timestamp(9_000))
         );
+        // HOLD-4: those with number 2 came with a bypass, so those of 0 and 1 are bypassed; not so as of an earlier one.
+        let collection = Collection { past: Past { bypassed: vec![2], ..collection.past }, ..collection };
+        let bypassed = |rules_no, last| {
+            let meta = written_under(rules_no);
+            collection.rules_since(&meta, RulesNo(last)).map(|since| since.is_bypassed).collect::<Vec<_>>()
+        };
+        assert_eq!(bypassed(0, 3), [false, false, true, true]);
+        assert_eq!(bypassed(0, 2), [false, true, true]);
+        assert_eq!(bypassed(0, 1), [false, false]);
+        assert_eq!(bypassed(2, 3), [false, false]);
+        let at = |rules_no| collection.bypassed_at(&written_under(rules_no)).map(|at| at.0);
+        assert_eq!((at(0), at(1), at(2)), (Some(1_030), Some(1_030), None), "when those before them held no more");
     }
 }
