@@ -14,9 +14,9 @@ use lethe::{
 };
 use serde_json::{Value, json};
 
-use super::{Acme, UNITS, beside::hold, contradictions, findings, left, rows, run_until, subject};
+use super::{Acme, UNITS, contradictions, findings, left, rows, run_until, subject};
 use crate::{
-    harness::{Open, Place, coll, key, put_of},
+    harness::{Open, Place, coll, hold_of, key, put_of},
     retention::{DAY, place, policy, run, time},
 };
 
@@ -364,7 +364,7 @@ async fn an_order_that_waits_for_a_governance_minimum_is_given_again_behind_the_
     let counsel = open.caller(&counsel).await;
     acme.rules(&open, &[brief()]).await;
     acme.put(&open, ("people", "k"), "7", "v").await.unwrap();
-    let placed = open.vault.place_hold(&counsel, name, hold(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, name, hold_of(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
     let held = open.vault.order_shred(owner, name, ShredOrder::Collection(coll("people")), None, None).await;
     let Err(VaultError::LegalHold { order: Some(order), .. }) = held else { panic!("{held:?}") };
     acme.rules(&open, &[law("books", "governance", "4y")]).await;
