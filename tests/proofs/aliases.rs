@@ -11,10 +11,7 @@ use lethe::{
         ops::{
             Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, ShredOrder, Unprocessable, VaultError, VaultOptions,
         },
-        store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
-            schema::{self, Table},
-        },
+        store::{Commit, Row, Space, schema::Table},
     },
 };
 use tokio_util::task::TaskTracker;
@@ -23,6 +20,7 @@ use crate::{
     erased::{Acme, COLLECTIONS, is_refused, persons},
     harness::{Open, Place, certificate, coll, hold_of, is_shredded, key, put_op, subject},
     meddling::sets,
+    rows,
 };
 
 mod model;
@@ -150,20 +148,12 @@ async fn close(open: Arc<Open>) {
     Arc::into_inner(open).unwrap().close().await;
 }
 
-async fn rows(open: &Open) -> Vec<(Bytes, Bytes)> {
-    let range = schema::table(Table::Alias);
-    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| (row.key, row.value)).collect()
+async fn alias_rows(open: &Open) -> Vec<Row> {
+    rows::table(&open.store, Table::Alias).await
 }
 
 async fn set(open: &Open, key: &Bytes, value: Option<Bytes>) {
-    let key = key.clone();
-    let write = match value {
-        Some(value) => Write::Put { space: Space::Control, key, value },
-        None => Write::Delete { space: Space::Control, key },
-    };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Control, key, value).await;
 }
 
 async fn is_sound(open: &Open) {
@@ -224,7 +214,7 @@ async fn an_id_is_one_persons_and_leads_to_all_ids_of_the_person() {
     assert_eq!(acme.ids(&open, "7").await.unwrap(), view("7", &[]));
     assert!(matches!(acme.forget(&open, "ann").await, Err(VaultError::NotFound(Missing::Alias))));
     acme.alias(&open, "9", "ann").await.unwrap();
-    assert_eq!(rows(&open).await.len(), 3, "9, nine and ann");
+    assert_eq!(alias_rows(&open).await.len(), 3, "9, nine and ann");
     is_sound(&open).await;
     open.close().await;
 }
@@ -267,7 +257,7 @@ async fn a_shred_by_any_id_erases_the_person_by_every_id() {
             is_refused(acme.merge(&open, id, "new").await, done.id, id);
             is_refused(acme.forget(&open, id).await, done.id, id);
         }
-        assert_eq!(rows(&open).await.len(), 2, "those of 8");
+        assert_eq!(alias_rows(&open).await.len(), 2, "those of 8");
         assert_eq!(acme.returns(&open).await, 0);
         is_sound(&open).await;
         close(open).await;
@@ -434,7 +424,7 @@ async fn an_alias_against_a_shred_ends_in_exactly_one_of_two_ways() {
     let order = acme.shred(&open, "7").await;
     held.let_go();
     is_refused(adding.await.unwrap(), order, "planned before the shred");
-    assert!(acme.is_there(&open, "ann").await && rows(&open).await.is_empty());
+    assert!(acme.is_there(&open, "ann").await && alias_rows(&open).await.is_empty());
 
     // The order is planned, and the person is given the id before it is committed. By either of the ids.
     for (round, named) in ["first", "second"].into_iter().enumerate() {
@@ -457,7 +447,7 @@ async fn an_alias_against_a_shred_ends_in_exactly_one_of_two_ways() {
             assert!(!acme.is_there(&open, id).await, "{id}");
         }
     }
-    assert!(rows(&open).await.is_empty());
+    assert!(alias_rows(&open).await.is_empty());
 
     // At moments that nobody chooses.
     let mut seen = [0, 0];
@@ -485,7 +475,7 @@ async fn an_alias_against_a_shred_ends_in_exactly_one_of_two_ways() {
         seen[usize::from(there != [false, false])] += 1;
     }
     println!("aliases against shreds: {seen:?}");
-    assert!(rows(&open).await.is_empty());
+    assert!(alias_rows(&open).await.is_empty());
     is_sound(&open).await;
     close(open).await;
 }
@@ -619,21 +609,21 @@ async fn an_alias_that_was_taken_away_is_told_by_nothing_once_its_own_person_is_
     let (_place, open, acme) = store().await;
     acme.alias(&open, "7", "ann").await.unwrap();
     acme.alias(&open, "7", "tel").await.unwrap();
-    let then = rows(&open).await;
+    let then = alias_rows(&open).await;
     acme.forget(&open, "ann").await.unwrap();
     acme.shred(&open, "ann").await;
     assert_eq!(acme.ids(&open, "7").await.unwrap(), view("7", &["tel"]), "who is not erased");
-    let now = rows(&open).await;
+    let now = alias_rows(&open).await;
     // Who has such a copy has today's keys besides.
-    for (key, value) in then {
+    for Row { key, value } in then {
         set(&open, &key, Some(value)).await;
     }
     let told = acme.ids(&open, "7").await;
     assert!(is_shredded(&told), "{told:?}");
-    for (key, _) in rows(&open).await {
+    for Row { key, .. } in alias_rows(&open).await {
         set(&open, &key, None).await;
     }
-    for (key, value) in now {
+    for Row { key, value } in now {
         set(&open, &key, Some(value)).await;
     }
     is_sound(&open).await;
@@ -662,10 +652,10 @@ async fn rows_of_aliases_that_do_not_belong_together_are_found_and_not_believed(
     let (_place, open, acme) = store().await;
     acme.alias(&open, "7", "ann").await.unwrap();
     acme.alias(&open, "8", "bert").await.unwrap();
-    let all = rows(&open).await;
+    let all = alias_rows(&open).await;
     assert_eq!(all.len(), 4);
-    for (at, (key, value)) in all.iter().enumerate() {
-        let (_, other) = &all[(at + 1) % 4];
+    for (at, Row { key, value }) in all.iter().enumerate() {
+        let other = &all[(at + 1) % 4].value;
         let mut bent = value.to_vec();
         bent[3] ^= 1;
         for wrong in [None, Some(other.clone()), Some(bent.into())] {
@@ -699,7 +689,7 @@ async fn rows_of_aliases_that_do_not_belong_together_are_found_and_not_believed(
 async fn no_write_and_no_read_of_a_record_looks_for_an_alias() {
     let (_place, open, acme) = store().await;
     acme.alias(&open, "7", "ann").await.unwrap();
-    for (key, value) in rows(&open).await {
+    for Row { key, value } in alias_rows(&open).await {
         // Whoever reads it is refused.
         let mut bent = value.to_vec();
         bent[3] ^= 1;

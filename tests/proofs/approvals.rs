@@ -25,7 +25,7 @@ use lethe::{
             Released, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
-            Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
+            Row, Space, StoreError, Write,
             schema::{self, Due, Table},
         },
     },
@@ -37,6 +37,7 @@ use crate::{
     meddling::sets,
     reports::reports,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    rows,
 };
 
 const ACME: TenantNo = TenantNo(1);
@@ -643,8 +644,6 @@ async fn a_lost_row_of_a_request_for_a_second_person_is_found() {
     acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
     let id = acme.asked(&open, person("7")).await;
     assert_eq!(findings(&open).await, Vec::<String>::new());
-    let commit =
-        |writes: Vec<Write>| Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
     for (table, said) in [
         (Table::ApprovalOpen, "it is not found by what it asks for"),
         (Table::ApprovalDue, "nothing ends it in its time"),
@@ -652,12 +651,11 @@ async fn a_lost_row_of_a_request_for_a_second_person_is_found() {
         (Table::Approval, "it waits for a second person, and nobody is asked"),
         (Table::Approval, "no request for approval that is open is found by it"),
     ] {
-        let range = schema::table(table);
-        let row = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap().pop().unwrap();
-        open.store.commit(commit(vec![Write::Delete { space: Space::Control, key: row.key.clone() }])).await.unwrap();
+        let row = rows::table(&open.store, table).await.pop().unwrap();
+        rows::set(&open.store, Space::Control, &row.key, None).await;
         let found = findings(&open).await;
         assert!(found.iter().any(|finding| finding.contains(said)), "{table:?}: {found:?}");
-        open.store.commit(commit(vec![Write::Put { space: Space::Control, key: row.key, value: row.value }])).await.unwrap();
+        rows::set(&open.store, Space::Control, &row.key, Some(row.value)).await;
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
     acme.approve(&open, id).await.unwrap();
@@ -804,8 +802,7 @@ async fn what_is_due_does_not_wait_for_a_long_collection_that_is_shortened() {
     acme.shorten(&open).await;
 
     let first = run(&open, &clock).await;
-    let records = schema::records_of_tenant(TenantNo(2));
-    assert_eq!(open.store.scan(Space::Records, &records.from, &records.to, 1).await.unwrap().len(), 0, "{first:?}");
+    assert_eq!(rows::records(&open.store, TenantNo(2)).await, [], "{first:?}");
     assert!(first.more, "{first:?}");
     let (mut destroyed, mut passes) = (first.destroyed, 1);
     loop {
@@ -1059,20 +1056,14 @@ async fn a_row_that_does_not_open_ends_nothing_earlier_than_two_persons_have_let
     clock.advance(DAY * 40);
     let keys = async || due_rows(&open).await.into_iter().map(|row| row.key).collect::<Vec<_>>();
     let write = async |spoilt: &dyn Fn(Row) -> Write| {
-        let writes = due_rows(&open).await.into_iter().map(spoilt).collect();
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
+        rows::write(&open.store, due_rows(&open).await.into_iter().map(spoilt).collect()).await;
     };
     // What is sealed in a row is sealed to its place.
     let planted = |Row { key, value }: Row| {
         let Due { fineness, tenant, collection, record, .. } = schema::due_parts(&key).unwrap();
         Write::Put { space: Space::Index, key: schema::due(fineness, 1, tenant, collection, &record), value }
     };
-    let bent = |Row { key, value }: Row| {
-        let mut value = value.to_vec();
-        *value.last_mut().unwrap() ^= 1;
-        Write::Put { space: Space::Index, key, value: value.into() }
-    };
+    let bent = |Row { key, value }: Row| Write::Put { space: Space::Index, key, value: rows::bent(&value) };
     let stood = keys().await;
     write(&planted).await;
     assert_eq!(keys().await.len(), 4);

@@ -29,7 +29,7 @@ use lethe::{
                 frames,
             },
         },
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Space, StoreError, schema},
     },
 };
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ use crate::{
     erased::{Acme, COLLECTIONS, persons},
     harness::{Open, Place, body, coll, is_shredded, key, name, put_of},
     kept::lawful,
+    rows,
 };
 
 /// A bundle in the clear.
@@ -313,9 +314,7 @@ async fn a_token_that_is_revoked_in_the_middle_brings_nothing_more() {
     let store = open.store.clone();
     let revoked = async move {
         // As `recover operator` or a restore of control would leave it: the row is gone.
-        let writes = vec![Write::Delete { space: Space::Control, key: schema::access_token(id) }];
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        store.commit(commit).await.unwrap();
+        rows::set(&store, Space::Control, &schema::access_token(id), None).await;
         Ok(rest)
     };
     let parts: Body = stream::once(async move { Ok(begin) }).chain(stream::once(revoked)).boxed();
@@ -323,8 +322,7 @@ async fn a_token_that_is_revoked_in_the_middle_brings_nothing_more() {
     assert!(matches!(refused, Err(VaultError::Unauthenticated)), "{:?}", refused.err());
     let tenants = vault.tenants(&operator, None, 10).await.unwrap().0;
     assert_eq!(tenants.iter().find(|tenant| tenant.name == "copy").unwrap().state, "importing");
-    let records = schema::records_of_tenant(TenantNo(2));
-    assert!(open.store.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().is_empty());
+    assert_eq!(rows::records(&open.store, TenantNo(2)).await, []);
     open.close().await;
 }
 
@@ -603,19 +601,9 @@ async fn what_does_not_open_and_what_is_over_is_left_out_and_counted() {
     let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_mins(1))), ..put_of(None, b"v") };
     open.vault.put_record(&acme.owner, &acme.name, &coll("all"), key("over"), over).await.unwrap();
     clock.advance(Duration::from_secs(61));
-    let range = schema::records_of_tenant(TenantNo(1));
-    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
-    let bent: Vec<Write> = rows
-        .iter()
-        .take(2)
-        .map(|row| {
-            let mut value = row.value.to_vec();
-            *value.last_mut().unwrap() ^= 1;
-            Write::Put { space: Space::Records, key: row.key.clone(), value: value.into() }
-        })
-        .collect();
-    let commit = Commit { checks: Vec::new(), writes: bent, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    for row in &rows::records(&open.store, TenantNo(1)).await[..2] {
+        rows::set(&open.store, Space::Records, &row.key, Some(rows::bent(&row.value))).await;
+    }
     let bundle = Bundle::of(&open, &acme).await;
     let left = bundle.trailer.left_out;
     assert_eq!((left.unreadable, left.over, left.bent, bundle.count(Kind::Record)), (2, 1, 0, 4));

@@ -6,28 +6,16 @@ use lethe::{
     vault::{
         ops::PutRecord,
         store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
+            Row, Space, Store as _,
             schema::{self, Table},
         },
     },
 };
 
-use crate::harness::{Open, Place, coll, key, put_of};
-
-async fn rows(open: &Open, space: Space) -> Vec<(Bytes, Bytes)> {
-    let all = schema::prefix(&[]);
-    open.store.scan(space, &all.from, &all.to, usize::MAX).await.unwrap().into_iter().map(|row| (row.key, row.value)).collect()
-}
-
-async fn set(open: &Open, space: Space, key: &Bytes, value: Option<Bytes>) {
-    let key = key.clone();
-    let write = match value {
-        Some(value) => Write::Put { space, key, value },
-        None => Write::Delete { space, key },
-    };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
-}
+use crate::{
+    harness::{Open, Place, coll, key, put_of},
+    rows,
+};
 
 /// The one finding.
 async fn finding(open: &Open) -> String {
@@ -48,23 +36,21 @@ async fn a_lost_or_bent_entry_of_a_trail_is_found() {
     open.vault.checkpoint_heads().await.unwrap();
     let report = open.vault.check().await.unwrap();
     assert_eq!(report.findings, Vec::<String>::new());
-    let entries: usize = rows(&open, Space::DataAudit).await.len() + rows(&open, Space::ControlAudit).await.len();
+    let entries: usize = rows::all(&open.store, Space::DataAudit).await.len() + rows::all(&open.store, Space::ControlAudit).await.len();
     assert_eq!(report.entries, entries as u64, "every entry of every tenant is read");
-    let mut trail = rows(&open, Space::DataAudit).await;
-    trail.retain(|(key, _)| key[..8] == 1_u64.to_be_bytes());
+    let mut trail = rows::all(&open.store, Space::DataAudit).await;
+    trail.retain(|row| row.key[..8] == 1_u64.to_be_bytes());
     assert_eq!(trail.len(), 4);
-    for (at, (key, value)) in trail.iter().enumerate() {
-        set(&open, Space::DataAudit, key, None).await;
+    for (at, Row { key, value }) in trail.iter().enumerate() {
+        rows::set(&open.store, Space::DataAudit, key, None).await;
         let told = finding(&open).await;
         assert!(told.contains("are missing") && told.contains(&format!("entries {} to {}", at + 1, at + 1)), "{told}");
-        let mut bent = value.to_vec();
-        *bent.last_mut().unwrap() ^= 1;
-        set(&open, Space::DataAudit, key, Some(bent.into())).await;
+        rows::set(&open.store, Space::DataAudit, key, Some(rows::bent(value))).await;
         assert!(finding(&open).await.starts_with("tenant 1, trail: "), "entry {at}");
         // An entry of its neighbour's place does not open either.
-        set(&open, Space::DataAudit, key, Some(trail[(at + 1) % 4].1.clone())).await;
+        rows::set(&open.store, Space::DataAudit, key, Some(trail[(at + 1) % 4].value.clone())).await;
         assert!(finding(&open).await.starts_with("tenant 1, trail: "), "entry {at}");
-        set(&open, Space::DataAudit, key, Some(value.clone())).await;
+        rows::set(&open.store, Space::DataAudit, key, Some(value.clone())).await;
     }
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
@@ -86,16 +72,16 @@ async fn rows_that_belong_to_nothing_are_found() {
     assert_eq!((report.findings, report.uploads), (Vec::new(), 1));
 
     let orphan = Bytes::from(vec![9; 20]);
-    set(&open, Space::Blobs, &orphan, Some(Bytes::from_static(b"x"))).await;
+    rows::set(&open.store, Space::Blobs, &orphan, Some(Bytes::from_static(b"x"))).await;
     assert!(finding(&open).await.contains("its rows belong to nothing"));
-    set(&open, Space::Blobs, &orphan, None).await;
+    rows::set(&open.store, Space::Blobs, &orphan, None).await;
 
     // A record lost on its own: its index row and its large value are left behind.
     let mut told = Vec::new();
-    for (key, value) in rows(&open, Space::Records).await {
-        set(&open, Space::Records, &key, None).await;
+    for Row { key, value } in rows::all(&open.store, Space::Records).await {
+        rows::set(&open.store, Space::Records, &key, None).await;
         told.extend(open.vault.check().await.unwrap().findings);
-        set(&open, Space::Records, &key, Some(value)).await;
+        rows::set(&open.store, Space::Records, &key, Some(value)).await;
     }
     assert!(told.iter().any(|told| told.contains("leads to no record")), "{told:?}");
     assert!(told.iter().any(|told| told.contains("no record refers to it")), "{told:?}");
@@ -110,14 +96,14 @@ async fn a_lost_key_tree_is_found_and_none_is_made() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
     open.put(&owner, &acme, ("c", "1"), Some("1"), b"v").await.unwrap();
-    set(&open, Space::Control, &schema::tree(TenantNo(1)), None).await;
+    rows::set(&open.store, Space::Control, &schema::tree(TenantNo(1)), None).await;
     open.close().await;
     // Nothing of the tree is in memory after a start.
     let open = place.open().await;
     let all = async || {
         let mut found = Vec::new();
         for space in [Space::Control, Space::ControlAudit, Space::Records, Space::Blobs, Space::Index, Space::DataAudit] {
-            found.push(rows(&open, space).await);
+            found.push(rows::all(&open.store, space).await);
         }
         found
     };
@@ -126,13 +112,6 @@ async fn a_lost_key_tree_is_found_and_none_is_made() {
     assert!(report.findings.iter().any(|told| told.starts_with("tenant 1: ")), "{:?}", report.findings);
     assert!(all().await == before, "the check has changed the store");
     open.close().await;
-}
-
-/// Rows of a table.
-async fn table(open: &Open, space: Space, table: Table) -> Vec<(Bytes, Bytes)> {
-    let mut rows = rows(open, space).await;
-    rows.retain(|(key, _)| key[0] == table as u8);
-    rows
 }
 
 /// A store with a record about one person and one about two, in a collection of each kind of unit.
@@ -158,29 +137,29 @@ async fn peopled() -> (Place, Open) {
 async fn an_index_row_that_is_lost_or_leads_to_someone_elses_record_is_found() {
     let (_place, open) = peopled().await;
     for of in [Table::SubjectRecord, Table::SecondaryRecord] {
-        let there = table(&open, Space::Index, of).await;
+        let there = rows::table(&open.store, of).await;
         assert!(there.len() >= 3, "{of:?}");
         let mut told = 0;
-        for (row, value) in &there {
-            set(&open, Space::Index, row, None).await;
+        for Row { key: row, value } in &there {
+            rows::set(&open.store, Space::Index, row, None).await;
             told += open.vault.check().await.unwrap().findings.iter().filter(|told| told.contains("missing in the index")).count();
-            set(&open, Space::Index, row, Some(value.clone())).await;
+            rows::set(&open.store, Space::Index, row, Some(value.clone())).await;
         }
         // Those of the shredded person's records say nothing any more.
         assert!(told >= 3, "{of:?}: {told} of {}", there.len());
     }
     // tag | tenant 8 | subject 16 | collection 4 | record 16: a stranger's row, and the first person's among those named second.
     let (mut strangers, mut firsts) = (0, 0);
-    for (row, _) in table(&open, Space::Index, Table::SubjectRecord).await {
+    for Row { key: row, .. } in rows::table(&open.store, Table::SubjectRecord).await {
         let stranger: Bytes = [&row[..9], &[9; 16], &row[25..]].concat().into();
-        set(&open, Space::Index, &stranger, Some(Bytes::new())).await;
+        rows::set(&open.store, Space::Index, &stranger, Some(Bytes::new())).await;
         strangers += count(&open, "leads to a record that does not name the person").await;
-        set(&open, Space::Index, &stranger, None).await;
+        rows::set(&open.store, Space::Index, &stranger, None).await;
         let second: Bytes = [&[Table::SecondaryRecord as u8], &row[1..]].concat().into();
-        if rows(&open, Space::Index).await.iter().all(|(there, _)| *there != second) {
-            set(&open, Space::Index, &second, Some(Bytes::new())).await;
+        if rows::all(&open.store, Space::Index).await.iter().all(|there| there.key != second) {
+            rows::set(&open.store, Space::Index, &second, Some(Bytes::new())).await;
             firsts += count(&open, "leads to a record that names the person first").await;
-            set(&open, Space::Index, &second, None).await;
+            rows::set(&open.store, Space::Index, &second, None).await;
         }
     }
     // Three collections: person 1's record, and one about the persons 2 and 1.
@@ -198,17 +177,17 @@ async fn count(open: &Open, what: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_units_row_that_is_lost_or_names_another_unit_is_found() {
     let (_place, open) = peopled().await;
-    let units = table(&open, Space::Control, Table::Unit).await;
+    let units = rows::table(&open.store, Table::Unit).await;
     let mut told = 0;
-    for (at, (row, value)) in units.iter().enumerate() {
-        for instead in [None, Some(units[(at + 1) % units.len()].1.clone()).filter(|other| other != value)] {
-            set(&open, Space::Control, row, instead).await;
+    for (at, Row { key: row, value }) in units.iter().enumerate() {
+        for instead in [None, Some(units[(at + 1) % units.len()].value.clone()).filter(|other| other != value)] {
+            rows::set(&open.store, Space::Control, row, instead).await;
             let findings = open.vault.check().await.unwrap().findings;
             let says =
                 |told: &String| told.contains("control knows another unit") || told.contains("unit row is not as this store wrote it");
             told += usize::from(findings.iter().any(says));
         }
-        set(&open, Space::Control, row, Some(value.clone())).await;
+        rows::set(&open.store, Space::Control, row, Some(value.clone())).await;
     }
     // Two live records each of the persons 1 and 2: two rows, and two again for those with a unit of their own, each lost and exchanged.
     assert!(told >= 8, "{told} of {}", units.len());
@@ -233,16 +212,16 @@ async fn a_names_row_a_certificate_and_an_entry_of_the_shred_log_are_read() {
         (Space::Control, Table::ShredLog, true),
         (Space::Control, Table::ShredOrder, true),
     ] {
-        let there = table(&open, space, of).await;
+        let there = rows::table(&open.store, of).await;
         let mut told = 0;
-        for (row, value) in &there {
-            set(&open, space, row, bent(value)).await;
+        for Row { key: row, value } in &there {
+            rows::set(&open.store, space, row, bent(value)).await;
             told += open.vault.check().await.unwrap().findings.len();
             if lost {
-                set(&open, space, row, None).await;
+                rows::set(&open.store, space, row, None).await;
                 assert!(!open.vault.check().await.unwrap().findings.is_empty(), "a row of {of:?} is lost");
             }
-            set(&open, space, row, Some(value.clone())).await;
+            rows::set(&open.store, space, row, Some(value.clone())).await;
         }
         assert!(told > 0, "{of:?}: {} rows", there.len());
     }
@@ -264,16 +243,13 @@ async fn rows_of_what_is_due_that_are_lost_bent_or_planted_are_found() {
     open.put(&owner, &acme, ("c", "free"), Some("a"), b"v").await.unwrap();
     let report = open.vault.check().await.unwrap();
     assert_eq!((report.findings, report.due_rows), (Vec::new(), 2));
-    let of = async |table: Table| {
-        let range = schema::table(table);
-        open.store.scan(Space::Index, &range.from, &range.to, 10).await.unwrap().remove(0)
-    };
+    let of = async |table: Table| rows::table(&open.store, table).await.remove(0);
     let (due, leads) = (of(Table::Due).await, of(Table::DueOf).await);
     let told = async |key: &Bytes, value: Option<Bytes>| {
         let stood = open.store.get(Space::Index, key).await.unwrap();
-        set(&open, Space::Index, key, value).await;
+        rows::set(&open.store, Space::Index, key, value).await;
         let told = open.vault.check().await.unwrap().findings.join("; ");
-        set(&open, Space::Index, key, stood).await;
+        rows::set(&open.store, Space::Index, key, stood).await;
         told
     };
     let missing = "has an end of its own, and is missing in the index of what is due";
@@ -281,9 +257,7 @@ async fn rows_of_what_is_due_that_are_lost_bent_or_planted_are_found() {
     assert!(told(&due.key, None).await.contains(missing));
     let lost = told(&leads.key, None).await;
     assert!(lost.contains("is not the one that its record leads to") && lost.contains(missing), "{lost}");
-    let mut bent = due.value.to_vec();
-    *bent.last_mut().unwrap() ^= 1;
-    assert!(told(&due.key, Some(bent.into())).await.contains("does not open"));
+    assert!(told(&due.key, Some(rows::bent(&due.value))).await.contains("does not open"));
     assert!(told(&leads.key, Some(Bytes::from_static(b"x"))).await.contains("names no row"));
     // Somewhere else: it opens in its own place alone.
     let parts = schema::due_parts(&due.key).unwrap();

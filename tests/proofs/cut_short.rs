@@ -38,6 +38,7 @@ use crate::{
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
+    rows,
 };
 
 const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
@@ -271,11 +272,10 @@ impl Bench {
             Err(error) => return Err(error),
         }
         Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(open.vault.clock().now()).await?;
-        let range = schema::table(Table::ShredOrder);
-        let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let orders = rows::orders(&open.store, Table::ShredOrder).await;
         assert_eq!(orders.len(), 1 + usize::from(self.counsel.is_some()), "the store has given each order once");
         let mut whole = None;
-        for id in orders.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())) {
+        for id in orders {
             let view = open.vault.shred(&self.owner, &self.acme, id, Some(Duration::from_secs(30))).await?;
             match view.scope {
                 "rest" => assert!(view.done, "not done after 30 s"),
@@ -292,8 +292,7 @@ impl Bench {
             Err(error) => return Err(error),
         }
         let whole = self.end(open).await?;
-        let range = schema::table(Table::Hold);
-        let holds = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let holds = rows::table(&open.store, Table::Hold).await;
         assert_eq!(holds.len(), 1);
         let id = HoldId(*holds[0].key.last_chunk().unwrap());
         let shown = open.vault.hold(counsel, &self.acme, id).await;
@@ -455,9 +454,7 @@ impl Bench {
             (Table::ApprovalOpen, 0),
             (Table::ApprovalDue, 0),
         ] {
-            let range = schema::table(table);
-            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-            assert_eq!(there.len(), rows, "schedule {schedule:?}: {table:?}");
+            assert_eq!(rows::count(&open.store, table).await, rows, "schedule {schedule:?}: {table:?}");
         }
         if let Some(auditor) = &self.auditor {
             let told: Vec<_> = view.retained.iter().map(|one| (one.collection.as_str(), one.records)).collect();
@@ -715,9 +712,7 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
         assert_eq!(left.explanation.end.map(|end| end.at), until, "place {at}");
         assert_eq!(open.get(&owner, &acme, ("deals", "8")).await.unwrap(), b"8", "place {at}");
         for (table, rows) in [(Table::Events, 0), (Table::EventQueue, 0), (Table::LeftEvents, 1), (Table::PendingShred, 0)] {
-            let range = schema::table(table);
-            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-            assert_eq!(there.len(), rows, "place {at}: {table:?}");
+            assert_eq!(rows::count(&open.store, table).await, rows, "place {at}: {table:?}");
         }
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
         open.close().await;

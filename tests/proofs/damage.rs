@@ -1,20 +1,20 @@
 //! One bent byte in the data keeps nobody from being forgotten, and no start from serving.
 
-use bytes::Bytes;
 use lethe::{
     domain::{CollectionPolicy, ShredUnit, SubjectId, TenantNo, policy::SecondarySubjects},
     vault::{
         ops::{Missing, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+        store::{Row, Space, Write},
     },
 };
 
-use crate::harness::{Open, Place, coll, is_shredded, key, put_of};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, put_of},
+    rows,
+};
 
-async fn rows(open: &Open) -> Vec<(Bytes, Bytes)> {
-    let range = schema::records_of_tenant(TenantNo(1));
-    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| (row.key, row.value)).collect()
+async fn records(open: &Open) -> Vec<Row> {
+    rows::records(&open.store, TenantNo(1)).await
 }
 
 /// A record about someone that names 7 second.
@@ -26,10 +26,10 @@ fn both(first: &str) -> PutRecord {
 const BENT: [usize; 3] = [0, 7, usize::MAX];
 
 /// Bends a byte of the rows that came since `before`.
-async fn bend(open: &Open, before: &[(Bytes, Bytes)], at: usize) -> usize {
+async fn bend(open: &Open, before: &[Row], at: usize) -> usize {
     let mut writes = Vec::new();
-    for (key, value) in rows(open).await {
-        if !before.iter().any(|(known, _)| *known == key) {
+    for Row { key, value } in records(open).await {
+        if !before.iter().any(|known| known.key == key) {
             let mut bent = value.to_vec();
             let at = at.min(bent.len() - 1);
             bent[at] ^= 0x40;
@@ -37,8 +37,7 @@ async fn bend(open: &Open, before: &[(Bytes, Bytes)], at: usize) -> usize {
         }
     }
     let bent = writes.len();
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::write(&open.store, writes).await;
     bent
 }
 
@@ -53,7 +52,7 @@ async fn a_persons_records_that_do_not_open_are_deleted_with_the_others() {
         open.vault.put_collection(&owner, &acme, &coll("shared"), policy, None).await.unwrap();
         open.put(&owner, &acme, ("log", "whole"), Some("7"), b"v").await.unwrap();
         open.put(&owner, &acme, ("log", "other"), Some("8"), b"v").await.unwrap();
-        let before = rows(&open).await;
+        let before = records(&open).await;
         open.put(&owner, &acme, ("log", "bent"), Some("7"), b"v").await.unwrap();
         open.vault.put_record(&owner, &acme, &coll("shared"), key("bent"), both("8")).await.unwrap();
         assert_eq!(bend(&open, &before, at).await, 2);
@@ -76,7 +75,7 @@ async fn a_start_over_older_data_with_a_bent_record_serves() {
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         open.collection(&owner, &acme, "log", ShredUnit::Collection).await;
         open.put(&owner, &acme, ("log", "whole"), Some("7"), b"v").await.unwrap();
-        let before = rows(&open).await;
+        let before = records(&open).await;
         open.put(&owner, &acme, ("log", "bent"), Some("7"), b"v").await.unwrap();
         assert_eq!(bend(&open, &before, at).await, 1);
         open.close().await;
@@ -105,7 +104,7 @@ async fn a_record_whose_header_is_bent_is_shredded_and_no_other() {
         for number in 0..64 {
             open.put(&owner, &acme, ("files", &format!("other-{number}")), Some("8"), b"v").await.unwrap();
         }
-        let before = rows(&open).await;
+        let before = records(&open).await;
         open.put(&owner, &acme, ("files", "bent"), Some("7"), b"v").await.unwrap();
         open.close().await;
         place.copy("store/data", "whole");
@@ -134,7 +133,7 @@ async fn the_sample_passes_over_what_did_not_open_before_and_says_how_many() {
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         open.collection(&owner, &acme, "people", ShredUnit::Subject).await;
         open.put(&owner, &acme, ("people", "whole"), Some("7"), b"v").await.unwrap();
-        let before = rows(&open).await;
+        let before = records(&open).await;
         open.put(&owner, &acme, ("people", "bent"), Some("7"), b"v").await.unwrap();
         assert_eq!(bend(&open, &before, at).await, 1);
         for order in [ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]), ShredOrder::Collection(coll("people"))] {
@@ -165,7 +164,7 @@ async fn reclaiming_goes_on_behind_a_row_whose_header_is_bent() {
     }
     let done = open.vault.reclaim(100).await.unwrap();
     assert_eq!((done.log_entries, done.records), (2, 1));
-    assert_eq!(rows(&open).await.len(), 1, "only the header of the one that had one is left");
+    assert_eq!(records(&open).await.len(), 1, "only the header of the one that had one is left");
     assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 0);
     open.close().await;
 }
@@ -178,13 +177,13 @@ async fn reclaiming_leaves_a_damaged_record_of_someone_who_stays() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "people", ShredUnit::Subject).await;
     open.put(&owner, &acme, ("people", "own"), Some("7"), b"v").await.unwrap();
-    let before = rows(&open).await;
+    let before = records(&open).await;
     open.vault.put_record(&owner, &acme, &coll("people"), key("shared"), both("8")).await.unwrap();
     assert_eq!(bend(&open, &before, 0).await, 1);
     let view = open.shred_subject(&owner, &acme, "7").await;
     assert_eq!(view.collections.iter().map(|(_, totals)| totals.kept).sum::<u64>(), 1);
     assert_eq!(open.vault.reclaim(100).await.unwrap().log_entries, 1);
-    assert_eq!(rows(&open).await.len(), 2, "a header, and the record that the certificate counts as kept");
+    assert_eq!(records(&open).await.len(), 2, "a header, and the record that the certificate counts as kept");
     open.close().await;
 }
 

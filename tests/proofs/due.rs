@@ -9,7 +9,7 @@ use lethe::{
     jobs::Retention,
     vault::{
         ops::{Caller, ListQuery, Precondition, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Commit, Row, Space, StoreError, Write},
     },
 };
 use serde_json::json;
@@ -17,26 +17,19 @@ use serde_json::json;
 use crate::{
     harness::{Open, Place, coll, is_shredded, key, name, put_of},
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    rows,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// Records that end one by one.
 const COUNT: u32 = 300;
 
-async fn record_rows(open: &Open, tenant: TenantNo) -> Vec<Row> {
-    let range = schema::records_of_tenant(tenant);
-    open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap()
-}
-
-async fn write(open: &Open, writes: Vec<Write>) {
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+async fn record_rows(open: &Open) -> Vec<Row> {
+    rows::records(&open.store, TenantNo(1)).await
 }
 
 fn bent(row: &Row) -> Write {
-    let mut value = row.value.to_vec();
-    *value.last_mut().unwrap() ^= 1;
-    Write::Put { space: Space::Records, key: row.key.clone(), value: value.into() }
+    Write::Put { space: Space::Records, key: row.key.clone(), value: rows::bent(&row.value) }
 }
 
 fn destroys(commit: &Commit, row: &Bytes) -> bool {
@@ -62,14 +55,14 @@ async fn a_record_that_others_keep_writing_holds_up_no_other_and_goes_with_a_lat
             open.put(&owner, &tenant, ("c", name), Some("7"), b"v").await.unwrap();
         }
     }
-    let hot = record_rows(&open, TenantNo(1)).await.remove(0).key;
+    let hot = record_rows(&open).await.remove(0).key;
     clock.advance(DAY * 2);
     let contended = hot.clone();
     place.meddler.refuse(move |commit| destroys(commit, &contended).then_some(StoreError::Conflict(0)));
     let done = run(&open, &clock).await;
     assert_eq!((done.destroyed, done.failed, done.more), (3, 1, false), "{done:?}");
     place.meddler.refuse_nothing();
-    assert_eq!(record_rows(&open, TenantNo(1)).await.iter().map(|row| row.key.clone()).collect::<Vec<_>>(), [hot]);
+    assert_eq!(record_rows(&open).await.iter().map(|row| row.key.clone()).collect::<Vec<_>>(), [hot]);
     assert_eq!(run(&open, &clock).await.destroyed, 1, "not only when the day is over");
     assert!(due_rows(&open).await.is_empty());
     open.close().await;
@@ -111,7 +104,7 @@ async fn a_pass_is_bounded_in_all_that_it_looks_at_and_the_next_one_goes_on_behi
         open.put(&owner, &acme, ("c", &format!("k{number}")), Some("7"), b"v").await.unwrap();
     }
     // Every second one does not open.
-    write(&open, record_rows(&open, TenantNo(1)).await.iter().step_by(2).map(bent).collect()).await;
+    rows::write(&open.store, record_rows(&open).await.iter().step_by(2).map(bent).collect()).await;
     clock.advance(DAY * 2);
     let (mut destroyed, mut failed, mut looked_at) = (0, 0, 0);
     loop {
@@ -177,7 +170,7 @@ async fn a_record_that_rules_gave_no_end_for_a_moment_is_destroyed_when_they_do_
             }
             assert_eq!(run(&open, &clock).await.destroyed, 1, "{case}");
         }
-        assert!(record_rows(&open, TenantNo(1)).await.is_empty() && due_rows(&open).await.is_empty(), "{case}");
+        assert!(record_rows(&open).await.is_empty() && due_rows(&open).await.is_empty(), "{case}");
         open.close().await;
     }
 }
@@ -289,11 +282,11 @@ async fn what_could_not_be_read_is_tried_again_with_the_next_run() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
     open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
-    let row = record_rows(&open, TenantNo(1)).await.remove(0);
-    write(&open, vec![bent(&row)]).await;
+    let row = record_rows(&open).await.remove(0);
+    rows::write(&open.store, vec![bent(&row)]).await;
     clock.advance(time("2000-02-02T00:00:01Z").since(clock.now()));
     assert_eq!(run(&open, &clock).await.failed, 1);
-    write(&open, vec![Write::Put { space: Space::Records, key: row.key, value: row.value }]).await;
+    rows::set(&open.store, Space::Records, &row.key, Some(row.value)).await;
     clock.advance(MINUTE);
     assert_eq!(run(&open, &clock).await.destroyed, 1);
     open.close().await;
@@ -325,7 +318,7 @@ async fn every_run_that_destroyed_something_is_on_record_with_its_count() {
             let is_one = commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
             (is_one && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1).then_some(StoreError::DiskFull)
         });
-        let before = record_rows(&open, TenantNo(1)).await.len();
+        let before = record_rows(&open).await.len();
         let cut = if asked {
             let operator = open.caller(&place.operator).await;
             open.vault.run_retention(&operator, None, 1_000, None).await.map(drop)
@@ -334,7 +327,7 @@ async fn every_run_that_destroyed_something_is_on_record_with_its_count() {
         };
         assert!(matches!(cut, Err(VaultError::DiskFull)), "{cut:?}");
         place.meddler.refuse_nothing();
-        let gone = u32::try_from(before - record_rows(&open, TenantNo(1)).await.len()).unwrap();
+        let gone = u32::try_from(before - record_rows(&open).await.len()).unwrap();
         assert!(gone > 0 && gone < 200, "{gone}");
         assert_eq!(runs_on_record(&open, &place).await.iter().filter(|count| **count == gone).count(), if asked { 1 } else { 2 });
         assert_eq!(u64::from(gone) + run(&open, &clock).await.destroyed, 200);

@@ -16,7 +16,7 @@ use lethe::{
     vault::{
         ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, ShredOrder, Unprocessable, VaultError},
         store::{
-            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
+            Commit, Space, Store as _, StoreError, Write,
             schema::{self, Table},
         },
     },
@@ -27,6 +27,7 @@ use crate::{
     harness::{Open, Place, coll, findings, key, put_of, subject},
     meddling::sets,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    rows,
 };
 
 mod joined;
@@ -127,11 +128,6 @@ fn to(clock: &TestClock, text: &str) {
     clock.advance(time(text).since(clock.now()));
 }
 
-async fn rows(open: &Open, space: Space, table: Table) -> usize {
-    let range = schema::table(table);
-    open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len()
-}
-
 /// RET-2: nothing ends before the report, what it is about ends by it to the day, and the last report is the one that counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_waits_for_the_report_and_ends_by_the_last_one() {
@@ -204,9 +200,7 @@ async fn a_report_that_is_repeated_changes_nothing_and_reports_are_bounded() {
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let queued = async || {
-        open.store.scan(Space::Control, &schema::table(Table::EventQueue).from, &schema::table(Table::EventQueue).to, 9).await.unwrap()
-    };
+    let queued = async || rows::table(&open.store, Table::EventQueue).await;
     acme.report(&open, "7", "2000-01-01").await;
     let before = queued().await;
     acme.report(&open, "7", "2000-01-01").await;
@@ -260,7 +254,7 @@ async fn a_report_counts_for_every_id_of_the_person() {
     acme.report(&open, "vii", "2000-02-01").await;
     acme.alias(&open, "7", "vii").await;
     assert_eq!(acme.known(&open, "seven").await, [(ENDED.to_owned(), "2000-02-01".to_owned())], "the later report of the two");
-    assert_eq!(rows(&open, Space::Control, Table::Events).await, 1, "under the first id alone");
+    assert_eq!(rows::count(&open.store, Table::Events).await, 1, "under the first id alone");
     open.vault.remove_alias(&acme.owner, &acme.name, subject("seven"), None).await.unwrap();
     for id in ["7", "seven", "vii"] {
         assert_eq!(acme.known(&open, id).await, [(ENDED.to_owned(), "2000-02-01".to_owned())], "{id}");
@@ -334,8 +328,7 @@ async fn what_follows_from_a_report_is_gone_on_with_wherever_it_was_cut_short() 
         let open = place.open().await;
         acme.again(&open).await;
         run(&open, &clock).await;
-        let records = schema::records_of_tenant(lethe::domain::TenantNo(1));
-        assert!(open.store.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().is_empty(), "{cut}");
+        assert_eq!(rows::records(&open.store, lethe::domain::TenantNo(1)).await, [], "{cut}");
         let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
         let named = |action: &str| trail.entries.iter().filter(|named| named.entry.entry.action.name() == action).count();
         assert_eq!((named("record.delete"), named("event.report")), (300, 2), "{cut}: each once, the report and what followed");
@@ -355,22 +348,16 @@ async fn who_cannot_be_followed_for_now_is_followed_as_soon_as_it_goes() {
         acme.put(&open, person, &[person]).await.unwrap();
     }
     acme.report(&open, "7", "2000-01-31").await;
-    let range = schema::table(Table::Events);
-    let reported = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
+    let reported = rows::table(&open.store, Table::Events).await;
     let state = schema::subject_state(lethe::domain::TenantNo(1), reported[0].key.last_chunk().unwrap());
-    let write = async |write: Write| {
-        let commit =
-            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
-    };
     assert_eq!(open.store.get(Space::Control, &state).await.unwrap(), None);
-    write(Write::Put { space: Space::Control, key: state.clone(), value: "bent".into() }).await;
+    rows::set(&open.store, Space::Control, &state, Some("bent".into())).await;
     acme.report(&open, "8", "2000-01-31").await;
     for _ in 0..3 {
         assert_eq!(run(&open, &clock).await.failed, 1);
         assert_eq!(due_rows(&open).await.len(), 1, "the other's");
     }
-    write(Write::Delete { space: Space::Control, key: state }).await;
+    rows::set(&open.store, Space::Control, &state, None).await;
     assert_eq!(run(&open, &clock).await.failed, 0);
     assert_eq!(due_rows(&open).await.len(), 2);
     // One that is known has the person's records looked at once more, and nothing changes.
@@ -397,10 +384,7 @@ async fn a_bent_mark_of_what_was_followed_stops_no_run_and_no_restore() {
         acme.put(&open, "k", &["7"]).await.unwrap();
         acme.report(&open, "8", "2000-01-31").await;
         run(&open, &clock).await;
-        let value = "bent".into();
-        let writes = vec![Write::Put { space: Space::Index, key: schema::events_done(), value }];
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
+        rows::set(&open.store, Space::Index, &schema::events_done(), Some("bent".into())).await;
         acme.report(&open, "7", "1999-01-31").await;
         open.close().await;
         let open = place.open().await;
@@ -759,11 +743,9 @@ async fn a_report_that_is_in_no_queue_is_found() {
     let acme = Acme::make(&open, &place).await;
     acme.report(&open, "7", "2000-01-01").await;
     assert_eq!(findings(&open).await, Vec::<String>::new());
-    let range = schema::table(Table::EventQueue);
-    let queued = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap();
-    let writes = queued.into_iter().map(|row| Write::Delete { space: Space::Control, key: row.key }).collect();
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    for row in rows::table(&open.store, Table::EventQueue).await {
+        rows::set(&open.store, Space::Control, &row.key, None).await;
+    }
     let found = findings(&open).await;
     assert!(found.len() == 1 && found[0].contains("no place in the queue"), "{found:?}");
     open.close().await;

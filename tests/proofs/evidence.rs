@@ -9,18 +9,19 @@ use lethe::{
         },
         crypto::RecordHeader,
         ops::{ShredOrder, ShredView},
-        store::{Space, Store as _, schema},
     },
 };
 
-use crate::harness::{Open, Place, coll, key};
+use crate::{
+    harness::{Open, Place, coll, key},
+    rows,
+};
 
 const ACME: TenantNo = TenantNo(1);
 
 /// The keys that seal the records, as their headers name them, in the order of their collections.
 async fn sealed_under(open: &Open) -> Vec<(Slot, Gen)> {
-    let range = schema::records_of_tenant(ACME);
-    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
+    let rows = rows::records(&open.store, ACME).await;
     rows.iter().map(|row| RecordHeader::parse(&row.value).unwrap()).map(|head| (head.slot, head.generation)).collect()
 }
 

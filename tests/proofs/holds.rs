@@ -19,7 +19,7 @@ use lethe::{
     },
     vault::{
         ops::{BatchOp, Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Space, StoreError, Write, schema},
     },
 };
 use tokio::sync::Semaphore;
@@ -28,6 +28,7 @@ use crate::{
     harness::{Open, Place, certificate, coll, findings, hold_of, is_shredded, key, put_of, subject},
     meddling::sets,
     retention::{DAY, place, run},
+    rows,
 };
 
 mod model;
@@ -497,8 +498,7 @@ async fn holds_bind_older_data_and_what_older_data_says_waits_is_looked_after() 
     assert_eq!(findings(&open).await, Vec::<String>::new());
     acme.release(&open, second.id).await;
     assert_eq!(run(&open, &clock).await.destroyed, 2);
-    let left = schema::table(schema::Table::HeldDue);
-    assert!(open.store.scan(Space::Index, &left.from, &left.to, 1).await.unwrap().is_empty());
+    assert_eq!(rows::count(&open.store, schema::Table::HeldDue).await, 0);
     open.close().await;
 }
 
@@ -566,8 +566,7 @@ async fn many_holds_cost_a_deletion_a_few_looks() {
         place.meddler.take_control_read();
         acme.delete(&open, ("files", "k")).await.unwrap();
         // Its key is destroyed, and that is certified.
-        let pending = schema::table(schema::Table::PendingShred);
-        while !open.store.scan(Space::Control, &pending.from, &pending.to, 1).await.unwrap().is_empty() {
+        while rows::count(&open.store, schema::Table::PendingShred).await > 0 {
             tokio::task::yield_now().await;
         }
         costs.push(place.meddler.take_control_read());
@@ -650,22 +649,13 @@ async fn a_lost_row_of_a_hold_or_of_a_held_order_is_found() {
         (schema::Table::HoldLapse, 1, "nothing ends it in its time"),
         (schema::Table::HeldOrder, 1, "nothing will give it again"),
     ] {
-        let range = schema::table(table);
-        let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let there = rows::table(&open.store, table).await;
         assert_eq!(there.len(), rows, "{table:?}");
-        let write = |write: Write| Commit {
-            checks: Vec::new(),
-            writes: vec![write],
-            tail: None,
-            durability: Durability::Synced,
-            urgency: Urgency::Normal,
-        };
         for row in there {
-            let (space, key) = (Space::Control, row.key.clone());
-            open.store.commit(write(Write::Delete { space, key })).await.unwrap();
+            rows::set(&open.store, Space::Control, &row.key, None).await;
             let found = findings(&open).await;
             assert!(found.iter().any(|finding| finding.contains(said)), "{table:?}: {found:?}");
-            open.store.commit(write(Write::Put { space, key: row.key, value: row.value })).await.unwrap();
+            rows::set(&open.store, Space::Control, &row.key, Some(row.value)).await;
         }
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());

@@ -9,10 +9,7 @@ use lethe::{
     domain::{CollectionPolicy, Epoch, ShredId, ShredUnit, TenantName, TestClock},
     vault::{
         ops::{BatchOp, Caller, GetRecord, ListQuery, Missing, Precondition, PutRecord, RangeSpec, ShredOrder, Unprocessable, VaultError},
-        store::{
-            Commit, Durability, Space, Store as _, Urgency, Write,
-            schema::{self, Table},
-        },
+        store::{Space, schema::Table},
     },
 };
 use serde_json::json;
@@ -20,6 +17,7 @@ use serde_json::json;
 use crate::{
     harness::{Open, Place, certificate, coll, findings, is_shredded, key, put_of, read, subject},
     retention::{DAY, ends_soon, place, policy, run, time},
+    rows,
 };
 
 mod approved;
@@ -178,17 +176,12 @@ async fn contradictions(open: &Open) -> Vec<String> {
     open.vault.prove_shreds(1).await.unwrap().findings
 }
 
-async fn rows(open: &Open, space: Space, table: Table) -> usize {
-    let range = schema::table(table);
-    open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len()
-}
-
 /// Spared units, counts of what they seal, and orders that are not done.
 pub(crate) async fn left(open: &Open) -> [usize; 3] {
     [
-        rows(open, Space::Control, Table::KeptUnit).await,
-        rows(open, Space::Index, Table::KeptRecords).await,
-        rows(open, Space::Control, Table::PendingShred).await,
+        rows::count(&open.store, Table::KeptUnit).await,
+        rows::count(&open.store, Table::KeptRecords).await,
+        rows::count(&open.store, Table::PendingShred).await,
     ]
 }
 
@@ -556,12 +549,9 @@ async fn a_check_tells_of_a_spared_key_that_nothing_looks_at_again() {
     acme.fill(&open).await;
     open.shred_subject(&acme.owner, &acme.name, "7").await;
     assert_eq!(findings(&open).await, Vec::<String>::new());
-    let range = schema::table(Table::KeptDue);
-    let looks = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    let looks = rows::table(&open.store, Table::KeptDue).await;
     assert_eq!(looks.len(), 2);
-    let writes = vec![Write::Delete { space: Space::Control, key: looks[0].key.clone() }];
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Control, &looks[0].key, None).await;
     let found = findings(&open).await;
     assert!(found.len() == 1 && found[0].contains("nothing looks at it again"), "{found:?}");
     open.close().await;

@@ -30,6 +30,7 @@ mod reports;
 mod restore;
 mod retention;
 mod retention_model;
+mod rows;
 mod sizes;
 mod sweeping;
 mod tamper;

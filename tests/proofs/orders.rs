@@ -12,32 +12,20 @@ use lethe::{
     vault::{
         ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
-            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
+            Commit, Space, Store as _, StoreError,
             schema::{self, Table},
         },
     },
 };
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of, put_op},
+    harness::{Place, certificate, coll, is_shredded, key, put_of, put_op},
     meddling::sets,
+    rows,
 };
 
 fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
-}
-
-/// Writes past the vault.
-async fn set(open: &Open, write: Write) {
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
-}
-
-/// The rows of a table of the control store.
-async fn rows(open: &Open, table: Table) -> Vec<(Bytes, Bytes)> {
-    let range = schema::table(table);
-    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| (row.key, row.value)).collect()
 }
 
 /// A record whose time is over, and that nobody has removed yet, does not hold up the shred of whom it is about; one that names
@@ -153,18 +141,19 @@ async fn a_key_that_was_written_again_before_its_deletion_was_ordered_to_be_shre
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Record).await;
     open.put(&owner, &acme, ("c", "k"), None, b"old").await.unwrap();
-    let unit = rows(&open, Table::Unit).await.pop().unwrap();
+    let unit = rows::table(&open.store, Table::Unit).await.pop().unwrap();
     // tenant, record, collection, slot. No order is given over a state that nobody can read.
-    let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.0.last_chunk().unwrap()));
-    set(&open, Write::Put { space: Space::Control, key: state.clone(), value: Bytes::new() }).await;
+    let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.key.last_chunk().unwrap()));
+    rows::set(&open.store, Space::Control, &state, Some(Bytes::new())).await;
     open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
     open.put(&owner, &acme, ("c", "k"), None, b"new").await.unwrap();
-    set(&open, Write::Delete { space: Space::Control, key: state.clone() }).await;
+    rows::set(&open.store, Space::Control, &state, None).await;
     let is_done = async || {
         for round in 0..300 {
             // Others' orders are carried out meanwhile.
             open.shred(&owner, &acme, person(&format!("other-{round}"))).await;
-            if open.store.get(Space::Control, &state).await.unwrap().is_some() && rows(&open, Table::PendingShred).await.is_empty() {
+            let is_known = open.store.get(Space::Control, &state).await.unwrap().is_some();
+            if is_known && rows::table(&open.store, Table::PendingShred).await.is_empty() {
                 return true;
             }
         }
@@ -321,25 +310,25 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
     let mut units = Vec::new();
     for name in ["7", "8"] {
-        let before = rows(&open, Table::Unit).await;
+        let before = rows::table(&open.store, Table::Unit).await;
         open.put(&owner, &acme, ("c", name), Some(name), b"v").await.unwrap();
-        units.extend(rows(&open, Table::Unit).await.into_iter().filter(|row| !before.contains(row)));
+        units.extend(rows::table(&open.store, Table::Unit).await.into_iter().filter(|row| !before.contains(row)));
     }
     let [of_7, of_8] = &units[..] else { panic!("{}", units.len()) };
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
     let first = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
     let both = ShredOrder::Subjects(["7", "8"].map(|name| SubjectId::parse(name).unwrap()).into());
     let second = open.vault.order_shred(&owner, &acme, both, None, None).await.unwrap();
-    let mut bent = of_7.1.to_vec();
+    let mut bent = of_7.value.to_vec();
     bent[1] ^= 1;
-    set(&open, Write::Put { space: Space::Control, key: of_7.0.clone(), value: bent.into() }).await;
+    rows::set(&open.store, Space::Control, &of_7.key, Some(bent.into())).await;
     // Two more: a pass that began before is over, and the first order is set aside.
     open.vault.order_shred(&owner, &acme, person("nobody"), None, None).await.unwrap();
     refused.next().await;
     refused.next().await;
     place.meddler.refuse_nothing();
     // version u8 | slot | generation: below 128 a byte each.
-    let (slot, generation) = (Slot::new(of_8.1[1].into()).unwrap(), u32::from(of_8.1[2]));
+    let (slot, generation) = (Slot::new(of_8.value[1].into()).unwrap(), u32::from(of_8.value[2]));
     // Tried again every second.
     let goes = async {
         let mut others = 0;
@@ -355,7 +344,7 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     open.close().await;
     open = place.open_meddled().await;
     assert_eq!(open.vault.shred(&owner, &acme, second.id, None).await.unwrap().epochs, view.epochs, "an epoch for nothing");
-    set(&open, Write::Put { space: Space::Control, key: of_7.0.clone(), value: of_7.1.clone() }).await;
+    rows::set(&open.store, Space::Control, &of_7.key, Some(of_7.value.clone())).await;
     for id in [first.id, second.id] {
         assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
     }
@@ -377,8 +366,7 @@ async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
         open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
         let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
         open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
-        let second = schema::table(Table::SecondaryRecord);
-        let second = open.store.scan(Space::Index, &second.from, &second.to, 1).await.unwrap();
+        let second = rows::table(&open.store, Table::SecondaryRecord).await;
         let token = second[0].key[9..25].try_into().unwrap();
         let look = place.meddler.hold(Space::Index, schema::secondary_records(TenantNo(1), &token).from);
         let of_7 = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
@@ -470,9 +458,8 @@ async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
         place.meddler.refuse_nothing();
         for round in 0.. {
             open.shred_subject(&owner, &acme, &format!("other-{round}")).await;
-            let range = schema::table(Table::Reclaim);
-            let deferred = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
-            if deferred.is_empty() && rows(&open, Table::PendingShred).await.is_empty() {
+            let deferred = rows::table(&open.store, Table::Reclaim).await;
+            if deferred.is_empty() && rows::table(&open.store, Table::PendingShred).await.is_empty() {
                 break;
             }
             assert!(round < 300, "{by:?}: the units of the deleted record are not shredded");

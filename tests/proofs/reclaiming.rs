@@ -3,11 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use lethe::{
-    domain::{ShredId, ShredUnit, SubjectId, TenantNo},
+    domain::{ShredId, ShredUnit, SubjectId},
     telemetry::metrics_handle,
     vault::{
         ops::{PutRecord, ShredOrder, VaultOptions},
-        store::{Space, Store as _, StoreError, Write, schema},
+        store::{Space, StoreError, Write, schema::Table},
     },
 };
 
@@ -15,6 +15,7 @@ use crate::{
     harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
     meddling::sets,
     retention::due_rows,
+    rows,
 };
 
 /// Whether a table file of the data store holds these bytes.
@@ -38,8 +39,7 @@ fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
 
 /// The last 32 bytes of each row of a space that is longer than a header.
 async fn ends(open: &Open, space: Space) -> Vec<Vec<u8>> {
-    let range = if space == Space::Records { schema::records_of_tenant(TenantNo(1)) } else { schema::prefix(&[]) };
-    let rows = open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap();
+    let rows = rows::all(&open.store, space).await;
     rows.iter().filter(|row| row.value.len() > 64).map(|row| row.value[row.value.len() - 32..].to_vec()).collect()
 }
 
@@ -108,7 +108,7 @@ async fn an_order_that_is_never_certified_holds_up_no_other() {
     let ill = std::sync::Arc::new(std::sync::OnceLock::<ShredId>::new());
     let known = ill.clone();
     place.meddler.refuse(move |commit| {
-        let certifies = sets(commit, schema::Table::Certificate, |key, _| known.get().is_none_or(|id| key[1..] == id.0));
+        let certifies = sets(commit, Table::Certificate, |key, _| known.get().is_none_or(|id| key[1..] == id.0));
         certifies.then_some(StoreError::Invalid("an order of which no certificate can be made"))
     });
     let view = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(1)), None).await.unwrap();
@@ -149,9 +149,8 @@ async fn a_record_whose_own_person_is_shredded_is_kept_for_nobody() {
         assert_eq!(certificate(&open, view.id).await["totals"]["records_kept"], 0, "reclaimed: {reclaimed}");
         assert!(is_shredded(&open.get(&owner, &acme, ("c", "k")).await));
         open.vault.reclaim(100).await.unwrap();
-        for table in [schema::Table::SubjectRecord, schema::Table::SecondaryRecord] {
-            let range = schema::table(table);
-            let left = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+        for table in [Table::SubjectRecord, Table::SecondaryRecord] {
+            let left = rows::table(&open.store, table).await;
             assert!(left.is_empty(), "the index still names a person who is gone: {left:?}");
         }
         open.close().await;
@@ -203,7 +202,7 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
                 })),
                 "behind that" => Some(place.meddler.hold_commit(|commit| {
                     let forgets = |write: &Write| {
-                        let tag = schema::Table::SubjectRecord as u8;
+                        let tag = Table::SubjectRecord as u8;
                         matches!(write, Write::Delete { space: Space::Index, key } if key[0] == tag)
                     };
                     commit.writes.iter().any(forgets)
@@ -225,9 +224,8 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
                 reclaim().await.unwrap().unwrap()
             };
             assert_eq!(done.log_entries, u64::from(case != "afterwards"), "{named}: {done:?}");
-            for (table, rows) in [(schema::Table::SubjectRecord, 1), (schema::Table::SecondaryRecord, 0)] {
-                let range = schema::table(table);
-                let left = open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap();
+            for (table, rows) in [(Table::SubjectRecord, 1), (Table::SecondaryRecord, 0)] {
+                let left = rows::table(&open.store, table).await;
                 assert_eq!(left.len(), rows, "{named}: {table:?} {left:?}");
             }
             assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again", "{named}");

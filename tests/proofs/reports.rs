@@ -12,10 +12,7 @@ use lethe::{
     },
     vault::{
         ops::{Caller, PutRecord, ReportView, ShredOrder, VaultError},
-        store::{
-            Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
-            schema::{self, Table},
-        },
+        store::{Space, StoreError, Write, schema::Table},
     },
 };
 use serde_json::{Value, json};
@@ -24,6 +21,7 @@ use crate::{
     harness::{Open, coll, hold_of, is_shredded, key, put_of, subject},
     meddling::sets,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
+    rows,
 };
 
 pub(crate) async fn reports(open: &Open, owner: &Caller, acme: &TenantName) -> Vec<ReportView> {
@@ -47,11 +45,6 @@ pub(crate) async fn counted(open: &Open, owner: &Caller, acme: &TenantName) -> [
     own.fold([0; 4], |[destroyed, held, marked, keys], report| {
         [destroyed + report.destroyed(), held + report.held(), marked + report.marked(), keys + report.keys]
     })
-}
-
-async fn rows(open: &Open, space: Space, table: Table) -> Vec<Row> {
-    let range = schema::table(table);
-    open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap()
 }
 
 async fn put_policy(open: &Open, owner: &Caller, acme: &TenantName, name: &str, unit: ShredUnit, rules: &Value) {
@@ -181,10 +174,7 @@ async fn a_run_leaves_a_report_of_what_it_did_by_collection_and_rule() {
     assert!(all.iter().all(|view| view.is_final) && all.iter().map(|view| view.id).eq(ids), "{all:?}");
     assert_eq!(counted(&open, &owner, &acme).await, [8, 1, 0, 1]);
     assert_eq!(told(&all[0]), expected);
-    assert_eq!(
-        (rows(&open, Space::Index, Table::OpenReport).await.len(), rows(&open, Space::Control, Table::RetentionReport).await.len()),
-        (0, 2)
-    );
+    assert_eq!((rows::count(&open.store, Table::OpenReport).await, rows::count(&open.store, Table::RetentionReport).await), (0, 2));
     assert_eq!(with_certificates(&open, &owner, &acme, all[0].id).await, certificates);
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
@@ -247,7 +237,7 @@ async fn what_goes_again_with_older_data_is_counted_as_that_and_nothing_else_is_
     let owner = open.caller(&token).await;
     open.vault.begin_restoring();
     assert_eq!(open.vault.replay_retention().await.unwrap().destroyed, 2);
-    assert_eq!(rows(&open, Space::Index, Table::OpenReport).await.len(), 2, "that of before, and the restore's");
+    assert_eq!(rows::count(&open.store, Table::OpenReport).await, 2, "that of before, and the restore's");
     open.vault.end_restoring();
     for _ in 0..2 {
         run(&open, &clock).await;
@@ -261,7 +251,7 @@ async fn what_goes_again_with_older_data_is_counted_as_that_and_nothing_else_is_
         assert_eq!(counted(&open, &owner, &acme).await, [3, 0, 0, 0]);
         clock.advance(DAY);
     }
-    assert!(rows(&open, Space::Index, Table::OpenReport).await.is_empty());
+    assert_eq!(rows::count(&open.store, Table::OpenReport).await, 0);
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
@@ -275,13 +265,10 @@ async fn a_report_that_is_bent_or_refused_holds_up_no_destruction_and_a_check_fi
     open.put(&owner, &acme, ("c", "a"), Some("7"), b"v").await.unwrap();
     clock.advance(DAY * 11);
     assert_eq!(run(&open, &clock).await.destroyed, 1);
-    let mut bent = rows(&open, Space::Index, Table::OpenReport).await.remove(0);
+    let bent = rows::table(&open.store, Table::OpenReport).await.remove(0);
     let mut value = bent.value.to_vec();
     value[20] ^= 1;
-    bent.value = value.into();
-    let writes = vec![Write::Put { space: Space::Index, key: bent.key.clone(), value: bent.value.clone() }];
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Index, &bent.key, Some(value.into())).await;
     let own = PutRecord { expires_at: Some(clock.now().plus(Duration::from_secs(1))), ..put_of(Some("7"), b"v") };
     open.vault.put_record(&owner, &acme, &coll("c"), key("own"), own).await.unwrap();
     clock.advance(Duration::from_secs(1));
@@ -291,8 +278,8 @@ async fn a_report_that_is_bent_or_refused_holds_up_no_destruction_and_a_check_fi
     // The other one is closed with its day.
     clock.advance(DAY);
     run(&open, &clock).await;
-    let kept = rows(&open, Space::Control, Table::RetentionReport).await;
-    assert_eq!((kept.len(), rows(&open, Space::Index, Table::OpenReport).await.len()), (1, 1));
+    let kept = rows::count(&open.store, Table::RetentionReport).await;
+    assert_eq!((kept, rows::count(&open.store, Table::OpenReport).await), (1, 1));
     open.close().await;
 }
 
@@ -320,7 +307,7 @@ async fn what_is_counted_while_the_report_is_closed_is_counted_in_another() {
     let before = lethe::domain::Timestamp(now.0 - 1);
     let (done, _, _) = open.vault.run_retention(&operator, Some(before), 1_000, None).await.unwrap();
     assert_eq!(done.destroyed, 0);
-    assert_eq!(rows(&open, Space::Control, Table::RetentionReport).await.len(), 1);
+    assert_eq!(rows::count(&open.store, Table::RetentionReport).await, 1);
     held.let_go();
     assert_eq!(destroying.await.unwrap().unwrap().destroyed, 1);
     assert!(due_rows(&open).await.is_empty());
@@ -352,10 +339,10 @@ async fn a_report_names_nothing_in_the_clear_and_goes_with_its_collection_and_it
     }
     clock.advance(DAY * 11);
     assert_eq!(run(&open, &clock).await.destroyed, 2);
-    let open_rows = rows(&open, Space::Index, Table::OpenReport).await;
+    let open_rows = rows::table(&open.store, Table::OpenReport).await;
     clock.advance(DAY);
     run(&open, &clock).await;
-    let closed_rows = rows(&open, Space::Control, Table::RetentionReport).await;
+    let closed_rows = rows::table(&open.store, Table::RetentionReport).await;
     assert_eq!((open_rows.len(), closed_rows.len()), (1, 1));
     for row in open_rows.iter().chain(&closed_rows) {
         for part in [&row.key, &row.value] {
@@ -408,8 +395,8 @@ async fn reports_are_kept_for_five_years_and_gone_then_with_what_leads_from_them
     for (days, left) in [(1_827 - 376, 3), (1, 1), (375, 1), (1, 0)] {
         clock.advance(DAY * days);
         run(&open, &clock).await;
-        let kept = rows(&open, Space::Control, Table::RetentionReport).await.len();
-        assert_eq!((kept, rows(&open, Space::Control, Table::ReportShred).await.len()), (left, left), "{days} days later");
+        let kept = rows::count(&open.store, Table::RetentionReport).await;
+        assert_eq!((kept, rows::count(&open.store, Table::ReportShred).await), (left, left), "{days} days later");
     }
     assert!(reports(&open, &others, &other).await.is_empty());
     open.close().await;
@@ -425,8 +412,7 @@ async fn what_fails_is_counted_as_that() {
     for name in ["a", "b"] {
         open.put(&owner, &acme, ("c", name), Some("7"), b"v").await.unwrap();
     }
-    let range = schema::records_of_tenant(TenantNo(1));
-    let hot = open.store.scan(Space::Records, &range.from, &range.to, 1).await.unwrap().remove(0).key;
+    let hot = rows::records(&open.store, TenantNo(1)).await.remove(0).key;
     place.meddler.refuse(move |commit| {
         let is_it = |write: &Write| matches!(write, Write::Delete { space: Space::Records, key } if *key == hot);
         commit.writes.iter().any(is_it).then_some(StoreError::Conflict(0))

@@ -10,7 +10,7 @@ use lethe::{
     vault::{
         ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
-            Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write,
+            Commit, Row, Space, Store as _, StoreError, Write,
             schema::{self, Due, Fineness, Table},
         },
     },
@@ -21,6 +21,7 @@ use crate::{
     cost::run_over,
     harness::{Open, Place, coll, is_shredded, key, put_of},
     meddling::sets,
+    rows,
 };
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
@@ -122,8 +123,7 @@ async fn a_record_past_its_own_end_leaves_the_store_although_it_was_written_afte
         assert_eq!(run(&open, &clock).await.destroyed, 0);
         clock.advance(Duration::from_secs(1));
         assert_eq!(run(&open, &clock).await.destroyed, 2);
-        let records = schema::records_of_tenant(TenantNo(1));
-        assert_eq!(open.store.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().len(), 1, "the rows are gone");
+        assert_eq!(rows::records(&open.store, TenantNo(1)).await.len(), 1, "the rows are gone");
         assert!(is_there(&open, &owner, &acme, "stays").await && due_rows(&open).await.is_empty());
     }
     open.close().await;
@@ -293,23 +293,15 @@ async fn a_planted_row_of_the_index_destroys_nothing_and_a_broken_record_stops_n
     let stranger = schema::due(Fineness::Hour, 2, TenantNo(99), CollectionNo(1), &[[5; 16]]);
     let short = Bytes::copy_from_slice(&nowhere[..20]);
     let others = [nowhere, stranger, short].map(|key| Write::Put { space: Space::Index, key, value: Bytes::new() });
-    let write = async |writes: Vec<Write>| {
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
-    };
-    write(planted.chain(others).collect()).await;
+    rows::write(&open.store, planted.chain(others).collect()).await;
     let done = run(&open, &clock).await;
     assert_eq!((done.destroyed, done.moved, done.failed), (0, 3, 3), "{done:?}");
     for name in ["a", "b", "c"] {
         assert!(is_there(&open, &owner, &acme, name).await, "{name}");
     }
     // One of them is bent: the others go when they are due.
-    let range = schema::records_of_tenant(TenantNo(1));
-    let mut record = open.store.scan(Space::Records, &range.from, &range.to, 1).await.unwrap().remove(0);
-    let mut bent = record.value.to_vec();
-    *bent.last_mut().unwrap() ^= 1;
-    record.value = bent.into();
-    write(vec![Write::Put { space: Space::Records, key: record.key, value: record.value }]).await;
+    let record = rows::records(&open.store, TenantNo(1)).await.remove(0);
+    rows::set(&open.store, Space::Records, &record.key, Some(rows::bent(&record.value))).await;
     clock.advance(DAY * 31);
     let done = run(&open, &clock).await;
     assert_eq!((done.destroyed, done.failed), (2, 4), "{done:?}");

@@ -14,13 +14,14 @@ use lethe::{
     vault::{
         audit::certificate::Certificate,
         ops::{Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Space, StoreError, schema::Table},
     },
 };
 
 use crate::{
     harness::{Open, Place, coll, is_shredded, key, put_of, put_op},
     meddling::sets,
+    rows,
 };
 
 fn person(name: &str) -> ShredOrder {
@@ -99,12 +100,12 @@ async fn an_order_that_cannot_be_carried_out_holds_up_no_other() {
     // A page of its own: each start takes new numbers.
     open.close().await;
     open = place.open().await;
-    let before = pages(&open).await;
+    let before = rows::table(&open.store, Table::Page).await;
     open.put(&owner, &acme, ("c", "ill"), Some("ill"), b"v").await.unwrap();
-    let ill = pages(&open).await.into_iter().find(|row| !before.contains(row)).unwrap();
+    let ill = rows::table(&open.store, Table::Page).await.into_iter().find(|row| !before.contains(row)).unwrap();
     open.close().await;
     open = place.open().await;
-    set(&open, &ill.0, None).await;
+    rows::set(&open.store, Space::Control, &ill.key, None).await;
     let order = open.vault.order_shred(&owner, &acme, person("ill"), None, None).await.unwrap();
     for round in 0..2 {
         let name = format!("good{round}");
@@ -121,25 +122,9 @@ async fn an_order_that_cannot_be_carried_out_holds_up_no_other() {
         open.close().await;
         open = place.open().await;
     }
-    set(&open, &ill.0, Some(ill.1)).await;
+    rows::set(&open.store, Space::Control, &ill.key, Some(ill.value)).await;
     assert!(open.vault.shred(&owner, &acme, order.id, Some(Duration::from_secs(30))).await.unwrap().done);
     open.close().await;
-}
-
-async fn pages(open: &Open) -> Vec<(bytes::Bytes, bytes::Bytes)> {
-    let range = schema::table(schema::Table::Page);
-    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| (row.key, row.value)).collect()
-}
-
-async fn set(open: &Open, key: &bytes::Bytes, value: Option<bytes::Bytes>) {
-    let (space, key) = (Space::Control, key.clone());
-    let write = match value {
-        Some(value) => Write::Put { space, key, value },
-        None => Write::Delete { space, key },
-    };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
 }
 
 /// Deletions of one person, many of them: someone else's order is done long before, none of the records is read meanwhile, and
@@ -168,7 +153,7 @@ async fn very_many_deletions_hold_up_nobody_and_are_unreadable_from_the_order_on
     let (ours, done) = (Arc::new(OnceLock::<ShredId>::new()), Arc::new(AtomicUsize::new(0)));
     let (known, count) = (ours.clone(), done.clone());
     place.meddler.refuse(move |commit| {
-        let deletes = sets(commit, schema::Table::ShredDeleted, |key, _| known.get().is_none_or(|id| key[1..17] == id.0));
+        let deletes = sets(commit, Table::ShredDeleted, |key, _| known.get().is_none_or(|id| key[1..17] == id.0));
         (deletes && count.fetch_add(1, Ordering::SeqCst) >= 3).then_some(StoreError::Busy)
     });
 

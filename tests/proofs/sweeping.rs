@@ -9,12 +9,15 @@ use lethe::{
     jobs::Sweep,
     vault::{
         ops::{PutRecord, VaultError, VaultOptions},
-        store::{Commit, Durability, Row, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Commit, Row, Space, Store as _, StoreError, Write, schema::Table},
     },
 };
 use tokio::sync::mpsc;
 
-use crate::harness::{Open, Place, coll, key, put_of};
+use crate::{
+    harness::{Open, Place, coll, key, put_of},
+    rows,
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -27,8 +30,7 @@ async fn place() -> (Place, TestClock) {
 }
 
 async fn uploads(open: &Open) -> Vec<Row> {
-    let range = schema::table(schema::Table::Upload);
-    open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap()
+    rows::table(&open.store, Table::Upload).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,9 +73,7 @@ async fn a_row_that_cannot_be_read_stops_no_pass() {
     // The first of them: nothing behind it would ever be looked at.
     let first = uploads(&open).await.remove(0);
     let bent = [&[9], &first.value[1..]].concat();
-    let writes = vec![Write::Put { space: Space::Index, key: first.key, value: bent.into() }];
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Index, &first.key, Some(bent.into())).await;
     while open.vault.refuse_credential(lethe::domain::PrincipalId([0; 16]), RequestId([1; 16])).await.is_ok() {}
     clock.advance(HOUR * 25);
     let done = Sweep { vault: open.vault.clone(), limit: 2 }.run_once(clock.now()).await.unwrap();

@@ -16,12 +16,15 @@ use lethe::{
     domain::{Clock as _, ShredUnit, SystemClock, TenantName, TestClock},
     vault::{
         ops::{Caller, VaultError, VaultOptions},
-        store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+        store::Space,
     },
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::harness::{Open, Place};
+use crate::{
+    harness::{Open, Place},
+    rows,
+};
 
 /// Tenant `acme` with the collection `c` of persons.
 struct Bench {
@@ -66,20 +69,11 @@ impl Bench {
 
     /// All rows of a space; of records those of the tenant.
     async fn rows(&self, space: Space) -> Vec<(Bytes, Bytes)> {
-        let range = if space == Space::Records { schema::records_of_tenant(lethe::domain::TenantNo(1)) } else { schema::prefix(&[]) };
-        let rows = self.open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap();
-        rows.into_iter().map(|row| (row.key, row.value)).collect()
+        rows::pairs(rows::all(&self.open.store, space).await)
     }
 
     async fn set(&self, space: Space, key: &Bytes, value: Option<Bytes>) {
-        let key = key.clone();
-        let write = match value {
-            Some(value) => Write::Put { space, key, value },
-            None => Write::Delete { space, key },
-        };
-        let commit =
-            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        self.open.store.commit(commit).await.unwrap();
+        rows::set(&self.open.store, space, key, value).await;
     }
 
     async fn set_all(&self, space: Space, rows: &[(Bytes, Bytes)]) {

@@ -24,7 +24,10 @@ use lethe::{
             ApprovalView, ApprovalWhat, BatchOp, Caller, Conflict, GetRecord, ListQuery, NewAlias, NotSecond, PolicyChange, Precondition,
             PutRecord, Released, ShredOrder, Terminate, Terminated, Value, VaultError,
         },
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{
+            Commit, Space, StoreError, Write,
+            schema::{self, Table},
+        },
     },
 };
 
@@ -35,6 +38,7 @@ use crate::{
     kept::{lawful, left},
     meddling::sets,
     retention::{DAY, one_rule, place, policy, run},
+    rows,
 };
 
 /// A tenant with a collection whose unit is the record; its owner, and the operator.
@@ -102,11 +106,9 @@ impl Acme {
 
     /// Waits for the only order to shred that there is.
     async fn ended(&self, open: &Open) {
-        let range = schema::table(schema::Table::ShredOrder);
-        let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+        let orders = rows::orders(&open.store, Table::ShredOrder).await;
         assert_eq!(orders.len(), 1);
-        let id = ShredId(*orders[0].key.last_chunk().unwrap());
-        assert!(open.vault.shred(&self.owner, &self.name, id, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.vault.shred(&self.owner, &self.name, orders[0], Some(Duration::from_secs(30))).await.unwrap().done);
     }
 
     async fn put(&self, open: &Open, name: &str) -> Result<(), VaultError> {
@@ -185,9 +187,7 @@ impl Held {
         self.acme.terminate(open, "0d").await.unwrap();
         run(open, clock).await;
         self.is_in_state(open, "restricted").await;
-        let range = schema::table(schema::Table::ShredOrder);
-        for row in open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap() {
-            let id = ShredId(*row.key.last_chunk().unwrap());
+        for id in rows::orders(&open.store, Table::ShredOrder).await {
             let view = open.vault.shred(&self.acme.owner, &self.acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
             assert_eq!((view.done, view.held), if view.scope == "rest" { (true, false) } else { (false, true) }, "{view:?}");
         }
@@ -221,9 +221,7 @@ impl Held {
             let listed: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
             assert_eq!(&listed, theirs, "of {id}");
         }
-        let range = schema::table(schema::Table::Alias);
-        let ids = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-        assert_eq!(ids.len(), 3, "the rows of the ids of who is held");
+        assert_eq!(rows::count(&open.store, Table::Alias).await, 3, "the rows of the ids of who is held");
         assert!(is_stopped(&open.vault.person_ids(owner, name, &subject("7")).await));
         assert!(is_shredded(&open.get(&self.auditor, name, ("others", "8")).await), "nothing is kept of that collection");
         assert!(is_stopped(&open.put(owner, name, ("people", "9"), Some("9"), b"v").await));
@@ -347,7 +345,7 @@ async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_be
             let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
             place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
         }
-        let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::Approval, |_, _| true));
+        let held = place.meddler.hold_commit(|commit| sets(commit, Table::Approval, |_, _| true));
         let approving = {
             let (open, acme, second) = (open.clone(), acme.clone(), second.clone());
             async move { acme.approve(&open, &second, id).await }
@@ -473,7 +471,7 @@ async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() 
     clock.advance(DAY * 2);
     // The grace is found to be over, and the order cannot be given for now.
     place.meddler.refuse(|commit| {
-        let orders = |write: &Write| matches!(write, Write::Put { key, .. } if key.first() == Some(&(schema::Table::ShredOrder as u8)));
+        let orders = |write: &Write| matches!(write, Write::Put { key, .. } if key.first() == Some(&(Table::ShredOrder as u8)));
         commit.writes.iter().any(orders).then_some(lethe::vault::store::StoreError::DiskFull)
     });
     let failed = Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await;
@@ -536,23 +534,20 @@ async fn a_lost_row_of_an_end_is_found_and_a_stray_one_ends_nobody() {
     acme.terminate(&open, "30d").await.unwrap();
     let findings = async || open.vault.check().await.unwrap().findings;
     assert_eq!(findings().await, Vec::<String>::new());
-    let commit = |writes| Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    let range = schema::table(schema::Table::TenantEnd);
-    let row = open.store.scan(Space::Control, &range.from, &range.to, 2).await.unwrap().remove(0);
-    open.store.commit(commit(vec![Write::Delete { space: Space::Control, key: row.key.clone() }])).await.unwrap();
+    let row = rows::table(&open.store, Table::TenantEnd).await.remove(0);
+    rows::set(&open.store, Space::Control, &row.key, None).await;
     let found = findings().await;
     assert!(found.iter().any(|finding| finding.contains("nothing ends it in its time")), "{found:?}");
     // Sooner than the tenant's own row says, and of a tenant that is not.
     for key in [schema::tenant_end(0, TenantNo(1)), schema::tenant_end(0, TenantNo(77))] {
-        let stray = Write::Put { space: Space::Control, key: key.clone(), value: bytes::Bytes::new() };
-        open.store.commit(commit(vec![stray])).await.unwrap();
+        rows::set(&open.store, Space::Control, &key, Some(bytes::Bytes::new())).await;
         let found = findings().await;
         assert!(found.iter().any(|finding| finding.contains("no such end is ordered")), "{found:?}");
         run(&open, &clock).await;
         open.get(&acme.owner, &acme.name, ("files", "a")).await.unwrap();
-        open.store.commit(commit(vec![Write::Delete { space: Space::Control, key }])).await.unwrap();
+        rows::set(&open.store, Space::Control, &key, None).await;
     }
-    open.store.commit(commit(vec![Write::Put { space: Space::Control, key: row.key, value: row.value }])).await.unwrap();
+    rows::set(&open.store, Space::Control, &row.key, Some(row.value)).await;
     assert_eq!(findings().await, Vec::<String>::new());
     open.close().await;
 }
@@ -570,18 +565,16 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
     let findings = async |open: &Open| open.vault.check().await.unwrap().findings;
     assert_eq!(findings(&open).await, Vec::<String>::new());
     // What the keys of what is held sealed besides was deleted, and counted: the other record of the collection by collection.
-    let range = schema::table(schema::Table::Certificate);
-    let certificates = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    let certificates = rows::orders(&open.store, Table::Certificate).await;
     assert_eq!(certificates.len(), 1);
-    let rest = ShredId(*certificates[0].key.last_chunk().unwrap());
+    let rest = certificates[0];
     let said = certificate(&open, rest).await;
     assert_eq!(said["scope"], "rest", "{said:#}");
     assert_eq!(said["totals"]["records_deleted"], 1, "{said:#}");
     assert_eq!(said["verification"]["readable_after"], 0);
     // No row of the others is left, of a large value least of all: those of the one that is held are four.
     for (space, rows) in [(Space::Records, HELD.len()), (Space::Blobs, 4)] {
-        let range = schema::prefix(&[]);
-        assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
+        assert_eq!(rows::all(&open.store, space).await.len(), rows, "{space:?}");
     }
     open.close().await;
 
@@ -598,10 +591,9 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
         run(&open, &clock).await;
     }
     assert!(is_shredded(&open.get(&held.acme.owner, &held.acme.name, ("all", "7")).await));
-    let range = schema::table(schema::Table::ShredOrder);
-    let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    let orders = rows::orders(&open.store, Table::ShredOrder).await;
     assert_eq!(orders.len(), 2);
-    for id in orders.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())) {
+    for id in orders {
         let view = open.vault.shred(&held.acme.owner, &held.acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
         assert!(view.done, "{view:?}");
         let said = certificate(&open, id).await;
@@ -619,8 +611,7 @@ async fn older_data_of_a_tenant_that_ended_in_part_gives_back_what_is_held_alone
         let (place, clock) = place().await;
         let open = place.open().await;
         let mut held = Held::make(&open, &place).await;
-        let all = schema::prefix(&[]);
-        let then = open.store.scan(Space::Records, &all.from, &all.to, usize::MAX).await.unwrap();
+        let then = rows::all(&open.store, Space::Records).await;
         open.close().await;
         place.copy("store/data", "older");
         let open = place.open().await;
@@ -640,10 +631,7 @@ async fn older_data_of_a_tenant_that_ended_in_part_gives_back_what_is_held_alone
         assert_eq!((proof.findings, proof.readable), (Vec::<String>::new(), HELD.len() as u64), "held since: {held_since}");
         // Of what a hand puts back one has a key that stayed.
         for row in then {
-            let write = Write::Put { space: Space::Records, key: row.key, value: row.value };
-            let commit =
-                Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-            open.store.commit(commit).await.unwrap();
+            rows::set(&open.store, Space::Records, &row.key, Some(row.value)).await;
         }
         let findings = open.vault.prove_shreds(1).await.unwrap().findings;
         assert!(findings.len() == 1 && findings[0].contains("deleted is there"), "held since: {held_since}: {findings:?}");
@@ -702,7 +690,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_is_not_given_back_b
 /// held is there again when it is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_gone_before_an_end_in_part_does_not_come_back_while_that_is_under_way() {
-    for stuck in [schema::Table::RootPtr, schema::Table::Certificate] {
+    for stuck in [Table::RootPtr, Table::Certificate] {
         let (place, clock) = place().await;
         let open = place.open().await;
         let (name, owner, _) = open.tenant(&place, "acme").await;
@@ -726,7 +714,7 @@ async fn what_was_gone_before_an_end_in_part_does_not_come_back_while_that_is_un
         let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: None };
         open.vault.terminate_tenant(&owner, &name, order, None).await.unwrap();
         run(&open, &clock).await;
-        if stuck == schema::Table::Certificate {
+        if stuck == Table::Certificate {
             until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
         }
         assert!(is_shredded(&open.get(&owner, &name, ("all", "kept")).await), "{stuck:?}: 410 until it is done");
@@ -770,7 +758,7 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     let hold = NewHold { text, scope: HoldScope::Subjects(vec![subject("7")]), disclosed: false, law_enforcement: true };
     open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     let epoch = open.forest.epoch();
-    place.meddler.refuse(|commit| sets(commit, schema::Table::Certificate, |_, _| true).then_some(StoreError::DiskFull));
+    place.meddler.refuse(|commit| sets(commit, Table::Certificate, |_, _| true).then_some(StoreError::DiskFull));
     acme.terminate(&open, "0d").await.unwrap();
     run(&open, &clock).await;
     until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
@@ -779,8 +767,7 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     place.meddler.refuse_nothing();
     let both = async || {
         run(&open, &clock).await;
-        let range = schema::table(schema::Table::Certificate);
-        open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap().len() == 2
+        rows::count(&open.store, Table::Certificate).await == 2
     };
     until("the rest has its certificate, and then all of it", both).await;
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await));
@@ -816,17 +803,17 @@ async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_betw
     place.meddler.refuse({
         let (parts, certified) = (parts.clone(), certified.clone());
         move |commit| {
-            if sets(commit, schema::Table::ShredDeleted, |_, _| true) {
+            if sets(commit, Table::ShredDeleted, |_, _| true) {
                 parts.fetch_add(1, Ordering::SeqCst);
             }
-            sets(commit, schema::Table::Certificate, |key, _| {
+            sets(commit, Table::Certificate, |key, _| {
                 certified.lock().unwrap().push((ShredId(*key.last_chunk().unwrap()), parts.load(Ordering::SeqCst)));
                 true
             });
             None
         }
     });
-    let held = place.meddler.hold_commit(|commit| sets(commit, schema::Table::ShredDeleted, |_, _| true));
+    let held = place.meddler.hold_commit(|commit| sets(commit, Table::ShredDeleted, |_, _| true));
     acme.terminate(&open, "0d").await.unwrap();
     run(&open, &clock).await;
     held.has_read().await;
@@ -841,10 +828,8 @@ async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_betw
     assert!(first == order && early < all, "{early} of {all} parts");
     assert!(all > MANY / 2_048, "{all} parts");
     assert_eq!(certificate(&open, rest).await["totals"]["records_deleted"], MANY - 1);
-    for (space, rows) in [(Space::Records, 1), (Space::Blobs, 0)] {
-        let range = if space == Space::Records { schema::records_of_tenant(TenantNo(1)) } else { schema::prefix(&[]) };
-        assert_eq!(open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len(), rows, "{space:?}");
-    }
+    assert_eq!(rows::records(&open.store, TenantNo(1)).await.len(), 1);
+    assert_eq!(rows::all(&open.store, Space::Blobs).await, []);
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
 }
@@ -863,8 +848,8 @@ async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() 
         place.meddler.refuse({
             let (parts, refused) = (AtomicUsize::new(0), refused.clone());
             move |commit| {
-                let is_part = sets(commit, schema::Table::ShredDeleted, |_, _| true) && parts.fetch_add(1, Ordering::SeqCst) >= cut;
-                let is_refused = is_part || sets(commit, schema::Table::Certificate, |_, _| true);
+                let is_part = sets(commit, Table::ShredDeleted, |_, _| true) && parts.fetch_add(1, Ordering::SeqCst) >= cut;
+                let is_refused = is_part || sets(commit, Table::Certificate, |_, _| true);
                 is_refused.then(|| {
                     refused.store(true, Ordering::SeqCst);
                     StoreError::DiskFull
@@ -880,12 +865,9 @@ async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() 
         let open = place.open().await;
         let auditor = open.caller(&auditor).await;
         until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
-        let range = schema::table(schema::Table::Certificate);
-        let certificates = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-        let said = certificate(&open, ShredId(*certificates[0].key.last_chunk().unwrap())).await;
+        let said = certificate(&open, rows::orders(&open.store, Table::Certificate).await[0]).await;
         assert_eq!(said["totals"]["records_deleted"], MANY - 1, "cut at {cut}");
-        let range = schema::table(schema::Table::ShredDeleted);
-        assert_eq!(open.store.scan(Space::Index, &range.from, &range.to, 1).await.unwrap(), [], "cut at {cut}");
+        assert_eq!(rows::table(&open.store, Table::ShredDeleted).await, [], "cut at {cut}");
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
         assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
         open.close().await;
@@ -894,8 +876,8 @@ async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() 
 
 /// Whether a commit takes an order back that a hold stands over.
 fn takes_back(commit: &Commit) -> bool {
-    let is_taken = |write: &Write| matches!(write, Write::Delete { key, .. } if key.first() == Some(&(schema::Table::PendingShred as u8)));
-    sets(commit, schema::Table::HeldOrder, |_, _| true) && commit.writes.iter().any(is_taken)
+    let is_taken = |write: &Write| matches!(write, Write::Delete { key, .. } if key.first() == Some(&(Table::PendingShred as u8)));
+    sets(commit, Table::HeldOrder, |_, _| true) && commit.writes.iter().any(is_taken)
 }
 
 /// What an order has closed of what is held is not taken for gone: the end in part waits until that order is taken back, and a large value
@@ -914,7 +896,7 @@ async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_fo
     place.meddler.refuse({
         let (refused, is_held) = (refused.clone(), is_held.clone());
         move |commit| {
-            let is_epoch = sets(commit, schema::Table::RootPtr, |_, _| true);
+            let is_epoch = sets(commit, Table::RootPtr, |_, _| true);
             let is_refused = takes_back(commit) || (is_epoch && !is_held.load(Ordering::SeqCst));
             is_refused.then(|| {
                 refused.fetch_add(1, Ordering::SeqCst);
@@ -959,8 +941,8 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
         place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
         // The order is neither decided nor taken back, and the end in part has no certificate.
         place.meddler.refuse(|commit| {
-            let is_decided = sets(commit, schema::Table::KeptUnit, |_, _| true);
-            let is_certified = sets(commit, schema::Table::Certificate, |_, _| true);
+            let is_decided = sets(commit, Table::KeptUnit, |_, _| true);
+            let is_certified = sets(commit, Table::Certificate, |_, _| true);
             (is_decided || is_certified || takes_back(commit)).then_some(StoreError::DiskFull)
         });
         let order = ShredOrder::Subjects(vec![subject("8")]);
@@ -971,9 +953,7 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
         clock.advance(DAY * 31);
         run(&open, &clock).await;
         until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
-        let range = schema::table(schema::Table::PendingShred);
-        let pending = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-        let ids: Vec<ShredId> = pending.iter().map(|row| ShredId(*row.key.last_chunk().unwrap())).collect();
+        let ids = rows::orders(&open.store, Table::PendingShred).await;
         assert!(ids.len() == 2 && ids.contains(&order), "{ids:?}");
         open.close().await;
 
@@ -1305,9 +1285,7 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     clock.advance(DAY * 32);
     run(&open, &clock).await;
     acme.ended(&open).await;
-    let range = schema::table(schema::Table::ShredOrder);
-    let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    let said = certificate(&open, ShredId(*orders[0].key.last_chunk().unwrap())).await;
+    let said = certificate(&open, rows::orders(&open.store, Table::ShredOrder).await[0]).await;
     let (by, second) = (by.id().to_string(), second.principal.id().to_string());
     assert_eq!(said["approval"], json!({"policy": "two-person", "performed_by": by, "approved_by": second}), "{said:#}");
     // What still waits for a second person ends with its time.
@@ -1463,11 +1441,9 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
         open.vault.release_hold(&holder, &acme.name, hold, "settled".into(), None).await.unwrap();
     }
     run(&open, &clock).await;
-    let range = schema::table(schema::Table::ShredOrder);
-    let orders = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+    let orders = rows::orders(&open.store, Table::ShredOrder).await;
     assert_eq!(orders.len(), 4, "two persons, the rest, and the tenant");
-    for row in orders {
-        let id = ShredId(*row.key.last_chunk().unwrap());
+    for id in orders {
         let view = open.vault.shred(&acme.owner, &acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
         assert!(view.done, "{view:?}");
     }

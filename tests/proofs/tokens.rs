@@ -5,16 +5,17 @@ use lethe::{
     domain::{CollectionName, RequestId, ShredUnit, TenantNo},
     vault::{
         ops::{MintToken, VaultError},
-        store::{Commit, Durability, Space, Store as _, Urgency, Write, schema},
+        store::{Space, Store as _, schema},
     },
 };
 
-use crate::harness::{Open, Place, coll, key};
+use crate::{
+    harness::{Open, Place, coll, key},
+    rows,
+};
 
 async fn set(open: &Open, id: lethe::domain::TokenId, row: Vec<u8>) {
-    let write = Write::Put { space: Space::Control, key: schema::access_token(id), value: row.into() };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Control, &schema::access_token(id), Some(row.into())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,20 +78,10 @@ async fn a_list_of_tokens_is_given_whatever_cannot_be_read() {
     }
     open.shred_subject(&owner, &acme, "a").await;
     // The records named `k`, and the row of collection `d`; a token's own row besides.
-    let range = schema::table(schema::Table::Collection);
-    let collections = open.store.scan(Space::Control, &range.from, &range.to, 10).await.unwrap();
-    let records = open.store.scan(Space::Records, &[], &[0xff; 64], 10).await.unwrap();
-    let bent = |value: &[u8]| {
-        let mut value = value.to_vec();
-        let last = value.len() - 1;
-        value[last] ^= 1;
-        value.into()
-    };
+    let collections = rows::table(&open.store, schema::Table::Collection).await;
+    let records = rows::all(&open.store, Space::Records).await;
     for (space, row) in records.iter().map(|row| (Space::Records, row)).chain([(Space::Control, collections.last().unwrap())]) {
-        let write = Write::Put { space, key: row.key.clone(), value: bent(&row.value) };
-        let commit =
-            Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
+        rows::set(&open.store, space, &row.key, Some(rows::bent(&row.value))).await;
     }
     set(&open, ids[3], vec![0; 80]).await;
     // Nothing of what was read before is remembered.
@@ -123,9 +114,7 @@ async fn a_list_that_names_another_tenants_token_shows_it_to_nobody_and_revokes_
     let (globex, other, text) = open.tenant(&place, "globex").await;
     let id = PresentedToken::parse(&text).unwrap().id();
     let key = schema::tenant_access_token(TenantNo(1), id);
-    let write = Write::Put { space: Space::Control, key, value: bytes::Bytes::new() };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    open.store.commit(commit).await.unwrap();
+    rows::set(&open.store, Space::Control, &key, Some(bytes::Bytes::new())).await;
     let (listed, _) = open.vault.tokens(&owner, &acme, None, 10).await.unwrap();
     assert!(listed.len() == 1 && listed[0].id != id, "{listed:?}");
     let revoked = open.vault.revoke_token(&owner, &acme, id, None).await;

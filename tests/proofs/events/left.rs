@@ -8,15 +8,16 @@ use lethe::{
     domain::{ShredId, ShredUnit, hold::HoldScope},
     vault::{
         ops::{ShredOrder, ShredView, VaultError},
-        store::{Space, StoreError, schema::Table},
+        store::{StoreError, schema::Table},
     },
 };
 
-use super::{Acme, ENDED, findings, lawful, rows, subject, to};
+use super::{Acme, ENDED, findings, lawful, subject, to};
 use crate::{
     harness::{Open, Place, coll, hold_of, key},
     kept::left,
     retention::{DAY, place, run, time},
+    rows,
 };
 
 pub(super) const UNITS: [(&str, ShredUnit); 3] =
@@ -102,8 +103,8 @@ async fn an_order_decides_by_what_was_reported_and_what_it_leaves_ends_by_that_i
     assert_eq!(told, [("people", 2, last), ("files", 2, last), ("all", 2, last)]);
     acme.is_left_as_ordered(&open, "done").await;
     // Nothing tells any more what was reported, but what the law counts from.
-    assert_eq!([rows(&open, Space::Control, Table::Events).await, rows(&open, Space::Control, Table::EventQueue).await], [0, 0]);
-    assert_eq!(rows(&open, Space::Control, Table::LeftEvents).await, 2);
+    assert_eq!([rows::count(&open.store, Table::Events).await, rows::count(&open.store, Table::EventQueue).await], [0, 0]);
+    assert_eq!(rows::count(&open.store, Table::LeftEvents).await, 2);
     let late = acme.reports(&open, "7", ENDED, "1999-07-30").await;
     assert!(matches!(late, Err(VaultError::SubjectErased { done: true, .. })), "{late:?}");
     let read = open.vault.read_events(&acme.owner, &acme.name, &subject("7")).await;
@@ -166,13 +167,13 @@ async fn an_order_that_a_hold_takes_back_remembers_nothing() {
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
     let id = open.vault.order_shred(&acme.owner, &acme.name, order(), None, None).await.unwrap().id;
     refused.next().await;
-    assert_eq!(rows(&open, Space::Control, Table::LeftEvents).await, 2);
+    assert_eq!(rows::count(&open.store, Table::LeftEvents).await, 2);
     let closed = acme.reports(&open, "7", ENDED, "1999-07-30").await;
     assert!(matches!(closed, Err(VaultError::SubjectErased { done: false, .. })), "{closed:?}");
     let hold = hold_of(HoldScope::Subjects(vec![subject("7")]));
     let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     assert!(ended(&open, &acme, id).await.held);
-    assert_eq!(rows(&open, Space::Control, Table::LeftEvents).await, 0);
+    assert_eq!(rows::count(&open.store, Table::LeftEvents).await, 0);
     assert_eq!(acme.known(&open, "7").await.len(), 2);
     acme.report(&open, "7", "1999-06-29").await;
     acme.report(&open, "7", "1999-06-30").await;

@@ -8,7 +8,7 @@ use lethe::{
     vault::{
         ops::{ValueStream, VaultError, VaultOptions, bundle::Kind},
         store::{
-            Space, Store as _,
+            Space,
             schema::{self, Table},
         },
     },
@@ -17,12 +17,13 @@ use lethe::{
 use super::{
     Acme, ENDED, by_event, findings, lawful,
     left::{ENDS, UNITS, order},
-    rows, subject, to,
+    subject, to,
 };
 use crate::{
     bundle::{Bundle, coming, end_of, to_somebody},
     harness::{Open, Place, coll, name},
     retention::{DAY, due_rows, place, run, time},
+    rows,
 };
 
 /// Another store, by the same clock.
@@ -211,7 +212,7 @@ async fn older_data_of_a_tenant_that_came_goes_through_what_was_reported_elsewhe
         bundle.import(&open, &copy.owner, "copy", (records, until)).await.unwrap();
         run(&open, &clock).await;
         assert_eq!(due_rows(&open).await.len(), 1, "also as long as it is being imported");
-        assert_eq!(rows(&open, Space::Control, Table::EventQueue).await, 1);
+        assert_eq!(rows::count(&open.store, Table::EventQueue).await, 1);
         open.close().await;
 
         there.put_back("then/data", "store/data");
@@ -227,7 +228,7 @@ async fn older_data_of_a_tenant_that_came_goes_through_what_was_reported_elsewhe
             run(&open, &clock).await;
         }
         assert_eq!(due_rows(&open).await.len(), 1, "gone on with: {is_gone_on_with}");
-        assert_eq!(rows(&open, Space::Control, Table::EventQueue).await, 1, "a person stands there once");
+        assert_eq!(rows::count(&open.store, Table::EventQueue).await, 1, "a person stands there once");
         assert_eq!(findings(&open).await, Vec::<String>::new());
         assert!(copy.has(&open, "7").await && copy.has(&open, "8").await);
         open.close().await;
@@ -299,7 +300,7 @@ async fn what_an_order_has_left_is_kept_as_long_where_its_tenant_comes_to() {
             assert_eq!(acme.left_until(open, person).await, until(end), "{place}: {person}");
         }
         assert_eq!(acme.left_until(open, "9").await, [None, None, None], "{place}");
-        assert_eq!(rows(open, Space::Control, Table::Events).await, 0, "{place}: what was reported has gone with them");
+        assert_eq!(rows::count(&open.store, Table::Events).await, 0, "{place}: what was reported has gone with them");
         assert_eq!(findings(open).await, Vec::<String>::new(), "{place}");
         // A law that asks for more counts from the same day.
         for (collection, unit) in UNITS {
@@ -359,9 +360,7 @@ async fn begun(open: &Open, acme: &Acme) -> ValueStream {
 
 /// Of whom something was reported, in the order in which a bundle tells of them.
 async fn reported(open: &Open) -> Vec<[u8; 16]> {
-    let range = schema::table(Table::Events);
-    let rows = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.iter().map(|row| *row.key.last_chunk().unwrap()).collect()
+    rows::table(&open.store, Table::Events).await.iter().map(|row| *row.key.last_chunk().unwrap()).collect()
 }
 
 /// Two persons of whom something was reported, in the order in which a bundle tells of them, and the token of the second.

@@ -6,13 +6,16 @@ use lethe::{
     domain::{Clock as _, HoldId, ShredId, TestClock, Timestamp, hold::HoldScope},
     vault::{
         ops::{PutRecord, ShredOrder, VaultError},
-        store::{Space, Store as _, schema},
+        store::schema,
     },
 };
 use std::time::Duration;
 
 use super::{Acme, DAY, findings, persons, place, run, stopped, subject};
-use crate::harness::{Open, Place, coll, key, put_of};
+use crate::{
+    harness::{Open, Place, coll, key, put_of},
+    rows,
+};
 
 /// Collection and key.
 type At = (&'static str, String);
@@ -217,8 +220,7 @@ impl World {
             assert_eq!(got.is_ok(), about.end.is_none(), "{}: {at:?}", self.step);
         }
         for table in [schema::Table::HoldState, schema::Table::HoldOn, schema::Table::HeldOrder] {
-            let left = schema::table(table);
-            assert!(self.open.store.scan(Space::Control, &left.from, &left.to, 1).await.unwrap().is_empty(), "{}: {table:?}", self.step);
+            assert_eq!(rows::count(&self.open.store, table).await, 0, "{}: {table:?}", self.step);
         }
         // Of shredded records whose keys were written again nothing is left in the index, once the bytes are reclaimed.
         for reclaimed in [false, true] {

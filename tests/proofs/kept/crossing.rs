@@ -7,7 +7,7 @@ use lethe::{
     domain::TenantNo,
     vault::{
         ops::{Caller, GetRecord, ListQuery, Value, ValueStream, VaultError},
-        store::{Space, Store as _, schema},
+        store::Space,
     },
 };
 
@@ -15,13 +15,12 @@ use super::{Acme, UNITS, findings};
 use crate::{
     harness::{Open, coll, is_shredded, key},
     retention::place,
+    rows,
 };
 
 /// The keys of all records.
 pub(super) async fn records(open: &Open) -> Vec<Bytes> {
-    let range = schema::records_of_tenant(TenantNo(1));
-    let rows = open.store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| row.key).collect()
+    rows::records(&open.store, TenantNo(1)).await.into_iter().map(|row| row.key).collect()
 }
 
 /// The one that was not there before.

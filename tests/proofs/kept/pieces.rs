@@ -13,7 +13,7 @@ use lethe::{
     domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, hold::HoldScope, policy::SecondarySubjects},
     vault::{
         ops::{Missing, VaultError},
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema::Table},
+        store::{Space, Store as _, StoreError, schema::Table},
     },
 };
 
@@ -21,12 +21,13 @@ use super::{
     Acme, END, UNITS,
     beside::persons,
     crossing::{new_record, records},
-    findings, lawful, left, rows, run_until, subject, unruled,
+    findings, lawful, left, run_until, subject, unruled,
 };
 use crate::{
     harness::{hold_of, is_shredded},
     meddling::sets,
     retention::{DAY, place, run, time},
+    rows,
 };
 
 /// A decision that a hold takes back, and that fails between two of its pieces, is none: whether the hold stands on or not, and whether the
@@ -145,7 +146,7 @@ async fn a_run_ends_no_more_spared_keys_than_it_may() {
     assert_eq!(left(&open).await, [2, 2, 0]);
     clock.advance(time(END).since(clock.now()));
     let operator = open.caller(&place.operator).await;
-    let orders = async || rows(&open, Space::Control, Table::ShredOrder).await;
+    let orders = async || rows::count(&open.store, Table::ShredOrder).await;
     let limited = async |limit, until, cursor| {
         let (done, _, more) = open.vault.run_retention(&operator, until, limit, cursor).await.unwrap();
         (done, more)
@@ -214,11 +215,8 @@ async fn a_record_that_does_not_open_goes_from_beside_what_a_law_keeps() {
         let before = records(&open).await;
         acme.put(&open, (collection, "bent"), &[&person], "note", b"v").await.unwrap();
         let row = new_record(&open, &before).await;
-        let mut bent = open.store.get(Space::Records, &row).await.unwrap().unwrap().to_vec();
-        *bent.last_mut().unwrap() ^= 0x40;
-        let writes = vec![Write::Put { space: Space::Records, key: row, value: bent.into() }];
-        let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-        open.store.commit(commit).await.unwrap();
+        let whole = open.store.get(Space::Records, &row).await.unwrap().unwrap();
+        rows::set(&open.store, Space::Records, &row, Some(rows::bent(&whole))).await;
         let view = open.shred_subject(&acme.owner, &acme.name, &person).await;
         let got = acme.get(&open, (collection, "bent")).await;
         if collection == "files" {

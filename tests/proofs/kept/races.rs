@@ -6,10 +6,7 @@ use lethe::{
     domain::{Clock as _, ShredUnit},
     vault::{
         ops::{ShredOrder, VaultError},
-        store::{
-            Space, Store as _, StoreError,
-            schema::{self, Table},
-        },
+        store::{Space, StoreError, schema::Table},
     },
 };
 
@@ -18,6 +15,7 @@ use crate::{
     harness::{Open, coll, is_shredded},
     meddling::{Held, sets},
     retention::{place, time},
+    rows,
 };
 
 /// An order against whoever gives the person's record to somebody else at the same moment: either it was corrected before, and the
@@ -196,8 +194,7 @@ async fn a_spared_key_goes_by_the_order_of_one_run_when_two_look_at_it() {
     place.meddler.refuse_nothing();
     assert_eq!(left(&open).await, [1, 0, 0], "the record is gone, and its key waits for an order");
 
-    let range = schema::table(Table::KeptUnit);
-    let mut state = open.store.scan(Space::Control, &range.from, &range.to, 1).await.unwrap().remove(0).key.to_vec();
+    let mut state = rows::table(&open.store, Table::KeptUnit).await.remove(0).key.to_vec();
     state[0] = Table::UnitState as u8;
     // The first has seen that no order is given; meanwhile the second gives one.
     let held = place.meddler.hold_reader(Space::Control, state.into());

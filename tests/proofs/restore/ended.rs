@@ -12,7 +12,7 @@ use lethe::{
     },
     vault::{
         ops::{Caller, HoldView, NewAlias, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Durability, Space, Store as _, StoreError, Urgency, Write, schema},
+        store::{Commit, Space, Store as _, StoreError, schema::Table},
     },
 };
 use serde_json::json;
@@ -21,6 +21,7 @@ use crate::{
     harness::{Open, coll, key, put_of},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
+    rows,
 };
 
 const HALF_A_DAY: Duration = Duration::from_hours(12);
@@ -223,8 +224,7 @@ async fn hold(open: &Open, owner: &Caller, acme: &TenantName, scope: HoldScope) 
 }
 
 async fn certificates(open: &Open) -> usize {
-    let range = schema::table(schema::Table::Certificate);
-    open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap().len()
+    rows::count(&open.store, Table::Certificate).await
 }
 
 /// What older data is rid of may have a key that seals what took its place: a restore that is given up, or cut short, has destroyed
@@ -306,8 +306,7 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
         open.shred_subject(&owner, &acme, "7").await;
         clock.advance(DAY * 2);
         assert_eq!(run(&open, &clock).await.destroyed, 1);
-        let waits =
-            |commit: &Commit| sets(commit, schema::Table::RootPtr, |_, _| true) || sets(commit, schema::Table::HeldOrder, |_, _| true);
+        let waits = |commit: &Commit| sets(commit, Table::RootPtr, |_, _| true) || sets(commit, Table::HeldOrder, |_, _| true);
         place.meddler.refuse(move |commit| waits(commit).then_some(StoreError::DiskFull));
         let order = open.vault.order_shred(&owner, &acme, ShredOrder::Collection(coll("c")), None, None).await.unwrap().id;
         if !late {
@@ -470,9 +469,7 @@ async fn the_proof_finds_what_an_order_deleted() {
     let open = place.open().await;
     let mut then = Vec::new();
     for space in [Space::Records, Space::Index] {
-        let all = schema::prefix(&[]);
-        let rows = open.store.scan(space, &all.from, &all.to, usize::MAX).await.unwrap();
-        then.extend(rows.into_iter().map(|row| (space, row)));
+        then.extend(rows::all(&open.store, space).await.into_iter().map(|row| (space, row)));
     }
     open.shred_subject(&owner, &acme, "7").await;
     open.shred(&owner, &acme, ShredOrder::Collection(coll("gone"))).await;
@@ -488,11 +485,9 @@ async fn the_proof_finds_what_an_order_deleted() {
     assert_eq!((proof.findings.len(), proof.named, proof.readable, proof.damaged), (0, 1, 1, 0), "{proof:?}");
     for (space, row) in then {
         let gone = open.store.get(space, &row.key).await.unwrap().is_none();
-        let is_of_records = space == Space::Records || row.key[0] == schema::Table::SubjectRecord as u8;
+        let is_of_records = space == Space::Records || row.key[0] == Table::SubjectRecord as u8;
         if gone && is_of_records {
-            let writes = vec![Write::Put { space, key: row.key, value: row.value }];
-            let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-            open.store.commit(commit).await.unwrap();
+            rows::set(&open.store, space, &row.key, Some(row.value)).await;
         }
     }
     let findings = open.vault.prove_shreds(1).await.unwrap().findings;

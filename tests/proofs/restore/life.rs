@@ -11,11 +11,14 @@ use lethe::{
             verify::{Verdict, verify_trail},
         },
         ops::{Caller, Conflict, Precondition, ShredOrder, VaultError, VaultOptions},
-        store::{Space, Store as _, schema},
+        store::{Space, schema::Table},
     },
 };
 
-use crate::harness::{Open, Place, STORE, coll, is_shredded, key, name};
+use crate::{
+    harness::{Open, Place, STORE, coll, is_shredded, key, name},
+    rows,
+};
 
 /// What happens today.
 #[derive(Clone, Copy, PartialEq)]
@@ -224,23 +227,21 @@ impl Numbers {
     /// All that the rows of a store show.
     async fn of(open: &Open) -> Self {
         let mut numbers = Self(Kind::ALL.into_iter().map(|kind| (kind, BTreeSet::new())).collect());
-        let all = schema::prefix(&[]);
-        let rows = async |space: Space, range: &schema::KeyRange| open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap();
-        for (kind, table) in [(Kind::Tenant, schema::Table::Tenant), (Kind::Collection, schema::Table::Collection)] {
-            for row in rows(Space::Control, &schema::table(table)).await {
+        for (kind, table) in [(Kind::Tenant, Table::Tenant), (Kind::Collection, Table::Collection)] {
+            for row in rows::table(&open.store, table).await {
                 numbers.add(kind, &[&row.key]);
             }
         }
         // tenant be64 | collection be32 | ..: ver 1 | suite 1 | flags 2 | slot 6 | gen 4 | version 8
-        for row in rows(Space::Records, &all).await {
+        for row in rows::all(&open.store, Space::Records).await {
             numbers.add(Kind::Slot, &[&row.key[..8], &row.value[4..10]]);
             numbers.add(Kind::Version, &[&row.value[14..22]]);
         }
-        for row in rows(Space::Blobs, &all).await {
+        for row in rows::all(&open.store, Space::Blobs).await {
             numbers.add(Kind::Upload, &[&row.key[..16]]);
         }
         for space in [Space::ControlAudit, Space::DataAudit] {
-            for row in rows(space, &all).await {
+            for row in rows::all(&open.store, space).await {
                 numbers.add(Kind::Writer, &[&row.key[8..16]]);
             }
         }

@@ -15,7 +15,7 @@ use lethe::{
     vault::{
         ops::{Caller, ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
         store::{
-            Commit, Durability, Space, Store as _, StoreError, Urgency, Write,
+            Space, Store as _, StoreError,
             embedded::Embedded,
             schema::{self, Table},
         },
@@ -23,30 +23,22 @@ use lethe::{
 };
 
 use super::{Bench, watched};
-use crate::harness::{Open, Place, coll, is_shredded, key, put_op};
+use crate::{
+    harness::{Open, Place, coll, is_shredded, key, put_op},
+    rows,
+};
 
 const ACME: TenantNo = TenantNo(1);
 const TAG_LEN: usize = 16;
 
 /// Rows of one table, of an open store or of one at rest.
 pub(super) async fn table(store: &Embedded, table: Table) -> Vec<(Bytes, Bytes)> {
-    let (space, range) = (space_of(table), schema::table(table));
-    let rows = store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap();
-    rows.into_iter().map(|row| (row.key, row.value)).collect()
+    rows::pairs(rows::table(store, table).await)
 }
 
-fn space_of(table: Table) -> Space {
-    if table as u8 >= 128 { Space::Index } else { Space::Control }
-}
-
+/// Sets a row of the table that its key names, or takes it away.
 pub(super) async fn set(store: &Embedded, key: &Bytes, value: Option<Bytes>) {
-    let (space, key) = (if key[0] >= 128 { Space::Index } else { Space::Control }, key.clone());
-    let write = match value {
-        Some(value) => Write::Put { space, key, value },
-        None => Write::Delete { space, key },
-    };
-    let commit = Commit { checks: Vec::new(), writes: vec![write], tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    store.commit(commit).await.unwrap();
+    rows::set(store, if key[0] >= 128 { Space::Index } else { Space::Control }, key, value).await;
 }
 
 /// Gives the disk of a closed store to someone.
@@ -421,8 +413,7 @@ async fn a_bent_entry_of_the_shred_log_deletes_nothing_and_the_start_is_refused(
         let refused = place.try_open().await.err().unwrap_or_else(|| panic!("{what}: served"));
         assert!(refused.contains("a shred log row is not as this store wrote it"), "{what}: {refused}");
         at_rest(&place, async |disk| {
-            let records = schema::records_of_tenant(ACME);
-            assert_eq!(disk.scan(Space::Records, &records.from, &records.to, 10).await.unwrap().len(), 3, "{what}");
+            assert_eq!(rows::records(disk, ACME).await.len(), 3, "{what}");
             for (key, row) in &log {
                 set(disk, key, Some(row.clone())).await;
             }

@@ -11,7 +11,7 @@ use lethe::{
 };
 
 use super::{Bench, Counted, once, watched};
-use crate::harness::coll;
+use crate::{harness::coll, rows};
 
 const NAMES: [&str; 3] = ["a", "b", "d"];
 
@@ -24,9 +24,7 @@ async fn bench() -> Bench {
 }
 
 async fn table(bench: &Bench, table: Table) -> Vec<(Bytes, Bytes)> {
-    let mut rows = bench.rows(Space::Index).await;
-    rows.retain(|(key, _)| key[0] == table as u8);
-    rows
+    rows::pairs(rows::table(&bench.open.store, table).await)
 }
 
 /// What the list of a person shows, and what was counted.

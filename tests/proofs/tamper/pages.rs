@@ -10,7 +10,7 @@ use lethe::{
 };
 
 use super::{Bench, Counted, watched};
-use crate::harness::is_shredded;
+use crate::{harness::is_shredded, rows};
 
 /// More persons than a leaf page has slots.
 const PERSONS: usize = 70;
@@ -55,9 +55,7 @@ impl Forest {
     }
 
     async fn pages(&self) -> Vec<(Bytes, Bytes)> {
-        let mut rows = self.bench.rows(Space::Control).await;
-        rows.retain(|(key, _)| is_page(key));
-        rows
+        rows::pairs(rows::table(&self.bench.open.store, Table::Page).await)
     }
 
     /// A page of acme's tree.
