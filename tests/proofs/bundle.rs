@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use lethe::{
     authn::Role,
     domain::{
-        BundleId, Clock as _, CollectionPolicy, ShredUnit, SystemClock, TenantName, TenantNo, TestClock,
+        BundleId, Clock as _, CollectionPolicy, ShredUnit, TenantName, TenantNo,
         hold::{HoldScope, HoldText, NewHold},
         retention::{EventDate, EventName},
     },
@@ -593,9 +593,7 @@ async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_open_and_what_is_over_is_left_out_and_counted() {
-    let clock = Arc::new(TestClock::at(SystemClock.now()));
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    place.clock = clock.clone();
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_mins(1))), ..put_of(None, b"v") };

@@ -1,13 +1,13 @@
 //! What a run of retention reads, counted between vault and store, of stores of any size: a proof holds two small ones against each
 //! other, `benches/retention` large ones.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use lethe::{
     domain::{Clock as _, ShredUnit, SubjectId, TestClock, Timestamp},
     jobs::Retention,
-    vault::ops::{BatchOp, Precondition, VaultOptions},
+    vault::ops::{BatchOp, Precondition},
 };
 
 use crate::{
@@ -33,9 +33,8 @@ pub(crate) struct Counted {
 /// Stores records of which `due` end within the hour, all over the store, and the others on some day of ten years; then opens it anew an
 /// hour later, and destroys what is due.
 pub(crate) async fn run_over(stored: usize, due: usize) -> Counted {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
     let clock = TestClock::at(Timestamp(1_900_000_800_000));
-    place.clock = Arc::new(clock.clone());
+    let place = Place::make_by(&clock).await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;

@@ -14,7 +14,7 @@ use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
         Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredUnit, StoreId, SubjectId, SystemClock,
-        TenantName,
+        TenantName, TestClock,
         hold::{HoldScope, HoldText, NewHold},
     },
     vault::{
@@ -115,7 +115,20 @@ impl Place {
         Self::make_of(options, unsynced, vec!["custody/root"]).await
     }
 
-    /// The same with these components of custody.
+    /// A new store, unsynced, that goes by this clock.
+    pub(crate) async fn make_by(clock: &TestClock) -> Self {
+        let mut place = Self::make_with(VaultOptions::default(), true).await;
+        place.clock = Arc::new(clock.clone());
+        place
+    }
+
+    /// The same with a clock that stands at the present.
+    pub(crate) async fn make_clocked() -> (Self, TestClock) {
+        let clock = TestClock::at(SystemClock.now());
+        (Self::make_by(&clock).await, clock)
+    }
+
+    /// A new store with these components of custody.
     pub(crate) async fn make_of(options: VaultOptions, unsynced: bool, components: Vec<&'static str>) -> Self {
         // What the store logs is part of a failed test's output.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().try_init();

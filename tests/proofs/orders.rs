@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, SystemClock, TenantNo, TestClock, policy::SecondarySubjects},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, TenantNo, policy::SecondarySubjects},
     vault::{
         ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
@@ -32,9 +32,7 @@ fn person(name: &str) -> ShredOrder {
 /// two of an order's persons is deleted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_ran_out_goes_with_its_person() {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    let clock = TestClock::at(SystemClock.now());
-    place.clock = Arc::new(clock.clone());
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     for (collection, shred_unit) in [("people", ShredUnit::Subject), ("all", ShredUnit::Collection)] {

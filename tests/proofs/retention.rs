@@ -1,14 +1,14 @@
 //! Retention, driven by the clock: what is due goes, within one run, once; what is not stays. The rows of privacy.md that this
 //! proves are named at the tests.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lethe::{
     domain::{Clock as _, CollectionNo, CollectionPolicy, Epoch, ShredUnit, TenantName, TenantNo, TestClock, Timestamp},
     jobs::Retention,
     vault::{
-        ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError},
         store::{
             Commit, Row, Space, Store as _, StoreError, Write,
             schema::{self, Due, Fineness, Table},
@@ -32,10 +32,8 @@ pub(crate) fn time(text: &str) -> Timestamp {
 
 /// A store whose clock stands at noon of 31 January 2000, in UTC.
 pub(crate) async fn place() -> (Place, TestClock) {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
     let clock = TestClock::at(time("2000-01-31T12:00:00Z"));
-    place.clock = Arc::new(clock.clone());
-    (place, clock)
+    (Place::make_by(&clock).await, clock)
 }
 
 pub(crate) fn policy(unit: ShredUnit, zone: &str, rules: &Value) -> CollectionPolicy {

@@ -1,14 +1,14 @@
 //! The sweep: everything that is due goes in one pass, whatever else lies there; what comes in slowly stays.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{Clock, RequestId, ShredUnit, SnapshotId, SystemClock, TestClock},
+    domain::{Clock as _, RequestId, ShredUnit, SnapshotId},
     jobs::Sweep,
     vault::{
-        ops::{PutRecord, VaultError, VaultOptions},
+        ops::{PutRecord, VaultError},
         store::{Commit, Row, Space, Store as _, StoreError, Write, schema::Table},
     },
 };
@@ -21,21 +21,13 @@ use crate::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A store whose clock the test moves.
-async fn place() -> (Place, TestClock) {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    let clock = TestClock::at(SystemClock.now());
-    place.clock = Arc::new(clock.clone());
-    (place, clock)
-}
-
 async fn uploads(open: &Open) -> Vec<Row> {
     rows::table(&open.store, Table::Upload).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_due_goes_in_one_pass() {
-    let (place, clock) = place().await;
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
@@ -61,7 +53,7 @@ async fn all_that_is_due_goes_in_one_pass() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_cannot_be_read_stops_no_pass() {
-    let (place, clock) = place().await;
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
@@ -84,7 +76,7 @@ async fn a_row_that_cannot_be_read_stops_no_pass() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_comes_in_slowly_is_not_swept() {
-    let (place, clock) = place().await;
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
@@ -137,7 +129,7 @@ async fn an_upload_that_comes_in_slowly_is_not_swept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_credentials_are_recorded_whatever_becomes_of_the_sweep() {
-    let (place, clock) = place().await;
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
@@ -159,7 +151,7 @@ async fn refused_credentials_are_recorded_whatever_becomes_of_the_sweep() {
 /// An abandoned snapshot holds files that the engine would have freed: it goes, although nothing can be recorded for want of room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_snapshot_goes_although_the_disk_is_full() {
-    let (place, clock) = place().await;
+    let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     open.store.take_snapshot(SnapshotId([1; 16])).await.unwrap();
     let snapshots = || std::fs::read_dir(place.path("store/snapshots")).unwrap().count();

@@ -9,13 +9,13 @@ mod leases;
 mod pages;
 mod records;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use lethe::{
-    domain::{Clock as _, ShredUnit, SystemClock, TenantName, TestClock},
+    domain::{ShredUnit, TenantName, TestClock},
     vault::{
-        ops::{Caller, VaultError, VaultOptions},
+        ops::{Caller, VaultError},
         store::Space,
     },
 };
@@ -58,9 +58,7 @@ fn once(reason: &str) -> Counted {
 
 impl Bench {
     async fn make() -> Self {
-        let mut place = Place::make_with(VaultOptions::default(), true).await;
-        let clock = TestClock::at(SystemClock.now());
-        place.clock = Arc::new(clock.clone());
+        let (place, clock) = Place::make_clocked().await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         open.collection(&owner, &acme, "c", ShredUnit::Subject).await;

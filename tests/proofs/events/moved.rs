@@ -1,12 +1,10 @@
 //! A tenant that moves takes along what was reported of its persons, and what its orders remember of that: its records end on the same days
 //! where it comes to, and are kept as long, whatever is put back there. RET-2, RET-3, RET-5.
 
-use std::sync::Arc;
-
 use lethe::{
     domain::{ShredUnit, TenantNo, TestClock},
     vault::{
-        ops::{ValueStream, VaultError, VaultOptions, bundle::Kind},
+        ops::{ValueStream, VaultError, bundle::Kind},
         store::{
             Space,
             schema::{self, Table},
@@ -26,13 +24,6 @@ use crate::{
     rows,
 };
 
-/// Another store, by the same clock.
-async fn elsewhere(clock: &TestClock) -> Place {
-    let mut place = Place::make_with(VaultOptions::default(), true).await;
-    place.clock = Arc::new(clock.clone());
-    place
-}
-
 /// A tenant to import into, as its owner sees it.
 async fn awaited(open: &Open, place: &Place) -> Acme {
     let token = coming(open, place, "copy").await;
@@ -42,7 +33,7 @@ async fn awaited(open: &Open, place: &Place) -> Acme {
 /// All of a tenant, in another store.
 pub(super) async fn moved(open: &Open, acme: &Acme, clock: &TestClock) -> (Place, Open, Acme) {
     let bundle = Bundle::exported(open, &acme.owner, &acme.name).await;
-    let place = elsewhere(clock).await;
+    let place = Place::make_by(clock).await;
     let open = place.open().await;
     let copy = awaited(&open, &place).await;
     let done = bundle.import(&open, &copy.owner, "copy", (0, bundle.frames.len())).await.unwrap();
@@ -128,7 +119,7 @@ async fn no_move_brings_a_minimum_forward_that_a_correction_did_not() {
     }
     open.close().await;
     let behind = TestClock::at(time("2000-01-30T12:00:00Z"));
-    let there = elsewhere(&behind).await;
+    let there = Place::make_by(&behind).await;
     let open = there.open().await;
     let copy = awaited(&open, &there).await;
     bundle.import(&open, &copy.owner, "copy", (0, bundle.frames.len())).await.unwrap();
@@ -198,7 +189,7 @@ async fn older_data_of_a_tenant_that_came_goes_through_what_was_reported_elsewhe
     let (records, reports) = (first(Kind::Record), first(Kind::Events));
 
     for is_gone_on_with in [false, true] {
-        let there = elsewhere(&clock).await;
+        let there = Place::make_by(&clock).await;
         let open = there.open().await;
         let mut copy = awaited(&open, &there).await;
         // Without the records, or with all of them.
@@ -254,7 +245,7 @@ async fn older_data_is_destroyed_by_no_report_that_was_corrected_before_it_came(
     let bundle = Bundle::exported(&open, &acme.owner, &acme.name).await;
     open.close().await;
 
-    let there = elsewhere(&clock).await;
+    let there = Place::make_by(&clock).await;
     let open = there.open().await;
     let mut copy = awaited(&open, &there).await;
     let reports = bundle.frames.iter().position(|frame| frame.kind == Kind::Events).unwrap();
@@ -515,7 +506,7 @@ async fn what_is_reported_in_the_middle_of_an_export_does_not_end_it() {
         assert_eq!((&of["reports"][0]["event"], &of["reports"][0]["at"]), (&known[0].0.clone().into(), &known[0].1.clone().into()), "{of}");
     }
     // It is a whole one.
-    let there = elsewhere(&clock).await;
+    let there = Place::make_by(&clock).await;
     let copied = there.open().await;
     let copy = awaited(&copied, &there).await;
     assert_eq!(bundle.import(&copied, &copy.owner, "copy", (0, bundle.frames.len())).await.unwrap().state, "active");
