@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use lethe::{
     authn::Role,
-    domain::{HoldId, ShredId, ShredUnit, hold::HoldScope, limits},
+    domain::{HoldId, ShredId, ShredUnit, limits},
     vault::{
         ops::{
             Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, ShredOrder, Unprocessable, VaultError, VaultOptions,
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused, persons},
-    harness::{Open, Place, certificate, coll, hold_of, is_shredded, key, put_op, subject},
+    harness::{Open, Place, certificate, coll, hold_on, is_shredded, key, put_op, subject},
     meddling::sets,
     rows,
 };
@@ -86,12 +86,11 @@ impl Acme {
     }
 
     async fn counsel(&self, open: &Open) -> Caller {
-        open.caller(&open.token(&self.owner, &self.name, Role::Counsel).await.0).await
+        open.with_role(&self.owner, &self.name, Role::Counsel).await
     }
 
     async fn hold(&self, open: &Open, counsel: &Caller, person: &str) -> HoldId {
-        let hold = hold_of(HoldScope::Subjects(persons(&[person])));
-        open.vault.place_hold(counsel, &self.name, hold, None).await.unwrap().id
+        open.vault.place_hold(counsel, &self.name, hold_on(person), None).await.unwrap().id
     }
 
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {

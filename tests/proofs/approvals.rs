@@ -15,7 +15,7 @@ use lethe::{
     domain::{
         ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
-        hold::{HoldScope, NewHold},
+        hold::HoldScope,
         limits,
         retention::{Period, report::Cause},
     },
@@ -33,7 +33,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, findings, hold_of, key, put_of, put_op, subject},
+    harness::{Open, Place, coll, findings, hold_of, hold_on, key, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
@@ -135,10 +135,6 @@ fn person(name: &str) -> ShredOrder {
     ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
 }
 
-fn hold(person: &str) -> NewHold {
-    hold_of(HoldScope::Subjects(vec![subject(person)]))
-}
-
 fn is_over(result: &Result<(), VaultError>) -> bool {
     matches!(result, Err(VaultError::Conflict(Conflict::ApprovalOver)))
 }
@@ -149,7 +145,7 @@ async fn two_decisions_at_the_same_moment_are_one() {
     let (place, _) = place().await;
     let open = Arc::new(place.open().await);
     let acme = Arc::new(Acme::make(&open, &place).await);
-    let third = open.caller(&open.token(&acme.owner, &acme.name, Role::Eraser).await.0).await;
+    let third = open.with_role(&acme.owner, &acme.name, Role::Eraser).await;
     acme.ask_for_two(&open, Some(ShredScope::Subject), false).await;
     let mut seen: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     for round in 0..72_usize {
@@ -263,7 +259,7 @@ async fn what_was_begun_by_one_person_before_a_policy_waits_for_a_second_behind_
         let open = Arc::new(place.open().await);
         let acme = Arc::new(Acme::make(&open, &place).await);
         acme.put(&open, ("files", "k")).await;
-        let held = (path == "release").then(|| hold("k"));
+        let held = (path == "release").then(|| hold_on("k"));
         let placed = match held {
             Some(hold) => Some(open.vault.place_hold(&acme.counsel, &acme.name, hold, None).await.unwrap().id),
             None => None,
@@ -329,7 +325,7 @@ async fn an_approved_order_that_a_hold_takes_back_is_given_again_as_approved() {
     acme.approve(&open, id).await.unwrap();
     refused.next().await;
     assert!(!acme.is_there(&open, ("people", "7")).await, "pending");
-    let placed = open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap();
+    let placed = open.vault.place_hold(&acme.counsel, &acme.name, hold_on("7"), None).await.unwrap();
     place.meddler.refuse_nothing();
     assert_eq!(acme.state(&open, id).await, "held");
     assert!(acme.is_there(&open, ("people", "7")).await);
@@ -367,7 +363,7 @@ async fn who_has_another_id_since_it_was_approved_is_asked_for_anew() {
     let (seven, nine) = (acme.asked(&open, person("7")).await, acme.asked(&open, person("nine")).await);
     let mut holds = Vec::new();
     for (name, id) in [("7", seven), ("9", nine)] {
-        holds.push(open.vault.place_hold(&acme.counsel, &acme.name, hold(name), None).await.unwrap().id);
+        holds.push(open.vault.place_hold(&acme.counsel, &acme.name, hold_on(name), None).await.unwrap().id);
         acme.approve(&open, id).await.unwrap();
         assert_eq!(acme.state(&open, id).await, "held");
     }
@@ -416,7 +412,7 @@ async fn an_approved_order_that_was_held_is_not_outgrown_by_the_ids_of_its_perso
         acme.put(&open, ("people", name)).await;
     }
     let id = acme.asked(&open, person("7")).await;
-    let held = open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap().id;
+    let held = open.vault.place_hold(&acme.counsel, &acme.name, hold_on("7"), None).await.unwrap().id;
     acme.approve(&open, id).await.unwrap();
     for alias in ["a", "b"] {
         acme.alias(&open, "7", alias).await;
@@ -455,7 +451,7 @@ async fn what_is_asked_for_again_has_another_digest_for_each_other_id() {
     let mut digests = vec![open.vault.approval(&acme.second, &acme.name, id).await.unwrap().digest];
     let mut others = Vec::new();
     for (alias, names) in [("seven", 2), ("sieben", 3)] {
-        let held = open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap().id;
+        let held = open.vault.place_hold(&acme.counsel, &acme.name, hold_on("7"), None).await.unwrap().id;
         acme.approve_shown(&open, id).await.unwrap();
         assert_eq!(acme.state(&open, id).await, "held");
         acme.alias(&open, "7", alias).await;
@@ -492,7 +488,7 @@ async fn a_first_policy_makes_no_second_person_of_a_new_token() {
     let brief =
         ApprovalRules { shreds: Some(ShredScope::Tenant), release_hold: false, window: Window::of(Period::parse("1d").unwrap()).unwrap() };
     open.vault.put_policy(&acme.owner, &acme.name, brief, None).await.unwrap();
-    let third = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+    let third = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
     for (days, may) in [(2, false), (4, false), (1, true)] {
         clock.advance(DAY * days);
         let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("c"), None).await.unwrap();
@@ -522,7 +518,7 @@ async fn an_approved_order_whose_target_went_with_another_is_told_of_as_gone() {
         acme.put(&open, (collection.as_str(), "k")).await;
         let record = acme.asked(&open, ShredOrder::Record { collection: collection.clone(), key: key("k") }).await;
         let whole = acme.asked(&open, ShredOrder::Collection(collection.clone())).await;
-        let on = NewHold { scope: HoldScope::Collection(collection), ..hold("k") };
+        let on = hold_of(HoldScope::Collection(collection));
         let placed = open.vault.place_hold(&acme.counsel, &acme.name, on, None).await.unwrap();
         for id in [record, whole] {
             acme.approve(&open, id).await.unwrap();
@@ -846,7 +842,7 @@ async fn of_a_long_collection_what_an_order_has_closed_alone_is_gone_through_aga
     };
     while run(&open, &clock).await.more {}
     assert_eq!(done().await, Some(false), "a record of it cannot be read for now");
-    open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap();
+    open.vault.place_hold(&acme.counsel, &acme.name, hold_on("7"), None).await.unwrap();
     place.meddler.refuse_nothing();
     assert_eq!(acme.state(&open, order).await, "held");
     // Its key is lent again a moment behind the word of it.
@@ -890,7 +886,7 @@ async fn no_hold_and_no_minimum_is_undercut_by_two_persons() {
     for name in ["free", "held"] {
         open.put(&acme.owner, &acme.name, ("c", name), Some(name), b"v").await.unwrap();
     }
-    let placed = open.vault.place_hold(&acme.counsel, &acme.name, hold("held"), None).await.unwrap();
+    let placed = open.vault.place_hold(&acme.counsel, &acme.name, hold_on("held"), None).await.unwrap();
     let law =
         json!([{"name": "rule", "from": "created", "minimum": {"period": "60d", "basis": "a law"}, "maximum": "60d", "then": "delete"}]);
     set(&open, &acme.owner, &acme.name, policy(ShredUnit::Subject, "UTC", &law)).await;
@@ -941,7 +937,7 @@ async fn what_an_order_has_closed_is_shortened_once_a_hold_takes_it_back() {
     };
     run(&open, &clock).await;
     assert_eq!(done().await, Some(false), "a record of it cannot be read for now");
-    open.vault.place_hold(&acme.counsel, &acme.name, hold("7"), None).await.unwrap();
+    open.vault.place_hold(&acme.counsel, &acme.name, hold_on("7"), None).await.unwrap();
     place.meddler.refuse_nothing();
     assert_eq!(acme.state(&open, order).await, "held");
     run(&open, &clock).await;

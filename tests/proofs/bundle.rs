@@ -16,7 +16,7 @@ use lethe::{
     authn::Role,
     domain::{
         BundleId, Clock as _, CollectionPolicy, ShredUnit, TenantName, TenantNo,
-        hold::{HoldScope, HoldText, NewHold},
+        hold::NewHold,
         retention::{EventDate, EventName},
     },
     vault::{
@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use crate::{
     age::{PAIRS, Pair},
     erased::{Acme, COLLECTIONS, persons},
-    harness::{Open, Place, body, coll, is_shredded, key, name, put_of},
+    harness::{Open, Place, body, coll, hold_on, is_shredded, key, name, put_of},
     kept::lawful,
     rows,
 };
@@ -220,8 +220,7 @@ async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
     let known = open.vault.read_events(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap().events;
     let known: Vec<_> = known.iter().map(|one| [one.event.as_str().to_owned(), one.at.to_text()]).collect();
     assert_eq!(known, [ENDED.map(str::to_owned)], "{when}");
-    let (token, _) = open.token(&copy.owner, &copy.name, Role::Auditor).await;
-    let mut auditor = open.caller(&token).await;
+    let mut auditor = open.with_role(&copy.owner, &copy.name, Role::Auditor).await;
     auditor.purpose = Some("invoices".into());
     for (at, value) in left() {
         assert!(open.get(&auditor, &copy.name, ("law", at)).await.unwrap() == value, "{when}: {at}");
@@ -548,7 +547,7 @@ async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
     let place = Place::make_with(VaultOptions::default(), true).await;
     let open = place.open_meddled().await;
     let acme = source(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     for number in 0..20 {
         acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
     }
@@ -563,16 +562,7 @@ async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
     while len < 1 << 20 {
         len += stream.next().await.unwrap().unwrap().len();
     }
-    let scope = HoldScope::Subjects(persons(&["8"]));
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let hold = NewHold { text, scope, disclosed: true, law_enforcement: false };
+    let hold = NewHold { disclosed: true, ..hold_on("8") };
     let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
@@ -660,8 +650,7 @@ async fn an_importing_tenant_is_nobodys_else() {
     let mixed = other.import(&open, &owner, "copy", (2, 4)).await;
     assert!(matches!(mixed, Err(VaultError::Unprocessable(Unprocessable::OtherBundle))), "{:?}", mixed.err());
     bundle.import(&open, &owner, "copy", (2, bundle.frames.len())).await.unwrap();
-    let (reader, _) = open.token(&owner, &copy.name, Role::Reader).await;
-    let reader = open.caller(&reader).await;
+    let reader = open.with_role(&owner, &copy.name, Role::Reader).await;
     assert_eq!(open.get(&reader, &copy.name, ("people", "7")).await.unwrap(), b"7");
     open.collection(&owner, &copy.name, "later", ShredUnit::Record).await;
     open.close().await;

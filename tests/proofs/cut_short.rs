@@ -15,7 +15,6 @@ use lethe::{
     domain::{
         ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, Timestamp,
         approval::{ApprovalRules, ShredScope},
-        hold::{HoldScope, HoldText, NewHold},
         lifecycle::Grace,
         retention::{EventDate, EventName, report::Cause},
     },
@@ -34,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, coll, hold_of, is_shredded, key, proof, put_of, subject},
+    harness::{Open, Place, coll, hold_on, is_shredded, key, proof, put_of},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -170,19 +169,6 @@ enum Beside {
     SecondPersonAndLaw,
 }
 
-/// What every hold here says of itself: it is on person 7.
-fn hold() -> NewHold {
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    NewHold { text, scope: HoldScope::Subjects(vec![SubjectId::parse("7").unwrap()]), disclosed: false, law_enforcement: false }
-}
-
 /// How a schedule went.
 struct Outcome {
     deaths: usize,
@@ -221,7 +207,7 @@ impl Bench {
         }
         let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
         let counsel = match beside {
-            Beside::Hold => Some(open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await),
+            Beside::Hold => Some(open.with_role(&owner, &acme, Role::Counsel).await),
             Beside::Nothing | Beside::Law | Beside::SecondPerson | Beside::SecondPersonAndLaw => None,
         };
         let auditor = match beside {
@@ -287,7 +273,7 @@ impl Bench {
 
     /// The same of a tenant of which a hold keeps something, until it is released.
     async fn end_in_part(&self, open: &Open, counsel: &Caller) -> Result<ShredView, VaultError> {
-        match open.vault.place_hold(counsel, &self.acme, hold(), Some("hold".into())).await {
+        match open.vault.place_hold(counsel, &self.acme, hold_on("7"), Some("hold".into())).await {
             Ok(_) | Err(VaultError::Shredded { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -326,7 +312,7 @@ impl Bench {
         }
         let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
         let Some(counsel) = &self.counsel else { return order.await };
-        let placed = vault.place_hold(counsel, &self.acme, hold(), Some("hold".into())).await?;
+        let placed = vault.place_hold(counsel, &self.acme, hold_on("7"), Some("hold".into())).await?;
         let order = match order.await {
             Err(VaultError::LegalHold { order: Some(order), .. }) => {
                 for collection in ["people", "notes", "all"] {
@@ -486,7 +472,7 @@ async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&s
         let put = PutRecord { custom: vec![("category".into(), "tax".into())], ..put_of(Some(person), person.as_bytes()) };
         open.vault.put_record(owner, acme, &coll("tax"), key(person), put).await.unwrap();
     }
-    let mut auditor = open.caller(&open.token(owner, acme, Role::Auditor).await.0).await;
+    let mut auditor = open.with_role(owner, acme, Role::Auditor).await;
     auditor.purpose = Some("invoices".into());
     auditor
 }
@@ -495,7 +481,7 @@ async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&s
 /// nothing under it.
 async fn ask_for_two(open: &Open, acme: &TenantName, owner: &Caller) -> Caller {
     open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
-    let second = open.caller(&open.token(owner, acme, Role::Owner).await.0).await;
+    let second = open.with_role(owner, acme, Role::Owner).await;
     let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
     open.vault.put_policy(owner, acme, rules, None).await.unwrap();
     second
@@ -657,7 +643,7 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
     for person in ["7", "8"] {
         open.put(&owner, &acme, ("deals", person), Some(person), person.as_bytes()).await.unwrap();
     }
-    let auditor = open.caller(&open.token(&owner, &acme, Role::Auditor).await.0).await;
+    let auditor = open.with_role(&owner, &acme, Role::Auditor).await;
     open.close().await;
     for part in PARTS {
         place.copy(part, &format!("base/{part}"));
@@ -850,8 +836,8 @@ async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_
     let (mut place, clock) = place().await;
     let open = place.open().await;
     let (acme, owner, token) = open.tenant(&place, "acme").await;
-    let second = open.caller(&open.token(&owner, &acme, Role::Owner).await.0).await;
-    let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;
+    let second = open.with_role(&owner, &acme, Role::Owner).await;
+    let counsel = open.with_role(&owner, &acme, Role::Counsel).await;
     let kept_for = |period: &str| policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), period));
     for (collection, period) in [("c", "10d"), ("long", "7y")] {
         open.vault.put_collection(&owner, &acme, &coll(collection), kept_for(period), None).await.unwrap();
@@ -873,7 +859,7 @@ async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_
     clock.advance(DAY);
     // Its report is closed: it stands whatever is put back.
     run(&open, &clock).await;
-    open.vault.place_hold(&counsel, &acme, hold_of(HoldScope::Subjects(vec![subject("9")])), None).await.unwrap();
+    open.vault.place_hold(&counsel, &acme, hold_on("9"), None).await.unwrap();
     open.vault.put_collection(&owner, &acme, &coll("long"), kept_for("20d"), None).await.unwrap();
     let asked = open.vault.ask_shortening(&owner, &acme, &coll("long"), None).await.unwrap();
     open.vault.approve(&second, &acme, asked.id, None, None).await.unwrap();

@@ -24,7 +24,7 @@ use lethe::{
         },
         keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
-            BatchOp, Body, Caller, GetRecord, Got, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault,
+            BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault,
             VaultError, VaultOptions, VaultParts,
         },
         store::{
@@ -324,6 +324,18 @@ impl Open {
         (minted.text.to_string(), minted.id)
     }
 
+    /// Who has a new token of this role.
+    pub(crate) async fn with_role(&self, owner: &Caller, tenant: &TenantName, role: Role) -> Caller {
+        self.caller(&self.token(owner, tenant, role).await.0).await
+    }
+
+    /// A new counsel, and the hold that it places.
+    pub(crate) async fn counsel_holds(&self, owner: &Caller, tenant: &TenantName, scope: HoldScope) -> (Caller, HoldView) {
+        let counsel = self.with_role(owner, tenant, Role::Counsel).await;
+        let placed = self.vault.place_hold(&counsel, tenant, hold_of(scope), None).await.unwrap();
+        (counsel, placed)
+    }
+
     pub(crate) async fn collection(&self, caller: &Caller, tenant: &TenantName, collection: &str, unit: ShredUnit) {
         let policy = CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() };
         self.vault.put_collection(caller, tenant, &coll(collection), policy, None).await.unwrap();
@@ -433,6 +445,11 @@ pub(crate) fn hold_of(scope: HoldScope) -> NewHold {
         release_reason: None,
     };
     NewHold { text, scope, disclosed: false, law_enforcement: false }
+}
+
+/// The same on a person.
+pub(crate) fn hold_on(person: &str) -> NewHold {
+    hold_of(HoldScope::Subjects(vec![subject(person)]))
 }
 
 /// What a check of the whole store finds.

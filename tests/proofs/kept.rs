@@ -340,8 +340,7 @@ async fn no_path_destroys_what_a_law_keeps_before_its_minimum() {
     acme.delete(&open, ("people", "free")).await.unwrap();
     acme.delete(&open, ("people", "8/note")).await.unwrap();
     // Who cannot read rules is told none.
-    let (eraser, _) = open.token(&acme.owner, &acme.name, Role::Eraser).await;
-    let eraser = open.caller(&eraser).await;
+    let eraser = open.with_role(&acme.owner, &acme.name, Role::Eraser).await;
     let refused = open.vault.delete_record(&eraser, &acme.name, &coll("all"), key("7/tax"), Precondition::None, None).await;
     assert!(matches!(refused, Err(VaultError::LegalMinimum { law: None, .. })), "{refused:?}");
     open.close().await;

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{
-        Clock as _, CollectionPolicy, HoldId, ShredUnit, SubjectId, TenantName, TestClock, Timestamp, Version,
-        hold::{HoldScope, HoldText, NewHold},
-    },
+    domain::{Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp, Version, hold::HoldScope},
     vault::ops::{Caller, Destroyed, MarkedItem, PutRecord, ShredOrder, Unprocessable, VaultError},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, key, put_of},
+    harness::{Open, coll, key, put_of, subject},
     reports::counted,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
@@ -49,23 +46,6 @@ async fn explained(open: &Open, owner: &Caller, acme: &TenantName, name: &str) -
     (view.explanation.state, view.explanation.marked_at, view.explanation.scheduled_at)
 }
 
-async fn hold_on(open: &Open, owner: &Caller, acme: &TenantName, person: &str) -> (Caller, HoldId) {
-    let (counsel, _) = open.token(owner, acme, Role::Counsel).await;
-    let counsel = open.caller(&counsel).await;
-    let text = HoldText {
-        matter: "M-1".into(),
-        reason: "a lawsuit".into(),
-        custodian: "legal".into(),
-        case_number: None,
-        renewal_reason: None,
-        release_reason: None,
-    };
-    let scope = HoldScope::Subjects(vec![SubjectId::parse(person).unwrap()]);
-    let placed =
-        open.vault.place_hold(&counsel, acme, NewHold { text, scope, disclosed: false, law_enforcement: false }, None).await.unwrap();
-    (counsel, placed.id)
-}
-
 fn to(clock: &TestClock, at: Timestamp) {
     clock.advance(at.since(clock.now()));
 }
@@ -76,8 +56,7 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
     let (place, clock) = place().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
-    let (auditor, _) = open.token(&owner, &acme, Role::Auditor).await;
-    let auditor = open.caller(&auditor).await;
+    let auditor = open.with_role(&owner, &acme, Role::Auditor).await;
     for (from, value) in [(json!("created"), &b"v"[..]), (json!({"field": "/date"}), &b"{}"[..])] {
         // The second time with a date in the value, whose rows are coarse.
         let (shift, began) = (clock.now().since(time("2000-01-31T12:00:00Z")), counted(&open, &owner, &acme).await);
@@ -111,7 +90,7 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
         // One goes otherwise, one is written again, one is held: in time.
         open.vault.delete_record(&owner, &acme, &coll("c"), key("c"), lethe::vault::ops::Precondition::None, None).await.unwrap();
         open.put(&owner, &acme, ("c", "d"), Some("7"), &value).await.unwrap();
-        let (counsel, hold) = hold_on(&open, &owner, &acme, "8").await;
+        let (counsel, hold) = open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
         assert_eq!(run(&open, &clock).await.marked, 1, "another version");
         let shown: Vec<(String, Version, bool)> = marked(&open, &owner, &acme)
             .await
@@ -127,7 +106,7 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
         let done = run(&open, &clock).await;
         assert_eq!((done.destroyed, done.held, done.marked), (3, 1, 0));
         assert!(marked(&open, &owner, &acme).await.is_empty());
-        open.vault.release_hold(&counsel, &acme, hold, "settled".into(), None).await.unwrap();
+        open.vault.release_hold(&counsel, &acme, hold.id, "settled".into(), None).await.unwrap();
         assert_eq!(run(&open, &clock).await.destroyed, 1, "within one run");
         let [destroyed, held, marks, _] = counted(&open, &owner, &acme).await;
         assert_eq!([destroyed - began[0], held - began[1], marks - began[2]], [4, 1, 6]);
@@ -220,8 +199,7 @@ async fn what_two_persons_shorten_goes_when_the_mark_has_stood_from_the_approval
     let (place, clock) = place().await;
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
-    let (second, _) = open.token(&owner, &acme, Role::Owner).await;
-    let second = open.caller(&second).await;
+    let second = open.with_role(&owner, &acme, Role::Owner).await;
     set(&open, &owner, &acme, marking(&json!("created"), "5y", "10d")).await;
     for name in ["a", "b"] {
         open.put(&owner, &acme, ("c", name), Some("7"), b"v").await.unwrap();

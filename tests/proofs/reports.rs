@@ -7,7 +7,6 @@ use lethe::{
     authn::Role,
     domain::{
         Clock as _, CollectionPolicy, ReportId, ShredId, ShredUnit, TenantName, TenantNo, TestClock,
-        hold::{HoldScope, NewHold},
         retention::report::{By, Cause, Line, Report},
     },
     vault::{
@@ -18,7 +17,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, hold_of, is_shredded, key, put_of, subject},
+    harness::{Open, coll, hold_on, is_shredded, key, put_of},
     meddling::sets,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
     rows,
@@ -50,10 +49,6 @@ pub(crate) async fn counted(open: &Open, owner: &Caller, acme: &TenantName) -> [
 async fn put_policy(open: &Open, owner: &Caller, acme: &TenantName, name: &str, unit: ShredUnit, rules: &Value) {
     let policy: CollectionPolicy = policy(unit, "UTC", rules);
     open.vault.put_collection(owner, acme, &coll(name), policy, None).await.unwrap();
-}
-
-fn hold(person: &str) -> NewHold {
-    hold_of(HoldScope::Subjects(vec![subject(person)]))
 }
 
 /// A line of a report: collection, by what, which rule, how, and how many are destroyed, held and marked.
@@ -98,8 +93,7 @@ async fn with_certificates(open: &Open, owner: &Caller, acme: &TenantName, id: R
 /// A tenant with records that end in every way, on one day: two by a rule, one of a person under a hold, one by its own end, one with a
 /// key of its own, one behind its restricted time.
 async fn fill(open: &Open, owner: &Caller, acme: &TenantName, clock: &TestClock) {
-    let (counsel, _) = open.token(owner, acme, Role::Counsel).await;
-    let counsel = open.caller(&counsel).await;
+    let counsel = open.with_role(owner, acme, Role::Counsel).await;
     set(open, owner, acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "10d"))).await;
     let shred = json!([{"name": "files", "from": "created", "maximum": "10d", "then": "shred"}]);
     put_policy(open, owner, acme, "files", ShredUnit::Record, &shred).await;
@@ -110,7 +104,7 @@ async fn fill(open: &Open, owner: &Caller, acme: &TenantName, clock: &TestClock)
     }
     let own = PutRecord { expires_at: Some(clock.now().plus(DAY * 3)), ..put_of(Some("7"), b"v") };
     open.vault.put_record(owner, acme, &coll("c"), key("own"), own).await.unwrap();
-    open.vault.place_hold(&counsel, acme, hold("9"), None).await.unwrap();
+    open.vault.place_hold(&counsel, acme, hold_on("9"), None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

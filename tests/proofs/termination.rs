@@ -325,7 +325,7 @@ async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_be
         acme.put(&open, "a").await.unwrap();
         let brief = policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "100d"));
         open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
-        let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+        let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
         let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
         open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
         // For a shortening a second person is who was there before.
@@ -342,7 +342,7 @@ async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_be
             }
         };
         if path == "shred that a hold stops" {
-            let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+            let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
             place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
         }
         let held = place.meddler.hold_commit(|commit| sets(commit, Table::Approval, |_, _| true));
@@ -432,7 +432,7 @@ async fn a_value_that_is_being_sent_ends_with_the_state_that_leaves_it_to_its_re
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let reader = open.caller(&open.token(&acme.owner, &acme.name, Role::Reader).await.0).await;
+    let reader = open.with_role(&acme.owner, &acme.name, Role::Reader).await;
     let put = put_of(Some("7"), &vec![7; 400_000]);
     open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key("large"), put).await.unwrap();
     let begun = async |caller: &Caller| {
@@ -652,8 +652,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_is_not_given_back_b
         open.vault.put_record(&owner, &name, &coll("people"), key(record), put).await.unwrap();
     }
     let (auditor, _) = open.token(&owner, &name, Role::Auditor).await;
-    let (counsel, _) = open.token(&owner, &name, Role::Counsel).await;
-    let counsel = open.caller(&counsel).await;
+    let counsel = open.with_role(&owner, &name, Role::Counsel).await;
     place_hold(&open, &counsel, &name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
     open.close().await;
     place.copy("store/data", "older");
@@ -746,7 +745,7 @@ async fn a_hold_that_ends_by_itself_while_the_rest_goes_lets_all_of_it_go() {
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     acme.put(&open, "a").await.unwrap();
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     let text = HoldText {
         matter: "M-2".into(),
         reason: "an inquiry".into(),
@@ -782,8 +781,8 @@ async fn one_of_many(open: &Open, place: &Place, many: usize) -> (Acme, Caller) 
         let ops = (first..many.min(first + 1_000)).map(|number| put_op("all", number, &[])).collect();
         open.vault.batch(&acme.owner, &acme.name, ops, None).await.unwrap();
     }
-    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let auditor = open.with_role(&acme.owner, &acme.name, Role::Auditor).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     place_hold(open, &counsel, &acme.name, HoldScope::Records(vec![(coll("all"), key("0"))])).await.unwrap();
     (acme, auditor)
 }
@@ -889,8 +888,8 @@ async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_fo
     let acme = Acme::make(&open, &place).await;
     let large = vec![8; 200_000];
     open.put(&acme.owner, &acme.name, ("files", "8"), Some("8"), &large).await.unwrap();
-    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let auditor = open.with_role(&acme.owner, &acme.name, Role::Auditor).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     // The order stays as it is: it is not taken back, nor carried out before the hold.
     let (refused, is_held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     place.meddler.refuse({
@@ -937,7 +936,7 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
         let large = vec![7; 200_000];
         open.put(&acme.owner, &acme.name, ("files", "large"), Some("7"), &large).await.unwrap();
         let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
-        let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+        let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
         place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
         // The order is neither decided nor taken back, and the end in part has no certificate.
         place.meddler.refuse(|commit| {
@@ -983,8 +982,8 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     }
     open.shred(&acme.owner, &acme.name, ShredOrder::Record { collection: coll("files"), key: key("b") }).await;
     open.put(&acme.owner, &acme.name, ("files", "b"), Some("8"), b"v").await.unwrap();
-    let auditor = open.caller(&open.token(&acme.owner, &acme.name, Role::Auditor).await.0).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let auditor = open.with_role(&acme.owner, &acme.name, Role::Auditor).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
     acme.terminate(&open, "0d").await.unwrap();
     run(&open, &clock).await;
@@ -1009,7 +1008,7 @@ async fn what_is_over_and_held_is_read_and_listed_of_a_tenant_that_ended_in_part
         open.vault.put_record(&acme.owner, &acme.name, &coll("files"), key(name), put).await.unwrap();
     }
     let (auditor, _) = open.token(&acme.owner, &acme.name, Role::Auditor).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
     clock.advance(DAY * 3);
     run(&open, &clock).await;
@@ -1239,7 +1238,7 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     acme.under_law(&open, "books", ShredUnit::Subject).await;
-    let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+    let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
     let rules = ApprovalRules { shreds: Some(ShredScope::Tenant), ..ApprovalRules::default() };
     open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
 
@@ -1302,9 +1301,9 @@ async fn a_second_person_may_no_more_than_a_state_leaves() {
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
-    let colleague = open.caller(&open.token(&counsel, &acme.name, Role::Counsel).await.0).await;
+    let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
+    let colleague = open.with_role(&counsel, &acme.name, Role::Counsel).await;
     let hold = place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("9")])).await.unwrap();
     let rules = ApprovalRules { shreds: Some(ShredScope::Record), release_hold: true, ..ApprovalRules::default() };
     open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();

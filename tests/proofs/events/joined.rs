@@ -1,16 +1,12 @@
 //! Who is given another id knows what was reported of either from then on: what nobody knew of a person before has ended nothing of the
 //! person's, has brought no minimum forward, and is marked first. RET-2, RET-3.
 
-use lethe::{
-    authn::Role,
-    domain::{ShredUnit, hold::HoldScope},
-    vault::ops::VaultError,
-};
+use lethe::{authn::Role, domain::ShredUnit, vault::ops::VaultError};
 use serde_json::json;
 
 use super::{Acme, ENDED, by_event, findings, lawful, subject, to};
 use crate::{
-    harness::{coll, hold_of},
+    harness::{coll, hold_on},
     retention::{DAY, due_rows, place, policy, run, time},
 };
 
@@ -30,13 +26,12 @@ async fn a_hold_before_the_join_keeps_what_the_other_ids_report_ends_in_data_of_
 
     let open = place.open().await;
     acme.again(&open).await;
-    let (counsel, _) = open.token(&acme.owner, &acme.name, Role::Counsel).await;
-    let asker = open.caller(&counsel).await;
+    let asker = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.report(&open, "8", "2000-01-31").await;
     to(&clock, "2000-02-12T00:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 1, "of the id that it was reported of");
     to(&clock, "2000-03-01T00:00:00Z");
-    let hold = hold_of(HoldScope::Subjects(vec![subject("7")]));
+    let hold = hold_on("7");
     let placed = open.vault.place_hold(&asker, &acme.name, hold, None).await.unwrap();
     to(&clock, "2000-03-02T00:00:00Z");
     acme.alias(&open, "7", "8").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{ShredId, ShredUnit, hold::HoldScope},
+    domain::{ShredId, ShredUnit},
     vault::{
         ops::{ShredOrder, ShredView, VaultError},
         store::{StoreError, schema::Table},
@@ -14,7 +14,7 @@ use lethe::{
 
 use super::{Acme, ENDED, findings, lawful, subject, to};
 use crate::{
-    harness::{Open, Place, coll, hold_of, key},
+    harness::{Open, Place, coll, hold_on, key},
     kept::left,
     retention::{DAY, place, run, time},
     rows,
@@ -49,8 +49,7 @@ impl Acme {
 
     /// When what an order has left of a person ends, by each collection; `None` where nothing is there.
     pub(super) async fn left_until(&self, open: &Open, person: &str) -> Vec<Option<String>> {
-        let (auditor, _) = open.token(&self.owner, &self.name, Role::Auditor).await;
-        let auditor = open.caller(&auditor).await;
+        let auditor = open.with_role(&self.owner, &self.name, Role::Auditor).await;
         let mut ends = Vec::new();
         for (collection, _) in UNITS {
             let at = key(&format!("{person}/deal"));
@@ -163,14 +162,14 @@ async fn an_order_that_a_hold_takes_back_remembers_nothing() {
     let (place, _clock) = place().await;
     let open = place.open_meddled().await;
     let acme = Acme::deal(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
     let id = open.vault.order_shred(&acme.owner, &acme.name, order(), None, None).await.unwrap().id;
     refused.next().await;
     assert_eq!(rows::count(&open.store, Table::LeftEvents).await, 2);
     let closed = acme.reports(&open, "7", ENDED, "1999-07-30").await;
     assert!(matches!(closed, Err(VaultError::SubjectErased { done: false, .. })), "{closed:?}");
-    let hold = hold_of(HoldScope::Subjects(vec![subject("7")]));
+    let hold = hold_on("7");
     let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     assert!(ended(&open, &acme, id).await.held);
     assert_eq!(rows::count(&open.store, Table::LeftEvents).await, 0);

@@ -26,7 +26,7 @@ const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 impl Acme {
     /// From now on every order takes two persons, for 30 days; gives the second, who was there before.
     async fn ask_for_two(&self, open: &Open) -> Caller {
-        let second = open.caller(&open.token(&self.owner, &self.name, Role::Owner).await.0).await;
+        let second = open.with_role(&self.owner, &self.name, Role::Owner).await;
         let window = Window::of(Period::parse("30d").unwrap()).unwrap();
         let rules = ApprovalRules { shreds: Some(ShredScope::Record), release_hold: false, window };
         open.vault.put_policy(&self.owner, &self.name, rules, None).await.unwrap();
@@ -76,7 +76,7 @@ async fn what_a_law_keeps_is_neither_asked_for_nor_approved() {
     for (collection, unit) in UNITS {
         acme.set(&open, collection, lawful(unit, "10d")).await;
     }
-    let eraser = open.caller(&open.token(&acme.owner, &acme.name, Role::Eraser).await.0).await;
+    let eraser = open.with_role(&acme.owner, &acme.name, Role::Eraser).await;
     let second = acme.ask_for_two(&open).await;
     clock.advance(DAY);
     for (collection, _) in UNITS {
@@ -191,7 +191,7 @@ async fn an_approved_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since(
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
     let second = acme.ask_for_two(&open).await;
     let id = acme.asked(&open, ShredOrder::Collection(coll("people"))).await;

@@ -30,7 +30,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     place.options.spared_at_once = 1;
     let open = place.open_meddled().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.fill(&open).await;
     let named = async |key: &str| {
         let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
@@ -160,7 +160,7 @@ async fn what_a_law_and_a_hold_keep_goes_when_both_have_ended() {
         let (place, clock) = place().await;
         let open = place.open().await;
         let acme = Acme::make(&open, &place).await;
-        let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+        let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
         acme.fill(&open).await;
         let scope = HoldScope::Collection(coll("people"));
         let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
@@ -204,7 +204,7 @@ async fn an_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since() {
         let (place, clock) = place().await;
         let mut open = place.open().await;
         let mut acme = Acme::make(&open, &place).await;
-        let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+        let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
         acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
         let scope = HoldScope::Collection(coll("people"));
         let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();

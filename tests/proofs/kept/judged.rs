@@ -28,10 +28,10 @@ use lethe::{
 use super::{
     Acme,
     crossing::{new_record, records},
-    findings, lawful, refused_by_law, subject, unruled,
+    findings, lawful, refused_by_law, unruled,
 };
 use crate::{
-    harness::{Open, coll, hold_of, key},
+    harness::{Open, coll, hold_of, hold_on, key},
     meddling::{Held, Meddler, sets},
     retention::{place, run},
 };
@@ -59,7 +59,7 @@ impl When {
 
 /// A second person for every order from now on.
 async fn ask_for_two(acme: &Acme, open: &Open) -> Caller {
-    let second = open.caller(&open.token(&acme.owner, &acme.name, Role::Owner).await.0).await;
+    let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
     let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
     open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
     second
@@ -72,7 +72,7 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     let make = async |name: &str, unit: ShredUnit| {
         acme.set(&open, name, unruled(unit)).await;
         acme.put(&open, (name, "k"), &["7"], "tax", b"v").await.unwrap();
@@ -182,10 +182,10 @@ async fn an_order_that_a_hold_stops_freezes_nothing() {
     let (place, _) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
     let orders = [ShredOrder::Tenant { confirm: "acme".into() }, ShredOrder::Collection(coll("people"))];
-    open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
+    open.vault.place_hold(&counsel, &acme.name, hold_on("7"), None).await.unwrap();
     place.meddler.refuse(|commit| sets(commit, Table::Collection, |_, _| true).then_some(StoreError::DiskFull));
     for order in orders.iter().chain(&orders) {
         let stopped = open.vault.order_shred(&acme.owner, &acme.name, order.clone(), WAIT, None).await;
@@ -208,7 +208,7 @@ async fn an_order_whose_hold_ends_meanwhile_is_judged_anew() {
     let (place, _) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.put(&open, ("people", "note"), &["7"], "note", b"v").await.unwrap();
     let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll("people"))), None).await.unwrap();
     let holds = schema::table_of_tenant(Table::HoldOn, TenantNo(1));
@@ -232,7 +232,7 @@ async fn what_an_order_waits_for_is_not_looked_through_again_whenever_a_hold_end
     let (place, clock) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Collection(coll("people"))), None).await.unwrap();
     let stopped = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Collection(coll("people")), None, None).await;
     let Err(VaultError::LegalHold { order: Some(id), .. }) = stopped else { panic!("{stopped:?}") };
@@ -251,7 +251,7 @@ async fn what_an_order_waits_for_is_not_looked_through_again_whenever_a_hold_end
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
     assert!(looked.swap(false, Ordering::SeqCst), "it is looked through when nothing else keeps it");
     for _ in 0..2 {
-        let other = open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
+        let other = open.vault.place_hold(&counsel, &acme.name, hold_on("8"), None).await.unwrap();
         open.vault.release_hold(&counsel, &acme.name, other.id, "settled".into(), None).await.unwrap();
         run(&open, &clock).await;
         assert!(!looked.load(Ordering::SeqCst));

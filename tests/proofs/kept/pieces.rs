@@ -10,7 +10,7 @@ use std::{
 
 use lethe::{
     authn::Role,
-    domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, hold::HoldScope, policy::SecondarySubjects},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, policy::SecondarySubjects},
     vault::{
         ops::{Missing, VaultError},
         store::{Space, Store as _, StoreError, schema::Table},
@@ -21,10 +21,10 @@ use super::{
     Acme, END, UNITS,
     beside::persons,
     crossing::{new_record, records},
-    findings, lawful, left, run_until, subject, unruled,
+    findings, lawful, left, run_until, unruled,
 };
 use crate::{
-    harness::{hold_of, is_shredded},
+    harness::{hold_on, is_shredded},
     meddling::sets,
     retention::{DAY, place, run, time},
     rows,
@@ -54,8 +54,7 @@ async fn an_order_whose_decision_was_taken_back_in_part_decides_anew() {
                 || sets(commit, Table::Unit, |_, _| true) && count.fetch_add(1, Ordering::SeqCst) > 0;
             is_refused.then_some(StoreError::DiskFull)
         });
-        let scope = HoldScope::Subjects(vec![subject("7")]);
-        let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope), None).await.unwrap();
+        let placed = open.vault.place_hold(&counsel, &acme.name, hold_on("7"), None).await.unwrap();
         let in_part = async {
             while back.load(Ordering::SeqCst) < 2 {
                 tokio::task::yield_now().await;
@@ -84,7 +83,7 @@ async fn a_hold_is_placed_while_it_is_decided_what_a_law_keeps_of_somebody_else(
     let (place, _) = place().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let counsel = open.caller(&open.token(&acme.owner, &acme.name, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.fill(&open).await;
     let before = records(&open).await;
     acme.put(&open, ("people", "7/last"), &["7"], "tax", b"v").await.unwrap();
@@ -95,7 +94,7 @@ async fn a_hold_is_placed_while_it_is_decided_what_a_law_keeps_of_somebody_else(
     let deciding = place.meddler.hold_reader(Space::Records, last);
     beginning.let_go();
     deciding.has_read().await;
-    open.vault.place_hold(&counsel, &acme.name, hold_of(HoldScope::Subjects(vec![subject("8")])), None).await.unwrap();
+    open.vault.place_hold(&counsel, &acme.name, hold_on("8"), None).await.unwrap();
     deciding.let_go();
     assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
     assert_eq!(acme.audited(&open, ("people", "7/last")).await.unwrap(), b"v");

@@ -4,21 +4,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use lethe::{
-    authn::Role,
-    domain::{
-        Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName,
-        hold::{HoldScope, HoldText, NewHold},
-        policy::SecondarySubjects,
-    },
+    domain::{Clock as _, CollectionPolicy, ShredUnit, TenantName, hold::HoldScope, policy::SecondarySubjects},
     vault::{
-        ops::{Caller, HoldView, NewAlias, PutRecord, ShredOrder, VaultError},
+        ops::{Caller, NewAlias, PutRecord, ShredOrder, VaultError},
         store::{Commit, Space, Store as _, StoreError, schema::Table},
     },
 };
 use serde_json::json;
 
 use crate::{
-    harness::{Open, coll, key, put_of},
+    harness::{Open, coll, key, put_of, subject},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
     rows,
@@ -209,20 +204,6 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
     assert!(revived > 0 && survived > 0, "{revived} {survived}");
 }
 
-fn subject(name: &str) -> SubjectId {
-    SubjectId::parse(name).unwrap()
-}
-
-/// Appoints a counsel, who places a hold.
-async fn hold(open: &Open, owner: &Caller, acme: &TenantName, scope: HoldScope) -> (Caller, HoldView) {
-    let counsel = open.caller(&open.token(owner, acme, Role::Counsel).await.0).await;
-    let [matter, reason, custodian] = ["M-1", "a lawsuit", "legal"].map(str::to_owned);
-    let text = HoldText { matter, reason, custodian, case_number: None, renewal_reason: None, release_reason: None };
-    let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
-    let placed = open.vault.place_hold(&counsel, acme, hold, None).await.unwrap();
-    (counsel, placed)
-}
-
 async fn certificates(open: &Open) -> usize {
     rows::count(&open.store, Table::Certificate).await
 }
@@ -252,7 +233,7 @@ async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
         let open = place.open().await;
         put(&open, if case == "its end, held since" { both } else { one }, false, b"today").await;
         match case {
-            "its end, held since" => drop(hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await),
+            "its end, held since" => drop(open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await),
             "an order" => drop(open.shred_subject(&owner, &acme, "8").await),
             _ => {}
         }
@@ -310,7 +291,7 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
         place.meddler.refuse(move |commit| waits(commit).then_some(StoreError::DiskFull));
         let order = open.vault.order_shred(&owner, &acme, ShredOrder::Collection(coll("c")), None, None).await.unwrap().id;
         if !late {
-            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+            open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
         }
         open.close().await;
 
@@ -326,7 +307,7 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
         }
         let open = place.open_meddled().await;
         if late {
-            hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
+            open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
         }
         let view = open.vault.shred(&owner, &acme, order, Some(Duration::from_secs(30))).await.unwrap();
         assert!(view.held && !view.done, "late: {late}: {view:?}");
@@ -359,10 +340,10 @@ async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
             place.copy("store/data", "then/data");
 
             let open = place.open().await;
-            let first = if case.starts_with("then") { Some(hold(&open, &owner, &acme, HoldScope::Tenant).await) } else { None };
+            let first = if case.starts_with("then") { Some(open.counsel_holds(&owner, &acme, HoldScope::Tenant).await) } else { None };
             clock.advance(ends.since(clock.now()) + Duration::from_secs(30));
             if case == "a moment later" {
-                hold(&open, &owner, &acme, HoldScope::Collection(coll("c"))).await;
+                open.counsel_holds(&owner, &acme, HoldScope::Collection(coll("c"))).await;
             }
             let is_kept = case == "then" || case == "a moment later";
             let done = run(&open, &clock).await;
@@ -374,7 +355,7 @@ async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
                 clock.advance(DAY);
             }
             if !is_kept {
-                hold(&open, &owner, &acme, HoldScope::Tenant).await;
+                open.counsel_holds(&owner, &acme, HoldScope::Tenant).await;
             }
             clock.advance(DAY);
             // Longer rules, or none, bring nothing back either.
@@ -404,7 +385,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_does_not_come_back_
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         set(&open, &owner, &acme, kept_for("10d")).await;
-        hold(&open, &owner, &acme, HoldScope::Subjects(vec![subject("7")])).await;
+        open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("7")])).await;
         open.put(&owner, &acme, ("c", "k"), Some("ann"), b"v").await.unwrap();
         open.close().await;
         place.copy("store/data", "then/data");

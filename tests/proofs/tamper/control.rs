@@ -9,7 +9,6 @@ use lethe::{
     domain::{
         ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo,
         approval::{ApprovalRules, ShredScope},
-        hold::{HoldScope, HoldText, NewHold},
         retention::{EventDate, EventName},
     },
     vault::{
@@ -24,7 +23,7 @@ use lethe::{
 
 use super::{Bench, watched};
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, put_op},
+    harness::{Open, Place, coll, hold_on, is_shredded, key, put_op},
     rows,
 };
 
@@ -104,7 +103,7 @@ async fn every_byte(
 /// What takes two persons stands in the tenant's row. A bent request is shown to nobody and carried out by nobody.
 async fn every_byte_of_a_request(open: &Open, acme: &TenantName, owner: &Caller) {
     let (vault, store) = (&open.vault, &*open.store);
-    let second = open.caller(&open.token(owner, acme, Role::Owner).await.0).await;
+    let second = open.with_role(owner, acme, Role::Owner).await;
     let rules = ApprovalRules { shreds: Some(ShredScope::Subject), ..ApprovalRules::default() };
     vault.put_policy(owner, acme, rules, None).await.unwrap();
     let mut asked = Vec::new();
@@ -200,20 +199,10 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     events().await.unwrap();
 
     // What a hold is on, and what it says: a bent one is refused by who destroys, and keeps what it kept.
-    let counsel = open.caller(&open.token(&owner, &acme, Role::Counsel).await.0).await;
+    let counsel = open.with_role(&owner, &acme, Role::Counsel).await;
     let mut ids = Vec::new();
     for name in ["a", "b"] {
-        let text = HoldText {
-            matter: "M-1".into(),
-            reason: "a lawsuit".into(),
-            custodian: "legal".into(),
-            case_number: None,
-            renewal_reason: None,
-            release_reason: None,
-        };
-        let scope = HoldScope::Subjects(vec![SubjectId::parse(name).unwrap()]);
-        let hold = NewHold { text, scope, disclosed: false, law_enforcement: false };
-        ids.push(vault.place_hold(&counsel, &acme, hold, None).await.unwrap().id);
+        ids.push(vault.place_hold(&counsel, &acme, hold_on(name), None).await.unwrap().id);
     }
     let delete = async || vault.delete_record(&owner, &acme, &coll("c"), key("a"), Precondition::None, None).await;
     let hold = async || vault.hold(&counsel, &acme, ids[0]).await.map(drop);
