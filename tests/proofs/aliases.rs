@@ -8,17 +8,15 @@ use lethe::{
     authn::Role,
     domain::{HoldId, ShredId, ShredUnit, limits},
     vault::{
-        ops::{
-            Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, ShredOrder, Unprocessable, VaultError, VaultOptions,
-        },
+        ops::{Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, Unprocessable, VaultError, VaultOptions},
         store::{Commit, Row, Space, schema::Table},
     },
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    erased::{Acme, COLLECTIONS, is_refused, persons},
-    harness::{Open, Place, certificate, coll, hold_on, is_shredded, key, put_op, subject},
+    erased::{Acme, COLLECTIONS, is_refused},
+    harness::{Open, Place, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
     meddling::sets,
     rows,
 };
@@ -28,7 +26,7 @@ mod model;
 const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn view(first: &str, aliases: &[&str]) -> PersonView {
-    PersonView { subject: subject(first), aliases: persons(aliases) }
+    PersonView { subject: subject(first), aliases: subjects(aliases) }
 }
 
 impl Acme {
@@ -57,7 +55,7 @@ impl Acme {
     }
 
     async fn order(&self, open: &Open, person: &str) -> Result<ShredId, VaultError> {
-        let order = ShredOrder::Subjects(persons(&[person]));
+        let order = persons(&[person]);
         open.vault.order_shred(&self.owner, &self.name, order, WAIT, None).await.map(|view| view.id)
     }
 
@@ -109,7 +107,7 @@ async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
     acme.alias(&open, "far", "far-1").await.unwrap();
     // Both of them: of two of whom one is held, that one alone would be kept back.
     let holds = [acme.hold(&open, &counsel, "held").await, acme.hold(&open, &counsel, "other").await];
-    let order = ShredOrder::Subjects(persons(&["held", "other"]));
+    let order = persons(&["held", "other"]);
     let stopped = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await;
     let Err(VaultError::LegalHold { order: Some(order), .. }) = stopped else { panic!("{stopped:?}") };
     let is_full = |result: Result<_, VaultError>| matches!(result, Err(VaultError::Limit(limits::SUBJECT_ALIASES)));
@@ -229,7 +227,7 @@ async fn a_shred_by_any_id_erases_the_person_by_every_id() {
             acme.write(&open, id).await;
         }
         acme.put(&open, ("people", "both"), &["8", "ann"], b"both", false).await.unwrap();
-        let order = ShredOrder::Subjects(persons(&[named]));
+        let order = persons(&[named]);
         let done = open.vault.order_shred(&acme.owner, &acme.name, order, WAIT, None).await.unwrap();
         // Who ordered it by one id is told of the others: the person's own one comes first.
         let mut told = done.targets.clone();
@@ -365,7 +363,7 @@ async fn a_hold_on_a_person_is_on_every_id_that_the_person_has_or_is_given() {
         // What was stopped is carried out for all ids that the person has by then.
         acme.alias(&open, "ann", "tel").await.unwrap();
         open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
-        let view = open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Subjects(persons(&["tel"])), WAIT, None).await.unwrap();
+        let view = open.vault.order_shred(&acme.owner, &acme.name, persons(&["tel"]), WAIT, None).await.unwrap();
         assert!(view.done);
         for id in ["7", "ann", "later"] {
             assert!(!acme.is_there(&open, id).await, "{id}, whose own order was held");
@@ -669,8 +667,8 @@ async fn rows_of_aliases_that_do_not_belong_together_are_found_and_not_believed(
                     // An id whose row is gone is known as one alone, and its person by what is left.
                     Ok(ids) if is_gone && ids == view(id, &[]) => refused += 1,
                     Ok(ids) => {
-                        assert!(ids.subject.as_str() == id || ids.aliases == persons(&[id]), "row {at}: {id}: {ids:?}");
-                        assert!(ids.subject.as_str() == own || ids.aliases == persons(&[own]), "row {at}: {id}: {ids:?}");
+                        assert!(ids.subject.as_str() == id || ids.aliases == subjects(&[id]), "row {at}: {id}: {ids:?}");
+                        assert!(ids.subject.as_str() == own || ids.aliases == subjects(&[own]), "row {at}: {id}: {ids:?}");
                     }
                     Err(error) => panic!("{error:?}"),
                 }

@@ -33,7 +33,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, findings, hold_of, hold_on, key, put_of, put_op, subject},
+    harness::{Open, Place, coll, findings, hold_of, hold_on, key, person, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
@@ -129,10 +129,6 @@ impl Acme {
         let asked = open.vault.ask_shortening(&self.owner, &self.name, &coll("c"), None).await.unwrap();
         self.approve(open, asked.id).await.unwrap();
     }
-}
-
-fn person(name: &str) -> ShredOrder {
-    ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
 }
 
 fn is_over(result: &Result<(), VaultError>) -> bool {

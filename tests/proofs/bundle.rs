@@ -21,8 +21,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, Precondition, PutRecord, Recipient, ShredOrder, TenantView,
-            Unprocessable, ValueStream, VaultError, VaultOptions,
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, Precondition, PutRecord, Recipient, TenantView, Unprocessable,
+            ValueStream, VaultError, VaultOptions,
             bundle::{
                 Checker, Frame, Frames, Kind, Part, Progress, Way,
                 documents::{SealedFrame, Trailer},
@@ -36,8 +36,8 @@ use serde_json::{Value, json};
 
 use crate::{
     age::{PAIRS, Pair},
-    erased::{Acme, COLLECTIONS, persons},
-    harness::{Open, Place, body, coll, hold_on, is_shredded, key, name, put_of},
+    erased::{Acme, COLLECTIONS},
+    harness::{Open, Place, body, coll, hold_on, is_shredded, key, name, persons, put_of, subject, subjects},
     kept::lawful,
     rows,
 };
@@ -193,10 +193,9 @@ const ENDED: [&str; 2] = ["contract-ended", "2026-01-31"];
 async fn source(open: &Open, place: &Place) -> Acme {
     let acme = Acme::make(open, place).await;
     acme.put(open, ("files", "large"), &["7"], &large(), false).await.unwrap();
-    let [subject, alias] = ["7", "ann"].map(|id| persons(&[id]).remove(0));
-    let alias = NewAlias { subject, alias, with_records: false, new_relationship: false };
+    let alias = NewAlias { subject: subject("7"), alias: subject("ann"), with_records: false, new_relationship: false };
     open.vault.add_alias(&acme.owner, &acme.name, alias, None).await.unwrap();
-    let report = (persons(&["ann"]).remove(0), EventName::parse(ENDED[0]).unwrap(), EventDate::parse(ENDED[1]).unwrap());
+    let report = (subject("ann"), EventName::parse(ENDED[0]).unwrap(), EventDate::parse(ENDED[1]).unwrap());
     open.vault.report_event(&acme.owner, &acme.name, report, None).await.unwrap();
     let policy = lawful(ShredUnit::Subject, "4y");
     open.vault.put_collection(&acme.owner, &acme.name, &coll("law"), policy, None).await.unwrap();
@@ -215,9 +214,9 @@ async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
         }
     }
     assert!(copy.get(open, ("files", "large")).await.unwrap() == large(), "{when}: other bytes");
-    let view = open.vault.person_ids(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap();
-    assert_eq!((view.subject, view.aliases), (persons(&["7"]).remove(0), persons(&["ann"])), "{when}");
-    let known = open.vault.read_events(&copy.owner, &copy.name, &persons(&["ann"])[0]).await.unwrap().events;
+    let view = open.vault.person_ids(&copy.owner, &copy.name, &subject("ann")).await.unwrap();
+    assert_eq!((view.subject, view.aliases), (subject("7"), subjects(&["ann"])), "{when}");
+    let known = open.vault.read_events(&copy.owner, &copy.name, &subject("ann")).await.unwrap().events;
     let known: Vec<_> = known.iter().map(|one| [one.event.as_str().to_owned(), one.at.to_text()]).collect();
     assert_eq!(known, [ENDED.map(str::to_owned)], "{when}");
     let mut auditor = open.with_role(&copy.owner, &copy.name, Role::Auditor).await;
@@ -394,7 +393,7 @@ async fn what_an_order_is_about_to_leave_for_a_law_is_in_the_bundle_once_it_has(
         acme.put(&open, ("law", at), &["7"], &value, false).await.unwrap();
     }
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
-    let order = ShredOrder::Subjects(persons(&["7"]));
+    let order = persons(&["7"]);
     let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
     refused.next().await;
     let end = end_of(open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap()).await;
@@ -552,7 +551,7 @@ async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
         acme.put(&open, ("files", format!("many/{number}").as_str()), &["8"], &vec![number; 1 << 20], false).await.unwrap();
     }
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
-    let order = ShredOrder::Subjects(persons(&["8"]));
+    let order = persons(&["8"]);
     let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
     refused.next().await;
     // Of who is about to go nothing is in it; a large value of another has the export wait for who takes it.
@@ -586,7 +585,7 @@ async fn what_does_not_open_and_what_is_over_is_left_out_and_counted() {
     let (place, clock) = Place::make_clocked().await;
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
-    let over = PutRecord { subjects: persons(&["8"]), expires_at: Some(clock.now().plus(Duration::from_mins(1))), ..put_of(None, b"v") };
+    let over = PutRecord { expires_at: Some(clock.now().plus(Duration::from_mins(1))), ..put_of(Some("8"), b"v") };
     open.vault.put_record(&acme.owner, &acme.name, &coll("all"), key("over"), over).await.unwrap();
     clock.advance(Duration::from_secs(61));
     for row in &rows::records(&open.store, TenantNo(1)).await[..2] {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lethe::{
-    domain::{ShredUnit, SubjectId, TenantNo},
+    domain::{ShredUnit, TenantNo},
     vault::{
         ops::PutRecord,
         store::{
@@ -13,7 +13,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, key, put_of},
+    harness::{Open, Place, coll, key, put_about, put_of},
     rows,
 };
 
@@ -122,10 +122,8 @@ async fn peopled() -> (Place, Open) {
     for (collection, unit) in [("people", ShredUnit::Subject), ("notes", ShredUnit::Record), ("all", ShredUnit::Collection)] {
         open.collection(&owner, &acme, collection, unit).await;
         for (name, others) in [("1", vec![]), ("2", vec!["1", "2"]), ("3", vec!["4"])] {
-            let mut subjects = vec![SubjectId::parse(name).unwrap()];
-            subjects.extend(others.into_iter().map(|other| SubjectId::parse(other).unwrap()));
-            let put = PutRecord { subjects, ..put_of(None, b"v") };
-            open.vault.put_record(&owner, &acme, &coll(collection), key(name), put).await.unwrap();
+            let names = [&[name], &others[..]].concat();
+            open.vault.put_record(&owner, &acme, &coll(collection), key(name), put_about(&names, b"v")).await.unwrap();
         }
     }
     open.shred_subject(&owner, &acme, "3").await;

@@ -33,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, coll, hold_on, is_shredded, key, proof, put_of},
+    harness::{Open, Place, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -469,7 +469,7 @@ impl Bench {
 async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&str]) -> Caller {
     open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
     for person in ids.iter().copied().chain(["8"]) {
-        let put = PutRecord { custom: vec![("category".into(), "tax".into())], ..put_of(Some(person), person.as_bytes()) };
+        let put = PutRecord { custom: filed_under(Some("tax")), ..put_of(Some(person), person.as_bytes()) };
         open.vault.put_record(owner, acme, &coll("tax"), key(person), put).await.unwrap();
     }
     let mut auditor = open.with_role(owner, acme, Role::Auditor).await;
@@ -529,7 +529,7 @@ async fn ends_wherever_cut(bench: Bench, must_meet: &[Table]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let order = person("7");
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
     ends_however_it_is_cut_short(order, Beside::Nothing, &tables).await;
 }
@@ -537,7 +537,7 @@ async fn a_persons_shred_ends_once_wherever_it_is_cut_short() {
 /// By one of the ids that the person has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shred_of_a_person_with_aliases_ends_once_wherever_it_is_cut_short() {
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let order = person("seven");
     let tables = [Table::ShredOrder, Table::RootPtr, Table::Certificate, Table::Alias];
     ends_however_it_is_cut_short(order, Beside::Nothing, &tables).await;
 }
@@ -545,7 +545,7 @@ async fn the_shred_of_a_person_with_aliases_ends_once_wherever_it_is_cut_short()
 /// Placing a hold, the order that it stops, its release and what that sets going.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_and_what_it_stops_end_as_they_should_wherever_they_are_cut_short() {
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let order = person("7");
     let tables = [Table::Hold, Table::HoldState, Table::HeldOrder, Table::PendingShred, Table::RootPtr, Table::Certificate];
     ends_however_it_is_cut_short(order, Beside::Hold, &tables).await;
 }
@@ -559,7 +559,7 @@ async fn a_tenants_shred_ends_once_wherever_it_is_cut_short() {
 /// An order that spares what a law keeps under each of a person's ids: its decision, its epoch, what it leaves for the legal purpose.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shred_that_leaves_what_a_law_keeps_ends_once_wherever_it_is_cut_short() {
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let order = person("seven");
     let tables = [Table::ShredOrder, Table::KeptUnit, Table::RootPtr, Table::Certificate, Table::LogOutbox, Table::PendingShred];
     ends_however_it_is_cut_short(order, Beside::Law, &tables).await;
 }
@@ -944,7 +944,7 @@ async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_second_person_approves_is_done_once_wherever_it_is_cut_short() {
     let tables = [Table::Approval, Table::ApprovalOpen, Table::PendingShred, Table::RootPtr, Table::Certificate, Table::Alias];
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let order = person("seven");
     ends_however_it_is_cut_short(order, Beside::SecondPerson, &tables).await;
 }
 
@@ -958,7 +958,7 @@ async fn a_tenants_shred_that_a_second_person_approves_is_done_once_wherever_it_
 /// An order that takes two persons, and of which a law keeps something: asked for, approved, spared, certified, left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_second_person_approves_leaves_what_a_law_keeps_wherever_it_is_cut_short() {
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("seven").unwrap()]);
+    let order = person("seven");
     let tables = [Table::Approval, Table::KeptUnit, Table::PendingShred, Table::RootPtr, Table::Certificate];
     ends_however_it_is_cut_short(order, Beside::SecondPersonAndLaw, &tables).await;
 }

@@ -1,7 +1,7 @@
 //! One bent byte in the data keeps nobody from being forgotten, and no start from serving.
 
 use lethe::{
-    domain::{CollectionPolicy, ShredUnit, SubjectId, TenantNo, policy::SecondarySubjects},
+    domain::{CollectionPolicy, ShredUnit, TenantNo, policy::SecondarySubjects},
     vault::{
         ops::{Missing, PutRecord, ShredOrder, VaultError},
         store::{Row, Space, Write},
@@ -9,7 +9,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, put_of},
+    harness::{Open, Place, coll, is_shredded, key, person, put_about},
     rows,
 };
 
@@ -19,7 +19,7 @@ async fn records(open: &Open) -> Vec<Row> {
 
 /// A record about someone that names 7 second.
 fn both(first: &str) -> PutRecord {
-    PutRecord { subjects: [first, "7"].map(|subject| SubjectId::parse(subject).unwrap()).into(), ..put_of(None, b"v") }
+    put_about(&[first, "7"], b"v")
 }
 
 /// Where a row is bent: its version byte, its slot, or its last byte.
@@ -136,7 +136,7 @@ async fn the_sample_passes_over_what_did_not_open_before_and_says_how_many() {
         let before = records(&open).await;
         open.put(&owner, &acme, ("people", "bent"), Some("7"), b"v").await.unwrap();
         assert_eq!(bend(&open, &before, at).await, 1);
-        for order in [ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]), ShredOrder::Collection(coll("people"))] {
+        for order in [person("7"), ShredOrder::Collection(coll("people"))] {
             let is_first = matches!(order, ShredOrder::Subjects(_));
             let view = open.shred(&owner, &acme, order).await;
             let verification = crate::harness::certificate(&open, view.id).await["verification"].clone();

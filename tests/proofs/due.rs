@@ -15,7 +15,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, name, put_of},
+    harness::{Open, Place, coll, filed_under, is_shredded, key, name, put_of},
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
     rows,
 };
@@ -149,9 +149,8 @@ async fn a_record_that_rules_gave_no_end_for_a_moment_is_destroyed_when_they_do_
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         set(&open, &owner, &acme, first.clone()).await;
-        let custom = category.map(|category: &str| ("category".to_owned(), category.to_owned())).into_iter().collect();
         let own = own.then(|| clock.now().plus(DAY * 5));
-        let put = PutRecord { custom, expires_at: own, ..put_of(Some("7"), b"{}") };
+        let put = PutRecord { custom: filed_under(category), expires_at: own, ..put_of(Some("7"), b"{}") };
         open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
         set(&open, &owner, &acme, between.clone()).await;
         clock.advance(DAY * 11);

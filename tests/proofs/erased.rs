@@ -4,7 +4,7 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use lethe::{
-    domain::{ShredId, ShredUnit, SubjectId, TenantName},
+    domain::{ShredId, ShredUnit, TenantName},
     vault::{
         ops::{BatchOp, Caller, Missing, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{Commit, Space, StoreError, Write, schema::Table},
@@ -13,7 +13,7 @@ use lethe::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, put_of, put_op},
+    harness::{Open, Place, coll, is_shredded, key, persons, put_about, put_of, put_op},
     meddling::sets,
 };
 
@@ -39,7 +39,7 @@ impl Acme {
     }
 
     pub(crate) async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str], value: &[u8], anew: bool) -> Result<(), VaultError> {
-        let put = PutRecord { subjects: persons(subjects), new_relationship: anew, ..put_of(None, value) };
+        let put = PutRecord { new_relationship: anew, ..put_about(subjects, value) };
         open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
     }
 
@@ -56,10 +56,6 @@ impl Acme {
         let trail = open.vault.audit_page(&self.owner, &self.name, None, 1_000).await.unwrap();
         trail.entries.iter().filter(|named| named.entry.entry.action.name() == "subject.return").count()
     }
-}
-
-pub(crate) fn persons(names: &[&str]) -> Vec<SubjectId> {
-    names.iter().map(|name| SubjectId::parse(name).unwrap()).collect()
 }
 
 /// An operation of a batch that says so.
@@ -90,7 +86,7 @@ async fn an_order_that_is_done_closes_nothing_of_who_is_known_anew() {
     let order = |person: &'static str| {
         let (open, acme) = (open.clone(), acme.clone());
         tasks.spawn(async move {
-            let order = ShredOrder::Subjects(persons(&[person]));
+            let order = persons(&[person]);
             open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await
         })
     };
@@ -202,7 +198,7 @@ async fn no_new_relationship_begins_before_the_order_is_done() {
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     place.meddler.refuse(|commit| sets(commit, Table::ShredDeleted, |_, _| true).then_some(StoreError::Invalid("planted")));
-    let order = ShredOrder::Subjects(persons(&["7"]));
+    let order = persons(&["7"]);
     let given = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap();
     for (collection, _) in COLLECTIONS {
         for anew in [false, true] {

@@ -24,7 +24,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, Place, coll, findings, key, put_of, subject},
+    harness::{Open, Place, coll, filed_under, findings, key, put_about, subject},
     meddling::sets,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
     rows,
@@ -81,8 +81,7 @@ impl Acme {
     }
 
     async fn put_as(&self, open: &Open, at: (&str, &str), subjects: &[&str], category: Option<&str>) -> Result<(), VaultError> {
-        let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
-        let put = PutRecord { subjects: subjects.iter().map(|name| subject(name)).collect(), custom, ..put_of(None, at.1.as_bytes()) };
+        let put = PutRecord { custom: filed_under(category), ..put_about(subjects, at.1.as_bytes()) };
         open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
     }
 

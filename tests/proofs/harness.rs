@@ -365,7 +365,7 @@ impl Open {
     }
 
     pub(crate) async fn shred_subject(&self, caller: &Caller, tenant: &TenantName, subject: &str) -> ShredView {
-        self.shred(caller, tenant, ShredOrder::Subjects(vec![SubjectId::parse(subject).unwrap()])).await
+        self.shred(caller, tenant, person(subject)).await
     }
 }
 
@@ -384,9 +384,14 @@ pub(crate) async fn read(got: Got) -> Result<Vec<u8>, VaultError> {
 }
 
 pub(crate) fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
+    put_about(subject.as_slice(), value)
+}
+
+/// A put about several persons, the one whose key it is first.
+pub(crate) fn put_about(names: &[&str], value: &[u8]) -> PutRecord {
     PutRecord {
         content_type: "application/octet-stream".into(),
-        subjects: subject.map(|subject| SubjectId::parse(subject).unwrap()).into_iter().collect(),
+        subjects: subjects(names),
         expires_at: None,
         custom: Vec::new(),
         precondition: Precondition::None,
@@ -397,14 +402,19 @@ pub(crate) fn put_of(subject: Option<&str>, value: &[u8]) -> PutRecord {
     }
 }
 
+/// What a record says of itself that is filed under a category, or under none.
+pub(crate) fn filed_under(category: Option<&str>) -> Vec<(String, String)> {
+    category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect()
+}
+
 /// A put in a batch, under the number as the record's key.
-pub(crate) fn put_op(collection: &str, number: usize, subjects: &[&str]) -> BatchOp {
+pub(crate) fn put_op(collection: &str, number: usize, names: &[&str]) -> BatchOp {
     BatchOp::Put {
         collection: coll(collection),
         key: key(&number.to_string()),
         value: b"v".to_vec().into(),
         content_type: "text/plain".into(),
-        subjects: subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect(),
+        subjects: subjects(names),
         expires_at: None,
         custom: Vec::new(),
         precondition: Precondition::None,
@@ -432,6 +442,20 @@ pub(crate) fn key(text: &str) -> RecordKey {
 
 pub(crate) fn subject(text: &str) -> SubjectId {
     SubjectId::parse(text).unwrap()
+}
+
+pub(crate) fn subjects(names: &[&str]) -> Vec<SubjectId> {
+    names.iter().map(|name| subject(name)).collect()
+}
+
+/// An order to forget these persons.
+pub(crate) fn persons(names: &[&str]) -> ShredOrder {
+    ShredOrder::Subjects(subjects(names))
+}
+
+/// An order to forget a person.
+pub(crate) fn person(name: &str) -> ShredOrder {
+    persons(&[name])
 }
 
 /// A hold as a counsel places it.

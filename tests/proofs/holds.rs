@@ -25,7 +25,7 @@ use lethe::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, findings, hold_of, is_shredded, key, put_of, subject},
+    harness::{Open, Place, certificate, coll, findings, hold_of, is_shredded, key, persons, put_about, put_of, subject},
     meddling::sets,
     retention::{DAY, place, run},
     rows,
@@ -66,8 +66,7 @@ impl Acme {
     }
 
     async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str]) -> Result<(), VaultError> {
-        let put = PutRecord { subjects: subjects.iter().map(|name| subject(name)).collect(), ..put_of(None, b"v") };
-        open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
+        open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put_about(subjects, b"v")).await.map(drop)
     }
 
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
@@ -91,10 +90,6 @@ impl Acme {
             (false, false) => "pending",
         }
     }
-}
-
-fn persons(names: &[&str]) -> ShredOrder {
-    ShredOrder::Subjects(names.iter().map(|name| subject(name)).collect())
 }
 
 fn stopped(result: &Result<impl std::fmt::Debug, VaultError>) -> Option<ShredId> {

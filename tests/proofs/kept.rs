@@ -15,7 +15,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, findings, is_shredded, key, put_of, read, subject},
+    harness::{Open, Place, certificate, coll, filed_under, findings, is_shredded, key, put_about, put_of, read},
     retention::{DAY, ends_soon, place, policy, run, time},
     rows,
 };
@@ -82,12 +82,7 @@ impl Acme {
     }
 
     async fn put(&self, open: &Open, at: (&str, &str), subjects: &[&str], category: &str, value: &[u8]) -> Result<(), VaultError> {
-        let put = PutRecord {
-            subjects: subjects.iter().map(|name| subject(name)).collect(),
-            custom: vec![("category".into(), category.into())],
-            new_relationship: true,
-            ..put_of(None, value)
-        };
+        let put = PutRecord { custom: filed_under(Some(category)), new_relationship: true, ..put_about(subjects, value) };
         open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
     }
 

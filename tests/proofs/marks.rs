@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lethe::{
     authn::Role,
-    domain::{Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp, Version, hold::HoldScope},
-    vault::ops::{Caller, Destroyed, MarkedItem, PutRecord, ShredOrder, Unprocessable, VaultError},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, TenantName, TestClock, Timestamp, Version, hold::HoldScope},
+    vault::ops::{Caller, Destroyed, MarkedItem, PutRecord, Unprocessable, VaultError},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, key, put_of, subject},
+    harness::{Open, coll, key, person, put_of, subject},
     reports::counted,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
@@ -330,7 +330,7 @@ async fn what_is_marked_is_found_among_much_that_is_not() {
     let read = place.meddler.take_records_read();
     assert!(read <= 80, "{read} records were read for {}", names.len());
     // What is shredded or restricted meanwhile is named to nobody.
-    open.shred(&owner, &acme, ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()])).await;
+    open.shred(&owner, &acme, person("7")).await;
     assert!(marked(&open, &owner, &acme).await.is_empty());
     open.close().await;
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lethe::{
-    domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, SubjectId, TenantNo, policy::SecondarySubjects},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, Slot, TenantNo, policy::SecondarySubjects},
     vault::{
         ops::{BatchOp, BodyError, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{
@@ -19,14 +19,10 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Place, certificate, coll, is_shredded, key, put_of, put_op},
+    harness::{Place, certificate, coll, is_shredded, key, person, persons, put_about, put_of, put_op},
     meddling::sets,
     rows,
 };
-
-fn person(name: &str) -> ShredOrder {
-    ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
-}
 
 /// A record whose time is over, and that nobody has removed yet, does not hold up the shred of whom it is about; one that names
 /// two of an order's persons is deleted once.
@@ -39,14 +35,13 @@ async fn a_record_that_ran_out_goes_with_its_person() {
         let policy = CollectionPolicy { shred_unit, secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
         open.vault.put_collection(&owner, &acme, &coll(collection), policy, None).await.unwrap();
     }
-    let subjects = |names: &[&str]| names.iter().map(|name| SubjectId::parse(name).unwrap()).collect::<Vec<_>>();
     let ends = Some(clock.now().plus(Duration::from_mins(1)));
     for (at, names) in [(("all", "first"), vec!["7"]), (("people", "second"), vec!["8", "7"]), (("people", "both"), vec!["8", "7", "9"])] {
-        let put = PutRecord { subjects: subjects(&names), expires_at: ends, ..put_of(None, b"v") };
+        let put = PutRecord { expires_at: ends, ..put_about(&names, b"v") };
         open.vault.put_record(&owner, &acme, &coll(at.0), key(at.1), put).await.unwrap();
     }
     clock.advance(Duration::from_mins(2));
-    let view = open.shred(&owner, &acme, ShredOrder::Subjects(subjects(&["7", "9"]))).await;
+    let view = open.shred(&owner, &acme, persons(&["7", "9"])).await;
     assert_eq!(certificate(&open, view.id).await["totals"]["records_deleted"], 3);
     assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
     open.close().await;
@@ -315,8 +310,7 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     let [of_7, of_8] = &units[..] else { panic!("{}", units.len()) };
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
     let first = open.vault.order_shred(&owner, &acme, person("7"), None, None).await.unwrap();
-    let both = ShredOrder::Subjects(["7", "8"].map(|name| SubjectId::parse(name).unwrap()).into());
-    let second = open.vault.order_shred(&owner, &acme, both, None, None).await.unwrap();
+    let second = open.vault.order_shred(&owner, &acme, persons(&["7", "8"]), None, None).await.unwrap();
     let mut bent = of_7.value.to_vec();
     bent[1] ^= 1;
     rows::set(&open.store, Space::Control, &of_7.key, Some(bent.into())).await;
@@ -362,8 +356,7 @@ async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         let policy = CollectionPolicy { secondary_subjects: SecondarySubjects::Delete, ..CollectionPolicy::default() };
         open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
-        let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
-        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put_about(&["8", "7"], b"v")).await.unwrap();
         let second = rows::table(&open.store, Table::SecondaryRecord).await;
         let token = second[0].key[9..25].try_into().unwrap();
         let look = place.meddler.hold(Space::Index, schema::secondary_records(TenantNo(1), &token).from);
@@ -414,8 +407,7 @@ async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
         };
         open.vault.put_collection(&owner, &acme, &coll("c"), policy, None).await.unwrap();
         let small = async || {
-            let subjects = ["8", "7"].map(|name| SubjectId::parse(name).unwrap()).into();
-            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"small") }).await.unwrap();
+            open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put_about(&["8", "7"], b"small")).await.unwrap();
         };
         if is_there {
             small().await;

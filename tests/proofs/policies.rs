@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use lethe::{
-    domain::{CollectionNo, CollectionPolicy, ShredUnit, SubjectId, TenantName, TenantNo, policy::SecondarySubjects},
+    domain::{CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, policy::SecondarySubjects},
     vault::{
-        ops::{Caller, Conflict, Missing, Precondition, PutRecord, ShredOrder, ShredView, Unprocessable, VaultError, VaultOptions},
+        ops::{Caller, Conflict, Missing, Precondition, ShredView, Unprocessable, VaultError, VaultOptions},
         store::{Space, StoreError, Urgency, schema},
     },
 };
 
 use crate::{
-    harness::{Open, Place, coll, key, put_of},
+    harness::{Open, Place, coll, key, person, put_about},
     meddling::sets,
 };
 
@@ -24,9 +24,7 @@ async fn set(open: &Open, owner: &Caller, acme: &TenantName, unit: ShredUnit, se
 
 /// Stores `k` about these.
 async fn put(open: &Open, owner: &Caller, acme: &TenantName, subjects: &[&str]) {
-    let subjects = subjects.iter().map(|subject| SubjectId::parse(subject).unwrap()).collect();
-    let put = PutRecord { subjects, ..put_of(None, b"v") };
-    open.vault.put_record(owner, acme, &coll("c"), key("k"), put).await.unwrap();
+    open.vault.put_record(owner, acme, &coll("c"), key("k"), put_about(subjects, b"v")).await.unwrap();
 }
 
 fn is_missing<T>(got: &Result<T, VaultError>) -> bool {
@@ -46,7 +44,7 @@ async fn an_order_waits_for_a_collection_whose_unit_is_being_changed() {
     set(&open, &owner, &acme, ShredUnit::Collection, SecondarySubjects::Keep).await.unwrap();
     put(&open, &owner, &acme, &["7"]).await;
     let look = place.meddler.hold(Space::Records, schema::records_under(TenantNo(1), CollectionNo(1), &[]).from);
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let order = person("7");
     let changed = set(&open, &owner, &acme, ShredUnit::Subject, SecondarySubjects::Keep);
     let ordered = async {
         // Frozen: a write is told to come again.

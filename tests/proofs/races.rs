@@ -10,11 +10,11 @@ use std::{
 
 use futures_util::StreamExt as _;
 use lethe::{
-    domain::{ShredUnit, SubjectId},
+    domain::ShredUnit,
     vault::ops::{GetRecord, ShredOrder, Value, VaultError},
 };
 
-use crate::harness::{Place, coll, is_shredded, key, put_op};
+use crate::harness::{Place, coll, is_shredded, key, person, put_op, subject};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_is_gone_after_the_shred_and_none_fails_otherwise() {
@@ -93,7 +93,7 @@ async fn a_stalled_download_of_the_target_ends_failed_and_does_not_hold_up_the_s
         streams.push((stream, first.len()));
     }
     // Both readers stand still now; the shred does not wait for them.
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("target").unwrap()]);
+    let order = person("target");
     let view = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(20)), None).await.unwrap();
     assert!(view.done);
     let (mut target, before) = streams.remove(0);
@@ -129,7 +129,7 @@ async fn a_thousand_subjects_in_one_order_share_one_epoch() {
     open.vault.batch(&owner, &acme, (0..1_000).map(put).collect(), None).await.unwrap();
     open.vault.batch(&owner, &acme, (1_000..1_100).map(put).collect(), None).await.unwrap();
     let before = open.forest.epoch();
-    let subjects = (0..1_000).map(|number| SubjectId::parse(&number.to_string()).unwrap()).collect();
+    let subjects = (0..1_000).map(|number: u32| subject(&number.to_string())).collect();
     let view = open.shred(&owner, &acme, ShredOrder::Subjects(subjects)).await;
     assert_eq!(open.forest.epoch().0, before.0 + 1);
     assert_eq!(view.collections[0].1.units, 1_000);
@@ -156,13 +156,12 @@ async fn orders_that_overlap_are_all_carried_out() {
                 open.put(&owner, &acme, (collection, subject), Some(subject), b"v").await.unwrap();
             }
         }
-        let subject = |name: &str| ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()]);
         let orders = [
-            subject("1"),
+            person("1"),
             ShredOrder::Record { collection: coll("files"), key: key("2") },
-            subject("2"),
+            person("2"),
             ShredOrder::Collection(coll(if round % 2 == 0 { "logs" } else { "people" })),
-            subject("3"),
+            person("3"),
             ShredOrder::Tenant { confirm: acme.as_str().to_owned() },
         ];
         let given = futures_util::future::join_all(orders.map(|order| open.vault.order_shred(&owner, &acme, order, None, None))).await;

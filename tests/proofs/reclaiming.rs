@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use lethe::{
-    domain::{ShredId, ShredUnit, SubjectId},
+    domain::{ShredId, ShredUnit},
     telemetry::metrics_handle,
     vault::{
         ops::{PutRecord, ShredOrder, VaultOptions},
@@ -12,7 +12,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, put_of},
+    harness::{Open, Place, certificate, coll, is_shredded, key, person, put_about, put_of},
     meddling::sets,
     retention::due_rows,
     rows,
@@ -104,7 +104,7 @@ async fn an_order_that_is_never_certified_holds_up_no_other() {
     for subject in ["7", "8", "9"] {
         open.put(&owner, &acme, ("c", subject), Some(subject), b"v").await.unwrap();
     }
-    let order = ShredOrder::Subjects(vec![SubjectId::parse("7").unwrap()]);
+    let order = person("7");
     let ill = std::sync::Arc::new(std::sync::OnceLock::<ShredId>::new());
     let known = ill.clone();
     place.meddler.refuse(move |commit| {
@@ -139,8 +139,7 @@ async fn a_record_whose_own_person_is_shredded_is_kept_for_nobody() {
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
         open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
-        let subjects = ["7", "8"].map(|subject| SubjectId::parse(subject).unwrap()).into();
-        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put_about(&["7", "8"], b"v")).await.unwrap();
         open.shred_subject(&owner, &acme, "7").await;
         if reclaimed {
             open.vault.reclaim(100).await.unwrap();
@@ -175,9 +174,8 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
             let open = place.open().await;
             let (acme, owner, _) = open.tenant(&place, "acme").await;
             open.collection(&owner, &acme, "c", unit).await;
-            let subjects = ["7", "9"].map(|subject| SubjectId::parse(subject).unwrap()).into();
             let expires_at = Some(open.vault.clock().now().plus(Duration::from_hours(1)));
-            let put = PutRecord { subjects, expires_at, ..put_of(None, b"v") };
+            let put = PutRecord { expires_at, ..put_about(&["7", "9"], b"v") };
             open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
             if alone {
                 open.shred(&owner, &acme, ShredOrder::Record { collection: coll("c"), key: key("k") }).await;

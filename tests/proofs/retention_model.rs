@@ -22,7 +22,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, key, put_of},
+    harness::{Open, coll, filed_under, key, put_of},
     reports::counted,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
@@ -519,9 +519,8 @@ impl Draw {
         let value = if self.below(3) == 0 { "{}".to_owned() } else { json!({"date": date[..10]}).to_string() };
         let own = (self.below(3) == 0).then(|| now.plus(Duration::from_millis(1 + self.below(40 * 86_400_000))));
         let category = self.of(&[None, None, Some("x"), Some("y")]);
-        let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
         let subject = usize::try_from(self.below(3)).unwrap();
-        let put = PutRecord { expires_at: own, custom, ..put_of(Some(&subject.to_string()), value.as_bytes()) };
+        let put = PutRecord { expires_at: own, custom: filed_under(category), ..put_of(Some(&subject.to_string()), value.as_bytes()) };
         let (created, modified, seen, no, promises, written) = (now, now, 0, 0, Vec::new(), Written::Nothing);
         let known = Known { created, modified, own, category, value, subject, seen, no, promises, written };
         (put, known)

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::stream::{self, StreamExt as _};
 use lethe::{
-    domain::{CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, policy::SecondarySubjects},
+    domain::{CollectionPolicy, ShredId, ShredUnit, TenantName, policy::SecondarySubjects},
     vault::{
         audit::certificate::Certificate,
         ops::{Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
@@ -19,14 +19,10 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, put_of, put_op},
+    harness::{Open, Place, coll, is_shredded, key, person, put_of, put_op, subject},
     meddling::sets,
     rows,
 };
-
-fn person(name: &str) -> ShredOrder {
-    ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
-}
 
 /// A collection with as many and as long categories as a policy may have.
 async fn wide(open: &Open, owner: &Caller, tenant: &TenantName, number: usize) -> String {
@@ -203,7 +199,7 @@ async fn a_backlog_of_large_orders_without_a_target_is_carried_out() {
     let open = place.open().await;
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     let order = |number: usize| {
-        let subjects = (0..2_000).map(|at| SubjectId::parse(&format!("nobody-{number}-{at}")).unwrap()).collect();
+        let subjects = (0..2_000).map(|at| subject(&format!("nobody-{number}-{at}"))).collect();
         open.vault.order_shred(&owner, &acme, ShredOrder::Subjects(subjects), Some(Duration::from_mins(1)), None)
     };
     let views: Vec<_> = stream::iter((0..24).map(order)).buffer_unordered(24).collect().await;

@@ -34,7 +34,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, hold_of, is_shredded, key, put_of, put_op, subject},
+    harness::{Open, Place, certificate, coll, filed_under, hold_of, is_shredded, key, person, put_of, put_op, subject},
     kept::{lawful, left},
     meddling::sets,
     retention::{DAY, one_rule, place, policy, run},
@@ -100,7 +100,7 @@ impl Acme {
 
     /// A record there.
     async fn book(&self, open: &Open, at: (&str, &str), person: &str, category: &str) -> Result<(), VaultError> {
-        let put = PutRecord { custom: vec![("category".into(), category.into())], ..put_of(Some(person), b"v") };
+        let put = PutRecord { custom: filed_under(Some(category)), ..put_of(Some(person), b"v") };
         open.vault.put_record(&self.owner, &self.name, &coll(at.0), key(at.1), put).await.map(drop)
     }
 
@@ -816,7 +816,7 @@ async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_betw
     acme.terminate(&open, "0d").await.unwrap();
     run(&open, &clock).await;
     held.has_read().await;
-    let order = open.vault.order_shred(&owner, &other, ShredOrder::Subjects(vec![subject("9")]), None, None).await.unwrap().id;
+    let order = open.vault.order_shred(&owner, &other, person("9"), None, None).await.unwrap().id;
     held.let_go();
     until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
     assert!(open.vault.shred(&owner, &other, order, Some(Duration::from_secs(30))).await.unwrap().done);
@@ -903,7 +903,7 @@ async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_fo
             })
         }
     });
-    let order = ShredOrder::Subjects(vec![subject("8")]);
+    let order = person("8");
     let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
     place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
     is_held.store(true, Ordering::SeqCst);
@@ -944,7 +944,7 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
             let is_certified = sets(commit, Table::Certificate, |_, _| true);
             (is_decided || is_certified || takes_back(commit)).then_some(StoreError::DiskFull)
         });
-        let order = ShredOrder::Subjects(vec![subject("8")]);
+        let order = person("8");
         let order = open.vault.order_shred(&acme.owner, &acme.name, order, None, None).await.unwrap().id;
         place_hold(&open, &counsel, &acme.name, HoldScope::Subjects(vec![subject("8")])).await.unwrap();
         let epoch = open.forest.epoch();

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lethe::vault::ops::{Conflict, ListQuery, Missing, NewAlias, PersonView, ShredOrder, Unprocessable, VaultError, VaultOptions};
+use lethe::vault::ops::{Conflict, ListQuery, Missing, NewAlias, PersonView, Unprocessable, VaultError, VaultOptions};
 
-use super::{COLLECTIONS, WAIT, subject};
+use super::{COLLECTIONS, WAIT};
 use crate::{
-    erased::{Acme, persons},
-    harness::{Open, Place, coll, is_shredded, proof},
+    erased::Acme,
+    harness::{Open, Place, coll, is_shredded, persons, proof, subject, subjects},
 };
 
 const IDS: [&str; 6] = ["i0", "i1", "i2", "i3", "i4", "i5"];
@@ -73,7 +73,7 @@ impl World {
 
     fn view(&self, id: Id) -> PersonView {
         let all = self.all(id);
-        PersonView { subject: subject(all[0]), aliases: persons(&all[1..]) }
+        PersonView { subject: subject(all[0]), aliases: subjects(&all[1..]) }
     }
 
     /// Whether one of them is erased, and nobody says that it returns.
@@ -140,8 +140,7 @@ impl World {
 
     async fn shred(&mut self) {
         let named = self.some_ids();
-        let order = ShredOrder::Subjects(named.iter().map(|id| subject(id)).collect());
-        let done = self.open.vault.order_shred(&self.acme.owner, &self.acme.name, order, WAIT, None).await.unwrap();
+        let done = self.open.vault.order_shred(&self.acme.owner, &self.acme.name, persons(&named), WAIT, None).await.unwrap();
         assert!(done.done, "{}", self.step);
         let all: BTreeSet<Id> = named.iter().flat_map(|id| self.all(id)).collect();
         let told: BTreeSet<&str> = done.targets.iter().map(String::as_str).collect();

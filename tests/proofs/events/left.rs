@@ -14,7 +14,7 @@ use lethe::{
 
 use super::{Acme, ENDED, findings, lawful, subject, to};
 use crate::{
-    harness::{Open, Place, coll, hold_on, key},
+    harness::{Open, Place, coll, hold_on, key, person},
     kept::left,
     retention::{DAY, place, run, time},
     rows,
@@ -145,7 +145,7 @@ async fn what_was_reported_under_one_id_decides_for_what_stands_under_another() 
     acme.alias(&open, "8", "eight").await;
     acme.reports(&open, "eight", ENDED, "1999-06-30").await.unwrap();
     clock.advance(DAY);
-    open.shred(&acme.owner, &acme.name, ShredOrder::Subjects(vec![subject("eight")])).await;
+    open.shred(&acme.owner, &acme.name, person("eight")).await;
     let end = Some(time(ENDS[0].1).to_rfc3339());
     assert_eq!(acme.left_until(&open, "8").await, [end.clone(), end.clone(), end]);
     assert_eq!(findings(&open).await, Vec::<String>::new());

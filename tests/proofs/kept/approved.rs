@@ -15,9 +15,9 @@ use lethe::{
 };
 use serde_json::json;
 
-use super::{Acme, END, UNITS, beside::persons, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
+use super::{Acme, END, UNITS, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
 use crate::{
-    harness::{Open, certificate, coll, hold_of, is_shredded, key},
+    harness::{Open, certificate, coll, hold_of, is_shredded, key, persons},
     retention::{DAY, place, policy, run, time},
 };
 

@@ -14,13 +14,9 @@ use serde_json::{Value, json};
 
 use super::{Acme, END, UNITS, contradictions, findings, left, refused_by_law, run_until, subject};
 use crate::{
-    harness::{certificate, coll, hold_of, is_shredded, key, put_of},
+    harness::{certificate, coll, hold_of, is_shredded, key, persons, put_of},
     retention::{DAY, place, run, time},
 };
-
-pub(super) fn persons(names: &[&str]) -> ShredOrder {
-    ShredOrder::Subjects(names.iter().map(|name| subject(name)).collect())
-}
 
 /// An order that has decided what it spares, and is taken back by a hold before its keys go: all is there as before. Given again, it
 /// decides anew. And a hold over what is restricted keeps it beyond the law, until it is released.

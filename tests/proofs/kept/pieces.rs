@@ -19,12 +19,11 @@ use lethe::{
 
 use super::{
     Acme, END, UNITS,
-    beside::persons,
     crossing::{new_record, records},
     findings, lawful, left, run_until, unruled,
 };
 use crate::{
-    harness::{hold_on, is_shredded},
+    harness::{hold_on, is_shredded, persons},
     meddling::sets,
     retention::{DAY, place, run, time},
     rows,

@@ -13,7 +13,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, coll, key, put_of, subject},
+    harness::{Open, coll, filed_under, key, put_about, put_of, subject},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
     rows,
@@ -81,8 +81,7 @@ fn with_mark(made: CollectionPolicy, days: u64) -> CollectionPolicy {
 }
 
 fn of_category(category: Option<&str>) -> PutRecord {
-    let custom = category.map(|category| ("category".to_owned(), category.to_owned())).into_iter().collect();
-    PutRecord { custom, ..put_of(Some("7"), b"v") }
+    PutRecord { custom: filed_under(category), ..put_of(Some("7"), b"v") }
 }
 
 /// Which rules a record ends by is decided by the categories of its time, too.
@@ -220,8 +219,7 @@ async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
         set(&open, &owner, &acme, CollectionPolicy { shred_unit: ShredUnit::Record, secondary_subjects, ..CollectionPolicy::default() })
             .await;
         let put = async |open: &Open, names: &[&str], ends: bool, value: &[u8]| {
-            let subjects = names.iter().map(|name| subject(name)).collect();
-            let put = PutRecord { subjects, expires_at: ends.then(|| clock.now().plus(DAY)), ..put_of(None, value) };
+            let put = PutRecord { expires_at: ends.then(|| clock.now().plus(DAY)), ..put_about(names, value) };
             open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
         };
         let is_ordered = case == "an order";
@@ -441,8 +439,7 @@ async fn the_proof_finds_what_an_order_deleted() {
     for (collection, name, names) in
         [("c", "second", &["8", "7"][..]), ("all", "first", &["7"]), ("c", "kept", &["8"]), ("gone", "k", &["8"])]
     {
-        let subjects = names.iter().map(|name| subject(name)).collect();
-        open.vault.put_record(&owner, &acme, &coll(collection), key(name), PutRecord { subjects, ..put_of(None, b"v") }).await.unwrap();
+        open.vault.put_record(&owner, &acme, &coll(collection), key(name), put_about(names, b"v")).await.unwrap();
     }
     open.close().await;
     place.copy("store/data", "then/data");

@@ -23,7 +23,7 @@ use lethe::{
 
 use super::{Bench, watched};
 use crate::{
-    harness::{Open, Place, coll, hold_on, is_shredded, key, put_op},
+    harness::{Open, Place, coll, hold_on, is_shredded, key, person, put_op, subject},
     rows,
 };
 
@@ -59,10 +59,6 @@ fn bent(row: &[u8], at: usize, byte: u8) -> Bytes {
 fn renamed(row: &[u8], from: &[u8], to: &[u8]) -> Bytes {
     let at = row.windows(16).position(|token| token == from).unwrap();
     [&row[..at], to, &row[at + 16..]].concat().into()
-}
-
-fn person(name: &str) -> ShredOrder {
-    ShredOrder::Subjects(vec![SubjectId::parse(name).unwrap()])
 }
 
 fn holds(bytes: &[u8], id: &[u8; 16]) -> bool {
