@@ -8,7 +8,7 @@ use lethe::{
     authn::Role,
     domain::{HoldId, ShredId, ShredUnit, limits},
     vault::{
-        ops::{Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Precondition, Unprocessable, VaultError, VaultOptions},
+        ops::{Caller, Conflict, ListQuery, Missing, NewAlias, PersonView, Unprocessable, VaultError, VaultOptions},
         store::{Commit, Row, Space, schema::Table},
     },
 };
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused},
-    harness::{Open, Place, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
+    harness::{Open, Place, alias_of, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
     meddling::sets,
     rows,
 };
@@ -31,18 +31,17 @@ fn view(first: &str, aliases: &[&str]) -> PersonView {
 
 impl Acme {
     async fn alias(&self, open: &Open, of: &str, alias: &str) -> Result<(PersonView, bool), VaultError> {
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: false, new_relationship: false };
+        let new = NewAlias { with_records: false, ..alias_of(of, alias) };
         open.vault.add_alias(&self.owner, &self.name, new, None).await
     }
 
     /// The same, whatever records the alias has.
     async fn merge(&self, open: &Open, of: &str, alias: &str) -> Result<(PersonView, bool), VaultError> {
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: true, new_relationship: false };
-        open.vault.add_alias(&self.owner, &self.name, new, None).await
+        open.vault.add_alias(&self.owner, &self.name, alias_of(of, alias), None).await
     }
 
     async fn anew(&self, open: &Open, of: &str, alias: &str) -> Result<(PersonView, bool), VaultError> {
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: false, new_relationship: true };
+        let new = NewAlias { with_records: false, new_relationship: true, ..alias_of(of, alias) };
         open.vault.add_alias(&self.owner, &self.name, new, None).await
     }
 
@@ -92,7 +91,7 @@ impl Acme {
     }
 
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
-        open.vault.delete_record(&self.owner, &self.name, &coll(at.0), key(at.1), Precondition::None, None).await
+        open.delete(&self.owner, &self.name, at).await
     }
 }
 
@@ -552,7 +551,7 @@ async fn aliases_that_are_given_at_the_same_moment_are_all_kept_or_refused() {
 async fn a_change_of_aliases_that_is_sent_again_is_made_once() {
     let (_place, open, acme) = store().await;
     let send = async |alias: &str, once: &str| {
-        let new = NewAlias { subject: subject("7"), alias: subject(alias), with_records: false, new_relationship: false };
+        let new = NewAlias { with_records: false, ..alias_of("7", alias) };
         open.vault.add_alias(&acme.owner, &acme.name, new, Some(once.into())).await
     };
     for _ in 0..2 {

@@ -13,7 +13,7 @@ use std::{
 use lethe::{
     authn::{Narrowing, Role, TokenKind},
     domain::{
-        ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, SubjectId, TenantName, TenantNo, TestClock,
+        ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope, Window},
         hold::HoldScope,
         limits,
@@ -21,8 +21,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            ApprovalWhat, BatchOp, Caller, Conflict, Destroyed, MintToken, NewAlias, NotSecond, PolicyChange, Precondition, PutRecord,
-            Released, SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
+            ApprovalWhat, BatchOp, Caller, Conflict, Destroyed, MintToken, NotSecond, PolicyChange, Precondition, PutRecord, Released,
+            SecondPerson, ShredOrder, ShredView, VaultError, VaultOptions,
         },
         store::{
             Row, Space, StoreError, Write,
@@ -33,7 +33,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, findings, hold_of, hold_on, key, person, put_of, put_op, subject},
+    harness::{Open, Place, alias_of, coll, findings, hold_of, hold_on, key, person, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
@@ -120,9 +120,7 @@ impl Acme {
 
     /// Another id of a person's, with what was written under it.
     async fn alias(&self, open: &Open, of: &str, alias: &str) {
-        let [subject, alias] = [of, alias].map(|id| SubjectId::parse(id).unwrap());
-        let new = NewAlias { subject, alias, with_records: true, new_relationship: false };
-        open.vault.add_alias(&self.owner, &self.name, new, None).await.unwrap();
+        open.add_alias(&self.owner, &self.name, of, alias).await;
     }
 
     async fn shorten(&self, open: &Open) {
@@ -275,10 +273,7 @@ async fn what_was_begun_by_one_person_before_a_policy_waits_for_a_second_behind_
                     "record" => asked(ShredOrder::Record { collection: coll("files"), key: key("k") }).await,
                     "collection" => asked(ShredOrder::Collection(coll("files"))).await,
                     "tenant" => asked(ShredOrder::Tenant { confirm: "acme".into() }).await,
-                    "delete" => {
-                        let (files, none) = (coll("files"), Precondition::None);
-                        required(open.vault.delete_record(&acme.owner, &acme.name, &files, key("k"), none, None).await)
-                    }
+                    "delete" => required(open.delete(&acme.owner, &acme.name, ("files", "k")).await),
                     "batch" => {
                         let delete = BatchOp::Delete { collection: coll("files"), key: key("k"), precondition: Precondition::None };
                         required(match open.vault.batch(&acme.owner, &acme.name, vec![delete], None).await {
@@ -364,7 +359,7 @@ async fn who_has_another_id_since_it_was_approved_is_asked_for_anew() {
         assert_eq!(acme.state(&open, id).await, "held");
     }
     acme.alias(&open, "7", "seven").await;
-    open.vault.remove_alias(&acme.owner, &acme.name, SubjectId::parse("nine").unwrap(), None).await.unwrap();
+    open.vault.remove_alias(&acme.owner, &acme.name, subject("nine"), None).await.unwrap();
     clock.advance(DAY * 3);
     for id in holds {
         open.vault.release_hold(&acme.counsel, &acme.name, id, "settled".into(), None).await.unwrap();
@@ -413,8 +408,7 @@ async fn an_approved_order_that_was_held_is_not_outgrown_by_the_ids_of_its_perso
     for alias in ["a", "b"] {
         acme.alias(&open, "7", alias).await;
     }
-    let [subject, alias] = ["7", "c"].map(|id| SubjectId::parse(id).unwrap());
-    let new = NewAlias { subject, alias, with_records: true, new_relationship: false };
+    let new = alias_of("7", "c");
     let more = open.vault.add_alias(&acme.owner, &acme.name, new.clone(), None).await;
     assert!(matches!(more, Err(VaultError::Limit(limits::SUBJECT_ALIASES))), "{more:?}");
     open.vault.release_hold(&acme.counsel, &acme.name, held, "settled".into(), None).await.unwrap();
@@ -422,7 +416,7 @@ async fn an_approved_order_that_was_held_is_not_outgrown_by_the_ids_of_its_perso
     // It names what was asked for and nothing else: what comes now does not go with it.
     open.vault.add_alias(&acme.owner, &acme.name, new, None).await.unwrap();
     assert!(is_over(&acme.approve_shown(&open, id).await));
-    open.vault.remove_alias(&acme.owner, &acme.name, SubjectId::parse("c").unwrap(), None).await.unwrap();
+    open.vault.remove_alias(&acme.owner, &acme.name, subject("c"), None).await.unwrap();
     acme.approve_shown(&open, id).await.unwrap();
     assert_eq!(acme.state(&open, id).await, "done");
     for name in all {

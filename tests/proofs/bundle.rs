@@ -21,8 +21,8 @@ use lethe::{
     },
     vault::{
         ops::{
-            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, Precondition, PutRecord, Recipient, TenantView, Unprocessable,
-            ValueStream, VaultError, VaultOptions,
+            Body, Caller, Conflict, ExportTenant, ImportPart, NewAlias, PutRecord, Recipient, TenantView, Unprocessable, ValueStream,
+            VaultError, VaultOptions,
             bundle::{
                 Checker, Frame, Frames, Kind, Part, Progress, Way,
                 documents::{SealedFrame, Trailer},
@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use crate::{
     age::{PAIRS, Pair},
     erased::{Acme, COLLECTIONS},
-    harness::{Open, Place, body, coll, hold_on, is_shredded, key, name, persons, put_of, subject, subjects},
+    harness::{Open, Place, alias_of, body, coll, hold_on, is_shredded, key, name, persons, put_of, subject, subjects},
     kept::lawful,
     rows,
 };
@@ -193,7 +193,7 @@ const ENDED: [&str; 2] = ["contract-ended", "2026-01-31"];
 async fn source(open: &Open, place: &Place) -> Acme {
     let acme = Acme::make(open, place).await;
     acme.put(open, ("files", "large"), &["7"], &large(), false).await.unwrap();
-    let alias = NewAlias { subject: subject("7"), alias: subject("ann"), with_records: false, new_relationship: false };
+    let alias = NewAlias { with_records: false, ..alias_of("7", "ann") };
     open.vault.add_alias(&acme.owner, &acme.name, alias, None).await.unwrap();
     let report = (subject("ann"), EventName::parse(ENDED[0]).unwrap(), EventDate::parse(ENDED[1]).unwrap());
     open.vault.report_event(&acme.owner, &acme.name, report, None).await.unwrap();
@@ -505,8 +505,7 @@ async fn what_a_hold_is_on_in_a_collection_that_has_not_come_is_dropped() {
     let owner = open.caller(&coming(&open, &place, "copy").await).await;
     let done = bundle.import(&open, &owner, "copy", (0, bundle.frames.len())).await.unwrap();
     assert_eq!(done.state, "active");
-    let delete =
-        async |key_of: &str| open.vault.delete_record(&owner, &name("copy"), &coll("people"), key(key_of), Precondition::None, None).await;
+    let delete = async |key_of: &str| open.delete(&owner, &name("copy"), ("people", key_of)).await;
     let held = delete("8").await;
     assert!(matches!(held, Err(VaultError::LegalHold { .. })), "{held:?}");
     delete("7").await.unwrap();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SubjectId, SystemClock, TenantName, TestClock, Timestamp,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SystemClock, TenantName, TestClock, Timestamp,
         approval::{ApprovalRules, ShredScope},
         lifecycle::Grace,
         retention::{EventDate, EventName, report::Cause},
@@ -21,7 +21,7 @@ use lethe::{
     jobs::Retention,
     vault::{
         audit::certificate::Certificate,
-        ops::{Caller, Missing, NewAlias, PutRecord, SecondPerson, ShredOrder, ShredView, Terminate, Terminated, VaultError, VaultOptions},
+        ops::{Caller, Missing, PutRecord, SecondPerson, ShredOrder, ShredView, Terminate, Terminated, VaultError, VaultOptions},
         store::{
             Commit, Committed, Row, Space, Store, StoreError,
             embedded::Embedded,
@@ -33,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of},
+    harness::{Open, Place, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of, subject},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -200,9 +200,7 @@ impl Bench {
                 open.put(&owner, &acme, (collection, "seven"), Some("seven"), b"seven").await.unwrap();
             }
             for (person, alias) in [("7", "seven"), ("8", "eight")] {
-                let [subject, alias] = [person, alias].map(|id| SubjectId::parse(id).unwrap());
-                let alias = NewAlias { subject, alias, with_records: true, new_relationship: false };
-                open.vault.add_alias(&owner, &acme, alias, None).await.unwrap();
+                open.add_alias(&owner, &acme, person, alias).await;
             }
         }
         let ids: &[&str] = if by_alias { &["7", "seven"] } else { &["7"] };
@@ -648,16 +646,14 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
     for part in PARTS {
         place.copy(part, &format!("base/{part}"));
     }
-    let seven = SubjectId::parse("7").unwrap();
     let go = async |open: &Open| {
-        let report = (seven.clone(), EventName::parse("ended").unwrap(), EventDate::parse("1999-06-30").unwrap());
+        let report = (subject("7"), EventName::parse("ended").unwrap(), EventDate::parse("1999-06-30").unwrap());
         match open.vault.report_event(&owner, &acme, report, None).await {
             Ok(_) | Err(VaultError::SubjectErased { .. }) => {}
             Err(error) => return Err(error),
         }
         Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await?;
-        let order = ShredOrder::Subjects(vec![seven.clone()]);
-        open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(30)), Some("once".into())).await
+        open.vault.order_shred(&owner, &acme, person("7"), Some(Duration::from_secs(30)), Some("once".into())).await
     };
     let mut deaths = 0;
     for at in 0.. {

@@ -191,7 +191,7 @@ async fn what_has_had_no_end_for_long_is_looked_for_ever_more_rarely() {
     assert!((10..30).contains(&looked_at), "{looked_at} looks in 390 days");
     assert!(is_there(&open, &owner, &acme, "k").await);
     // Deleted, nothing of it is left.
-    open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("c", "k")).await.unwrap();
     assert!(due_rows(&open).await.is_empty());
     open.close().await;
 }
@@ -249,7 +249,7 @@ async fn what_happens_to_a_record_while_a_run_is_about_to_destroy_it_counts() {
         held.has_read().await;
         match case {
             "written again" => drop(open.put(&owner, &acme, ("c", "k"), Some("7"), b"new").await.unwrap()),
-            "deleted" => open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap(),
+            "deleted" => open.delete(&owner, &acme, ("c", "k")).await.unwrap(),
             "a longer rule" => set(&open, &owner, &acme, rule("9d")).await,
             _ => open.collection(&owner, &acme, "c", ShredUnit::Subject).await,
         }
@@ -355,7 +355,7 @@ async fn what_is_shredded_leaves_no_row_of_when_it_would_have_ended() {
     reclaim().await;
     assert_eq!(due_rows(&open).await.len(), 2, "a person's");
     assert!(is_shredded(&open.get(&owner, &acme, ("c", "a")).await));
-    open.vault.delete_record(&owner, &acme, &coll("c"), key("b"), Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("c", "b")).await.unwrap();
     assert_eq!(due_rows(&open).await.len(), 1, "a deleted record's");
     open.shred(&owner, &acme, ShredOrder::Collection(coll("c"))).await;
     reclaim().await;

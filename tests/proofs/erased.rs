@@ -6,7 +6,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use lethe::{
     domain::{ShredId, ShredUnit, TenantName},
     vault::{
-        ops::{BatchOp, Caller, Missing, Precondition, PutRecord, ShredOrder, VaultError, VaultOptions},
+        ops::{BatchOp, Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
         store::{Commit, Space, StoreError, Write, schema::Table},
     },
 };
@@ -181,7 +181,7 @@ async fn nobody_writes_about_an_erased_person_until_a_new_relationship_is_said()
         assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
         for (collection, _) in COLLECTIONS {
             for at in ["new", "newer", "1", "second"] {
-                match open.vault.delete_record(&acme.owner, &acme.name, &coll(collection), key(at), Precondition::None, None).await {
+                match open.delete(&acme.owner, &acme.name, (collection, at)).await {
                     Ok(()) | Err(VaultError::NotFound(Missing::Record)) => {}
                     Err(error) => panic!("{collection}/{at}: {error:?}"),
                 }

@@ -14,7 +14,7 @@ use lethe::{
     },
     jobs::Retention,
     vault::{
-        ops::{Caller, EventsView, Missing, NewAlias, Precondition, PutRecord, ShredOrder, Unprocessable, VaultError},
+        ops::{Caller, EventsView, Missing, PutRecord, ShredOrder, Unprocessable, VaultError},
         store::{
             Commit, Space, Store as _, StoreError, Write,
             schema::{self, Table},
@@ -104,8 +104,7 @@ impl Acme {
     }
 
     async fn alias(&self, open: &Open, of: &str, alias: &str) {
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: true, new_relationship: false };
-        open.vault.add_alias(&self.owner, &self.name, new, None).await.unwrap();
+        open.add_alias(&self.owner, &self.name, of, alias).await;
     }
 
     async fn has(&self, open: &Open, name: &str) -> bool {
@@ -119,7 +118,7 @@ impl Acme {
     }
 
     async fn delete(&self, open: &Open, name: &str) -> Result<(), VaultError> {
-        open.vault.delete_record(&self.owner, &self.name, &coll("c"), key(name), Precondition::None, None).await
+        open.delete(&self.owner, &self.name, ("c", name)).await
     }
 }
 

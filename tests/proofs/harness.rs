@@ -24,8 +24,8 @@ use lethe::{
         },
         keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
-            BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, Precondition, Put, PutRecord, ShredOrder, ShredView, Value, Vault,
-            VaultError, VaultOptions, VaultParts,
+            BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, NewAlias, Precondition, Put, PutRecord, ShredOrder, ShredView,
+            Value, Vault, VaultError, VaultOptions, VaultParts,
         },
         store::{
             Store,
@@ -352,6 +352,15 @@ impl Open {
         self.vault.put_record(caller, tenant, &coll(at.0), key(at.1), put_of(subject, value)).await
     }
 
+    pub(crate) async fn delete(&self, caller: &Caller, tenant: &TenantName, at: (&str, &str)) -> Result<(), VaultError> {
+        self.vault.delete_record(caller, tenant, &coll(at.0), key(at.1), Precondition::None, None).await
+    }
+
+    /// Gives a person another id, with what is written under it.
+    pub(crate) async fn add_alias(&self, caller: &Caller, tenant: &TenantName, of: &str, alias: &str) {
+        self.vault.add_alias(caller, tenant, alias_of(of, alias), None).await.unwrap();
+    }
+
     pub(crate) async fn get(&self, caller: &Caller, tenant: &TenantName, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
         let got = self.vault.get_record(caller, tenant, &coll(at.0), &key(at.1), GetRecord::default()).await?;
         read(got).await
@@ -446,6 +455,11 @@ pub(crate) fn subject(text: &str) -> SubjectId {
 
 pub(crate) fn subjects(names: &[&str]) -> Vec<SubjectId> {
     names.iter().map(|name| subject(name)).collect()
+}
+
+/// Another id of a person, with what is written under it.
+pub(crate) fn alias_of(person: &str, alias: &str) -> NewAlias {
+    NewAlias { subject: subject(person), alias: subject(alias), with_records: true, new_relationship: false }
 }
 
 /// An order to forget these persons.

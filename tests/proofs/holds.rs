@@ -70,7 +70,7 @@ impl Acme {
     }
 
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
-        open.vault.delete_record(&self.owner, &self.name, &coll(at.0), key(at.1), Precondition::None, None).await
+        open.delete(&self.owner, &self.name, at).await
     }
 
     async fn get(&self, open: &Open, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {

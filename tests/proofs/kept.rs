@@ -87,7 +87,7 @@ impl Acme {
     }
 
     async fn delete(&self, open: &Open, at: (&str, &str)) -> Result<(), VaultError> {
-        open.vault.delete_record(&self.owner, &self.name, &coll(at.0), key(at.1), Precondition::None, None).await
+        open.delete(&self.owner, &self.name, at).await
     }
 
     async fn get(&self, open: &Open, at: (&str, &str)) -> Result<Vec<u8>, VaultError> {
@@ -336,7 +336,7 @@ async fn no_path_destroys_what_a_law_keeps_before_its_minimum() {
     acme.delete(&open, ("people", "8/note")).await.unwrap();
     // Who cannot read rules is told none.
     let eraser = open.with_role(&acme.owner, &acme.name, Role::Eraser).await;
-    let refused = open.vault.delete_record(&eraser, &acme.name, &coll("all"), key("7/tax"), Precondition::None, None).await;
+    let refused = open.delete(&eraser, &acme.name, ("all", "7/tax")).await;
     assert!(matches!(refused, Err(VaultError::LegalMinimum { law: None, .. })), "{refused:?}");
     open.close().await;
     // Nor does a start.

@@ -88,7 +88,7 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
             (true, "rule", "delete", at, end, false)
         );
         // One goes otherwise, one is written again, one is held: in time.
-        open.vault.delete_record(&owner, &acme, &coll("c"), key("c"), lethe::vault::ops::Precondition::None, None).await.unwrap();
+        open.delete(&owner, &acme, ("c", "c")).await.unwrap();
         open.put(&owner, &acme, ("c", "d"), Some("7"), &value).await.unwrap();
         let (counsel, hold) = open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
         assert_eq!(run(&open, &clock).await.marked, 1, "another version");

@@ -138,7 +138,7 @@ async fn a_key_that_was_written_again_before_its_deletion_was_ordered_to_be_shre
     // tenant, record, collection, slot. No order is given over a state that nobody can read.
     let state = schema::unit_state(TenantNo(1), Slot::from_be_bytes(*unit.key.last_chunk().unwrap()));
     rows::set(&open.store, Space::Control, &state, Some(Bytes::new())).await;
-    open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("c", "k")).await.unwrap();
     open.put(&owner, &acme, ("c", "k"), None, b"new").await.unwrap();
     rows::set(&open.store, Space::Control, &state, None).await;
     let is_done = async || {
@@ -432,7 +432,7 @@ async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
             // No unit of a record is ordered to be shredded.
             place.meddler.refuse(|commit| sets(commit, Table::UnitState, |_, _| true).then_some(StoreError::DiskFull));
             match by {
-                By::Delete => open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap(),
+                By::Delete => open.delete(&owner, &acme, ("c", "k")).await.unwrap(),
                 By::Batch => {
                     let delete = BatchOp::Delete { collection: coll("c"), key: key("k"), precondition: Precondition::None };
                     open.vault.batch(&owner, &acme, vec![delete], None).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lethe::{
     domain::{CollectionNo, CollectionPolicy, ShredUnit, TenantName, TenantNo, policy::SecondarySubjects},
     vault::{
-        ops::{Caller, Conflict, Missing, Precondition, ShredView, Unprocessable, VaultError, VaultOptions},
+        ops::{Caller, Conflict, Missing, ShredView, Unprocessable, VaultError, VaultOptions},
         store::{Space, StoreError, Urgency, schema},
     },
 };
@@ -146,7 +146,7 @@ async fn older_data_of_another_unit_is_found_by_an_order() {
             // The order deletes it, then the unit changes.
             assert_eq!(counted(&open.shred_subject(&owner, &acme, "7").await), (1, 0));
         } else {
-            open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), Precondition::None, None).await.unwrap();
+            open.delete(&owner, &acme, ("c", "k")).await.unwrap();
         }
         set(&open, &owner, &acme, ShredUnit::Subject, SecondarySubjects::Keep).await.unwrap();
         if when == "after" {

@@ -41,7 +41,7 @@ async fn a_record_is_stored_read_replaced_and_deleted() {
     let missing = open.put(&owner, &acme, ("customers", "x"), None, b"v").await;
     assert!(matches!(missing, Err(VaultError::Unprocessable(Unprocessable::SubjectMissing))));
 
-    open.vault.delete_record(&owner, &acme, &coll("customers"), key(at.1), Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("customers", at.1)).await.unwrap();
     assert!(matches!(open.get(&owner, &acme, at).await, Err(VaultError::NotFound(Missing::Record))));
     assert!(matches!(open.put(&owner, &acme, ("nowhere", "x"), Some("7"), b"v").await, Err(VaultError::NotFound(Missing::Collection))));
     open.close().await;

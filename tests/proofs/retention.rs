@@ -142,7 +142,7 @@ async fn the_index_follows_a_record_through_every_change() {
     assert_eq!(days().await, [day("2000-03-12T00:00:00Z")], "written over, about someone else");
     open.put(&owner, &acme, ("c", "k"), Some("8"), br#"{"date": "2000-03-01T23:59:59Z", "more": 1}"#).await.unwrap();
     assert_eq!(days().await, [day("2000-03-12T00:00:00Z")]);
-    open.vault.delete_record(&owner, &acme, &coll("c"), key("k"), lethe::vault::ops::Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("c", "k")).await.unwrap();
     assert_eq!(days().await, [] as [u32; 0]);
     // A person's shred takes the row along with the bytes.
     open.put(&owner, &acme, ("c", "k"), Some("8"), br#"{"date": "2000-03-01"}"#).await.unwrap();

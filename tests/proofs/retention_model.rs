@@ -17,7 +17,7 @@ use lethe::{
         Clock as _, CollectionPolicy, ShredUnit, SubjectId, TenantName, TestClock, Timestamp,
         retention::{Event, EventDate, EventName, Events, Facts, Rule, events::Report},
     },
-    vault::ops::{Caller, Missing, Precondition, PutRecord, VaultError},
+    vault::ops::{Caller, Missing, PutRecord, VaultError},
 };
 use serde_json::{Value, json};
 
@@ -732,7 +732,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
                 7 => {
                     let now = clock.now();
                     let law = model.law(&name, now);
-                    let deleted = open.vault.delete_record(&owner, &acme, &coll("c"), key(&name), Precondition::None, None).await;
+                    let deleted = open.delete(&owner, &acme, ("c", &name)).await;
                     if is_refused(&deleted, law, &at) {
                         refused += 1;
                         by_others += usize::from(model.is_kept_by_others(&name, now));

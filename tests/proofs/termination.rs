@@ -34,7 +34,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, filed_under, hold_of, is_shredded, key, person, put_of, put_op, subject},
+    harness::{Open, Place, alias_of, certificate, coll, filed_under, hold_of, is_shredded, key, person, put_of, put_op, subject},
     kept::{lawful, left},
     meddling::sets,
     retention::{DAY, one_rule, place, policy, run},
@@ -165,18 +165,14 @@ impl Held {
         for (collection, key, person) in HELD.into_iter().chain(UNHELD) {
             open.put(&owner, &name, (collection, key), Some(person), &value_of(key)).await.unwrap();
         }
-        let also = async |person: &str, alias: &str| {
-            let alias = NewAlias { subject: subject(person), alias: subject(alias), with_records: true, new_relationship: false };
-            open.vault.add_alias(&owner, &name, alias, None).await.unwrap();
-        };
-        also("7", "seven").await;
-        also("8", "acht").await;
+        open.add_alias(&owner, &name, "7", "seven").await;
+        open.add_alias(&owner, &name, "8", "acht").await;
         let (auditor, _) = open.token(&owner, &name, Role::Auditor).await;
         let (counsel, _) = open.token(&owner, &name, Role::Counsel).await;
         let tokens = [token, auditor, counsel];
         let [auditor, counsel] = [open.caller(&tokens[1]).await, open.caller(&tokens[2]).await];
         let hold = place_hold(open, &counsel, &name, HoldScope::Subjects(vec![subject("7")])).await.unwrap();
-        also("7", "sieben").await;
+        open.add_alias(&owner, &name, "7", "sieben").await;
         let acme = Acme { name, owner, operator: open.caller(&place.operator).await };
         Self { acme, tokens, auditor, counsel, hold }
     }
@@ -270,7 +266,7 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
                 let (vault, owner, name) = (&open.vault, &acme.owner, &acme.name);
                 match path {
                     "put" | "overwrite" => acme.put(&open, path).await,
-                    "delete" => vault.delete_record(owner, name, &coll("files"), key(path), Precondition::None, None).await,
+                    "delete" => open.delete(owner, name, ("files", path)).await,
                     "batch" => {
                         let delete = BatchOp::Delete { collection: coll("files"), key: key(path), precondition: Precondition::None };
                         vault.batch(owner, name, vec![delete], None).await.map(drop)
@@ -660,7 +656,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_is_not_given_back_b
     let open = place.open().await;
     clock.advance(DAY * 2);
     run(&open, &clock).await;
-    let ann = NewAlias { subject: subject("7"), alias: subject("ann"), with_records: false, new_relationship: false };
+    let ann = NewAlias { with_records: false, ..alias_of("7", "ann") };
     open.vault.add_alias(&owner, &name, ann, None).await.unwrap();
     clock.advance(DAY);
     let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: None };

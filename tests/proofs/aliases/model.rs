@@ -7,7 +7,7 @@ use lethe::vault::ops::{Conflict, ListQuery, Missing, NewAlias, PersonView, Unpr
 use super::{COLLECTIONS, WAIT};
 use crate::{
     erased::Acme,
-    harness::{Open, Place, coll, is_shredded, persons, proof, subject, subjects},
+    harness::{Open, Place, alias_of, coll, is_shredded, persons, proof, subject, subjects},
 };
 
 const IDS: [&str; 6] = ["i0", "i1", "i2", "i3", "i4", "i5"];
@@ -101,7 +101,7 @@ impl World {
 
     async fn add(&mut self) {
         let (of, alias, anew) = (IDS[self.draw(IDS.len())], IDS[self.draw(IDS.len())], self.draw(3) == 0);
-        let new = NewAlias { subject: subject(of), alias: subject(alias), with_records: true, new_relationship: anew };
+        let new = NewAlias { new_relationship: anew, ..alias_of(of, alias) };
         let added = self.open.vault.add_alias(&self.acme.owner, &self.acme.name, new, None).await;
         let named = format!("{}: {alias} for {of}: {added:?}", self.step);
         let first = self.first(of);

@@ -12,9 +12,9 @@ use lethe::{
 };
 use serde_json::{Value, json};
 
-use super::{Acme, END, UNITS, contradictions, findings, left, refused_by_law, run_until, subject};
+use super::{Acme, END, UNITS, contradictions, findings, left, refused_by_law, run_until};
 use crate::{
-    harness::{certificate, coll, hold_of, is_shredded, key, persons, put_of},
+    harness::{alias_of, certificate, coll, hold_of, is_shredded, key, persons, put_of, subject},
     retention::{DAY, place, run, time},
 };
 
@@ -97,13 +97,7 @@ async fn what_a_law_keeps_under_each_id_of_a_person_is_left_whichever_is_named()
         }
     }
     acme.put(&open, ("all", "both/tax"), &["7", "seven"], "tax", b"both").await.unwrap();
-    let alias = |subject: &str, alias: &str, with_records: bool, new_relationship: bool| NewAlias {
-        subject: self::subject(subject),
-        alias: self::subject(alias),
-        with_records,
-        new_relationship,
-    };
-    open.vault.add_alias(&acme.owner, &acme.name, alias("7", "seven", true, false), None).await.unwrap();
+    open.add_alias(&acme.owner, &acme.name, "7", "seven").await;
 
     let view = open.shred(&acme.owner, &acme.name, persons(&["seven"])).await;
     assert_eq!(view.targets, ["seven", "7"]);
@@ -128,7 +122,8 @@ async fn what_a_law_keeps_under_each_id_of_a_person_is_left_whichever_is_named()
 
     // Known anew by one id, and called by the other: what is left names neither, and is nobody's to take along.
     acme.put(&open, ("people", "new"), &["seven"], "note", b"new").await.unwrap();
-    open.vault.add_alias(&acme.owner, &acme.name, alias("seven", "7", false, true), None).await.unwrap();
+    let anew = NewAlias { with_records: false, new_relationship: true, ..alias_of("seven", "7") };
+    open.vault.add_alias(&acme.owner, &acme.name, anew, None).await.unwrap();
     let query = |id: &str| ListQuery { subject: Some(subject(id)), limit: 100, ..ListQuery::default() };
     for id in ["7", "seven"] {
         let listed = open.vault.list(&acme.owner, &acme.name, &coll("people"), query(id)).await.unwrap();

@@ -13,7 +13,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, coll, filed_under, key, put_about, put_of, subject},
+    harness::{Open, alias_of, coll, filed_under, key, put_about, put_of, subject},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
     rows,
@@ -390,7 +390,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_does_not_come_back_
 
         let open = place.open().await;
         let give = async |open: &Open| {
-            let ann = NewAlias { subject: subject("7"), alias: subject("ann"), with_records: early, new_relationship: false };
+            let ann = NewAlias { with_records: early, ..alias_of("7", "ann") };
             open.vault.add_alias(&owner, &acme, ann, None).await.unwrap();
         };
         if early {

@@ -10,7 +10,7 @@ use lethe::{
             heads::ProvenHead,
             verify::{Verdict, verify_trail},
         },
-        ops::{Caller, Conflict, Precondition, ShredOrder, VaultError, VaultOptions},
+        ops::{Caller, Conflict, ShredOrder, VaultError, VaultOptions},
         store::{Space, schema::Table},
     },
 };
@@ -84,10 +84,10 @@ impl Life {
         open.put(owner, acme, ("c", "9"), Some("9"), b"today").await.unwrap();
         open.put(owner, acme, ("new", "9"), Some("9"), b"today").await.unwrap();
         open.put(owner, acme, ("c", "large-too"), Some("9"), &[2; 200_000]).await.unwrap();
-        open.vault.delete_record(owner, acme, &coll("c"), key("deleted"), Precondition::None, None).await.unwrap();
+        open.delete(owner, acme, ("c", "deleted")).await.unwrap();
         open.vault.revoke_token(owner, acme, reader_id, None).await.unwrap();
         if day == Day::WithShreds {
-            open.vault.delete_record(owner, acme, &coll("files"), key("deleted"), Precondition::None, None).await.unwrap();
+            open.delete(owner, acme, ("files", "deleted")).await.unwrap();
             open.shred(owner, acme, ShredOrder::Record { collection: coll("files"), key: key("shredded") }).await;
             open.shred_subject(owner, acme, "7").await;
         }

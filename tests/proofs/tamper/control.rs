@@ -7,12 +7,12 @@ use bytes::Bytes;
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
-        ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, SubjectId, TenantName, TenantNo,
+        ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, TenantName, TenantNo,
         approval::{ApprovalRules, ShredScope},
         retention::{EventDate, EventName},
     },
     vault::{
-        ops::{Caller, ListQuery, MintToken, Missing, NewAlias, Precondition, ShredOrder, VaultError},
+        ops::{Caller, ListQuery, MintToken, Missing, NewAlias, ShredOrder, VaultError},
         store::{
             Space, Store as _, StoreError,
             embedded::Embedded,
@@ -23,7 +23,7 @@ use lethe::{
 
 use super::{Bench, watched};
 use crate::{
-    harness::{Open, Place, coll, hold_on, is_shredded, key, person, put_op, subject},
+    harness::{Open, Place, alias_of, coll, hold_on, is_shredded, key, person, put_op, subject, subjects},
     rows,
 };
 
@@ -147,7 +147,7 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     let tenants = async || vault.tenants(&operator, None, 10).await.map(drop);
     let get = async |name: &str| open.get(&owner, &acme, ("c", name)).await.map(drop);
     let list = async || {
-        let query = ListQuery { subject: Some(SubjectId::parse("gone").unwrap()), limit: 1, ..ListQuery::default() };
+        let query = ListQuery { subject: Some(subject("gone")), limit: 1, ..ListQuery::default() };
         vault.list(&owner, &acme, &coll("c"), query).await.map(drop)
     };
     let put = async || open.put(&owner, &acme, ("c", "a"), Some("a"), b"w").await.map(drop);
@@ -177,20 +177,19 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     every_byte(store, Table::Made, |_, row| holds(row, &token.id.0), false, &again).await;
 
     // A person's ids.
-    let [subject, alias] = ["a", "alpha"].map(|id| SubjectId::parse(id).unwrap());
-    let alias = NewAlias { subject: subject.clone(), alias, with_records: false, new_relationship: false };
+    let alias = NewAlias { with_records: false, ..alias_of("a", "alpha") };
     vault.add_alias(&owner, &acme, alias, None).await.unwrap();
-    let ids = async || vault.person_ids(&owner, &acme, &subject).await.map(drop);
+    let ids = async || vault.person_ids(&owner, &acme, &subject("a")).await.map(drop);
     every_byte(store, Table::Alias, |key, _| key[9..] == a[..], true, &ids).await;
     ids().await.unwrap();
-    vault.remove_alias(&owner, &acme, SubjectId::parse("alpha").unwrap(), None).await.unwrap();
+    vault.remove_alias(&owner, &acme, subject("alpha"), None).await.unwrap();
 
     // What was reported of a person.
-    for person in [subject.clone(), SubjectId::parse("b").unwrap()] {
+    for person in subjects(&["a", "b"]) {
         let report = (person, EventName::parse("left").unwrap(), EventDate::parse("2026-01-31").unwrap());
         vault.report_event(&owner, &acme, report, None).await.unwrap();
     }
-    let events = async || vault.read_events(&owner, &acme, &subject).await.map(drop);
+    let events = async || vault.read_events(&owner, &acme, &subject("a")).await.map(drop);
     every_byte(store, Table::Events, |key, _| key[9..] == a[..], true, &events).await;
     events().await.unwrap();
 
@@ -200,7 +199,7 @@ async fn a_bit_of_any_byte_of_a_sealed_row_is_refused_by_whoever_reads_it() {
     for name in ["a", "b"] {
         ids.push(vault.place_hold(&counsel, &acme, hold_on(name), None).await.unwrap().id);
     }
-    let delete = async || vault.delete_record(&owner, &acme, &coll("c"), key("a"), Precondition::None, None).await;
+    let delete = async || open.delete(&owner, &acme, ("c", "a")).await;
     let hold = async || vault.hold(&counsel, &acme, ids[0]).await.map(drop);
     every_byte(store, Table::HoldOn, |key, _| holds(key, &ids[0].0), false, &delete).await;
     every_byte(store, Table::Hold, at(schema::hold(ACME, ids[0])), true, &hold).await;
@@ -349,7 +348,7 @@ async fn a_units_row_in_anothers_place_has_nobody_shredded_in_the_others_stead()
     // Whose records are gone has a unit all the same.
     let units = table(&open.store, Table::Unit).await;
     open.put(&owner, &acme, ("c", "empty"), Some("empty"), b"v").await.unwrap();
-    open.vault.delete_record(&owner, &acme, &coll("c"), key("empty"), Precondition::None, None).await.unwrap();
+    open.delete(&owner, &acme, ("c", "empty")).await.unwrap();
     let (unit, its) = table(&open.store, Table::Unit).await.into_iter().find(|row| !units.contains(row)).unwrap();
     set(&open.store, &unit, Some(bent(&its, 1, its[1] ^ 1))).await;
     let ordered = open.vault.order_shred(&owner, &acme, person("empty"), None, None).await;
@@ -480,7 +479,7 @@ async fn a_deferred_shred_that_was_pointed_to_another_unit_shreds_nothing_and_ho
     for (name, state) in [("bent", bent_state), ("whole", whole_state)] {
         // No order is given over a state that nobody can read.
         set(&open.store, state, Some(Bytes::new())).await;
-        open.vault.delete_record(&owner, &acme, &coll("files"), key(name), Precondition::None, None).await.unwrap();
+        open.delete(&owner, &acme, ("files", name)).await.unwrap();
     }
     open.close().await;
     let deferred = at_rest(&place, async |disk| {

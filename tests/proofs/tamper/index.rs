@@ -2,16 +2,16 @@
 //! audit trail.
 
 use bytes::Bytes;
-use lethe::{
-    domain::SubjectId,
-    vault::{
-        ops::{ListQuery, VaultError},
-        store::{Space, schema::Table},
-    },
+use lethe::vault::{
+    ops::{ListQuery, VaultError},
+    store::{Space, schema::Table},
 };
 
 use super::{Bench, Counted, once, watched};
-use crate::{harness::coll, rows};
+use crate::{
+    harness::{coll, subject},
+    rows,
+};
 
 const NAMES: [&str; 3] = ["a", "b", "d"];
 
@@ -29,7 +29,7 @@ async fn table(bench: &Bench, table: Table) -> Vec<(Bytes, Bytes)> {
 
 /// What the list of a person shows, and what was counted.
 async fn listed(bench: &Bench, person: &str) -> (Vec<String>, Counted) {
-    let query = ListQuery { subject: Some(SubjectId::parse(person).unwrap()), limit: 100, ..ListQuery::default() };
+    let query = ListQuery { subject: Some(subject(person)), limit: 100, ..ListQuery::default() };
     let (page, counted) = watched(bench.open.vault.list(&bench.owner, &bench.acme, &coll("c"), query)).await;
     (page.unwrap().items.iter().map(|item| item.meta.key.as_str().to_owned()).collect(), counted)
 }
