@@ -1,7 +1,7 @@
 //! A person's several ids: whatever is done to the person is done to all of them, in any order, race and restart, and whatever the data's
 //! date; and nothing is left that tells them once the person is erased.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use lethe::{
@@ -16,14 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused},
-    harness::{Open, Place, alias_of, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
+    harness::{Open, Place, WAIT, alias_of, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
     meddling::sets,
     rows,
 };
 
 mod model;
-
-const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 
 fn view(first: &str, aliases: &[&str]) -> PersonView {
     PersonView { subject: subject(first), aliases: subjects(aliases) }
@@ -124,7 +122,7 @@ async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
     for hold in holds {
         open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
     }
-    let view = open.vault.shred(&acme.owner, &acme.name, order, WAIT).await.unwrap();
+    let view = open.awaited(&acme.owner, &acme.name, order).await;
     assert!(view.done, "{view:?}");
     for id in ["held", "d", "other", "a", "b", "c"] {
         is_refused(acme.put(&open, ("people", id), &[id], b"v", false).await, order, id);
@@ -393,7 +391,7 @@ async fn an_order_that_was_held_is_of_the_ids_that_the_person_has_when_it_is_giv
     assert_eq!(orders[0], orders[1], "the same order, although the person has another id");
     acme.forget(&open, "mistaken").await.unwrap();
     open.vault.release_hold(&counsel, &acme.name, hold, "settled".into(), None).await.unwrap();
-    let done = open.vault.shred(&acme.owner, &acme.name, orders[0], WAIT).await.unwrap();
+    let done = open.awaited(&acme.owner, &acme.name, orders[0]).await;
     assert!(done.done);
     for id in ["7", "ann", "later"] {
         assert!(!acme.is_there(&open, id).await, "{id}");

@@ -114,8 +114,7 @@ impl Acme {
 
     /// An order's state, at the latest when it is done.
     async fn state(&self, open: &Open, id: ApprovalId) -> &'static str {
-        let wait = Some(Duration::from_secs(30));
-        open.vault.shred(&self.owner, &self.name, ShredId(id.0), wait).await.unwrap().state()
+        open.awaited(&self.owner, &self.name, ShredId(id.0)).await.state()
     }
 
     /// Another id of a person's, with what was written under it.

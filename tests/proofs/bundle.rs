@@ -399,7 +399,7 @@ async fn what_an_order_is_about_to_leave_for_a_law_is_in_the_bundle_once_it_has(
     let end = end_of(open.vault.export_tenant(&acme.owner, &acme.name, to_somebody()).await.unwrap()).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
     place.meddler.refuse_nothing();
-    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
     let bundle = Bundle::of(&open, &acme).await;
     assert_eq!((bundle.count(Kind::SealedRecord), bundle.trailer.left_out.unreadable), (4, 0));
     open.close().await;
@@ -564,7 +564,7 @@ async fn a_hold_that_comes_in_the_middle_of_an_export_ends_it() {
     let placed = open.vault.place_hold(&counsel, &acme.name, hold, None).await.unwrap();
     let end = end_of(stream).await;
     assert!(matches!(end, Some(Err(VaultError::Busy))), "{end:?}");
-    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().held);
+    assert!(open.awaited(&acme.owner, &acme.name, order).await.held);
     let bundle = Bundle::of(&open, &acme).await;
     let there: Vec<_> = bundle.frames.iter().filter(|frame| frame.kind == Kind::Record).map(|frame| frame.payload.clone()).collect();
     let of_eight = |record: &&Bytes| record.windows(9).any(|part| part == b"\"many/19\"");

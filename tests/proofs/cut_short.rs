@@ -33,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of, subject},
+    harness::{Open, Place, WAIT, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of, subject},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -225,7 +225,7 @@ impl Bench {
 
     /// The order and its approval; until that nothing of it is done. Sent again, all of it is done once.
     async fn ask_and_approve(&self, open: &Open, second: &Caller) -> Result<ShredView, VaultError> {
-        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let vault = &open.vault;
         let asked = vault.order_shred(&self.owner, &self.acme, self.order.clone(), None, Some("once".into())).await?;
         if asked.second == Some(SecondPerson::Awaited) {
             for collection in ["people", "notes", "all"] {
@@ -238,7 +238,7 @@ impl Bench {
             Err(VaultError::Shredded { .. }) if asked.second == Some(SecondPerson::Approved) => {}
             approved => drop(approved?),
         }
-        vault.shred(&self.owner, &self.acme, asked.id, wait).await
+        vault.shred(&self.owner, &self.acme, asked.id, WAIT).await
     }
 
     /// The end of a tenant, as far as the order that the store gives. Sent again, all of it is done once.
@@ -260,7 +260,7 @@ impl Bench {
         assert_eq!(orders.len(), 1 + usize::from(self.counsel.is_some()), "the store has given each order once");
         let mut whole = None;
         for id in orders {
-            let view = open.vault.shred(&self.owner, &self.acme, id, Some(Duration::from_secs(30))).await?;
+            let view = open.vault.shred(&self.owner, &self.acme, id, WAIT).await?;
             match view.scope {
                 "rest" => assert!(view.done, "not done after 30 s"),
                 _ => whole = Some(id),
@@ -292,23 +292,23 @@ impl Bench {
             Err(error) => return Err(error),
         }
         Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(open.vault.clock().now()).await?;
-        open.vault.shred(&self.owner, &self.acme, whole, Some(Duration::from_secs(30))).await
+        open.vault.shred(&self.owner, &self.acme, whole, WAIT).await
     }
 
     /// The order; with a counsel, first the hold that stops it, which is then released. Sent again, all of it is done once.
     async fn give(&self, open: &Open) -> Result<ShredView, VaultError> {
-        let (vault, wait) = (&open.vault, Some(Duration::from_secs(30)));
+        let vault = &open.vault;
         if let (true, Some(counsel)) = (self.ends, &self.counsel) {
             return self.end_in_part(open, counsel).await;
         }
         if self.ends {
             let order = self.end(open).await?;
-            return vault.shred(&self.owner, &self.acme, order, wait).await;
+            return vault.shred(&self.owner, &self.acme, order, WAIT).await;
         }
         if let Some(second) = &self.second {
             return self.ask_and_approve(open, second).await;
         }
-        let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), wait, Some("once".into()));
+        let order = vault.order_shred(&self.owner, &self.acme, self.order.clone(), WAIT, Some("once".into()));
         let Some(counsel) = &self.counsel else { return order.await };
         let placed = vault.place_hold(counsel, &self.acme, hold_on("7"), Some("hold".into())).await?;
         let order = match order.await {
@@ -329,7 +329,7 @@ impl Bench {
         vault.release_hold(counsel, &self.acme, placed.id, "settled".into(), Some("release".into())).await?;
         // A release whose answer was lost is given again without its effect: that comes with the next run of retention.
         Retention { vault: vault.clone(), limit: 1_000 }.run_once(vault.clock().now()).await?;
-        vault.shred(&self.owner, &self.acme, order, wait).await
+        vault.shred(&self.owner, &self.acme, order, WAIT).await
     }
 
     /// A process after the other, each dying where the schedule says, until one does not.
@@ -653,7 +653,7 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
             Err(error) => return Err(error),
         }
         Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await?;
-        open.vault.order_shred(&owner, &acme, person("7"), Some(Duration::from_secs(30)), Some("once".into())).await
+        open.vault.order_shred(&owner, &acme, person("7"), WAIT, Some("once".into())).await
     };
     let mut deaths = 0;
     for at in 0.. {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
-        Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredUnit, StoreId, SubjectId, SystemClock,
+        Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredId, ShredUnit, StoreId, SubjectId, SystemClock,
         TenantName, TestClock,
         hold::{HoldScope, HoldText, NewHold},
     },
@@ -100,6 +101,9 @@ pub(crate) struct Open {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
+
+/// How long who gives an order waits for it.
+pub(crate) const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 
 pub(crate) const STORE: StoreId = StoreId([7; 16]);
 const SEED: [u8; 32] = [9; 32];
@@ -366,9 +370,14 @@ impl Open {
         read(got).await
     }
 
+    /// An order that was given, as it is when it is done, or is not to be waited for any longer.
+    pub(crate) async fn awaited(&self, caller: &Caller, tenant: &TenantName, order: ShredId) -> ShredView {
+        self.vault.shred(caller, tenant, order, WAIT).await.unwrap()
+    }
+
     /// Shreds and waits until it is certified.
     pub(crate) async fn shred(&self, caller: &Caller, tenant: &TenantName, order: ShredOrder) -> ShredView {
-        let view = self.vault.order_shred(caller, tenant, order, Some(std::time::Duration::from_secs(30)), None).await.unwrap();
+        let view = self.vault.order_shred(caller, tenant, order, WAIT, None).await.unwrap();
         assert!(view.done, "the shred is not done after 30 s");
         view
     }
@@ -502,7 +511,7 @@ pub(crate) fn proof() -> bool {
 }
 
 /// What a certificate says.
-pub(crate) async fn certificate(open: &Open, id: lethe::domain::ShredId) -> serde_json::Value {
+pub(crate) async fn certificate(open: &Open, id: ShredId) -> serde_json::Value {
     let note = open.vault.certificate(id).await.unwrap();
     let note = std::str::from_utf8(&note).unwrap();
     let (from, to) = (note.find('{').unwrap(), note.rfind('}').unwrap());

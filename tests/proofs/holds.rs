@@ -25,7 +25,7 @@ use lethe::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    harness::{Open, Place, certificate, coll, findings, hold_of, is_shredded, key, persons, put_about, put_of, subject},
+    harness::{Open, Place, WAIT, certificate, coll, findings, hold_of, is_shredded, key, persons, put_about, put_of, subject},
     meddling::sets,
     retention::{DAY, place, run},
     rows,
@@ -83,7 +83,7 @@ impl Acme {
 
     /// How an order is, at the latest when it is done: `done`, `held` or `pending`.
     async fn state(&self, open: &Open, id: ShredId) -> &'static str {
-        let view = open.vault.shred(&self.owner, &self.name, id, Some(Duration::from_secs(30))).await.unwrap();
+        let view = open.awaited(&self.owner, &self.name, id).await;
         match (view.done, view.held) {
             (true, _) => "done",
             (false, true) => "held",
@@ -147,10 +147,8 @@ async fn a_hold_against_a_destruction_at_the_same_moment_ends_in_exactly_one_of_
                 match path {
                     "delete" => acme.delete(&open, (&collection, &person)).await,
                     "overwrite" => open.put(&acme.owner, &acme.name, (&collection, &person), Some(&person), b"new").await.map(drop),
-                    "collection" => {
-                        acme.shred(&open, ShredOrder::Collection(coll(&collection)), Some(Duration::from_secs(30))).await.map(drop)
-                    }
-                    _ => acme.shred(&open, persons(&[&person]), Some(Duration::from_secs(30))).await.map(drop),
+                    "collection" => acme.shred(&open, ShredOrder::Collection(coll(&collection)), WAIT).await.map(drop),
+                    _ => acme.shred(&open, persons(&[&person]), WAIT).await.map(drop),
                 }
             }
         };

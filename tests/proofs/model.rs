@@ -26,7 +26,7 @@ use proptest::{
     test_runner::{RngSeed, TestRunner},
 };
 
-use crate::harness::{Open, Place, coll, is_shredded, key, proof, put_of, read};
+use crate::harness::{Open, Place, WAIT, coll, is_shredded, key, proof, put_of, read};
 
 /// The collections, their units, and what a person's shred does to records that name the person second.
 const COLLECTIONS: [(&str, ShredUnit, SecondarySubjects); 3] = [
@@ -419,7 +419,7 @@ impl World {
 
     async fn order(&self, order: ShredOrder) -> Result<(), VaultError> {
         let (tenant, owner) = &self.tenancy;
-        let view = self.open().vault.order_shred(owner, tenant, order, Some(Duration::from_secs(30)), None).await?;
+        let view = self.open().vault.order_shred(owner, tenant, order, WAIT, None).await?;
         assert!(view.done, "a shred is not done after 30 s");
         Ok(())
     }

@@ -19,7 +19,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Place, certificate, coll, is_shredded, key, person, persons, put_about, put_of, put_op},
+    harness::{Place, WAIT, certificate, coll, is_shredded, key, person, persons, put_about, put_of, put_op},
     meddling::sets,
     rows,
 };
@@ -119,7 +119,7 @@ async fn a_key_that_is_written_again_at_once_does_not_keep_its_order_from_being_
         while let Err(error) = open.put(&owner, &acme, ("c", &name), Some("7"), b"new").await {
             assert!(matches!(error, VaultError::Shredded { .. } | VaultError::Busy), "{error:?}");
         }
-        let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(30))).await.unwrap();
+        let view = open.awaited(&owner, &acme, view.id).await;
         assert!(view.done, "round {round}: the order is not done after 30 s");
         assert_eq!(open.get(&owner, &acme, ("c", &name)).await.unwrap(), b"new");
     }
@@ -167,8 +167,7 @@ async fn orders_for_the_same_person_at_once_are_all_certified() {
     for round in 0..10 {
         let name = format!("p{round}");
         open.put(&owner, &acme, ("c", &name), Some(&name), b"v").await.unwrap();
-        let wait = Some(Duration::from_secs(30));
-        let orders = (0..4).map(|_| open.vault.order_shred(&owner, &acme, person(&name), wait, None));
+        let orders = (0..4).map(|_| open.vault.order_shred(&owner, &acme, person(&name), WAIT, None));
         for view in futures_util::future::join_all(orders).await {
             let view = view.unwrap();
             assert!(view.done, "round {round}: an order is not done after 30 s");
@@ -248,7 +247,7 @@ async fn an_order_that_waited_takes_nothing_from_a_person_who_has_returned() {
     // The next try is given its version after that.
     refused.next().await;
     place.meddler.refuse_nothing();
-    assert!(open.vault.shred(&owner, &acme, waits.id, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&owner, &acme, waits.id).await.done);
     open.close().await;
     open = place.open().await;
     assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
@@ -285,7 +284,7 @@ async fn an_order_is_not_certified_before_the_one_that_it_comes_after_has_delete
     }
     place.meddler.refuse_nothing();
     for id in [second.id, first.id] {
-        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&owner, &acme, id).await.done);
     }
     for number in [0, 299] {
         assert!(matches!(open.get(&owner, &acme, ("all", &number.to_string())).await, Err(VaultError::NotFound(_))), "{number}");
@@ -338,7 +337,7 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     assert_eq!(open.vault.shred(&owner, &acme, second.id, None).await.unwrap().epochs, view.epochs, "an epoch for nothing");
     rows::set(&open.store, Space::Control, &of_7.key, Some(of_7.value.clone())).await;
     for id in [first.id, second.id] {
-        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&owner, &acme, id).await.done);
     }
     let [first, second] = [certificate(&open, first.id).await, certificate(&open, second.id).await];
     assert_eq!([&first, &second].map(|certificate| certificate["totals"]["units"].as_u64()), [Some(1), Some(1)]);
@@ -377,7 +376,7 @@ async fn a_person_is_not_certified_over_records_in_what_is_only_about_to_go() {
         }
         place.meddler.refuse_nothing();
         for id in [other.id, of_7.id] {
-            assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done, "by tenant: {by_tenant}");
+            assert!(open.awaited(&owner, &acme, id).await.done, "by tenant: {by_tenant}");
         }
         open.close().await;
     }

@@ -58,7 +58,7 @@ async fn an_order_waits_for_a_collection_whose_unit_is_being_changed() {
     let (changed, view) = tokio::join!(changed, ordered);
     assert!(matches!(changed, Err(VaultError::Conflict(Conflict::ShredUnitFixed))), "{changed:?}");
     assert!(!view.done, "an order was certified before it could look at a collection");
-    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(30))).await.unwrap();
+    let view = open.awaited(&owner, &acme, view.id).await;
     assert!(view.done);
     assert_eq!(counted(&view), (1, 0));
     assert!(is_missing(&open.get(&owner, &acme, ("c", "k")).await));

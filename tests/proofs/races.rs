@@ -180,7 +180,7 @@ async fn orders_that_overlap_are_all_carried_out() {
         }
         assert!(!ids.is_empty());
         for id in ids {
-            let view = open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap();
+            let view = open.awaited(&owner, &acme, id).await;
             assert!(view.done, "round {round}: an order for a {} is not done after 30 s", view.scope);
             open.vault.certificate(id).await.unwrap();
         }

@@ -123,7 +123,7 @@ async fn an_order_that_is_never_certified_holds_up_no_other() {
     open.shred_subject(&owner, &acme, "9").await;
     assert_eq!(open.vault.reclaim(1).await.unwrap().log_entries, 1);
     place.meddler.refuse_nothing();
-    let view = open.vault.shred(&owner, &acme, view.id, Some(Duration::from_secs(30))).await.unwrap();
+    let view = open.awaited(&owner, &acme, view.id).await;
     assert!(view.done, "not made up for after 30 s");
     let done = open.vault.reclaim(100).await.unwrap();
     assert_eq!((done.log_entries, done.records), (1, 1));

@@ -19,7 +19,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, person, put_of, put_op, subject},
+    harness::{Open, Place, WAIT, coll, is_shredded, key, person, put_of, put_op, subject},
     meddling::sets,
     rows,
 };
@@ -110,7 +110,7 @@ async fn an_order_that_cannot_be_carried_out_holds_up_no_other() {
         }
         // Together with the ill one, which waits at the start and in between.
         let orders = [(&owner, &acme), (&bystander, &other)]
-            .map(|(caller, tenant)| open.vault.order_shred(caller, tenant, person(&name), Some(Duration::from_secs(30)), None));
+            .map(|(caller, tenant)| open.vault.order_shred(caller, tenant, person(&name), WAIT, None));
         for view in futures_util::future::join_all(orders).await {
             assert!(view.unwrap().done, "round {round}: held up by an order that is not theirs");
         }
@@ -119,7 +119,7 @@ async fn an_order_that_cannot_be_carried_out_holds_up_no_other() {
         open = place.open().await;
     }
     rows::set(&open.store, Space::Control, &ill.key, Some(ill.value)).await;
-    assert!(open.vault.shred(&owner, &acme, order.id, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&owner, &acme, order.id).await.done);
     open.close().await;
 }
 

@@ -108,7 +108,7 @@ impl Acme {
     async fn ended(&self, open: &Open) {
         let orders = rows::orders(&open.store, Table::ShredOrder).await;
         assert_eq!(orders.len(), 1);
-        assert!(open.vault.shred(&self.owner, &self.name, orders[0], Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&self.owner, &self.name, orders[0]).await.done);
     }
 
     async fn put(&self, open: &Open, name: &str) -> Result<(), VaultError> {
@@ -184,7 +184,7 @@ impl Held {
         run(open, clock).await;
         self.is_in_state(open, "restricted").await;
         for id in rows::orders(&open.store, Table::ShredOrder).await {
-            let view = open.vault.shred(&self.acme.owner, &self.acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
+            let view = open.awaited(&self.acme.owner, &self.acme.name, id).await;
             assert_eq!((view.done, view.held), if view.scope == "rest" { (true, false) } else { (false, true) }, "{view:?}");
         }
     }
@@ -590,7 +590,7 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
     let orders = rows::orders(&open.store, Table::ShredOrder).await;
     assert_eq!(orders.len(), 2);
     for id in orders {
-        let view = open.vault.shred(&held.acme.owner, &held.acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
+        let view = open.awaited(&held.acme.owner, &held.acme.name, id).await;
         assert!(view.done, "{view:?}");
         let said = certificate(&open, id).await;
         assert_eq!(said["scope"], if id == rest { "rest" } else { "tenant" });
@@ -815,7 +815,7 @@ async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_betw
     let order = open.vault.order_shred(&owner, &other, person("9"), None, None).await.unwrap().id;
     held.let_go();
     until("what is held is there", async || open.get(&auditor, &acme.name, ("all", "0")).await.is_ok()).await;
-    assert!(open.vault.shred(&owner, &other, order, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&owner, &other, order).await.done);
 
     let certified = certified.lock().unwrap().clone();
     assert_eq!(certified.len(), 2, "{certified:?}");
@@ -1333,8 +1333,7 @@ async fn a_second_person_may_no_more_than_a_state_leaves() {
     let looser = acme.approve(&open, &second, looser.id).await;
     assert!(is_stopped(&looser), "{looser:?}");
     acme.approve(&open, &second, shreds[0]).await.unwrap();
-    let wait = Some(Duration::from_secs(30));
-    assert!(open.vault.shred(&acme.owner, &acme.name, ShredId(shreds[0].0), wait).await.unwrap().done);
+    assert!(open.awaited(&acme.owner, &acme.name, ShredId(shreds[0].0)).await.done);
     for (name, is_there) in [("a", false), ("b", true), ("c", true)] {
         let got = open.get(&acme.owner, &acme.name, ("files", name)).await;
         assert_eq!((got.is_ok(), is_shredded(&got)), (is_there, !is_there), "{name}: {got:?}");
@@ -1439,7 +1438,7 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
     let orders = rows::orders(&open.store, Table::ShredOrder).await;
     assert_eq!(orders.len(), 4, "two persons, the rest, and the tenant");
     for id in orders {
-        let view = open.vault.shred(&acme.owner, &acme.name, id, Some(Duration::from_secs(30))).await.unwrap();
+        let view = open.awaited(&acme.owner, &acme.name, id).await;
         assert!(view.done, "{view:?}");
     }
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("people", "7/tax")).await));

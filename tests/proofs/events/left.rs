@@ -1,8 +1,6 @@
 //! What a law keeps of a person who is shredded, where the law counts from what was reported: the order decides by that, remembers it as long
 //! as it matters, and forgets the rest. RET-5.
 
-use std::time::Duration;
-
 use lethe::{
     authn::Role,
     domain::{ShredId, ShredUnit},
@@ -153,7 +151,7 @@ async fn what_was_reported_under_one_id_decides_for_what_stands_under_another() 
 }
 
 async fn ended(open: &Open, acme: &Acme, id: ShredId) -> ShredView {
-    open.vault.shred(&acme.owner, &acme.name, id, Some(Duration::from_secs(30))).await.unwrap()
+    open.awaited(&acme.owner, &acme.name, id).await
 }
 
 /// An order that has decided, and is taken back by a hold, has forgotten what it remembered; the person's events are there as before.

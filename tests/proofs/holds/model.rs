@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Acme, DAY, findings, place, run, stopped};
 use crate::{
-    harness::{Open, Place, coll, key, persons, put_of, subject},
+    harness::{Open, Place, WAIT, coll, key, persons, put_of, subject},
     rows,
 };
 
@@ -123,7 +123,7 @@ impl World {
         let nowhere = ("nowhere", "none".to_owned());
         let is_held = self.is_held(&nowhere, std::slice::from_ref(&person))
             || self.there.iter().any(|(at, about)| goes(about) && self.is_held(at, &about.persons));
-        let given = self.acme.shred(&self.open, persons(&[&person]), Some(Duration::from_secs(30))).await;
+        let given = self.acme.shred(&self.open, persons(&[&person]), WAIT).await;
         if let Some(id) = stopped(&given) {
             assert!(is_held, "{}: nothing holds person {person}", self.step);
             self.orders.insert((id, person));

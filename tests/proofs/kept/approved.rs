@@ -21,8 +21,6 @@ use crate::{
     retention::{DAY, place, policy, run, time},
 };
 
-const WAIT: Option<Duration> = Some(Duration::from_secs(30));
-
 impl Acme {
     /// From now on every order takes two persons, for 30 days; gives the second, who was there before.
     async fn ask_for_two(&self, open: &Open) -> Caller {
@@ -46,7 +44,7 @@ impl Acme {
 
     /// An order's state, at the latest when it is done.
     async fn state(&self, open: &Open, id: ApprovalId) -> &'static str {
-        open.vault.shred(&self.owner, &self.name, ShredId(id.0), WAIT).await.unwrap().state()
+        open.awaited(&self.owner, &self.name, ShredId(id.0)).await.state()
     }
 
     async fn is_pending(&self, open: &Open, id: ApprovalId) -> bool {
@@ -143,7 +141,7 @@ async fn whom_two_persons_shred_leaves_what_a_law_keeps_by_then() {
     }
     clock.advance(DAY * 3);
     acme.approve(&open, &second, id).await.unwrap();
-    let view = open.vault.shred(&acme.owner, &acme.name, ShredId(id.0), WAIT).await.unwrap();
+    let view = open.awaited(&acme.owner, &acme.name, ShredId(id.0)).await;
     assert_eq!(view.state(), "done");
     let told: Vec<_> = view.retained.iter().map(|one| (one.collection.as_str(), one.records, one.until)).collect();
     let until = Some(time(END));

@@ -49,8 +49,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     assert_eq!(left(&open).await, [2, 0, 1]);
     let scope = HoldScope::Subjects(vec![subject("7")]);
     let placed = open.vault.place_hold(&counsel, &acme.name, hold_of(scope.clone()), None).await.unwrap();
-    let wait = Some(Duration::from_secs(30));
-    assert!(open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap().held);
+    assert!(open.awaited(&acme.owner, &acme.name, order).await.held);
     for (collection, _) in UNITS {
         for kind in ["7/tax", "7/note"] {
             assert_eq!(acme.get(&open, (collection, kind)).await.unwrap(), kind.as_bytes(), "{collection}: is there again");
@@ -62,7 +61,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     assert_eq!(findings(&open).await, Vec::<String>::new());
     place.meddler.refuse_nothing();
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
-    assert!(open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap().done);
+    assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
     acme.is_restricted(&open, order).await;
     assert_eq!(named("7/tax").await, 0, "and names nobody whom the order has shredded");
     for (collection, _) in UNITS {
@@ -163,10 +162,9 @@ async fn what_a_law_and_a_hold_keep_goes_when_both_have_ended() {
         for (collection, _) in UNITS {
             assert_eq!(acme.get(&open, (collection, "7/tax")).await.unwrap(), b"7/tax", "{collection}: is there as before");
         }
-        let wait = Some(Duration::from_secs(30));
         if released_first {
             open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
-            assert!(open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap().done);
+            assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
             acme.is_restricted(&open, order).await;
         } else {
             clock.advance(DAY * 4 * 366);
@@ -174,7 +172,7 @@ async fn what_a_law_and_a_hold_keep_goes_when_both_have_ended() {
             let held = acme.delete(&open, tax).await;
             assert!(matches!(held, Err(VaultError::LegalHold { .. })), "the law is over, and the hold is not: {held:?}");
             open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
-            let done = open.vault.shred(&acme.owner, &acme.name, order, wait).await.unwrap();
+            let done = open.awaited(&acme.owner, &acme.name, order).await;
             assert!(done.done && done.retained.is_empty(), "{done:?}");
             for (collection, _) in UNITS {
                 assert!(acme.get(&open, (collection, "7/tax")).await.is_err(), "{collection}");
@@ -218,7 +216,7 @@ async fn an_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since() {
         assert_eq!(acme.get(&open, ("people", "tax")).await.unwrap(), b"v");
         clock.advance(Duration::from_millis(1));
         run(&open, &clock).await;
-        assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
         for name in ["note", "tax", "more"] {
             assert!(is_shredded(&acme.get(&open, ("people", name)).await), "{name}");
         }

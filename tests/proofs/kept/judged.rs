@@ -1,11 +1,8 @@
 //! Orders are held to the laws by which they were judged: what comes under one before an order is durable is not destroyed by it. RET-3.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use lethe::{
@@ -31,12 +28,11 @@ use super::{
     findings, lawful, refused_by_law, unruled,
 };
 use crate::{
-    harness::{Open, coll, hold_of, hold_on, key},
+    harness::{Open, WAIT, coll, hold_of, hold_on, key},
     meddling::{Held, Meddler, sets},
     retention::{place, run},
 };
 
-const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 const UNTIL: &str = "2004-02-01T00:00:00.000Z";
 
 /// How far an order is when the law comes.

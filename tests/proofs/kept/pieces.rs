@@ -69,7 +69,7 @@ async fn an_order_whose_decision_was_taken_back_in_part_decides_anew() {
         } else {
             place.meddler.refuse_nothing();
         }
-        assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
         acme.is_restricted(&open, order).await;
         assert_eq!(left(&open).await, [2, 2, 0]);
         open.close().await;
@@ -95,7 +95,7 @@ async fn a_hold_is_placed_while_it_is_decided_what_a_law_keeps_of_somebody_else(
     deciding.has_read().await;
     open.vault.place_hold(&counsel, &acme.name, hold_on("8"), None).await.unwrap();
     deciding.let_go();
-    assert!(open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&acme.owner, &acme.name, order).await.done);
     assert_eq!(acme.audited(&open, ("people", "7/last")).await.unwrap(), b"v");
     acme.is_restricted(&open, order).await;
     open.close().await;
@@ -122,7 +122,7 @@ async fn an_order_leaves_what_a_law_keeps_that_came_behind_it() {
     }
     clock.advance(DAY);
     beginning.let_go();
-    let view = open.vault.shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30))).await.unwrap();
+    let view = open.awaited(&acme.owner, &acme.name, order).await;
     let told: Vec<_> = view.retained.iter().map(|one| (one.collection.as_str(), one.records)).collect();
     assert_eq!((view.done, told), (true, vec![("late", 1)]));
     assert_eq!(acme.audited(&open, ("late", "tax")).await.unwrap(), b"tax");

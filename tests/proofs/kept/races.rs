@@ -12,7 +12,7 @@ use lethe::{
 
 use super::{Acme, END, findings, lawful, left, refused_by_law, unruled};
 use crate::{
-    harness::{Open, coll, is_shredded},
+    harness::{Open, WAIT, coll, is_shredded},
     meddling::{Held, sets},
     retention::{place, time},
     rows,
@@ -96,8 +96,7 @@ async fn a_collections_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two
         let later = if held.is_some() { 0 } else { round / 8 * 24 };
         let write = write_against(&acme, &open, (&name, "tax"), held.as_deref(), later);
         let order = ShredOrder::Collection(coll(&name));
-        let (ordered, written) =
-            tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
+        let (ordered, written) = tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, WAIT, None), write);
         match (&ordered, &written) {
             (Ok(_), Err(VaultError::Shredded { .. } | VaultError::Busy)) => {
                 assert!(is_shredded(&acme.get(&open, (&name, "note")).await), "round {round}");
@@ -161,8 +160,7 @@ async fn a_tenants_shred_against_a_write_that_a_law_keeps_ends_in_one_of_two_way
         let later = if held.is_some() { 0 } else { round / 2 * 6 };
         let write = write_against(&acme, &open, ("c", "tax"), held.as_deref(), later);
         let order = ShredOrder::Tenant { confirm: named };
-        let (ordered, written) =
-            tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, Some(Duration::from_secs(30)), None), write);
+        let (ordered, written) = tokio::join!(open.vault.order_shred(&acme.owner, &acme.name, order, WAIT, None), write);
         match (&ordered, &written) {
             (Ok(view), Err(VaultError::Shredded { .. } | VaultError::Busy)) => assert!(view.done, "round {round}"),
             (Err(VaultError::LegalMinimum { .. }), Ok(())) => {

@@ -307,7 +307,7 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
         if late {
             open.counsel_holds(&owner, &acme, HoldScope::Subjects(vec![subject("8")])).await;
         }
-        let view = open.vault.shred(&owner, &acme, order, Some(Duration::from_secs(30))).await.unwrap();
+        let view = open.awaited(&owner, &acme, order).await;
         assert!(view.held && !view.done, "late: {late}: {view:?}");
         assert_eq!(open.get(&owner, &acme, ("c", "8")).await.unwrap(), b"v", "late: {late}");
         for gone in ["7", "over"] {

@@ -23,7 +23,7 @@ use lethe::{
 
 use super::{Bench, watched};
 use crate::{
-    harness::{Open, Place, alias_of, coll, hold_on, is_shredded, key, person, put_op, subject, subjects},
+    harness::{Open, Place, WAIT, alias_of, coll, hold_on, is_shredded, key, person, put_op, subject, subjects},
     rows,
 };
 
@@ -305,7 +305,7 @@ async fn a_person_with_records_in_a_collection_whose_row_is_bent_is_forgotten() 
     at_rest(&place, async |disk| set(disk, &row, Some(whole)).await).await;
     open = place.open().await;
     for id in [before.id, after.id] {
-        assert!(open.vault.shred(&owner, &acme, id, Some(Duration::from_secs(30))).await.unwrap().done);
+        assert!(open.awaited(&owner, &acme, id).await.done);
     }
     open.close().await;
 }
@@ -331,7 +331,7 @@ async fn a_units_row_in_anothers_place_has_nobody_shredded_in_the_others_stead()
         })
         .await;
         open = place.open().await;
-        let ordered = open.vault.order_shred(&owner, &acme, order, Some(Duration::from_secs(30)), None).await;
+        let ordered = open.vault.order_shred(&owner, &acme, order, WAIT, None).await;
         assert!(matches!(ordered, Err(VaultError::Internal(_))), "{len}: {ordered:?}");
         assert!(table(&open.store, Table::ShredOrder).await.is_empty(), "{len}: nothing is done, and nothing waits to be");
         for (collection, name) in all {
@@ -457,7 +457,7 @@ async fn a_pending_order_that_was_pointed_to_another_person_is_set_aside_and_shr
 
     at_rest(&place, async |disk| set(disk, &order_row, Some(whole)).await).await;
     open = place.open().await;
-    assert!(open.vault.shred(&owner, &acme, order.id, Some(Duration::from_secs(30))).await.unwrap().done);
+    assert!(open.awaited(&owner, &acme, order.id).await.done);
     assert!(is_shredded(&open.get(&owner, &acme, ("c", "a")).await));
     assert_eq!(open.get(&owner, &acme, ("c", "b")).await.unwrap(), b"b");
     open.close().await;
