@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused},
-    harness::{Open, Place, WAIT, alias_of, certificate, coll, hold_on, is_shredded, key, persons, put_op, subject, subjects},
+    harness::{Open, Place, WAIT, alias_of, certificate, coll, findings, hold_on, is_shredded, key, persons, put_op, subject, subjects},
     meddling::sets,
     rows,
 };
@@ -127,7 +127,7 @@ async fn an_order_that_was_held_is_not_outgrown_by_the_ids_of_its_persons() {
     for id in ["held", "d", "other", "a", "b", "c"] {
         is_refused(acme.put(&open, ("people", id), &[id], b"v", false).await, order, id);
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -151,7 +151,7 @@ async fn set(open: &Open, key: &Bytes, value: Option<Bytes>) {
 }
 
 async fn is_sound(open: &Open) {
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(open).await, Vec::<String>::new());
 }
 
 fn sets_an_alias(commit: &Commit) -> bool {
@@ -559,10 +559,10 @@ async fn a_change_of_aliases_that_is_sent_again_is_made_once() {
     let remove = async || open.vault.remove_alias(&acme.owner, &acme.name, subject("ann"), Some("again".into())).await;
     assert_eq!(remove().await.unwrap(), view("7", &[]));
     assert_eq!(remove().await.unwrap(), view("ann", &[]), "whose it was is nowhere any more");
-    let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
     for action in ["alias.add", "alias.remove"] {
+        let trail = open.trail(&acme.owner, &acme.name, action).await;
         let count = |object: bool, count: Option<u32>| {
-            let of = trail.entries.iter().map(|named| &named.entry.entry).filter(|entry| entry.action.name() == action);
+            let of = trail.iter().map(|named| &named.entry.entry);
             of.filter(|entry| (entry.target.object.is_some(), entry.target.count) == (object, count)).count()
         };
         assert_eq!((count(true, None), count(false, Some(0))), (1, 1), "{action}: one that was made, one that was answered again");
@@ -630,9 +630,8 @@ async fn an_id_without_records_is_named_until_the_person_is_erased() {
     let (_place, open, acme) = store().await;
     acme.alias(&open, "somebody", "something").await.unwrap();
     let names = async || {
-        let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
-        let added = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "alias.add");
-        added.map(|named| named.names.subject.clone().unwrap()).collect::<Vec<_>>()
+        let added = open.trail(&acme.owner, &acme.name, "alias.add").await;
+        added.into_iter().map(|named| named.names.subject.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(names().await, ["somebody"]);
     acme.shred(&open, "something").await;
@@ -655,7 +654,7 @@ async fn rows_of_aliases_that_do_not_belong_together_are_found_and_not_believed(
         for wrong in [None, Some(other.clone()), Some(bent.into())] {
             let is_gone = wrong.is_none();
             set(&open, key, wrong).await;
-            let found = open.vault.check().await.unwrap().findings;
+            let found = findings(&open).await;
             assert!(!found.is_empty() && found.iter().all(|told| told.contains("alias row")), "row {at}, gone: {is_gone}: {found:?}");
             let mut refused = 0;
             for (id, own) in [("7", "ann"), ("ann", "7"), ("8", "bert"), ("bert", "8")] {

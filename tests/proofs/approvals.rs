@@ -692,16 +692,8 @@ async fn what_is_there_is_gone_through_in_passes_and_by_the_rules_that_were_appr
         assert!(passes < 20, "it does not end");
     }
     assert!(passes >= 2, "5,000 records in passes: {passes}");
-    let (mut counts, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let page = open.vault.audit_page(&acme.owner, &acme.name, after.as_deref(), 1_000).await.unwrap();
-        let entries = page.entries.iter().map(|named| &named.entry.entry);
-        counts.extend(entries.filter(|entry| entry.action.name() == "retention.shorten").filter_map(|entry| entry.target.count));
-        if !page.more {
-            break;
-        }
-        after = Some(page.next);
-    }
+    let shortened = open.trail(&acme.owner, &acme.name, "retention.shorten").await;
+    let counts: Vec<u32> = shortened.iter().filter_map(|named| named.entry.entry.target.count).collect();
     assert_eq!(counts, [u32::try_from(MANY).unwrap()], "each once");
     // By the rules that were approved: neither by the shorter ones of one person, nor a day early.
     clock.advance(DAY * 30);

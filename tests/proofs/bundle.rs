@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use crate::{
     age::{PAIRS, Pair},
     erased::{Acme, COLLECTIONS},
-    harness::{Open, Place, alias_of, body, coll, hold_on, is_shredded, key, name, persons, put_of, subject, subjects},
+    harness::{Open, Place, alias_of, body, coll, findings, hold_on, is_shredded, key, name, persons, put_of, subject, subjects},
     kept::lawful,
     rows,
 };
@@ -226,7 +226,7 @@ async fn is_all_there(open: &Open, owner: Caller, tenant: &str, when: &str) {
         assert!(is_shredded(&copy.get(open, ("law", at)).await), "{when}: {at}");
     }
     assert!(is_shredded(&copy.put(open, ("people", "6"), &["6"], b"stale", false).await), "{when}: erased");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{when}");
+    assert_eq!(findings(open).await, Vec::<String>::new(), "{when}");
 }
 
 async fn next(open: &Open, owner: &Caller, tenant: &str) -> (&'static str, usize) {
@@ -616,8 +616,7 @@ async fn two_who_import_at_once_bring_each_record_once() {
         let (_, at) = next(&open, &owner, "copy").await;
         bundle.import(&open, &owner, "copy", (at, all.1)).await.unwrap();
     }
-    let trail = open.vault.audit_page(&owner, &name("copy"), None, 1_000).await.unwrap();
-    let writes: Vec<_> = trail.entries.iter().filter(|named| named.entry.entry.action.name() == "record.write").collect();
+    let writes = open.trail(&owner, &name("copy"), "record.write").await;
     assert_eq!(writes.len(), bundle.count(Kind::Record) + bundle.count(Kind::SealedRecord), "{writes:?}");
     is_all_there(&open, owner, "copy", "of two").await;
     open.close().await;

@@ -13,7 +13,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, key, put_about, put_of},
+    harness::{Open, Place, coll, findings, key, put_about, put_of},
     rows,
 };
 
@@ -52,7 +52,7 @@ async fn a_lost_or_bent_entry_of_a_trail_is_found() {
         assert!(finding(&open).await.starts_with("tenant 1, trail: "), "entry {at}");
         rows::set(&open.store, Space::DataAudit, key, Some(value.clone())).await;
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -80,12 +80,12 @@ async fn rows_that_belong_to_nothing_are_found() {
     let mut told = Vec::new();
     for Row { key, value } in rows::all(&open.store, Space::Records).await {
         rows::set(&open.store, Space::Records, &key, None).await;
-        told.extend(open.vault.check().await.unwrap().findings);
+        told.extend(findings(&open).await);
         rows::set(&open.store, Space::Records, &key, Some(value)).await;
     }
     assert!(told.iter().any(|told| told.contains("leads to no record")), "{told:?}");
     assert!(told.iter().any(|told| told.contains("no record refers to it")), "{told:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -127,7 +127,7 @@ async fn peopled() -> (Place, Open) {
         }
     }
     open.shred_subject(&owner, &acme, "3").await;
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     (place, open)
 }
 
@@ -140,7 +140,7 @@ async fn an_index_row_that_is_lost_or_leads_to_someone_elses_record_is_found() {
         let mut told = 0;
         for Row { key: row, value } in &there {
             rows::set(&open.store, Space::Index, row, None).await;
-            told += open.vault.check().await.unwrap().findings.iter().filter(|told| told.contains("missing in the index")).count();
+            told += findings(&open).await.iter().filter(|told| told.contains("missing in the index")).count();
             rows::set(&open.store, Space::Index, row, Some(value.clone())).await;
         }
         // Those of the shredded person's records say nothing any more.
@@ -167,7 +167,7 @@ async fn an_index_row_that_is_lost_or_leads_to_someone_elses_record_is_found() {
 
 /// How many findings say so; there are no others.
 async fn count(open: &Open, what: &str) -> usize {
-    let findings = open.vault.check().await.unwrap().findings;
+    let findings = findings(open).await;
     assert!(findings.iter().all(|told| told.contains(what)), "{findings:?}");
     findings.len()
 }
@@ -180,7 +180,7 @@ async fn a_units_row_that_is_lost_or_names_another_unit_is_found() {
     for (at, Row { key: row, value }) in units.iter().enumerate() {
         for instead in [None, Some(units[(at + 1) % units.len()].value.clone()).filter(|other| other != value)] {
             rows::set(&open.store, Space::Control, row, instead).await;
-            let findings = open.vault.check().await.unwrap().findings;
+            let findings = findings(&open).await;
             let says =
                 |told: &String| told.contains("control knows another unit") || told.contains("unit row is not as this store wrote it");
             told += usize::from(findings.iter().any(says));
@@ -189,7 +189,7 @@ async fn a_units_row_that_is_lost_or_names_another_unit_is_found() {
     }
     // Two live records each of the persons 1 and 2: two rows, and two again for those with a unit of their own, each lost and exchanged.
     assert!(told >= 8, "{told} of {}", units.len());
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -214,16 +214,16 @@ async fn a_names_row_a_certificate_and_an_entry_of_the_shred_log_are_read() {
         let mut told = 0;
         for Row { key: row, value } in &there {
             rows::set(&open.store, space, row, bent(value)).await;
-            told += open.vault.check().await.unwrap().findings.len();
+            told += findings(&open).await.len();
             if lost {
                 rows::set(&open.store, space, row, None).await;
-                assert!(!open.vault.check().await.unwrap().findings.is_empty(), "a row of {of:?} is lost");
+                assert!(!findings(&open).await.is_empty(), "a row of {of:?} is lost");
             }
             rows::set(&open.store, space, row, Some(value.clone())).await;
         }
         assert!(told > 0, "{of:?}: {} rows", there.len());
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -246,7 +246,7 @@ async fn rows_of_what_is_due_that_are_lost_bent_or_planted_are_found() {
     let told = async |key: &Bytes, value: Option<Bytes>| {
         let stood = open.store.get(Space::Index, key).await.unwrap();
         rows::set(&open.store, Space::Index, key, value).await;
-        let told = open.vault.check().await.unwrap().findings.join("; ");
+        let told = findings(&open).await.join("; ");
         rows::set(&open.store, Space::Index, key, stood).await;
         told
     };
@@ -264,6 +264,6 @@ async fn rows_of_what_is_due_that_are_lost_bent_or_planted_are_found() {
     assert!(told(&due.key.slice(..20), Some(due.value.clone())).await.contains("has a malformed key"));
     let nobody = schema::due_of(parts.tenant, parts.collection, &[[9; 16]]);
     assert!(told(&nobody, Some(leads.value.clone())).await.contains("leads to no row"));
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

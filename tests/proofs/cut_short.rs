@@ -33,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, WAIT, coll, filed_under, hold_on, is_shredded, key, person, proof, put_of, subject},
+    harness::{Open, Place, WAIT, coll, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -619,7 +619,7 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
             assert!(open.get(caller, &acme, ("tax", "7")).await.is_err(), "place {at}");
         }
         assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {
             break;
@@ -696,7 +696,7 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
         for (table, rows) in [(Table::Events, 0), (Table::EventQueue, 0), (Table::LeftEvents, 1), (Table::PendingShred, 0)] {
             assert_eq!(rows::count(&open.store, table).await, rows, "place {at}: {table:?}");
         }
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {
             break;
@@ -795,7 +795,7 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
             }
         };
         assert!(tokio::time::timeout(Duration::from_secs(30), certified).await.is_ok(), "place {at}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {
             break;

@@ -39,9 +39,8 @@ fn destroys(commit: &Commit, row: &Bytes) -> bool {
 /// Counts of the runs in the operator's trail.
 async fn runs_on_record(open: &Open, place: &Place) -> Vec<u32> {
     let operator = open.caller(&place.operator).await;
-    let trail = open.vault.audit_page(&operator, &name("system"), None, 1_000).await.unwrap();
-    let runs = trail.entries.iter().map(|named| &named.entry.entry).filter(|entry| entry.action.name() == "retention.run");
-    runs.map(|entry| entry.target.count.unwrap()).collect()
+    let runs = open.trail(&operator, &name("system"), "retention.run").await;
+    runs.iter().map(|named| named.entry.entry.target.count.unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

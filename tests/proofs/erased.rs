@@ -13,7 +13,7 @@ use lethe::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    harness::{Open, Place, coll, is_shredded, key, persons, put_about, put_of, put_op},
+    harness::{Open, Place, coll, findings, is_shredded, key, persons, put_about, put_of, put_op},
     meddling::sets,
 };
 
@@ -53,8 +53,7 @@ impl Acme {
 
     /// How many new relationships the trail tells of.
     pub(crate) async fn returns(&self, open: &Open) -> usize {
-        let trail = open.vault.audit_page(&self.owner, &self.name, None, 1_000).await.unwrap();
-        trail.entries.iter().filter(|named| named.entry.entry.action.name() == "subject.return").count()
+        open.trail(&self.owner, &self.name, "subject.return").await.len()
     }
 }
 
@@ -114,7 +113,7 @@ async fn an_order_that_is_done_closes_nothing_of_who_is_known_anew() {
     }
     assert_eq!(acme.get(&open, ("people", "new")).await.unwrap(), b"anew");
     acme.put(&open, ("people", "more"), &["7"], b"v", false).await.unwrap();
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
 }
 
@@ -178,7 +177,7 @@ async fn nobody_writes_about_an_erased_person_until_a_new_relationship_is_said()
             }
         }
         assert_eq!(acme.returns(&open).await, round, "one relationship");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         for (collection, _) in COLLECTIONS {
             for at in ["new", "newer", "1", "second"] {
                 match open.delete(&acme.owner, &acme.name, (collection, at)).await {
@@ -240,7 +239,7 @@ async fn two_first_writes_begin_one_new_relationship() {
             assert_eq!(acme.get(&open, (collection, at)).await.unwrap(), at.as_bytes());
         }
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
 }
 
@@ -292,7 +291,7 @@ async fn a_write_that_was_planned_before_a_shred_is_planned_again() {
     assert_eq!(acme.returns(&open).await, returned + 2);
     assert_eq!(acme.get(&open, ("people", "slow")).await.unwrap(), b"slow");
     assert!(is_shredded(&acme.get(&open, ("people", "quick")).await));
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
 }
 
@@ -362,7 +361,7 @@ async fn a_new_relationship_that_is_cut_short_has_begun_on_the_record_or_not_at_
             } else {
                 is_refused(plain, order, collection);
             }
-            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+            assert_eq!(findings(&open).await, Vec::<String>::new());
         }
     }
     assert_eq!(begun, 3, "of each pair of deaths one comes behind the row");
@@ -425,7 +424,7 @@ async fn data_of_any_date_brings_back_neither_an_erased_person_nor_a_stale_tombs
             acme.put(&open, (collection, "newer"), &["7"], b"anew", false).await.unwrap();
         }
         assert_eq!(acme.returns(&open).await, 1);
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
     }
 }

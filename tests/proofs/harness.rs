@@ -25,8 +25,8 @@ use lethe::{
         },
         keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
-            BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, NewAlias, Precondition, Put, PutRecord, ShredOrder, ShredView,
-            Value, Vault, VaultError, VaultOptions, VaultParts,
+            BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, NamedEntry, NewAlias, Precondition, Put, PutRecord, ShredOrder,
+            ShredView, Value, Vault, VaultError, VaultOptions, VaultParts,
         },
         store::{
             Store,
@@ -370,6 +370,19 @@ impl Open {
         read(got).await
     }
 
+    /// All that a tenant's trail has of an action.
+    pub(crate) async fn trail(&self, caller: &Caller, tenant: &TenantName, action: &str) -> Vec<NamedEntry> {
+        let (mut all, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.vault.audit_page(caller, tenant, after.as_deref(), 1_000).await.unwrap();
+            all.extend(page.entries.into_iter().filter(|named| named.entry.entry.action.name() == action));
+            if !page.more {
+                return all;
+            }
+            after = Some(page.next);
+        }
+    }
+
     /// An order that was given, as it is when it is done, or is not to be waited for any longer.
     pub(crate) async fn awaited(&self, caller: &Caller, tenant: &TenantName, order: ShredId) -> ShredView {
         self.vault.shred(caller, tenant, order, WAIT).await.unwrap()
@@ -502,6 +515,11 @@ pub(crate) fn hold_on(person: &str) -> NewHold {
 /// What a check of the whole store finds.
 pub(crate) async fn findings(open: &Open) -> Vec<String> {
     open.vault.check().await.unwrap().findings
+}
+
+/// What the proof finds of what was shredded.
+pub(crate) async fn contradictions(open: &Open) -> Vec<String> {
+    open.vault.prove_shreds(1).await.unwrap().findings
 }
 
 /// Whether the long proofs are asked for.

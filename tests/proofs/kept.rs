@@ -8,14 +8,17 @@ use lethe::{
     authn::Role,
     domain::{CollectionPolicy, Epoch, ShredId, ShredUnit, TenantName, TestClock},
     vault::{
-        ops::{BatchOp, Caller, GetRecord, ListQuery, Missing, Precondition, PutRecord, RangeSpec, ShredOrder, Unprocessable, VaultError},
+        ops::{
+            BatchOp, Caller, GetRecord, ListQuery, Missing, NamedEntry, Precondition, PutRecord, RangeSpec, ShredOrder, Unprocessable,
+            VaultError,
+        },
         store::{Space, schema::Table},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, Place, certificate, coll, filed_under, findings, is_shredded, key, put_about, put_of, read},
+    harness::{Open, Place, certificate, coll, contradictions, filed_under, findings, is_shredded, key, put_about, put_of, read},
     retention::{DAY, ends_soon, place, policy, run, time},
     rows,
 };
@@ -69,6 +72,11 @@ impl Acme {
     /// The same after a start.
     async fn again(&mut self, open: &Open) {
         self.owner = open.caller(&self.tokens[0]).await;
+    }
+
+    /// The trail as it is shown to the owner.
+    async fn trail(&self, open: &Open) -> Vec<Value> {
+        open.vault.audit_page(&self.owner, &self.name, None, 1_000).await.unwrap().entries.iter().map(NamedEntry::to_json).collect()
     }
 
     async fn auditor(&self, open: &Open, purpose: Option<&str>) -> Caller {
@@ -167,10 +175,6 @@ impl Acme {
 }
 
 /// What contradicts the certificates.
-async fn contradictions(open: &Open) -> Vec<String> {
-    open.vault.prove_shreds(1).await.unwrap().findings
-}
-
 /// Spared units, counts of what they seal, and orders that are not done.
 pub(crate) async fn left(open: &Open) -> [usize; 3] {
     [

@@ -11,7 +11,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, key, person, put_of, subject},
+    harness::{Open, coll, findings, key, person, put_of, subject},
     reports::counted,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
 };
@@ -113,7 +113,7 @@ async fn a_record_is_marked_once_for_as_long_as_its_rule_says_and_goes_at_its_en
         assert!(due_rows(&open).await.is_empty());
         clock.advance(DAY);
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 

@@ -19,7 +19,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Place, WAIT, certificate, coll, is_shredded, key, person, persons, put_about, put_of, put_op},
+    harness::{Place, WAIT, certificate, coll, findings, is_shredded, key, person, persons, put_about, put_of, put_op},
     meddling::sets,
     rows,
 };
@@ -43,7 +43,7 @@ async fn a_record_that_ran_out_goes_with_its_person() {
     clock.advance(Duration::from_mins(2));
     let view = open.shred(&owner, &acme, persons(&["7", "9"])).await;
     assert_eq!(certificate(&open, view.id).await["totals"]["records_deleted"], 3);
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -254,7 +254,7 @@ async fn an_order_that_waited_takes_nothing_from_a_person_who_has_returned() {
     assert!(matches!(open.get(&owner, &acme, ("all", "before")).await, Err(VaultError::NotFound(_))));
     open.vault.reclaim(100).await.unwrap();
     assert_eq!(open.get(&owner, &acme, ("all", "since")).await.unwrap(), b"returned");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -289,7 +289,7 @@ async fn an_order_is_not_certified_before_the_one_that_it_comes_after_has_delete
     for number in [0, 299] {
         assert!(matches!(open.get(&owner, &acme, ("all", &number.to_string())).await, Err(VaultError::NotFound(_))), "{number}");
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -342,7 +342,7 @@ async fn an_order_that_comes_after_one_at_fault_destroys_the_other_keys_that_it_
     let [first, second] = [certificate(&open, first.id).await, certificate(&open, second.id).await];
     assert_eq!([&first, &second].map(|certificate| certificate["totals"]["units"].as_u64()), [Some(1), Some(1)]);
     assert!(second["effective_at"].as_str() >= first["effective_at"].as_str(), "{first} {second}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -454,7 +454,7 @@ async fn a_large_value_over_a_deletion_is_refused_and_not_lost() {
             assert!(round < 300, "{by:?}: the units of the deleted record are not shredded");
         }
         assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), large, "{by:?}, there: {is_there}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
     }
 }

@@ -12,7 +12,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, certificate, coll, is_shredded, key, person, put_about, put_of},
+    harness::{Open, Place, certificate, coll, findings, is_shredded, key, person, put_about, put_of},
     meddling::sets,
     retention::due_rows,
     rows,
@@ -186,7 +186,7 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
                 let put = PutRecord { new_relationship: true, ..put_of(Some(about), b"again") };
                 open.vault.put_record(&owner, &acme, &coll("c"), key("k"), put).await.unwrap();
                 assert!(due_rows(&open).await.is_empty(), "{named}: what is there has no end");
-                assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+                assert_eq!(findings(&open).await, Vec::<String>::new(), "{named}");
             };
             let reclaim = || {
                 let vault = open.vault.clone();
@@ -227,7 +227,7 @@ async fn a_key_written_again_before_the_reclaim_leaves_no_row_of_the_person_befo
                 assert_eq!(left.len(), rows, "{named}: {table:?} {left:?}");
             }
             assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"again", "{named}");
-            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            assert_eq!(findings(&open).await, Vec::<String>::new(), "{named}");
             open.close().await;
         }
     }

@@ -17,7 +17,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, hold_on, is_shredded, key, put_of},
+    harness::{Open, coll, findings, hold_on, is_shredded, key, put_of},
     meddling::sets,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
     rows,
@@ -170,7 +170,7 @@ async fn a_run_leaves_a_report_of_what_it_did_by_collection_and_rule() {
     assert_eq!(told(&all[0]), expected);
     assert_eq!((rows::count(&open.store, Table::OpenReport).await, rows::count(&open.store, Table::RetentionReport).await), (0, 2));
     assert_eq!(with_certificates(&open, &owner, &acme, all[0].id).await, certificates);
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -246,7 +246,7 @@ async fn what_goes_again_with_older_data_is_counted_as_that_and_nothing_else_is_
         clock.advance(DAY);
     }
     assert_eq!(rows::count(&open.store, Table::OpenReport).await, 0);
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -267,7 +267,7 @@ async fn a_report_that_is_bent_or_refused_holds_up_no_destruction_and_a_check_fi
     open.vault.put_record(&owner, &acme, &coll("c"), key("own"), own).await.unwrap();
     clock.advance(Duration::from_secs(1));
     assert_eq!(run(&open, &clock).await.destroyed, 1);
-    let findings = open.vault.check().await.unwrap().findings;
+    let findings = findings(&open).await;
     assert!(findings.len() == 1 && findings[0].contains(&hex::encode(&bent.key)), "{findings:?}");
     // The other one is closed with its day.
     clock.advance(DAY);
@@ -358,7 +358,7 @@ async fn a_report_names_nothing_in_the_clear_and_goes_with_its_collection_and_it
     assert!(is_shredded(&open.vault.retention_reports(&owner, &acme, None, 3).await.map(drop)));
     clock.advance(DAY * 400);
     run(&open, &clock).await;
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 

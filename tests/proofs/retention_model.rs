@@ -22,7 +22,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Open, coll, filed_under, key, put_of},
+    harness::{Open, coll, filed_under, findings, key, put_of},
     reports::counted,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
 };
@@ -766,7 +766,7 @@ async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outli
         assert_eq!(counted(&open, &owner, &acme).await, [ran.destroyed, 0, ran.marked, 0], "seed {seed}: what the reports count");
         all.add(&ran);
         assert_all_that_ends_goes(&open, &owner, &acme, &clock, model, seed).await;
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "seed {seed}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "seed {seed}");
         open.close().await;
     }
     let Ran { destroyed, marked, endless } = all;

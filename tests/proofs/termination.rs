@@ -34,7 +34,10 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, alias_of, certificate, coll, filed_under, hold_of, is_shredded, key, person, put_of, put_op, subject},
+    harness::{
+        Open, Place, alias_of, certificate, coll, contradictions, filed_under, findings, hold_of, is_shredded, key, person, put_of, put_op,
+        subject,
+    },
     kept::{lawful, left},
     meddling::sets,
     retention::{DAY, one_rule, place, policy, run},
@@ -306,7 +309,7 @@ async fn what_was_planned_before_a_suspension_is_not_written_behind_it() {
             assert_eq!(there.is_ok(), ["overwrite", "delete", "batch"].contains(&path), "{path}: {there:?}");
         }
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
 }
 
@@ -355,7 +358,7 @@ async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_be
         assert_eq!(acme.of(&open, id).await, "pending", "{path}");
         acme.resume(&open).await;
         acme.approve(&open, &second, id).await.unwrap();
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{path}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{path}");
         Arc::into_inner(open).unwrap().close().await;
     }
 }
@@ -485,7 +488,7 @@ async fn a_grace_that_is_over_stays_over_whatever_the_clock_and_a_restart_say() 
     run(&open, &clock).await;
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await));
     acme.ended(&open).await;
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -515,7 +518,7 @@ async fn an_end_that_anybody_was_told_of_is_not_taken_back_by_a_clock_that_goes_
         run(&open, &clock).await;
         acme.ended(&open).await;
         assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("files", "a")).await), "{told}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{told}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{told}");
         open.close().await;
     }
 }
@@ -528,23 +531,22 @@ async fn a_lost_row_of_an_end_is_found_and_a_stray_one_ends_nobody() {
     let acme = Acme::make(&open, &place).await;
     acme.put(&open, "a").await.unwrap();
     acme.terminate(&open, "30d").await.unwrap();
-    let findings = async || open.vault.check().await.unwrap().findings;
-    assert_eq!(findings().await, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     let row = rows::table(&open.store, Table::TenantEnd).await.remove(0);
     rows::set(&open.store, Space::Control, &row.key, None).await;
-    let found = findings().await;
+    let found = findings(&open).await;
     assert!(found.iter().any(|finding| finding.contains("nothing ends it in its time")), "{found:?}");
     // Sooner than the tenant's own row says, and of a tenant that is not.
     for key in [schema::tenant_end(0, TenantNo(1)), schema::tenant_end(0, TenantNo(77))] {
         rows::set(&open.store, Space::Control, &key, Some(bytes::Bytes::new())).await;
-        let found = findings().await;
+        let found = findings(&open).await;
         assert!(found.iter().any(|finding| finding.contains("no such end is ordered")), "{found:?}");
         run(&open, &clock).await;
         open.get(&acme.owner, &acme.name, ("files", "a")).await.unwrap();
         rows::set(&open.store, Space::Control, &key, None).await;
     }
     rows::set(&open.store, Space::Control, &row.key, Some(row.value)).await;
-    assert_eq!(findings().await, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -558,7 +560,6 @@ async fn a_tenant_of_which_something_is_held_ends_in_part_and_wholly_with_the_la
     let second = place_hold(&open, &held.counsel, &held.acme.name, HoldScope::Records(vec![(coll("all"), key("7"))])).await.unwrap();
     held.end(&open, &clock).await;
     held.is_kept_in_part(&open).await;
-    let findings = async |open: &Open| open.vault.check().await.unwrap().findings;
     assert_eq!(findings(&open).await, Vec::<String>::new());
     // What the keys of what is held sealed besides was deleted, and counted: the other record of the collection by collection.
     let certificates = rows::orders(&open.store, Table::Certificate).await;
@@ -629,7 +630,7 @@ async fn older_data_of_a_tenant_that_ended_in_part_gives_back_what_is_held_alone
         for row in then {
             rows::set(&open.store, Space::Records, &row.key, Some(row.value)).await;
         }
-        let findings = open.vault.prove_shreds(1).await.unwrap().findings;
+        let findings = contradictions(&open).await;
         assert!(findings.len() == 1 && findings[0].contains("deleted is there"), "held since: {held_since}: {findings:?}");
         open.close().await;
     }
@@ -676,8 +677,8 @@ async fn what_was_over_before_a_held_person_was_given_its_id_is_not_given_back_b
     assert_eq!(open.get(&auditor, &name, ("people", "kept")).await.unwrap(), b"v");
     let got = open.get(&auditor, &name, ("people", "over")).await;
     assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{got:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
-    assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    assert_eq!(contradictions(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -728,8 +729,8 @@ async fn what_was_gone_before_an_end_in_part_does_not_come_back_while_that_is_un
             let got = open.get(&auditor, &name, ("all", gone)).await;
             assert!(matches!(got, Err(VaultError::NotFound(_))), "{stuck:?}, {gone}: {got:?}");
         }
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{stuck:?}");
-        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "{stuck:?}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{stuck:?}");
+        assert_eq!(contradictions(&open).await, Vec::<String>::new(), "{stuck:?}");
         open.close().await;
     }
 }
@@ -825,7 +826,7 @@ async fn an_end_in_part_goes_by_parts_and_orders_of_others_are_certified_in_betw
     assert_eq!(certificate(&open, rest).await["totals"]["records_deleted"], MANY - 1);
     assert_eq!(rows::records(&open.store, TenantNo(1)).await.len(), 1);
     assert_eq!(rows::all(&open.store, Space::Blobs).await, []);
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -863,8 +864,8 @@ async fn an_end_in_part_that_is_cut_short_goes_on_and_counts_each_record_once() 
         let said = certificate(&open, rows::orders(&open.store, Table::Certificate).await[0]).await;
         assert_eq!(said["totals"]["records_deleted"], MANY - 1, "cut at {cut}");
         assert_eq!(rows::table(&open.store, Table::ShredDeleted).await, [], "cut at {cut}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
-        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "cut at {cut}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "cut at {cut}");
+        assert_eq!(contradictions(&open).await, Vec::<String>::new(), "cut at {cut}");
         open.close().await;
     }
 }
@@ -914,7 +915,7 @@ async fn what_an_order_has_closed_of_what_is_held_is_waited_for_and_not_taken_fo
     place.meddler.refuse_nothing();
     until("what is held is there", async || open.get(&auditor, &acme.name, ("files", "8")).await.is_ok_and(|value| value == large)).await;
     assert!(open.vault.shred(&acme.owner, &acme.name, order, None).await.unwrap().held);
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -958,7 +959,7 @@ async fn an_order_that_is_taken_back_behind_an_end_in_part_closes_nothing_of_wha
         let is_there = async || open.get(&auditor, &acme.name, ("files", "large")).await.is_ok_and(|value| value == large);
         until("what is held is there", is_there).await;
         assert_eq!(open.get(&auditor, &acme.name, ("books", "8")).await.unwrap(), b"v");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
         if ids[1] == order {
             return;
@@ -986,7 +987,7 @@ async fn what_is_left_in_the_index_of_a_shredded_record_keeps_nothing() {
     until("what is held is there", async || open.get(&auditor, &acme.name, ("files", "a")).await.is_ok()).await;
     let others = open.get(&auditor, &acme.name, ("files", "b")).await;
     assert!(matches!(others, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{others:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1030,7 +1031,7 @@ async fn what_is_over_and_held_is_read_and_listed_of_a_tenant_that_ended_in_part
         let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
         assert_eq!(found, listed, "{collection}");
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1070,7 +1071,7 @@ async fn a_tenant_whose_shred_is_ordered_takes_no_step() {
     ];
     assert_eq!((steps, next), (BTreeSet::from(all), None));
     assert!(changes.iter().all(|change| change.reason.is_none()), "they went with its keys: {changes:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1177,7 +1178,7 @@ async fn an_end_with_less_than_thirty_days_of_grace_is_refused_where_a_law_keeps
         run(&open, &clock).await;
         acme.ended(&open).await;
         assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("people", "a")).await));
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
     }
 }
@@ -1222,7 +1223,7 @@ async fn an_end_without_a_grace_against_a_write_that_a_law_keeps_ends_in_one_of_
     }
     println!("ends against what a law keeps: (ended) {seen:?}");
     assert!(seen.contains_key(&true) && seen.contains_key(&false), "both must happen: {seen:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1286,7 +1287,7 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     // What still waits for a second person ends with its time.
     clock.advance(DAY * 8);
     run(&open, &clock).await;
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1339,7 +1340,7 @@ async fn a_second_person_may_no_more_than_a_state_leaves() {
         assert_eq!((got.is_ok(), is_shredded(&got)), (is_there, !is_there), "{name}: {got:?}");
     }
     run(&open, &clock).await;
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
@@ -1403,8 +1404,8 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
         let found: BTreeSet<&str> = page.items.iter().map(|item| item.meta.key.as_str()).collect();
         assert_eq!(found, BTreeSet::from(["7/tax", "8/tax", "9/note", "9/tax"]));
         assert_eq!(kept(open).await, [3, 3]);
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
-        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(open).await, Vec::<String>::new());
+        assert_eq!(contradictions(open).await, Vec::<String>::new());
     };
     let open = place.open().await;
     acme.owner = open.caller(&token).await;
@@ -1442,7 +1443,7 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant_where_a_hold_is_on
         assert!(view.done, "{view:?}");
     }
     assert!(is_shredded(&open.get(&acme.owner, &acme.name, ("people", "7/tax")).await));
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
-    assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    assert_eq!(contradictions(&open).await, Vec::<String>::new());
     open.close().await;
 }

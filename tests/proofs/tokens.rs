@@ -10,7 +10,7 @@ use lethe::{
 };
 
 use crate::{
-    harness::{Open, Place, coll, key},
+    harness::{Open, Place, coll, findings, key},
     rows,
 };
 
@@ -46,7 +46,7 @@ async fn a_token_row_that_this_store_did_not_write_lets_nobody_in() {
     let other = open.store.get(Space::Control, &schema::access_token(writer.id)).await.unwrap().unwrap().to_vec();
     set(&open, reader.id, other).await;
     assert!(matches!(enter(&reader.text).await, Err(VaultError::Internal(_))));
-    let found = open.vault.check().await.unwrap().findings;
+    let found = findings(&open).await;
     assert!(matches!(&found[..], [one] if one.starts_with(&format!("access token {}", reader.id))), "{found:?}");
     set(&open, reader.id, row).await;
     let principal = enter(&reader.text).await.unwrap();

@@ -10,7 +10,7 @@ use lethe::{
         store::StoreError,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Acme, END, UNITS, contradictions, findings, left, refused_by_law, run_until};
 use crate::{
@@ -28,11 +28,7 @@ async fn a_hold_takes_a_decided_order_back_and_keeps_what_is_restricted_beyond_i
     let acme = Acme::make(&open, &place).await;
     let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
     acme.fill(&open).await;
-    let named = async |key: &str| {
-        let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
-        let shown: Vec<Value> = trail.entries.iter().map(lethe::vault::ops::NamedEntry::to_json).collect();
-        shown.iter().filter(|entry| entry["names"]["key"] == key).count()
-    };
+    let named = async |key: &str| acme.trail(&open).await.iter().filter(|entry| entry["names"]["key"] == key).count();
     let names = named("7/tax").await;
     assert!(names >= 3, "one for each collection at least: {names}");
     let refused = place.meddler.refuse_epochs(StoreError::DiskFull);
@@ -129,8 +125,7 @@ async fn what_a_law_keeps_under_each_id_of_a_person_is_left_whichever_is_named()
         assert_eq!(listed.items.iter().map(|item| item.meta.key.as_str()).collect::<Vec<_>>(), ["new"], "{id}");
     }
     open.vault.remove_alias(&acme.owner, &acme.name, subject("7"), None).await.unwrap();
-    let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
-    let shown: Vec<Value> = trail.entries.iter().map(lethe::vault::ops::NamedEntry::to_json).collect();
+    let shown = acme.trail(&open).await;
     assert!(!shown.iter().any(|entry| entry["names"]["subject"] == "7"), "the trail names whom it was about");
     assert!(shown.iter().any(|entry| entry["names"]["subject"] == "seven"));
     assert_eq!(contradictions(&open).await, Vec::<String>::new());

@@ -7,7 +7,7 @@ use lethe::{
         store::{Space, schema::Table},
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Acme, END, UNITS, contradictions, findings, left, run_until, unruled};
 use crate::{
@@ -60,8 +60,7 @@ async fn older_data_leaves_of_a_shredded_person_what_the_order_left_and_no_more(
             assert_eq!(left(&open).await, [2, 2, 0], "{copy}");
             let late = acme.get(&open, ("late", "7/late")).await;
             assert!(matches!(late, Err(VaultError::NotFound(_))), "{copy}: a law of later brings nothing back: {late:?}");
-            let trail = open.vault.audit_page(&acme.owner, &acme.name, None, 1_000).await.unwrap();
-            let shown: Vec<Value> = trail.entries.iter().map(lethe::vault::ops::NamedEntry::to_json).collect();
+            let shown = acme.trail(&open).await;
             assert!(!shown.iter().any(|entry| entry["names"]["subject"] == "7"), "{copy}: the trail names whom it was about");
             assert!(shown.iter().any(|entry| entry["names"]["subject"] == "8"), "{copy}");
             assert_eq!(contradictions(&open).await, Vec::<String>::new(), "{copy}: what is restricted is no finding");

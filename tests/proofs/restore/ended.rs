@@ -13,7 +13,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, alias_of, coll, filed_under, key, put_about, put_of, subject},
+    harness::{Open, alias_of, coll, contradictions, filed_under, findings, key, put_about, put_of, subject},
     meddling::sets,
     retention::{DAY, is_there, one_rule, place, policy, run, set, time},
     rows,
@@ -260,7 +260,7 @@ async fn what_was_over_in_older_data_shreds_no_key_that_todays_data_has() {
         let open = place.open().await;
         assert_eq!(open.get(&owner, &acme, ("c", "k")).await.unwrap(), b"today", "{case}");
         assert_eq!(certificates(&open).await, before + 3, "{case}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{case}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "{case}");
         open.close().await;
     }
 }
@@ -315,7 +315,7 @@ async fn what_was_erased_stays_so_when_a_pending_collection_is_taken_back() {
             assert!(matches!(explained, Err(VaultError::NotFound(_))), "late: {late}, {gone}: {explained:?}");
         }
         place.meddler.refuse_nothing();
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "late: {late}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "late: {late}");
         open.close().await;
     }
 }
@@ -369,7 +369,7 @@ async fn what_was_over_before_a_hold_was_placed_does_not_come_back_under_it() {
             let open = place.open().await;
             let there = open.vault.explain_retention(&owner, &acme, &coll("c"), &key("k")).await;
             assert_eq!(there.is_ok(), is_kept, "{named}: {there:?}");
-            assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "{named}");
+            assert_eq!(findings(&open).await, Vec::<String>::new(), "{named}");
             open.close().await;
         }
     }
@@ -421,7 +421,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_does_not_come_back_
         clock.advance(DAY * 11);
         assert_eq!(run(&open, &clock).await.destroyed, 0, "early: {early}");
         assert!(is_there(&open, &owner, &acme, "new").await, "early: {early}");
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "early: {early}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "early: {early}");
         open.close().await;
     }
 }
@@ -454,7 +454,7 @@ async fn the_proof_finds_what_an_order_deleted() {
     // Known anew, and written about since.
     let anew = PutRecord { new_relationship: true, ..put_of(Some("7"), b"v") };
     open.vault.put_record(&owner, &acme, &coll("all"), key("new"), anew).await.unwrap();
-    assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(contradictions(&open).await, Vec::<String>::new());
     open.close().await;
 
     place.put_back("then/data", "store/data");
@@ -468,7 +468,7 @@ async fn the_proof_finds_what_an_order_deleted() {
             rows::set(&open.store, space, &row.key, Some(row.value)).await;
         }
     }
-    let findings = open.vault.prove_shreds(1).await.unwrap().findings;
+    let findings = contradictions(&open).await;
     assert!(findings.len() == 2 && findings.iter().all(|finding| finding.contains("deleted is there")), "{findings:?}");
     open.close().await;
 }

@@ -23,7 +23,7 @@ use lethe::{
 
 use super::{Bench, watched};
 use crate::{
-    harness::{Open, Place, WAIT, alias_of, coll, hold_on, is_shredded, key, person, put_op, subject, subjects},
+    harness::{Open, Place, WAIT, alias_of, coll, findings, hold_on, is_shredded, key, person, put_op, subject, subjects},
     rows,
 };
 
@@ -451,7 +451,7 @@ async fn a_pending_order_that_was_pointed_to_another_person_is_set_aside_and_shr
     assert!(matches!(open.vault.shred(&owner, &acme, order.id, None).await, Err(VaultError::Internal(_))));
     open.shred_subject(&owner, &acme, "beside").await;
     assert_eq!(open.get(&owner, &acme, ("c", "b")).await.unwrap(), b"b");
-    let found = open.vault.check().await.unwrap().findings;
+    let found = findings(&open).await;
     assert!(!found.is_empty() && found.iter().all(|told| told.contains(&hex::encode(&order_row))), "{found:?}");
     open.close().await;
 
@@ -509,7 +509,7 @@ async fn a_deferred_shred_that_was_pointed_to_another_unit_shreds_nothing_and_ho
     assert!(is_ordered(&open, whole_state).await);
     assert_eq!(open.get(&owner, &acme, ("files", "lives")).await.unwrap(), b"lives");
     assert!(open.store.get(Space::Control, bent_state).await.unwrap().is_none());
-    let found = open.vault.check().await.unwrap().findings;
+    let found = findings(&open).await;
     assert!(matches!(&found[..], [one] if one.contains(&hex::encode(&deferred.0))), "{found:?}");
     open.close().await;
     at_rest(&place, async |disk| set(disk, &deferred.0, Some(deferred.1.clone())).await).await;
@@ -545,7 +545,7 @@ async fn an_order_that_was_moved_on_past_what_it_is_to_delete_is_not_certified()
         assert!(is_shredded(&open.put(&owner, &acme, ("log", "new"), Some("a"), b"v").await), "still pending");
         for at in (0..row.len()).step_by(8) {
             set(&open.store, key, Some(bent(row, at, row[at] ^ 1 << (at % 8)))).await;
-            let found = open.vault.check().await.unwrap().findings;
+            let found = findings(&open).await;
             assert!(found.iter().any(|one| one.contains(&hex::encode(key))), "byte {at}: {found:?}");
         }
         open.close().await;
@@ -585,7 +585,7 @@ async fn who_moves_on_how_far_the_log_was_looked_at_brings_nothing_back() {
         assert!(matches!(got, Err(VaultError::NotFound(Missing::Record))), "{moved:?}: {got:?}");
         assert_eq!(open.get(&owner, &acme, ("log", "other")).await.unwrap(), b"v");
         open.vault.reclaim(100).await.unwrap();
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(findings(&open).await, Vec::<String>::new());
         open.close().await;
     }
 }

@@ -16,7 +16,7 @@ use super::{
     Bench,
     control::{at_rest, set, table},
 };
-use crate::harness::{is_shredded, put_op};
+use crate::harness::{findings, is_shredded, put_op};
 
 const ACME: TenantNo = TenantNo(1);
 
@@ -56,7 +56,7 @@ async fn a_number_that_is_in_use_is_not_given_again() {
     for name in ["a", "b"] {
         assert_eq!(open.get(&owner, &acme, ("c", name)).await.unwrap(), name.as_bytes());
     }
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new());
+    assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
 
