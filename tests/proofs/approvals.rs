@@ -36,7 +36,7 @@ use crate::{
     harness::{Open, Place, alias_of, coll, findings, hold_of, hold_on, key, person, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
-    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, to},
     rows,
 };
 
@@ -1084,7 +1084,7 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
         let (place, clock) = place().await;
         let open = place.open().await;
         let mut acme = Acme::make(&open, &place).await;
-        clock.advance(time("2000-03-01T00:00:00Z").since(clock.now()));
+        to(&clock, "2000-03-01T00:00:00Z");
         let mut random = seed;
         let mut draw = |below: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

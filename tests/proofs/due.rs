@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Open, Place, coll, filed_under, is_shredded, key, name, put_of},
-    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, to, to_just_before},
     rows,
 };
 
@@ -162,7 +162,7 @@ async fn a_record_that_rules_gave_no_end_for_a_moment_is_destroyed_when_they_do_
             if case.starts_with("no date") {
                 // The law has asked for it until yesterday, and counts from then.
                 assert_eq!(run(&open, &clock).await.destroyed, 0, "{case}");
-                clock.advance(time("2001-02-12T00:00:00Z").since(clock.now()).saturating_sub(Duration::from_millis(1)));
+                to_just_before(&clock, "2001-02-12T00:00:00Z");
                 assert_eq!(run(&open, &clock).await.destroyed, 0, "{case}");
                 clock.advance(Duration::from_millis(1));
             }
@@ -219,7 +219,7 @@ async fn a_record_that_a_longer_minimum_keeps_beyond_its_own_end_is_there_for_al
         let over = PutRecord { precondition: Precondition::Absent, ..put_of(Some("7"), br#"{"date": "2000-01-31"}"#) };
         let refused = open.vault.put_record(&owner, &acme, &coll("c"), key("k"), over).await;
         assert!(matches!(refused, Err(VaultError::PreconditionFailed)), "{refused:?}");
-        clock.advance(time("2000-05-11T00:00:00Z").since(clock.now()));
+        to(&clock, "2000-05-11T00:00:00Z");
         assert_eq!(run(&open, &clock).await.destroyed, 1, "{from}");
         assert!(!is_there(&open, &owner, &acme, "k").await);
         open.close().await;
@@ -282,7 +282,7 @@ async fn what_could_not_be_read_is_tried_again_with_the_next_run() {
     open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
     let row = record_rows(&open).await.remove(0);
     rows::write(&open.store, vec![bent(&row)]).await;
-    clock.advance(time("2000-02-02T00:00:01Z").since(clock.now()));
+    to(&clock, "2000-02-02T00:00:01Z");
     assert_eq!(run(&open, &clock).await.failed, 1);
     rows::set(&open.store, Space::Records, &row.key, Some(row.value)).await;
     clock.advance(MINUTE);

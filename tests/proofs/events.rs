@@ -9,7 +9,7 @@ use std::{
 
 use lethe::{
     domain::{
-        Clock as _, CollectionPolicy, ShredUnit, TenantName, TestClock, Timestamp, limits,
+        Clock as _, CollectionPolicy, ShredUnit, TenantName, Timestamp, limits,
         retention::{EventDate, EventName},
     },
     jobs::Retention,
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Open, Place, coll, filed_under, findings, key, put_about, subject},
     meddling::sets,
-    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time},
+    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time, to},
     rows,
 };
 
@@ -120,10 +120,6 @@ impl Acme {
     async fn delete(&self, open: &Open, name: &str) -> Result<(), VaultError> {
         open.delete(&self.owner, &self.name, ("c", name)).await
     }
-}
-
-fn to(clock: &TestClock, text: &str) {
-    clock.advance(time(text).since(clock.now()));
 }
 
 /// RET-2: nothing ends before the report, what it is about ends by it to the day, and the last report is the one that counts.

@@ -30,6 +30,16 @@ pub(crate) fn time(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
 }
 
+/// Lets the time pass up to a moment.
+pub(crate) fn to(clock: &TestClock, text: &str) {
+    clock.advance(time(text).since(clock.now()));
+}
+
+/// Lets the time pass up to the last millisecond before a moment.
+pub(crate) fn to_just_before(clock: &TestClock, text: &str) {
+    clock.advance(time(text).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+}
+
 /// A store whose clock stands at noon of 31 January 2000, in UTC.
 pub(crate) async fn place() -> (Place, TestClock) {
     let clock = TestClock::at(time("2000-01-31T12:00:00Z"));
@@ -150,7 +160,7 @@ async fn the_index_follows_a_record_through_every_change() {
     open.shred_subject(&owner, &acme, "8").await;
     while open.vault.reclaim(64).await.unwrap().log_entries > 0 {}
     assert_eq!(days().await, [day("2000-03-13T00:00:00Z")]);
-    clock.advance(time("2000-03-12T00:00:00Z").since(clock.now()));
+    to(&clock, "2000-03-12T00:00:00Z");
     let done = run(&open, &clock).await;
     assert_eq!((done.dropped, done.destroyed, done.failed), (0, 0, 0), "{done:?}");
     assert!(is_shredded(&open.get(&owner, &acme, ("c", "k")).await) && is_there(&open, &owner, &acme, "other").await);
@@ -210,7 +220,7 @@ async fn a_run_reads_the_rows_of_what_is_due_and_no_others() {
             .await
             .unwrap();
     }
-    clock.advance(time("2002-03-11T00:00:00Z").since(clock.now()));
+    to(&clock, "2002-03-11T00:00:00Z");
     let done = run(&open, &clock).await;
     assert_eq!((done.looked_at, done.destroyed), (75, 75), "January to March");
     assert_eq!(run(&open, &clock).await, Destroyed::default());

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit, TestClock,
+        ApprovalId, Clock as _, CollectionPolicy, ShredId, ShredUnit,
         approval::{ApprovalRules, ShredScope, Window},
         hold::HoldScope,
         retention::Period,
@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{Acme, END, UNITS, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
 use crate::{
     harness::{Open, certificate, coll, hold_of, is_shredded, key, persons},
-    retention::{DAY, place, policy, run, time},
+    retention::{DAY, place, policy, run, time, to, to_just_before},
 };
 
 impl Acme {
@@ -57,10 +57,6 @@ impl Acme {
         let (by, second) = (self.owner.principal.id().to_string(), second.principal.id().to_string());
         assert_eq!(approval, json!({"policy": "two-person", "performed_by": by, "approved_by": second}));
     }
-}
-
-fn up_to(clock: &TestClock, at: &str) {
-    clock.advance(time(at).since(clock.now()));
 }
 
 /// RET-3: an order that one person would be refused is not asked for; asked for before the law came, it is approved by nobody until the law
@@ -113,7 +109,7 @@ async fn what_a_law_keeps_is_neither_asked_for_nor_approved() {
     assert!(matches!(required, Err(VaultError::Conflict(Conflict::ApprovalRequired))), "{required:?}");
     assert_eq!(findings(&open).await, Vec::<String>::new());
 
-    up_to(&clock, until);
+    to(&clock, until);
     for (order, id) in orders.iter().zip(asked) {
         acme.approve(&open, &second, id).await.unwrap_or_else(|error| panic!("{order:?}: {error:?}"));
         assert_eq!(acme.state(&open, id).await, "done", "{order:?}");
@@ -154,7 +150,7 @@ async fn whom_two_persons_shred_leaves_what_a_law_keeps_by_then() {
     assert_eq!(left(&open).await, [2, 2, 0]);
     assert_eq!(contradictions(&open).await, Vec::<String>::new());
     // With the law ends what was left, by a rule, and no third person is asked.
-    up_to(&clock, END);
+    to(&clock, END);
     assert_eq!(run_until(&open, &clock, [0, 0, 0]).await, 4);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
@@ -198,7 +194,7 @@ async fn an_approved_order_that_a_hold_stopped_waits_for_what_a_law_keeps_since(
     assert_eq!(acme.state(&open, id).await, "held");
     acme.put(&open, ("people", "tax"), &["7"], "tax", b"v").await.unwrap();
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
-    clock.advance(time(END).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, END);
     run(&open, &clock).await;
     assert_eq!(acme.state(&open, id).await, "held");
     assert_eq!(acme.get(&open, ("people", "tax")).await.unwrap(), b"v");
@@ -334,7 +330,7 @@ async fn two_persons_shorten_what_a_law_keeps_to_its_minimum_and_no_further() {
         acme.approve(&open, &second, asked.id).await.unwrap();
     }
     assert_eq!(run(&open, &clock).await.destroyed, 0);
-    clock.advance(time(BRIEF_END).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, BRIEF_END);
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     clock.advance(Duration::from_millis(1));
     assert_eq!(run_until(&open, &clock, [2, 2, 0]).await, 3, "what no law keeps");
@@ -352,7 +348,7 @@ async fn two_persons_shorten_what_a_law_keeps_to_its_minimum_and_no_further() {
     place.put_back("today", "store/data");
     let open = place.open().await;
     acme.again(&open).await;
-    clock.advance(time(LAW_END).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, LAW_END);
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     is_there(&open, &acme, [true, true, false, true]).await;
     clock.advance(Duration::from_millis(1));

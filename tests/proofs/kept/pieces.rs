@@ -10,7 +10,7 @@ use std::{
 
 use lethe::{
     authn::Role,
-    domain::{Clock as _, CollectionPolicy, ShredUnit, Timestamp, policy::SecondarySubjects},
+    domain::{CollectionPolicy, ShredUnit, Timestamp, policy::SecondarySubjects},
     vault::{
         ops::{Missing, VaultError},
         store::{Space, Store as _, StoreError, schema::Table},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     harness::{hold_on, is_shredded, persons},
     meddling::sets,
-    retention::{DAY, place, run, time},
+    retention::{DAY, place, run, time, to},
     rows,
 };
 
@@ -142,7 +142,7 @@ async fn a_run_ends_no_more_spared_keys_than_it_may() {
         open.shred_subject(&acme.owner, &acme.name, person).await;
     }
     assert_eq!(left(&open).await, [2, 2, 0]);
-    clock.advance(time(END).since(clock.now()));
+    to(&clock, END);
     let operator = open.caller(&place.operator).await;
     let orders = async || rows::count(&open.store, Table::ShredOrder).await;
     let limited = async |limit, until, cursor| {
@@ -170,7 +170,7 @@ async fn a_spared_key_that_no_order_could_be_given_for_is_ended_by_a_run_a_minut
     let acme = Acme::make(&open, &place).await;
     acme.put(&open, ("people", "k"), &["7"], "tax", b"v").await.unwrap();
     open.shred_subject(&acme.owner, &acme.name, "7").await;
-    clock.advance(time(END).since(clock.now()));
+    to(&clock, END);
     place.meddler.refuse(|commit| sets(commit, Table::PendingShred, |_, _| true).then_some(StoreError::Busy));
     assert_eq!(run(&open, &clock).await.destroyed, 1);
     assert_eq!(left(&open).await, [1, 0, 0]);
@@ -192,7 +192,7 @@ async fn what_was_counted_under_another_persons_key_goes_with_that_person() {
     open.shred_subject(&acme.owner, &acme.name, "7").await;
     assert_eq!(acme.audited(&open, ("shared", "k")).await.unwrap(), b"v");
     assert_eq!(left(&open).await, [0, 1, 0]);
-    clock.advance(time(END).since(clock.now()));
+    to(&clock, END);
     open.shred_subject(&acme.owner, &acme.name, "8").await;
     assert!(acme.audited(&open, ("shared", "k")).await.is_err());
     open.vault.reclaim(100).await.unwrap();

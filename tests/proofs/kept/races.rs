@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use lethe::{
-    domain::{Clock as _, ShredUnit},
+    domain::ShredUnit,
     vault::{
         ops::{ShredOrder, VaultError},
         store::{Space, StoreError, schema::Table},
@@ -14,7 +14,7 @@ use super::{Acme, END, findings, lawful, left, refused_by_law, unruled};
 use crate::{
     harness::{Open, WAIT, coll, is_shredded},
     meddling::{Held, sets},
-    retention::{place, time},
+    retention::{place, to},
     rows,
 };
 
@@ -184,7 +184,7 @@ async fn a_spared_key_goes_by_the_order_of_one_run_when_two_look_at_it() {
     let acme = Acme::make(&open, &place).await;
     acme.put(&open, ("people", "7/tax"), &["7"], "tax", b"v").await.unwrap();
     open.shred_subject(&acme.owner, &acme.name, "7").await;
-    clock.advance(time(END).since(clock.now()));
+    to(&clock, END);
     let operator = open.caller(&place.operator).await;
     let asked = async || open.vault.run_retention(&operator, None, 1_000, None).await.unwrap().0;
     place.meddler.refuse(|commit| sets(commit, Table::ShredOrder, |_, _| true).then_some(StoreError::Busy));

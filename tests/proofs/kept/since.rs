@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Acme, END, UNITS, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
 use crate::{
     harness::{Open, coll, key, put_of},
-    retention::{DAY, place, policy, run, time},
+    retention::{DAY, place, policy, run, time, to, to_just_before},
 };
 
 /// A rule with a law, from the first write on.
@@ -94,7 +94,7 @@ async fn a_rule_that_waits_for_its_date_frees_nothing_that_another_keeps() {
         let waits = acme.delete(&open, (collection, "other")).await;
         assert!(matches!(&waits, Err(VaultError::LegalMinimum { law: Some(law), .. }) if law.until.is_none()), "{collection}: {waits:?}");
     }
-    clock.advance(time(BOOKS_END).since(clock.now()));
+    to(&clock, BOOKS_END);
     for (collection, _) in UNITS {
         for name in ["dated", "note"] {
             acme.delete(&open, (collection, name)).await.unwrap();
@@ -139,7 +139,7 @@ async fn what_is_left_while_a_rule_waits_stays_for_what_is_known() {
             assert_eq!(run(&open, &clock).await.destroyed, 0, "{earlier}");
             is_there().await;
         }
-        clock.advance(time(BOOKS_END).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+        to_just_before(&clock, BOOKS_END);
         assert_eq!(run(&open, &clock).await.destroyed, 0, "{earlier}");
         is_there().await;
         clock.advance(Duration::from_millis(1));
@@ -222,7 +222,7 @@ async fn a_minimum_that_came_and_went_keeps_what_it_has_found() {
         place.put_back("today", "store/data");
         let open = place.open().await;
         acme.again(&open).await;
-        clock.advance(time(END).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+        to_just_before(&clock, END);
         assert_eq!(run(&open, &clock).await.destroyed, 0);
         is_there(&open, &acme).await;
         clock.advance(Duration::from_millis(1));
@@ -259,7 +259,7 @@ async fn two_persons_shorten_no_minimum_that_came_and_went() {
     clock.advance(DAY * 32);
     assert_eq!(run(&open, &clock).await.destroyed, 1, "what came behind the minimum");
     let until = "2000-04-09T00:00:00Z";
-    clock.advance(time(until).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, until);
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     is_until(acme.delete(&open, ("people", "k")).await, until, "nor is it deleted on purpose");
     clock.advance(Duration::from_millis(1));
@@ -292,7 +292,7 @@ async fn a_rule_that_went_while_it_waited_counts_from_that_day() {
     }
     // A year from 1 February 2000.
     let until = "2001-02-02T00:00:00Z";
-    clock.advance(time(until).since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, until);
     for (collection, _) in UNITS {
         for name in ["stays", "again"] {
             is_until(acme.delete(&open, (collection, name)).await, until, &format!("{collection}/{name}"));
@@ -387,7 +387,7 @@ async fn a_simulation_ends_what_an_order_left_on_the_day_on_which_a_run_does() {
         // By now it has been under that, too.
         assert_eq!(simulated(collection, unruled(unit)).await, on("2006-02-01"), "{collection}");
     }
-    clock.advance(time("2006-02-01T00:00:00Z").since(clock.now()).saturating_sub(Duration::from_millis(1)));
+    to_just_before(&clock, "2006-02-01T00:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     clock.advance(Duration::from_millis(1));
     assert_eq!(run_until(&open, &clock, [0, 0, 0]).await, 3);
@@ -412,7 +412,7 @@ async fn an_own_end_is_put_off_by_a_minimum_that_came_and_went() {
     for (collection, _) in UNITS {
         assert_eq!(acme.get(&open, (collection, "k")).await.unwrap(), b"v", "{collection}");
     }
-    clock.advance(time(END).since(clock.now()));
+    to(&clock, END);
     for (collection, _) in UNITS {
         assert!(matches!(acme.get(&open, (collection, "k")).await, Err(VaultError::NotFound(_))), "{collection}");
     }
