@@ -33,7 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Open, Place, WAIT, coll, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject},
+    harness::{Open, Place, WAIT, coll, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject, until},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -789,12 +789,8 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
         let all = reports(&open, &owner, &acme).await;
         let days: Vec<_> = all.iter().map(|view| (view.is_final, view.report.destroyed(), view.report.marked())).collect();
         assert_eq!(days, [(true, 0, 4), (true, 4, 0)], "place {at}");
-        let certified = async {
-            while open.vault.retention_report(&owner, &acme, all[1].id).await.unwrap().certificates.len() < 2 {
-                tokio::task::yield_now().await;
-            }
-        };
-        assert!(tokio::time::timeout(Duration::from_secs(30), certified).await.is_ok(), "place {at}");
+        let certified = async || open.vault.retention_report(&owner, &acme, all[1].id).await.unwrap().certificates.len() >= 2;
+        until(&format!("place {at}: both keys are certified"), certified).await;
         assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {

@@ -512,6 +512,16 @@ pub(crate) fn hold_on(person: &str) -> NewHold {
     hold_of(HoldScope::Subjects(vec![subject(person)]))
 }
 
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what}: not so after 30 s"));
+}
+
 /// What a check of the whole store finds.
 pub(crate) async fn findings(open: &Open) -> Vec<String> {
     open.vault.check().await.unwrap().findings

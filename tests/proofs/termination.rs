@@ -36,7 +36,7 @@ use serde_json::json;
 use crate::{
     harness::{
         Open, Place, alias_of, certificate, coll, contradictions, filed_under, findings, hold_of, is_shredded, key, person, put_of, put_op,
-        subject,
+        subject, until,
     },
     kept::{lawful, left},
     meddling::sets,
@@ -193,12 +193,7 @@ impl Held {
     }
 
     async fn is_in_state(&self, open: &Open, state: &str) {
-        let waited = tokio::time::timeout(Duration::from_secs(30), async {
-            while !open.vault.tenant(&self.acme.owner, &self.acme.name).await.is_ok_and(|view| view.state == state) {
-                tokio::task::yield_now().await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("it is not {state}"));
+        until(state, async || self.acme.is_in(open, state).await).await;
     }
 
     /// Only what is held is there, and only for the auditor.
@@ -231,16 +226,6 @@ impl Held {
 
 async fn place_hold(open: &Open, counsel: &Caller, tenant: &TenantName, scope: HoldScope) -> Result<HoldId, VaultError> {
     open.vault.place_hold(counsel, tenant, hold_of(scope), None).await.map(|view| view.id)
-}
-
-/// Waits until it is so.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    });
-    waited.await.unwrap_or_else(|_| panic!("{what}: not so after 30 s"));
 }
 
 fn is_stopped(result: &Result<impl std::fmt::Debug, VaultError>) -> bool {

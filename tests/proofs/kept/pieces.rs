@@ -23,7 +23,7 @@ use super::{
     findings, lawful, left, run_until, unruled,
 };
 use crate::{
-    harness::{hold_on, is_shredded, persons},
+    harness::{hold_on, is_shredded, persons, until},
     meddling::sets,
     retention::{DAY, place, run, time, to},
     rows,
@@ -54,12 +54,7 @@ async fn an_order_whose_decision_was_taken_back_in_part_decides_anew() {
             is_refused.then_some(StoreError::DiskFull)
         });
         let placed = open.vault.place_hold(&counsel, &acme.name, hold_on("7"), None).await.unwrap();
-        let in_part = async {
-            while back.load(Ordering::SeqCst) < 2 {
-                tokio::task::yield_now().await;
-            }
-        };
-        assert!(tokio::time::timeout(Duration::from_secs(30), in_part).await.is_ok(), "nothing was taken back");
+        until("it is taken back in part", async || back.load(Ordering::SeqCst) >= 2).await;
         open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
         if restarts {
             open.close().await;

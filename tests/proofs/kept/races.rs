@@ -12,7 +12,7 @@ use lethe::{
 
 use super::{Acme, END, findings, lawful, left, refused_by_law, unruled};
 use crate::{
-    harness::{Open, WAIT, coll, is_shredded},
+    harness::{Open, WAIT, coll, is_shredded, until},
     meddling::{Held, sets},
     retention::{place, to},
     rows,
@@ -203,12 +203,7 @@ async fn a_spared_key_goes_by_the_order_of_one_run_when_two_look_at_it() {
     };
     let both = async { tokio::join!(asked(), second) };
     assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "the first run looked for no order");
-    let over = async {
-        while left(&open).await != [0, 0, 0] {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(30), over).await.is_ok(), "{:?} are left", left(&open).await);
+    until("nothing is left", async || left(&open).await == [0, 0, 0]).await;
     let done = open.trail(&acme.owner, &acme.name, "shred.done").await;
     assert_eq!(done.len(), 2, "the person's, and one of the key that the law had kept");
     open.close().await;
