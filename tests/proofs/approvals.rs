@@ -33,17 +33,18 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
+    draw::Draw,
     harness::{Open, Place, alias_of, coll, findings, hold_of, hold_on, key, person, put_of, put_op, subject},
     meddling::sets,
     reports::reports,
-    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, to},
+    retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, there, to},
     rows,
 };
 
 const ACME: TenantNo = TenantNo(1);
 
-/// A policy, drawn by who draws a number below another.
-type Drawn = dyn Fn(&mut dyn FnMut(u64) -> u64) -> CollectionPolicy;
+/// Draws a policy.
+type Drawn = dyn Fn(&mut Draw) -> CollectionPolicy;
 
 /// A tenant with two owners and two counsels.
 struct Acme {
@@ -1066,16 +1067,6 @@ async fn a_row_that_does_not_open_ends_nothing_earlier_than_two_persons_have_let
     open.close().await;
 }
 
-async fn there(open: &Open, acme: &Acme, names: &[String]) -> BTreeSet<String> {
-    let mut there = BTreeSet::new();
-    for name in names {
-        if is_there(open, &acme.owner, &acme.name, name).await {
-            there.insert(name.clone());
-        }
-    }
-    there
-}
-
 /// RET-4 across a restore: what shorter rules ended, because two persons said so, stays over in data of before that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_persons_have_shortened_stays_over_in_older_data() {
@@ -1085,16 +1076,12 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
         let open = place.open().await;
         let mut acme = Acme::make(&open, &place).await;
         to(&clock, "2000-03-01T00:00:00Z");
-        let mut random = seed;
-        let mut draw = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
-        let drawn = |draw: &mut dyn FnMut(u64) -> u64| -> CollectionPolicy {
-            let days = draw(120) + 1;
+        let mut draw = Draw(seed);
+        let drawn = |draw: &mut Draw| -> CollectionPolicy {
+            let days = draw.below(120) + 1;
             let mut rules = one_rule(&json!("created"), &format!("{days}d"));
-            if draw(2) == 0 {
-                rules[0]["mark"] = json!(format!("{}d", days.min(draw(20) + 1)));
+            if draw.below(2) == 0 {
+                rules[0]["mark"] = json!(format!("{}d", days.min(draw.below(20) + 1)));
             }
             policy(ShredUnit::Subject, "UTC", &rules)
         };
@@ -1106,7 +1093,7 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
             names.push(name);
             step(&open, &clock, &acme, &mut draw, &drawn, 6).await;
         }
-        let then = there(&open, &acme, &names).await;
+        let then = there(&open, &acme.owner, &acme.name, &names).await;
         open.close().await;
         place.copy("store/data", "then/data");
 
@@ -1115,7 +1102,7 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
         for _ in 0..60 {
             step(&open, &clock, &acme, &mut draw, &drawn, 7).await;
         }
-        let kept = there(&open, &acme, &names).await;
+        let kept = there(&open, &acme.owner, &acme.name, &names).await;
         open.close().await;
         assert!(kept.is_subset(&then));
         survived += kept.len();
@@ -1127,9 +1114,9 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
                 open.vault.begin_restoring();
                 open.vault.replay_retention().await.unwrap();
                 open.vault.end_restoring();
-                assert_eq!(there(&open, &acme, &names).await, kept, "seed {seed}");
+                assert_eq!(there(&open, &acme.owner, &acme.name, &names).await, kept, "seed {seed}");
             } else {
-                revived += there(&open, &acme, &names).await.difference(&kept).count();
+                revived += there(&open, &acme.owner, &acme.name, &names).await.difference(&kept).count();
             }
             open.close().await;
         }
@@ -1139,13 +1126,13 @@ async fn what_two_persons_have_shortened_stays_over_in_older_data() {
 }
 
 /// A day: rules that change at noon now and then, and are let hold for what is there an hour later; a run at midnight.
-async fn step(open: &Open, clock: &TestClock, acme: &Acme, draw: &mut dyn FnMut(u64) -> u64, drawn: &Drawn, seldom: u64) {
+async fn step(open: &Open, clock: &TestClock, acme: &Acme, draw: &mut Draw, drawn: &Drawn, seldom: u64) {
     const HOUR: Duration = Duration::from_hours(1);
     clock.advance(HOUR * 12);
-    if draw(seldom) == 0 {
+    if draw.below(seldom) == 0 {
         set(open, &acme.owner, &acme.name, drawn(draw)).await;
         clock.advance(HOUR);
-        if draw(2) == 0 {
+        if draw.below(2) == 0 {
             acme.shorten(open).await;
             run(open, clock).await;
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
-        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, SystemClock, TenantName, TestClock, Timestamp,
+        ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, TenantName, TestClock, Timestamp,
         approval::{ApprovalRules, ShredScope},
         lifecycle::Grace,
         retention::{EventDate, EventName, report::Cause},
@@ -33,6 +33,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    draw::{Draw, seed},
     harness::{Open, Place, WAIT, coll, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject, until},
     kept::{lawful, left},
     reports::{counted, reports},
@@ -485,20 +486,14 @@ async fn ask_for_two(open: &Open, acme: &TenantName, owner: &Caller) -> Caller {
     second
 }
 
-/// A seed for the places of the second death: `LETHE_SEED`, or the time.
-#[expect(clippy::disallowed_methods, reason = "a test asked for again takes the seed it printed")]
-fn seed() -> u64 {
-    let given = std::env::var("LETHE_SEED").ok().map(|text| text.parse().expect("LETHE_SEED is a number"));
-    given.unwrap_or_else(|| u64::try_from(SystemClock.now().0).unwrap())
-}
-
 async fn ends_however_it_is_cut_short(order: ShredOrder, beside: Beside, must_meet: &[Table]) {
     ends_wherever_cut(Bench::make(order, beside).await, must_meet).await;
 }
 
 #[expect(clippy::print_stdout, reason = "seed and counts are for who reads the test's output")]
 async fn ends_wherever_cut(bench: Bench, must_meet: &[Table]) {
-    let mut seed = seed();
+    // For the places of the second death.
+    let seed = seed();
     println!("cut short: LETHE_SEED={seed}");
     assert_eq!(bench.run(&[]).await.deaths, 0);
     let (mut once, mut twice, mut met) = (0, 0, Vec::new());
@@ -514,12 +509,9 @@ async fn ends_wherever_cut(bench: Bench, must_meet: &[Table]) {
         assert!(met.contains(&(*table as u8)), "no commit to {table:?} was cut off");
     }
     let wanted = if proof() { 400 } else { 16 };
-    let mut below = |bound: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap() % bound
-    };
+    let mut draw = Draw(seed);
     while twice < wanted {
-        let schedule = [below(once), below(once)];
+        let schedule = [draw.place(once), draw.place(once)];
         twice += usize::from(bench.run(&schedule).await.deaths == 2);
     }
     println!("cut short: {once} schedules of one death, {twice} of two");

@@ -10,6 +10,7 @@ mod check;
 mod cost;
 mod cut_short;
 mod damage;
+mod draw;
 mod due;
 mod epochs;
 mod erased;

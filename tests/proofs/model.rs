@@ -26,7 +26,10 @@ use proptest::{
     test_runner::{RngSeed, TestRunner},
 };
 
-use crate::harness::{Open, Place, WAIT, coll, is_shredded, key, proof, put_of, read};
+use crate::{
+    draw::seed,
+    harness::{Open, Place, WAIT, coll, is_shredded, key, proof, put_of, read},
+};
 
 /// The collections, their units, and what a person's shred does to records that name the person second.
 const COLLECTIONS: [(&str, ShredUnit, SecondarySubjects); 3] = [
@@ -683,13 +686,6 @@ fn same<T: PartialEq + std::fmt::Debug>(done: Result<T, VaultError>, expected: R
         (Err(error), Err(refusal)) => assert!(refusal.is(&error), "step {number}: {error:?}, not {refusal:?}"),
         (done, expected) => panic!("step {number}: {done:?}, not {expected:?}"),
     }
-}
-
-/// A seed for all of a run: `LETHE_SEED`, or the time.
-#[expect(clippy::disallowed_methods, reason = "a test asked for again takes the seed it printed")]
-fn seed() -> u64 {
-    let given = std::env::var("LETHE_SEED").ok().map(|text| text.parse().expect("LETHE_SEED is a number"));
-    given.unwrap_or_else(|| u64::try_from(SystemClock.now().0).unwrap())
 }
 
 #[expect(clippy::print_stdout, reason = "the seed and the count are for who reads the test's output")]

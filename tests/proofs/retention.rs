@@ -1,7 +1,7 @@
 //! Retention, driven by the clock: what is due goes, within one run, once; what is not stays. The rows of privacy.md that this
 //! proves are named at the tests.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use lethe::{
@@ -70,6 +70,17 @@ pub(crate) async fn run(open: &Open, clock: &TestClock) -> Destroyed {
 
 pub(crate) async fn is_there(open: &Open, owner: &Caller, acme: &TenantName, name: &str) -> bool {
     open.get(owner, acme, ("c", name)).await.is_ok()
+}
+
+/// Those of some records that are there.
+pub(crate) async fn there(open: &Open, owner: &Caller, acme: &TenantName, names: &[String]) -> BTreeSet<String> {
+    let mut there = BTreeSet::new();
+    for name in names {
+        if is_there(open, owner, acme, name).await {
+            there.insert(name.clone());
+        }
+    }
+    there
 }
 
 /// Whether an epoch ends within half a minute.

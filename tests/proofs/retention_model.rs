@@ -22,6 +22,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
+    draw::Draw,
     harness::{Open, coll, filed_under, findings, key, put_of},
     reports::counted,
     retention::{DAY, due_rows, one_rule, place, policy, run, set},
@@ -500,19 +501,7 @@ impl Model {
     }
 }
 
-/// Draws below a bound, always the same for a seed.
-struct Draw(u64);
-
 impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
-    fn of<T: Copy>(&mut self, among: &[T]) -> T {
-        among[usize::try_from(self.below(among.len() as u64)).unwrap()]
-    }
-
     /// What is put, and what is to be known of it when nothing was there before.
     fn put(&mut self, now: Timestamp) -> (PutRecord, Known) {
         let date = Timestamp(now.0 + i64::try_from(self.below(40)).unwrap() * 86_400_000 - 20 * 86_400_000).to_rfc3339();

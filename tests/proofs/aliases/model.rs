@@ -6,6 +6,7 @@ use lethe::vault::ops::{Conflict, ListQuery, Missing, NewAlias, PersonView, Unpr
 
 use super::{COLLECTIONS, WAIT};
 use crate::{
+    draw::Draw,
     erased::Acme,
     harness::{Open, Place, alias_of, coll, is_shredded, persons, proof, subject, subjects},
 };
@@ -28,7 +29,7 @@ struct World {
     place: Place,
     open: Open,
     acme: Acme,
-    random: u64,
+    draw: Draw,
     /// Records that are there.
     there: BTreeMap<At, Record>,
     /// Persons who have several ids: the first, and the others in their order.
@@ -46,18 +47,13 @@ impl World {
         let open = place.open().await;
         let acme = Acme::make(&open, &place).await;
         let (there, persons, erased) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { place, open, acme, random: seed, there, persons, erased, returned: 0, step: String::new() }
-    }
-
-    fn draw(&mut self, below: usize) -> usize {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.random >> 33).unwrap() % below
+        Self { place, open, acme, draw: Draw(seed), there, persons, erased, returned: 0, step: String::new() }
     }
 
     fn some_ids(&mut self) -> Vec<Id> {
-        let (first, second) = (self.draw(IDS.len()), 1 + self.draw(IDS.len() - 1));
+        let (first, second) = (self.draw.place(IDS.len()), 1 + self.draw.place(IDS.len() - 1));
         let both = [IDS[first], IDS[(first + second) % IDS.len()]];
-        both[..=self.draw(2)].to_vec()
+        both[..=self.draw.place(2)].to_vec()
     }
 
     /// The first id of a person.
@@ -88,7 +84,7 @@ impl World {
     }
 
     async fn put(&mut self, at: At, value: Vec<u8>) {
-        let (ids, anew) = (self.some_ids(), self.draw(3) == 0);
+        let (ids, anew) = (self.some_ids(), self.draw.below(3) == 0);
         let put = self.acme.put(&self.open, (COLLECTIONS[at.0].0, at.1), &ids, &value, anew).await;
         if self.are_erased(&ids, anew) {
             assert!(matches!(put, Err(VaultError::SubjectErased { done: true, .. })), "{}: {put:?}", self.step);
@@ -100,7 +96,7 @@ impl World {
     }
 
     async fn add(&mut self) {
-        let (of, alias, anew) = (IDS[self.draw(IDS.len())], IDS[self.draw(IDS.len())], self.draw(3) == 0);
+        let (of, alias, anew) = (self.draw.of(&IDS), self.draw.of(&IDS), self.draw.below(3) == 0);
         let new = NewAlias { new_relationship: anew, ..alias_of(of, alias) };
         let added = self.open.vault.add_alias(&self.acme.owner, &self.acme.name, new, None).await;
         let named = format!("{}: {alias} for {of}: {added:?}", self.step);
@@ -121,7 +117,7 @@ impl World {
     }
 
     async fn remove(&mut self) {
-        let alias = IDS[self.draw(IDS.len())];
+        let alias = self.draw.of(&IDS);
         let removed = self.open.vault.remove_alias(&self.acme.owner, &self.acme.name, subject(alias), None).await;
         let first = self.first(alias);
         if self.erased.contains(alias) {
@@ -198,8 +194,8 @@ async fn whatever_happens_in_whatever_order_a_person_is_all_ids_and_is_erased_by
         let mut world = World::make(seed).await;
         for step in 0..80_usize {
             world.step = format!("seed {seed}, step {step}");
-            let at = (world.draw(COLLECTIONS.len()), KEYS[world.draw(KEYS.len())]);
-            match world.draw(12) {
+            let at = (world.draw.place(COLLECTIONS.len()), world.draw.of(&KEYS));
+            match world.draw.below(12) {
                 0..5 => world.put(at, step.to_string().into_bytes()).await,
                 5..8 => world.add().await,
                 8 => world.remove().await,

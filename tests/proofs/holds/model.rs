@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Acme, DAY, findings, place, run, stopped};
 use crate::{
+    draw::Draw,
     harness::{Open, Place, WAIT, coll, key, persons, put_of, subject},
     rows,
 };
@@ -32,7 +33,7 @@ struct World {
     clock: TestClock,
     open: Open,
     acme: Acme,
-    random: u64,
+    draw: Draw,
     /// Records that are there.
     there: BTreeMap<At, About>,
     /// Holds that stand.
@@ -49,16 +50,7 @@ impl World {
         let open = place.open().await;
         let acme = Acme::make(&open, &place, "acme").await;
         let (there, holds, orders) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Self { place, clock, open, acme, random: seed, there, holds, orders, step: String::new() }
-    }
-
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) % below
-    }
-
-    fn one_of<T: Copy, const N: usize>(&mut self, of: [T; N]) -> T {
-        of[usize::try_from(self.draw(N as u64)).unwrap()]
+        Self { place, clock, open, acme, draw: Draw(seed), there, holds, orders, step: String::new() }
     }
 
     fn is_held(&self, at: &At, persons: &[String]) -> bool {
@@ -82,12 +74,12 @@ impl World {
 
     async fn write(&mut self, at: At, person: String) {
         let mut persons = vec![person];
-        if self.draw(3) == 0 {
-            let other = (self.draw(3) + 1 + persons[0].parse::<u64>().unwrap()) % 4;
+        if self.draw.below(3) == 0 {
+            let other = (self.draw.below(3) + 1 + persons[0].parse::<u64>().unwrap()) % 4;
             persons.push(other.to_string());
         }
-        let days = u32::try_from(self.draw(20) + 1).unwrap();
-        let end = (self.draw(3) == 0).then(|| self.clock.now().plus(DAY * days));
+        let days = u32::try_from(self.draw.below(20) + 1).unwrap();
+        let end = (self.draw.below(3) == 0).then(|| self.clock.now().plus(DAY * days));
         let put = PutRecord {
             subjects: persons.iter().map(|name| subject(name)).collect(),
             expires_at: end,
@@ -136,7 +128,7 @@ impl World {
 
     async fn hold(&mut self, (collection, name): At, person: &str) {
         let collection = coll(collection);
-        let scope = match self.draw(6) {
+        let scope = match self.draw.below(6) {
             0 => HoldScope::Tenant,
             1 => HoldScope::Collection(collection),
             2 => HoldScope::Prefix(collection, key(name.split('/').next().unwrap())),
@@ -153,7 +145,7 @@ impl World {
         if self.holds.is_empty() {
             return;
         }
-        let which = usize::try_from(self.draw(self.holds.len() as u64)).unwrap();
+        let which = self.draw.place(self.holds.len());
         let (id, _) = self.holds.remove(which);
         self.acme.release(&self.open, id).await;
         for (id, person) in self.orders.clone() {
@@ -175,7 +167,7 @@ impl World {
     }
 
     async fn pass(&mut self) {
-        let time = self.draw(3 * 86_400_000);
+        let time = self.draw.below(3 * 86_400_000);
         self.clock.advance(Duration::from_millis(time));
         run(&self.open, &self.clock).await;
     }
@@ -239,10 +231,10 @@ async fn whatever_happens_in_whatever_order_what_is_held_is_there_and_what_was_s
     for seed in 0..8_u64 {
         let mut world = World::make(seed).await;
         for step in 0..150 {
-            let at = (world.one_of(["people", "all", "files"]), format!("{}/{}", world.one_of(["x", "y"]), world.draw(4)));
-            let person = world.draw(4).to_string();
+            let at = (world.draw.of(&["people", "all", "files"]), format!("{}/{}", world.draw.of(&["x", "y"]), world.draw.below(4)));
+            let person = world.draw.below(4).to_string();
             world.step = format!("seed {seed}, step {step}, {at:?}");
-            match world.draw(12) {
+            match world.draw.below(12) {
                 0..4 => world.write(at, person).await,
                 4 => world.delete(at).await,
                 5 => world.order(person).await,

@@ -1,21 +1,22 @@
 //! What was over before older data was put back stays so, whatever became of the rules meanwhile: RET-4's "lengthening revives
 //! nothing", across a restore.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use lethe::{
-    domain::{Clock as _, CollectionPolicy, ShredUnit, TenantName, hold::HoldScope, policy::SecondarySubjects},
+    domain::{Clock as _, CollectionPolicy, ShredUnit, hold::HoldScope, policy::SecondarySubjects},
     vault::{
-        ops::{Caller, NewAlias, PutRecord, ShredOrder, VaultError},
+        ops::{NewAlias, PutRecord, ShredOrder, VaultError},
         store::{Commit, Space, Store as _, StoreError, schema::Table},
     },
 };
 use serde_json::json;
 
 use crate::{
+    draw::Draw,
     harness::{Open, alias_of, coll, contradictions, filed_under, findings, key, put_about, put_of, subject},
     meddling::sets,
-    retention::{DAY, is_there, one_rule, place, policy, run, set, time},
+    retention::{DAY, is_there, one_rule, place, policy, run, set, there, time},
     rows,
 };
 
@@ -112,16 +113,6 @@ async fn what_ended_by_a_category_that_is_gone_since_does_not_come_back() {
     }
 }
 
-async fn there(open: &Open, owner: &Caller, acme: &TenantName, names: &[String]) -> BTreeSet<String> {
-    let mut there = BTreeSet::new();
-    for name in names {
-        if is_there(open, owner, acme, name).await {
-            there.insert(name.clone());
-        }
-    }
-    there
-}
-
 /// Records that nobody writes again, rules that change now and then, a run at every midnight: older data, made ready, holds the very
 /// records that the store has kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,24 +122,20 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
         let (place, clock) = place().await;
         let open = place.open().await;
         let (acme, owner, _) = open.tenant(&place, "acme").await;
-        let mut random = seed;
-        let mut draw = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
-        let drawn = |draw: &mut dyn FnMut(u64) -> u64| {
-            let categories = [&[][..], &["x"], &["x", "y"]][usize::try_from(draw(3)).unwrap()];
-            let lawful = lawful(categories, draw(150) + 1, draw(60) + 1);
-            let lawful = if draw(2) == 0 { with_mark(lawful, draw(40) + 1) } else { lawful };
-            if draw(5) == 0 { CollectionPolicy { categories: lawful.categories, ..until_deleted() } } else { lawful }
+        let mut draw = Draw(seed);
+        let drawn = |draw: &mut Draw| {
+            let categories = draw.of(&[&[][..], &["x"], &["x", "y"]]);
+            let lawful = lawful(categories, draw.below(150) + 1, draw.below(60) + 1);
+            let lawful = if draw.below(2) == 0 { with_mark(lawful, draw.below(40) + 1) } else { lawful };
+            if draw.below(5) == 0 { CollectionPolicy { categories: lawful.categories, ..until_deleted() } } else { lawful }
         };
         set(&open, &owner, &acme, drawn(&mut draw)).await;
         clock.advance(HALF_A_DAY);
         let mut names = Vec::new();
         for day in 0..20 {
-            if draw(2) == 0 {
+            if draw.below(2) == 0 {
                 let name = format!("k{day}");
-                let put = of_category([None, Some("x"), Some("y")][usize::try_from(draw(3)).unwrap()]);
+                let put = of_category(draw.of(&[None, Some("x"), Some("y")]));
                 // One of a category that is not declared is refused where the rules have some.
                 match open.vault.put_record(&owner, &acme, &coll("c"), key(&name), put).await {
                     Ok(_) => names.push(name),
@@ -156,7 +143,7 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
                 }
             }
             clock.advance(HALF_A_DAY);
-            if draw(6) == 0 {
+            if draw.below(6) == 0 {
                 set(&open, &owner, &acme, drawn(&mut draw)).await;
             }
             clock.advance(HALF_A_DAY);
@@ -169,7 +156,7 @@ async fn older_data_ends_as_it_would_have_ended_in_the_store() {
         let open = place.open().await;
         for _ in 0..60 {
             clock.advance(HALF_A_DAY);
-            if draw(9) == 0 {
+            if draw.below(9) == 0 {
                 set(&open, &owner, &acme, drawn(&mut draw)).await;
             }
             clock.advance(HALF_A_DAY);
