@@ -104,7 +104,7 @@ impl Acme {
     }
 
     async fn approve(&self, open: &Open, id: ApprovalId) -> Result<(), VaultError> {
-        open.vault.approve(&self.second, &self.name, id, None, None).await.map(drop)
+        open.approve(&self.second, &self.name, id).await
     }
 
     /// Approves what the request is now.
@@ -167,7 +167,7 @@ async fn two_decisions_at_the_same_moment_are_one() {
                 match against {
                     "withdraw" => vault.withdraw_approval(&acme.owner, &acme.name, id, None).await.map(drop),
                     "refuse" => vault.refuse_approval(&third, &acme.name, id, None, None).await.map(drop),
-                    _ => vault.approve(&third, &acme.name, id, None, None).await.map(drop),
+                    _ => open.approve(&third, &acme.name, id).await,
                 }
             }
         };
@@ -483,7 +483,7 @@ async fn a_first_policy_makes_no_second_person_of_a_new_token() {
         clock.advance(DAY * days);
         let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("c"), None).await.unwrap();
         assert_eq!(asked.expires_at, clock.now().plus(DAY * 7));
-        let approved = open.vault.approve(&third, &acme.name, asked.id, None, None).await;
+        let approved = open.approve(&third, &acme.name, asked.id).await;
         assert_eq!(approved.is_ok(), may, "{days} days on: {approved:?}");
         assert!(may || matches!(approved, Err(VaultError::NotSecond(NotSecond::New))), "{approved:?}");
         if !may {
@@ -575,7 +575,7 @@ async fn what_waits_for_a_second_person_outlives_a_restart() {
     open.close().await;
     let open = place.open().await;
     acme.again(&open).await;
-    let own = open.vault.approve(&acme.owner, &acme.name, seven, None, None).await;
+    let own = open.approve(&acme.owner, &acme.name, seven).await;
     assert!(matches!(own, Err(VaultError::NotSecond(NotSecond::Asked))), "{own:?}");
     acme.approve(&open, seven).await.unwrap();
     assert_eq!(acme.state(&open, seven).await, "done");
@@ -589,7 +589,7 @@ async fn what_waits_for_a_second_person_outlives_a_restart() {
     assert!(acme.is_there(&open, ("people", "8")).await && !acme.is_there(&open, ("people", "7")).await);
     let nine = acme.asked(&open, person("9")).await;
     let operator = open.caller(&place.operator).await;
-    let foreign = open.vault.approve(&operator, &acme.name, nine, None, None).await;
+    let foreign = open.approve(&operator, &acme.name, nine).await;
     assert!(matches!(foreign, Err(VaultError::Forbidden)), "the operator is no second person: {foreign:?}");
     open.close().await;
 }

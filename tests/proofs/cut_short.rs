@@ -14,8 +14,7 @@ use lethe::{
     authn::Role,
     domain::{
         ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, TenantName, TestClock, Timestamp,
-        approval::{ApprovalRules, ShredScope},
-        lifecycle::Grace,
+        approval::ShredScope,
         retention::{EventDate, EventName, report::Cause},
     },
     jobs::Retention,
@@ -34,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     draw::{Draw, seed},
-    harness::{Open, Place, WAIT, coll, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject, until},
+    harness::{Open, Place, WAIT, coll, end_of, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject, until},
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -244,7 +243,7 @@ impl Bench {
 
     /// The end of a tenant, as far as the order that the store gives. Sent again, all of it is done once.
     async fn end(&self, open: &Open) -> Result<ShredId, VaultError> {
-        let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: Some("closed".into()) };
+        let order = Terminate { reason: Some("closed".into()), ..end_of("acme", "0d") };
         let ordered = match open.vault.terminate_tenant(&self.owner, &self.acme, order, Some("end".into())).await {
             Ok(Terminated::Asked(asked)) if asked.state == "pending" => {
                 let second = self.second.as_ref().unwrap();
@@ -480,10 +479,7 @@ async fn keep_invoices(open: &Open, acme: &TenantName, owner: &Caller, ids: &[&s
 /// nothing under it.
 async fn ask_for_two(open: &Open, acme: &TenantName, owner: &Caller) -> Caller {
     open.vault.put_collection(owner, acme, &coll("tax"), lawful(ShredUnit::Subject, "4y"), None).await.unwrap();
-    let second = open.with_role(owner, acme, Role::Owner).await;
-    let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
-    open.vault.put_policy(owner, acme, rules, None).await.unwrap();
-    second
+    open.ask_for_two(owner, acme, ShredScope::Record).await
 }
 
 async fn ends_however_it_is_cut_short(order: ShredOrder, beside: Beside, must_meet: &[Table]) {

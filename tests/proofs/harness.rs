@@ -14,9 +14,11 @@ use futures_util::{StreamExt as _, stream};
 use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
-        Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredId, ShredUnit, StoreId, SubjectId, SystemClock,
-        TenantName, TestClock,
+        ApprovalId, Clock, CollectionName, CollectionPolicy, Epoch, RecordKey, RequestId, RootId, ShredId, ShredUnit, StoreId, SubjectId,
+        SystemClock, TenantName, TestClock,
+        approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
+        lifecycle::Grace,
     },
     vault::{
         audit::{
@@ -26,7 +28,7 @@ use lethe::{
         keys::{Custody, CustodyError, Description, DestroyReceipt, FileCustody, Forest, ForestOptions, custody::Held, recovery::Ground},
         ops::{
             BatchOp, Body, Caller, GetRecord, Got, HoldView, MintToken, NamedEntry, NewAlias, Precondition, Put, PutRecord, ShredOrder,
-            ShredView, Value, Vault, VaultError, VaultOptions, VaultParts,
+            ShredView, Terminate, Value, Vault, VaultError, VaultOptions, VaultParts,
         },
         store::{
             Store,
@@ -370,6 +372,18 @@ impl Open {
         read(got).await
     }
 
+    /// From now on such orders take two persons; gives the second, who was there before.
+    pub(crate) async fn ask_for_two(&self, owner: &Caller, tenant: &TenantName, shreds: ShredScope) -> Caller {
+        let second = self.with_role(owner, tenant, Role::Owner).await;
+        let rules = ApprovalRules { shreds: Some(shreds), ..ApprovalRules::default() };
+        self.vault.put_policy(owner, tenant, rules, None).await.unwrap();
+        second
+    }
+
+    pub(crate) async fn approve(&self, second: &Caller, tenant: &TenantName, id: ApprovalId) -> Result<(), VaultError> {
+        self.vault.approve(second, tenant, id, None, None).await.map(drop)
+    }
+
     /// All that a tenant's trail has of an action.
     pub(crate) async fn trail(&self, caller: &Caller, tenant: &TenantName, action: &str) -> Vec<NamedEntry> {
         let (mut all, mut after) = (Vec::new(), None::<String>);
@@ -492,6 +506,11 @@ pub(crate) fn persons(names: &[&str]) -> ShredOrder {
 /// An order to forget a person.
 pub(crate) fn person(name: &str) -> ShredOrder {
     persons(&[name])
+}
+
+/// An order to end a tenant.
+pub(crate) fn end_of(tenant: &str, grace: &str) -> Terminate {
+    Terminate { confirm: tenant.into(), grace: Grace::parse(grace).unwrap(), reason: None }
 }
 
 /// A hold as a counsel places it.

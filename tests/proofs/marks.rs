@@ -212,7 +212,7 @@ async fn what_two_persons_shorten_goes_when_the_mark_has_stood_from_the_approval
     assert!(marked(&open, &owner, &acme).await.is_empty(), "one owner alone brings nothing forward");
     let asked = open.vault.ask_shortening(&owner, &acme, &coll("c"), None).await.unwrap();
     clock.advance(DAY);
-    open.vault.approve(&second, &acme, asked.id, None, None).await.unwrap();
+    open.approve(&second, &acme, asked.id).await.unwrap();
     let approved = clock.now();
     // They are written down anew, and met by the runs behind that.
     let mut done = Destroyed::default();

@@ -16,7 +16,7 @@ use lethe::{
         ApprovalId, Clock as _, HoldId, ShredId, ShredUnit, TenantName, TenantNo, TestClock,
         approval::{ApprovalRules, ShredScope},
         hold::{HoldScope, HoldText, NewHold},
-        lifecycle::{Grace, TenantState},
+        lifecycle::TenantState,
     },
     jobs::Retention,
     vault::{
@@ -35,8 +35,8 @@ use serde_json::json;
 
 use crate::{
     harness::{
-        Open, Place, alias_of, certificate, coll, contradictions, filed_under, findings, hold_of, is_shredded, key, person, put_of, put_op,
-        subject, until,
+        Open, Place, alias_of, certificate, coll, contradictions, end_of, filed_under, findings, hold_of, is_shredded, key, person, put_of,
+        put_op, subject, until,
     },
     kept::{lawful, left},
     meddling::sets,
@@ -71,8 +71,7 @@ impl Acme {
     }
 
     async fn ordered(&self, open: &Open, grace: &str, key: Option<&str>) -> Result<Terminated, VaultError> {
-        let order = Terminate { confirm: self.name.as_str().into(), grace: Grace::parse(grace).unwrap(), reason: None };
-        open.vault.terminate_tenant(&self.owner, &self.name, order, key.map(str::to_owned)).await
+        open.vault.terminate_tenant(&self.owner, &self.name, end_of(self.name.as_str(), grace), key.map(str::to_owned)).await
     }
 
     /// An end that waits for a second owner.
@@ -84,7 +83,7 @@ impl Acme {
     }
 
     async fn approve(&self, open: &Open, second: &Caller, id: ApprovalId) -> Result<(), VaultError> {
-        open.vault.approve(second, &self.name, id, None, None).await.map(drop)
+        open.approve(second, &self.name, id).await
     }
 
     /// A request's state.
@@ -309,9 +308,7 @@ async fn what_was_about_to_be_approved_before_a_suspension_is_not_carried_out_be
         acme.put(&open, "a").await.unwrap();
         let brief = policy(ShredUnit::Record, "UTC", &one_rule(&json!("created"), "100d"));
         open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
-        let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
-        let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
-        open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
+        let second = open.ask_for_two(&acme.owner, &acme.name, ShredScope::Record).await;
         // For a shortening a second person is who was there before.
         clock.advance(DAY * 8);
         let id = match path {
@@ -645,8 +642,7 @@ async fn what_was_over_before_a_held_person_was_given_its_id_is_not_given_back_b
     let ann = NewAlias { with_records: false, ..alias_of("7", "ann") };
     open.vault.add_alias(&owner, &name, ann, None).await.unwrap();
     clock.advance(DAY);
-    let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: None };
-    open.vault.terminate_tenant(&owner, &name, order, None).await.unwrap();
+    open.vault.terminate_tenant(&owner, &name, end_of("acme", "0d"), None).await.unwrap();
     run(&open, &clock).await;
     let auditing = open.caller(&auditor).await;
     until("what is held is there", async || open.get(&auditing, &name, ("people", "kept")).await.is_ok()).await;
@@ -692,8 +688,7 @@ async fn what_was_gone_before_an_end_in_part_does_not_come_back_while_that_is_un
         place_hold(&open, &open.caller(&counsel).await, &name, HoldScope::Collection(coll("all"))).await.unwrap();
         let epoch = open.forest.epoch();
         place.meddler.refuse(move |commit| sets(commit, stuck, |_, _| true).then_some(StoreError::DiskFull));
-        let order = Terminate { confirm: "acme".into(), grace: Grace::parse("0d").unwrap(), reason: None };
-        open.vault.terminate_tenant(&owner, &name, order, None).await.unwrap();
+        open.vault.terminate_tenant(&owner, &name, end_of("acme", "0d"), None).await.unwrap();
         run(&open, &clock).await;
         if stuck == Table::Certificate {
             until("the keys of the rest are gone", async || open.forest.epoch() != epoch).await;
@@ -1220,9 +1215,7 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     let open = place.open().await;
     let acme = Acme::make(&open, &place).await;
     acme.under_law(&open, "books", ShredUnit::Subject).await;
-    let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
-    let rules = ApprovalRules { shreds: Some(ShredScope::Tenant), ..ApprovalRules::default() };
-    open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
+    let second = open.ask_for_two(&acme.owner, &acme.name, ShredScope::Tenant).await;
 
     let asked = acme.asked(&open, "30d", Some("once")).await;
     assert!(matches!(&asked.what, ApprovalWhat::Terminate { grace } if grace == "30d"), "{asked:?}");

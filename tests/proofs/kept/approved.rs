@@ -39,7 +39,7 @@ impl Acme {
     }
 
     async fn approve(&self, open: &Open, second: &Caller, id: ApprovalId) -> Result<(), VaultError> {
-        open.vault.approve(second, &self.name, id, None, None).await.map(drop)
+        open.approve(second, &self.name, id).await
     }
 
     /// An order's state, at the latest when it is done.

@@ -7,14 +7,9 @@ use std::sync::{
 
 use lethe::{
     authn::Role,
-    domain::{
-        ApprovalId, CollectionPolicy, ShredUnit, TenantNo,
-        approval::{ApprovalRules, ShredScope},
-        hold::HoldScope,
-        lifecycle::Grace,
-    },
+    domain::{ApprovalId, CollectionPolicy, ShredUnit, TenantNo, approval::ShredScope, hold::HoldScope},
     vault::{
-        ops::{Caller, ShredOrder, Terminate, VaultError},
+        ops::{ShredOrder, VaultError},
         store::{
             Space, StoreError,
             schema::{self, Table},
@@ -28,7 +23,7 @@ use super::{
     findings, lawful, refused_by_law, unruled,
 };
 use crate::{
-    harness::{Open, WAIT, coll, hold_of, hold_on, key},
+    harness::{WAIT, coll, end_of, hold_of, hold_on, key},
     meddling::{Held, Meddler, sets},
     retention::{place, run},
 };
@@ -51,14 +46,6 @@ impl When {
             Self::Committed => meddler.hold_commit(|commit| sets(commit, Table::PendingShred, |_, _| true)),
         }
     }
-}
-
-/// A second person for every order from now on.
-async fn ask_for_two(acme: &Acme, open: &Open) -> Caller {
-    let second = open.with_role(&acme.owner, &acme.name, Role::Owner).await;
-    let rules = ApprovalRules { shreds: Some(ShredScope::Record), ..ApprovalRules::default() };
-    open.vault.put_policy(&acme.owner, &acme.name, rules, None).await.unwrap();
-    second
 }
 
 /// A record of which no rule says anything, and its collection: the policy that keeps it comes while the order is given, by one person, by
@@ -109,15 +96,15 @@ async fn rules_that_come_before_an_order_is_durable_keep_what_it_is_for() {
         assert!(open.vault.shred(&acme.owner, &acme.name, id, None).await.unwrap().held, "{unit:?}, {when:?}: it waits for the law");
         is_there(&name).await;
     }
-    let second = ask_for_two(&acme, &open).await;
+    let second = open.ask_for_two(&acme.owner, &acme.name, ShredScope::Record).await;
     for (number, (unit, when)) in cases.into_iter().enumerate() {
         let name = format!("two{number}");
         make(&name, unit).await;
         let asked = open.vault.order_shred(&acme.owner, &acme.name, order(&name, unit), None, None).await.unwrap().id;
         let held = when.hold(&place.meddler);
-        let approved = async { open.vault.approve(&second, &acme.name, ApprovalId(asked.0), None, None).await };
+        let approved = open.approve(&second, &acme.name, ApprovalId(asked.0));
         let (approved, ()) = tokio::join!(approved, rules_come(&*held, &name, unit));
-        assert_eq!(refused_by_law(approved.map(drop)), UNTIL, "{unit:?}, {when:?}");
+        assert_eq!(refused_by_law(approved), UNTIL, "{unit:?}, {when:?}");
         is_there(&name).await;
     }
     assert_eq!(findings(&open).await, Vec::<String>::new());
@@ -142,16 +129,17 @@ async fn a_collection_that_comes_under_a_law_meanwhile_keeps_its_tenant() {
             acme.set(&open, "late", unruled(ShredUnit::Subject)).await;
         }
         let order = || open.vault.order_shred(&acme.owner, &acme.name, ShredOrder::Tenant { confirm: named.clone() }, WAIT, None);
-        let second = if by == "approval" { Some((ask_for_two(&acme, &open).await, order().await.unwrap().id)) } else { None };
+        let second = if by == "approval" {
+            Some((open.ask_for_two(&acme.owner, &acme.name, ShredScope::Record).await, order().await.unwrap().id))
+        } else {
+            None
+        };
         let table = if by == "end" { Table::TenantChange } else { Table::PendingShred };
         let held = place.meddler.hold_commit(move |commit| sets(commit, table, |_, _| true));
         let end = async {
             match (&second, by) {
-                (Some((second, asked)), _) => open.vault.approve(second, &acme.name, ApprovalId(asked.0), None, None).await.map(drop),
-                (None, "end") => {
-                    let order = Terminate { confirm: named.clone(), grace: Grace::parse("0d").unwrap(), reason: None };
-                    open.vault.terminate_tenant(&acme.owner, &acme.name, order, None).await.map(drop)
-                }
+                (Some((second, asked)), _) => open.approve(second, &acme.name, ApprovalId(asked.0)).await,
+                (None, "end") => open.vault.terminate_tenant(&acme.owner, &acme.name, end_of(&named, "0d"), None).await.map(drop),
                 (None, _) => order().await.map(drop),
             }
         };
@@ -188,10 +176,10 @@ async fn an_order_that_a_hold_stops_freezes_nothing() {
         assert!(matches!(stopped, Err(VaultError::LegalHold { order: Some(_), .. })), "{order:?}: {stopped:?}");
     }
     place.meddler.refuse_nothing();
-    let second = ask_for_two(&acme, &open).await;
+    let second = open.ask_for_two(&acme.owner, &acme.name, ShredScope::Record).await;
     let asked = open.vault.order_shred(&acme.owner, &acme.name, orders[1].clone(), None, None).await.unwrap().id;
     place.meddler.refuse(|commit| sets(commit, Table::Collection, |_, _| true).then_some(StoreError::DiskFull));
-    open.vault.approve(&second, &acme.name, ApprovalId(asked.0), None, None).await.unwrap();
+    open.approve(&second, &acme.name, ApprovalId(asked.0)).await.unwrap();
     assert!(open.vault.shred(&acme.owner, &acme.name, asked, None).await.unwrap().held);
     place.meddler.refuse_nothing();
     assert_eq!(acme.get(&open, ("people", "note")).await.unwrap(), b"v");

@@ -254,7 +254,7 @@ async fn two_persons_shorten_no_minimum_that_came_and_went() {
     }
     put(&open, &acme, ("people", "free"), "7", "v").await.unwrap();
     let asked = open.vault.ask_shortening(&acme.owner, &acme.name, &coll("people"), None).await.unwrap();
-    open.vault.approve(&second, &acme.name, asked.id, None, None).await.unwrap();
+    open.approve(&second, &acme.name, asked.id).await.unwrap();
     assert_eq!(run(&open, &clock).await.destroyed, 0);
     clock.advance(DAY * 32);
     assert_eq!(run(&open, &clock).await.destroyed, 1, "what came behind the minimum");

@@ -8,7 +8,7 @@ use lethe::{
     authn::{Narrowing, PresentedToken, Role, TokenKind},
     domain::{
         ApprovalId, CollectionNo, RequestId, ShredId, ShredUnit, TenantName, TenantNo,
-        approval::{ApprovalRules, ShredScope},
+        approval::ShredScope,
         retention::{EventDate, EventName},
     },
     vault::{
@@ -99,16 +99,14 @@ async fn every_byte(
 /// What takes two persons stands in the tenant's row. A bent request is shown to nobody and carried out by nobody.
 async fn every_byte_of_a_request(open: &Open, acme: &TenantName, owner: &Caller) {
     let (vault, store) = (&open.vault, &*open.store);
-    let second = open.with_role(owner, acme, Role::Owner).await;
-    let rules = ApprovalRules { shreds: Some(ShredScope::Subject), ..ApprovalRules::default() };
-    vault.put_policy(owner, acme, rules, None).await.unwrap();
+    let second = open.ask_for_two(owner, acme, ShredScope::Subject).await;
     let mut asked = Vec::new();
     for name in ["a", "b"] {
         asked.push(ApprovalId(vault.order_shred(owner, acme, person(name), None, None).await.unwrap().id.0));
     }
     let at = |place: Bytes| move |key: &[u8], _: &[u8]| key == &place[..];
     let show = async || vault.approval(&second, acme, asked[0]).await.map(drop);
-    let approve = async || vault.approve(&second, acme, asked[0], None, None).await.map(drop);
+    let approve = async || open.approve(&second, acme, asked[0]).await;
     let again_asked = async || vault.order_shred(owner, acme, person("a"), None, None).await.map(drop);
     every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), true, &show).await;
     every_byte(store, Table::Approval, at(schema::approval(ACME, asked[0])), false, &approve).await;
