@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Open, Place, coll, filed_under, is_shredded, key, name, put_of},
+    meddling::deletes_a_record,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, to, to_just_before},
     rows,
 };
@@ -239,9 +240,7 @@ async fn what_happens_to_a_record_while_a_run_is_about_to_destroy_it_counts() {
             open.put(&owner, &acme, ("c", name), Some("7"), b"old").await.unwrap();
         }
         clock.advance(DAY * 2);
-        let held = place
-            .meddler
-            .hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. })));
+        let held = place.meddler.hold_commit(deletes_a_record);
         let (vault, now) = (open.vault.clone(), clock.now());
         let tasks = tokio_util::task::TaskTracker::new();
         let at_work = tasks.spawn(async move { Retention { vault, limit: 1_000 }.run_once(now).await });
@@ -313,8 +312,7 @@ async fn every_run_that_destroyed_something_is_on_record_with_its_count() {
         fill(200).await;
         let commits = std::sync::atomic::AtomicUsize::new(0);
         place.meddler.refuse(move |commit| {
-            let is_one = commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
-            (is_one && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1).then_some(StoreError::DiskFull)
+            (deletes_a_record(commit) && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1).then_some(StoreError::DiskFull)
         });
         let before = record_rows(&open).await.len();
         let cut = if asked {

@@ -7,14 +7,14 @@ use lethe::{
     domain::{ShredId, ShredUnit, TenantName},
     vault::{
         ops::{BatchOp, Caller, Missing, PutRecord, ShredOrder, VaultError, VaultOptions},
-        store::{Commit, Space, StoreError, Write, schema::Table},
+        store::{Commit, Space, StoreError, schema::Table},
     },
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
     harness::{Open, Place, coll, findings, is_shredded, key, persons, put_about, put_of, put_op},
-    meddling::sets,
+    meddling::{puts_a_record, sets},
 };
 
 pub(crate) const COLLECTIONS: [(&str, ShredUnit); 3] =
@@ -115,10 +115,6 @@ async fn an_order_that_is_done_closes_nothing_of_who_is_known_anew() {
     acme.put(&open, ("people", "more"), &["7"], b"v", false).await.unwrap();
     assert_eq!(findings(&open).await, Vec::<String>::new());
     Arc::into_inner(open).unwrap().close().await;
-}
-
-fn writes_a_record(commit: &Commit) -> bool {
-    commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. }))
 }
 
 fn sets_a_person(commit: &Commit) -> bool {
@@ -253,7 +249,7 @@ async fn a_write_that_was_planned_before_a_shred_is_planned_again() {
     let mut returned = 0;
     for (collection, _) in COLLECTIONS {
         for says_so in [false, true] {
-            let held = place.meddler.hold_commit(writes_a_record);
+            let held = place.meddler.hold_commit(puts_a_record);
             let write = {
                 let (open, acme) = (open.clone(), acme.clone());
                 tasks.spawn(async move { acme.put(&open, (collection, "late"), &["7"], b"late", says_so).await })
@@ -343,7 +339,7 @@ async fn a_new_relationship_that_is_cut_short_has_begun_on_the_record_or_not_at_
     let acme = Acme::make(&open, &place).await;
     let mut begun = 0;
     for (collection, _) in COLLECTIONS {
-        for dies_at in [sets_a_person as fn(&Commit) -> bool, writes_a_record] {
+        for dies_at in [sets_a_person as fn(&Commit) -> bool, puts_a_record] {
             let order = acme.shred(&open, "7").await;
             place.meddler.refuse(move |commit| dies_at(commit).then(|| StoreError::Io("the process is dead".into())));
             let put = acme.put(&open, (collection, "new"), &["7"], b"v", true).await;

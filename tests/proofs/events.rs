@@ -16,7 +16,7 @@ use lethe::{
     vault::{
         ops::{Caller, EventsView, Missing, PutRecord, ShredOrder, Unprocessable, VaultError},
         store::{
-            Commit, Space, Store as _, StoreError, Write,
+            Commit, Space, Store as _, StoreError,
             schema::{self, Table},
         },
     },
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Open, Place, coll, filed_under, findings, key, put_about, subject},
-    meddling::sets,
+    meddling::{deletes_a_record, puts_a_record, sets},
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, time, to},
     rows,
 };
@@ -435,8 +435,7 @@ async fn a_report_against_a_write_is_before_it_and_counts_or_behind_it_and_finds
     let acme = Acme::make(&open, &place).await;
     acme.set(&open, by_event("10d")).await;
     acme.put(&open, "first", &["7"]).await.unwrap();
-    let held =
-        place.meddler.hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. })));
+    let held = place.meddler.hold_commit(puts_a_record);
     let write = acme.put(&open, "k", &["7"]);
     let meanwhile = async {
         held.has_read().await;
@@ -464,8 +463,7 @@ async fn a_correction_that_comes_before_the_commit_of_a_run_saves_the_record() {
         acme.report(&open, "7", "2000-01-31").await;
         run(&open, &clock).await;
         to(&clock, "2000-02-11T00:00:00Z");
-        let deletes = |commit: &Commit| commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
-        let held = place.meddler.hold_commit(deletes);
+        let held = place.meddler.hold_commit(deletes_a_record);
         let meanwhile = async {
             held.has_read().await;
             match corrected {

@@ -19,14 +19,14 @@ use lethe::{
     },
     vault::{
         ops::{BatchOp, Caller, Destroyed, HoldView, Precondition, PutRecord, ShredOrder, VaultError},
-        store::{Space, StoreError, Write, schema},
+        store::{Space, StoreError, schema},
     },
 };
 use tokio::sync::Semaphore;
 
 use crate::{
     harness::{Open, Place, WAIT, certificate, coll, findings, hold_of, is_shredded, key, persons, put_about, put_of, subject},
-    meddling::sets,
+    meddling::{deletes_a_record, puts_a_record, sets},
     retention::{DAY, place, run},
     rows,
 };
@@ -371,8 +371,7 @@ async fn what_an_order_has_closed_is_not_written_over_under_a_hold() {
     // Closed again; and now somebody has looked for holds, and found none.
     acme.release(&open, placed.id).await;
     assert!(is_shredded(&acme.get(&open, ("people", "k")).await));
-    let writing =
-        place.meddler.hold_commit(|commit| commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. })));
+    let writing = place.meddler.hold_commit(puts_a_record);
     let put = {
         let (open, acme) = (open.clone(), acme.clone());
         async move { open.put(&acme.owner, &acme.name, ("people", "k"), Some("8"), b"new").await.map(drop) }
@@ -436,10 +435,7 @@ async fn a_hold_that_comes_when_the_keys_are_gone_says_so_and_stops_nothing() {
         acme.put(&open, (collection, "7"), &["7"]).await.unwrap();
     }
     // Its deletions fail for now: between its epoch and its certificate.
-    place.meddler.refuse(|commit| {
-        let deletes = commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
-        deletes.then_some(StoreError::Busy)
-    });
+    place.meddler.refuse(|commit| deletes_a_record(commit).then_some(StoreError::Busy));
     let epoch = open.forest.epoch();
     let order = acme.shred(&open, persons(&["7"]), None).await.unwrap();
     while open.forest.epoch() == epoch {

@@ -231,6 +231,14 @@ pub(crate) fn sets(commit: &Commit, table: Table, is: impl Fn(&Bytes, &Bytes) ->
         .any(|write| matches!(write, Write::Put { space: Space::Control | Space::Index, key, value } if key[0] == tag && is(key, value)))
 }
 
+pub(crate) fn puts_a_record(commit: &Commit) -> bool {
+    commit.writes.iter().any(|write| matches!(write, Write::Put { space: Space::Records, .. }))
+}
+
+pub(crate) fn deletes_a_record(commit: &Commit) -> bool {
+    commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }))
+}
+
 struct Meddled {
     store: Arc<dyn Store>,
     meddler: Meddler,

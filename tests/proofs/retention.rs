@@ -10,7 +10,7 @@ use lethe::{
     vault::{
         ops::{Caller, Destroyed, PutRecord, ShredOrder, VaultError},
         store::{
-            Commit, Row, Space, Store as _, StoreError, Write,
+            Row, Space, Store as _, StoreError, Write,
             schema::{self, Due, Fineness, Table},
         },
     },
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     cost::run_over,
     harness::{Open, Place, coll, is_shredded, key, put_of},
-    meddling::sets,
+    meddling::{deletes_a_record, sets},
     rows,
 };
 
@@ -265,9 +265,8 @@ async fn a_run_whose_second_commit_fails_is_gone_on_with_and_destroys_nothing_tw
     clock.advance(DAY * 2);
     // The second commit that destroys fails.
     let commits = std::sync::atomic::AtomicUsize::new(0);
-    let destroys = |commit: &Commit| commit.writes.iter().any(|write| matches!(write, Write::Delete { space: Space::Records, .. }));
     place.meddler.refuse(move |commit| {
-        let fails = destroys(commit) && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        let fails = deletes_a_record(commit) && commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
         fails.then_some(StoreError::DiskFull)
     });
     let cut = Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await;
