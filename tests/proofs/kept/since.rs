@@ -38,8 +38,7 @@ fn with_rules(unit: ShredUnit, rules: &[Value]) -> CollectionPolicy {
 }
 
 async fn put(open: &Open, acme: &Acme, at: (&str, &str), person: &str, value: &str) -> Result<(), VaultError> {
-    let put = put_of(Some(person), value.as_bytes());
-    open.vault.put_record(&acme.owner, &acme.name, &coll(at.0), key(at.1), put).await.map(drop)
+    open.put(&acme.owner, &acme.name, at, Some(person), value.as_bytes()).await.map(drop)
 }
 
 /// Until when the law keeps what is written at noon of 31 January 2000, for seven years.
