@@ -7,7 +7,8 @@ use lethe::domain::{Clock as _, SystemClock};
 use lethe::http::{Access, endpoints};
 use serde_json::{Value, json};
 
-use super::site::Site;
+use super::bundles::coming;
+use super::site::{Site, hold, id_of};
 
 /// How a route is called, and how it answers those who may not. A route that does several things has several.
 struct Case {
@@ -96,7 +97,7 @@ fn cases_of_retention() -> Vec<Case> {
 
 /// What is kept from the owner most of all. The hold that is placed is on nobody whom the others are about.
 fn cases_of_holds() -> Vec<Case> {
-    let hold = || Some(json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody"}));
+    let hold = || Some(hold(json!({"scope": "subject", "subject": "nobody"})));
     let reason = || Some(json!({"reason": "r"}));
     let (all, one) = ("/v1/tenants/acme/holds", "/v1/tenants/acme/holds/{hold}");
     let (release, renew) = ("/v1/tenants/acme/holds/{hold}/release", "/v1/tenants/acme/holds/{hold}/renew");
@@ -411,16 +412,13 @@ impl Tokens {
         tokens.push(("counsel", site.counsel("acme", &owner).await));
         tokens.push(("job", site.token("system", &site.operator, json!({"role": "job"})).await));
         tokens.push(("other", site.tenant("other").await));
-        let coming = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "coming", "import": true}))).await;
-        tokens.push(("comer", coming.json["token"].as_str().unwrap().to_owned()));
+        tokens.push(("comer", coming(site, "coming").await));
         tokens.push(("nobody", owner.replace(&owner[owner.len() - 4..], "AAAA")));
-        let id = |token: &str| token.split('_').nth(2).unwrap().to_owned();
-        let token = id(&site.token("acme", &owner, json!({"role": "reader"})).await);
+        let token = id_of(&site.token("acme", &owner, json!({"role": "reader"})).await).to_owned();
         let ordered = site.send("POST", "/v1/tenants/acme/shreds", &owner, Some(json!({"scope": "subject", "subject": "8"}))).await;
         let order = ordered.json["id"].as_str().unwrap().to_owned();
         tokens.push(("owner", owner));
-        let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "nobody",
-            "law_enforcement": true, "case_number": "1"});
+        let body = hold(json!({"scope": "subject", "subject": "nobody", "law_enforcement": true, "case_number": "1"}));
         let (hold, report) = (String::new(), String::new());
         let mut tokens = Self { by_role: tokens, token, order, hold, report, approvals: Vec::new() };
         tokens.ask_for_a_second(site).await;

@@ -1,6 +1,4 @@
 //! A person's several ids over the wire: given, read and taken away in bodies, and what each of them stands for.
-
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::site::{Answer, CRM, Site};
@@ -12,9 +10,7 @@ async fn post(site: &Site, what: &str, token: &str, body: Value) -> Answer {
 }
 
 async fn shred(site: &Site, token: &str, subject: &str) -> Answer {
-    let body = json!({"scope": "subject", "subject": subject});
-    let request = site.request(Method::POST, "/v1/tenants/acme/shreds", token).header("prefer", "wait=30").json(&body);
-    Answer::of(request.send().await.unwrap()).await
+    site.shred("acme", token, json!({"scope": "subject", "subject": subject})).await
 }
 
 fn keys(page: &Answer) -> Vec<String> {

@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lethe::domain::{TestClock, Timestamp};
+use lethe::domain::TestClock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold, id, id_of, record};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -20,17 +20,7 @@ struct Tenant<'a> {
 }
 
 async fn site() -> (Site, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T20:00:00Z").unwrap()));
-    (Site::open_at("", clock.clone()).await, clock)
-}
-
-fn id(document: &Value) -> &str {
-    document["id"].as_str().unwrap()
-}
-
-/// The public part of a token.
-fn id_of(token: &str) -> &str {
-    token.split('_').nth(2).unwrap()
+    Site::open_on("2024-01-31T20:00:00Z").await
 }
 
 fn is(answer: &Answer, status: u16, code: &str, named: &str) {
@@ -60,8 +50,7 @@ impl<'a> Tenant<'a> {
     }
 
     fn record(&self, at: &str) -> String {
-        let (collection, key) = at.split_once('/').unwrap();
-        self.path(&format!("collections/{collection}/records/{key}"))
+        record(&self.name, at)
     }
 
     async fn put_policy(&self, token: &str, approvals: Value) -> Answer {
@@ -81,8 +70,7 @@ impl<'a> Tenant<'a> {
     }
 
     async fn shred(&self, token: &str, order: Value) -> Answer {
-        let request = self.site.request(Method::POST, &self.path("shreds"), token).header("prefer", "wait=30").json(&order);
-        Answer::of(request.send().await.unwrap()).await
+        self.site.shred(&self.name, token, order).await
     }
 
     /// An order that waits; its id.
@@ -94,8 +82,7 @@ impl<'a> Tenant<'a> {
     }
 
     async fn order(&self, id: &str) -> Answer {
-        let request = self.site.request(Method::GET, &self.path(&format!("shreds/{id}")), &self.owner).header("prefer", "wait=30");
-        Answer::of(request.send().await.unwrap()).await
+        self.site.order(&self.name, &self.owner, id).await
     }
 
     async fn approval(&self, token: &str, id: &str) -> Answer {
@@ -131,12 +118,6 @@ fn entries<'a>(trail: &'a [Value], actions: &[&str]) -> Vec<(&'a str, &'a str, &
     let text = |entry: &'a Value, name: &str| entry[name].as_str().unwrap();
     let of = trail.iter().filter(|entry| actions.contains(&entry["action"].as_str().unwrap()));
     of.map(|entry| (text(entry, "action"), text(entry, "outcome"), text(entry, "principal"))).collect()
-}
-
-async fn run(site: &Site) -> Value {
-    let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-    assert_eq!(done.status, 200, "{done:?}");
-    done.json
 }
 
 /// An answer that was lost is given again, with the salt, to who sends the same request under its key, and to nobody else.
@@ -480,13 +461,13 @@ async fn what_is_refused_or_withdrawn_or_over_is_not_done() {
             }
             _ => {
                 clock.advance((DAY * 7).saturating_sub(Duration::from_millis(1)));
-                run(&site).await;
+                site.run_retention().await;
                 assert_eq!(acme.approval(&acme.owner, &asked).await.json["state"], "pending", "to the last millisecond");
                 clock.advance(Duration::from_millis(1));
                 // Over at once, whether or not anybody has looked yet.
                 assert_eq!(acme.approval(&acme.owner, &asked).await.json["state"], "expired");
                 is(&acme.decide(&acme.second, &asked, "approve").await, 409, "approval-over", "a millisecond late");
-                run(&site).await;
+                site.run_retention().await;
             }
         }
         let seen = acme.approval(&acme.second, &asked).await;
@@ -558,7 +539,7 @@ async fn holds_are_looked_at_when_an_order_is_approved_and_keep_it_back() {
     assert_eq!(acme.put_policy(&acme.owner, json!({"shred": ["tenant", "subject"]})).await.status, 200);
     acme.put("crm/a", "7").await;
     let asked = id(&acme.asked(&acme.owner, json!({"scope": "subject", "subject": "7"})).await.json).to_owned();
-    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
+    let hold = hold(json!({"scope": "subject", "subject": "7"}));
     let placed = site.send("POST", &acme.path("holds"), &counsel, Some(hold)).await;
     assert_eq!((placed.status, &placed.json["too_late"]), (201, &json!([])), "{placed:?}");
     let approved = acme.approve(&asked).await;
@@ -587,7 +568,7 @@ async fn the_release_of_a_hold_takes_two_counsels_where_the_policy_asks_for_them
     let (second, outsider) = (token(&counsel, "counsel").await, site.counsel("acme", &acme.owner).await);
     assert_eq!(acme.put_policy(&acme.owner, json!({"release_hold": true})).await.status, 200);
     acme.put("crm/a", "7").await;
-    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7"});
+    let hold = hold(json!({"scope": "subject", "subject": "7"}));
     let placed = site.send("POST", &acme.path("holds"), &counsel, Some(hold)).await.json;
     let stopped = acme.shred(&acme.owner, json!({"scope": "subject", "subject": "7"})).await;
     is(&stopped, 423, "legal-obligation", "the order");
@@ -710,7 +691,7 @@ async fn a_deletion_that_would_shred_a_record_is_ordered_as_one() {
         assert_eq!(site.send("DELETE", &acme.record(at), &acme.owner, None).await.status, 204, "no key goes with it: {at}");
     }
     clock.advance(DAY);
-    assert_eq!(run(&site).await["destroyed"], 1, "that was decided with the record");
+    assert_eq!(site.run_retention().await["destroyed"], 1, "that was decided with the record");
     assert!([404, 410].contains(&acme.get("files/end").await));
     let asked = id(&acme.asked(&acme.owner, json!({"scope": "record", "collection": "files", "key": "a"})).await.json).to_owned();
     acme.approve(&asked).await;
@@ -808,7 +789,7 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     is(&acme.decide(&fresh, request, "approve").await, 403, "not-second-person", "made a moment ago, and no policy makes it count");
     assert_eq!(acme.put_policy(&acme.owner, json!({"shred": ["tenant"]})).await.status, 200);
     is(&acme.decide(&fresh, request, "approve").await, 403, "not-second-person", "nor one that was made now");
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(all().await, expected([&Value::Null, &late, &soon]), "nothing has changed");
     // Only the rules that were asked for.
     set(rules("20d", None)).await;
@@ -816,18 +797,18 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     set(rules("30d", None)).await;
     let approved = acme.approve(request).await;
     assert_eq!(approved["done"], false, "{approved}");
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.approval(&acme.owner, request).await.json["done"], true);
     assert_eq!(all().await, expected([&soon, &soon, &soon]));
     clock.advance(DAY * 30);
-    assert_eq!(run(&site).await["destroyed"], 0, "not a day early");
+    assert_eq!(site.run_retention().await["destroyed"], 0, "not a day early");
     clock.advance(DAY);
-    assert_eq!(run(&site).await["destroyed"], 3);
+    assert_eq!(site.run_retention().await["destroyed"], 3);
     for key in ["before", "long", "short"] {
         assert_eq!(acme.get(&format!("crm/{key}")).await, 404, "{key}");
     }
     set(rules("9y", None)).await;
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.get("crm/long").await, 404, "a longer rule revives nothing");
     // A minimum stands, whoever says so.
     acme.put("crm/kept", "8").await;
@@ -836,7 +817,7 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
     let approved = acme.decide(&acme.owner, id(&asked), "approve").await;
     assert_eq!(approved.status, 200, "{approved:?}");
-    assert_eq!(run(&site).await["destroyed"], 0);
+    assert_eq!(site.run_retention().await["destroyed"], 0);
     let met = "2029-03-10T00:00:00.000Z";
     assert_eq!(scheduled("kept").await, met);
     // What is past a shorter end already goes with the next run, and not before somebody has approved that; what has been under the minimum
@@ -845,13 +826,13 @@ async fn shorter_rules_hold_for_what_is_there_once_two_owners_say_so() {
     acme.put("crm/loose", "8").await;
     clock.advance(DAY * 400);
     set(rules("1y", None)).await;
-    assert_eq!(run(&site).await["destroyed"], 0);
+    assert_eq!(site.run_retention().await["destroyed"], 0);
     // Two shortenings have two moments.
     clock.advance(Duration::from_secs(1));
     let asked = site.send("POST", &shortenings, &acme.second, None).await.json;
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(0), 200));
+    assert_eq!((site.run_retention().await["destroyed"].clone(), acme.get("crm/loose").await), (json!(0), 200));
     assert_eq!(acme.decide(&acme.owner, id(&asked), "approve").await.status, 200);
-    assert_eq!((run(&site).await["destroyed"].clone(), acme.get("crm/loose").await), (json!(1), 404));
+    assert_eq!((site.run_retention().await["destroyed"].clone(), acme.get("crm/loose").await), (json!(1), 404));
     assert_eq!((scheduled("kept").await, acme.get("crm/kept").await), (json!(met), 200));
     let trail = acme.trail().await;
     let done: Vec<_> = trail.iter().filter(|entry| entry["action"] == "retention.shorten" && entry["role"] == "job").collect();
@@ -917,12 +898,12 @@ async fn a_governance_minimum_binds_what_is_there_until_an_owner_and_a_governor_
         assert_eq!(acme.approval(token, request).await.status, status);
     }
     clock.advance(DAY * 2);
-    assert_eq!(run(&site).await["destroyed"], 0);
+    assert_eq!(site.run_retention().await["destroyed"], 0);
     kept("nothing has changed").await;
     let approved = acme.decide(&governor, request, "approve").await;
     assert_eq!((approved.status, approved.json["state"].as_str()), (200, Some("approved")), "{approved:?}");
     clock.advance(DAY);
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.approval(&governor, request).await.json["done"], true);
 
     // What was there ends by the rules of today, and is told why.

@@ -2,25 +2,21 @@
 
 use std::fmt::Write as _;
 
-use lethe::domain::limits::{self, Limit};
+use lethe::domain::limits;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::limits::one_over;
 use super::site::{Answer, CRM, Site, code_of, raw, raw_to_end, status_of};
-
-/// One more than is accepted.
-fn over(limit: Limit) -> usize {
-    usize::try_from(limit.max).unwrap() + 1
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tricks_with_paths_are_refused() {
     let site = Site::open().await;
     let owner = site.acme().await;
-    let long = "a".repeat(over(limits::KEY_LEN));
-    let deep = vec!["a"; over(limits::KEY_SEGMENTS)].join("/");
+    let long = "a".repeat(one_over(limits::KEY_LEN));
+    let deep = vec!["a"; one_over(limits::KEY_SEGMENTS)].join("/");
     for (path, status, code) in [
         (format!("{CRM}/records/.."), 400, "malformed-name"),
         (format!("{CRM}/records/a/../../../../other"), 400, "malformed-name"),
@@ -205,13 +201,13 @@ async fn bodies_of_the_wrong_kind_shape_or_size_are_refused() {
         }
     }
 
-    let large = send(Method::POST, &query, " ".repeat(over(limits::JSON_BODY_LEN)), json).await;
+    let large = send(Method::POST, &query, " ".repeat(one_over(limits::JSON_BODY_LEN)), json).await;
     assert_eq!((large.status, large.code(), large.json["limit"].as_str()), (413, "too-large", Some("json_body_len")));
     let ops: Vec<Value> =
         (0..=limits::BATCH_OPS.max).map(|number| json!({"op": "delete", "collection": "crm", "key": number.to_string()})).collect();
     let many = send(Method::POST, "/v1/tenants/acme/batch", json!({ "ops": ops }).to_string(), json).await;
     assert_eq!((many.status, many.json["limit"].as_str()), (400, Some("batch_ops")), "{many:?}");
-    let value = "x".repeat(over(limits::INLINE_VALUE_LEN));
+    let value = "x".repeat(one_over(limits::INLINE_VALUE_LEN));
     let inline = json!({"ops": [{"op": "put", "collection": "crm", "key": "a", "value": value, "subjects": ["1"]}]});
     let inline = send(Method::POST, "/v1/tenants/acme/batch", inline.to_string(), json).await;
     assert_eq!((inline.status, inline.json["limit"].as_str(), inline.json["op"].as_u64()), (413, Some("inline_value_len"), Some(0)));

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lethe::domain::{TestClock, Timestamp};
+use lethe::domain::TestClock;
 use lethe::http::{Access, endpoints};
 use lethe::vault::ops::bundle::{Checker, Frame, Frames, Kind, Part, Progress, Way, documents::SealedFrame, frames};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold};
 use crate::age::{PAIRS, Pair};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -93,9 +93,7 @@ pub(super) async fn import(site: &Site, tenant: &str, token: &str, bundle: &str,
 
 /// A tenant to import into; gives its owner's token.
 pub(super) async fn coming(site: &Site, name: &str) -> String {
-    let made = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": name, "import": true}))).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    made.json["token"].as_str().unwrap().to_owned()
+    site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": name, "import": true}))).await.made_token()
 }
 
 /// Everything that a tenant can have.
@@ -114,8 +112,7 @@ fn value(len: usize, seed: u8) -> Vec<u8> {
 
 impl Source {
     async fn make() -> Self {
-        let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2026-01-31T20:00:00Z").unwrap()));
-        let site = Site::open_at("", clock.clone()).await;
+        let (site, clock) = Site::open_on("2026-01-31T20:00:00Z").await;
         let owner = site.tenant("acme").await;
         let rules = json!({"time_zone": "UTC", "rules": [{"name": "month", "from": "modified", "maximum": "1m", "then": "delete"}]});
         for (name, policy) in [
@@ -157,12 +154,10 @@ impl Source {
         self.records.push((path, value));
     }
 
-    async fn hold(&self, mut scope: Value, disclosed: bool) -> String {
-        for (name, text) in [("matter", "2026-CV-1"), ("reason", "a lawsuit"), ("custodian", "legal")] {
-            scope[name] = json!(text);
-        }
-        scope["disclosed"] = json!(disclosed);
-        let placed = self.site.send("POST", "/v1/tenants/acme/holds", &self.counsel, Some(scope)).await;
+    async fn hold(&self, scope: Value, disclosed: bool) -> String {
+        let mut hold = hold(scope);
+        hold["disclosed"] = json!(disclosed);
+        let placed = self.site.send("POST", "/v1/tenants/acme/holds", &self.counsel, Some(hold)).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         placed.json["id"].as_str().unwrap().to_owned()
     }
@@ -195,8 +190,7 @@ async fn a_tenant_is_elsewhere_as_it_was_byte_for_byte() {
     source.site.token("acme", &source.owner, json!({"role": "reader", "collections": ["crm"], "prefix": "eu"})).await;
     source.site.put("/v1/tenants/acme/collections/crm/records/gone", &source.owner, "66", "secret-of-66").await;
     let shred = json!({"scope": "subject", "subject": "66"});
-    let request = source.site.request(Method::POST, "/v1/tenants/acme/shreds", &source.owner).header("prefer", "wait=30").json(&shred);
-    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert_eq!(source.site.shred("acme", &source.owner, shred).await.status, 200);
 
     let bundle = source.export().await;
     let kinds = |kind: Kind| bundle.frames.iter().filter(|frame| frame.kind == kind).count();
@@ -283,7 +277,7 @@ async fn holds_come_along_and_are_nobodys_to_end_but_the_operators_counsel() {
     let both = json!([{"subject": "7"}, {"subject": "ann@example.com"}]);
     assert_eq!((&told["on"], &told["unnamed"]), (&both, &json!(0)), "a person by each id, whatever the bundle says of the person");
     for frame in bundle.frames.iter().filter(|frame| frame.kind == Kind::SealedHold) {
-        assert!(!frame.payload.windows(9).any(|text| text == b"2026-CV-1"), "a sealed hold is sealed");
+        assert!(!frame.payload.windows(9).any(|text| text == b"2024-CV-1"), "a sealed hold is sealed");
     }
 
     let target = Site::open_at("", source.clock.clone()).await;
@@ -398,14 +392,10 @@ async fn what_is_due_is_due_when_it_was() {
     let done = import(&target, "copy", &owner, &bundle.id, 0, bundle.wire(0, bundle.frames.len())).await;
     assert_eq!(done.json["state"], "active", "{done:?}");
     let copied = month.replace("acme", "copy");
-    let run = async |site: &Site| {
-        let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-        assert_eq!(done.status, 200, "{done:?}");
-    };
     for (days, status) in [(5, 200), (5, 404)] {
         source.clock.advance(DAY * days);
-        run(&source.site).await;
-        run(&target).await;
+        source.site.run_retention().await;
+        target.run_retention().await;
         assert_eq!(source.site.get(month, &source.owner).await.status, status, "{days}");
         assert_eq!(target.get(&copied, &owner).await.status, status, "{days}: a month from when it was written, not from when it came");
     }
@@ -581,8 +571,7 @@ async fn what_is_not_the_rest_of_the_bundle_is_refused() {
     }
     // Given up, it is shredded; its name is used.
     let shred = json!({"scope": "tenant", "confirm": "acme"});
-    let request = target.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30").json(&shred);
-    let gone = Answer::of(request.send().await.unwrap()).await;
+    let gone = target.shred("acme", &owner, shred).await;
     assert_eq!((gone.status, gone.json["state"].as_str()), (200, Some("done")), "{gone:?}");
     assert_eq!(import(&target, "acme", &owner, &bundle.id, 6, Vec::new()).await.status, 410);
 }

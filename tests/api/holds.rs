@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lethe::domain::{TestClock, Timestamp};
+use lethe::domain::TestClock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold, id, id_of, record};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -20,20 +20,7 @@ struct Tenant<'a> {
 }
 
 async fn site() -> (Site, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T20:00:00Z").unwrap()));
-    (Site::open_at("", clock.clone()).await, clock)
-}
-
-/// What every hold says of itself, and `scope`.
-fn hold(mut scope: Value) -> Value {
-    for (name, text) in [("matter", "2024-CV-1"), ("reason", "a lawsuit"), ("custodian", "legal")] {
-        scope[name] = json!(text);
-    }
-    scope
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().unwrap()
+    Site::open_on("2024-01-31T20:00:00Z").await
 }
 
 /// As who may not know of the hold is told it.
@@ -57,8 +44,7 @@ impl<'a> Tenant<'a> {
     }
 
     fn record(&self, at: &str) -> String {
-        let (collection, key) = at.split_once('/').unwrap();
-        self.path(&format!("collections/{collection}/records/{key}"))
+        record(&self.name, at)
     }
 
     async fn try_place(&self, token: &str, scope: Value) -> Answer {
@@ -98,21 +84,13 @@ impl<'a> Tenant<'a> {
     }
 
     async fn shred(&self, body: Value) -> Answer {
-        let request = self.site.request(Method::POST, &self.path("shreds"), &self.owner).header("prefer", "wait=30").json(&body);
-        Answer::of(request.send().await.unwrap()).await
+        self.site.shred(&self.name, &self.owner, body).await
     }
 
     /// An order, at the latest when it is done.
     async fn order(&self, id: &str) -> Answer {
-        let request = self.site.request(Method::GET, &self.path(&format!("shreds/{id}")), &self.owner).header("prefer", "wait=30");
-        Answer::of(request.send().await.unwrap()).await
+        self.site.order(&self.name, &self.owner, id).await
     }
-}
-
-async fn run(site: &Site) -> Value {
-    let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-    assert_eq!(done.status, 200, "{done:?}");
-    done.json
 }
 
 /// HOLD-1: no end date; it stands until it is removed.
@@ -129,7 +107,7 @@ async fn a_hold_stands_until_it_is_released_whatever_the_time() {
         is_held(&acme.put("crm/a", "7", "y").await, "overwrite");
         assert_eq!(acme.get("crm/a").await.text(), "x");
         clock.advance(DAY * 4_000);
-        run(&site).await;
+        site.run_retention().await;
     }
     let seen = acme.hold(&acme.counsel, &placed).await;
     assert_eq!((seen.status, &seen.json["state"], &seen.json["matter"]), (200, &json!("active"), &json!("2024-CV-1")));
@@ -282,23 +260,23 @@ async fn what_is_due_waits_under_the_hold_and_goes_with_the_run_after_its_releas
     let first = acme.place(json!({"scope": "subject", "subject": "7"})).await;
     let second = acme.place(json!({"scope": "records", "records": [{"collection": "crm", "key": "a"}]})).await;
     clock.advance(DAY * 3);
-    let done = run(&site).await;
+    let done = site.run_retention().await;
     assert_eq!((&done["destroyed"], &done["held"]), (&json!(1), &json!(2)), "{done}");
     for _ in 0..3 {
         clock.advance(DAY);
-        assert_eq!(run(&site).await["looked_at"], 0, "what is held is not read again");
+        assert_eq!(site.run_retention().await["looked_at"], 0, "what is held is not read again");
     }
     is_held(&acme.delete("crm/a").await, "it is there");
     // What waited under one waits under the other then.
     acme.release(&second).await;
-    let done = run(&site).await;
+    let done = site.run_retention().await;
     assert_eq!((&done["destroyed"], &done["held"]), (&json!(0), &json!(1)), "{done}");
-    assert_eq!(run(&site).await["looked_at"], 0);
+    assert_eq!(site.run_retention().await["looked_at"], 0);
     acme.release(&first).await;
-    let done = run(&site).await;
+    let done = site.run_retention().await;
     assert_eq!((&done["destroyed"], &done["held"]), (&json!(2), &json!(0)), "{done}");
     assert_eq!(acme.delete("crm/a").await.status, 404);
-    assert_eq!(run(&site).await["looked_at"], 0);
+    assert_eq!(site.run_retention().await["looked_at"], 0);
 }
 
 /// What a hold keeps beyond its end has left the index of what is due, and is explained all the same.
@@ -312,7 +290,7 @@ async fn an_explanation_of_what_waits_under_a_hold_says_when_it_goes() {
     let placed = acme.place(json!({"scope": "subject", "subject": "7"})).await;
     let mut told = Vec::new();
     for held in ["0", "1", "0"] {
-        let done = run(&site).await;
+        let done = site.run_retention().await;
         assert_eq!(done["held"].to_string(), held, "{done}");
         let explained = site.get(&acme.path("collections/crm/retention/a"), &acme.counsel).await;
         let (json, why) = (&explained.json, explained.json["why"].as_str().unwrap_or_default());
@@ -323,7 +301,7 @@ async fn an_explanation_of_what_waits_under_a_hold_says_when_it_goes() {
     }
     assert!(told.iter().all(|end| *end == told[0]), "{told:?}");
     acme.release(&placed).await;
-    assert_eq!(run(&site).await["destroyed"], 1);
+    assert_eq!(site.run_retention().await["destroyed"], 1);
 }
 
 /// HOLD-5: a case number is needed; it ends after 90 days unless it is renewed; what it stopped runs then.
@@ -350,7 +328,7 @@ async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days()
     let more = acme.change(&acme.counsel, &renewed, "renew").await;
     assert_eq!((more.status, &more.json["lapses_at"]), (200, &json!("2024-06-29T20:00:00.000Z")), "{more:?}");
     clock.advance(DAY * 29 + Duration::from_millis(86_399_999));
-    run(&site).await;
+    site.run_retention().await;
     is_held(&acme.delete("crm/8").await, "to the last millisecond");
     clock.advance(Duration::from_millis(1));
     // Over at once, whether or not anybody has looked yet; and it cannot be given more time then.
@@ -359,7 +337,7 @@ async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days()
     for what in ["renew", "release"] {
         assert_eq!(acme.change(&acme.counsel, &lapsing, what).await.code(), "hold-over");
     }
-    run(&site).await;
+    site.run_retention().await;
     let done = acme.order(order.json["order"].as_str().unwrap()).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "the pending deletion runs: {done:?}");
     is_held(&acme.delete("crm/7").await, "the renewed one stands");
@@ -368,7 +346,7 @@ async fn a_hold_for_law_enforcement_needs_a_case_number_and_ends_after_90_days()
     let plain = acme.place(json!({"scope": "tenant"})).await;
     assert_eq!(acme.change(&acme.counsel, &plain, "renew").await.status, 422, "any other stands until it is released");
     // The end by itself is on the record, in nobody's name.
-    run(&site).await;
+    site.run_retention().await;
     let trail = site.trail("acme", &acme.owner).await;
     assert_eq!(trail.iter().filter(|entry| entry["action"] == "hold.release" && entry["outcome"] == "allowed").count(), 2);
 }
@@ -401,7 +379,7 @@ async fn an_owner_neither_places_nor_releases_a_hold_nor_makes_or_dismisses_who_
     assert_eq!(site.send("DELETE", &acme.path(&format!("tokens/{}", id(&spare.json))), &acme.owner, None).await.status, 204);
     let kept = site.counsel("acme", &acme.owner).await;
     let placed = acme.place(json!({"scope": "tenant"})).await;
-    let token = |token: &str| token.split('_').nth(2).unwrap().to_owned();
+    let token = |token: &str| id_of(token).to_owned();
     let counsel = acme.path(&format!("tokens/{}", token(&acme.counsel)));
     // Nor does an owner who has kept a counsel's token from before: it ends what it placed itself, and so does who has a token from it.
     let made = site.token("acme", &kept, json!({"role": "counsel"})).await;
@@ -455,7 +433,6 @@ async fn what_an_owner_makes_is_an_invitation_that_makes_one_counsels_token_and_
     let (site, _) = site().await;
     let acme = Tenant::make(&site, "acme").await;
     let invitation = site.token("acme", &acme.owner, json!({"role": "counsel"})).await;
-    let id_of = |token: &str| token.split('_').nth(2).unwrap().to_owned();
     let tried = acme.try_place(&invitation, json!({"scope": "tenant"})).await;
     assert_eq!((tried.status, tried.code()), (403, "forbidden"), "{tried:?}");
     assert!(tried.json["detail"].as_str().unwrap().contains("make a counsel's token with it"), "{tried:?}");

@@ -46,7 +46,8 @@ enum Body {
     Bytes(Vec<u8>),
 }
 
-fn one_over(limit: Limit) -> usize {
+/// One more than is accepted.
+pub(super) fn one_over(limit: Limit) -> usize {
     usize::try_from(limit.max).unwrap() + 1
 }
 

@@ -199,8 +199,7 @@ const CHANGES: [Change; 25] = [
 /// Tenant `acme` that makes collections on write, with records to change.
 async fn acme_with_records(site: &Site) -> String {
     let made = json!({"tenant": "acme", "create_collections_on_write": true});
-    let made = site.send("POST", "/v1/tenants", &site.operator, Some(made)).await;
-    let owner = made.json["token"].as_str().unwrap().to_owned();
+    let owner = site.send("POST", "/v1/tenants", &site.operator, Some(made)).await.made_token();
     for (name, unit) in [("crm", "subject"), ("notes", "record"), ("empty", "subject")] {
         site.collection("acme", name, &owner, unit).await;
     }

@@ -3,15 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lethe::domain::{Clock as _, TestClock, Timestamp};
+use lethe::domain::TestClock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold, to};
 
 const CUSTOMERS: &str = "/v1/tenants/acme/collections/customers";
 const INVOICES: &str = "/v1/tenants/acme/collections/invoices";
-const RUNS: &str = "/v1/jobs/retention/runs";
 const BASIS: &str = "26 USC 6001";
 
 /// In use for two years, kept by law for seven.
@@ -33,8 +32,7 @@ struct Shop {
 impl Shop {
     /// At noon in New York of 31 January 2024, with two customers, an invoice and a draft of each.
     async fn open() -> Self {
-        let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T17:00:00Z").unwrap()));
-        let site = Site::open_at("", clock.clone()).await;
+        let (site, clock) = Site::open_on("2024-01-31T17:00:00Z").await;
         let owner = site.tenant("acme").await;
         let auditor = site.token("acme", &owner, json!({"role": "auditor"})).await;
         for (path, policy) in [(CUSTOMERS, json!({"shred_unit": "subject"})), (INVOICES, invoices())] {
@@ -73,19 +71,6 @@ impl Shop {
         self.ask(Method::GET, key, &self.auditor, &[("lethe-purpose", "by-law")]).await
     }
 
-    async fn shred(&self, body: Value) -> Answer {
-        let request = self.site.request(Method::POST, "/v1/tenants/acme/shreds", &self.owner).header("prefer", "wait=30").json(&body);
-        Answer::of(request.send().await.unwrap()).await
-    }
-
-    fn until(&self, time: &str) {
-        self.clock.advance(Timestamp::parse_rfc3339(time).unwrap().since(self.clock.now()));
-    }
-
-    async fn run(&self) -> Value {
-        self.site.send("POST", RUNS, &self.site.operator, Some(json!({}))).await.json
-    }
-
     async fn listed(&self) -> Vec<String> {
         let list = self.site.get(&format!("{INVOICES}/records"), &self.owner).await;
         let names = list.json["data"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned());
@@ -103,7 +88,7 @@ fn invoice(date: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_who_leaves_is_shredded_but_for_the_invoices_that_a_law_keeps() {
     let shop = Shop::open().await;
-    let done = shop.shred(json!({"scope": "subject", "subject": "7"})).await;
+    let done = shop.site.shred("acme", &shop.owner, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
     let until = "2031-02-01T05:00:00.000Z";
     let retained = json!([{"collection": "invoices", "records": 1, "rule": "by-law", "basis": BASIS, "until": until}]);
@@ -162,16 +147,16 @@ async fn a_customer_who_leaves_is_shredded_but_for_the_invoices_that_a_law_keeps
 
     // A hold stops the end, and its release runs it: record and key.
     let counsel = shop.site.counsel("acme", &shop.owner).await;
-    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "collection", "collection": "invoices"});
+    let hold = hold(json!({"scope": "collection", "collection": "invoices"}));
     let placed = shop.site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
     assert_eq!(placed.status, 201, "{placed:?}");
-    shop.until(until);
-    let held = shop.run().await;
+    to(&shop.clock, until);
+    let held = shop.site.run_retention().await;
     assert_eq!((&held["destroyed"], &held["held"]), (&json!(0), &json!(1)), "{held}");
     assert_eq!(shop.audited("7/1").await.status, 200);
     let release = format!("/v1/tenants/acme/holds/{}/release", placed.json["id"].as_str().unwrap());
     assert_eq!(shop.site.send("POST", &release, &counsel, Some(json!({"reason": "settled"}))).await.status, 200);
-    assert_eq!(shop.run().await["destroyed"], 1);
+    assert_eq!(shop.site.run_retention().await["destroyed"], 1);
     assert_eq!(shop.audited("7/1").await.status, 404);
     let ordered = async {
         loop {
@@ -212,8 +197,11 @@ async fn what_a_law_keeps_is_deleted_by_nobody_before_its_minimum_and_may_be_cor
     let batch = site.send("POST", "/v1/tenants/acme/batch", &shop.owner, Some(batch)).await;
     assert_eq!((told(&batch), &batch.json["op"]), (by_law(Value::Null), &json!(1)));
     assert_eq!(shop.get("7/draft").await.status, 200, "nothing of it is done");
-    assert_eq!(told(&shop.shred(json!({"scope": "collection", "collection": "invoices"})).await), by_law(json!(2)));
-    assert_eq!(told(&shop.shred(json!({"scope": "tenant", "confirm": "acme"})).await), by_law(json!(2)));
+    assert_eq!(
+        told(&shop.site.shred("acme", &shop.owner, json!({"scope": "collection", "collection": "invoices"})).await),
+        by_law(json!(2))
+    );
+    assert_eq!(told(&shop.site.shred("acme", &shop.owner, json!({"scope": "tenant", "confirm": "acme"})).await), by_law(json!(2)));
     assert_eq!(shop.ask(Method::DELETE, "7/draft", &shop.owner, &[]).await.status, 204, "the floor is of that class only");
 
     // A correction is a right; it does not bring the minimum forward, and a later date puts it off.
@@ -227,7 +215,7 @@ async fn what_a_law_keeps_is_deleted_by_nobody_before_its_minimum_and_may_be_cor
     let trail = site.trail("acme", &shop.owner).await;
     assert_eq!(trail.iter().filter(|entry| entry["reason"] == "legal-minimum").count(), 8);
 
-    shop.until("2031-02-01T04:59:59.999Z");
+    to(&shop.clock, "2031-02-01T04:59:59.999Z");
     told(&shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await);
     shop.clock.advance(Duration::from_millis(1));
     assert_eq!(shop.ask(Method::DELETE, "7/1", &shop.owner, &[]).await.status, 204);
@@ -241,14 +229,14 @@ async fn what_a_law_keeps_is_refused_to_who_asks_and_to_who_approves() {
     let policy = json!({"approvals": {"shred": ["collection"]}});
     assert_eq!(shop.site.send("PUT", "/v1/tenants/acme/policy", &shop.owner, Some(policy)).await.status, 200);
     let order = json!({"scope": "collection", "collection": "customers"});
-    let asked = shop.shred(order.clone()).await;
+    let asked = shop.site.shred("acme", &shop.owner, order.clone()).await;
     assert_eq!((asked.status, asked.json["state"].as_str()), (202, Some("waiting-for-approval")), "{asked:?}");
     let law = json!({"name": "kyc", "from": "created", "minimum": {"period": "5y", "basis": BASIS}, "maximum": "9y", "then": "delete"});
     let kept = json!({"shred_unit": "subject", "retention": {"time_zone": "America/New_York", "rules": [law]}});
     assert_eq!(shop.site.send("PUT", CUSTOMERS, &shop.owner, Some(kept)).await.status, 200);
     let request = format!("/v1/tenants/acme/approvals/{}", asked.json["id"].as_str().unwrap());
     let approve = format!("{request}/approve");
-    for refused in [shop.site.send("POST", &approve, &second, Some(json!({}))).await, shop.shred(order).await] {
+    for refused in [shop.site.send("POST", &approve, &second, Some(json!({}))).await, shop.site.shred("acme", &shop.owner, order).await] {
         assert_eq!((refused.status, refused.code()), (423, "legal-minimum"), "{refused:?}");
         let told = ["rule", "basis", "until", "records"].map(|field| refused.json[field].clone());
         assert_eq!(told, [json!("kyc"), json!(BASIS), json!("2029-02-01T05:00:00.000Z"), json!(2)], "{refused:?}");
@@ -265,10 +253,10 @@ async fn what_a_law_keeps_is_refused_to_who_asks_and_to_who_approves() {
 async fn a_record_past_its_maximum_is_restricted_until_its_rule_ends_it() {
     let shop = Shop::open().await;
     let at = "2026-02-01T05:00:00Z";
-    shop.until("2026-02-01T04:59:59.999Z");
+    to(&shop.clock, "2026-02-01T04:59:59.999Z");
     assert_eq!((shop.get("7/1").await.status, shop.audited("7/1").await.status), (200, 403));
     assert_eq!(shop.listed().await, ["7/1", "7/draft", "8/1", "8/draft"]);
-    shop.until(at);
+    to(&shop.clock, at);
     let gone = shop.get("7/1").await;
     assert_eq!((gone.status, gone.code()), (404, "not-found"));
     assert_eq!(shop.ask(Method::HEAD, "7/1", &shop.owner, &[]).await.status, 404);
@@ -285,12 +273,12 @@ async fn a_record_past_its_maximum_is_restricted_until_its_rule_ends_it() {
     let told = shop.site.get(&format!("{INVOICES}/retention/7/1"), &shop.owner).await.json;
     assert_eq!((&told["state"], &told["restricted_by"]), (&json!("restricted"), &Value::Null), "the rules are no secret of the owner's");
     // Past the minimum it may be deleted on purpose; by itself it goes when the rule ends it.
-    shop.until("2031-02-01T05:00:00Z");
+    to(&shop.clock, "2031-02-01T05:00:00Z");
     assert_eq!(shop.ask(Method::DELETE, "8/1", &shop.owner, &[]).await.status, 204);
-    assert_eq!(shop.run().await["destroyed"], 0);
+    assert_eq!(shop.site.run_retention().await["destroyed"], 0);
     assert_eq!(shop.audited("7/1").await.status, 200);
-    shop.until("2032-02-01T05:00:00Z");
-    assert_eq!(shop.run().await["destroyed"], 1);
+    to(&shop.clock, "2032-02-01T05:00:00Z");
+    assert_eq!(shop.site.run_retention().await["destroyed"], 1);
     assert_eq!(shop.audited("7/1").await.status, 404);
 }
 
@@ -310,7 +298,7 @@ async fn what_a_rule_has_restricted_stays_so_whatever_takes_the_rules_place() {
     none["retention"] = json!("until-deleted");
     for other in [&longer, &deleting, &none] {
         let shop = Shop::open().await;
-        shop.until("2026-02-01T05:00:00Z");
+        to(&shop.clock, "2026-02-01T05:00:00Z");
         assert_eq!(shop.get("7/1").await.status, 404);
         for policy in [other.clone(), invoices()] {
             let put = shop.site.send("PUT", INVOICES, &shop.owner, Some(policy)).await;
@@ -335,14 +323,14 @@ async fn what_a_rule_has_restricted_stays_so_whatever_takes_the_rules_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_was_made_longer_in_time_restricts_later() {
     let shop = Shop::open().await;
-    shop.until("2026-02-01T04:59:59Z");
+    to(&shop.clock, "2026-02-01T04:59:59Z");
     let mut longer = invoices();
     longer["retention"]["rules"][0]["maximum"] = json!("7y");
     assert_eq!(shop.site.send("PUT", INVOICES, &shop.owner, Some(longer)).await.status, 200);
-    shop.until("2026-02-01T05:00:00Z");
+    to(&shop.clock, "2026-02-01T05:00:00Z");
     assert_eq!(shop.get("7/1").await.status, 200);
     assert_eq!(shop.listed().await, ["7/1", "7/draft", "8/1", "8/draft"]);
-    shop.until("2031-02-01T05:00:00Z");
+    to(&shop.clock, "2031-02-01T05:00:00Z");
     assert_eq!(shop.get("7/1").await.status, 404);
 }
 

@@ -4,25 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lethe::domain::{Clock as _, TestClock, Timestamp};
+use lethe::domain::TestClock;
 use lethe::vault::ops::bundle::Kind;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::bundles::{AUDITOR, Bundle, COUNSEL, OWN, coming, export, import, unversioned};
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold, record, to};
 
 const ACME: &str = "/v1/tenants/acme";
 const DAY: Duration = Duration::from_hours(24);
 const UNTIL: &str = "2031-02-01T05:00:00.000Z";
 
-fn at(clock: &TestClock, time: &str) {
-    clock.advance(Timestamp::parse_rfc3339(time).unwrap().since(clock.now()));
-}
-
 async fn started() -> (Site, Arc<TestClock>, String) {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T17:00:00Z").unwrap()));
-    let site = Site::open_at("", clock.clone()).await;
+    let (site, clock) = Site::open_on("2024-01-31T17:00:00Z").await;
     let owner = site.tenant("acme").await;
     (site, clock, owner)
 }
@@ -37,18 +32,12 @@ fn by_law(unit: &str) -> Value {
 const RECORDS: [(&str, &str, usize); 5] =
     [("invoices/7/1", "7", 12), ("invoices/7/2", "7", 0), ("scans/7", "7", 150_000), ("all/7", "7", 12), ("invoices/8/1", "8", 12)];
 
-fn path(record: &str) -> String {
-    let (collection, key) = record.split_once('/').unwrap();
-    format!("{ACME}/collections/{collection}/records/{key}")
+fn path(at: &str) -> String {
+    record("acme", at)
 }
 
 fn value(record: &str, len: usize) -> Vec<u8> {
     format!("secret-{record}-").bytes().cycle().take(len).collect()
-}
-
-async fn shred(site: &Site, owner: &str, order: Value) -> Answer {
-    let request = site.request(Method::POST, &format!("{ACME}/shreds"), owner).header("prefer", "wait=30").json(&order);
-    Answer::of(request.send().await.unwrap()).await
 }
 
 /// For the law's purpose.
@@ -74,11 +63,11 @@ async fn what_a_law_alone_keeps_comes_along_sealed_and_stays_restricted() {
         let request = source.request(Method::PUT, &path(record), &owner).header("lethe-subject", subject).body(value(record, len));
         assert_eq!(request.send().await.unwrap().status(), 201, "{record}");
     }
-    let done = shred(&source, &owner, json!({"scope": "subject", "subject": "7"})).await;
+    let done = source.shred("acme", &owner, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
     let order = done.json["id"].clone();
     // Two years on, a rule has restricted what the order has not.
-    at(&clock, "2026-06-01T00:00:00Z");
+    to(&clock, "2026-06-01T00:00:00Z");
     let auditor = source.token("acme", &owner, json!({"role": "auditor"})).await;
 
     let asked = json!({"recipient": OWN.recipient, "counsel_recipient": COUNSEL.recipient});
@@ -130,8 +119,7 @@ async fn what_a_law_alone_keeps_comes_along_sealed_and_stays_restricted() {
     let part = import(&target, "half", &half, &bundle.id, 0, bundle.wire(0, last)).await;
     assert_eq!((part.status, part.json["state"].as_str()), (200, Some("importing")), "{part:?}");
     let order = json!({"scope": "tenant", "confirm": "half"});
-    let request = target.request(Method::POST, "/v1/tenants/half/shreds", &half).header("prefer", "wait=30").json(&order);
-    let gone = Answer::of(request.send().await.unwrap()).await;
+    let gone = target.shred("half", &half, order).await;
     assert_eq!((gone.status, gone.json["state"].as_str()), (200, Some("done")), "{gone:?}");
 
     // Erased stays erased, until a new relationship is said; and with what is new nothing old opens.
@@ -146,17 +134,16 @@ async fn what_a_law_alone_keeps_comes_along_sealed_and_stays_restricted() {
     assert_eq!(target.get(&path("invoices/7/1"), &theirs).await.status, 410);
 
     // Each goes with its law, and those that have one of their own with their key.
-    at(&clock, UNTIL);
+    to(&clock, UNTIL);
     clock.advance(DAY);
-    let run = async |site: &Site| site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await.json;
-    assert_eq!(run(&target).await["destroyed"], json!(4), "the rule that restricts keeps what it restricts for a year more");
+    assert_eq!(target.run_retention().await["destroyed"], json!(4), "the rule that restricts keeps what it restricts for a year more");
     for (record, subject, _) in RECORDS {
         assert_eq!(audited(&target, &reader, record).await.status, if subject == "7" { 404 } else { 200 }, "{record}");
     }
     let mut done = 0;
     let keys = async {
         while done < 3 {
-            run(&target).await;
+            target.run_retention().await;
             done = target.trail("acme", &theirs).await.iter().filter(|entry| entry["action"] == "shred.done").count();
         }
     };
@@ -191,7 +178,7 @@ async fn what_rules_asked_for_that_are_gone_keeps_a_record_where_it_comes_to() {
         let later = json!({"name": "late", "from": "created", "maximum": "30y", "then": "delete"});
         let rules = json!({"retention": {"time_zone": "UTC", "rules": [later]}});
         assert_eq!(site.send("PUT", &crm, token, Some(rules)).await.status, 200);
-        let erased = shred(site, token, json!({"scope": "subject", "subject": "7"})).await;
+        let erased = site.shred("acme", token, json!({"scope": "subject", "subject": "7"})).await;
         assert_eq!(erased.json["retained"][0]["records"], 1, "{erased:?}");
     }
 }
@@ -214,7 +201,7 @@ async fn what_was_bypassed_is_so_where_the_tenant_comes_to_and_what_was_not_can_
         }
         assert_eq!(source.send("PUT", &collection(name), &owner, Some(brief.clone())).await.status, 200);
     }
-    let erased = shred(&source, &owner, json!({"scope": "subject", "subject": "9"})).await;
+    let erased = source.shred("acme", &owner, json!({"scope": "subject", "subject": "9"})).await;
     assert_eq!(erased.json["retained"].as_array().unwrap().len(), 2, "{erased:?}");
     let bypass = async |site: &Site, (owner, governor): (&str, &str), name: &str| {
         let ask = format!("{}/bypasses", collection(name));
@@ -243,14 +230,13 @@ async fn what_was_bypassed_is_so_where_the_tenant_comes_to_and_what_was_not_can_
     let kept = delete("bound").await;
     assert_eq!((kept.status, kept.json["mode"].as_str()), (423, Some("governance")), "{kept:?}");
     assert_eq!(delete("lifted").await.status, 204);
-    let run = async || target.send("POST", "/v1/jobs/retention/runs", &target.operator, Some(json!({}))).await.status;
     let left = async |name: &str| audited(&target, &auditor, &format!("{name}/left")).await.status;
-    assert_eq!(run().await, 200);
+    target.run_retention().await;
     assert_eq!((left("lifted").await, left("bound").await), (404, 200));
     clock.advance(DAY * 8);
     bypass(&target, (&theirs, &governor), "bound").await;
     clock.advance(Duration::from_secs(1));
-    assert_eq!(run().await, 200);
+    target.run_retention().await;
     assert_eq!((left("bound").await, delete("bound").await.status), (404, 204));
 }
 
@@ -260,7 +246,7 @@ async fn an_import_that_is_given_up_waits_for_holds_and_for_no_law() {
     let counsel = source.counsel("acme", &owner).await;
     assert_eq!(source.send("PUT", &format!("{ACME}/collections/crm"), &owner, Some(by_law("subject"))).await.status, 201);
     assert_eq!(source.put(&format!("{ACME}/collections/crm/records/a"), &owner, "7", "x").await.status, 201);
-    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant", "disclosed": true});
+    let hold = hold(json!({"scope": "tenant", "disclosed": true}));
     let placed = source.send("POST", &format!("{ACME}/holds"), &counsel, Some(hold)).await;
     assert_eq!(placed.status, 201, "{placed:?}");
     let bundle = whole(&source, &owner).await;
@@ -295,7 +281,7 @@ async fn what_takes_two_persons_takes_two_where_the_tenant_comes_to() {
     assert_eq!(put.status, 200, "{put:?}");
     source.collection("acme", "crm", &owner, "subject").await;
     source.put(&format!("{ACME}/collections/crm/records/a"), &owner, "7", "x").await;
-    let waits = shred(&source, &owner, json!({"scope": "subject", "subject": "7"})).await;
+    let waits = source.shred("acme", &owner, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!(waits.json["state"], "waiting-for-approval", "{waits:?}");
 
     let bundle = whole(&source, &owner).await;
@@ -311,7 +297,7 @@ async fn what_takes_two_persons_takes_two_where_the_tenant_comes_to() {
     let open = target.get(&format!("{ACME}/approvals"), &theirs).await;
     assert_eq!(open.json["data"], json!([]), "a request is about the tenant that it was made in");
 
-    let asked = shred(&target, &theirs, json!({"scope": "subject", "subject": "7"})).await;
+    let asked = target.shred("acme", &theirs, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!(asked.json["state"], "waiting-for-approval", "{asked:?}");
     let approve = format!("{ACME}/approvals/{}/approve", asked.json["id"].as_str().unwrap());
     clock.advance(Duration::from_hours(1));
@@ -319,7 +305,7 @@ async fn what_takes_two_persons_takes_two_where_the_tenant_comes_to() {
     let refused = target.send("POST", &approve, &early, Some(json!({}))).await;
     assert_eq!(refused.status, 403, "made when there was something to approve: {refused:?}");
     clock.advance(DAY * 4);
-    let again = shred(&target, &theirs, json!({"scope": "subject", "subject": "7"})).await;
+    let again = target.shred("acme", &theirs, json!({"scope": "subject", "subject": "7"})).await;
     let approve = format!("{ACME}/approvals/{}/approve", again.json["id"].as_str().unwrap());
     let approved = target.send("POST", &approve, &early, Some(json!({}))).await;
     assert_eq!((approved.status, approved.json["state"].as_str()), (200, Some("approved")), "it has been there for a window: {approved:?}");

@@ -6,12 +6,12 @@ use std::time::Duration;
 use lethe::domain::{Clock as _, SystemClock, TestClock};
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, id_of};
 
 const TOKENS: &str = "/v1/tenants/system/tokens";
 
 fn id(token: &str) -> String {
-    format!("{TOKENS}/{}", token.split('_').nth(2).unwrap())
+    format!("{TOKENS}/{}", id_of(token))
 }
 
 async fn make(site: &Site, by: &str, body: Value) -> Answer {
@@ -19,9 +19,7 @@ async fn make(site: &Site, by: &str, body: Value) -> Answer {
 }
 
 async fn operator(site: &Site, by: &str) -> String {
-    let made = make(site, by, json!({"role": "operator"})).await;
-    assert_eq!(made.status, 201, "{made:?}");
-    made.json["token"].as_str().unwrap().to_owned()
+    make(site, by, json!({"role": "operator"})).await.made_token()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +85,7 @@ async fn the_last_operator_without_an_end_cannot_be_revoked() {
     let refused = revoke(&site.operator, &site.operator).await;
     assert_eq!((refused.status, refused.code()), (409, "last-owner"), "{refused:?}");
     let end = clock.now().plus(Duration::from_hours(1)).to_rfc3339();
-    let brief = make(&site, &site.operator, json!({"role": "operator", "expires_at": end})).await;
-    let brief = brief.json["token"].as_str().unwrap().to_owned();
+    let brief = make(&site, &site.operator, json!({"role": "operator", "expires_at": end})).await.made_token();
     assert_eq!(site.get("/v1/tenants", &brief).await.status, 200);
     assert_eq!(revoke(&site.operator, &site.operator).await.code(), "last-owner", "the other one will end, and all that it makes");
     clock.advance(Duration::from_hours(1));

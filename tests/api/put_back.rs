@@ -1,11 +1,10 @@
 //! Older data that was put back by hand, without `lethe restore`: a start tells it from today's and lets it through the same fence.
 
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
-use lethe::domain::{Clock as _, TestClock, Timestamp};
 use serde_json::json;
 
-use super::site::{CRM, Site};
+use super::site::{CRM, Site, to};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -23,20 +22,17 @@ fn put(from: &Path, to: &Path) {
 /// What a rule ended is there until a run destroys it; so once the rule was made longer, only the fence keeps it from coming back.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_a_hand_has_put_back_is_served_only_once_what_was_over_is_gone_from_it() {
-    let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
-    let clock = Arc::new(TestClock::at(at("2000-01-31T12:00:00Z")));
-    let site = Site::open_at("", clock.clone()).await;
+    let (site, clock) = Site::open_on("2000-01-31T12:00:00Z").await;
     let owner = site.tenant("acme").await;
     assert_eq!(site.send("PUT", CRM, &owner, Some(rule("1m"))).await.status, 201);
     let (over, kept) = (format!("{CRM}/records/over"), format!("{CRM}/records/kept"));
     assert_eq!(site.put(&over, &owner, "7", "over").await.status, 201);
     let site = site.again(clock.clone(), |dir| put(&dir.join("store/data"), &dir.join("then"))).await;
     assert!(!site.server.rooms().vault.found_older_data(), "today's data is not taken for older");
-    clock.advance(at("2000-03-01T00:00:00Z").since(clock.now()));
+    to(&clock, "2000-03-01T00:00:00Z");
     // By this run, or by the one that the server has begun with.
     while site.get(&over, &owner).await.status != 404 {
-        let run = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-        assert_eq!(run.status, 200, "{run:?}");
+        site.run_retention().await;
     }
     assert_eq!(site.send("PUT", CRM, &owner, Some(rule("10y"))).await.status, 200);
     assert_eq!(site.put(&kept, &owner, "8", "kept").await.status, 201);
@@ -70,8 +66,7 @@ async fn data_that_a_hand_has_put_back_is_served_only_once_what_was_over_is_gone
 /// server's own run, which starts beside, is still at them.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_records_that_two_persons_have_let_end_earlier_none_comes_back_with_older_data() {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2000-01-31T12:00:00Z").unwrap()));
-    let site = Site::open_at("", clock.clone()).await;
+    let (site, clock) = Site::open_on("2000-01-31T12:00:00Z").await;
     let owner = site.tenant("acme").await;
     let second = site.token("acme", &owner, json!({"role": "owner"})).await;
     clock.advance(DAY * 8);
@@ -91,8 +86,7 @@ async fn of_many_records_that_two_persons_have_let_end_earlier_none_comes_back_w
     clock.advance(DAY * 32);
     let (first, none) = (format!("{CRM}/records?limit=1"), json!([]));
     while site.get(&first, &owner).await.json["data"] != none {
-        let run = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-        assert_eq!(run.status, 200, "{run:?}");
+        site.run_retention().await;
     }
     assert_eq!(site.send("PUT", CRM, &owner, Some(rule("9y"))).await.status, 200);
 

@@ -285,16 +285,14 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
     writes(&race, 100, &tasks).await;
     race.ordered.store(true, Ordering::SeqCst);
     let began = SystemClock.monotonic();
-    let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30");
-    let order = order.json(&json!({"scope": "subject", "subject": "target"})).send().await.unwrap();
-    assert_eq!(order.status(), 200, "the shred waits for its readers");
+    let order = site.shred("acme", &owner, json!({"scope": "subject", "subject": "target"})).await;
+    assert_eq!(order.status, 200, "the shred waits for its readers");
     race.done.store(true, Ordering::SeqCst);
     let took = SystemClock.monotonic().saturating_sub(began);
     for number in 0..HUNTED {
         writes(&race, 15, &tasks).await;
-        let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30");
-        let order = order.json(&json!({"scope": "subject", "subject": format!("hunted-{number}")})).send().await.unwrap();
-        assert_eq!(order.status(), 200, "hunted-{number}");
+        let order = site.shred("acme", &owner, json!({"scope": "subject", "subject": format!("hunted-{number}")})).await;
+        assert_eq!(order.status, 200, "hunted-{number}");
         race.hunted.store(number + 1, Ordering::SeqCst);
     }
     writes(&race, 30, &tasks).await;
@@ -305,8 +303,7 @@ async fn a_shred_waits_for_no_reader_and_leaves_no_write_behind() {
         all.append(&mut task.await.unwrap());
     }
     let last = json!({"scope": "subject", "subject": format!("hunted-{HUNTED}")});
-    let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30").json(&last);
-    assert_eq!(order.send().await.unwrap().status(), 200);
+    assert_eq!(site.shred("acme", &owner, last).await.status, 200);
     for Written { path, value, of_target } in all {
         let read = site.get(&path, &owner).await;
         if of_target {

@@ -9,11 +9,6 @@ use serde_json::{Value, json};
 
 use super::site::{Answer, CRM, Site};
 
-async fn trail(site: &Site, tenant: &str, token: &str) -> Vec<Value> {
-    let page = site.get(&format!("/v1/tenants/{tenant}/audit?limit=1000"), token).await;
-    page.json["data"].as_array().unwrap().clone()
-}
-
 /// Action, outcome and reason of a request's entries.
 fn entries(trail: &[Value], answer: &Answer) -> Vec<(String, String, String)> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
@@ -141,7 +136,7 @@ async fn every_refusal_after_the_credential_is_in_the_callers_trail() {
         assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
         answers.push((format!("{method} {path} {body}"), answer, *action, *reason));
     }
-    let trail = trail(&site, "acme", &owner).await;
+    let trail = site.trail("acme", &owner).await;
     for (named, answer, action, reason) in answers {
         let found = entries(&trail, &answer);
         assert_eq!(found, [(action.into(), "failed".into(), reason.into())], "{named}");
@@ -153,7 +148,7 @@ async fn no_trail_tells_a_tenant_that_is_from_one_that_is_not() {
     let site = Site::open().await;
     let owner = site.acme().await;
     let other = site.tenant("other").await;
-    let before = trail(&site, "other", &other).await.len();
+    let before = site.trail("other", &other).await.len();
     let mut asked = Vec::new();
     for tenant in ["acme", "nothing"] {
         for (method, path, body) in [
@@ -173,9 +168,9 @@ async fn no_trail_tells_a_tenant_that_is_from_one_that_is_not() {
         assert_eq!((there.status, there.code()), (not_there.status, not_there.code()), "{named}");
     }
     // Only the two readings of the trail itself.
-    assert_eq!(trail(&site, "other", &other).await.len(), before + 1, "the asker's own trail tells nothing");
-    let mut recorded = trail(&site, "acme", &owner).await;
-    recorded.extend(trail(&site, "system", &site.operator).await);
+    assert_eq!(site.trail("other", &other).await.len(), before + 1, "the asker's own trail tells nothing");
+    let mut recorded = site.trail("acme", &owner).await;
+    recorded.extend(site.trail("system", &site.operator).await);
     for (named, answer) in &asked {
         assert_eq!(entries(&recorded, answer).len(), 1, "{named} is on the record");
     }
@@ -196,7 +191,7 @@ async fn a_check_is_a_read_and_a_repeat_is_an_answer() {
     ]});
     let checked = site.send("POST", "/v1/tenants/acme/batch", &owner, Some(body)).await;
     assert_eq!(checked.status, 200, "{checked:?}");
-    let trail = trail(&site, "acme", &owner).await;
+    let trail = site.trail("acme", &owner).await;
     let of = |answer: &Answer| -> Vec<Value> {
         trail.iter().filter(|entry| entry["request"] == answer.header("x-request-id")).cloned().collect()
     };
@@ -248,8 +243,7 @@ async fn a_conditional_put_is_repeated_with_its_key_whatever_its_size() {
 async fn a_write_that_is_refused_makes_no_collection() {
     let site = Site::open().await;
     let body = json!({"tenant": "acme", "create_collections_on_write": true});
-    let made = site.send("POST", "/v1/tenants", &site.operator, Some(body)).await;
-    let owner = made.json["token"].as_str().unwrap().to_owned();
+    let owner = site.send("POST", "/v1/tenants", &site.operator, Some(body)).await.made_token();
     let record = "/v1/tenants/acme/collections/new/records/a";
     for (headers, status) in [
         (vec![], 422),
@@ -316,6 +310,6 @@ async fn a_secret_is_asked_for_before_anything_of_a_shredded_tenant_is_told() {
     let refused = site.get(&format!("{CRM}/records/a"), &forged).await;
     assert_eq!(refused.status, 401, "{refused:?}");
     assert_eq!(site.get(&format!("{CRM}/records/a"), &narrowed).await.status, 410);
-    let trail = trail(&site, "system", &site.operator).await;
+    let trail = site.trail("system", &site.operator).await;
     assert_eq!(entries(&trail, &refused), [("auth.denied".into(), "denied".into(), "unauthenticated".into())]);
 }

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use lethe::domain::{Clock as _, TestClock, Timestamp};
+use lethe::domain::{Clock as _, TestClock};
 use lethe::http::endpoints;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, CRM, Site};
+use super::site::{Answer, CRM, Site, hold, to};
 
 /// A site whose clock stands at noon in California of 31 January 2024.
 async fn site() -> (Site, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-01-31T20:00:00Z").unwrap()));
-    (Site::open_at("", clock.clone()).await, clock)
+    Site::open_on("2024-01-31T20:00:00Z").await
 }
 
 fn policy(rules: &Value) -> Value {
@@ -246,7 +245,7 @@ async fn an_explanation_tells_why_until_when_and_by_which_rule_at_every_stage() 
         ("2029-03-01T07:59:59.999Z", "restricted", "until 2029-03-01T08:00:00.000Z, by rule `invoices`"),
         ("2029-03-01T08:00:00Z", "due", "its time is over since 2029-03-01T08:00:00.000Z, by rule `invoices`"),
     ] {
-        clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
+        to(&clock, at);
         let told = explained(&site, &owner, "2022/i").await;
         assert_eq!((told.status, told.json["state"].as_str()), (200, Some(state)), "{at}: {told:?}");
         assert!(told.json["why"].as_str().unwrap().contains(said), "{at}: {}", told.json["why"]);
@@ -391,8 +390,7 @@ async fn an_explanation_is_for_who_may_know_of_the_record_and_is_recorded_as_a_r
         assert_eq!(super::site::status_of(&answer), status, "{path}: {answer}");
     }
     // A person's shred ends explanations, too.
-    let order = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=60");
-    let order = Answer::of(order.json(&json!({"scope": "subject", "subject": "7"})).send().await.unwrap()).await;
+    let order = site.shred("acme", &owner, json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!(order.status, 200, "{order:?}");
     let gone = explained(&site, &owner, "eu/anna").await;
     assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
@@ -414,8 +412,7 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
     let shredded = site.request(Method::PUT, &format!("{CRM}/records/shredded"), &owner).header("lethe-subject", "8");
     assert_eq!(shredded.body("{}").send().await.unwrap().status().as_u16(), 201);
     let order = json!({"scope": "subject", "subject": "8"});
-    let shreds = site.request(Method::POST, "/v1/tenants/acme/shreds", &owner).header("prefer", "wait=30");
-    assert_eq!(shreds.json(&order).send().await.unwrap().status().as_u16(), 200);
+    assert_eq!(site.shred("acme", &owner, order).await.status, 200);
     let draft = policy_of(&json!([{"name": "dated", "from": {"field": "/date"}, "maximum": "80d", "then": "delete"}]));
     let simulations = format!("{CRM}/simulations");
     let simulate = async |token: &str, policy: &Value| site.send("POST", &simulations, token, Some(json!({ "policy": policy }))).await;
@@ -455,7 +452,7 @@ async fn a_simulation_tells_how_many_a_draft_would_end_on_which_day_and_changes_
         .collect();
     assert_eq!(counts, [&json!(7), &json!(7), &json!(7)]);
     assert_eq!(site.get(CRM, &owner).await.json["retention"], present["retention"]);
-    clock.advance(Timestamp::parse_rfc3339("2024-03-31T08:00:00Z").unwrap().since(clock.now()));
+    to(&clock, "2024-03-31T08:00:00Z");
     assert_eq!(site.get(&format!("{CRM}/records/d"), &owner).await.status, 200);
 }
 
@@ -479,9 +476,7 @@ async fn a_simulation_counts_what_a_hold_keeps_by_itself() {
     };
     for (disclosed, to_owner) in [(true, 2), (false, 0)] {
         assert_eq!((counts(&owner).await, counts(&auditor).await), ([3, 0, 0], [3, 0, 0]));
-        let hold = json!({
-            "matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subjects": ["7"], "disclosed": disclosed,
-        });
+        let hold = hold(json!({"scope": "subject", "subjects": ["7"], "disclosed": disclosed}));
         let placed = site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         assert_eq!((counts(&owner).await, counts(&auditor).await), ([3, 0, to_owner], [3, 0, 2]), "{disclosed}");
@@ -535,10 +530,9 @@ async fn what_is_going_to_be_destroyed_is_told_and_what_was_is_reported() {
         assert_eq!(put(&site, &owner, key, &[], "v").await.status, 201);
     }
     let run = async |body: Value| site.send("POST", RUNS, &job, Some(body)).await.json;
-    let to = |at: &str| clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
-    to("2024-02-16T23:59:59Z");
+    to(&clock, "2024-02-16T23:59:59Z");
     assert_eq!(run(json!({})).await["marked"], 0);
-    to("2024-02-17T00:00:00Z");
+    to(&clock, "2024-02-17T00:00:00Z");
     let waiting = site.get(RUNS, &job).await;
     assert_eq!(
         (waiting.status, &waiting.json["due"], &waiting.json["to_mark"], &waiting.json["more"]),
@@ -580,9 +574,9 @@ async fn what_is_going_to_be_destroyed_is_told_and_what_was_is_reported() {
 
     // In time.
     let counsel = site.counsel("acme", &owner).await;
-    let hold = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "records", "records": [{"collection": "crm", "key": "b"}]});
+    let hold = hold(json!({"scope": "records", "records": [{"collection": "crm", "key": "b"}]}));
     assert_eq!(site.send("POST", "/v1/tenants/acme/holds", &counsel, Some(hold)).await.status, 201);
-    to("2024-03-02T00:00:00Z");
+    to(&clock, "2024-03-02T00:00:00Z");
     let done = run(json!({})).await;
     assert_eq!((&done["destroyed"], &done["held"]), (&json!(2), &json!(1)), "{done}");
 
@@ -634,7 +628,7 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
         ("2024-03-01T08:00:00Z", 10, 1, false),
         ("2024-03-01T08:00:00Z", 10, 0, false),
     ] {
-        clock.advance(Timestamp::parse_rfc3339(at).unwrap().since(clock.now()));
+        to(&clock, at);
         // Until then: a run for a moment before destroys nothing, and one for the future is one for now.
         let before = run(&job, json!({"until": "2024-03-01T07:59:59.999Z"})).await;
         assert_eq!(before.json["destroyed"], 0, "{at}: {before:?}");

@@ -5,11 +5,6 @@ use serde_json::json;
 
 use super::site::{Answer, CRM, Site};
 
-async fn shred(site: &Site, token: &str, body: serde_json::Value) -> Answer {
-    let request = site.request(Method::POST, "/v1/tenants/acme/shreds", token).header("prefer", "wait=30").json(&body);
-    Answer::of(request.send().await.unwrap()).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shredded_person_is_410_and_everyone_else_reads() {
     let site = Site::open().await;
@@ -17,7 +12,7 @@ async fn a_shredded_person_is_410_and_everyone_else_reads() {
     for (key, subject) in [("anna", "1"), ("bert", "2")] {
         site.put(&format!("{CRM}/records/{key}"), &owner, subject, "x").await;
     }
-    let done = shred(&site, &owner, json!({"scope": "subject", "subject": "1"})).await;
+    let done = site.shred("acme", &owner, json!({"scope": "subject", "subject": "1"})).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
     let gone = site.get(&format!("{CRM}/records/anna"), &owner).await;
     assert_eq!((gone.status, gone.code()), (410, "shredded"), "{gone:?}");
@@ -53,10 +48,10 @@ async fn a_shredded_person_is_410_and_everyone_else_reads() {
 async fn a_tenants_shred_asks_for_its_name_and_can_be_polled_by_who_ordered_it() {
     let site = Site::open().await;
     let owner = site.acme().await;
-    let unconfirmed = shred(&site, &owner, json!({"scope": "tenant"})).await;
+    let unconfirmed = site.shred("acme", &owner, json!({"scope": "tenant"})).await;
     assert_eq!((unconfirmed.status, unconfirmed.code()), (422, "unprocessable"), "{unconfirmed:?}");
     site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await;
-    let done = shred(&site, &owner, json!({"scope": "tenant", "confirm": "acme"})).await;
+    let done = site.shred("acme", &owner, json!({"scope": "tenant", "confirm": "acme"})).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
     let id = done.json["id"].as_str().unwrap();
     assert_eq!(site.get(&format!("/v1/tenants/acme/shreds/{id}"), &owner).await.status, 200);
@@ -74,7 +69,7 @@ async fn an_eraser_shreds_what_it_cannot_read() {
     let eraser = site.token("acme", &owner, json!({"role": "eraser"})).await;
     assert_eq!(site.get(&format!("{CRM}/records/anna"), &eraser).await.status, 403);
     assert_eq!(site.get(&format!("{CRM}/records"), &eraser).await.status, 403);
-    assert_eq!(shred(&site, &eraser, json!({"scope": "subject", "subject": "1"})).await.status, 200);
+    assert_eq!(site.shred("acme", &eraser, json!({"scope": "subject", "subject": "1"})).await.status, 200);
     assert_eq!(site.get(&format!("{CRM}/records/anna"), &owner).await.status, 410);
 }
 
@@ -88,8 +83,7 @@ async fn an_order_has_a_certificate_once_it_is_done_and_both_steps_are_on_the_re
     assert!(order.json["certificate"].is_null() && order.json["done_at"].is_null(), "nothing is certified yet: {order:?}");
     assert_eq!(site.get(&format!("{CRM}/records/anna"), &owner).await.status, 410, "and nothing is readable any more");
     let id = order.json["id"].as_str().unwrap();
-    let path = format!("/v1/tenants/acme/shreds/{id}");
-    let done = Answer::of(site.request(Method::GET, &path, &owner).header("prefer", "wait=30").send().await.unwrap()).await;
+    let done = site.order("acme", &owner, id).await;
     assert_eq!((done.status, done.json["state"].as_str()), (200, Some("done")), "{done:?}");
     assert_eq!(done.json["certificate"], format!("/v1/certificates/{id}"));
     let trail = site.trail("acme", &owner).await;
@@ -104,14 +98,14 @@ async fn an_order_has_a_certificate_once_it_is_done_and_both_steps_are_on_the_re
 async fn the_name_of_what_was_shredded_is_never_used_again() {
     let site = Site::open().await;
     let owner = site.acme().await;
-    assert_eq!(shred(&site, &owner, json!({"scope": "collection", "collection": "crm"})).await.status, 200);
+    assert_eq!(site.shred("acme", &owner, json!({"scope": "collection", "collection": "crm"})).await.status, 200);
     for _ in 0..2 {
         let again = site.send("PUT", CRM, &owner, Some(json!({}))).await;
         assert_eq!((again.status, again.code()), (410, "shredded"), "{again:?}");
         assert!(again.json["certificate"].is_string(), "{again:?}");
         assert_eq!(site.put(&format!("{CRM}/records/anna"), &owner, "1", "x").await.status, 410);
     }
-    assert_eq!(shred(&site, &owner, json!({"scope": "tenant", "confirm": "acme"})).await.status, 200);
+    assert_eq!(site.shred("acme", &owner, json!({"scope": "tenant", "confirm": "acme"})).await.status, 200);
     let again = site.send("POST", "/v1/tenants", &site.operator, Some(json!({"tenant": "acme"}))).await;
     assert_eq!((again.status, again.code()), (409, "name-taken"), "{again:?}");
 }

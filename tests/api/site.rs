@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lethe::config::Config;
-use lethe::domain::{Clock, SystemClock};
+use lethe::domain::{Clock, SystemClock, TestClock, Timestamp};
 use lethe::server::{self, Server, Start, rooms};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -42,7 +42,13 @@ impl Site {
         Self::open_in(TempDir::new().unwrap(), settings, clock).await
     }
 
-    /// The same, in an empty directory of one's own.
+    /// A new store by a clock of the test's, which begins at this time.
+    pub(crate) async fn open_on(time: &str) -> (Self, Arc<TestClock>) {
+        let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339(time).unwrap()));
+        (Self::open_at("", clock.clone()).await, clock)
+    }
+
+    /// A new store in an empty directory of one's own.
     pub(crate) async fn open_in(dir: TempDir, settings: &str, clock: Arc<dyn Clock>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         for part in ["store", "mirror", "custody"] {
@@ -90,16 +96,12 @@ impl Site {
 
     /// Makes a tenant; gives its owner's token.
     pub(crate) async fn tenant(&self, name: &str) -> String {
-        let made = self.send("POST", "/v1/tenants", &self.operator, Some(json!({ "tenant": name }))).await;
-        assert_eq!(made.status, 201, "{made:?}");
-        made.json["token"].as_str().unwrap().to_owned()
+        self.send("POST", "/v1/tenants", &self.operator, Some(json!({ "tenant": name }))).await.made_token()
     }
 
     /// Makes a token.
     pub(crate) async fn token(&self, tenant: &str, owner: &str, body: Value) -> String {
-        let made = self.send("POST", &format!("/v1/tenants/{tenant}/tokens"), owner, Some(body)).await;
-        assert_eq!(made.status, 201, "{made:?}");
-        made.json["token"].as_str().unwrap().to_owned()
+        self.send("POST", &format!("/v1/tenants/{tenant}/tokens"), owner, Some(body)).await.made_token()
     }
 
     /// A counsel's token of a line of its own: an owner invites, and whoever accepts has a token that no owner has seen.
@@ -125,6 +127,26 @@ impl Site {
     pub(crate) async fn put(&self, path: &str, token: &str, subject: &str, value: &str) -> Answer {
         let request = self.request(Method::PUT, path, token).header("content-type", "text/plain").header("lethe-subject", subject);
         Answer::of(request.body(value.to_owned()).send().await.unwrap()).await
+    }
+
+    /// Orders to shred; the order when it is done, or has been waited for long enough.
+    pub(crate) async fn shred(&self, tenant: &str, token: &str, order: Value) -> Answer {
+        let path = format!("/v1/tenants/{tenant}/shreds");
+        let request = self.request(Method::POST, &path, token).header("prefer", "wait=30").json(&order);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// An order that was given, at the latest when it is done.
+    pub(crate) async fn order(&self, tenant: &str, token: &str, id: &str) -> Answer {
+        let path = format!("/v1/tenants/{tenant}/shreds/{id}");
+        Answer::of(self.request(Method::GET, &path, token).header("prefer", "wait=30").send().await.unwrap()).await
+    }
+
+    /// A run of retention, and what it did.
+    pub(crate) async fn run_retention(&self) -> Value {
+        let done = self.send("POST", "/v1/jobs/retention/runs", &self.operator, Some(json!({}))).await;
+        assert_eq!(done.status, 200, "{done:?}");
+        done.json
     }
 
     /// The whole trail of a tenant, oldest first.
@@ -175,6 +197,40 @@ impl Answer {
     pub(crate) fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or("")
     }
+
+    /// The token that was made.
+    pub(crate) fn made_token(&self) -> String {
+        assert_eq!(self.status, 201, "{self:?}");
+        self.json["token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Lets the time pass up to a moment.
+pub(crate) fn to(clock: &TestClock, time: &str) {
+    clock.advance(Timestamp::parse_rfc3339(time).unwrap().since(clock.now()));
+}
+
+/// Where a record lies: collection, and behind the first slash its key.
+pub(crate) fn record(tenant: &str, at: &str) -> String {
+    let (collection, key) = at.split_once('/').unwrap();
+    format!("/v1/tenants/{tenant}/collections/{collection}/records/{key}")
+}
+
+/// A hold to place: what every one says of itself, and its scope.
+pub(crate) fn hold(mut scope: Value) -> Value {
+    for (name, text) in [("matter", "2024-CV-1"), ("reason", "a lawsuit"), ("custodian", "legal")] {
+        scope[name] = json!(text);
+    }
+    scope
+}
+
+pub(crate) fn id(document: &Value) -> &str {
+    document["id"].as_str().unwrap()
+}
+
+/// The public part of a token.
+pub(crate) fn id_of(token: &str) -> &str {
+    token.split('_').nth(2).unwrap()
 }
 
 /// Sends bytes as they are and reads one whole answer, or less where the connection ends before.

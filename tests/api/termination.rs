@@ -9,22 +9,21 @@ use std::{
 use lethe::authn::Role;
 use lethe::authz::{ActionKind, leaves as leaves_to};
 use lethe::domain::{
-    TestClock, Timestamp,
+    TestClock,
     lifecycle::{Step, TenantState},
 };
 use lethe::http::endpoints;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site};
+use super::site::{Answer, Site, hold, id_of};
 use crate::age::PAIRS;
 
 const DAY: Duration = Duration::from_hours(24);
 
 /// A store at noon of 1 March 2024.
 async fn site() -> (Site, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::at(Timestamp::parse_rfc3339("2024-03-01T12:00:00Z").unwrap()));
-    (Site::open_at("", clock.clone()).await, clock)
+    Site::open_on("2024-03-01T12:00:00Z").await
 }
 
 /// A tenant with a token of each role, and a record.
@@ -84,8 +83,8 @@ impl<'a> Tenant<'a> {
             }
             Step::Cancel => self.send("POST", "/termination/cancel", "owner", reason()).await,
             Step::Shred => {
-                let request = self.site.request(Method::POST, &self.path("/shreds"), &self.tokens["owner"]).header("prefer", "wait=30");
-                Answer::of(request.json(&json!({"scope": "tenant", "confirm": self.name})).send().await.unwrap()).await
+                let order = json!({"scope": "tenant", "confirm": self.name});
+                self.site.shred(&self.name, &self.tokens["owner"], order).await
             }
             Step::GraceOver | Step::Restrict | Step::ShredDone => panic!("nobody takes this step: {step:?}"),
         }
@@ -93,14 +92,12 @@ impl<'a> Tenant<'a> {
 
     /// Ends it at once, in part or not at all, for a hold keeps a person of it, or all.
     async fn end_under(&self, scope: Value) {
-        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
-        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
-        let placed = self.send("POST", "/holds", "counsel", Some(hold)).await;
+        let placed = self.send("POST", "/holds", "counsel", Some(hold(scope))).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         let body = json!({"confirm": self.name, "grace": "0d", "reason": "as the table says"});
         let ordered = self.send("POST", "/termination", "owner", Some(body)).await;
         assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
-        run(self.site).await;
+        self.site.run_retention().await;
     }
 
     /// The keys of records that the trail names to a role.
@@ -127,7 +124,7 @@ impl<'a> Tenant<'a> {
     }
 
     async fn hold(&self, disclosed: bool) -> String {
-        let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "tenant", "disclosed": disclosed});
+        let body = hold(json!({"scope": "tenant", "disclosed": disclosed}));
         let placed = self.send("POST", "/holds", "counsel", Some(body)).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         placed.json["id"].as_str().unwrap().to_owned()
@@ -157,12 +154,6 @@ impl<'a> Tenant<'a> {
 
 /// A step, the state before it and the state behind it; and the reason.
 type Stepped = ([String; 3], Option<String>);
-
-async fn run(site: &Site) -> Value {
-    let done = site.send("POST", "/v1/jobs/retention/runs", &site.operator, Some(json!({}))).await;
-    assert_eq!(done.status, 200, "{done:?}");
-    done.json
-}
 
 /// The whole matrix of KST-5: from each state a tenant is brought to, each step is taken or refused as the table of the states says; and
 /// the trail tells of each that was taken, and the record of states of old state, new state and reason. While its shred is ordered, and that is
@@ -434,9 +425,9 @@ async fn a_suspended_tenant_is_neither_read_nor_written_and_goes_on_as_before_wh
     // A token can be taken away, and holds are placed and ended.
     let hold = acme.hold(true).await;
     clock.advance(DAY * 3);
-    assert_eq!(run(&site).await["held"], 1);
+    assert_eq!(site.run_retention().await["held"], 1);
     acme.release(&hold).await;
-    assert_eq!(run(&site).await["destroyed"], 1);
+    assert_eq!(site.run_retention().await["destroyed"], 1);
     let listed = acme.send("GET", "/tokens", "owner", None).await;
     let reader = listed.json["data"].as_array().unwrap().iter().find(|token| token["role"] == "reader").unwrap().clone();
     let revoked = acme.send("DELETE", &format!("/tokens/{}", reader["id"].as_str().unwrap()), "owner", None).await;
@@ -535,26 +526,25 @@ async fn a_tenant_ends_when_its_grace_is_over_and_can_be_kept_until_then() {
     acme.release(&hold).await;
 
     clock.advance(DAY * 30);
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.get("owner").await.text(), "x", "a moment before the end of its last day");
     let kept = acme.step(Step::Cancel).await;
     assert_eq!((kept.json["state"].as_str(), &kept.json["ends_at"]), (Some("active"), &Value::Null), "{kept:?}");
     assert_eq!((acme.put("writer").await.status, acme.get("reader").await.text()), (204, "x"));
     clock.advance(DAY * 60);
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.state().await, "active", "what was taken back does not come");
 
     let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "2d"}))).await;
     assert_eq!(ordered.json["ends_at"], "2024-06-02T00:00:00.000Z", "{ordered:?}");
     // A person's request does not wait for the end.
-    let request = site.request(Method::POST, &acme.path("/shreds"), &acme.tokens["eraser"]).header("prefer", "wait=30");
-    let shred = Answer::of(request.json(&json!({"scope": "subject", "subject": "7"})).send().await.unwrap()).await;
+    let shred = site.shred("acme", &acme.tokens["eraser"], json!({"scope": "subject", "subject": "7"})).await;
     assert_eq!(shred.json["state"], "done", "{shred:?}");
     clock.advance(DAY * 3);
     assert_eq!((acme.state().await, acme.step(Step::Cancel).await.code()), ("ended".to_owned(), "tenant-state"));
     assert_eq!(acme.send("GET", "/collections/crm/records", "owner", None).await.code(), "tenant-terminating", "before any job has run");
-    run(&site).await;
-    run(&site).await;
+    site.run_retention().await;
+    site.run_retention().await;
     let trail = acme.ended(2).await;
     assert_eq!(acme.get("owner").await.code(), "shredded");
     let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").collect::<Vec<_>>();
@@ -575,7 +565,7 @@ async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
     let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
     assert_eq!((ordered.status, ordered.json["state"].as_str()), (202, Some("ended")), "{ordered:?}");
     for _ in 0..3 {
-        run(&site).await;
+        site.run_retention().await;
         assert_eq!(acme.state().await, "ended");
         clock.advance(DAY);
     }
@@ -590,7 +580,7 @@ async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
     assert_eq!(acme.get("auditor").await.text(), "x", "who audits reads what is held");
     assert_eq!(acme.step(Step::Cancel).await.code(), "tenant-state");
     acme.release(&first).await;
-    run(&site).await;
+    site.run_retention().await;
     assert_eq!(acme.state().await, "ended");
     acme.release(&second).await;
     acme.ended(1).await;
@@ -598,7 +588,7 @@ async fn a_tenant_that_is_held_as_a_whole_ends_with_the_last_release() {
     let quick = Tenant::make(&site, "quick").await;
     let ordered = quick.send("POST", "/termination", "owner", Some(json!({"confirm": "quick", "grace": "0d"}))).await;
     assert_eq!(ordered.status, 202, "{ordered:?}");
-    run(&site).await;
+    site.run_retention().await;
     quick.ended(1).await;
 }
 
@@ -642,11 +632,11 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     }
     let alias = json!({"subject": "7", "alias": "seven", "with_records": true});
     assert_eq!(acme.send("POST", "/subjects/aliases", "owner", Some(alias)).await.status, 201);
-    let body = json!({"matter": "m", "reason": "r", "custodian": "c", "scope": "subject", "subject": "7", "disclosed": true});
+    let body = hold(json!({"scope": "subject", "subject": "7", "disclosed": true}));
     let hold = acme.send("POST", "/holds", "counsel", Some(body)).await.json["id"].as_str().unwrap().to_owned();
     let ordered = acme.send("POST", "/termination", "owner", Some(json!({"confirm": "acme", "grace": "0d"}))).await;
     assert_eq!(ordered.status, 202, "{ordered:?}");
-    run(&site).await;
+    site.run_retention().await;
     acme.ended(1).await;
     assert_eq!(acme.state().await, "restricted");
     for role in &ROLES[1..] {
@@ -689,11 +679,6 @@ async fn what_is_held_of_a_tenant_that_ended_is_there_for_auditors_alone() {
     assert!(trail.iter().any(|entry| entry["action"] == "record.read" && entry["role"] == "auditor" && entry["outcome"] == "allowed"));
 }
 
-/// The id of a token.
-fn id_of(token: &str) -> &str {
-    token.split('_').nth(2).unwrap()
-}
-
 /// What is held of a tenant that has ended stays in sight: an owner dismisses no auditor then, and the counsel of a hold that stands
 /// appoints one, whether the tenant ended in part or is held as a whole.
 #[tokio::test(flavor = "multi_thread")]
@@ -705,9 +690,7 @@ async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
         assert_eq!(put.status, 201, "{put:?}");
         // Of another line: the owner has kept it from before the hold.
         let kept = site.counsel("acme", &acme.tokens["owner"]).await;
-        let mut hold = json!({"matter": "m", "reason": "r", "custodian": "c"});
-        hold.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
-        let placed = acme.send("POST", "/holds", "counsel", Some(hold)).await;
+        let placed = acme.send("POST", "/holds", "counsel", Some(hold(scope))).await;
         assert_eq!(placed.status, 201, "{placed:?}");
         let brief = json!({"role": "counsel", "expires_at": "2024-04-01T00:00:00Z"});
         let brief = site.token("acme", &acme.tokens["counsel"], brief).await;
@@ -728,7 +711,7 @@ async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
         let listed = acme.send("POST", "/collections/crm/query", "auditor", Some(json!({}))).await;
         let listed = listed.json["data"].as_array().unwrap().len();
         assert_eq!((unheld.status, checked.status, listed), if state == "ended" { (200, 200, 2) } else { (404, 412, 1) });
-        run(&site).await;
+        site.run_retention().await;
         if state == "restricted" {
             acme.ended(1).await;
         }
@@ -755,7 +738,7 @@ async fn an_owner_cannot_put_what_is_held_out_of_everybodys_sight() {
         let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").count();
         assert_eq!((of("auditor.appoint"), of("auditor.dismiss")), (2, 1), "{trail:#?}");
         acme.release(placed.json["id"].as_str().unwrap()).await;
-        run(&site).await;
+        site.run_retention().await;
         acme.ended(if state == "ended" { 1 } else { 2 }).await;
     }
 }
