@@ -29,10 +29,7 @@ fn is(answer: &Answer, status: u16, code: &str, named: &str) {
 
 impl<'a> Tenant<'a> {
     async fn make(site: &'a Site, name: &str) -> Self {
-        let owner = site.tenant(name).await;
-        for (collection, unit) in [("crm", "subject"), ("all", "collection"), ("files", "record")] {
-            site.collection(name, collection, &owner, unit).await;
-        }
+        let owner = site.tenant_of_units(name).await;
         let second = site.token(name, &owner, json!({"role": "owner"})).await;
         Self { site, name: name.to_owned(), owner, second }
     }

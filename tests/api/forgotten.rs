@@ -79,8 +79,8 @@ impl<'a> Asker<'a> {
         let (gone, shown, asked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let mut asker = Self { site, owner, auditor, eraser, counsel, gone, shown, asked, cursors, shreds, holds, second, requests };
         asker.puts().await;
-        asker.alias(ALIASES, "", json!({"subject": ANNA, "alias": ALIAS})).await;
-        asker.event(EVENTS, "", json!({"subject": ANNA, "event": EVENT, "at": ENDED_ON})).await;
+        asker.of_person(ALIASES, json!({"subject": ANNA, "alias": ALIAS})).await;
+        asker.of_person(EVENTS, json!({"subject": ANNA, "event": EVENT, "at": ENDED_ON})).await;
         asker.ask_for_two().await;
         asker.place_holds().await;
         assert_eq!(asker.holds.len(), 6);
@@ -137,13 +137,9 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn alias(&mut self, route: &'static str, what: &str, body: Value) {
-        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/subjects/aliases{what}"));
-        self.ask("POST", route, &path, &owner, &[], Some(body)).await;
-    }
-
-    async fn event(&mut self, route: &'static str, what: &str, body: Value) {
-        let (owner, path) = (self.owner.clone(), format!("/v1/tenants/{TENANT}/subjects/events{what}"));
+    /// Says something of a person, or asks for it.
+    async fn of_person(&mut self, route: &'static str, body: Value) {
+        let (owner, path) = (self.owner.clone(), route.replace("{tenant}", TENANT));
         self.ask("POST", route, &path, &owner, &[], Some(body)).await;
     }
 
@@ -241,8 +237,8 @@ impl<'a> Asker<'a> {
             self.ask("GET", REPORT, &format!("{reports}/{}", "0".repeat(32)), token, &[], None).await;
         }
         for id in [ANNA, ALIAS, BERT] {
-            self.alias(ALIASES_QUERY, "/query", json!({"subject": id})).await;
-            self.event(EVENTS_QUERY, "/query", json!({"subject": id})).await;
+            self.of_person(ALIASES_QUERY, json!({"subject": id})).await;
+            self.of_person(EVENTS_QUERY, json!({"subject": id})).await;
         }
         self.export().await;
         for (collection, query) in self.cursors.clone() {
@@ -353,14 +349,14 @@ impl<'a> Asker<'a> {
         self.puts().await;
         self.place_holds().await;
         for (subject, alias) in [(ANNA, "new"), (ALIAS, "new"), (BERT, ALIAS)] {
-            self.alias(ALIASES, "", json!({"subject": subject, "alias": alias})).await;
+            self.of_person(ALIASES, json!({"subject": subject, "alias": alias})).await;
         }
         for id in [ANNA, ALIAS] {
-            self.event(EVENTS, "", json!({"subject": id, "event": EVENT, "at": "2020-02-02"})).await;
-            self.event(EVENTS_REMOVE, "/remove", json!({"subject": id, "event": EVENT})).await;
+            self.of_person(EVENTS, json!({"subject": id, "event": EVENT, "at": "2020-02-02"})).await;
+            self.of_person(EVENTS_REMOVE, json!({"subject": id, "event": EVENT})).await;
         }
         for alias in ["new", ANNA, ALIAS] {
-            self.alias(ALIASES_REMOVE, "/remove", json!({"alias": alias})).await;
+            self.of_person(ALIASES_REMOVE, json!({"alias": alias})).await;
         }
         for (collection, key) in KEYS {
             let path = format!("{tenant}/collections/{collection}/records/{key}");

@@ -31,10 +31,7 @@ fn is_held(answer: &Answer, named: &str) {
 
 impl<'a> Tenant<'a> {
     async fn make(site: &'a Site, name: &str) -> Self {
-        let owner = site.tenant(name).await;
-        for (collection, unit) in [("crm", "subject"), ("all", "collection"), ("files", "record")] {
-            site.collection(name, collection, &owner, unit).await;
-        }
+        let owner = site.tenant_of_units(name).await;
         let counsel = site.counsel(name, &owner).await;
         Self { site, name: name.to_owned(), owner, counsel }
     }

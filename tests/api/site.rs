@@ -117,6 +117,15 @@ impl Site {
         assert_eq!(made.status, 201, "{made:?}");
     }
 
+    /// A tenant with a collection of each unit; gives the owner's token.
+    pub(crate) async fn tenant_of_units(&self, name: &str) -> String {
+        let owner = self.tenant(name).await;
+        for (collection, unit) in [("crm", "subject"), ("all", "collection"), ("files", "record")] {
+            self.collection(name, collection, &owner, unit).await;
+        }
+        owner
+    }
+
     /// Tenant `acme` with collection `crm` by subject; gives the owner's token.
     pub(crate) async fn acme(&self) -> String {
         let owner = self.tenant("acme").await;
