@@ -14,13 +14,13 @@ use lethe::{
     vault::store::{
         Commit, Durability, Row, Space, Store as _, Urgency, Write,
         embedded::{Embedded, EmbeddedOptions},
-        schema,
+        schema::{self, KeyRange},
     },
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::site::{Served, Site, code, copy, stderr, until};
+use crate::site::{Served, Site, addr, code, copy, stderr, until};
 
 impl Site {
     pub(crate) async fn put_about(&self, served: &Served, collection: &str, (key, subject): (&str, &str), value: &str) -> StatusCode {
@@ -38,14 +38,11 @@ impl Site {
 
     /// Takes a backup; what the command says of it.
     pub(crate) fn back_up(&self, served: Option<&Served>) -> Value {
-        let addr = served.map_or("http://127.0.0.1:9", |served| served.url.as_str());
-        json_of(&self.ok(&["--format", "json", "--addr", addr, "backup", "--to", &self.text("bk"), "--dir", "store"]))
+        self.json(&["--addr", addr(served), "backup", "--to", &self.text("bk"), "--dir", "store"])
     }
 
     pub(crate) fn restore(&self, more: &[&str]) -> Value {
-        let mut arguments = vec!["--format", "json", "restore", "--from", "bk", "--dir", "store", "--yes"];
-        arguments.extend(more);
-        json_of(&self.ok(&arguments))
+        self.json(&[&["restore", "--from", "bk", "--dir", "store", "--yes"], more].concat())
     }
 }
 
@@ -86,10 +83,9 @@ async fn a_backup_of_a_running_store_comes_back_under_todays_control() {
     served.stop();
 }
 
-/// A number of records that no compression of anybody's makes small, so that bytes can be counted.
-fn long(text: &str) -> String {
-    let block = text.repeat(1 + 40_000 / text.len());
-    json!(block).to_string()
+/// A value of so many bytes that no compression of anybody's makes it small: bytes can be counted.
+pub(crate) fn long(text: &str) -> String {
+    json!(text.repeat(1 + 40_000 / text.len())).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +110,7 @@ async fn a_second_backup_moves_only_what_changed_and_a_stopped_store_is_backed_u
     assert_eq!(still["generation"].as_u64(), Some(4));
     assert!(moved(&still) < 40_000, "the engine's own small files: {still}");
     assert!(fs::read_dir(site.path("store/snapshots")).unwrap().next().is_none());
-    let verified = json_of(&site.ok(&["--format", "json", "backup", "verify", "--from", "bk"]));
+    let verified = site.json(&["backup", "verify", "--from", "bk"]);
     assert_eq!((verified["generations"].as_u64(), &verified["findings"]), (Some(4), &json!([])));
     // What is kept of all four is little more than one.
     let kept: u64 = files(&site.path("bk/files")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
@@ -199,7 +195,7 @@ async fn of_ten_generations_each_gives_back_every_survivor_and_nothing_shredded(
     assert_eq!(survivors, 2 * (9 + 5 + 3 + 2 + 1));
     site.ok(&["check", "--dir", "store"]);
     // None of the ten copies holds anything that a certificate names and that opens.
-    let rehearsed = json_of(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store", "--generation", "1"]));
+    let rehearsed = site.json(&["backup", "rehearse", "--from", "bk", "--dir", "store", "--generation", "1"]);
     assert_eq!((&rehearsed["findings"], rehearsed["damaged"].as_u64()), (&json!([]), Some(0)), "{rehearsed}");
 }
 
@@ -447,7 +443,7 @@ async fn pruning_keeps_what_the_newest_generations_need() {
     assert_eq!(len(), before);
     fs::write(&manifest, &whole).unwrap();
 
-    let pruned = json_of(&site.ok(&["--format", "json", "backup", "prune", "--from", "bk", "--keep", "2"]));
+    let pruned = site.json(&["backup", "prune", "--from", "bk", "--keep", "2"]);
     assert_eq!(pruned["generations"], json!([1, 2]), "{pruned}");
     assert_eq!(len(), before - pruned["bytes"].as_u64().unwrap());
     site.ok(&["backup", "verify", "--from", "bk"]);
@@ -471,7 +467,7 @@ async fn a_rehearsal_tells_what_would_come_back_and_changes_nothing() {
         parts.iter().flat_map(|part| files(&site.path(part))).map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
     };
     let before = all();
-    let rehearsed = json_of(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store"]));
+    let rehearsed = site.json(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
     let number = |name: &str| rehearsed[name].as_u64();
     assert_eq!((number("records"), number("named"), number("certificates")), (Some(3), Some(1), Some(1)), "{rehearsed}");
     assert_eq!((number("readable"), number("damaged"), number("destroyed")), (Some(2), Some(0), Some(0)), "{rehearsed}");
@@ -588,14 +584,20 @@ async fn the_fence_stays_while_something_over_could_not_be_destroyed() {
 
 /// Turns a bit of the longest record's last byte over, in a store that nobody has open.
 async fn bend_longest(site: &Site) {
+    at_rest(site, Space::Records, &schema::records_of_tenant(TenantNo(1)), |rows| {
+        let Row { key, value } = rows.into_iter().max_by_key(|row| row.value.len()).unwrap();
+        let mut bent = value.to_vec();
+        *bent.last_mut().unwrap() ^= 1;
+        vec![Write::Put { space: Space::Records, key, value: bent.into() }]
+    })
+    .await;
+}
+
+/// Writes to a store that nobody has open, past the vault: what some of its rows give.
+pub(crate) async fn at_rest(site: &Site, space: Space, range: &KeyRange, writes: impl FnOnce(Vec<Row>) -> Vec<Write>) {
     let options = EmbeddedOptions { reserve_bytes: 1 << 20, ..EmbeddedOptions::new(site.path("store"), site.path("store-mirror")) };
     let store = Embedded::open(options, Arc::new(SystemClock)).unwrap();
-    let range = schema::records_of_tenant(TenantNo(1));
-    let rows = store.scan(Space::Records, &range.from, &range.to, usize::MAX).await.unwrap();
-    let Row { key, value } = rows.into_iter().max_by_key(|row| row.value.len()).unwrap();
-    let mut bent = value.to_vec();
-    *bent.last_mut().unwrap() ^= 1;
-    let writes = vec![Write::Put { space: Space::Records, key, value: bent.into() }];
+    let writes = writes(store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap());
     let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
     store.commit(commit).await.unwrap();
     store.close();

@@ -1,20 +1,17 @@
 //! What an earlier run, another process or a crash has left is not mixed into a backup or a restore.
 
-use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
-use lethe::{
-    domain::SystemClock,
-    vault::store::{
-        Commit, Durability, Space, Store as _, Urgency, Write,
-        embedded::{Embedded, EmbeddedOptions},
-        schema::{self, Table},
-    },
+use lethe::vault::store::{
+    Space, Write,
+    schema::{self, Table},
 };
 use reqwest::{Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::{
+    backups::at_rest,
     shim,
     site::{Served, Site, copy, stderr, until},
 };
@@ -150,14 +147,11 @@ async fn a_restore_that_contradicts_a_certificate_is_refused_and_puts_nothing_in
     site.shredded(&served, "1").await;
     served.stop();
     site.restore(&["--verify"]);
-    let store = Embedded::open(EmbeddedOptions::new(site.path("store"), site.path("store-mirror")), Arc::new(SystemClock)).unwrap();
-    let range = schema::table(Table::UnitState);
-    let rows = store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    assert!(!rows.is_empty());
-    let writes = rows.into_iter().map(|row| Write::Delete { space: Space::Control, key: row.key }).collect();
-    let commit = Commit { checks: Vec::new(), writes, tail: None, durability: Durability::Synced, urgency: Urgency::Normal };
-    store.commit(commit).await.unwrap();
-    store.close();
+    at_rest(&site, Space::Control, &schema::table(Table::UnitState), |rows| {
+        assert!(!rows.is_empty());
+        rows.into_iter().map(|row| Write::Delete { space: Space::Control, key: row.key }).collect()
+    })
+    .await;
     let before = fs::metadata(site.path("store/data")).unwrap().ino();
     let told = site.refused(&["restore", "--from", "bk", "--dir", "store", "--yes", "--verify"]);
     assert!(told.contains("restore-unproved"), "{told}");

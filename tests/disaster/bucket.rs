@@ -15,7 +15,7 @@ use std::{
 use reqwest::{Client, ClientBuilder, Method, StatusCode};
 use serde_json::Value;
 
-use crate::site::{Served, Site, stderr};
+use crate::site::{Served, Site, addr, done, refused};
 
 /// The bucket that is there.
 const BUCKET: &str = "backups";
@@ -431,24 +431,19 @@ impl<'a> Asks<'a> {
 
     /// Runs a command that must succeed; standard output.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
+        done(self.command(arguments), arguments)
     }
 
     /// Runs a command that must be refused with exit code 1; what it says, in which no secret may be.
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
-        let told = stderr(&output);
+        let told = refused(self.command(arguments), arguments);
         assert!(!told.contains(&self.keys.secret), "{told}");
         told
     }
 
     /// Takes a backup; what the command says of it.
     pub(crate) fn back_up(&self, served: Option<&Served>) -> Value {
-        let addr = served.map_or("http://127.0.0.1:9", |served| served.url.as_str());
-        self.json(&["--addr", addr, "backup", "--to", PLACE, "--dir", "store"])
+        self.json(&["--addr", addr(served), "backup", "--to", PLACE, "--dir", "store"])
     }
 
     pub(crate) fn restore(&self, more: &[&str]) -> Value {

@@ -7,15 +7,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    backups::files,
+    backups::{files, long},
     bucket::{ALL, Asks, BELOW, Fate, PLACE, Proxy, READ, Seen, Server},
     site::Site,
 };
-
-/// A value of so many bytes of text.
-fn long(text: &str) -> String {
-    json!(text.repeat(1 + 40_000 / text.len())).to_string()
-}
 
 fn number(told: &Value, name: &str) -> u64 {
     told[name].as_u64().unwrap_or_else(|| panic!("no {name}: {told}"))

@@ -212,7 +212,7 @@ async fn whole(site: &Site, known: &Known) -> Result<(), String> {
     wrong(site, known).await?;
     site.reset("cut");
     fs::remove_dir_all(site.path("store/control")).unwrap();
-    let recovered = site.command(&["recover", "control", "--yes", "--dir", "store"]).output().unwrap();
+    let recovered = site.recover("control", &[]);
     if !recovered.status.success() {
         return Err(format!("without control: {}", crate::site::stderr(&recovered)));
     }

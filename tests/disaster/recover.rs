@@ -21,10 +21,6 @@ async fn lived() -> Site {
     site
 }
 
-fn recover(site: &Site, part: &str) -> std::process::Output {
-    site.command(&["recover", part, "--yes", "--dir", &site.text("store")]).output().unwrap()
-}
-
 fn lose(site: &Site, part: &str) {
     match part {
         "mirror" => fs::remove_file(site.path("store-mirror/mirror.log")).unwrap(),
@@ -43,20 +39,20 @@ async fn each_part_is_made_anew_and_all_is_there() {
     let site = lived().await;
     for part in ["control", "mirror", "log"] {
         site.reset("today");
-        let whole = recover(&site, part);
+        let whole = site.recover(part, &[]);
         assert_eq!(whole.status.code(), Some(1), "{part} is there: it is not replaced unasked");
         assert!(stderr(&whole).contains("nothing to recover"), "{}", stderr(&whole));
         lose(&site, part);
         let unasked = site.command(&["recover", part, "--dir", &site.text("store")]).output().unwrap();
         assert_eq!(unasked.status.code(), Some(1), "nobody said yes");
         assert!(stderr(&unasked).contains("not confirmed"), "{}", stderr(&unasked));
-        let done = recover(&site, part);
+        let done = site.recover(part, &[]);
         assert!(done.status.success(), "{part}: {}", stderr(&done));
         site.ok(&["check", "--dir", "store"]);
         let served = site.serve(|_| ());
         assert_eq!(site.get(&served, "19").await, (StatusCode::OK, "value".into()));
         assert_eq!(site.put(&served, "new", "value").await, StatusCode::CREATED);
-        let locked = recover(&site, part);
+        let locked = site.recover(part, &[]);
         assert!(locked.status.code() == Some(1) && stderr(&locked).contains("store-locked"), "{}", stderr(&locked));
         served.stop();
     }
@@ -64,7 +60,7 @@ async fn each_part_is_made_anew_and_all_is_there() {
         [("control", "store", "control.replaced-"), ("mirror", "store-mirror", "mirror.log.replaced-"), ("log", "store", "log.replaced-")]
     {
         site.reset("today");
-        let done = site.command(&["recover", part, "--yes", "--force", "--dir", &site.text("store")]).output().unwrap();
+        let done = site.recover(part, &["--force"]);
         assert!(done.status.success(), "{part}: {}", stderr(&done));
         assert_eq!(aside(&site, dir, name).len(), 1, "the old {part} lies aside");
         site.ok(&["check", "--dir", "store"]);
@@ -80,7 +76,7 @@ async fn a_recovery_is_refused_from_an_older_mirror_or_journal() {
     served.stop();
     lose(&site, "control");
     site.put_back("yesterday", "store-mirror");
-    let refused = recover(&site, "control");
+    let refused = site.recover("control", &[]);
     assert!(refused.status.code() == Some(1) && stderr(&refused).contains("old copy"), "{}", stderr(&refused));
     assert!(!site.path("store/control").exists(), "a refused recovery makes nothing");
 }
@@ -104,7 +100,7 @@ async fn a_lost_directory_comes_back_from_a_backup_of_data_mirror_and_custody() 
     }
     fs::write(site.path("store/format"), "1\n").unwrap();
     for part in ["control", "log"] {
-        let done = recover(&site, part);
+        let done = site.recover(part, &[]);
         assert!(done.status.success(), "{part}: {}", stderr(&done));
     }
     assert_eq!(fs::read(site.path("store/log/checkpoint")).unwrap(), checkpoint);
@@ -153,7 +149,7 @@ async fn a_kill_at_any_step_of_a_recovery_is_harmless() {
                     "{part} at {at}: {}",
                     stderr(&checked)
                 );
-                let again = recover(&site, part);
+                let again = site.recover(part, &[]);
                 assert!(again.status.success(), "{part} at {at}: {}", stderr(&again));
                 site.ok(&["check", "--dir", "store"]);
             }

@@ -18,11 +18,6 @@ use crate::{
     site::{Site, stderr, until},
 };
 
-fn held(site: &Site) -> [usize; 2] {
-    // Byte 4 of a slot: held.
-    ["a", "b"].map(|name| fs::read(site.path(name).join("root")).unwrap().chunks(4_096).filter(|slot| slot[4] == 1).count())
-}
-
 /// A store with a backup of three persons.
 async fn lived() -> Site {
     let site = Site::make().await;
@@ -40,9 +35,7 @@ async fn a_rehearsal_beside_a_server_tells_what_one_without_tells() {
     let site = lived().await;
     let served = site.serve(|_| ());
     site.shredded(&served, "1").await;
-    let rehearse = || -> Value {
-        serde_json::from_str(&site.ok(&["--format", "json", "backup", "rehearse", "--from", "bk", "--dir", "store"])).unwrap()
-    };
+    let rehearse = || site.json(&["backup", "rehearse", "--from", "bk", "--dir", "store"]);
     let beside = rehearse();
     assert_eq!((beside["readable"].as_u64(), beside["named"].as_u64(), &beside["findings"]), (Some(2), Some(1), &json!([])), "{beside}");
     // What came behind the copy of the control store is none of its business, and what it did is nobody else's.
@@ -64,7 +57,7 @@ async fn no_root_goes_while_somebody_may_hold_what_it_opens() {
     flock(&lock, FlockOperation::NonBlockingLockShared).unwrap();
     let (status, told) = site.shred(&served, "1", 2).await;
     assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
-    assert_eq!(held(&site), [1, 1], "no epoch is begun that could not end");
+    assert_eq!(site.roots(), [1, 1], "no epoch is begun that could not end");
     assert!(site.path("store/keys.wanted").exists(), "who looks is told to end");
     assert_eq!(site.get(&served, "one").await.0, StatusCode::GONE, "from the order on");
     assert_eq!(site.get(&served, "two").await.0, StatusCode::OK);
@@ -204,7 +197,7 @@ async fn an_order_to_shred_cuts_a_rehearsal_off_and_waits_until_it_holds_no_key(
     let child = stopped(&site).await;
     let (status, told) = site.shred(&served, "1", 2).await;
     assert!(status == StatusCode::ACCEPTED && !told.contains("\"done\""), "{status} {told}");
-    assert_eq!(held(&site), [1, 1]);
+    assert_eq!(site.roots(), [1, 1]);
     fs::remove_file(site.path("keep/faults")).unwrap();
     site.shredded(&served, "1").await;
     let output = child.wait_with_output().unwrap();

@@ -1,7 +1,7 @@
 //! Further copies of the control store: brought along by the server or by a command, confirmed before an epoch ends, and what a lost
 //! store comes back from. A copy that is not of today is refused by name.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Output};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 use reqwest::{Method, StatusCode};
 use rustix::{
@@ -32,7 +32,7 @@ impl Site {
 
     /// Brings a copy along from outside the server; what the command says of it.
     fn ship(&self, to: &str) -> Value {
-        serde_json::from_str(&self.ok(&["--format", "json", "control", "ship", "--to", &self.text(to), "--dir", "store"])).unwrap()
+        self.json(&["control", "ship", "--to", &self.text(to), "--dir", "store"])
     }
 
     fn is_level(&self, name: &str) -> bool {
@@ -46,10 +46,6 @@ impl Site {
         let path = format!("/v1/tenants/acme/collections/{name}");
         let made = self.send(served, Method::PUT, &path, &self.owner(), r#"{"shred_unit": "subject"}"#).await;
         assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
-    }
-
-    fn recover(&self, part: &str, more: &[&str]) -> Output {
-        self.command(&[&["recover", part, "--yes", "--dir", "store"], more].concat()).output().unwrap()
     }
 
     fn not_recovered(&self, more: &[&str]) -> String {
@@ -220,11 +216,6 @@ async fn failing(site: &Site, served: &Served) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE && code(&told) == "unavailable" && told.contains("copy 2")
 }
 
-fn held(site: &Site) -> [usize; 2] {
-    // Byte 4 of a slot: held.
-    ["a", "b"].map(|name| fs::read(site.path(name).join("root")).unwrap().chunks(4_096).filter(|slot| slot[4] == 1).count())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_fails_holds_up_the_end_of_an_epoch_and_nothing_else() {
     let site = Site::make().await;
@@ -248,7 +239,7 @@ async fn a_copy_that_fails_holds_up_the_end_of_an_epoch_and_nothing_else() {
         // Behind the pages, what is not in memory cannot be read until the epoch is over.
         assert!(status == StatusCode::ACCEPTED || (status == StatusCode::SERVICE_UNAVAILABLE && roots == [2, 2]), "{status} {told}");
         assert!(!told.contains("\"done\""), "{told}");
-        assert_eq!(held(&site), roots, "an old root went, and the copy does not have what survives without it");
+        assert_eq!(site.roots(), roots, "an old root went, and the copy does not have what survives without it");
         until("readiness names the copy", async || failing(&site, &served).await).await;
         if roots == [1, 1] {
             assert_eq!(site.get(&served, &theirs).await.0, StatusCode::GONE, "from the order on");
@@ -263,7 +254,7 @@ async fn a_copy_that_fails_holds_up_the_end_of_an_epoch_and_nothing_else() {
         assert_eq!(site.get(&served, &mine).await.0, StatusCode::OK);
         assert_eq!(site.get(&served, &theirs).await.0, StatusCode::GONE);
         served.stop();
-        assert_eq!(held(&site), [1, 1]);
+        assert_eq!(site.roots(), [1, 1]);
         assert!(site.is_level("copy") && site.is_level("other"));
     }
     let examined = site.examined();
@@ -326,11 +317,11 @@ async fn an_epoch_that_was_cut_short_waits_at_the_start_for_the_copy_that_is_to_
     assert!(!told.contains("\"done\""), "{told}");
     drop(served);
     fs::remove_file(&faults).unwrap();
-    assert_eq!(held(&site), [2, 2]);
+    assert_eq!(site.roots(), [2, 2]);
     fs::rename(site.path("copy"), site.path("aside")).unwrap();
     let told = site.refused(&["serve", "--listen", "127.0.0.1:0", "--dir", "store"]);
     assert!(told.contains("copy-missing") && told.contains("copy 1"), "{told}");
-    assert_eq!(held(&site), [2, 2], "a refused start destroys nothing");
+    assert_eq!(site.roots(), [2, 2], "a refused start destroys nothing");
     assert_eq!(site.examined()[0]["verdict"], "bad");
     fs::rename(site.path("aside"), site.path("copy")).unwrap();
     let there = ["copy/mirror.log", "copy/log.journal"].map(|file| fs::metadata(site.path(file)).unwrap());
@@ -338,7 +329,7 @@ async fn an_epoch_that_was_cut_short_waits_at_the_start_for_the_copy_that_is_to_
     let served = site.serve(|command| {
         shim::before(command).env("LETHE_SYNCED", &synced);
     });
-    assert_eq!(held(&site), [1, 1]);
+    assert_eq!(site.roots(), [1, 1]);
     // What it found there was in memory alone, perhaps, and was on the copy's disk before the old root went.
     let synced = fs::read_to_string(&synced).unwrap();
     let synced: Vec<(u64, u64)> = synced

@@ -11,6 +11,7 @@ use std::{
 
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// The parts of a store.
 pub(crate) const PARTS: [&str; 5] = ["store", "store-mirror", "a", "b", "keep"];
@@ -62,7 +63,7 @@ impl Site {
         fs::write(site.path("store/lethe.toml"), settings).unwrap();
         let served = site.serve(|_| ());
         let made = site.send(&served, Method::POST, "/v1/tenants", &site.operator(), r#"{"tenant": "acme"}"#).await;
-        let made: serde_json::Value = serde_json::from_str(&made.1).unwrap();
+        let made: Value = serde_json::from_str(&made.1).unwrap();
         fs::create_dir(site.path("keep")).unwrap();
         fs::write(site.path("keep/owner"), made["token"].as_str().unwrap()).unwrap();
         let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/c", &site.owner(), r#"{"shred_unit": "subject"}"#).await;
@@ -98,16 +99,21 @@ impl Site {
 
     /// Runs a command that must succeed; standard output.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
+        done(self.command(arguments), arguments)
+    }
+
+    /// The same; what it says in JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[&["--format", "json"], arguments].concat())).unwrap()
     }
 
     /// Runs a command that must be refused with exit code 1; what it says.
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
-        stderr(&output)
+        refused(self.command(arguments), arguments)
+    }
+
+    pub(crate) fn recover(&self, part: &str, more: &[&str]) -> Output {
+        self.command(&[&["recover", part, "--yes", "--dir", "store"], more].concat()).output().unwrap()
     }
 
     /// Serves the store; `with` may change the command first.
@@ -158,7 +164,7 @@ impl Site {
     pub(crate) async fn shredded(&self, served: &Served, subject: &str) {
         let (status, told) = self.shred(served, subject, 30).await;
         assert!(status == StatusCode::OK && told.contains("\"done\""), "{status} {told}");
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
         let (status, told) = self.send(served, Method::GET, told["certificate"].as_str().unwrap(), &self.owner(), "").await;
         assert_eq!(status, StatusCode::OK, "{told}");
     }
@@ -188,10 +194,16 @@ impl Site {
     pub(crate) async fn not_ready(&self, served: &Served) -> (String, String) {
         let (status, told) = self.send(served, Method::GET, "/health/ready", "", "").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{told}");
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
         let detail = told["detail"].as_str().unwrap();
         let part = ["store", "custody", "log"].into_iter().find(|part| detail.contains(part)).unwrap_or_else(|| panic!("{told}"));
         (told["code"].as_str().unwrap().to_owned(), part.to_owned())
+    }
+
+    /// How many roots each component of custody has.
+    pub(crate) fn roots(&self) -> [usize; 2] {
+        // Byte 4 of a slot: held.
+        ["a", "b"].map(|name| fs::read(self.path(name).join("root")).unwrap().chunks(4_096).filter(|slot| slot[4] == 1).count())
     }
 
     /// Keeps the parts under another name.
@@ -220,9 +232,28 @@ impl Site {
     }
 }
 
+/// Where a server is asked, or where nobody answers.
+pub(crate) fn addr(served: Option<&Served>) -> &str {
+    served.map_or("http://127.0.0.1:9", |served| served.url.as_str())
+}
+
+/// Runs a command with these arguments, which must succeed; standard output.
+pub(crate) fn done(mut command: Command, arguments: &[&str]) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command with these arguments, which must be refused with exit code 1; what it says.
+pub(crate) fn refused(mut command: Command, arguments: &[&str]) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
 /// The code of a problem document.
 pub(crate) fn code(told: &str) -> String {
-    let told: serde_json::Value = serde_json::from_str(told).unwrap_or_default();
+    let told: Value = serde_json::from_str(told).unwrap_or_default();
     told["code"].as_str().unwrap_or_default().to_owned()
 }
 
