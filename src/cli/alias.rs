@@ -1,10 +1,10 @@
 //! `lethe alias`: a person's several ids.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there},
+    connection::{Connection, TenantArg},
     failure::Failure,
     output::Output,
 };
@@ -49,7 +49,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Add { subject, alias, with_records, new_relationship, tenant } => {
             let tenant = tenant.name(&client).await?;
             let body = json!({ "subject": subject, "alias": alias, "with_records": with_records, "new_relationship": new_relationship });
-            change(&client, &["v1", "tenants", &tenant, "subjects", "aliases"], &body).await?
+            client.change(&["v1", "tenants", &tenant, "subjects", "aliases"], Some(&body)).await?
         }
         Command::Ls { subject, tenant } => {
             let tenant = tenant.name(&client).await?;
@@ -58,15 +58,8 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         }
         Command::Rm { alias, tenant } => {
             let tenant = tenant.name(&client).await?;
-            change(&client, &["v1", "tenants", &tenant, "subjects", "aliases", "remove"], &json!({ "alias": alias })).await?
+            client.change(&["v1", "tenants", &tenant, "subjects", "aliases", "remove"], Some(&json!({ "alias": alias }))).await?
         }
     };
     out.document(&document)
-}
-
-/// Sends a change until its answer is there; it is made once.
-async fn change(client: &Client, path: &[&str], body: &Value) -> Result<Value, Failure> {
-    let key = make_idempotency_key();
-    let ask = async || client.json(client.request(Method::POST, path)?.header("idempotency-key", &key).json(body)).await;
-    patiently_once_there(ask).await
 }

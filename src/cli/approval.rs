@@ -1,11 +1,11 @@
 //! `lethe approval`: what waits for a second person, and the second person's word.
 
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
     confirm::confirm,
-    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there},
+    connection::{Client, Connection, TenantArg},
     failure::Failure,
     output::Output,
 };
@@ -86,15 +86,15 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
                     shown.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned()
                 }
             };
-            out.document(&change(&client, &tenant, &id, "approve", Some(&json!({ "digest": digest }))).await?)
+            out.document(&decide(&client, &tenant, &id, "approve", Some(&json!({ "digest": digest }))).await?)
         }
         Command::Refuse { id, reason, tenant } => {
             let tenant = tenant.name(&client).await?;
-            out.document(&change(&client, &tenant, &id, "refuse", Some(&json!({ "reason": reason }))).await?)
+            out.document(&decide(&client, &tenant, &id, "refuse", Some(&json!({ "reason": reason }))).await?)
         }
         Command::Withdraw { id, tenant } => {
             let tenant = tenant.name(&client).await?;
-            out.document(&change(&client, &tenant, &id, "withdraw", None).await?)
+            out.document(&decide(&client, &tenant, &id, "withdraw", None).await?)
         }
     }
 }
@@ -123,15 +123,8 @@ async fn show(client: &Client, tenant: &str, id: &str) -> Result<Value, Failure>
     client.json(client.request(Method::GET, &["v1", "tenants", tenant, "approvals", id])?).await
 }
 
-/// Sends a decision until its answer is there; it is made once.
-async fn change(client: &Client, tenant: &str, id: &str, what: &str, body: Option<&Value>) -> Result<Value, Failure> {
-    let key = make_idempotency_key();
-    let path = ["v1", "tenants", tenant, "approvals", id, what];
-    let ask = async || {
-        let request = client.request(Method::POST, &path)?.header("idempotency-key", &key);
-        client.json(body.iter().fold(request, RequestBuilder::json)).await
-    };
-    patiently_once_there(ask).await
+async fn decide(client: &Client, tenant: &str, id: &str, what: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    client.change(&["v1", "tenants", tenant, "approvals", id, what], body).await
 }
 
 #[cfg(test)]

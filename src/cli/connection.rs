@@ -217,6 +217,16 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(Failure::Refused(Box::new(problem(response).await))) }
     }
 
+    /// Posts a change until its answer is there; it is made once.
+    pub(crate) async fn change(&self, segments: &[&str], body: Option<&Value>) -> Result<Value, Failure> {
+        let key = make_idempotency_key();
+        let ask = async || {
+            let request = self.request(Method::POST, segments)?.header("idempotency-key", &key);
+            self.json(body.iter().fold(request, RequestBuilder::json)).await
+        };
+        patiently_once_there(ask).await
+    }
+
     /// Sends it and reads a JSON answer; an empty one is `null`.
     pub(crate) async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
         let bytes = self.send(request).await?.bytes().await?;

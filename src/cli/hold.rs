@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     confirm::confirm,
-    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there},
+    connection::{Connection, TenantArg},
     failure::Failure,
     output::Output,
 };
@@ -135,7 +135,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         Command::Place(place) => {
             let body = place.body()?;
             let tenant = place.tenant.name(&client).await?;
-            let placed = change(&client, &["v1", "tenants", &tenant, "holds"], &body).await?;
+            let placed = client.change(&["v1", "tenants", &tenant, "holds"], Some(&body)).await?;
             let late = placed.get("too_late").and_then(Value::as_array).map_or(0, Vec::len);
             if late > 0 {
                 super::output::note(&format!("it came too late for {late} orders to shred, whose keys are gone: `too_late` names them"));
@@ -157,21 +157,14 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
             let tenant = tenant.name(&client).await?;
             confirm(&format!("releases hold {id}, and what it has stopped is carried out"), &id, yes)?;
             let path = ["v1", "tenants", &tenant, "holds", &id, "release"];
-            let released = change(&client, &path, &json!({ "reason": reason })).await?;
+            let released = client.change(&path, Some(&json!({ "reason": reason }))).await?;
             super::approval::note_if_asked(&released);
             out.document(&released)
         }
         Command::Renew { id, reason, tenant } => {
             let tenant = tenant.name(&client).await?;
             let path = ["v1", "tenants", &tenant, "holds", &id, "renew"];
-            out.document(&change(&client, &path, &json!({ "reason": reason })).await?)
+            out.document(&client.change(&path, Some(&json!({ "reason": reason }))).await?)
         }
     }
-}
-
-/// Sends a change until its answer is there; it is made once.
-async fn change(client: &Client, path: &[&str], body: &Value) -> Result<Value, Failure> {
-    let key = make_idempotency_key();
-    let ask = async || client.json(client.request(Method::POST, path)?.header("idempotency-key", &key).json(body)).await;
-    patiently_once_there(ask).await
 }

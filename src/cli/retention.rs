@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    connection::{Connection, TenantArg, make_idempotency_key, patiently_once_there},
+    connection::{Connection, TenantArg},
     failure::Failure,
     output::{Format, Output},
 };
@@ -176,14 +176,7 @@ async fn ask(
     connection: &Connection,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let (client, key) = (connection.client()?, make_idempotency_key());
-    let path = ["v1", "tenants", tenant, "collections", collection, way];
-    let ask = async || {
-        let request = client.request(Method::POST, &path)?.header("idempotency-key", &key);
-        let request = if let Some(body) = &body { request.json(body) } else { request };
-        client.json(request).await
-    };
-    let asked = patiently_once_there(ask).await?;
+    let asked = connection.client()?.change(&["v1", "tenants", tenant, "collections", collection, way], body.as_ref()).await?;
     super::approval::note_if_asked(&asked);
     out.document(&asked)
 }

@@ -1,10 +1,10 @@
 //! `lethe subject`: what happened between you and a person, as far as retention rules count from it.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    connection::{Client, Connection, TenantArg, make_idempotency_key, patiently_once_there},
+    connection::{Connection, TenantArg},
     failure::Failure,
     output::Output,
 };
@@ -56,7 +56,7 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         EventCommand::Put { subject, event, at, tenant } => {
             let tenant = tenant.name(&client).await?;
             let body = json!({ "subject": subject, "event": event, "at": at });
-            change(&client, &["v1", "tenants", &tenant, "subjects", "events"], &body).await?
+            client.change(&["v1", "tenants", &tenant, "subjects", "events"], Some(&body)).await?
         }
         EventCommand::Show { subject, tenant } => {
             let tenant = tenant.name(&client).await?;
@@ -66,15 +66,8 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         EventCommand::Remove { subject, event, tenant } => {
             let tenant = tenant.name(&client).await?;
             let body = json!({ "subject": subject, "event": event });
-            change(&client, &["v1", "tenants", &tenant, "subjects", "events", "remove"], &body).await?
+            client.change(&["v1", "tenants", &tenant, "subjects", "events", "remove"], Some(&body)).await?
         }
     };
     out.document(&document)
-}
-
-/// Sends a change until its answer is there; it is made once.
-async fn change(client: &Client, path: &[&str], body: &Value) -> Result<Value, Failure> {
-    let key = make_idempotency_key();
-    let ask = async || client.json(client.request(Method::POST, path)?.header("idempotency-key", &key).json(body)).await;
-    patiently_once_there(ask).await
 }

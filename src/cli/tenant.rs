@@ -151,21 +151,21 @@ pub(crate) async fn run(command: Command, connection: &Connection, out: &mut Out
         }
         Command::Suspend { name, reason, yes } => {
             confirm_that(&format!("stops tenant {name}: no data of it is read or written until it is resumed"), &name, yes)?;
-            out.document(&change(&client, &["v1", "tenants", &name, "suspend"], &json!({ "reason": reason })).await?)
+            out.document(&client.change(&["v1", "tenants", &name, "suspend"], Some(&json!({ "reason": reason }))).await?)
         }
         Command::Resume { name, reason } => {
-            out.document(&change(&client, &["v1", "tenants", &name, "resume"], &json!({ "reason": reason })).await?)
+            out.document(&client.change(&["v1", "tenants", &name, "resume"], Some(&json!({ "reason": reason }))).await?)
         }
         Command::Terminate { name, grace, reason, yes } => {
             let what = format!("ends tenant {name}: nobody writes any more, and it is shredded when {grace} are over");
             if grace == "0d" { confirm(&what, &name, yes) } else { confirm_that(&what, &name, yes) }?;
             let body = json!({ "confirm": name, "grace": grace, "reason": reason });
-            let ordered = change(&client, &["v1", "tenants", &name, "termination"], &body).await?;
+            let ordered = client.change(&["v1", "tenants", &name, "termination"], Some(&body)).await?;
             super::approval::note_if_asked(&ordered);
             out.document(&ordered)
         }
         Command::CancelTermination { name, reason } => {
-            out.document(&change(&client, &["v1", "tenants", &name, "termination", "cancel"], &json!({ "reason": reason })).await?)
+            out.document(&client.change(&["v1", "tenants", &name, "termination", "cancel"], Some(&json!({ "reason": reason }))).await?)
         }
         Command::States { name } => {
             let page = |cursor: Option<&str>| client.get(&["v1", "tenants", &name, "states"], &[("cursor", cursor)]);
@@ -191,13 +191,6 @@ async fn policy(args: &PolicyArgs, client: &Client, out: &mut Output) -> Result<
     let answer = patiently_once_there(ask).await?;
     super::approval::note_if_asked(&answer);
     out.document(&answer)
-}
-
-/// Sends a change until its answer is there; it is made once.
-async fn change(client: &Client, path: &[&str], body: &Value) -> Result<Value, Failure> {
-    let key = make_idempotency_key();
-    let ask = async || client.json(client.request(Method::POST, path)?.header("idempotency-key", &key).json(body)).await;
-    patiently_once_there(ask).await
 }
 
 /// A file for a secret, made before the secret is asked for: a token that cannot be kept is not created.
