@@ -411,16 +411,12 @@ impl Vault {
     ) -> Result<(Vec<CollectionView>, Option<String>), VaultError> {
         let found = self.in_tenant::<CollectionRead>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::Collection, found.tenant.no);
-        let from = self.begin_page(found.tenant.no, "collections", &range, cursor).await?;
-        let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
-        let more = rows.len() > limit;
-        let mut views = Vec::with_capacity(limit);
-        let mut last = None;
-        for row in rows.into_iter().take(limit) {
+        let (rows, last) = self.page(found.tenant.no, "collections", &range, cursor, limit).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
             let mut parts =
                 schema::Parts::of(schema::Table::Collection, &row.key).ok_or_else(|| VaultError::Internal("collection row".into()))?;
             let (_, Some(no)) = (parts.tenant(), parts.collection()) else { return Err(VaultError::Internal("collection row".into())) };
-            last = Some(row.key);
             let collection = self.collection_by_number(found.tenant.no, no).await?;
             if caller.principal.narrowing().reaches(&collection.name) {
                 views.push(CollectionView::of(&collection, false));
@@ -428,7 +424,7 @@ impl Vault {
         }
         let read = entry(caller, &found.tenant, Action::CollectionRead, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
-        let next = self.end_page(found.tenant.no, "collections", &range, last.filter(|_| more)).await?;
+        let next = self.end_page(found.tenant.no, "collections", &range, last).await?;
         Ok((views, next))
     }
 

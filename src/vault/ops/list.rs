@@ -344,6 +344,23 @@ impl Vault {
         }
     }
 
+    /// A page of a list of control rows: at most `limit` of them, and the key of the last one if there are more.
+    pub(super) async fn page(
+        &self,
+        tenant: TenantNo,
+        list: &str,
+        range: &KeyRange,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Row>, Option<Bytes>), VaultError> {
+        let from = self.begin_page(tenant, list, range, cursor).await?;
+        let mut rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
+        let is_more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().map(|row| row.key.clone()).filter(|_| is_more);
+        Ok((rows, last))
+    }
+
     /// The cursor of the page behind `last`, if there is more.
     pub(super) async fn end_page(
         &self,

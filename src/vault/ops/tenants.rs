@@ -336,18 +336,14 @@ impl Vault {
         let system = self.permit_system::<TenantList>(caller).await?;
         // Without the system tenant, whose number is the first.
         let range = schema::table(Table::Tenant).after(&schema::tenant(TenantNo::SYSTEM));
-        let from = self.begin_page(TenantNo::SYSTEM, "tenants", &range, cursor).await?;
-        let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
-        let more = rows.len() > limit;
-        let mut views = Vec::with_capacity(limit);
-        let mut last = None;
-        for row in rows.into_iter().take(limit) {
+        let (rows, last) = self.page(TenantNo::SYSTEM, "tenants", &range, cursor, limit).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
             let number = TenantNo(read_u64(row.key.get(1..).unwrap_or_default())?);
             views.push(TenantView::of(&self.tenant_by_number(number).await?, self.inner.clock.now()));
-            last = Some(row.key);
         }
         self.read_receipt(&system, entry(caller, &system, Action::TenantList, CollectionNo::TENANT, Target::default())).await?;
-        let next = self.end_page(TenantNo::SYSTEM, "tenants", &range, last.filter(|_| more)).await?;
+        let next = self.end_page(TenantNo::SYSTEM, "tenants", &range, last).await?;
         Ok((views, next))
     }
 

@@ -389,15 +389,10 @@ impl Vault {
     ) -> Result<(Vec<TokenView>, Option<String>), VaultError> {
         let found = self.in_tenant_or_importing::<TokenList>(caller, tenant).await?;
         let range = schema::table_of_tenant(schema::Table::TenantAccessToken, found.tenant.no);
-        let from = self.begin_page(found.tenant.no, "tokens", &range, cursor).await?;
-        let rows = self.inner.store.scan(Space::Control, &from, &range.to, limit.saturating_add(1)).await?;
-        let more = rows.len() > limit;
-        let mut views = Vec::with_capacity(limit);
-        let mut last = None;
-        for row in rows.into_iter().take(limit) {
-            let id = token_of(&row.key)?;
-            last = Some(schema::tenant_access_token(found.tenant.no, id));
-            match self.token_view(&found.tenant, id).await {
+        let (rows, last) = self.page(found.tenant.no, "tokens", &range, cursor, limit).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.token_view(&found.tenant, token_of(&row.key)?).await {
                 Ok(view) => views.extend(view),
                 // It lets nobody in, and keeps nobody from the others.
                 Err(VaultError::Internal(reason)) => tracing::error!(reason, "a token that cannot be read is left out of its list"),
@@ -406,7 +401,7 @@ impl Vault {
         }
         let read = entry(caller, &found.tenant, Action::TokenList, CollectionNo::TENANT, Target::default());
         self.read_receipt(&found.tenant, read).await?;
-        let next = self.end_page(found.tenant.no, "tokens", &range, last.filter(|_| more)).await?;
+        let next = self.end_page(found.tenant.no, "tokens", &range, last).await?;
         Ok((views, next))
     }
 
