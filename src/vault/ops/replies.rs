@@ -102,6 +102,21 @@ impl Vault {
         }
     }
 
+    /// The id of what this token made so under this idempotency key; or where it is to be remembered, if a key was sent.
+    pub(super) async fn made_by(
+        &self,
+        tenant: TenantNo,
+        caller: &Caller,
+        key: Option<&str>,
+        parts: &[&[u8]],
+    ) -> Result<Result<[u8; 16], Option<Keeping>>, VaultError> {
+        let Some(key) = key else { return Ok(Err(None)) };
+        Ok(match self.made_before(tenant, caller, key, parts).await? {
+            Before::Made(made, _) => Ok(made.id),
+            Before::Nothing(keeping) => Err(Some(keeping)),
+        })
+    }
+
     /// Looks for a reply of the data store.
     pub(super) async fn kept_reply(&self, tenant: &Tenant, caller: &Caller, key: &str, request: &[u8; 32]) -> Result<Kept, VaultError> {
         let token = self.idempotency_token(tenant.no, caller, key).await?;

@@ -29,7 +29,7 @@ use super::{
     directory::{Tenant, damaged},
     plan::{Actor, entry, object, retrying},
     refused::Place,
-    replies::{Before, Keeping},
+    replies::Keeping,
     rows::{ApprovalEnd, ApprovalHow, ApprovalOpenRow, ApprovalRow, ApprovalWhatRow, Progress, Scope, ShredRow},
     shred::{Named, NewOrder, aimed_at, level},
     shredder::{actor_of, is_its_own},
@@ -371,7 +371,7 @@ impl Vault {
     ) -> Result<(std::sync::Arc<Tenant>, ApprovalRow, Then), VaultError> {
         let InTenant { tenant, .. } = self.in_tenant::<ApprovalApprove>(caller, name).await?;
         let told: &[u8] = digest.map_or(&[], |digest| digest.as_slice());
-        let made = self.decided_by(&tenant, caller, key, &[b"approve", &id.0, told]).await?;
+        let made = self.made_by(tenant.no, caller, key, &[b"approve", &id.0, told]).await?;
         let stored = self.decidable(caller, &tenant, id).await?;
         let Err(keeping) = made else { return Ok((tenant, stored.row, Then::Nothing)) };
         self.admits_approved(caller, &tenant, &stored.row.what)?;
@@ -437,7 +437,7 @@ impl Vault {
                     hold::line("reason", reason).map_err(Unprocessable::from)?;
                 }
                 let said = reason.as_deref().unwrap_or_default().as_bytes();
-                let made = vault.decided_by(&tenant, &caller, idempotency_key.as_deref(), &[b"refuse", &id.0, said]).await?;
+                let made = vault.made_by(tenant.no, &caller, idempotency_key.as_deref(), &[b"refuse", &id.0, said]).await?;
                 let stored = vault.decidable(&caller, &tenant, id).await?;
                 let Err(keeping) = made else { return vault.approval_view(&caller, &tenant, id, &stored.row).await };
                 if stored.row.asked_by == caller.principal.token().0 {
@@ -466,7 +466,7 @@ impl Vault {
         let withdrawn = self.to_the_end(async move {
             retrying(|| async {
                 let InTenant { tenant, .. } = vault.in_tenant::<ApprovalWithdraw>(&caller, &name).await?;
-                let made = vault.decided_by(&tenant, &caller, idempotency_key.as_deref(), &[b"withdraw", &id.0]).await?;
+                let made = vault.made_by(tenant.no, &caller, idempotency_key.as_deref(), &[b"withdraw", &id.0]).await?;
                 let stored = vault.stored_approval(tenant.no, id).await?.ok_or(VaultError::NotFound(Missing::Approval))?;
                 if stored.row.asked_by != caller.principal.token().0 {
                     let sees = vault.sees(&caller, &tenant, id, &stored.row).await?;
@@ -630,21 +630,6 @@ impl Vault {
         let Some(bytes) = self.inner.store.get(Space::Control, &key).await? else { return Ok(None) };
         let row = self.inner.seals.open(&key, &bytes)?;
         Ok(Some(Stored { id, key, bytes, row }))
-    }
-
-    /// Whether this token decided so under this idempotency key; or where it is to be remembered, if a key was sent.
-    async fn decided_by(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        key: Option<&str>,
-        parts: &[&[u8]],
-    ) -> Result<Result<[u8; 16], Option<Keeping>>, VaultError> {
-        let Some(key) = key else { return Ok(Err(None)) };
-        Ok(match self.made_before(tenant.no, caller, key, parts).await? {
-            Before::Made(made, _) => Ok(made.id),
-            Before::Nothing(keeping) => Err(Some(keeping)),
-        })
     }
 
     fn keep_decision(&self, keeping: Option<Keeping>, id: ApprovalId, along: &mut Along) -> Result<(), VaultError> {

@@ -91,7 +91,7 @@ impl Vault {
     ) -> Result<PolicyChange, VaultError> {
         let InTenant { tenant, .. } = self.in_tenant::<PolicyWrite>(caller, name).await?;
         let wanted = format!("{rules:?}");
-        let keeping = match self.decided_by(&tenant, caller, key, &[b"tenant-policy", wanted.as_bytes()]).await? {
+        let keeping = match self.made_by(tenant.no, caller, key, &[b"tenant-policy", wanted.as_bytes()]).await? {
             // As it is now: a later change is not undone by a late repeat.
             Ok(made) if made == [0; 16] => return Ok(PolicyChange::Now(PolicyView::of(tenant.approvals))),
             Ok(made) => return self.asked_before(caller, &tenant, ApprovalId(made)).await.map(Box::new).map(PolicyChange::Asked),
@@ -168,7 +168,7 @@ impl Vault {
         let InCollection { tenant, collection, .. } = self.in_collection::<RetentionShorten>(caller, name, of, None).await?;
         collection.in_use()?;
         let no = collection.no.to_be_bytes();
-        let keeping = match self.decided_by(&tenant, caller, key, &[b"shorten-retention", &no]).await? {
+        let keeping = match self.made_by(tenant.no, caller, key, &[b"shorten-retention", &no]).await? {
             Ok(made) => return self.asked_before(caller, &tenant, ApprovalId(made)).await,
             Err(keeping) => keeping,
         };
@@ -213,7 +213,7 @@ impl Vault {
         hold::line("reason", reason).map_err(Unprocessable::from)?;
         collection.in_use()?;
         let no = collection.no.to_be_bytes();
-        let keeping = match self.decided_by(&tenant, caller, key, &[b"bypass-governance", &no, reason.as_bytes()]).await? {
+        let keeping = match self.made_by(tenant.no, caller, key, &[b"bypass-governance", &no, reason.as_bytes()]).await? {
             Ok(made) => return self.asked_before(caller, &tenant, ApprovalId(made)).await,
             Err(keeping) => keeping,
         };

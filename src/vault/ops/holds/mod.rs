@@ -29,7 +29,7 @@ use super::{
     directory::{Collection, Tenant, damaged},
     plan::{Actor, entry, object, retrying},
     refused::Place,
-    replies::{Before, Keeping},
+    replies::Keeping,
     rows::{HoldEnd, HoldOnRow, HoldRow, HoldStateRow},
 };
 use crate::{
@@ -159,8 +159,9 @@ impl Vault {
         let InTenant { tenant, .. } = self.in_tenant::<HoldPlace>(caller, name).await?;
         new.validate().map_err(Unprocessable::from)?;
         let asked = format!("{:?} {:?} {} {}", new.text, new.scope, new.disclosed, new.law_enforcement);
-        let keeping = match self.made_by(&tenant, caller, key, &[b"hold", asked.as_bytes()]).await? {
+        let keeping = match self.made_by(tenant.no, caller, key, &[b"hold", asked.as_bytes()]).await? {
             Ok(made) => {
+                let made = HoldId(made);
                 let stored = self.stored_hold(&tenant, made).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
                 return self.hold_view(caller, &tenant, made, &stored.row, Vec::new()).await;
             }
@@ -235,7 +236,7 @@ impl Vault {
     ) -> Result<HoldView, VaultError> {
         let InTenant { tenant, .. } = self.in_tenant::<HoldRenew>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
-        let made = self.made_by(&tenant, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
+        let made = self.made_by(tenant.no, caller, key, &[b"renew-hold", &id.0, reason.as_bytes()]).await?;
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.hold_view(caller, &tenant, id, &stored.row, Vec::new()).await };
         self.in_line(caller, &stored.row).await?;
@@ -288,12 +289,12 @@ impl Vault {
     ) -> Result<Released, VaultError> {
         let InTenant { tenant, .. } = self.in_tenant_or_importing::<HoldRelease>(caller, name).await?;
         hold::line("reason", reason).map_err(Unprocessable::from)?;
-        let made = self.made_by(&tenant, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
+        let made = self.made_by(tenant.no, caller, key, &[b"release-hold", &id.0, reason.as_bytes()]).await?;
         if let Ok(made) = &made
-            && *made != id
+            && HoldId(*made) != id
         {
             // It asked for a second counsel then.
-            return self.asked_before(caller, &tenant, ApprovalId(made.0)).await.map(|view| Released::Asked(Box::new(view)));
+            return self.asked_before(caller, &tenant, ApprovalId(*made)).await.map(|view| Released::Asked(Box::new(view)));
         }
         let stored = self.stored_hold(&tenant, id).await?.ok_or(VaultError::NotFound(Missing::Hold))?;
         let Err(keeping) = made else { return self.released(caller, &tenant, id, &stored.row).await };
@@ -548,21 +549,6 @@ impl Vault {
         let Some(bytes) = self.inner.store.get(Space::Control, &key).await? else { return Ok(None) };
         let row = self.inner.seals.open(&key, &bytes)?;
         Ok(Some(Stored { id, key, bytes, row }))
-    }
-
-    /// What this token made under this idempotency key; or where it is to be remembered, if a key was sent.
-    async fn made_by(
-        &self,
-        tenant: &Tenant,
-        caller: &Caller,
-        key: Option<&str>,
-        parts: &[&[u8]],
-    ) -> Result<Result<HoldId, Option<Keeping>>, VaultError> {
-        let Some(key) = key else { return Ok(Err(None)) };
-        Ok(match self.made_before(tenant.no, caller, key, parts).await? {
-            Before::Made(made, _) => Ok(HoldId(made.id)),
-            Before::Nothing(keeping) => Err(Some(keeping)),
-        })
     }
 
     async fn seal_hold(&self, tenant: &Tenant, id: HoldId, text: &HoldText) -> Result<Vec<u8>, VaultError> {

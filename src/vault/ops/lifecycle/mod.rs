@@ -16,7 +16,7 @@ use super::{
     minimum::Unkept,
     plan::{Actor, entry, object, retrying},
     refused::Place,
-    replies::{Before, Keeping},
+    replies::Keeping,
     rows::{LifeRow, Scope, TenantRow, TerminationRow},
     tenants::TenantView,
 };
@@ -323,10 +323,9 @@ impl Vault {
 
     /// Whether this token took this step before, under this idempotency key.
     async fn stepped(&self, place: TenantNo, caller: &Caller, key: Option<&str>, parts: &[&[u8]]) -> Result<Stepped, VaultError> {
-        let Some(key) = key else { return Ok(Stepped::Not(None)) };
-        Ok(match self.made_before(place, caller, key, parts).await? {
-            Before::Made(made, _) => Stepped::Before(made.id),
-            Before::Nothing(keeping) => Stepped::Not(Some(keeping)),
+        Ok(match self.made_by(place, caller, key, parts).await? {
+            Ok(made) => Stepped::Before(made),
+            Err(keeping) => Stepped::Not(keeping),
         })
     }
 
