@@ -3,7 +3,6 @@
 
 use super::{
     Caller, Missing, Vault, VaultError,
-    access::InCollection,
     directory::damaged,
     due::end_over,
     events::{follow::end_reported, known::Known},
@@ -25,7 +24,7 @@ use crate::{
         },
     },
     vault::{
-        audit::{Action, Entry, Target},
+        audit::{Action, Target},
         crypto::{Context, Record, RecordHeader, Sealed},
         store::Space,
     },
@@ -96,16 +95,16 @@ impl Vault {
         let nothing = Target { record: tokens.last().copied(), purpose, ..Target::default() };
         let stored = match found.collection.in_use() {
             Ok(()) => self.inner.store.get(Space::Records, &record_row(&found.tenant, found.collection.no, &tokens)).await?,
-            Err(error) => return Err(self.not_explained(caller, &found, nothing, error).await?),
+            Err(error) => return Err(self.missed(caller, &found, nothing, error).await?),
         };
         let Some(stored) = stored else {
-            return Err(self.not_explained(caller, &found, nothing, VaultError::NotFound(Missing::Record)).await?);
+            return Err(self.missed(caller, &found, nothing, VaultError::NotFound(Missing::Record)).await?);
         };
         let header = RecordHeader::parse(&stored).map_err(damaged)?;
         let read = Target { purpose, ..target(&tokens, &header) };
         if header.is_tombstone() {
             let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
-            return Err(self.not_explained(caller, &found, read, shredded).await?);
+            return Err(self.missed(caller, &found, read, shredded).await?);
         }
 
         // Open: the value is looked at inside the vault, for the dates of rules alone, and wiped.
@@ -117,19 +116,19 @@ impl Vault {
             Ok(opened) => opened.map_err(damaged)?,
             Err(VaultError::Shredded { .. }) => {
                 let shredded = self.shredded_by(found.tenant.no, header.slot).await?;
-                return Err(self.not_explained(caller, &found, read, shredded).await?);
+                return Err(self.missed(caller, &found, read, shredded).await?);
             }
             Err(error) => return Err(error),
         };
         if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
-            return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+            return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let Known { events, .. } = self.events_over(found.tenant.no, &found.collection, &opened.meta).await?;
         let (meta, value) = (&opened.meta, Some(opened.value.expose()).filter(|_| !header.is_manifest()));
         let (policy, now) = (&found.collection.policy, self.inner.clock.now());
         let kept = meta.kept.as_ref().filter(|kept| kept.restricted_by.is_some());
         if let Some(order) = kept.and_then(|kept| kept.restricted_by).filter(|_| !knows_restricted(caller.principal.role())) {
-            return Err(self.not_explained(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
+            return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
         let explanation = explain(&policy.retention, policy.shred_unit, &retention::facts(policy, meta, value, &events), now);
         let explanation = match kept {
@@ -188,19 +187,5 @@ impl Vault {
             holds,
             restricted_by: kept.and_then(|kept| kept.restricted_by),
         })
-    }
-
-    /// Records that there was nothing to explain, and hands the error on.
-    async fn not_explained(
-        &self,
-        caller: &Caller,
-        found: &InCollection<RetentionRead>,
-        target: Target,
-        error: VaultError,
-    ) -> Result<VaultError, VaultError> {
-        let Some(outcome) = error.outcome() else { return Ok(error) };
-        let missed = Entry { outcome, ..entry(caller, &found.tenant, Action::RetentionRead, found.collection.no, target) };
-        self.refuse(caller, &found.tenant, missed).await?;
-        Ok(error)
     }
 }

@@ -224,7 +224,7 @@ impl Vault {
     }
 
     /// Records a read that found nothing, and hands the error on.
-    async fn missed<A: authz::Action>(
+    pub(super) async fn missed<A: authz::Action>(
         &self,
         caller: &Caller,
         found: &InCollection<A>,
