@@ -7,7 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,10 @@ use super::{
     super::merkle::{self, Hash},
     beside, frame_len, move_aside, read,
 };
-use crate::vault::{crypto::hash::sha256, store::embedded::mirror::Companion};
+use crate::vault::{
+    crypto::hash::sha256,
+    store::embedded::mirror::{Companion, move_range},
+};
 
 /// The journal's name in the directory of the mirror, and of a copy.
 pub const NAME: &str = "log.journal";
@@ -188,22 +191,10 @@ fn whole(file: &File, (from, to): (u64, u64), beat: &dyn Fn()) -> io::Result<Who
     Ok(whole)
 }
 
-fn move_range(from: &File, to: &File, (start, end): (u64, u64), beat: &dyn Fn()) -> io::Result<()> {
-    let mut bytes = vec![0; usize::try_from(end.saturating_sub(start).min(1024 * 1024)).unwrap_or_default()];
-    let mut place = start;
-    while place < end {
-        let wanted = usize::try_from(end.saturating_sub(place)).unwrap_or(usize::MAX).min(bytes.len());
-        let part = bytes.get_mut(..wanted).unwrap_or_default();
-        from.read_exact_at(part, place)?;
-        to.write_all_at(part, place)?;
-        beat();
-        place = place.saturating_add(wanted as u64);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::{super::Journal, *};
 
     fn leaf(number: u64) -> Vec<u8> {

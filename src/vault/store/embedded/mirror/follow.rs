@@ -317,7 +317,7 @@ fn make_dir(dir: &Path, sync: bool) -> io::Result<()> {
 }
 
 /// Moves the bytes of a range from one file to the same place of another.
-fn move_range(from: &File, to: &File, (start, end): (u64, u64), beat: &dyn Fn()) -> io::Result<()> {
+pub(in crate::vault) fn move_range(from: &File, to: &File, (start, end): (u64, u64), beat: &dyn Fn()) -> io::Result<()> {
     let mut chunk = vec![0; usize::try_from(end.saturating_sub(start).min(CHUNK_LEN)).unwrap_or_default()];
     let mut place = start;
     while place < end {

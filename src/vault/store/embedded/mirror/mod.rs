@@ -38,6 +38,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::vault) use follow::move_range;
 pub use follow::{Companion, MakeCompanion};
 pub(super) use follow::{Follower, Way};
 pub(super) use frame::Digest;
