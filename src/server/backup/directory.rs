@@ -32,18 +32,6 @@ impl Directory {
     pub(super) fn at(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), lock: None }
     }
-
-    /// Removes what a run that was cut short left half-written.
-    fn remove_torn(&self) -> Result<(), BackupError> {
-        let dir = self.dir.join(FILES);
-        for entry in fs::read_dir(&dir).map_err(|error| BackupError::at(&dir, error))? {
-            let path = entry.map_err(|error| BackupError::at(&dir, error))?.path();
-            if path.extension().is_some_and(|extension| extension == "new") {
-                fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Storage for Directory {
@@ -67,7 +55,7 @@ impl Storage for Directory {
             let part = self.dir.join(part);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(|error| BackupError::at(&part, error))?;
         }
-        self.remove_torn()
+        remove_torn(&self.dir.join(FILES), "new")
     }
 
     fn lock(&mut self) -> Result<(), BackupError> {
@@ -180,6 +168,17 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
         BackupError::at(path, error)
     })?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Removes the half-written files that a run which was cut short has left in a directory: their names end so.
+pub(super) fn remove_torn(dir: &Path, extension: &str) -> Result<(), BackupError> {
+    for entry in fs::read_dir(dir).map_err(|error| BackupError::at(dir, error))? {
+        let path = entry.map_err(|error| BackupError::at(dir, error))?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the entries of a directory durable.

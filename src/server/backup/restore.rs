@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     BackupError, File, Location, Manifest, Place, Progress, Today, copy,
-    directory::{sync_dir, write_new},
+    directory::{remove_torn, sync_dir, write_new},
 };
 use crate::{
     config::Config,
@@ -309,7 +309,8 @@ async fn make_ready(
     asked: Asked,
     clock: Arc<dyn Clock>,
 ) -> Result<(Option<Destroyed>, Option<Proof>, u64), BackupError> {
-    remove_parts(fresh)?;
+    // The engine does not know them.
+    remove_torn(fresh, "part")?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let options = crate::vault::store::embedded::EmbeddedOptions { data_name: FRESH, ..engine(config) };
     let way = (tasks.clone(), stop.clone());
@@ -329,17 +330,6 @@ async fn make_ready(
         Some([first, rest @ ..]) => Err(BackupError::Unproved(format!("{first} (and {} more)", rest.len()))),
         Some([]) | None => Ok((over, proof, mark)),
     }
-}
-
-/// Half-written files of a copy that was cut short, which the engine does not know.
-fn remove_parts(dir: &Path) -> Result<(), BackupError> {
-    for entry in fs::read_dir(dir).map_err(|error| BackupError::at(dir, error))? {
-        let path = entry.map_err(|error| BackupError::at(dir, error))?.path();
-        if path.extension().is_some_and(|extension| extension == "part") {
-            fs::remove_file(&path).map_err(|error| BackupError::at(&path, error))?;
-        }
-    }
-    Ok(())
 }
 
 async fn replay(rooms: &Rooms, asked: Asked) -> Result<(Option<Destroyed>, Option<Proof>), VaultError> {
