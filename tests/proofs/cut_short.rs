@@ -805,7 +805,7 @@ async fn as_it_should_be(open: &Open, (owner, auditor): (&Caller, &Caller), acme
     let all = reports(open, owner, acme).await;
     let again: u64 = all.iter().filter(|view| view.report.cause == Cause::Restore).map(|view| view.report.destroyed()).sum();
     assert_eq!(again, 1, "place {at}: {all:?}");
-    assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+    assert_eq!(findings(open).await, Vec::<String>::new(), "place {at}");
 }
 
 /// What a server does of itself from the moment on at which it finds older data: it makes that ready, and then destroys what is due, day after
