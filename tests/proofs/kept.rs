@@ -47,6 +47,15 @@ pub(crate) fn lawful(unit: ShredUnit, minimum: &str) -> CollectionPolicy {
     CollectionPolicy { categories: vec!["tax".into(), "note".into()], ..policy(unit, "UTC", &rules) }
 }
 
+/// A rule without a law.
+fn brief() -> Value {
+    json!({"name": "brief", "from": "created", "maximum": "30d", "then": "delete"})
+}
+
+fn with_rules(unit: ShredUnit, rules: &[Value]) -> CollectionPolicy {
+    policy(unit, "UTC", &json!(rules))
+}
+
 fn unruled(unit: ShredUnit) -> CollectionPolicy {
     CollectionPolicy { shred_unit: unit, ..CollectionPolicy::default() }
 }
@@ -174,7 +183,6 @@ impl Acme {
     }
 }
 
-/// What contradicts the certificates.
 /// Spared units, counts of what they seal, and orders that are not done.
 pub(crate) async fn left(open: &Open) -> [usize; 3] {
     [

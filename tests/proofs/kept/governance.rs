@@ -6,18 +6,20 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lethe::{
     authn::Role,
-    domain::{ApprovalId, Clock as _, CollectionPolicy, ShredUnit, TestClock, Timestamp, hold::HoldScope, retention::Mode},
+    domain::{ApprovalId, Clock as _, ShredUnit, TestClock, Timestamp, retention::Mode},
     vault::{
         ops::{Caller, NotSecond, PutRecord, RetentionView, ShredOrder, Unprocessable, VaultError},
-        store::{Space, schema::Table},
+        store::schema::Table,
     },
 };
 use serde_json::{Value, json};
 
-use super::{Acme, UNITS, contradictions, findings, left, rows, run_until, subject};
+use super::{Acme, UNITS, brief, contradictions, findings, left, run_until, with_rules};
 use crate::{
-    harness::{Open, Place, coll, hold_of, key, put_of},
-    retention::{DAY, place, policy, run, time},
+    draw::Draw,
+    harness::{Open, Place, coll, hold_on, key, put_of},
+    retention::{DAY, place, run, time, to_just_before},
+    rows,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -36,14 +38,6 @@ fn dated(name: &str, mode: &str, minimum: &str) -> Value {
     let mut rule = law(name, mode, minimum);
     rule["from"] = json!({"field": "/date"});
     rule
-}
-
-fn brief() -> Value {
-    json!({"name": "brief", "from": "created", "maximum": "30d", "then": "delete"})
-}
-
-fn with_rules(unit: ShredUnit, rules: &[Value]) -> CollectionPolicy {
-    policy(unit, "UTC", &json!(rules))
 }
 
 /// The law that refuses something: until when, and of which kind.
@@ -88,7 +82,7 @@ impl Governed {
     }
 
     async fn approve(&self, open: &Open, by: &Caller, id: ApprovalId) -> Result<(), VaultError> {
-        open.vault.approve(by, &self.acme.name, id, None, None).await.map(drop)
+        open.approve(by, &self.acme.name, id).await
     }
 
     async fn bypass(&self, open: &Open, clock: &TestClock, collection: &str) -> Result<(), VaultError> {
@@ -219,7 +213,7 @@ async fn no_bypass_lifts_what_nobody_shortens_nor_what_came_behind_it() {
             acme.shorten(&open, collection).await;
             clock.advance(MS);
         }
-        clock.advance(time(TWO).since(clock.now()).saturating_sub(MS));
+        to_just_before(&clock, TWO);
         assert_eq!(run(&open, &clock).await.destroyed, 0, "{round}");
         assert_eq!(left(&open).await, [2, 2, 0], "{round}: nor does a key go before");
         for (collection, _) in UNITS {
@@ -295,7 +289,7 @@ async fn what_is_sealed_with_a_record_is_lifted_by_kinds() {
             for (collection, _) in UNITS {
                 assert_eq!(refused(acme.acme.delete(&open, (collection, "k")).await), (behind.into(), Mode::Compliance), "{collection}");
             }
-            clock.advance(time(behind).since(clock.now()).saturating_sub(MS));
+            to_just_before(&clock, behind);
             assert_eq!(run(&open, &clock).await.destroyed, 0, "{behind:?}");
             assert_eq!(left(&open).await, [2, 2, 0], "{behind:?}");
             clock.advance(MS);
@@ -319,13 +313,13 @@ async fn a_bypass_takes_an_owner_and_a_governor_and_the_rules_that_were_asked_fo
     clock.advance(DAY * 40);
     let id = acme.ask(&open, "people").await.unwrap();
     assert_eq!(acme.ask(&open, "people").await.unwrap(), id, "it is asked for once");
-    let (fresh, _) = open.token(&acme.acme.owner, &acme.acme.name, Role::Governor).await;
+    let fresh = open.with_role(&acme.acme.owner, &acme.acme.name, Role::Governor).await;
     let second = open.caller(&acme.second).await;
     for (by, named) in [(&acme.acme.owner, "who asked"), (&second, "another owner")] {
         let denied = acme.approve(&open, by, id).await;
         assert!(matches!(denied, Err(VaultError::Forbidden | VaultError::NotFound(_))), "{named}: {denied:?}");
     }
-    let new = acme.approve(&open, &open.caller(&fresh).await, id).await;
+    let new = acme.approve(&open, &fresh, id).await;
     assert!(matches!(new, Err(VaultError::NotSecond(NotSecond::New))), "{new:?}");
     let governor = open.caller(&acme.governor).await;
     let by_governor = open.vault.ask_bypass(&governor, &acme.acme.name, &coll("people"), "r".into(), None).await;
@@ -345,10 +339,8 @@ async fn a_bypass_takes_an_owner_and_a_governor_and_the_rules_that_were_asked_fo
     assert_eq!(run(&open, &clock).await.destroyed, 1, "behind a start it goes all the same");
     let nothing = acme.ask(&open, "people").await;
     assert!(matches!(nothing, Err(VaultError::Unprocessable(Unprocessable::NothingToBypass))), "{nothing:?}");
-    let trail = open.vault.audit_page(&acme.acme.owner, &acme.acme.name, None, 1_000).await.unwrap();
-    let entries = trail.entries.iter().map(|named| &named.entry.entry);
-    let done = entries.filter(|entry| entry.action.name() == "retention.bypass");
-    let done: Vec<_> = done.map(|entry| (entry.role.name(), entry.target.object)).collect();
+    let trail = open.trail(&acme.acme.owner, &acme.acme.name, "retention.bypass").await;
+    let done: Vec<_> = trail.iter().map(|named| (named.entry.entry.role.name(), named.entry.entry.target.object)).collect();
     assert_eq!(done, [("governor", Some(id.0))], "who has used the permission, and by which request");
     open.close().await;
 }
@@ -360,11 +352,10 @@ async fn an_order_that_waits_for_a_governance_minimum_is_given_again_behind_the_
     let open = place.open().await;
     let acme = Governed::make(&open, &place, &clock).await;
     let (owner, name) = (&acme.acme.owner, &acme.acme.name);
-    let (counsel, _) = open.token(owner, name, Role::Counsel).await;
-    let counsel = open.caller(&counsel).await;
+    let counsel = open.with_role(owner, name, Role::Counsel).await;
     acme.rules(&open, &[brief()]).await;
     acme.put(&open, ("people", "k"), "7", "v").await.unwrap();
-    let placed = open.vault.place_hold(&counsel, name, hold_of(HoldScope::Subjects(vec![subject("7")])), None).await.unwrap();
+    let placed = open.vault.place_hold(&counsel, name, hold_on("7"), None).await.unwrap();
     let held = open.vault.order_shred(owner, name, ShredOrder::Collection(coll("people")), None, None).await;
     let Err(VaultError::LegalHold { order: Some(order), .. }) = held else { panic!("{held:?}") };
     acme.rules(&open, &[law("books", "governance", "4y")]).await;
@@ -374,7 +365,7 @@ async fn an_order_that_waits_for_a_governance_minimum_is_given_again_behind_the_
     assert_eq!(open.vault.shred(owner, name, order, None).await.unwrap().state(), "held", "the minimum keeps it back by now");
     acme.bypass(&open, &clock, "people").await.unwrap();
     run(&open, &clock).await;
-    let done = open.vault.shred(owner, name, order, Some(Duration::from_secs(30))).await.unwrap();
+    let done = open.awaited(owner, name, order).await;
     assert!(done.done, "{done:?}");
     open.close().await;
 }
@@ -442,7 +433,7 @@ async fn older_data_follows_a_bypass_from_its_moment_on_and_not_before() {
             }
         }
         assert_eq!(refused(acme.acme.delete(&open, ("all", "k")).await), (FOUR.into(), Mode::Compliance), "{copy}");
-        assert_eq!(rows(&open, Space::Control, Table::KeptUnit).await, 0, "{copy}");
+        assert_eq!(rows::count(&open.store, Table::KeptUnit).await, 0, "{copy}");
         assert_eq!((contradictions(&open).await, findings(&open).await), (Vec::new(), Vec::new()), "{copy}");
         open.close().await;
     }
@@ -561,15 +552,15 @@ impl Model {
 }
 
 /// Rules with minimums of up to sixty days, of either kind, and ends behind all of these.
-fn drawn(draw: &mut impl FnMut(u64) -> u64) -> Vec<Value> {
-    (0..1 + draw(3))
+fn drawn(draw: &mut Draw) -> Vec<Value> {
+    (0..1 + draw.below(3))
         .map(|at| {
-            let from = if draw(2) == 0 { json!("created") } else { json!({"field": "/date"}) };
-            let maximum = format!("{}d", 61 + draw(60));
+            let from = if draw.below(2) == 0 { json!("created") } else { json!({"field": "/date"}) };
+            let maximum = format!("{}d", 61 + draw.below(60));
             let mut rule = json!({"name": format!("r{at}"), "from": from, "maximum": maximum, "then": "delete"});
-            if draw(3) > 0 {
-                let mode = if draw(2) == 0 { "governance" } else { "compliance" };
-                rule["minimum"] = json!({"period": format!("{}d", 1 + draw(60)), "basis": "law", "mode": mode});
+            if draw.below(3) > 0 {
+                let mode = if draw.below(2) == 0 { "governance" } else { "compliance" };
+                rule["minimum"] = json!({"period": format!("{}d", 1 + draw.below(60)), "basis": "law", "mode": mode});
             }
             rule
         })
@@ -586,21 +577,17 @@ async fn in_whatever_order_nothing_goes_before_what_binds_it_and_behind_a_bypass
         let mut open = place.open().await;
         let mut acme = Governed::make(&open, &place, &clock).await;
         let unit = [ShredUnit::Subject, ShredUnit::Record, ShredUnit::Collection][usize::try_from(seed % 3).unwrap()];
-        let mut random = seed + 7;
-        let mut draw = move |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
+        let mut draw = Draw(seed + 7);
         let rules = drawn(&mut draw);
         acme.acme.set(&open, "c", with_rules(unit, &rules)).await;
         let mut model = Model { rules, records: BTreeMap::new() };
         for step in 0..120 {
             let (at, now) = (format!("seed {seed}, step {step}"), clock.now());
-            let name = usize::try_from(draw(9)).unwrap();
+            let name = draw.place(9);
             let (text, person) = (name.to_string(), format!("p{}", name % 3));
-            match draw(12) {
+            match draw.below(12) {
                 0..4 => {
-                    let date = Timestamp(now.0 - i64::try_from(draw(20)).unwrap() * 86_400_000);
+                    let date = Timestamp(now.0 - i64::try_from(draw.below(20)).unwrap() * 86_400_000);
                     let value = json!({"date": date.to_rfc3339()[..10]}).to_string();
                     match acme.put(&open, ("c", &text), &person, &value).await {
                         Ok(()) => {
@@ -657,7 +644,7 @@ async fn in_whatever_order_nothing_goes_before_what_binds_it_and_behind_a_bypass
                     acme.acme.again(&open).await;
                 }
                 _ => {
-                    clock.advance(Duration::from_millis(draw(12 * 86_400_000)));
+                    clock.advance(Duration::from_millis(draw.below(12 * 86_400_000)));
                     run(&open, &clock).await;
                     went += model.hold(&open, &acme, clock.now(), &at).await;
                 }

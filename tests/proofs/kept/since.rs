@@ -10,10 +10,10 @@ use lethe::{
 };
 use serde_json::{Value, json};
 
-use super::{Acme, END, UNITS, contradictions, findings, lawful, left, refused_by_law, run_until, unruled};
+use super::{Acme, END, UNITS, brief, contradictions, findings, lawful, left, refused_by_law, run_until, unruled, with_rules};
 use crate::{
     harness::{Open, coll, key, put_of},
-    retention::{DAY, place, policy, run, time, to, to_just_before},
+    retention::{DAY, place, run, time, to, to_just_before},
 };
 
 /// A rule with a law, from the first write on.
@@ -26,15 +26,6 @@ fn books(minimum: &str, maximum: &str) -> Value {
 fn dated(name: &str, field: &str, minimum: &str) -> Value {
     let law = json!({"period": minimum, "basis": "law 1"});
     json!({"name": name, "from": {"field": field}, "minimum": law, "maximum": "12y", "then": "delete"})
-}
-
-/// A rule without a law.
-fn brief() -> Value {
-    json!({"name": "brief", "from": "created", "maximum": "30d", "then": "delete"})
-}
-
-fn with_rules(unit: ShredUnit, rules: &[Value]) -> CollectionPolicy {
-    policy(unit, "UTC", &json!(rules))
 }
 
 async fn put(open: &Open, acme: &Acme, at: (&str, &str), person: &str, value: &str) -> Result<(), VaultError> {
