@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     erased::{Acme, COLLECTIONS, is_refused},
-    harness::{Open, Place, WAIT, alias_of, certificate, coll, findings, hold_on, is_shredded, key, persons, put_op, subject, subjects},
+    harness::{Open, Place, WAIT, alias_of, certificate, coll, findings, hold_on, is_shredded, persons, put_op, subject, subjects},
     meddling::sets,
     rows,
 };

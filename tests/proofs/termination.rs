@@ -22,7 +22,7 @@ use lethe::{
     vault::{
         ops::{
             ApprovalView, ApprovalWhat, BatchOp, Caller, Conflict, GetRecord, ListQuery, NewAlias, NotSecond, PolicyChange, Precondition,
-            PutRecord, Released, ShredOrder, Terminate, Terminated, Value, VaultError,
+            PutRecord, Released, ShredOrder, Terminated, Value, VaultError,
         },
         store::{
             Commit, Space, StoreError, Write,

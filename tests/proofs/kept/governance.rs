@@ -553,7 +553,7 @@ impl Model {
 
 /// Rules with minimums of up to sixty days, of either kind, and ends behind all of these.
 fn drawn(draw: &mut Draw) -> Vec<Value> {
-    (0..1 + draw.below(3))
+    (0..=draw.below(3))
         .map(|at| {
             let from = if draw.below(2) == 0 { json!("created") } else { json!({"field": "/date"}) };
             let maximum = format!("{}d", 61 + draw.below(60));

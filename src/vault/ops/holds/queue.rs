@@ -122,10 +122,9 @@ impl Vault {
         let holds = self.weigh(tenant.no, &scope).await?;
         // That these are refused is on the record; the request is not.
         let asker = &caller.begin();
-        match self.keep_back(Some(asker), asker.into(), tenant, (scope, named), None, (&holds, unmoved)).await? {
-            VaultError::LegalHold { order, .. } => Ok(Some((free, Denied { in_part: true, order, targets }))),
-            refused => Err(refused),
-        }
+        let refusal = self.keep_back(Some(asker), asker.into(), tenant, (scope, named), None, (&holds, unmoved)).await?;
+        let VaultError::LegalHold { order, .. } = refusal else { return Err(refusal) };
+        Ok(Some((free, Denied { in_part: true, order, targets })))
     }
 
     /// Persons for whom an order of their own is held, if it still is.
