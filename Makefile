@@ -12,7 +12,7 @@ DENY_VERSION := 0.18.9
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO := cargo
 
-.PHONY: help run rehearsal test bench smoke cost instructions proof fmt lint doc deny ci build packages s3-server
+.PHONY: help run rehearsal test ring bench smoke cost instructions proof fmt lint doc deny ci build packages s3-server
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,12 @@ rehearsal: build ## seven years of retention, holds, an end and a restore, as do
 
 test: packages s3-server ## all tests, within ten minutes once built
 	$(CARGO) test --release --locked
+
+# The features of Lethe alone change: RocksDB and all other dependencies are those of the other builds.
+ring: packages ## the build that seals with ring: lints, the tests of all that seals and opens, and the search for keys in a server's memory
+	$(CARGO) clippy --release --locked --features ring --lib -- -D warnings
+	$(CARGO) test --release --locked --features ring --lib vault::crypto::
+	$(CARGO) test --release --locked --features ring --test siege memory::
 
 proof: packages s3-server ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery, values over a GiB
 	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture

@@ -50,6 +50,14 @@ fn help_is_that_of_the_golden_file() {
 }
 
 #[test]
+fn the_long_version_tells_what_seals() {
+    let told = |argument| String::from_utf8(lethe(&[argument]).stdout).unwrap();
+    let (number, sealing) = (env!("CARGO_PKG_VERSION"), if cfg!(feature = "ring") { "ring" } else { "aes-gcm" });
+    assert_eq!(told("-V"), format!("lethe {number}\n"));
+    assert_eq!(told("--version"), format!("lethe {number}\nAES-256-GCM: {sealing}\n"));
+}
+
+#[test]
 fn help_shows_no_token_from_the_environment() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_lethe")).args(["record", "get", "--help"]).env("LETHE_TOKEN", "lethe_canary").output().unwrap();

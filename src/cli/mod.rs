@@ -47,11 +47,19 @@ use connection::Connection;
 use failure::Failure;
 use output::{Format, Output};
 
+/// With what the build has taken to seal suite 1.
+const LONG_VERSION: &str = if cfg!(feature = "ring") {
+    concat!(env!("CARGO_PKG_VERSION"), "\nAES-256-GCM: ring")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), "\nAES-256-GCM: aes-gcm")
+};
+
 /// An encrypted key-value store for customer data that can forget.
 #[derive(Parser)]
 #[command(
     name = "lethe",
     version,
+    long_version = LONG_VERSION,
     about,
     propagate_version = true,
     disable_help_subcommand = true,

@@ -6,17 +6,16 @@
 //! ```
 //! Chunks are 16 KiB; the last is shorter and may be empty: so the end is authenticated without a flag.
 
-use aes_gcm::{
-    Aes256Gcm,
-    aead::{AeadInOut, KeyInit, inout::InOutBuf},
+use chacha20poly1305::{
+    XChaCha20Poly1305,
+    aead::{AeadInOut, KeyInit},
 };
-use chacha20poly1305::XChaCha20Poly1305;
 use hkdf::Hkdf;
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{OpenReason, Suite};
+use super::{OpenReason, Suite, gcm::Gcm};
 
 /// Plaintext of every chunk but the last.
 pub(super) const CHUNK_LEN: usize = 16_384;
@@ -119,7 +118,7 @@ pub(super) struct ChunkCipher {
 
 #[expect(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation for each record")]
 enum Cipher {
-    Aes256Gcm(Aes256Gcm),
+    Aes256Gcm(Gcm),
     XChaCha20Poly1305(XChaCha20Poly1305),
 }
 
@@ -141,7 +140,7 @@ impl ChunkCipher {
                 if let Some(own) = base_nonce.last_chunk_mut() {
                     *own = *nonce;
                 }
-                (Cipher::Aes256Gcm(Aes256Gcm::new(key.into())), rest)
+                (Cipher::Aes256Gcm(Gcm::new(key)), rest)
             }
             Suite::XChaCha20Poly1305 => {
                 let (nonce, rest) = rest.split_first_chunk::<24>().expect("56 bytes begin with 24");
@@ -170,11 +169,12 @@ impl ChunkCipher {
         let chunk = row.get_mut(start..).unwrap_or_default();
         let nonce = self.nonce(number);
         let tag: [u8; TAG_LEN] = match &self.cipher {
-            Cipher::Aes256Gcm(cipher) => cipher.encrypt_inout_detached(short(&nonce).into(), &[], chunk.into()),
-            Cipher::XChaCha20Poly1305(cipher) => cipher.encrypt_inout_detached((&*nonce).into(), &[], chunk.into()),
-        }
-        .expect("a chunk is far below both ciphers' limits")
-        .into();
+            Cipher::Aes256Gcm(cipher) => cipher.seal(short(&nonce), chunk),
+            Cipher::XChaCha20Poly1305(cipher) => {
+                let tag = cipher.encrypt_inout_detached((&*nonce).into(), &[], chunk.into());
+                tag.expect("a chunk is far below the cipher's limit").into()
+            }
+        };
         row.extend_from_slice(&tag);
     }
 
@@ -182,20 +182,20 @@ impl ChunkCipher {
     pub(super) fn open_append(&self, plain: &mut Vec<u8>, number: u64, sealed: &[u8]) -> Result<(), OpenReason> {
         let (chunk, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(OpenReason::Framing)?;
         let start = plain.len();
-        plain.resize(start.saturating_add(chunk.len()), 0);
-        let out = plain.get_mut(start..).unwrap_or_default();
-        let buffer = InOutBuf::new(chunk, out).map_err(|_| OpenReason::Framing)?;
+        plain.extend_from_slice(chunk);
+        let chunk = plain.get_mut(start..).unwrap_or_default();
         let nonce = self.nonce(number);
         let opened = match &self.cipher {
-            Cipher::Aes256Gcm(cipher) => cipher.decrypt_inout_detached(short(&nonce).into(), &[], buffer, tag.into()),
-            Cipher::XChaCha20Poly1305(cipher) => cipher.decrypt_inout_detached((&*nonce).into(), &[], buffer, tag.into()),
+            Cipher::Aes256Gcm(cipher) => cipher.open(short(&nonce), chunk, tag),
+            Cipher::XChaCha20Poly1305(cipher) => {
+                cipher.decrypt_inout_detached((&*nonce).into(), &[], chunk.into(), tag.into()).map_err(|_| OpenReason::Tag)
+            }
         };
         if opened.is_err() {
             plain.get_mut(start..).unwrap_or_default().zeroize();
             plain.truncate(start);
-            return Err(OpenReason::Tag);
         }
-        Ok(())
+        opened
     }
 
     /// Base nonce XOR chunk number, big-endian, aligned right.

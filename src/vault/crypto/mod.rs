@@ -19,6 +19,7 @@ mod content;
 mod context;
 mod envelope;
 mod error;
+mod gcm;
 pub mod hash;
 mod header;
 mod kdf;

