@@ -22,7 +22,7 @@ use super::{
 use crate::domain::{Clock as _, SystemClock};
 
 /// How long after the end an answer may still come.
-const GRACE: Duration = Duration::from_mins(2);
+pub(crate) const GRACE: Duration = Duration::from_mins(2);
 /// How often a connection that broke is tried again.
 const TRIES: u32 = 6;
 
@@ -38,6 +38,8 @@ pub(crate) struct Drive {
     pub(crate) duration: Option<Duration>,
     /// Ends it after so many operations.
     pub(crate) operations: Option<u64>,
+    /// How long after the end an answer may still come.
+    pub(crate) grace: Duration,
     pub(crate) seed: u64,
 }
 
@@ -75,7 +77,7 @@ pub(crate) async fn drive(drive: &Drive, target: &Arc<Target>, work: impl Fn(u64
         })
         .collect();
     let stops: Vec<_> = workers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
-    let limit = end.map_or(Duration::MAX, |end| end.saturating_sub(begin).saturating_add(GRACE));
+    let limit = end.map_or(Duration::MAX, |end| end.saturating_sub(begin).saturating_add(drive.grace));
     let ended = tokio::time::timeout(limit, join_all(workers)).await;
     let stuck = stops.iter().filter(|stop| !stop.is_finished()).inspect(|stop| stop.abort()).count();
     let wall = SystemClock.monotonic().saturating_sub(begin).as_secs_f64();
@@ -182,5 +184,62 @@ impl Worker {
             pause(Duration::from_millis(50_u64.saturating_mul(1 << tries))).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::{
+        super::{
+            choose::{Keys, LenDist, Population},
+            records::{Mix, Mixed, Records},
+            wire::HttpVersion,
+        },
+        *,
+    };
+    use crate::server::Tasks;
+
+    #[tokio::test]
+    async fn who_gets_no_answer_is_stopped_and_counted() {
+        // It takes connections, and nobody looks at them.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Arc::new(Target {
+            scheme: "http".into(),
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            authority: "127.0.0.1".into(),
+            base: String::new(),
+            tls: None,
+            version: HttpVersion::One,
+            token: HeaderValue::from_static("Bearer x"),
+            tasks: Tasks::default(),
+        });
+        let records = Arc::new(Records {
+            tenant_path: "/v1/tenants/t".into(),
+            collection: "c".into(),
+            seed: 1,
+            value_len: 100,
+            value_dist: LenDist::Fixed,
+            group_len: None,
+            by_group: false,
+            run: String::new(),
+            run_from: 0,
+        });
+        let mixed = Mixed { records, population: Arc::new(Population::new(1)), keys: Keys::Uniform, mix: Mix::READS };
+        let for_a_second = Drive {
+            connections: 3,
+            streams: 1,
+            rate: None,
+            warmup: Duration::ZERO,
+            duration: Some(Duration::from_secs(1)),
+            operations: None,
+            grace: Duration::ZERO,
+            seed: 1,
+        };
+        let measured = drive(&for_a_second, &target, |_| Work::Mixed(mixed.clone())).await.unwrap();
+        assert_eq!(measured.tally.errors, [("no-answer".to_owned(), 3)].into());
+        assert_eq!(measured.tally.total(|part| part.operations), 0);
     }
 }

@@ -70,6 +70,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &mut Output) -
         warmup: args.warmup.unwrap_or(usual.warmup),
         duration: args.duration(),
         operations: args.operations(),
+        grace: drive::GRACE,
         seed: args.seed ^ u64::try_from(SystemClock.now().0).unwrap_or(0),
     };
     let measured = measure(&args, &drive, &target, records, run).await?;
