@@ -3,11 +3,11 @@
 //! Units' keys are held by the page, 64 of them as the page has them: to open a page costs what it costs for one of its keys,
 //! and a page takes less room than a dozen entries of its keys would.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::{collections::HashMap, hash::Hash, ops::Range, time::Duration};
 
 use super::slab::{KEY_LEN, Place, Slab};
 use crate::{
-    domain::{Gen, Slot, TenantNo},
+    domain::{Gen, Slot, TenantNo, TreeId},
     vault::crypto::{Branch, FANOUT, Key, PageId, PageSlots, SLOTS_LEN, SlotIndex, TenantSecret, Unit},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 const LEAVES_MIN: usize = 16;
 /// Keys of tenants and of pages at the least.
 const OTHERS_MIN: usize = 4_096;
+/// Pages of a stretch, some 300 kB; and keys of tenants and pages.
+const STRETCH: [usize; 2] = [128, 512];
 
 /// Which key of one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,9 +110,21 @@ impl Cache {
     }
 
     /// Drops a tenant's secret, all its units, and the pages of its tree.
-    pub(super) fn drop_tenant(&mut self, tenant: TenantNo, tree: Option<crate::domain::TreeId>) {
-        self.leaves.drop_where(|entry| entry.id.tenant == tenant);
-        self.others.drop_where(|entry| match entry.id {
+    pub(super) fn drop_tenant(&mut self, tenant: TenantNo, tree: Option<TreeId>) {
+        self.drop_tenant_in([0..usize::MAX, 0..usize::MAX], tenant, tree);
+    }
+
+    /// The same for what lies in one stretch of places; whether there are more behind it.
+    pub(super) fn drop_tenant_in_stretch(&mut self, stretch: usize, tenant: TenantNo, tree: Option<TreeId>) -> bool {
+        let places = STRETCH.map(|len| stretch.saturating_mul(len)..stretch.saturating_add(1).saturating_mul(len));
+        let [leaves, others] = places.each_ref().map(|places| places.end);
+        self.drop_tenant_in(places, tenant, tree);
+        leaves < self.leaves.entries.len() || others < self.others.entries.len()
+    }
+
+    fn drop_tenant_in(&mut self, [leaves, others]: [Range<usize>; 2], tenant: TenantNo, tree: Option<TreeId>) {
+        self.leaves.drop_where(leaves, |entry| entry.id.tenant == tenant);
+        self.others.drop_where(others, |entry| match entry.id {
             Id::Tenant(owner) => owner == tenant,
             Id::Page(page) => Some(page.tree) == tree,
         });
@@ -118,8 +132,8 @@ impl Cache {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        self.leaves.drop_where(|_| true);
-        self.others.drop_where(|_| true);
+        self.leaves.drop_all_where(|_| true);
+        self.others.drop_all_where(|_| true);
     }
 
     /// Drops what was loaded too long ago; answers how many keys.
@@ -229,8 +243,14 @@ impl<I: Copy + Eq + Hash, const LEN: usize> Held<I, LEN> {
         }
     }
 
-    fn drop_where(&mut self, doomed: impl Fn(&Entry<I>) -> bool) {
-        let ids: Vec<_> = self.entries.iter().flatten().filter(|entry| doomed(entry)).map(|entry| entry.id).collect();
+    fn drop_all_where(&mut self, doomed: impl Fn(&Entry<I>) -> bool) {
+        self.drop_where(0..usize::MAX, doomed);
+    }
+
+    /// Drops those of some places, as far as there are so many.
+    fn drop_where(&mut self, places: Range<usize>, doomed: impl Fn(&Entry<I>) -> bool) {
+        let here = self.entries.iter().skip(places.start).take(places.len()).flatten();
+        let ids: Vec<_> = here.filter(|entry| doomed(entry)).map(|entry| entry.id).collect();
         for id in ids {
             self.remove(id);
         }
@@ -238,7 +258,7 @@ impl<I: Copy + Eq + Hash, const LEN: usize> Held<I, LEN> {
 
     fn sweep(&mut self, now: Duration) {
         let ttl = self.ttl;
-        self.drop_where(|entry| now.saturating_sub(entry.loaded) >= ttl);
+        self.drop_all_where(|entry| now.saturating_sub(entry.loaded) >= ttl);
     }
 
     #[cfg(test)]
@@ -250,7 +270,6 @@ impl<I: Copy + Eq + Hash, const LEN: usize> Held<I, LEN> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::TreeId;
 
     const NOW: Duration = Duration::from_secs(100);
     const TTL: Duration = Duration::from_mins(1);
@@ -320,5 +339,32 @@ mod tests {
         cache.drop_tenant(TenantNo(1), Some(TreeId([1; 16])));
         assert!(unit(&mut cache, 1, 1, NOW).is_none() && cache.tenant(TenantNo(1), NOW).is_none() && cache.page(page(1), NOW).is_none());
         assert!(unit(&mut cache, 2, 1, NOW).is_some() && cache.tenant(TenantNo(2), NOW).is_some() && cache.page(page(2), NOW).is_some());
+    }
+
+    #[test]
+    fn a_tenant_is_dropped_stretch_by_stretch() {
+        const PAGES: u64 = 300;
+        let mut cache = Cache::new(1_000 * FANOUT, TTL);
+        let page = |tree, index| PageId { tree: TreeId([tree; 16]), level: 0, index };
+        for number in 0..PAGES {
+            for tenant in [1, 2] {
+                cache.put_leaf(TenantNo(tenant), slot(number * 64 + 1), &PageSlots::make_random(), NOW);
+                for key in 0..3 {
+                    cache.put_page(page(u8::try_from(tenant).unwrap(), number * 3 + key), &Key::from_slice(&[3; 32]), NOW);
+                }
+            }
+        }
+        let held = |cache: &Cache| {
+            [1, 2].map(|tenant| cache.leaves.entries.iter().flatten().filter(|entry| entry.id.tenant == TenantNo(tenant)).count())
+        };
+        let all = usize::try_from(PAGES).unwrap();
+        assert_eq!(held(&cache), [all, all]);
+        assert!(cache.drop_tenant_in_stretch(0, TenantNo(1), Some(TreeId([1; 16]))), "there are more");
+        assert_eq!(held(&cache), [all - STRETCH[0] / 2, all]);
+        let last = (1..100).find(|stretch| !cache.drop_tenant_in_stretch(*stretch, TenantNo(1), Some(TreeId([1; 16])))).unwrap();
+        assert_eq!((held(&cache), last), ([0, all], 4));
+        let pages = [1, 2].map(|tree| (0..PAGES * 3).filter(|index| cache.has_page(page(tree, *index), NOW)).count());
+        assert_eq!(pages, [0, all * 3]);
+        assert_eq!(cache.secrets().len(), all * FANOUT + all * 3, "and of the one nothing is left in memory");
     }
 }

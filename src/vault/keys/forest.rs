@@ -316,6 +316,22 @@ impl Forest {
         self.0.state().cache.sweep(now)
     }
 
+    /// Wipes what is held of a tenant's keys, a little at a time, so that nobody waits for it; who needs one meanwhile reads it anew. The
+    /// epoch that ends the tenant wipes all that is held by then: behind this, next to nothing.
+    pub async fn forget_tenant(&self, tenant: TenantNo) {
+        for stretch in 0.. {
+            let is_over = {
+                let mut state = self.0.state();
+                let tree = state.trees.get(&tenant).map(|shape| shape.tree);
+                !state.cache.drop_tenant_in_stretch(stretch, tenant, tree)
+            };
+            if is_over {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Keys held in memory now.
     #[must_use]
     pub fn cached_keys(&self) -> usize {

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
 use super::{
     Vault, VaultError,
     directory::{Tenant, damaged},
@@ -29,41 +32,51 @@ const DRAWS: u32 = 64;
 /// many rows were met that did not open, be32.
 pub(super) type Sampled = (Vec<u8>, Vec<u8>);
 
-/// The index of each subject that was drawn: it is read once, and drawn from often.
-type Indexed = BTreeMap<Token, Vec<Row>>;
+/// What draws are made from, read once for all of them.
+enum From {
+    /// The rows of the order's scope.
+    Rows,
+    /// A tenant's collections.
+    Collections(Vec<CollectionNo>),
+    /// Subjects, and the index of each that was drawn.
+    Subjects(Vec<Token>, BTreeMap<Token, Vec<Row>>),
+}
+
+/// What a draw met.
+enum Met {
+    /// A record of the order that opens, with its header.
+    Opens(Vec<u8>),
+    /// One that does not open: bent.
+    Damaged,
+    /// None of the order's.
+    Nothing,
+}
 
 impl Vault {
     /// Records of an order's scope that open now, drawn by `seed`: draw n begins at SHA-256(seed | be32(n)).
     pub(super) async fn sample(&self, tenant: &Tenant, scope: &Scope, seed: &[u8; 16]) -> Result<Vec<Sampled>, VaultError> {
         let mut sample: Vec<Sampled> = Vec::new();
         let mut unreadable = BTreeSet::new();
-        let mut indexed = Indexed::new();
-        for draw in 0..DRAWS {
-            let dice = sha256(&[seed, &draw.to_be_bytes()]);
-            let Some((row, subject)) = self.draw(tenant.no, scope, &dice, &mut indexed).await? else { break };
-            if sample.iter().any(|(known, _)| *known == row) || unreadable.contains(&row) {
-                continue;
+        let mut from = self.drawn_from(tenant.no, scope).await?;
+        let mut draws = 0..DRAWS;
+        while sample.len() < SAMPLE && !draws.is_empty() {
+            // No more than are wanting, all at once: they lie in files that nobody may have read.
+            let dice: Vec<_> =
+                draws.by_ref().take(SAMPLE.saturating_sub(sample.len())).map(|draw| sha256(&[seed, &draw.to_be_bytes()])).collect();
+            self.read_indexes(tenant.no, &dice, &mut from).await?;
+            let drawn = try_join_all(dice.iter().map(|dice| self.draw(tenant.no, scope, dice, &from))).await?;
+            let mut seen: BTreeSet<_> = sample.iter().map(|(row, _)| row.clone()).chain(unreadable.iter().cloned()).collect();
+            let is_over = drawn.iter().any(Option::is_none);
+            let new: Vec<_> = drawn.into_iter().map_while(|drawn| drawn).filter(|(row, _)| seen.insert(row.clone())).collect();
+            let looks = try_join_all(new.iter().map(|(row, subject)| self.meet(tenant.no, scope, row, subject.as_ref()))).await?;
+            for ((row, _), met) in new.into_iter().zip(looks) {
+                match met {
+                    Met::Opens(header) => sample.push((row, header)),
+                    Met::Damaged => drop(unreadable.insert(row)),
+                    Met::Nothing => {}
+                }
             }
-            let Some(stored) = self.inner.store.get(Space::Records, &row).await? else { continue };
-            // Read by nobody before, it shows nothing after: it is counted and passed over.
-            let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else {
-                unreadable.insert(row);
-                continue;
-            };
-            let is_covered = match (subject, scope) {
-                (Some(subject), _) => self.covers(tenant.no, &subject, &row, &header).await?,
-                // Its key may hold a later record by now, under a unit that is not ordered to be shredded.
-                (None, Scope::Record { units, .. }) => units.iter().any(|unit| unit.slot == header.slot.number()),
-                // What is kept of the tenant opens still, for whom it is kept.
-                (None, Scope::Rest { kept, .. }) => kept.binary_search(&header.slot.number()).is_err(),
-                (None, _) => true,
-            };
-            match self.look(tenant.no, &row).await? {
-                Look::Opens if is_covered => sample.push((row, header.to_bytes().to_vec())),
-                Look::Damaged => drop(unreadable.insert(row)),
-                Look::Opens | Look::Gone => {}
-            }
-            if sample.len() >= SAMPLE {
+            if is_over {
                 break;
             }
         }
@@ -73,51 +86,86 @@ impl Vault {
         Ok(sample)
     }
 
+    /// What stands in a row that was drawn.
+    async fn meet(&self, tenant: TenantNo, scope: &Scope, row: &[u8], subject: Option<&Token>) -> Result<Met, VaultError> {
+        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Met::Nothing) };
+        // Read by nobody before, it shows nothing after: it is counted and passed over.
+        let Ok(header) = RecordHeader::parse(&stored).map_err(OpenError::counted) else { return Ok(Met::Damaged) };
+        let is_covered = match (subject, scope) {
+            (Some(subject), _) => self.covers(tenant, subject, row, &header).await?,
+            // Its key may hold a later record by now, under a unit that is not ordered to be shredded.
+            (None, Scope::Record { units, .. }) => units.iter().any(|unit| unit.slot == header.slot.number()),
+            // What is kept of the tenant opens still, for whom it is kept.
+            (None, Scope::Rest { kept, .. }) => kept.binary_search(&header.slot.number()).is_err(),
+            (None, _) => true,
+        };
+        Ok(match self.look(tenant, row, stored).await? {
+            Look::Opens if is_covered => Met::Opens(header.to_bytes().to_vec()),
+            Look::Damaged => Met::Damaged,
+            Look::Opens | Look::Gone => Met::Nothing,
+        })
+    }
+
+    /// What all draws of an order draw from.
+    async fn drawn_from(&self, tenant: TenantNo, scope: &Scope) -> Result<From, VaultError> {
+        Ok(match scope {
+            Scope::Record { .. } | Scope::Collection(_) => From::Rows,
+            Scope::Tenant | Scope::Rest { .. } => {
+                let range = schema::table_of_tenant(schema::Table::Collection, tenant);
+                let rows = self.inner.store.scan(Space::Control, &range.from, &range.to, DRAWS as usize).await?;
+                From::Collections(
+                    rows.iter().map(|row| CollectionNo(row.key.last_chunk().map_or(0, |no| u32::from_be_bytes(*no)))).collect(),
+                )
+            }
+            Scope::Subjects(tokens) => From::Subjects(tokens.clone(), BTreeMap::new()),
+        })
+    }
+
+    /// Reads the index of each subject that some draws meet.
+    async fn read_indexes(&self, tenant: TenantNo, dice: &[[u8; 32]], from: &mut From) -> Result<(), VaultError> {
+        let From::Subjects(tokens, indexed) = from else { return Ok(()) };
+        for subject in dice.iter().filter_map(|dice| chosen(dice, tokens)) {
+            if let Entry::Vacant(none) = indexed.entry(*subject) {
+                let range = schema::records_of_subject(tenant, subject);
+                none.insert(self.inner.store.scan(Space::Index, &range.from, &range.to, DRAWS as usize).await?);
+            }
+        }
+        Ok(())
+    }
+
     /// The row that a draw meets, and the subject it was found by; `None` where there is nothing to draw from.
     async fn draw(
         &self,
         tenant: TenantNo,
         scope: &Scope,
         dice: &[u8; 32],
-        indexed: &mut Indexed,
+        from: &From,
     ) -> Result<Option<(Vec<u8>, Option<Token>)>, VaultError> {
-        let (first, token) = dice.split_at(16);
-        let token: Token = token.try_into().unwrap_or_default();
-        let number = first.first_chunk().map_or(0, |bytes| usize::try_from(u64::from_be_bytes(*bytes)).unwrap_or(usize::MAX));
-        match scope {
-            Scope::Record { row, .. } => Ok(Some((row.clone(), None))),
-            Scope::Collection(no) => {
-                let drawn = self.next_row(&schema::records_under(tenant, CollectionNo(*no), &[]), &token).await?;
-                Ok(drawn.map(|row| (row, None)))
-            }
-            Scope::Tenant | Scope::Rest { .. } => {
-                let range = schema::table_of_tenant(schema::Table::Collection, tenant);
-                let collections = self.inner.store.scan(Space::Control, &range.from, &range.to, DRAWS as usize).await?;
-                let Some(chosen) = number.checked_rem(collections.len()).and_then(|at| collections.get(at)) else { return Ok(None) };
-                let no = chosen.key.last_chunk().map_or(0, |no| u32::from_be_bytes(*no));
-                let mut drawn = self.next_row(&schema::records_under(tenant, CollectionNo(no), &[]), &token).await?;
-                if drawn.is_none() {
-                    drawn = self.next_row(&schema::records_of_tenant(tenant), &token).await?;
+        let token: Token = dice.last_chunk().copied().unwrap_or_default();
+        let drawn = match (scope, from) {
+            (Scope::Record { row, .. }, _) => Some(row.clone()),
+            (Scope::Collection(no), _) => self.next_row(&schema::records_under(tenant, CollectionNo(*no), &[]), &token).await?,
+            (_, From::Collections(collections)) => {
+                let Some(no) = chosen(dice, collections) else { return Ok(None) };
+                let drawn = self.next_row(&schema::records_under(tenant, *no, &[]), &token).await?;
+                match drawn {
+                    Some(row) => Some(row),
+                    None => self.next_row(&schema::records_of_tenant(tenant), &token).await?,
                 }
-                Ok(drawn.map(|row| (row, None)))
             }
-            Scope::Subjects(tokens) => {
-                let Some(subject) = number.checked_rem(tokens.len()).and_then(|at| tokens.get(at)) else { return Ok(None) };
-                let rows = match indexed.entry(*subject) {
-                    Entry::Occupied(rows) => rows.into_mut(),
-                    Entry::Vacant(none) => {
-                        let range = schema::records_of_subject(tenant, subject);
-                        none.insert(self.inner.store.scan(Space::Index, &range.from, &range.to, DRAWS as usize).await?)
-                    }
-                };
+            (_, From::Subjects(tokens, indexed)) => {
+                let Some(subject) = chosen(dice, tokens) else { return Ok(None) };
+                let rows = indexed.get(subject).map_or(&[][..], Vec::as_slice);
                 let [high, low, ..] = token;
                 let at = usize::from(u16::from_be_bytes([high, low])).checked_rem(rows.len());
                 let parts = at.and_then(|at| rows.get(at)).and_then(|row| schema::subject_record_parts(&row.key));
                 // A subject without records is a draw without a find: the next may meet another.
                 let row = parts.map_or_else(Vec::new, |(_, no, record)| schema::record(tenant, no, &record).to_vec());
-                Ok(Some((row, Some(*subject))))
+                return Ok(Some((row, Some(*subject))));
             }
-        }
+            (_, From::Rows) => None,
+        };
+        Ok(drawn.map(|row| (row, None)))
     }
 
     /// The first row at or behind a token, and around the end.
@@ -147,8 +195,10 @@ impl Vault {
         for (row, header) in sample {
             let header = RecordHeader::parse(header).map_err(damaged)?;
             let stored = self.inner.store.get(Space::Records, row).await?;
-            let is_same = stored.is_some_and(|stored| stored.starts_with(&header.to_bytes()));
-            let opens = if is_same { self.look(tenant, row).await? == Look::Opens } else { self.unit_opens(tenant, row, &header).await? };
+            let opens = match stored {
+                Some(stored) if stored.starts_with(&header.to_bytes()) => self.look(tenant, row, stored).await? == Look::Opens,
+                Some(_) | None => self.unit_opens(tenant, row, &header).await?,
+            };
             readable = readable.saturating_add(u32::from(opens));
         }
         Ok(readable)
@@ -169,8 +219,7 @@ impl Vault {
     }
 
     /// Whether a record opens with today's keys.
-    async fn look(&self, tenant: TenantNo, row: &[u8]) -> Result<Look, VaultError> {
-        let Some(stored) = self.inner.store.get(Space::Records, row).await? else { return Ok(Look::Gone) };
+    async fn look(&self, tenant: TenantNo, row: &[u8], stored: Bytes) -> Result<Look, VaultError> {
         let Ok(header) = RecordHeader::parse(&stored) else { return Ok(Look::Damaged) };
         let (Some(no), Some(tokens), false) = (collection_of(row), schema::record_tokens(row), header.is_tombstone()) else {
             return Ok(Look::Gone);
@@ -215,6 +264,12 @@ pub(super) fn split_sample(sample: &[Sampled]) -> (u32, &[Sampled]) {
         Some(((row, count), rest)) if row.is_empty() => (count.first_chunk().map_or(0, |count| u32::from_be_bytes(*count)), rest),
         Some(_) | None => (0, sample),
     }
+}
+
+/// What the first half of a draw's dice chooses.
+fn chosen<'a, T>(dice: &[u8; 32], from: &'a [T]) -> Option<&'a T> {
+    let number = dice.first_chunk().map_or(0, |bytes| usize::try_from(u64::from_be_bytes(*bytes)).unwrap_or(usize::MAX));
+    from.get(number.checked_rem(from.len())?)
 }
 
 /// The collection of a record's row.

@@ -140,6 +140,11 @@ impl Vault {
 
     /// An order with what it marks and samples, and what its intent's commit checks and writes.
     pub(super) async fn intended(&self, tenant: &Tenant, id: ShredId, row: ShredRow) -> Result<IntentOf, VaultError> {
+        if matches!(row.scope, Scope::Tenant | Scope::Rest { .. }) {
+            // Up to 36 MB of its keys are held; the epoch would overwrite them at once, with every other read behind it.
+            let (forest, no) = (self.inner.forest.clone(), tenant.no);
+            drop(self.inner.tasks.spawn(async move { forest.forget_tenant(no).await }));
+        }
         let sample = self.sample(tenant, &row.scope, &row.seed).await?;
         let Intent { mut checks, mut writes, marked, after } = self.intent(tenant, &row.scope, id).await?;
         let persons = self.persons_of(tenant, &row.scope).await?;

@@ -9,7 +9,7 @@ use std::{io, path::Path};
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRawIterator, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    DBCompressionType, DBRawIterator, DBRecoveryMode, Env, ErrorKind, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
     checkpoint::Checkpoint,
 };
 
@@ -151,12 +151,18 @@ impl Rocks {
                 damaged(format!("{} is missing", path.join("CURRENT").display()))
             });
         }
-        let families = [OWN].into_iter().chain(which.spaces().map(family));
-        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(name, options, cache)));
-        let db = DB::open_cf_descriptors(&settings(which, options, create), path, families).map_err(|error| {
+        let refused = |error: rocksdb::Error| {
             let text = error.into_string();
             if is_disk_full(&text) { OpenError::DiskFull(path.display().to_string()) } else { damaged(text) }
-        })?;
+        };
+        let mut settings = settings(which, options, create);
+        // Requests have the processors first; files are merged with what is left, and where that is too little the engine makes writes wait.
+        let mut env = Env::new().map_err(refused)?;
+        env.lower_thread_pool_cpu_priority();
+        settings.set_env(&env);
+        let families = [OWN].into_iter().chain(which.spaces().map(family));
+        let families = families.map(|name| ColumnFamilyDescriptor::new(name, family_settings(name, options, cache)));
+        let db = DB::open_cf_descriptors(&settings, path, families).map_err(refused)?;
         Ok(Self { db, which, memory: from_memory(), disk: from_disk(Space::Records), disk_once: from_disk(Space::Blobs) })
     }
 
