@@ -58,8 +58,8 @@ const TERMINATING: &[Left] = &[
     (A::TokenCreate, &[Owner]),
 ];
 
-/// What legal holds are on is read by auditors alone, whom counsels appoint; both see why it is there. Of the first of these two states all
-/// else may be there for a moment still: that is shown to nobody.
+/// What legal holds are on and laws keep is read by auditors alone, whom counsels appoint where a hold stands, and owners where none does;
+/// both see why it is there. Of the first of these two states all else may be there still: that is shown to nobody.
 const ENDED_OR_RESTRICTED: &[Left] = &[
     (A::CollectionRead, &[Auditor, Counsel]),
     (A::RetentionRead, &[Auditor, Counsel]),
@@ -67,6 +67,8 @@ const ENDED_OR_RESTRICTED: &[Left] = &[
     (A::RecordList, &[Auditor]),
     (A::AuditorAppoint, &[Counsel]),
     (A::AuditorDismiss, &[Counsel]),
+    // An auditor's, while no hold stands.
+    (A::TokenCreate, &[Owner]),
 ];
 
 /// Whether a state leaves an action to a role. What the policy does not allow, no state does.
@@ -140,11 +142,10 @@ mod tests {
         assert_eq!(left(TenantState::Terminating, A::ShredOrder), [Owner, Eraser]);
         assert_eq!(left(TenantState::Terminating, A::RetentionShorten), [Owner]);
         for state in [TenantState::Ended, TenantState::Restricted] {
-            for action in
-                [A::AliasRead, A::EventRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::RetentionBypass, A::TokenCreate]
-            {
+            for action in [A::AliasRead, A::EventRead, A::TenantExport, A::ShredOrder, A::RetentionShorten, A::RetentionBypass] {
                 assert_eq!(left(state, action), [], "{} while {}", action.name(), state.name());
             }
+            assert_eq!(left(state, A::TokenCreate), [Owner], "an auditor's, while no hold stands");
             for action in [A::RecordRead, A::RecordList] {
                 assert_eq!(left(state, action), [Auditor], "{} while {}", action.name(), state.name());
             }

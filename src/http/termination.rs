@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::tenants::TenantDocument;
 use crate::domain::Timestamp;
 use crate::domain::lifecycle::{GRACE_DEFAULT, Grace, GraceError};
-use crate::vault::ops::{Minimum, Remaining, Terminate, Terminated, TerminationView, Unprocessable, VaultError};
+use crate::vault::ops::{KeptRecords, Minimum, Remaining, Terminate, Terminated, TerminationView, Unprocessable, VaultError};
 
 /// A tenant to end.
 #[derive(Deserialize, ToSchema)]
@@ -66,8 +66,8 @@ pub(super) struct TerminationDocument {
     ordered_at: Timestamp,
     /// What is there behind the end, as far as the principal may know.
     remains: Vec<RemainingDocument>,
-    /// Legal minimums of the collections, those included that they had: they do not hold up the end, so who must keep these records takes
-    /// them along before.
+    /// Legal minimums of the collections, those included that they had. What they keep remains behind the end for auditors alone, so who
+    /// must keep these records takes them along before.
     minimums: Vec<MinimumDocument>,
     /// Whether there are more of either than are listed.
     more: bool,
@@ -76,8 +76,8 @@ pub(super) struct TerminationDocument {
 /// Something that remains.
 #[derive(Serialize, ToSchema)]
 struct RemainingDocument {
-    /// `legal-hold`; `legal-obligation`, which is all holds that the principal may not know of; `audit-trail`, `certificate`, `name-token` or
-    /// `ciphertext`.
+    /// `legal-hold`; `legal-obligation`, which is all holds that the principal may not know of; `legal-minimum`, `audit-trail`,
+    /// `certificate`, `name-token` or `ciphertext`.
     what: &'static str,
     why: &'static str,
     /// Until when; null where nothing ends it by itself.
@@ -85,6 +85,20 @@ struct RemainingDocument {
     until: Option<Timestamp>,
     /// The hold, where the principal may know of it.
     hold: Option<String>,
+    /// What a law keeps, where the principal may read policies.
+    kept: Option<KeptDocument>,
+}
+
+/// Records that a law keeps.
+#[derive(Serialize, ToSchema)]
+struct KeptDocument {
+    collection: String,
+    /// The rule, whose name is their legal purpose.
+    rule: String,
+    /// The law that it cites.
+    basis: String,
+    /// How many; as many at least, where `more` says that not all were counted.
+    records: u64,
 }
 
 /// A legal minimum.
@@ -101,7 +115,11 @@ struct MinimumDocument {
 impl From<TerminationView> for TerminationDocument {
     fn from(view: TerminationView) -> Self {
         let TerminationView { tenant, ordered_by, approved_by, ordered_at, ends_at: _, remains, minimums, more } = view;
-        let remaining = |Remaining { what, why, until, hold }| RemainingDocument { what, why, until, hold: hold.map(|id| id.to_string()) };
+        let kept = |KeptRecords { collection, rule, basis, records }| KeptDocument { collection, rule, basis, records };
+        let remaining = |Remaining { what, why, until, hold, kept: of }| {
+            let hold = hold.map(|id| id.to_string());
+            RemainingDocument { what, why, until, hold, kept: of.map(kept) }
+        };
         let minimum = |Minimum { collection, rule, basis, period }| MinimumDocument { collection, rule, basis, period };
         Self {
             tenant: tenant.into(),

@@ -192,6 +192,19 @@ impl Explanation {
         self
     }
 
+    /// The same of a record that the end of its tenant has left for a law alone: it goes when the minimum ends.
+    #[must_use]
+    pub fn left_by_end(mut self, law: &Law, unit: ShredUnit) -> Self {
+        let Law { rule, basis, until: Some(until), .. } = law else { return self };
+        let rule = rule.as_str().to_owned();
+        self.why = format!("legal minimum: its tenant has ended, and rule `{rule}` ({basis}) keeps it until {}", until.to_rfc3339());
+        self.state = "restricted";
+        self.marks_for = Duration::ZERO;
+        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone() });
+        self.end = Some(TheEnd { at: *until, rule: Some(rule), put_off_by: None, then: destruction(unit) });
+        self
+    }
+
     /// Adds when the store is to carry it out, `None` where it is not going to: it is written down when the record is.
     #[must_use]
     pub fn carried_out(mut self, at: Option<Timestamp>) -> Self {

@@ -86,7 +86,8 @@ impl Vault {
         let reports = self.all_reports(id, row, reports).await?;
         let slots = self.slots_of(id).await?;
         let touched = self.touched(id, row, &slots).await?;
-        let retained = self.retained_by(id).await?;
+        // What an end in part leaves for laws is settled with its intent.
+        let retained = if matches!(row.scope, Scope::Rest { .. }) { row.retained.clone() } else { self.retained_by(id).await? };
         let mut categories = self.categories_of(row, touched.keys()).await?;
         categories.extend(row.categories.iter().cloned());
         let (unreadable_before, sample) = split_sample(&row.sample);
@@ -173,7 +174,7 @@ impl Vault {
         self.commit(Trail::Control, commit, vec![(tenant.audit, done)]).await?;
         if matches!(row.scope, Scope::Rest { .. }) {
             self.inner.directory.forget_all();
-            // Holds that have ended meanwhile keep nothing any more: the order for the whole tenant is given with the next run.
+            // Holds that have ended meanwhile keep nothing any more: what follows from that does with the next run.
             self.hold_has_ended();
             self.is_due_at(now);
         }

@@ -38,7 +38,7 @@ mod values;
 use values::Referred;
 
 /// Tables of sealed rows, but for tenants, collections and tokens, which are read one by one.
-const SEALED: [(Space, Table); 26] = [
+const SEALED: [(Space, Table); 27] = [
     (Space::Control, Table::TenantName),
     (Space::Control, Table::CollectionName),
     (Space::Control, Table::SubjectState),
@@ -51,6 +51,7 @@ const SEALED: [(Space, Table); 26] = [
     (Space::Control, Table::TenantChange),
     (Space::Control, Table::KeptUnit),
     (Space::Control, Table::LawMark),
+    (Space::Control, Table::LeftByLaw),
     (Space::Control, Table::ApprovalOpen),
     (Space::Control, Table::Shortening),
     (Space::Control, Table::RetentionReport),

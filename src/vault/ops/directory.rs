@@ -148,7 +148,12 @@ impl Tenant {
         }
     }
 
-    /// Whether it has ended at `now`, and what legal holds keep of it is there for who audits.
+    /// The first moment behind its grace, once its end is ordered.
+    pub(super) fn ends_at(&self) -> Option<Timestamp> {
+        self.life.termination.map(|end| Timestamp(end.ends_at))
+    }
+
+    /// Whether it has ended at `now`, and what legal holds and laws keep of it is there for who audits.
     pub(super) fn has_ended(&self, now: Timestamp) -> bool {
         // Most are simply in use.
         self.life != LifeRow::default() && self.stands(now).has_ended()

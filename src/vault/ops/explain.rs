@@ -7,7 +7,7 @@ use super::{
     due::end_over,
     events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
-    minimum::{law_unbypassed, standing},
+    minimum::{law_unbypassed, standing_in},
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -145,7 +145,7 @@ impl Vault {
                 None => explanation,
             },
         };
-        let law = standing(&found.collection, meta, value, &events, now);
+        let law = standing_in(&found.tenant, &found.collection, meta, value, &events, now);
         let unbypassed = law_unbypassed(&found.collection, meta, value, &events).filter(|other| other.stands(now));
         let unbypassed = unbypassed.filter(|other| law.as_ref().is_none_or(|law| is_longer(other, law)));
         let explanation = explanation.under_law(law.as_ref());
@@ -154,14 +154,17 @@ impl Vault {
         // What was reported a moment ago is followed by the next run.
         let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);
         let scheduled = scheduled.into_iter().chain(reported).min();
-        let mut explanation = explanation.carried_out(scheduled).marked(meta.modified_at, now);
-
         let over = match self.hold_state(found.tenant.no).await?.0 {
             None => Vec::new(),
             Some(_) => {
                 let subjects = self.subject_tokens(&found.tenant, &meta.subjects).await?;
                 self.holds_over(found.tenant.no, found.collection.no, &tokens, &subjects).await?
             }
+        };
+        let mut explanation = match law.filter(|_| over.is_empty() && found.tenant.has_ended(now)) {
+            // With the tenant, whatever was written down.
+            Some(law) => explanation.left_by_end(&law, policy.shred_unit).carried_out(law.until),
+            None => explanation.carried_out(scheduled).marked(meta.modified_at, now),
         };
         let role = caller.principal.role();
         let known = over.iter().filter(|standing| standing.disclosed || knows_holds(role));

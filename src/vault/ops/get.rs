@@ -11,8 +11,10 @@ use super::{
     blob::{Place, Reader},
     directory::damaged,
     events::known::Known,
+    minimum::standing_in,
     plan::{entry, order_of, record_row, target},
     refused::Place as Asked,
+    restricted::{Restricted, restricted},
     rows::UnitStateRow,
     watched::Watched,
 };
@@ -115,7 +117,7 @@ impl Vault {
         self.on_record(caller, place, Action::RecordRead, read).await
     }
 
-    /// Whether legal holds alone keep something of a tenant: auditors read that as others read what is in use.
+    /// Whether legal holds and laws alone keep something of a tenant: auditors read that as others read what is in use.
     async fn is_left_to_auditors(&self, tenant: &TenantName) -> Result<bool, VaultError> {
         let now = self.inner.clock.now();
         Ok(self.find_tenant(tenant).await?.is_some_and(|tenant| tenant.has_ended(now)))
@@ -163,18 +165,23 @@ impl Vault {
         if let Some(order) = self.leaving(&found.tenant, &found.collection, &opened.meta).await? {
             return Err(self.missed(caller, &found, read, VaultError::Shredded { certificate: Some(order) }).await?);
         }
-        if self.is_hidden_by_end(&found.tenant, (found.collection.no, &tokens), &opened.meta.subjects).await? {
-            return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
-        }
         let Known { events, .. } = self.events_over(found.tenant.no, &found.collection, &opened.meta).await?;
         let looked_into = Some(opened.value.expose()).filter(|_| !header.is_manifest());
         let now = self.inner.clock.now();
-        // Of a tenant that has ended all that is shown is held, and whoever audits reads also what would be over without that.
+        // Of a tenant that has ended all that is shown is held, or kept by a law, and whoever audits reads also what would be over without
+        // that.
         let is_left = found.tenant.has_ended(now);
+        let is_held = is_left && self.is_held(&found.tenant, found.collection.no, &tokens, &opened.meta.subjects).await?;
+        let law =
+            if is_left && !is_held { standing_in(&found.tenant, &found.collection, &opened.meta, looked_into, &events, now) } else { None };
+        if is_left && !is_held && law.is_none() {
+            return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
+        }
         if !is_left && super::due::is_over(&found.collection, &opened.meta, looked_into, &events, now) {
             return Err(self.missed(caller, &found, read, VaultError::NotFound(Missing::Record)).await?);
         }
-        let restricted = super::restricted::restricted(&found.collection, &opened.meta, looked_into, &events, now);
+        let restricted = restricted(&found.collection, &opened.meta, looked_into, &events, now);
+        let restricted = restricted.or_else(|| law.as_ref().map(Restricted::at_end));
         // Of a tenant that has ended nobody else reads anything.
         let is_audit = A::KIND == ActionKind::RestrictedRead || is_left;
         let refusal = match (&restricted, A::KIND == ActionKind::RestrictedRead) {

@@ -7,6 +7,7 @@ use super::{
     directory::{Collection, Tenant, damaged, pseudonym},
     due::is_over,
     events::known::Known,
+    minimum::standing_in,
     plan::{entry, named, order_of, subject_target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -179,7 +180,7 @@ impl Vault {
     }
 
     /// Opens the metadata of the records in, or behind, rows of a list; each item with the key of its row. Left out is what is
-    /// shredded, expired, restricted, only a header any more, or not about `of`. Of a tenant that ended in part all that is left is held, and
+    /// shredded, expired, restricted, only a header any more, or not about `of`. Of a tenant that has ended what is held, or kept by a law, is
     /// told to whoever audits: also what is expired or restricted, whose value takes its purpose.
     async fn list_items(
         &self,
@@ -209,12 +210,20 @@ impl Vault {
         let may_restrict = collection.schedules().any(Schedule::restricts);
         let reads_values = collection.schedules().any(Schedule::reads_values);
         let is_left = tenant.has_ended(now);
+        // Whether a law keeps it the record says itself, and what is known of its person.
+        let is_by_law = |meta: &RecordMeta, value: Option<&[u8]>, events: &Events| {
+            is_left && standing_in(tenant, collection, meta, value, events, now).is_some()
+        };
         let is_seen = |meta: &RecordMeta, value: Option<&[u8]>, events: &Events| {
             !is_over(collection, meta, value, events, now) && restricted(collection, meta, value, events, now).is_none()
         };
         let open = |place: usize, key: &Key<Data>| {
             closed.get(place).map(|(_, header, context, sealed)| {
                 let meta = key.open_meta(context, sealed)?;
+                if is_left && collection.has_law {
+                    let record = Some(Box::new(key.open_record(context, sealed)?));
+                    return Ok(Some(Seen { meta, is_weighed: true, record }));
+                }
                 if !is_left && meta.kept.as_ref().is_some_and(|kept| kept.restricted_by.is_some()) {
                     return Ok(None);
                 }
@@ -242,43 +251,46 @@ impl Vault {
                 Err(other) => return Err(other),
             };
             let Some(Seen { meta, is_weighed, record }) = seen else { continue };
+            let mut is_kept = false;
             if is_weighed {
                 let Known { events, .. } = match self.events_over(tenant.no, collection, &meta).await {
                     Err(VaultError::Shredded { .. }) => continue,
                     known => known?,
                 };
                 let value = record.as_ref().map(|record| record.value.expose()).filter(|_| !header.is_manifest());
-                if !is_seen(&meta, value, &events) {
+                is_kept = is_by_law(&meta, value, &events);
+                if !is_left && !is_seen(&meta, value, &events) {
                     continue;
                 }
             }
             let meta = without_custom(meta);
-            if let Some(meta) = self.listed(tenant, collection, meta, of, &at).await? {
+            if let Some(meta) = self.listed(tenant, collection, meta, of, (&at, is_kept)).await? {
                 items.push((at, ListItem { meta, version: header.version }));
             }
         }
         Ok(items)
     }
 
-    /// A record's metadata as a list gives it, found by a row with that key; `None` if it is on its way out, or not about `of`.
+    /// A record's metadata as a list gives it, found by a row with that key; `None` if it is on its way out, or not about `of`, and of a
+    /// tenant that has ended, if neither a law nor a hold keeps it.
     async fn listed(
         &self,
         tenant: &Tenant,
         collection: &Collection,
         meta: RecordMeta,
         of: &Of<'_>,
-        at: &[u8],
+        (at, is_kept): (&[u8], bool),
     ) -> Result<Option<RecordMeta>, VaultError> {
         if self.leaving(tenant, collection, &meta).await?.is_some() {
             return Ok(None);
         }
-        if tenant.has_ended(self.inner.clock.now()) {
+        if !is_kept && tenant.has_ended(self.inner.clock.now()) {
             let tokens = match of {
                 Of::Everybody => schema::record_tokens(at),
                 Of::Person { .. } => schema::subject_record_parts(at).map(|(.., tokens)| tokens),
             };
             let tokens = tokens.ok_or_else(|| VaultError::Internal("row of a list".into()))?;
-            if self.is_hidden_by_end(tenant, (collection.no, &tokens), &meta.subjects).await? {
+            if !self.is_held(tenant, collection.no, &tokens, &meta.subjects).await? {
                 return Ok(None);
             }
         }

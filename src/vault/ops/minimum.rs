@@ -12,7 +12,7 @@
 //! it was, and older data follows. What is known of the others is asked for by itself where it has to outlive a bypass ([`firm_over`]): in
 //! what is sealed with a record, and with a unit that an order spares.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ use super::{
     plan::{Actor, Live, Plan, unit_of},
     restricted::{self, Restricted},
     retention::{Rules, RulesNo, facts, facts_under},
-    rows::{LawMarkRow, Scope, ShredRow, State, SubjectRow, UnitRow},
+    rows::{LawMarkRow, Retained, RetainedRow, Scope, ShredRow, State, SubjectRow, UnitRow},
 };
 use crate::{
     authn::Role,
@@ -226,7 +226,7 @@ fn law_by<'a>(
 }
 
 /// The legal minimum that keeps a record now.
-pub(super) fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, now: Timestamp) -> Option<Law> {
+fn standing(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, now: Timestamp) -> Option<Law> {
     standing_under(collection.rules_now(), collection, meta, value, events, now)
 }
 
@@ -256,6 +256,36 @@ fn firm_of(
     events: &Events,
 ) -> Option<Law> {
     if law.is_firm() { Some(law.clone()) } else { firm_over(collection, last, meta, of, events) }
+}
+
+/// The legal minimum that keeps a record of a tenant that has ended. Its rules held until its end, so one that waits for a date counts from
+/// that day, as a rule does that was taken away: nobody writes or reports anything any more.
+pub(super) fn standing_behind(
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    (ended_at, now): (Timestamp, Timestamp),
+) -> Option<Law> {
+    if !collection.has_law {
+        return None;
+    }
+    law_until(collection, meta, value, events, ended_at).filter(|law| law.stands(now))
+}
+
+/// The legal minimum that keeps a record now, as its tenant is.
+pub(super) fn standing_in(
+    tenant: &Tenant,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> Option<Law> {
+    match tenant.ends_at().filter(|_| tenant.has_ended(now)) {
+        Some(ended_at) => standing_behind(collection, meta, value, events, (ended_at, now)),
+        None => standing(collection, meta, value, events, now),
+    }
 }
 
 /// The minimums of today's rules that wait over a record until somebody reports what they count from. What takes its place is to wait for
@@ -309,6 +339,65 @@ pub(super) struct Minimums {
     pub(super) law: Law,
     /// How many records there are under one: as many at least.
     pub(super) records: u64,
+}
+
+/// By which rules, and when, it is asked what keeps records.
+#[derive(Clone, Copy)]
+enum AsOf {
+    /// By those until a moment, at that.
+    Rules(RulesNo, Timestamp),
+    /// Behind the end of their tenant: when that is, and the moment.
+    End(Timestamp, Timestamp),
+}
+
+impl AsOf {
+    fn standing(self, collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
+        match self {
+            Self::Rules(last, at) => standing_under(last, collection, meta, value, events, at),
+            Self::End(ended_at, at) => standing_behind(collection, meta, value, events, (ended_at, at)),
+        }
+    }
+}
+
+/// One of some records, which a law keeps.
+struct Lawful {
+    /// Its row's key.
+    key: Bytes,
+    law: Law,
+    /// Whom it names first.
+    first: Option<SubjectId>,
+}
+
+/// What laws keep of a tenant that has ended.
+#[derive(Default)]
+pub(super) struct KeptByLaw {
+    /// The records.
+    pub(super) records: Vec<(CollectionNo, Vec<Token>)>,
+    /// Whom those name first whose law may count from what was reported of them.
+    pub(super) persons: BTreeSet<Token>,
+    /// The same by collection and rule.
+    pub(super) retained: BTreeMap<(CollectionNo, String), RetainedRow>,
+    /// When the first of these minimums ends, and the last.
+    pub(super) ends: Option<(Timestamp, Timestamp)>,
+}
+
+impl KeptByLaw {
+    fn add(&mut self, place: (CollectionNo, Vec<Token>), law: &Law) {
+        self.retained.entry((place.0, law.rule.as_str().to_owned())).or_insert_with(|| RetainedRow::new(law)).add(law);
+        if let Some(until) = law.until {
+            self.ends = Some(self.ends.map_or((until, until), |(first, last)| (first.min(until), last.max(until))));
+        }
+        self.records.push(place);
+    }
+
+    /// What an order's row lists of it.
+    pub(super) fn listed(&self) -> Vec<Retained> {
+        let mut all = Vec::new();
+        for ((no, rule), RetainedRow { records, until, basis }) in &self.retained {
+            Retained { collection: no.0, rule: rule.clone(), basis: basis.clone(), records: *records, until: *until }.list(&mut all);
+        }
+        all
+    }
 }
 
 /// A look for minimums, over however many collections.
@@ -437,7 +526,7 @@ impl Vault {
     }
 
     /// Whether a law keeps anything of what an order of a collection, a record or a tenant would destroy; a person's order keeps by
-    /// itself what a law keeps, and that of all of a tenant but what holds are on is the end of the tenant, which none holds up.
+    /// itself what a law keeps, and so does the end of a tenant in part.
     pub(super) async fn minimums_over(&self, tenant: &Tenant, scope: &Scope) -> Result<Option<Minimums>, VaultError> {
         match scope {
             Scope::Tenant => self.minimums_in_tenant(tenant).await,
@@ -450,8 +539,8 @@ impl Vault {
                 let Some(collection) = self.lawful(tenant.no, CollectionNo(*collection)).await? else { return Ok(None) };
                 let Some(value) = self.inner.store.get(Space::Records, row).await? else { return Ok(None) };
                 let (rows, now) = (vec![Row { key: Bytes::copy_from_slice(row), value }], self.inner.clock.now());
-                let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
-                Ok(laws.into_iter().next().map(|law| Minimums { law, records: 1 }))
+                let kept = self.lawful_of(tenant.no, &collection, rows, AsOf::Rules(collection.rules_now(), now)).await?;
+                Ok(kept.into_iter().next().map(|kept| Minimums { law: kept.law, records: 1 }))
             }
             Scope::Subjects(_) | Scope::Rest { .. } => Ok(None),
         }
@@ -557,9 +646,8 @@ impl Vault {
         let mut range = schema::records_under(tenant.no, no, &[]);
         while let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? {
             look.looked_at = look.looked_at.saturating_add(rows.len() as u64);
-            let laws = self.laws_of(tenant.no, &collection, rows, (collection.rules_now(), now)).await?;
-            for law in laws {
-                look.add(law);
+            for kept in self.lawful_of(tenant.no, &collection, rows, AsOf::Rules(collection.rules_now(), now)).await? {
+                look.add(kept.law);
             }
             if look.is_enough() {
                 break;
@@ -608,52 +696,95 @@ impl Vault {
     ) -> Result<Option<Law>, VaultError> {
         let Some(value) = self.inner.store.get(Space::Records, &row).await? else { return Ok(None) };
         let rows = vec![Row { key: row, value }];
-        let laws = self.laws_of(tenant, collection, rows, (collection.rules_until(at), at)).await?;
-        Ok(laws.into_iter().next())
+        let kept = self.lawful_of(tenant, collection, rows, AsOf::Rules(collection.rules_until(at), at)).await?;
+        Ok(kept.into_iter().next().map(|kept| kept.law))
     }
 
-    /// What keeps those of some records that a law keeps at a moment, by the rules until then. One that does not open is kept by nothing.
-    async fn laws_of(
-        &self,
-        tenant: TenantNo,
-        collection: &Collection,
-        rows: Vec<Row>,
-        (then, at): (RulesNo, Timestamp),
-    ) -> Result<Vec<Law>, VaultError> {
-        let mut closed: Vec<(RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
+    /// Those of some records that a law keeps. One that does not open is kept by nothing.
+    async fn lawful_of(&self, tenant: TenantNo, collection: &Collection, rows: Vec<Row>, as_of: AsOf) -> Result<Vec<Lawful>, VaultError> {
+        let mut closed: Vec<(Bytes, RecordHeader, Context<Record>, Sealed<Record>)> = Vec::with_capacity(rows.len());
         let mut units: Vec<UnitRef> = Vec::with_capacity(rows.len());
         for row in rows {
             let (Ok(header), Some(tokens)) = (RecordHeader::parse(&row.value), schema::record_tokens(&row.key)) else { continue };
             let Ok(sealed) = Sealed::<Record>::from_row(row.value) else { continue };
             let context = Context::<Record>::record(&self.inner.store_id, tenant, collection.no, &tokens, &header);
             units.push(unit_of(&header, tenant));
-            closed.push((header, context, sealed));
+            closed.push((row.key, header, context, sealed));
         }
         let open = |place: usize, key: &Key<Data>| {
-            let (header, context, sealed) = closed.get(place)?;
+            let (_, header, context, sealed) = closed.get(place)?;
             let record = key.open_record(context, sealed).ok()?;
             if collection.has_events {
                 // It is asked what is known of its person, once the key is given back.
                 return Some(Weighed::Opened(Box::new(record)));
             }
             let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-            standing_under(then, collection, &record.meta, value, &NO_EVENTS, at).map(|law| Weighed::Kept(law, None, None))
+            let law = as_of.standing(collection, &record.meta, value, &NO_EVENTS)?;
+            Some(Weighed::Kept(law, None, record.meta.subjects.first().cloned()))
         };
-        let mut laws = Vec::new();
+        let mut lawful = Vec::new();
         let found = self.with_data_each(collection.unit, &units, collection.no, open).await;
-        for ((header, ..), found) in closed.iter().zip(found) {
+        for ((key, header, ..), found) in closed.into_iter().zip(found) {
             match found {
-                Ok(Some(Weighed::Kept(law, ..))) => laws.push(law),
+                Ok(Some(Weighed::Kept(law, _, first))) => lawful.push(Lawful { key, law, first }),
                 Ok(Some(Weighed::Opened(record))) => {
                     let events = self.events_by_law(tenant, collection, &record.meta).await?;
                     let value = Some(record.value.expose()).filter(|_| !header.is_manifest());
-                    laws.extend(standing_under(then, collection, &record.meta, value, &events, at));
+                    if let Some(law) = as_of.standing(collection, &record.meta, value, &events) {
+                        lawful.push(Lawful { key, law, first: record.meta.subjects.first().cloned() });
+                    }
                 }
                 Ok(None) | Err(VaultError::Shredded { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(laws)
+        Ok(lawful)
+    }
+
+    /// What laws keep at a moment of a tenant that has ended by then, as far as it is not more than so many records. Opens every record of
+    /// the collections that have, or had, rules with minimums.
+    pub(super) async fn kept_by_law(&self, tenant: &Tenant, at: Timestamp, most: usize) -> Result<KeptByLaw, VaultError> {
+        let mut kept = KeptByLaw::default();
+        for no in self.collections_in(tenant.no).await? {
+            self.keep_by_law(tenant, no, (&mut kept, most), at).await?;
+        }
+        Ok(kept)
+    }
+
+    /// Whether laws keep anything of one of its collections.
+    pub(super) async fn is_kept_by_law_in(&self, tenant: &Tenant, no: CollectionNo) -> Result<bool, VaultError> {
+        let mut kept = KeptByLaw::default();
+        self.keep_by_law(tenant, no, (&mut kept, 0), self.inner.clock.now()).await?;
+        Ok(!kept.records.is_empty())
+    }
+
+    /// Adds what laws keep of a collection, until there is more than so much.
+    async fn keep_by_law(
+        &self,
+        tenant: &Tenant,
+        no: CollectionNo,
+        (kept, most): (&mut KeptByLaw, usize),
+        at: Timestamp,
+    ) -> Result<(), VaultError> {
+        let Some(ended_at) = tenant.ends_at().filter(|_| kept.records.len() <= most) else { return Ok(()) };
+        let Some(collection) = self.lawful(tenant.no, no).await? else { return Ok(()) };
+        let as_of = AsOf::End(ended_at, at);
+        let mut range = schema::records_under(tenant.no, no, &[]);
+        while let Some(rows) = self.some_rows_of(Space::Records, &mut range, AT_ONCE).await? {
+            // Whoever else is at work has a turn, however many there are.
+            tokio::task::yield_now().await;
+            for Lawful { key, law, first } in self.lawful_of(tenant.no, &collection, rows, as_of).await? {
+                let tokens = schema::record_tokens(&key).ok_or_else(|| VaultError::Internal("record row".into()))?;
+                kept.add((no, tokens), &law);
+                if collection.has_events {
+                    kept.persons.extend(self.subject_tokens(tenant, first.as_slice()).await?);
+                }
+            }
+            if kept.records.len() > most {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The refusal of an order over what a law keeps.

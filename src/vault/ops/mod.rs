@@ -85,7 +85,7 @@ pub use events::{EventView, EventsView};
 pub use explain::RetentionView;
 pub use get::{GetRecord, Got, RangeSpec, Value, ValueStream};
 pub use holds::{HoldView, Released, ShownScope};
-pub use lifecycle::{Minimum, Remaining, StateChange, Terminate, Terminated, TerminationView};
+pub use lifecycle::{KeptRecords, Minimum, Remaining, StateChange, Terminate, Terminated, TerminationView};
 pub use list::{ListItem, ListPage, ListQuery, PAGE_LEN};
 pub use names::{NamedEntry, Names, TrailView};
 pub use put::{Body, Precondition, Put, PutRecord};

@@ -115,8 +115,10 @@ impl Vault {
             return Ok(0);
         }
         if matches!(entry.scope, Scope::Rest { .. }) {
-            // What it deleted is deleted again under the keys that are kept.
-            self.delete_unheld_again(&order).await?;
+            // What it deleted is deleted again under the keys that are kept; with what the last one leaves, less than any before it.
+            if tenant.life.rest == Some(entry.order) {
+                self.delete_unheld_again(ShredId(entry.order), &order).await?;
+            }
             return Ok(0);
         }
         let (as_of, decided_at, at) = (Version(entry.version), order.decided_as_of(), PositionRow::default());

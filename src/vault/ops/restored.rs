@@ -267,9 +267,11 @@ impl Vault {
         Ok(live.restricted_by().is_some() && self.law_then(tenant.no, collection, row, order.decided_as_of()).await?.is_some())
     }
 
-    /// The same of an order that ended a tenant in part: whatever opens under a key that stayed is one of what its holds were on.
+    /// The same of the last order that ended a tenant in part: whatever opens under a key that stayed is one of what its holds were on, or
+    /// of what it has left for laws.
     async fn prove_rest(&self, id: ShredId, no: TenantNo, holds: &[[u8; 16]], proof: &mut Proof) -> Result<(), VaultError> {
-        let on = self.things_under(no, holds).await?;
+        let mut on = self.things_under(no, holds).await?;
+        on.extend(self.left_by_law(no, id).await?.on);
         let mut range = schema::records_of_tenant(no);
         while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
             tokio::task::yield_now().await;
@@ -278,6 +280,9 @@ impl Vault {
                     continue;
                 };
                 let Some((tenant, collection)) = self.in_use_at(no, collection).await? else { continue };
+                if tenant.life.rest != Some(id.0) {
+                    return Ok(());
+                }
                 let live = match self.existing(&tenant, &collection, &tokens, &row.key).await {
                     Ok(Some(Existing { live: Some(live), .. })) => live,
                     // What does not open is counted where all records are gone through.
@@ -310,7 +315,12 @@ impl Vault {
                 match &order.scope {
                     Scope::Tenant => drop(named.tenants.insert(order.tenant)),
                     Scope::Collection(no) => drop(named.collections.insert((order.tenant, *no))),
-                    Scope::Rest { kept, .. } => drop(named.rests.insert(order.tenant, kept.iter().copied().collect())),
+                    Scope::Rest { kept, .. } => {
+                        // Each keeps less than those before it.
+                        let kept: HashSet<u64> = kept.iter().copied().collect();
+                        let both = |known: &mut HashSet<u64>| known.retain(|slot| kept.contains(slot));
+                        named.rests.entry(order.tenant).and_modify(both).or_insert_with(|| kept.clone());
+                    }
                     Scope::Subjects(_) | Scope::Record { .. } => {}
                 }
                 for slot in self.slots_of(id).await? {

@@ -1,6 +1,7 @@
 //! The restricted state: a record that is kept for its legal purpose alone. A rule leads into it at its maximum, told from the record's
-//! own times at every read; or an order to shred left the record there, for a law keeps it: that is sealed with the record. An auditor
-//! reads it who states its purpose, the rule's name; to everybody else it is gone.
+//! own times at every read; or an order to shred left the record there, for a law keeps it: that is sealed with the record. The end of its
+//! tenant has every record restricted that a law keeps and no hold is on. An auditor reads it who states its purpose, the rule's name; to
+//! everybody else it is gone.
 //!
 //! A unit that seals records which an order left so is not destroyed with the order ([`super::spare`]). How many there are stands beside
 //! them, in the commits of their own: with the last of them goes the key.
@@ -48,6 +49,11 @@ impl Restricted {
             Some(order) => VaultError::Shredded { certificate: Some(order) },
             None => VaultError::NotFound(Missing::Record),
         }
+    }
+
+    /// That the end of its tenant has left it for a law alone.
+    pub(super) fn at_end(law: &Law) -> Self {
+        Self { by: None, purpose: law.rule.clone() }
     }
 
     /// The rule.

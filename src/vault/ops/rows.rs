@@ -31,7 +31,7 @@ pub(in crate::vault) use approvals::{
 pub(in crate::vault) use events::{EventQueueRow, EventsDoneRow, EventsRow, LeftEventsRow};
 pub(in crate::vault) use holds::{HeldOrderRow, HoldEnd, HoldOnRow, HoldRow, HoldStateRow, HoldThingRow};
 pub(in crate::vault) use import::ImportRow;
-pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, Retained, RetainedRow, later};
+pub(in crate::vault) use kept::{KeptRecordsRow, KeptUnitRow, LawMarkRow, LeftByLawRow, Retained, RetainedRow, later};
 pub(in crate::vault) use lifecycle::{LifeRow, TenantChangeRow, TerminationRow};
 pub(in crate::vault) use reports::ReportRow;
 pub(in crate::vault) use seals::Seals;
@@ -260,11 +260,11 @@ pub(in crate::vault) enum Scope {
         /// Every unit it had until then; a later record under the same key has another.
         units: Vec<UnitRow>,
     },
-    /// All of a tenant but what legal holds are on.
+    /// All of a tenant but what legal holds are on, and what laws keep.
     Rest {
         /// The slots of the units that are kept, in order; its secret is kept too.
         kept: Vec<u64>,
-        /// The holds that they are kept for.
+        /// The holds that they are kept for; for which laws, its rows of [`LeftByLawRow`] say.
         holds: Vec<[u8; 16]>,
     },
 }

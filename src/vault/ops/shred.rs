@@ -18,7 +18,7 @@ use super::{
     approvals::{Along, AskedOrder},
     directory::{Collection, Tenant, pseudonym},
     holds::bind::told_of,
-    minimum::{Frozen, Unkept},
+    minimum::{Frozen, KeptByLaw, Unkept},
     plan::{Actor, Existing, Plan, record_row, retrying},
     refused::Place,
     replies::{Before, Keeping},
@@ -460,7 +460,7 @@ impl Vault {
         self.queue_kept(None, actor, tenant, scope, named, None).await
     }
 
-    /// The same, which the holds that are checked let through.
+    /// The same, which the holds that are checked let through; what it leaves for laws goes along with its intent.
     pub(super) async fn queue_held_to(
         &self,
         held: Vec<Check>,
@@ -468,11 +468,14 @@ impl Vault {
         tenant: &Tenant,
         scope: Scope,
         named: Named,
+        law: &KeptByLaw,
     ) -> Result<Queued, VaultError> {
         let place = self.inner.shredder.reserve()?;
         let NewOrder { id, salt, row } = self.new_order(actor, tenant, scope, &named).await?;
+        let row = ShredRow { retained: law.listed(), ..row };
         let IntentOf { row, mut checks, mut writes } = self.intended(tenant, id, row).await?;
         checks.extend(held);
+        writes.extend(self.leaving_by_law(tenant.no, id, law)?);
         writes.push(Write::Put { space: Space::Control, key: schema::tenant_shred_order(tenant.no, id), value: Bytes::new() });
         self.commit_intent(None, tenant, actor, &row, Along { checks, writes, entries: Vec::new() }).await?;
         place.send(id);

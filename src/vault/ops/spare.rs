@@ -119,8 +119,10 @@ impl Vault {
         let subjects: Vec<Token> = row.marked().copied().collect();
         let row = ShredRow { decided_at: at.0, ..row };
         let mut deciding = Deciding { id, tenant: &tenant, at, row, stored, found: Vec::new() };
-        // What goes with its tenant is kept by no law.
-        if order_of(tenant.state).is_none() {
+        // What goes with its tenant is kept by no law, but for what an end in part leaves.
+        let is_asked =
+            order_of(tenant.state).is_none() || (self.ends_in_part(&tenant).await? && self.may_keep_any(tenant.no, &units).await?);
+        if is_asked {
             // Closed under other rules, or by a decision that was taken back: lent again to who decides now.
             for unit in self.undecided(&deciding.row, &units).await? {
                 self.inner.forest.fence().reopen_unit(unit.tenant, unit.slot);

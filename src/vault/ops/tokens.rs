@@ -163,6 +163,12 @@ impl Vault {
             | Role::Governor => (self.in_tenant::<TokenCreate>(caller, tenant).await?.tenant, None),
         };
         mint.fits(found.no)?;
+        let held_to = match held_to {
+            None if mint.role != Role::Counsel && found.has_ended(self.inner.clock.now()) => {
+                Some(self.for_laws_alone(&found, mint.role).await?)
+            }
+            held_to => held_to,
+        };
         if mint.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
             return Err(Unprocessable::ExpiryInThePast.into());
         }
@@ -243,6 +249,20 @@ impl Vault {
         let (state, unmoved) = self.hold_state(found.no).await?;
         let is_its_counsel = state.is_some() && self.has_placed_a_hold_that_stands(caller, found.no).await?;
         if is_its_counsel && found.has_ended(self.inner.clock.now()) { Ok((found, Some(unmoved))) } else { Err(VaultError::Forbidden) }
+    }
+
+    /// What must still hold when an owner makes a token of a tenant that has ended: it is an auditor's, and no hold stands. What laws alone
+    /// keep is the tenant's own, and somebody must be able to read it; of what a hold is on that is not the owners' to say.
+    ///
+    /// # Errors
+    /// [`VaultError::TenantState`] otherwise.
+    async fn for_laws_alone(&self, tenant: &Tenant, role: Role) -> Result<Check, VaultError> {
+        let (held, unmoved) = self.hold_state(tenant.no).await?;
+        if role == Role::Auditor && held.is_none() {
+            Ok(unmoved)
+        } else {
+            Err(VaultError::TenantState(tenant.stands(self.inner.clock.now())))
+        }
     }
 
     /// Whether a hold stands that a counsel could release: one of its line's, or for one whom the operator has brought in any.

@@ -9,11 +9,11 @@ use super::super::{
     Vault, VaultError,
     directory::Tenant,
     plan::{Actor, Plan, unit_of},
-    rows::{HoldOnRow, LifeRow},
+    rows::HoldOnRow,
 };
 use crate::{
     authn::Role,
-    domain::{CollectionNo, HoldId, SubjectId, TenantNo, lifecycle::TenantState},
+    domain::{CollectionNo, HoldId, SubjectId, TenantNo},
     vault::{
         crypto::{RecordHeader, Token},
         keys::KeysError,
@@ -163,19 +163,15 @@ impl Vault {
         Ok(told_of(&self.holds_over(tenant.no, collection, tokens, &subjects).await?, role).is_some())
     }
 
-    /// Whether a record is shown to nobody because its tenant has ended: until the tenant's shred is ordered, which a hold on all of it puts
-    /// off, everything is there, and what no hold is on is for no auditor.
+    /// Whether a record is not there to who checks for it because its tenant has ended: whatever is still there, what no hold is on is for
+    /// nobody, or for a law's purpose alone.
     pub(in crate::vault::ops) async fn is_hidden_by_end(
         &self,
         tenant: &Tenant,
         (collection, tokens): (CollectionNo, &[Token]),
         subjects: &[SubjectId],
     ) -> Result<bool, VaultError> {
-        if tenant.life == LifeRow::default() || tenant.stands(self.inner.clock.now()) != TenantState::Ended {
-            return Ok(false);
-        }
-        let subjects = self.subject_tokens(tenant, subjects).await?;
-        Ok(self.holds_over(tenant.no, collection, tokens, &subjects).await?.is_empty())
+        Ok(tenant.has_ended(self.inner.clock.now()) && !self.is_held(tenant, collection, tokens, subjects).await?)
     }
 
     /// The hold of a row of [`schema::Table::HoldOn`], if it stands.

@@ -66,8 +66,9 @@ pub(super) struct Placing {
     has_ended: AtomicBool,
     /// When they are looked at again anyhow: a law keeps what one of them would destroy.
     again_at: AtomicI64,
-    /// Held orders that no hold keeps back any more, and until when a law does: what they would destroy is not looked through before.
-    kept_until: Mutex<HashMap<ShredId, Timestamp>>,
+    /// Held orders that no hold keeps back any more, and those for tenants that have ended: whose each is, and until when a law keeps it
+    /// back. What they would destroy is not looked through before, but where a hold of that tenant ends.
+    kept_until: Mutex<HashMap<ShredId, (TenantNo, Timestamp)>>,
 }
 
 impl Default for Placing {
@@ -102,7 +103,7 @@ impl Placing {
         self.again_at.fetch_min(at.0, Ordering::AcqRel);
     }
 
-    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, Timestamp>> {
+    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, (TenantNo, Timestamp)>> {
         self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -417,7 +418,7 @@ impl Vault {
         );
         let done = self.change_hold(caller, tenant, (stored, writes), Some(false), keeping, ended, along).await;
         // Also where only the answer is lost.
-        self.hold_has_ended();
+        self.looks_anew(tenant.no);
         done
     }
 

@@ -1,5 +1,5 @@
 //! What a hold stopped, and what its end sets going. An order to shred stays as it was given, *held*: what it names is there, and it is
-//! given again once no hold stands over it. Records whose time is over leave the index of what is due and wait under the hold, so
+//! given again once no hold stands over it. So is that of a tenant whose grace is over, which holds and laws keep in part. Records whose time is over leave the index of what is due and wait under the hold, so
 //! that no run reads them in vain.
 //!
 //! Nothing of this is lost with a process: a start, and every run of retention, looks for what waits under a hold that has ended.
@@ -13,6 +13,7 @@ use super::{
         Caller, Vault, VaultError,
         approvals::Along,
         directory::Tenant,
+        lifecycle::Kept,
         minimum::Frozen,
         plan::{Actor, entry, object, order_of},
         replies::Keeping,
@@ -43,7 +44,7 @@ const PARTED: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_hours(24 * 32);
 
 impl Vault {
-    /// Keeps an order that a hold has stopped; the same one is kept once. Gives what who gave it is told.
+    /// Keeps an order that a hold has stopped, or, of the end of a tenant, a law; the same one is kept once. Gives what who gave it is told.
     pub(in crate::vault::ops) async fn keep_back(
         &self,
         caller: Option<&Caller>,
@@ -75,7 +76,8 @@ impl Vault {
             writes.extend(rows);
         }
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, stopped(actor, tenant, id))]).await?;
+        let by = if holds.is_empty() { Reason::LegalMinimum } else { Reason::LegalHold };
+        self.commit_of(caller, Trail::Control, commit, vec![(tenant.audit, stopped(actor, tenant, id, by))]).await?;
         if let Some(caller) = caller {
             caller.on_record.store(true, Ordering::Release);
         }
@@ -184,7 +186,7 @@ impl Vault {
         let mut closed = Vec::new();
         self.units_of(row, |_, unit| closed.push(unit)).await?;
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
-        let entries = vec![(tenant.audit, stopped(actor_of(row), &tenant, id))];
+        let entries = vec![(tenant.audit, stopped(actor_of(row), &tenant, id, Reason::LegalHold))];
         let done = self.commit(Trail::Control, commit, entries).await;
         self.inner.directory.forget_all();
         done?;
@@ -273,6 +275,12 @@ impl Vault {
         self.inner.placing.has_ended.store(true, Ordering::Release);
     }
 
+    /// Held orders of a tenant are looked at with the next run, however long laws were to keep them back.
+    pub(in crate::vault::ops) fn looks_anew(&self, tenant: TenantNo) {
+        self.inner.placing.kept_until().retain(|_, (of, _)| *of != tenant);
+        self.hold_has_ended();
+    }
+
     /// Gives every order of a range again that no hold stands over any more; one that cannot be given now holds up no other.
     ///
     /// # Errors
@@ -331,6 +339,11 @@ impl Vault {
         if is_gone {
             return self.withdraw(&tenant, id, &row, vec![held, unmoved]).await;
         }
+        let is_end = row.scope == Scope::Tenant && tenant.life.has_ended();
+        if is_end && self.end_in_part(id, actor_of(&row), &tenant).await? != Kept::Nothing {
+            // It waits for the last hold and the last minimum; what they do not keep any more goes now.
+            return Ok(());
+        }
         let (scope, aliases) = self.scope_of_today(&tenant, &row).await?;
         let (state, check) = self.hold_state(tenant.no).await?;
         if state.is_some() && !self.weigh(tenant.no, &scope).await?.is_empty() {
@@ -348,19 +361,17 @@ impl Vault {
         given
     }
 
-    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. A tenant that has ended, and an import
-    /// that is given up, wait for holds alone.
+    /// Gives an order again, unless a law keeps what was written meanwhile: it waits for that, too. Of a tenant that has ended no law keeps
+    /// anything any more, and an import that is given up waits for holds alone.
     async fn give_unkept(&self, tenant: &Tenant, id: ShredId, row: ShredRow, mut along: Along) -> Result<(), VaultError> {
         let mut frozen = Frozen::default();
         if !(row.scope == Scope::Tenant && (tenant.life.has_ended() || tenant.is_importing())) {
-            let known = self.inner.placing.kept_until().get(&id).copied();
-            if let Some(until) = known.filter(|until| *until > self.inner.clock.now()) {
-                self.looks_again_at(until);
+            if self.is_looked_at_later(id) {
                 return Ok(());
             }
             let unmoved = self.law_unmoved(tenant, &row.scope).await?;
             if let Some(found) = self.minimums_over(tenant, &row.scope).await? {
-                self.waits_for(id, &found.law);
+                self.waits_for(tenant.no, id, &found.law);
                 return Ok(());
             }
             frozen = self.freeze_lawful(None, tenant, &row.scope).await?;
@@ -368,7 +379,7 @@ impl Vault {
             if !frozen.is_empty()
                 && let Some(found) = self.minimums_over(tenant, &row.scope).await?
             {
-                self.waits_for(id, &found.law);
+                self.waits_for(tenant.no, id, &found.law);
                 return Ok(());
             }
             // A collection that is frozen has another row since, which stays.
@@ -387,14 +398,33 @@ impl Vault {
 
     /// An order that no hold keeps back any more, and a law does, is looked at again when that is over: what is kept until then is kept so
     /// long, whatever becomes of it.
-    fn waits_for(&self, id: ShredId, law: &Law) {
+    fn waits_for(&self, tenant: TenantNo, id: ShredId, law: &Law) {
         match law.until {
-            Some(until) => {
-                self.inner.placing.kept_until().insert(id, until);
-                self.looks_again_at(until);
-            }
+            Some(until) => self.looks_at_end_again(id, tenant, until),
             None => self.looks_again_at(self.inner.clock.now().plus(LOOK_AGAIN)),
         }
+    }
+
+    /// A held order is looked at again then, or when a hold of its tenant ends.
+    pub(in crate::vault::ops) fn looks_at_end_again(&self, id: ShredId, tenant: TenantNo, at: Timestamp) {
+        self.inner.placing.kept_until().insert(id, (tenant, at));
+        self.looks_again_at(at);
+    }
+
+    /// Whether a held order is looked at again later: then, and not now.
+    pub(in crate::vault::ops) fn is_looked_at_later(&self, id: ShredId) -> bool {
+        let known = self.inner.placing.kept_until().get(&id).map(|(_, at)| *at);
+        let later = known.filter(|at| *at > self.inner.clock.now());
+        if let Some(at) = later {
+            self.looks_again_at(at);
+        }
+        later.is_some()
+    }
+
+    /// The order for a whole tenant that is held, if there is one.
+    pub(in crate::vault::ops) async fn held_whole(&self, tenant: TenantNo) -> Result<Option<ShredId>, VaultError> {
+        let held: Option<HeldOrderRow> = self.control_row(&held_key(tenant, &Scope::Tenant, 0)?).await?;
+        Ok(held.map(|held| ShredId(held.order)))
     }
 
     fn looks_again_at(&self, at: Timestamp) {
@@ -420,7 +450,7 @@ impl Vault {
         checks.extend([tenant.check(), Check { space: Space::Control, key: key.clone(), expect: Expect::Absent }]);
         writes.push(self.inner.seals.put(schema::shred_order(id), &held)?);
         writes.push(self.inner.seals.put(key, &HeldOrderRow { order: id.0 })?);
-        entries.push((tenant.audit, stopped(actor_of(row), tenant, id)));
+        entries.push((tenant.audit, stopped(actor_of(row), tenant, id, Reason::LegalHold)));
         let commit = Commit { checks, writes, tail: None, durability: Durability::Synced, urgency: Urgency::Essential };
         let done = self.commit_for(caller, Trail::Control, commit, entries).await;
         self.inner.directory.forget_all();
@@ -550,8 +580,8 @@ fn held_key(tenant: TenantNo, scope: &Scope, aliases: u16) -> Result<Bytes, Vaul
     Ok(schema::held_order(tenant, &sha256(&[&encoded]).first_chunk().copied().unwrap_or_default()))
 }
 
-/// The entry of an order that a hold has stopped.
-fn stopped(actor: Actor, tenant: &Tenant, id: ShredId) -> Entry {
+/// The entry of an order that was stopped, by a hold or a law.
+fn stopped(actor: Actor, tenant: &Tenant, id: ShredId, by: Reason) -> Entry {
     let ordered = entry(actor, tenant, Action::ShredOrder, CollectionNo::TENANT, object(id.0));
-    Entry { outcome: Outcome::Failed(Reason::LegalHold), ..ordered }
+    Entry { outcome: Outcome::Failed(by), ..ordered }
 }

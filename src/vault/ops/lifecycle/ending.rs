@@ -1,6 +1,6 @@
 //! The end of a grace. It is written down first, so that nothing takes it back; then the tenant's shred is ordered, in the name of who
-//! ordered the end; then the row that led here goes, unless holds keep the whole. Cut short anywhere, the next run goes on: an order that
-//! was given, or that a legal hold has stopped, is known by what it left.
+//! ordered the end, and held where legal holds or laws keep anything; then the row that led here goes, unless the whole is kept. Cut short
+//! anywhere, the next run goes on: an order that was given, or is held, is known by what it left.
 
 use std::sync::Arc;
 
@@ -13,10 +13,12 @@ use super::{
         directory::Tenant,
         plan::{Actor, retrying},
         rows::{LifeRow, Scope, TerminationRow},
-        shred::Named,
+        shred::{Named, Queued},
         shredder::is_its_own,
     },
-    Taking, signed,
+    Taking,
+    rest::Kept,
+    signed,
 };
 use crate::{
     authn::Role,
@@ -80,23 +82,50 @@ impl Vault {
             self.tenant_by_number(number).await?
         };
         let ordered_by = Actor { principal: PrincipalId(ending.ordered_by), role: Role::Owner, request: RequestId(ending.request) };
-        let named = Named { approved_by: ending.approved_by, ..Named::default() };
-        match self.queue_shred(ordered_by, &tenant, Scope::Tenant, named).await {
-            Ok(queued) => self.close_queued(&queued).await?,
-            // Kept, to be given again when the last hold ends; what no hold is on goes now.
-            Err(VaultError::LegalHold { .. }) if self.order_rest(ordered_by, &tenant).await? => {}
-            // Held as a whole: looked at again with each run, for that hold may end before the others.
-            Err(VaultError::LegalHold { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+        let held = match self.held_whole(number).await? {
+            Some(order) => order,
+            None => match self.queue_end(ordered_by, &tenant, ending).await {
+                Ok(queued) => {
+                    self.close_queued(&queued).await?;
+                    return self.is_ended(key).await;
+                }
+                // Held, to be given again when the last hold has ended and the last minimum.
+                Err(VaultError::LegalHold { order: Some(order), .. }) => order,
+                Err(error) => return Err(error),
+            },
+        };
+        // What neither a hold nor a law keeps goes now.
+        match self.end_in_part(held, ordered_by, &tenant).await? {
+            Kept::Part => self.is_ended(key).await,
+            // Looked at again with each run: what keeps the whole may end before the others.
+            Kept::Whole => Ok(()),
+            Kept::Nothing => {
+                // What has kept it is over: it is given with the next run.
+                self.hold_has_ended();
+                self.is_due_at(now);
+                Ok(())
+            }
         }
-        self.is_ended(key).await
+    }
+
+    /// Orders the shred of a tenant whose grace is over; where a law keeps anything of it, the order is held, as where a hold is on anything.
+    async fn queue_end(&self, actor: Actor, tenant: &Tenant, ending: TerminationRow) -> Result<Queued, VaultError> {
+        let named = Named { approved_by: ending.approved_by, ..Named::default() };
+        let (_, unmoved) = self.hold_state(tenant.no).await?;
+        if self.kept_by_law(tenant, self.inner.clock.now(), 0).await?.records.is_empty() {
+            return self.queue_shred(actor, tenant, Scope::Tenant, named).await;
+        }
+        Err(self.keep_back(None, actor, tenant, (Scope::Tenant, named), None, (&[], unmoved)).await?)
     }
 
     /// Writes down that a grace is over.
     async fn grace_over(&self, actor: Actor, tenant: &Tenant, ending: TerminationRow) -> Result<(), VaultError> {
         let life = LifeRow { termination: Some(TerminationRow { is_over: true, ..ending }), ..tenant.life.clone() };
         let taking = Taking { step: Step::GraceOver, life, reason: None, keeping: None, along: Along::default() };
-        self.take_step(None, actor, tenant, taking).await.map(drop)
+        self.take_step(None, actor, tenant, taking).await?;
+        // An order that was held before is held for other reasons from now on.
+        self.looks_anew(tenant.no);
+        Ok(())
     }
 
     /// A tenant as it is read, with its end: who finds by the clock that its grace is over writes that down before anything is told of it,

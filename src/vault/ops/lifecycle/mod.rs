@@ -41,7 +41,8 @@ mod remains;
 mod rest;
 
 pub use changes::StateChange;
-pub use remains::{Minimum, Remaining, TerminationView};
+pub use remains::{KeptRecords, Minimum, Remaining, TerminationView};
+pub(super) use rest::Kept;
 
 /// An order to end a tenant.
 #[derive(Debug, Clone)]

@@ -1,6 +1,13 @@
 //! What remains of a tenant that ends, why, and until when: the answer to its order, and to who asks how it goes.
 
-use super::super::{Caller, Missing, Vault, VaultError, directory::Tenant, holds::bind::knows_holds, rows::HoldRow, tenants::TenantView};
+use super::super::{
+    Caller, Missing, Vault, VaultError,
+    directory::Tenant,
+    holds::bind::knows_holds,
+    rows::{HoldRow, RetainedRow},
+    shredder::is_its_own,
+    tenants::TenantView,
+};
 use crate::{
     authz::{self, Action as _, CollectionRead, Resource},
     domain::{CollectionNo, HoldId, PrincipalId, Retention, Timestamp},
@@ -14,6 +21,8 @@ use crate::{
 const LISTED: usize = 100;
 /// Collections that are looked through for minimums at most.
 const LOOKED_THROUGH: usize = 1_000;
+/// Records that laws keep which are counted at most.
+const COUNTED: usize = 10_000;
 
 /// The end of a tenant as who may know of it sees it.
 #[derive(Debug, Clone)]
@@ -30,17 +39,17 @@ pub struct TerminationView {
     pub ends_at: Timestamp,
     /// What is there behind its end.
     pub remains: Vec<Remaining>,
-    /// Legal minimums of its collections: who must keep these records takes them along before the end.
+    /// Legal minimums of its collections: who must keep these records takes them along before the end, while owners read.
     pub minimums: Vec<Minimum>,
     /// Whether there are more of either than are listed.
     pub more: bool,
 }
 
 /// Something that is there behind a tenant's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remaining {
-    /// `legal-hold`, `legal-obligation`, which is all holds that the caller may not know of, `audit-trail`, `certificate`, `name-token` or
-    /// `ciphertext`.
+    /// `legal-hold`; `legal-obligation`, which is all holds that the caller may not know of; `legal-minimum`, `audit-trail`, `certificate`,
+    /// `name-token` or `ciphertext`.
     pub what: &'static str,
     /// Why, in a sentence.
     pub why: &'static str,
@@ -48,6 +57,21 @@ pub struct Remaining {
     pub until: Option<Timestamp>,
     /// The hold, for who may know of it.
     pub hold: Option<HoldId>,
+    /// What a law keeps, for who may read policies.
+    pub kept: Option<KeptRecords>,
+}
+
+/// Records that a law keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRecords {
+    /// Their collection.
+    pub collection: String,
+    /// The rule, whose name is their legal purpose.
+    pub rule: String,
+    /// The law that it cites.
+    pub basis: String,
+    /// How many they are; as many at least, where there is more than is listed.
+    pub records: u64,
 }
 
 /// A legal minimum of a collection.
@@ -65,25 +89,36 @@ pub struct Minimum {
 
 const HOLD: &str = "a legal hold keeps what it is on until it ends; the shred of the tenant waits for the last one";
 const OBLIGATION: &str = "a legal obligation keeps something until it ends; the shred of the tenant waits for that";
+const MINIMUM: &str =
+    "a law keeps these records until their minimum ends: with their keys alone, and read by auditors for the law's purpose alone";
 const ALWAYS: [Remaining; 4] = [
     Remaining {
         what: "audit-trail",
         why: "it proves what was done with the data; its entries hold tokens, and name nobody once the tenant's keys are gone",
         until: None,
         hold: None,
+        kept: None,
     },
     Remaining {
         what: "certificate",
         why: "it proves the shred, and stands in the public log; it holds commitments and no name",
         until: None,
         hold: None,
+        kept: None,
     },
-    Remaining { what: "name-token", why: "a tenant's name is never used again; a keyed token of it says so", until: None, hold: None },
+    Remaining {
+        what: "name-token",
+        why: "a tenant's name is never used again; a keyed token of it says so",
+        until: None,
+        hold: None,
+        kept: None,
+    },
     Remaining {
         what: "ciphertext",
         why: "bytes that no key opens any more, until they are reclaimed here, and in backups until those go",
         until: None,
         hold: None,
+        kept: None,
     },
 ];
 
@@ -96,10 +131,18 @@ impl Vault {
         let now = self.inner.clock.now();
         let ending = tenant.life.termination.ok_or(VaultError::NotFound(Missing::Termination))?;
         let (mut remains, more_holds) = self.remaining_holds(caller, tenant, now).await?;
-        remains.extend(ALWAYS);
         let (principal, state) = (&caller.principal, tenant.stands(now));
         let sees_policies = authz::decide::<CollectionRead>(principal, &Resource::tenant(tenant.no)).is_ok()
             && authz::leaves(state, CollectionRead::KIND, principal.role());
+        let (laws, more_laws) = match self.remaining_laws(tenant, now.max(Timestamp(ending.ends_at)), sees_policies).await {
+            // The order stands, and is told of, although a record cannot be read.
+            Err(error) if is_its_own(&error) => {
+                (vec![Remaining { what: "legal-minimum", why: MINIMUM, until: None, hold: None, kept: None }], true)
+            }
+            laws => laws?,
+        };
+        remains.extend(laws);
+        remains.extend(ALWAYS);
         let (minimums, more_minimums) = if sees_policies { self.minimums_of(tenant).await? } else { (Vec::new(), false) };
         Ok(TerminationView {
             tenant: TenantView::of(tenant, now),
@@ -109,7 +152,7 @@ impl Vault {
             ends_at: Timestamp(ending.ends_at),
             remains,
             minimums,
-            more: more_holds || more_minimums,
+            more: more_holds || more_laws || more_minimums,
         })
     }
 
@@ -130,16 +173,43 @@ impl Vault {
                     is_one_hidden = true;
                 } else if remains.len() < LISTED {
                     let id = row.key.last_chunk::<16>().map(|id| HoldId(*id));
-                    remains.push(Remaining { what: "legal-hold", why: HOLD, until: hold.lapses_at.map(Timestamp), hold: id });
+                    let until = hold.lapses_at.map(Timestamp);
+                    remains.push(Remaining { what: "legal-hold", why: HOLD, until, hold: id, kept: None });
                 } else {
                     is_there_more = true;
                 }
             }
         }
         if is_one_hidden {
-            remains.push(Remaining { what: "legal-obligation", why: OBLIGATION, until: None, hold: None });
+            remains.push(Remaining { what: "legal-obligation", why: OBLIGATION, until: None, hold: None, kept: None });
         }
         Ok((remains, is_there_more))
+    }
+
+    /// What laws keep of a tenant at a moment behind its end, by collection and rule, each until the last of it goes; all of it as one to who
+    /// reads no policies. And whether there is more.
+    async fn remaining_laws(&self, tenant: &Tenant, at: Timestamp, is_told: bool) -> Result<(Vec<Remaining>, bool), VaultError> {
+        let kept = self.kept_by_law(tenant, at, COUNTED).await?;
+        let Some((_, last)) = kept.ends else { return Ok((Vec::new(), false)) };
+        // What was not counted may stay longer.
+        let is_more = kept.records.len() > COUNTED;
+        let remaining = |until: Option<Timestamp>, kept| Remaining {
+            what: "legal-minimum",
+            why: MINIMUM,
+            until: until.filter(|_| !is_more),
+            hold: None,
+            kept,
+        };
+        if !is_told {
+            return Ok((vec![remaining(Some(last), None)], is_more));
+        }
+        let is_cut = kept.retained.len() > LISTED;
+        let mut remains = Vec::new();
+        for ((no, rule), RetainedRow { records, until, basis }) in kept.retained.into_iter().take(LISTED) {
+            let collection = self.name_of(tenant, no).await?;
+            remains.push(remaining(until.map(Timestamp), Some(KeptRecords { collection, rule, basis, records })));
+        }
+        Ok((remains, is_more || is_cut))
     }
 
     /// The legal minimums of a tenant's collections, those that they had included, for these keep what was written under them; and whether

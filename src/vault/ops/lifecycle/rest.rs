@@ -1,18 +1,24 @@
-//! The end of a tenant of which legal holds keep something: all its keys go but its secret and those of what is held, and what is
-//! left is read by auditors alone until the last hold ends, which ends the tenant as a whole.
+//! The end of a tenant of which legal holds or laws keep something: all its keys go but its secret and those of what is kept, and what is
+//! left is read by auditors alone. That is done again whenever less is kept, and ends with the tenant as a whole.
 //!
-//! A key seals more than one record where its unit is a person or a collection. So behind the epoch what is not held is deleted
-//! under the keys that stay, part by part, before the order is certified; and the tenant answers 410 until then. The order names the
-//! holds that it left something for: what is kept is settled with it, whatever becomes of holds afterwards, and older data is brought to
-//! the same.
+//! A key seals more than one record where its unit is a person or a collection. So behind the epoch what is not kept is deleted
+//! under the keys that stay, part by part, before the order is certified; and the tenant answers 410 until then. What is kept is settled with
+//! the order, whatever becomes of holds afterwards, and older data is brought to the same: the order names the holds that it left something
+//! for, and has rows of the records that it left for laws.
+//!
+//! What holds alone have left stays until the last of them ends. What a law keeps goes when its minimum ends, or at most [`AGAIN`] later
+//! with what follows; from the minimum's end on nobody reads it. Nothing that a minimum waits for comes any more, so one that waits for a
+//! date counts from the tenant's end.
 //!
 //! A record says itself whom it is about; the index is the way to it, and is believed where the record does not open. A person who is held
-//! is so by every id, and keeps the key of each.
+//! is so by every id, and keeps the key of each; of whom a law's record is about, what the law counts from stays.
 //!
-//! No law holds up the end of a tenant ([`super`]): what an order had left for a law alone is kept where it is held, with its key, and goes
-//! with the rest where it is not.
+//! What an order had left for a law alone is kept while that stands, as anything that a law keeps, or where it is held.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, btree_map::Entry},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -20,8 +26,12 @@ use super::{
     super::{
         Vault, VaultError,
         directory::Tenant,
+        minimum::KeptByLaw,
         plan::{Actor, Existing, Live, unit_of},
-        rows::{CollectionRow, DeletedRow, EventsRow, HoldRow, KeptRecordsRow, LifeRow, PositionRow, Scope, ShredRow, State, TenantRow},
+        rows::{
+            CollectionRow, DeletedRow, EventsRow, HoldRow, HoldThingRow, KeptRecordsRow, LeftByLawRow, LifeRow, PositionRow, Progress,
+            Scope, ShredRow, State, TenantRow,
+        },
         shred::Named,
     },
     no_end,
@@ -39,9 +49,16 @@ use crate::{
     },
 };
 
-/// Records of which an end in part keeps the keys, and ids of persons of which it does; of a tenant with more of either, it is the
-/// whole that is kept.
+/// Records of which an end in part keeps the keys, and ids of persons of which it does; of a tenant with more of either, the collections go
+/// of which nothing is kept, and the others stay.
 const HELD_MAX: usize = MAX_KEPT / 2;
+/// How soon an end in part is done again, at the earliest, but for the last time.
+const AGAIN: Duration = Duration::from_hours(24 * 7);
+/// How soon a tenant is looked at again of which too much is kept, and one whose persons' orders are under way.
+const TOO_MUCH: Duration = Duration::from_hours(24);
+const UNDER_WAY: Duration = Duration::from_mins(1);
+/// Records that one row of what laws keep names: a key has up to 32 segments, and a row 100,000 bytes.
+const PIECE: usize = 128;
 /// Rows that are looked at in one part at least.
 const PART: usize = 2_048;
 /// Rows of one commit: a record's has up to 100 kB.
@@ -49,7 +66,27 @@ const BATCH: usize = 256;
 /// Large values of one commit.
 const UPLOADS: usize = 64;
 
-/// A record that a hold is on.
+/// What keeps something of a tenant whose grace is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault::ops) enum Kept {
+    /// Neither a hold nor a law: all of it can go.
+    Nothing,
+    /// What is kept is alone, or will be when the order is done that was given.
+    Part,
+    /// All of it is there, or whatever lies in one collection with what is kept.
+    Whole,
+}
+
+/// What an end in part has left for laws.
+#[derive(Default)]
+pub(in crate::vault::ops) struct LeftByLaw {
+    /// The records, as holds are on them.
+    pub(in crate::vault::ops) on: HashSet<HeldThing>,
+    /// Of whom it has left what was reported of them.
+    persons: BTreeSet<Token>,
+}
+
+/// A record that a hold is on, or that a law keeps.
 struct HeldRecord {
     collection: CollectionNo,
     tokens: Vec<Token>,
@@ -59,7 +96,7 @@ struct HeldRecord {
     led_by: Vec<Bytes>,
 }
 
-/// All that some holds keep of a tenant.
+/// All that some holds keep of a tenant, and laws.
 #[derive(Default)]
 struct Held {
     /// By their rows' keys.
@@ -101,25 +138,138 @@ struct Leading {
 }
 
 impl Vault {
-    /// Orders the end of all of a tenant but what holds are on; `false` where that is the tenant as a whole, and nothing is ordered.
+    /// Orders the end of all of a tenant whose grace is over but what holds are on and laws keep, where that was not done, or less is kept
+    /// by now; `order` is the one for all of it, which is held.
     ///
     /// # Errors
     /// [`VaultError::Busy`] if holds have changed meanwhile; those of the store.
-    pub(super) async fn order_rest(&self, actor: Actor, tenant: &Tenant) -> Result<bool, VaultError> {
+    pub(in crate::vault::ops) async fn end_in_part(&self, order: ShredId, actor: Actor, tenant: &Tenant) -> Result<Kept, VaultError> {
+        let so_far = if tenant.life.rest.is_some() { Kept::Part } else { Kept::Whole };
+        if self.is_looked_at_later(order) {
+            return Ok(so_far);
+        }
         let (_, unmoved) = self.hold_state(tenant.no).await?;
         let holds = self.standing_holds(tenant.no).await?;
-        let on = self.things_under(tenant.no, &holds).await?;
+        let mut on = self.things_under(tenant.no, &holds).await?;
         if on.contains(&HeldThing::Tenant) {
-            return Ok(false);
+            return Ok(so_far);
         }
-        let held = self.held_under(tenant.no, &on, Held::has_room).await?;
-        if !held.can_be_kept() {
-            return Ok(false);
+        if let Some(rest) = tenant.life.rest
+            && !holds.is_empty()
+            && self.left_by_law(tenant.no, ShredId(rest)).await?.on.is_empty()
+        {
+            // What holds alone have left stays until the last of them ends.
+            return Ok(Kept::Part);
         }
-        let scope = Scope::Rest { kept: held.slots().into_iter().collect(), holds };
-        let named = Named { approved_by: tenant.life.termination.and_then(|end| end.approved_by), ..Named::default() };
-        let queued = self.queue_held_to(vec![unmoved], actor, tenant, scope, named).await?;
-        self.close_queued(&queued).await.map(|()| true)
+        let now = self.inner.clock.now();
+        let law = self.kept_by_law(tenant, now, HELD_MAX).await?;
+        if holds.is_empty() && law.records.is_empty() {
+            return Ok(Kept::Nothing);
+        }
+        if !law.records.is_empty() && self.decides_on_persons(tenant.no).await? {
+            // What the law keeps of these persons they decide themselves, and are not cut short.
+            self.looks_at_end_again(order, tenant.no, now.plus(UNDER_WAY));
+            return Ok(so_far);
+        }
+        on.extend(law.records.iter().map(|(no, tokens)| HeldThing::Record(*no, tokens.clone())));
+        let held = self.held_under(tenant.no, (&on, &law.persons), Held::has_room).await?;
+        if law.records.len() > HELD_MAX || !held.can_be_kept() {
+            if tenant.life.rest.is_none() {
+                self.end_unkept_collections(actor, tenant).await?;
+            }
+            self.looks_at_end_again(order, tenant.no, now.plus(TOO_MUCH));
+            return Ok(so_far);
+        }
+        if tenant.life.rest.is_none() || self.has_more(tenant.no, &held).await? {
+            let scope = Scope::Rest { kept: held.slots().into_iter().collect(), holds };
+            let named = Named { approved_by: approver_of(tenant), ..Named::default() };
+            let queued = self.queue_held_to(vec![unmoved], actor, tenant, scope, named, &law).await?;
+            self.close_queued(&queued).await?;
+        }
+        if let Some((first, last)) = law.ends {
+            self.looks_at_end_again(order, tenant.no, first.max(last.min(now.plus(AGAIN))));
+        }
+        Ok(Kept::Part)
+    }
+
+    /// Whether an order about persons of a tenant is under way whose keys are there.
+    async fn decides_on_persons(&self, tenant: TenantNo) -> Result<bool, VaultError> {
+        for id in self.unfinished().await? {
+            let order = self.shred_row(id).await?.filter(|order| order.tenant == tenant.0);
+            if order.is_some_and(|order| order.progress == Progress::Pending && matches!(order.scope, Scope::Subjects(_))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether anything can be read of a tenant beside what is to be kept of it.
+    async fn has_more(&self, tenant: TenantNo, held: &Held) -> Result<bool, VaultError> {
+        let mut range = schema::records_of_tenant(tenant);
+        while let Some(rows) = self.some_rows(Space::Records, &mut range).await? {
+            for row in rows {
+                if !held.records.contains_key(&row.key) && self.is_readable(tenant, &row.value).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Orders the shreds of the collections of a tenant of which neither a hold nor a law keeps anything, where what is kept of others is too
+    /// much for one epoch.
+    async fn end_unkept_collections(&self, actor: Actor, tenant: &Tenant) -> Result<(), VaultError> {
+        for no in self.collections_in(tenant.no).await? {
+            let collection = match self.collection_by_number(tenant.no, no).await {
+                Ok(collection) if collection.state == State::Active => collection,
+                Ok(_) | Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let (_, unmoved) = self.hold_state(tenant.no).await?;
+            let scope = Scope::Collection(no.0);
+            let is_kept = self.is_kept_by_law_in(tenant, no).await? || !self.weigh(tenant.no, &scope).await?.is_empty();
+            if is_kept {
+                continue;
+            }
+            let collection = Some(collection.name.as_str().to_owned());
+            let named = Named { collection, approved_by: approver_of(tenant), ..Named::default() };
+            let queued = self.queue_held_to(vec![unmoved], actor, tenant, scope, named, &KeptByLaw::default()).await?;
+            self.close_queued(&queued).await?;
+        }
+        Ok(())
+    }
+
+    /// What an end in part has left for laws.
+    pub(in crate::vault::ops) async fn left_by_law(&self, tenant: TenantNo, order: ShredId) -> Result<LeftByLaw, VaultError> {
+        let mut left = LeftByLaw::default();
+        let mut range = schema::left_by_law_of(tenant, order);
+        while let Some(rows) = self.some_rows(Space::Control, &mut range).await? {
+            for row in rows {
+                let piece: LeftByLawRow = self.inner.seals.open(&row.key, &row.value)?;
+                left.on.extend(piece.on.iter().map(HoldThingRow::thing));
+                left.persons.extend(piece.persons);
+            }
+        }
+        Ok(left)
+    }
+
+    /// The rows of that, for the order's intent.
+    pub(in crate::vault::ops) fn leaving_by_law(
+        &self,
+        tenant: TenantNo,
+        order: ShredId,
+        law: &KeptByLaw,
+    ) -> Result<Vec<Write>, VaultError> {
+        let persons: Vec<Token> = law.persons.iter().copied().collect();
+        // There are no more of them than records.
+        let mut persons = persons.chunks(PIECE);
+        let mut writes = Vec::new();
+        for (number, records) in (0..).zip(law.records.chunks(PIECE)) {
+            let on = records.iter().map(|(no, tokens)| HoldThingRow::Record(no.0, tokens.clone())).collect();
+            let row = LeftByLawRow { on, persons: persons.next().unwrap_or_default().to_vec() };
+            writes.push(self.inner.seals.put(schema::left_by_law(tenant, order, number), &row)?);
+        }
+        Ok(writes)
     }
 
     /// A tenant that is about to end in part as if it had: what is held of it is there again then, so older data of it is gone through as
@@ -130,7 +280,7 @@ impl Vault {
         Ok(Tenant { state, ..tenant })
     }
 
-    /// Whether a tenant is about to end, and holds leave something of it.
+    /// Whether a tenant is about to end, and holds or laws leave something of it.
     pub(in crate::vault::ops) async fn ends_in_part(&self, tenant: &Tenant) -> Result<bool, VaultError> {
         let State::Pending(order) = tenant.state else { return Ok(false) };
         Ok(self.shred_row(ShredId(order)).await?.is_some_and(|order| matches!(order.scope, Scope::Rest { .. })))
@@ -160,10 +310,18 @@ impl Vault {
         Ok(on)
     }
 
-    /// What is there of what holds are on, as far as there is room for it.
-    async fn held_under(&self, tenant: TenantNo, on: &HashSet<HeldThing>, has_room: fn(&Held) -> bool) -> Result<Held, VaultError> {
+    /// What is there of what holds are on, and laws keep, as far as there is room for it. Of the persons what was reported of them is.
+    async fn held_under(
+        &self,
+        tenant: TenantNo,
+        (on, persons): (&HashSet<HeldThing>, &BTreeSet<Token>),
+        has_room: fn(&Held) -> bool,
+    ) -> Result<Held, VaultError> {
         let mut held = Held::default();
         let mut gone: BTreeSet<CollectionNo> = BTreeSet::new();
+        for person in persons {
+            self.hold_ids(tenant, *person, &mut held).await?;
+        }
         for thing in on {
             let (space, mut range) = match thing {
                 HeldThing::Tenant => (Space::Records, schema::records_of_tenant(tenant)),
@@ -295,6 +453,11 @@ impl Vault {
         }
         let life = LifeRow { rest: Some(id.0), ..row.life.clone() };
         let mut writes: Vec<Write> = no_end(tenant, &life).into_iter().collect();
+        if let Some(before) = row.life.rest.filter(|before| *before != id.0) {
+            // Less is left than it had left: it is not applied again.
+            let KeyRange { from, to } = schema::left_by_law_of(tenant, ShredId(before));
+            writes.push(Write::DeleteRange { space: Space::Control, from, to });
+        }
         writes.push(self.inner.seals.put(key.clone(), &TenantRow { state: State::Active, life, ..row })?);
         Ok((vec![Check { space: Space::Control, key, expect: Expect::Equals(before) }], writes))
     }
@@ -316,7 +479,7 @@ impl Vault {
             return Ok(true);
         }
         let tenant = TenantNo(order.tenant);
-        let (held, leading) = self.held_and_leading(tenant, holds).await?;
+        let (held, leading) = self.held_and_leading(tenant, id, holds).await?;
         // What is held is read anew for each part: so a part is several times as large.
         let mut left = PART.max(held.records.len().saturating_mul(4));
         let mut walk = Unheld { id, tenant, held: &held, leading: &leading, at };
@@ -338,10 +501,10 @@ impl Vault {
     ///
     /// # Errors
     /// Those of the store; [`VaultError::Internal`] where a row of control is bent.
-    pub(in crate::vault::ops) async fn delete_unheld_again(&self, order: &ShredRow) -> Result<(), VaultError> {
+    pub(in crate::vault::ops) async fn delete_unheld_again(&self, id: ShredId, order: &ShredRow) -> Result<(), VaultError> {
         let Scope::Rest { holds, .. } = &order.scope else { return Ok(()) };
         let tenant = TenantNo(order.tenant);
-        let (held, leading) = self.held_and_leading(tenant, holds).await?;
+        let (held, leading) = self.held_and_leading(tenant, id, holds).await?;
         let records = schema::records_of_tenant(tenant);
         let mut writes: Vec<Write> = but(Space::Records, records.clone(), held.records.keys()).collect();
         writes.extend(self.leading_elsewhere(tenant, &held, &leading)?);
@@ -357,10 +520,11 @@ impl Vault {
         Ok(())
     }
 
-    /// What is there of what holds are on, and what leads to it.
-    async fn held_and_leading(&self, tenant: TenantNo, holds: &[[u8; 16]]) -> Result<(Held, Leading), VaultError> {
-        let on = self.things_under(tenant, holds).await?;
-        let held = self.held_under(tenant, &on, |_| true).await?;
+    /// What is there of what an order has left, for holds and for laws, and what leads to it.
+    async fn held_and_leading(&self, tenant: TenantNo, order: ShredId, holds: &[[u8; 16]]) -> Result<(Held, Leading), VaultError> {
+        let LeftByLaw { on: mut all, persons } = self.left_by_law(tenant, order).await?;
+        all.extend(self.things_under(tenant, holds).await?);
+        let held = self.held_under(tenant, (&all, &persons), |_| true).await?;
         self.all_are_open(tenant, &held)?;
         let leading = self.leading_to(tenant, &held).await?;
         Ok((held, leading))
@@ -648,6 +812,11 @@ impl Unheld<'_> {
         let from = Bytes::copy_from_slice(&self.at.after);
         (from < range.to).then_some(KeyRange { from, to: range.to })
     }
+}
+
+/// Who approved the end of a tenant, where that took two persons: what follows from it took them, too.
+fn approver_of(tenant: &Tenant) -> Option<[u8; 16]> {
+    tenant.life.termination.and_then(|end| end.approved_by)
 }
 
 /// What lies in a range between some of its keys.

@@ -92,12 +92,7 @@ impl HoldRow {
 
     /// The things that it is on.
     pub(in crate::vault) fn things(&self) -> impl Iterator<Item = HeldThing> {
-        self.on.iter().map(|thing| match thing {
-            HoldThingRow::Tenant => HeldThing::Tenant,
-            HoldThingRow::Subject(subject) => HeldThing::Subject(*subject),
-            HoldThingRow::Under(collection, tokens) => HeldThing::Under(CollectionNo(*collection), tokens.clone()),
-            HoldThingRow::Record(collection, tokens) => HeldThing::Record(CollectionNo(*collection), tokens.clone()),
-        })
+        self.on.iter().map(HoldThingRow::thing)
     }
 
     /// The same, each with the time from which on the hold is on it.
@@ -106,6 +101,18 @@ impl HoldRow {
             let added = self.widened.iter().rev().find(|(first, _)| usize::from(*first) <= place);
             (thing, Timestamp(added.map_or(self.placed_at, |(_, at)| *at)))
         })
+    }
+}
+
+impl HoldThingRow {
+    /// The thing.
+    pub(in crate::vault) fn thing(&self) -> HeldThing {
+        match self {
+            Self::Tenant => HeldThing::Tenant,
+            Self::Subject(subject) => HeldThing::Subject(*subject),
+            Self::Under(collection, tokens) => HeldThing::Under(CollectionNo(*collection), tokens.clone()),
+            Self::Record(collection, tokens) => HeldThing::Record(CollectionNo(*collection), tokens.clone()),
+        }
     }
 }
 

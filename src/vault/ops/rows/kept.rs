@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlRow, RETAINED_LEN_MAX, RETAINED_MAX};
+use super::{ControlRow, HoldThingRow, RETAINED_LEN_MAX, RETAINED_MAX};
 use crate::domain::{CollectionNo, retention::Law};
 
 /// A unit that an order about persons has spared, for it seals what a law keeps.
@@ -39,6 +39,20 @@ pub(in crate::vault) struct LawMarkRow {
 
 impl ControlRow for LawMarkRow {
     const NAME: &'static str = "law mark";
+}
+
+/// A piece of what an end in part has left because laws keep it, whatever holds do. What is left is settled by it: older data is brought to
+/// the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vault) struct LeftByLawRow {
+    /// Records, as holds are on them.
+    pub(in crate::vault) on: Vec<HoldThingRow>,
+    /// The persons whom they name first where a law counts from what was reported, by token: that stays with them.
+    pub(in crate::vault) persons: Vec<[u8; 16]>,
+}
+
+impl ControlRow for LeftByLawRow {
+    const NAME: &'static str = "left by law";
 }
 
 /// How many restricted records such a unit seals.

@@ -12,7 +12,7 @@ pub(in crate::vault) struct LifeRow {
     pub(in crate::vault) suspended_at: Option<i64>,
     /// Its end, once an owner has ordered it.
     pub(in crate::vault) termination: Option<TerminationRow>,
-    /// The order that ended all of it but what legal holds are on.
+    /// The last order that ended all of it but what legal holds are on, and what laws keep.
     pub(in crate::vault) rest: Option<[u8; 16]>,
 }
 

@@ -217,7 +217,12 @@ impl Vault {
         match &job.row.scope {
             Scope::Tenant => {
                 let key = schema::tenant(tenant);
-                let row = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
+                let row: TenantRow = self.control_row(&key).await?.ok_or_else(|| VaultError::Internal("tenant row".into()))?;
+                if row.life.rest.is_some() {
+                    // What was left of it for laws goes with its keys.
+                    let left = schema::table_of_tenant(schema::Table::LeftByLaw, tenant);
+                    writes.push(Write::DeleteRange { space: Space::Control, from: left.from, to: left.to });
+                }
                 writes.push(seals.put(key, &TenantRow { state, sealed_name: Vec::new(), ..row })?);
                 writes.extend(self.changed_by(&job.row, TenantState::Pending, Step::ShredDone)?);
             }

@@ -166,3 +166,15 @@ pub fn left_events(tenant: TenantNo, order: ShredId, subject: &Token) -> Bytes {
 pub fn left_events_of(tenant: TenantNo, order: ShredId) -> KeyRange {
     prefix(&key(Table::LeftEvents, &[&tenant.to_be_bytes(), &order.0]))
 }
+
+/// [`Table::LeftByLaw`].
+#[must_use]
+pub fn left_by_law(tenant: TenantNo, order: ShredId, number: u32) -> Bytes {
+    key(Table::LeftByLaw, &[&tenant.to_be_bytes(), &order.0, &number.to_be_bytes()])
+}
+
+/// All of an order.
+#[must_use]
+pub fn left_by_law_of(tenant: TenantNo, order: ShredId) -> KeyRange {
+    prefix(&key(Table::LeftByLaw, &[&tenant.to_be_bytes(), &order.0]))
+}

@@ -82,6 +82,8 @@ pub enum Table {
     KeptDue = 56,
     /// tenant be64: what changes when a collection of it is made that has legal minimums, or is given its first. Absent while none was.
     LawMark = 57,
+    /// tenant be64, shred id 16, number be32: what an end in part has left for laws, in pieces. Until the next one is done.
+    LeftByLaw = 58,
     /// tenant be64, subject token 16: that a person has several ids, and which is the first. Absent for all others.
     Alias = 60,
     /// tenant be64, approval id 16: a request for a second person; stays after its end.
