@@ -782,10 +782,10 @@ async fn a_change_that_is_sent_again_is_refused_as_a_new_one_while_its_tenant_is
 }
 
 /// An end as one order among others: without thirty days of grace a law refuses it, and where two persons shred the tenant it is a request for the
-/// second, whose word begins the grace.
+/// second, whose word begins the grace. What the law keeps is left behind it, and the answer says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_persons_shred() {
-    let (site, _) = site().await;
+    let (site, clock) = site().await;
     let acme = Tenant::make(&site, "acme").await;
     let second = site.token("acme", &acme.tokens["owner"], json!({"role": "owner"})).await;
     let rules = json!({"time_zone": "UTC", "rules": [{"name": "books", "from": "created", "minimum": {"period": "4y", "basis": "a law"}, "maximum": "7y", "then": "delete"}]});
@@ -821,4 +821,41 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let of = |action: &str| trail.iter().filter(|entry| entry["action"] == action && entry["outcome"] == "allowed").collect::<Vec<_>>();
     assert_eq!((of("approval.ask").len(), of("approval.approve").len(), of("tenant.terminate").len()), (1, 1, 1), "{trail:#?}");
     assert_eq!(of("tenant.terminate")[0]["principal"], of("approval.ask")[0]["principal"], "in the name of who asked");
+
+    let until = "2028-03-02T00:00:00.000Z";
+    let left = |answer: &Answer| {
+        let all = answer.json["remains"].as_array().unwrap().iter();
+        all.filter(|one| one["what"] == "legal-minimum").map(|one| (one["until"].clone(), one["kept"].clone())).collect::<Vec<_>>()
+    };
+    let kept = json!({"collection": "books", "rule": "books", "basis": "a law", "records": 1});
+    assert_eq!(left(&told), [(json!(until), kept.clone())], "{told:?}");
+    let erasers = acme.send("GET", "/termination", "eraser", None).await;
+    assert_eq!(left(&erasers), [(json!(until), Value::Null)], "who reads no policies is not told which: {erasers:?}");
+    clock.advance(DAY * 31);
+    run(&site).await;
+    acme.ended(1).await;
+    assert_eq!(acme.state().await, "restricted");
+    assert_eq!(left(&acme.send("GET", "/termination", "auditor", None).await), [(json!(until), kept)]);
+    let book = acme.path("/collections/books/records/a");
+    assert_eq!(site.get(&book, &acme.tokens["auditor"]).await.code(), "forbidden", "for its purpose alone");
+    let request = site.request(Method::GET, &book, &acme.tokens["auditor"]).header("lethe-purpose", "books");
+    assert_eq!(Answer::of(request.send().await.unwrap()).await.text(), "x");
+    assert_eq!(site.get(&book, &acme.tokens["owner"]).await.code(), "tenant-terminating");
+    assert_eq!(acme.get("auditor").await.code(), "shredded", "what no law keeps is gone");
+    let why = acme.send("GET", "/collections/books/retention/a", "counsel", None).await;
+    assert_eq!(
+        (&why.json["state"], &why.json["held"], &why.json["end"]["at"]),
+        (&json!("restricted"), &json!(false), &json!(until)),
+        "{why:?}"
+    );
+    assert!(why.json["why"].as_str().unwrap().starts_with("legal minimum: "), "{why:?}");
+    let holds = acme.send("GET", "/holds", "counsel", None).await;
+    assert_eq!(holds.json["data"], json!([]), "it is no hold: {holds:?}");
+    let token = |role: &str| acme.send("POST", "/tokens", "owner", Some(json!({ "role": role })));
+    assert_eq!((token("reader").await.code(), token("auditor").await.status), ("tenant-terminating", 201));
+    clock.advance(DAY * (4 * 366));
+    run(&site).await;
+    let trail = acme.ended(2).await;
+    let said = trail.iter().find(|entry| entry["action"] == "shred.order" && entry["reason"] == "legal-minimum");
+    assert!(said.is_some(), "that a law has held the order for all of it: {trail:#?}");
 }

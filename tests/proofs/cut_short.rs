@@ -968,3 +968,115 @@ async fn an_end_in_part_and_then_wholly_is_as_it_should_be_wherever_it_is_cut_sh
     let tables = [Table::TenantEnd, Table::HeldOrder, Table::ShredOrder, Table::RootPtr, Table::Certificate];
     ends_wherever_cut(Bench { ends: true, ..bench }, &tables).await;
 }
+
+/// The end of a tenant of which laws keep something: all else goes with the grace, what the first minimum had kept with that, and the tenant
+/// with the last. Wherever a commit of all that is cut off, what a law keeps is there until then, and each step is taken once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut_short() {
+    let (mut place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    for (collection, unit) in [("people", ShredUnit::Subject), ("notes", ShredUnit::Record), ("all", ShredUnit::Collection)] {
+        open.collection(&owner, &acme, collection, unit).await;
+        open.put(&owner, &acme, (collection, "7"), Some("7"), b"v").await.unwrap();
+    }
+    let auditor = keep_invoices(&open, &acme, &owner, &["7"]).await;
+    open.vault.put_collection(&owner, &acme, &coll("brief"), lawful(ShredUnit::Record, "1y"), None).await.unwrap();
+    for (collection, name, category) in [("tax", "7/note", "note"), ("brief", "7", "tax"), ("brief", "7/note", "note")] {
+        let put = PutRecord { custom: vec![("category".into(), category.into())], ..put_of(Some("7"), b"v") };
+        open.vault.put_record(&owner, &acme, &coll(collection), key(name), put).await.unwrap();
+    }
+    let order = Terminate { confirm: "acme".into(), grace: Grace::parse("30d").unwrap(), reason: None };
+    open.vault.terminate_tenant(&owner, &acme, order, None).await.unwrap();
+    open.close().await;
+    for part in PARTS {
+        place.copy(part, &format!("base/{part}"));
+    }
+    let began = clock.now();
+    // The grace is over; the first minimum is; the last.
+    let phases: [(u32, &[&str]); 3] = [(31, &["tax", "brief"]), (400, &["tax"]), (5 * 366, &[])];
+    let go = async |open: &Open, clock: &TestClock| {
+        for (days, kept) in phases {
+            let day = began.plus(DAY * days);
+            if clock.now() < day {
+                clock.advance(day.since(clock.now()));
+            }
+            for _ in 0..2 {
+                Retention { vault: open.vault.clone(), limit: 1_000 }.run_once(clock.now()).await?;
+                while left(open).await[2] > 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            // A process behind another may find it later.
+            for collection in kept.iter().filter(|_| clock.now() == day) {
+                open.get(&auditor, &acme, (collection, "7")).await?;
+            }
+        }
+        Ok::<_, VaultError>(())
+    };
+    let (mut deaths, mut met) = (0, Vec::new());
+    for at in 0.. {
+        for part in PARTS {
+            place.put_back(&format!("base/{part}"), part);
+        }
+        let clock = TestClock::at(began);
+        place.clock = Arc::new(clock.clone());
+        let mut engine = None;
+        let opened = place
+            .open_through(|inner| {
+                let dying = Arc::new(Dying::new(inner, Some(at)));
+                engine = Some(Arc::clone(&dying));
+                dying
+            })
+            .await;
+        let engine = engine.unwrap();
+        if let Ok(open) = opened {
+            tokio::select! {
+                // What met its death may have come back with it.
+                _ = go(&open, &clock) => {}
+                () = engine.dead.cancelled() => {}
+            }
+            let is_dying = {
+                let mut end = engine.end.lock().unwrap();
+                end.is_over = true;
+                end.is_dying
+            };
+            if is_dying {
+                engine.dead.cancelled().await;
+            }
+            open.close().await;
+        }
+        met.extend(engine.last.lock().unwrap().iter().copied());
+        let open = place.open().await;
+        let gone = tokio::time::timeout(Duration::from_mins(1), go(&open, &clock)).await;
+        assert!(matches!(gone, Ok(Ok(()))), "place {at}: {:?} are left: {gone:?}", left(&open).await);
+        for at_place in [("tax", "7"), ("brief", "7"), ("tax", "7/note"), ("people", "7")] {
+            assert!(is_shredded(&open.get(&owner, &acme, at_place).await), "place {at}: {at_place:?}");
+        }
+        // In two steps, and then wholly.
+        for (table, rows) in [
+            (Table::ShredOrder, 3),
+            (Table::Certificate, 3),
+            (Table::ShredLog, 3),
+            (Table::HeldOrder, 0),
+            (Table::LeftByLaw, 0),
+            (Table::PendingShred, 0),
+            (Table::TenantEnd, 0),
+        ] {
+            let range = schema::table(table);
+            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
+            assert_eq!(there.len(), rows, "place {at}: {table:?}");
+        }
+        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        open.close().await;
+        if !engine.dead.is_cancelled() {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 20, "{deaths} places");
+    for table in [Table::HeldOrder, Table::LeftByLaw, Table::ShredDeleted, Table::RootPtr, Table::Certificate, Table::TenantChange] {
+        assert!(met.contains(&(table as u8)), "no commit to {table:?} was cut off");
+    }
+}

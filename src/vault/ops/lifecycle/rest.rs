@@ -154,10 +154,11 @@ impl Vault {
         if on.contains(&HeldThing::Tenant) {
             return Ok(so_far);
         }
-        if let Some(rest) = tenant.life.rest
-            && !holds.is_empty()
-            && self.left_by_law(tenant.no, ShredId(rest)).await?.on.is_empty()
-        {
+        let before = match tenant.life.rest {
+            Some(rest) => self.left_by_law(tenant.no, ShredId(rest)).await?.on,
+            None => HashSet::new(),
+        };
+        if tenant.life.rest.is_some() && !holds.is_empty() && before.is_empty() {
             // What holds alone have left stays until the last of them ends.
             return Ok(Kept::Part);
         }
@@ -180,7 +181,9 @@ impl Vault {
             self.looks_at_end_again(order, tenant.no, now.plus(TOO_MUCH));
             return Ok(so_far);
         }
-        if tenant.life.rest.is_none() || self.has_more(tenant.no, &held).await? {
+        // While holds stand, what is left goes with a minimum, and not with one of them.
+        let may_go = holds.is_empty() || !before.is_subset(&on);
+        if tenant.life.rest.is_none() || (may_go && self.has_more(tenant.no, &held).await?) {
             let scope = Scope::Rest { kept: held.slots().into_iter().collect(), holds };
             let named = Named { approved_by: approver_of(tenant), ..Named::default() };
             let queued = self.queue_held_to(vec![unmoved], actor, tenant, scope, named, &law).await?;
