@@ -45,9 +45,9 @@ named! {
         Terminating = 3, "terminating";
         /// Both.
         TerminatingSuspended = 4, "terminating-suspended";
-        /// Its grace is over: its shred is about to be ordered, or waits for the end of legal holds.
+        /// Its grace is over: its shred is about to be ordered, or all of it is kept.
         Ended = 5, "ended";
-        /// All keys are gone but those of what legal holds are on.
+        /// All keys are gone but those of what legal holds are on and laws keep.
         Restricted = 6, "restricted";
         /// Ordered to be shredded.
         Pending = 7, "pending";
@@ -69,9 +69,9 @@ named! {
         Cancel = 4, "cancel";
         /// The grace is over.
         GraceOver = 5, "grace-over";
-        /// Its shred is ordered, or an order that a legal hold stopped is given again.
+        /// Its shred is ordered, in part or wholly, or an order that a legal hold stopped is given again.
         Shred = 6, "shred";
-        /// The order's keys are gone, but for those of what legal holds are on.
+        /// The order's keys are gone, but for those of what legal holds are on and laws keep.
         Restrict = 7, "restrict";
         /// All its keys are gone.
         ShredDone = 8, "shred-done";
@@ -108,7 +108,7 @@ impl TenantState {
         EDGES.iter().find(|(from, by, _)| (*from, *by) == (self, step)).map(|(_, _, to)| *to)
     }
 
-    /// Whether its grace is over and legal holds may keep something of it: who audits reads that, nobody else anything.
+    /// Whether its grace is over and legal holds or laws may keep something of it: who audits reads that, nobody else anything.
     #[must_use]
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Ended | Self::Restricted)

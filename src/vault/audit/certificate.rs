@@ -36,7 +36,7 @@ pub enum Scope {
     Subject,
     /// One record.
     Record,
-    /// All of a tenant but what legal holds are on: of its secret and the keys of that, nothing is claimed.
+    /// All of a tenant but what legal holds are on and laws keep: of its secret and the keys of that, nothing is claimed.
     Rest,
 }
 
