@@ -1,6 +1,6 @@
 //! What a hold stopped, and what its end sets going. An order to shred stays as it was given, *held*: what it names is there, and it is
-//! given again once no hold stands over it. So is that of a tenant whose grace is over, which holds and laws keep in part. Records whose time is over leave the index of what is due and wait under the hold, so
-//! that no run reads them in vain.
+//! given again once no hold stands over it; so does that of a tenant whose grace is over, of which holds or laws keep something. Records
+//! whose time is over leave the index of what is due and wait under the hold, so that no run reads them in vain.
 //!
 //! Nothing of this is lost with a process: a start, and every run of retention, looks for what waits under a hold that has ended.
 

@@ -29,8 +29,8 @@ use super::{
         minimum::KeptByLaw,
         plan::{Actor, Existing, Live, unit_of},
         rows::{
-            CollectionRow, DeletedRow, EventsRow, HoldRow, HoldThingRow, KeptRecordsRow, LeftByLawRow, LifeRow, PositionRow, Progress,
-            Scope, ShredRow, State, TenantRow,
+            CollectionRow, DeletedRow, EventsRow, HoldRow, HoldThingRow, KeptRecordsRow, LeftByLawRow, LifeRow, PositionRow, Scope,
+            ShredRow, State, TenantRow,
         },
         shred::Named,
     },
@@ -54,9 +54,8 @@ use crate::{
 const HELD_MAX: usize = MAX_KEPT / 2;
 /// How soon an end in part is done again, at the earliest, but for the last time.
 const AGAIN: Duration = Duration::from_hours(24 * 7);
-/// How soon a tenant is looked at again of which too much is kept, and one whose persons' orders are under way.
+/// How soon a tenant is looked at again of which too much is kept.
 const TOO_MUCH: Duration = Duration::from_hours(24);
-const UNDER_WAY: Duration = Duration::from_mins(1);
 /// Records that one row of what laws keep names: a key has up to 32 segments, and a row 100,000 bytes.
 const PIECE: usize = 128;
 /// Rows that are looked at in one part at least.
@@ -167,11 +166,6 @@ impl Vault {
         if holds.is_empty() && law.records.is_empty() {
             return Ok(Kept::Nothing);
         }
-        if !law.records.is_empty() && self.decides_on_persons(tenant.no).await? {
-            // What the law keeps of these persons they decide themselves, and are not cut short.
-            self.looks_at_end_again(order, tenant.no, now.plus(UNDER_WAY));
-            return Ok(so_far);
-        }
         on.extend(law.records.iter().map(|(no, tokens)| HeldThing::Record(*no, tokens.clone())));
         let held = self.held_under(tenant.no, (&on, &law.persons), Held::has_room).await?;
         if law.records.len() > HELD_MAX || !held.can_be_kept() {
@@ -193,17 +187,6 @@ impl Vault {
             self.looks_at_end_again(order, tenant.no, first.max(last.min(now.plus(AGAIN))));
         }
         Ok(Kept::Part)
-    }
-
-    /// Whether an order about persons of a tenant is under way whose keys are there.
-    async fn decides_on_persons(&self, tenant: TenantNo) -> Result<bool, VaultError> {
-        for id in self.unfinished().await? {
-            let order = self.shred_row(id).await?.filter(|order| order.tenant == tenant.0);
-            if order.is_some_and(|order| order.progress == Progress::Pending && matches!(order.scope, Scope::Subjects(_))) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Whether anything can be read of a tenant beside what is to be kept of it.
