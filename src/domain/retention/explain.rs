@@ -363,6 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_end_of_a_tenant_has_left_is_explained_by_the_law_that_keeps_it() {
+        let (now, until) = (time("2024-01-01T00:00:00Z"), time("2025-01-01T00:00:00Z"));
+        let law = Law { rule: RuleName::parse("books").unwrap(), basis: "law 1".into(), until: Some(until), known: None };
+        let told = explain(&Retention::UntilDeleted, ShredUnit::Record, &facts(None, None), now);
+        let told = told.left_by_end(&law, ShredUnit::Record).carried_out(law.until);
+        assert_eq!(told.why, "legal minimum: its tenant has ended, and rule `books` (law 1) keeps it until 2025-01-01T00:00:00.000Z");
+        assert_eq!((told.state, told.scheduled_at, told.minimum.unwrap().until), ("restricted", Some(until), until));
+        let end = told.end.unwrap();
+        assert_eq!((end.at, end.rule.as_deref(), end.then), (until, Some("books"), "shred"));
+    }
+
+    #[test]
     fn without_rules_only_a_records_own_end_ends_it() {
         let now = time("2024-01-01T00:00:00Z");
         let told = explain(&Retention::UntilDeleted, ShredUnit::Subject, &facts(None, None), now);
