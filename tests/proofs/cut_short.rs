@@ -1009,7 +1009,7 @@ async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut
             }
             // A process behind another may find it later.
             for collection in kept.iter().filter(|_| clock.now() == day) {
-                open.get(&auditor, &acme, (collection, "7")).await?;
+                open.get(&auditor, &acme, (*collection, "7")).await?;
             }
         }
         Ok::<_, VaultError>(())
