@@ -832,7 +832,7 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let erasers = acme.send("GET", "/termination", "eraser", None).await;
     assert_eq!(left(&erasers), [(json!(until), Value::Null)], "who reads no policies is not told which: {erasers:?}");
     clock.advance(DAY * 31);
-    run(&site).await;
+    site.run_retention().await;
     acme.ended(1).await;
     assert_eq!(acme.state().await, "restricted");
     assert_eq!(left(&acme.send("GET", "/termination", "auditor", None).await), [(json!(until), kept)]);
@@ -854,7 +854,7 @@ async fn an_end_is_refused_by_a_law_without_a_grace_and_asked_for_where_two_pers
     let token = |role: &str| acme.send("POST", "/tokens", "owner", Some(json!({ "role": role })));
     assert_eq!((token("reader").await.code(), token("auditor").await.status), ("tenant-terminating", 201));
     clock.advance(DAY * (4 * 366));
-    run(&site).await;
+    site.run_retention().await;
     let trail = acme.ended(2).await;
     let said = trail.iter().find(|entry| entry["action"] == "shred.order" && entry["reason"] == "legal-minimum");
     assert!(said.is_some(), "that a law has held the order for all of it: {trail:#?}");

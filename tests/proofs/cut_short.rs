@@ -33,7 +33,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     draw::{Draw, seed},
-    harness::{Open, Place, WAIT, coll, end_of, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject, until},
+    harness::{
+        Open, Place, WAIT, coll, contradictions, end_of, filed_under, findings, hold_on, is_shredded, key, person, proof, put_of, subject,
+        until,
+    },
     kept::{lawful, left},
     reports::{counted, reports},
     retention::{DAY, one_rule, place, policy, run},
@@ -986,8 +989,7 @@ async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut
         let put = PutRecord { custom: vec![("category".into(), category.into())], ..put_of(Some("7"), b"v") };
         open.vault.put_record(&owner, &acme, &coll(collection), key(name), put).await.unwrap();
     }
-    let order = Terminate { confirm: "acme".into(), grace: Grace::parse("30d").unwrap(), reason: None };
-    open.vault.terminate_tenant(&owner, &acme, order, None).await.unwrap();
+    open.vault.terminate_tenant(&owner, &acme, end_of("acme", "30d"), None).await.unwrap();
     open.close().await;
     for part in PARTS {
         place.copy(part, &format!("base/{part}"));
@@ -1054,7 +1056,7 @@ async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut
             assert!(is_shredded(&open.get(&owner, &acme, at_place).await), "place {at}: {at_place:?}");
         }
         // In two steps, and then wholly.
-        for (table, rows) in [
+        for (table, there) in [
             (Table::ShredOrder, 3),
             (Table::Certificate, 3),
             (Table::ShredLog, 3),
@@ -1063,12 +1065,10 @@ async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut
             (Table::PendingShred, 0),
             (Table::TenantEnd, 0),
         ] {
-            let range = schema::table(table);
-            let there = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-            assert_eq!(there.len(), rows, "place {at}: {table:?}");
+            assert_eq!(rows::count(&open.store, table).await, there, "place {at}: {table:?}");
         }
-        assert_eq!(open.vault.check().await.unwrap().findings, Vec::<String>::new(), "place {at}");
-        assert_eq!(open.vault.prove_shreds(1).await.unwrap().findings, Vec::<String>::new(), "place {at}");
+        assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
+        assert_eq!(contradictions(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
         if !engine.dead.is_cancelled() {
             break;

@@ -46,6 +46,13 @@ use crate::{
 
 mod laws;
 
+/// Who asks with a token, for a purpose.
+async fn asking(open: &Open, token: &str, purpose: Option<&str>) -> Caller {
+    let mut caller = open.caller(token).await;
+    caller.purpose = purpose.map(str::to_owned);
+    caller
+}
+
 /// A tenant with a collection whose unit is the record; its owner, and the operator.
 struct Acme {
     name: TenantName,
@@ -1361,12 +1368,7 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant() {
     place.copy("store/data", "behind");
 
     let is_kept = async |open: &Open, acme: &Acme, is_held: bool| {
-        let as_auditor = async |purpose: Option<&str>| {
-            let mut caller = open.caller(&auditor).await;
-            caller.purpose = purpose.map(str::to_owned);
-            caller
-        };
-        let [audit, invoices] = [as_auditor(None).await, as_auditor(Some("invoices")).await];
+        let [audit, invoices] = [asking(open, &auditor, None).await, asking(open, &auditor, Some("invoices")).await];
         let of_law = ["7/tax", "8/tax", "9/tax"].into_iter().flat_map(|name| [("single", name), ("all", name)]);
         let by_orders = [("people", "7/tax"), ("people", "8/tax")];
         for at in by_orders.into_iter().chain(of_law).chain((!is_held).then_some(("people", "9/tax"))) {
@@ -1423,11 +1425,9 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant() {
     }
     // What holds alone have kept goes with the last of them, what the law keeps with that.
     run(&open, &clock).await;
-    until("what was held is gone", async || {
-        let note = open.get(&open.caller(&auditor).await, &acme.name, ("people", "9/note")).await;
-        acme.is_in(&open, "restricted").await && note.is_err()
-    })
-    .await;
+    let auditing = open.caller(&auditor).await;
+    let is_gone = async || open.get(&auditing, &acme.name, ("people", "9/note")).await.is_err();
+    until("what was held is gone", async || acme.is_in(&open, "restricted").await && is_gone().await).await;
     is_kept(&open, &acme, false).await;
     clock.advance(DAY * (4 * 366));
     run(&open, &clock).await;

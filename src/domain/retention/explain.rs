@@ -195,12 +195,12 @@ impl Explanation {
     /// The same of a record that the end of its tenant has left for a law alone: it goes when the minimum ends.
     #[must_use]
     pub fn left_by_end(mut self, law: &Law, unit: ShredUnit) -> Self {
-        let Law { rule, basis, until: Some(until), .. } = law else { return self };
+        let Law { rule, basis, until: Some(until), mode, .. } = law else { return self };
         let rule = rule.as_str().to_owned();
         self.why = format!("legal minimum: its tenant has ended, and rule `{rule}` ({basis}) keeps it until {}", until.to_rfc3339());
         self.state = "restricted";
         self.marks_for = Duration::ZERO;
-        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone() });
+        self.minimum = Some(TheMinimum { until: *until, rule: rule.clone(), basis: basis.clone(), mode: *mode });
         self.end = Some(TheEnd { at: *until, rule: Some(rule), put_off_by: None, then: destruction(unit) });
         self
     }
@@ -365,7 +365,8 @@ mod tests {
     #[test]
     fn what_the_end_of_a_tenant_has_left_is_explained_by_the_law_that_keeps_it() {
         let (now, until) = (time("2024-01-01T00:00:00Z"), time("2025-01-01T00:00:00Z"));
-        let law = Law { rule: RuleName::parse("books").unwrap(), basis: "law 1".into(), until: Some(until), known: None };
+        let law =
+            Law { rule: RuleName::parse("books").unwrap(), basis: "law 1".into(), until: Some(until), known: None, mode: Mode::Compliance };
         let told = explain(&Retention::UntilDeleted, ShredUnit::Record, &facts(None, None), now);
         let told = told.left_by_end(&law, ShredUnit::Record).carried_out(law.until);
         assert_eq!(told.why, "legal minimum: its tenant has ended, and rule `books` (law 1) keeps it until 2025-01-01T00:00:00.000Z");

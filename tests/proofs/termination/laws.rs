@@ -6,22 +6,23 @@ use std::collections::BTreeSet;
 use lethe::{
     authn::{Narrowing, Role, TokenKind},
     domain::{
-        Clock as _, ShredId, ShredUnit, TestClock,
+        Clock as _, ShredUnit, TestClock,
         hold::HoldScope,
         retention::{EventDate, EventName},
     },
     vault::{
         ops::{BatchOp, Caller, ListQuery, MintToken, PutRecord, Remaining, Terminated, VaultError},
-        store::{Space, Store as _, schema},
+        store::{Space, schema::Table},
     },
 };
 use serde_json::json;
 
-use super::{Acme, LAWFUL, is_stopped, place_hold, until};
+use super::{Acme, LAWFUL, asking, is_stopped, place_hold, until};
 use crate::{
-    harness::{Open, Place, certificate, coll, findings, is_shredded, key, put_of, put_op, subject},
+    harness::{Open, Place, certificate, coll, contradictions, findings, is_shredded, key, put_of, put_op, subject},
     kept::lawful,
     retention::{DAY, place, policy, run, time},
+    rows,
 };
 
 /// Until when laws keep what is written at noon of 31 January 2000: in `brief` for a year, elsewhere for four.
@@ -35,13 +36,6 @@ const GONE: [(&str, &str); 6] =
 
 fn value_of(name: &str) -> Vec<u8> {
     if name.ends_with("large") { vec![7; 200_000] } else { name.as_bytes().to_vec() }
-}
-
-/// Who asks with a token, for a purpose.
-async fn asking(open: &Open, token: &str, purpose: Option<&str>) -> Caller {
-    let mut caller = open.caller(token).await;
-    caller.purpose = purpose.map(str::to_owned);
-    caller
 }
 
 /// A tenant of which laws keep something in collections of every unit, ordered to end; its tokens.
@@ -105,10 +99,8 @@ impl Lawful {
 
     /// All orders: what each is for, and whether it is done.
     async fn orders(&self, open: &Open) -> Vec<(String, bool)> {
-        let range = schema::table(schema::Table::ShredOrder);
         let mut orders = Vec::new();
-        for row in open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap() {
-            let id = ShredId(*row.key.last_chunk().unwrap());
+        for id in rows::orders(&open.store, Table::ShredOrder).await {
             if let Ok(view) = open.vault.shred(&self.acme.owner, &self.acme.name, id, None).await {
                 orders.push((view.scope.to_owned(), view.done));
             }
@@ -139,19 +131,14 @@ impl Lawful {
             assert_eq!(listed, theirs, "{collection}: found without a purpose");
         }
         assert_eq!(findings(open).await, Vec::<String>::new());
-        let proof = open.vault.prove_shreds(1).await.unwrap();
-        assert_eq!(proof.findings, Vec::<String>::new());
+        assert_eq!(contradictions(open).await, Vec::<String>::new());
     }
 }
 
 /// How many rows a space has, and the table of what is left for laws.
-async fn rows(open: &Open) -> [usize; 3] {
-    let all = async |space, range: schema::KeyRange| open.store.scan(space, &range.from, &range.to, usize::MAX).await.unwrap().len();
-    [
-        all(Space::Records, schema::prefix(&[])).await,
-        all(Space::Blobs, schema::prefix(&[])).await,
-        all(Space::Control, schema::table(schema::Table::LeftByLaw)).await,
-    ]
+async fn rows_left(open: &Open) -> [usize; 3] {
+    let all = async |space| rows::all(&open.store, space).await.len();
+    [all(Space::Records).await, all(Space::Blobs).await, rows::count(&open.store, Table::LeftByLaw).await]
 }
 
 /// No minimum falls with its tenant: what laws keep is there for auditors, each record until its own minimum ends, and everything else has
@@ -181,13 +168,12 @@ async fn what_laws_keep_of_a_tenant_that_ends_outlives_it_until_their_minimums_e
     lawful.end(&open, &clock).await;
     lawful.has_only(&open, &KEPT).await;
     // Of a large value there are four rows.
-    assert_eq!(rows(&open).await, [KEPT.len(), 4, 1]);
+    assert_eq!(rows_left(&open).await, [KEPT.len(), 4, 1]);
     let orders = lawful.orders(&open).await;
     let orders: BTreeSet<(&str, bool)> = orders.iter().map(|(scope, done)| (scope.as_str(), *done)).collect();
     assert_eq!(orders, BTreeSet::from([("rest", true), ("tenant", false)]));
-    let range = schema::table(schema::Table::Certificate);
-    let certificates = open.store.scan(Space::Control, &range.from, &range.to, usize::MAX).await.unwrap();
-    let said = certificate(&open, ShredId(*certificates[0].key.last_chunk().unwrap())).await;
+    let certificates = rows::orders(&open.store, Table::Certificate).await;
+    let said = certificate(&open, certificates[0]).await;
     assert_eq!((certificates.len(), &said["scope"]), (1, &json!("rest")), "{said:#}");
     assert_eq!(said["exceptions_retained"][0]["basis"], "law 1", "{said:#}");
     // It is no hold, and nobody is told of one.
@@ -219,11 +205,11 @@ async fn what_laws_keep_of_a_tenant_that_ends_outlives_it_until_their_minimums_e
     run(&open, &clock).await;
     clock.advance(time(BRIEF).since(clock.now()));
     lawful.has_only(&open, &KEPT[..4]).await;
-    assert_eq!(rows(&open).await[0], KEPT.len());
+    assert_eq!(rows_left(&open).await[0], KEPT.len());
     run(&open, &clock).await;
     lawful.is_done(&open, 2).await;
     lawful.has_only(&open, &KEPT[..4]).await;
-    assert_eq!(rows(&open).await, [KEPT.len() - 1, 4, 1]);
+    assert_eq!(rows_left(&open).await, [KEPT.len() - 1, 4, 1]);
     let auditor = lawful.auditor(&open, Some("invoices")).await;
     assert!(is_shredded(&open.get(&auditor, &lawful.acme.name, ("brief", "8/tax")).await));
     open.close().await;
@@ -243,7 +229,7 @@ async fn what_laws_keep_of_a_tenant_that_ends_outlives_it_until_their_minimums_e
     let all = async || lawful.orders(&open).await.iter().filter(|(_, done)| *done).count() == 3;
     until("all of it is gone", all).await;
     assert!(is_shredded(&open.get(&lawful.acme.owner, &lawful.acme.name, ("people", "7/tax")).await));
-    assert_eq!(rows(&open).await[2], 0);
+    assert_eq!(rows_left(&open).await[2], 0);
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }
@@ -295,7 +281,7 @@ async fn laws_and_holds_keep_each_what_they_are_on_of_a_tenant_that_ended() {
     for at in [("brief", "8/note"), ("brief", "8/tax"), ("files", "7")] {
         assert!(open.get(&audit, name, at).await.unwrap() == value_of(at.1), "{at:?}: held");
     }
-    assert_eq!(rows(&open).await[0], KEPT.len() + 2);
+    assert_eq!(rows_left(&open).await[0], KEPT.len() + 2);
     // A minimum that ends sets nothing free that is held.
     clock.advance(time(BRIEF).since(clock.now()));
     run(&open, &clock).await;
@@ -305,7 +291,7 @@ async fn laws_and_holds_keep_each_what_they_are_on_of_a_tenant_that_ended() {
     run(&open, &clock).await;
     lawful.is_done(&open, 2).await;
     lawful.has_only(&open, &KEPT[..4]).await;
-    assert_eq!(rows(&open).await, [KEPT.len() - 1, 4, 1]);
+    assert_eq!(rows_left(&open).await, [KEPT.len() - 1, 4, 1]);
     clock.advance(time(LONG).since(clock.now()));
     run(&open, &clock).await;
     let all = async || lawful.orders(&open).await.iter().filter(|(_, done)| *done).count() == 3;
@@ -334,7 +320,7 @@ async fn a_hold_that_outlasts_the_laws_keeps_what_it_is_on_alone() {
         let got = open.get(&audit, name, at).await;
         assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{at:?}: {got:?}");
     }
-    assert_eq!(rows(&open).await, [1, 0, 0]);
+    assert_eq!(rows_left(&open).await, [1, 0, 0]);
     open.vault.release_hold(&counsel, name, hold, "settled".into(), None).await.unwrap();
     run(&open, &clock).await;
     let all = async || lawful.orders(&open).await.iter().filter(|(_, done)| *done).count() == 3;

@@ -147,7 +147,18 @@ impl Vault {
         Ok(over)
     }
 
-    /// Whether a legal hold of which a role may know is on a record that names these persons. Costs one look where the tenant has none.
+    /// Whether a legal hold is on a record that names these persons. Costs one look where the tenant has none.
+    pub(in crate::vault::ops) async fn is_held(
+        &self,
+        tenant: &Tenant,
+        collection: CollectionNo,
+        tokens: &[Token],
+        subjects: &[SubjectId],
+    ) -> Result<bool, VaultError> {
+        Ok(!self.held_by(tenant, collection, tokens, subjects).await?.is_empty())
+    }
+
+    /// The same of those of which a role may know.
     pub(in crate::vault::ops) async fn is_known_held(
         &self,
         tenant: &Tenant,
@@ -156,11 +167,21 @@ impl Vault {
         subjects: &[SubjectId],
         role: Role,
     ) -> Result<bool, VaultError> {
+        Ok(told_of(&self.held_by(tenant, collection, tokens, subjects).await?, role).is_some())
+    }
+
+    async fn held_by(
+        &self,
+        tenant: &Tenant,
+        collection: CollectionNo,
+        tokens: &[Token],
+        subjects: &[SubjectId],
+    ) -> Result<Vec<Standing>, VaultError> {
         if self.hold_state(tenant.no).await?.0.is_none() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let subjects = self.subject_tokens(tenant, subjects).await?;
-        Ok(told_of(&self.holds_over(tenant.no, collection, tokens, &subjects).await?, role).is_some())
+        self.holds_over(tenant.no, collection, tokens, &subjects).await
     }
 
     /// Whether a record is not there to who checks for it because its tenant has ended: whatever is still there, what no hold is on is for
