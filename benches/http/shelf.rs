@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Env, ErrorKind, LogLevel, Options, ReadOptions,
     ReadTier, WriteBatch, WriteOptions,
 };
 use tokio::sync::oneshot;
@@ -179,7 +179,10 @@ fn options() -> Options {
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut env = Env::new().expect("the engine's environment");
+    env.lower_thread_pool_cpu_priority();
     let mut db = Options::default();
+    db.set_env(&env);
     db.create_if_missing(true);
     db.set_block_based_table_factory(&table);
     db.set_paranoid_checks(true);
