@@ -686,7 +686,13 @@ async fn a_job_destroys_what_is_due_and_can_do_nothing_else() {
                 path if path.ends_with("/aliases") => json!({"subject": "1", "alias": "2"}),
                 "/v1/tenants/{tenant}/policy" => json!({"approvals": {}}),
                 "/v1/tenants/{tenant}/termination" => json!({"confirm": "acme"}),
-                path if path.contains("/holds/") || path.ends_with("/suspend") || path.ends_with("/resume") => json!({"reason": "r"}),
+                path if path.contains("/holds/")
+                    || path.ends_with("/bypasses")
+                    || path.ends_with("/suspend")
+                    || path.ends_with("/resume") =>
+                {
+                    json!({"reason": "r"})
+                }
                 _ => json!({}),
             });
             let answer = site.send(endpoint.method, &path, &job, body).await;

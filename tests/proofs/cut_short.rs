@@ -986,7 +986,7 @@ async fn an_end_that_leaves_what_laws_keep_is_as_it_should_be_wherever_it_is_cut
     let auditor = keep_invoices(&open, &acme, &owner, &["7"]).await;
     open.vault.put_collection(&owner, &acme, &coll("brief"), lawful(ShredUnit::Record, "1y"), None).await.unwrap();
     for (collection, name, category) in [("tax", "7/note", "note"), ("brief", "7", "tax"), ("brief", "7/note", "note")] {
-        let put = PutRecord { custom: vec![("category".into(), category.into())], ..put_of(Some("7"), b"v") };
+        let put = PutRecord { custom: filed_under(Some(category)), ..put_of(Some("7"), b"v") };
         open.vault.put_record(&owner, &acme, &coll(collection), key(name), put).await.unwrap();
     }
     open.vault.terminate_tenant(&owner, &acme, end_of("acme", "30d"), None).await.unwrap();

@@ -1270,8 +1270,10 @@ async fn an_end_that_takes_two_persons_begins_with_the_second_ones_word() {
     acme.approve(&open, &second, other.id).await.unwrap();
     clock.advance(DAY * 32);
     run(&open, &clock).await;
-    acme.ended(&open).await;
-    let said = certificate(&open, rows::orders(&open.store, Table::ShredOrder).await[0]).await;
+    until("it has ended in part", async || acme.is_in(&open, "restricted").await).await;
+    let certified = rows::orders(&open.store, Table::Certificate).await;
+    assert_eq!(certified.len(), 1, "what the law keeps waits for that");
+    let said = certificate(&open, certified[0]).await;
     let (by, second) = (by.id().to_string(), second.principal.id().to_string());
     assert_eq!(said["approval"], json!({"policy": "two-person", "performed_by": by, "approved_by": second}), "{said:#}");
     // What still waits for a second person ends with its time.
@@ -1425,8 +1427,8 @@ async fn what_a_law_alone_kept_outlives_the_end_of_its_tenant() {
     }
     // What holds alone have kept goes with the last of them, what the law keeps with that.
     run(&open, &clock).await;
-    let auditing = open.caller(&auditor).await;
-    let is_gone = async || open.get(&auditing, &acme.name, ("people", "9/note")).await.is_err();
+    let audit = asking(&open, &auditor, None).await;
+    let is_gone = async || open.get(&audit, &acme.name, ("people", "9/note")).await.is_err();
     until("what was held is gone", async || acme.is_in(&open, "restricted").await && is_gone().await).await;
     is_kept(&open, &acme, false).await;
     clock.advance(DAY * (4 * 366));

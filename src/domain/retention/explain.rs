@@ -195,7 +195,7 @@ impl Explanation {
     /// The same of a record that the end of its tenant has left for a law alone: it goes when the minimum ends.
     #[must_use]
     pub fn left_by_end(mut self, law: &Law, unit: ShredUnit) -> Self {
-        let Law { rule, basis, until: Some(until), mode, .. } = law else { return self };
+        let Law { rule, basis, mode, until: Some(until), .. } = law else { return self };
         let rule = rule.as_str().to_owned();
         self.why = format!("legal minimum: its tenant has ended, and rule `{rule}` ({basis}) keeps it until {}", until.to_rfc3339());
         self.state = "restricted";
@@ -365,12 +365,13 @@ mod tests {
     #[test]
     fn what_the_end_of_a_tenant_has_left_is_explained_by_the_law_that_keeps_it() {
         let (now, until) = (time("2024-01-01T00:00:00Z"), time("2025-01-01T00:00:00Z"));
-        let law =
-            Law { rule: RuleName::parse("books").unwrap(), basis: "law 1".into(), until: Some(until), known: None, mode: Mode::Compliance };
+        let rule = RuleName::parse("books").unwrap();
+        let law = Law { rule, basis: "law 1".into(), mode: Mode::Governance, until: Some(until), known: None };
         let told = explain(&Retention::UntilDeleted, ShredUnit::Record, &facts(None, None), now);
         let told = told.left_by_end(&law, ShredUnit::Record).carried_out(law.until);
         assert_eq!(told.why, "legal minimum: its tenant has ended, and rule `books` (law 1) keeps it until 2025-01-01T00:00:00.000Z");
-        assert_eq!((told.state, told.scheduled_at, told.minimum.unwrap().until), ("restricted", Some(until), until));
+        assert_eq!((told.state, told.scheduled_at), ("restricted", Some(until)));
+        assert_eq!(told.minimum.map(|minimum| (minimum.until, minimum.mode)), Some((until, Mode::Governance)));
         let end = told.end.unwrap();
         assert_eq!((end.at, end.rule.as_deref(), end.then), (until, Some("books"), "shred"));
     }

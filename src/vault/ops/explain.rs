@@ -7,7 +7,7 @@ use super::{
     due::end_over,
     events::{follow::end_reported, known::Known},
     holds::bind::knows_holds,
-    minimum::{law_unbypassed, standing_in},
+    minimum::{standing_in, unbypassed_in},
     plan::{entry, record_row, target, unit_of},
     refused::Place,
     restricted::restricted,
@@ -146,10 +146,9 @@ impl Vault {
             },
         };
         let law = standing_in(&found.tenant, &found.collection, meta, value, &events, now);
-        let unbypassed = law_unbypassed(&found.collection, meta, value, &events).filter(|other| other.stands(now));
+        let unbypassed = unbypassed_in(&found.tenant, &found.collection, meta, value, &events, now);
         let unbypassed = unbypassed.filter(|other| law.as_ref().is_none_or(|law| is_longer(other, law)));
         let explanation = explanation.under_law(law.as_ref());
-        let explanation = explanation.had_nobody_bypassed(unbypassed.as_ref().zip(found.collection.bypassed_at(meta)));
         let scheduled = self.scheduled((found.tenant.no, found.collection.no, &tokens), header.version).await?;
         // What was reported a moment ago is followed by the next run.
         let reported = end_reported(&found.collection, (meta, value, &events)).filter(|_| kept.is_none()).map(|end| end.at);
@@ -161,10 +160,11 @@ impl Vault {
                 self.holds_over(found.tenant.no, found.collection.no, &tokens, &subjects).await?
             }
         };
+        let bypassed = unbypassed.as_ref().zip(found.collection.bypassed_at(meta));
         let mut explanation = match law.filter(|_| over.is_empty() && found.tenant.has_ended(now)) {
             // With the tenant, whatever was written down.
-            Some(law) => explanation.left_by_end(&law, policy.shred_unit).carried_out(law.until),
-            None => explanation.carried_out(scheduled).marked(meta.modified_at, now),
+            Some(law) => explanation.left_by_end(&law, policy.shred_unit).had_nobody_bypassed(bypassed).carried_out(law.until),
+            None => explanation.had_nobody_bypassed(bypassed).carried_out(scheduled).marked(meta.modified_at, now),
         };
         let role = caller.principal.role();
         let known = over.iter().filter(|standing| standing.disclosed || knows_holds(role));

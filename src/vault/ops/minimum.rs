@@ -152,6 +152,15 @@ impl Which {
             Self::Unbypassed => false,
         }
     }
+
+    /// What counts of what is sealed with a record and of the governance kind.
+    fn governed<'a>(self, collection: &Collection, meta: &'a RecordMeta, last: RulesNo) -> Option<&'a Governed> {
+        match self {
+            Self::Binding => collection.governed(meta, last),
+            Self::Firm => None,
+            Self::Unbypassed => meta.governed.as_ref(),
+        }
+    }
 }
 
 /// The legal minimum over a record, met or not, by all the rules from those under which it was written to those of `last`, and by what is
@@ -177,11 +186,6 @@ pub(super) fn firm_over(
     law_of(Which::Firm, collection, last, meta, of, events)
 }
 
-/// The same had nobody bypassed any.
-pub(super) fn law_unbypassed(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events) -> Option<Law> {
-    law_of(Which::Unbypassed, collection, collection.rules_now(), meta, (value, None), events)
-}
-
 fn law_of(
     which: Which,
     collection: &Collection,
@@ -193,19 +197,25 @@ fn law_of(
     if !collection.has_law {
         return None;
     }
-    let governed = match which {
-        Which::Binding => collection.governed(meta, last),
-        Which::Firm => None,
-        Which::Unbypassed => meta.governed.as_ref(),
-    };
-    law_by(which, collection.rules_since(meta, last), (meta, governed), of, events)
+    law_by(which, collection.rules_since(meta, last), (meta, which.governed(collection, meta, last)), of, events)
 }
 
 /// The same if those of today were changed at a moment, but for what the rules behind them ask for.
 pub(super) fn law_until(collection: &Collection, meta: &RecordMeta, value: Option<&[u8]>, events: &Events, at: Timestamp) -> Option<Law> {
+    law_ended(Which::Binding, collection, meta, value, events, at)
+}
+
+fn law_ended(
+    which: Which,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    at: Timestamp,
+) -> Option<Law> {
     let last = collection.rules_now();
     let ended = collection.rules_since(meta, last).map(|since| Since { ended_at: since.ended_at.or(Some(at)), ..since });
-    law_by(Which::Binding, ended, (meta, collection.governed(meta, last)), (value, None), events)
+    law_by(which, ended, (meta, which.governed(collection, meta, last)), (value, None), events)
 }
 
 fn law_by<'a>(
@@ -259,7 +269,7 @@ fn firm_of(
 }
 
 /// The legal minimum that keeps a record of a tenant that has ended. Its rules held until its end, so one that waits for a date counts from
-/// that day, as a rule does that was taken away: nobody writes or reports anything any more.
+/// that day, as a rule does that was taken away: nobody writes or reports anything any more. What was bypassed keeps nothing.
 pub(super) fn standing_behind(
     collection: &Collection,
     meta: &RecordMeta,
@@ -286,6 +296,25 @@ pub(super) fn standing_in(
         Some(ended_at) => standing_behind(collection, meta, value, events, (ended_at, now)),
         None => standing(collection, meta, value, events, now),
     }
+}
+
+/// The same had nobody bypassed any.
+pub(super) fn unbypassed_in(
+    tenant: &Tenant,
+    collection: &Collection,
+    meta: &RecordMeta,
+    value: Option<&[u8]>,
+    events: &Events,
+    now: Timestamp,
+) -> Option<Law> {
+    if !collection.has_law {
+        return None;
+    }
+    let law = match tenant.ends_at().filter(|_| tenant.has_ended(now)) {
+        Some(ended_at) => law_ended(Which::Unbypassed, collection, meta, value, events, ended_at),
+        None => law_of(Which::Unbypassed, collection, collection.rules_now(), meta, (value, None), events),
+    };
+    law.filter(|law| law.stands(now))
 }
 
 /// The minimums of today's rules that wait over a record until somebody reports what they count from. What takes its place is to wait for

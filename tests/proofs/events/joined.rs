@@ -26,7 +26,8 @@ async fn a_hold_before_the_join_keeps_what_the_other_ids_report_ends_in_data_of_
 
     let open = place.open().await;
     acme.again(&open).await;
-    let asker = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
+    let (counsel, _) = open.token(&acme.owner, &acme.name, Role::Counsel).await;
+    let asker = open.caller(&counsel).await;
     acme.report(&open, "8", "2000-01-31").await;
     to(&clock, "2000-02-12T00:00:00Z");
     assert_eq!(run(&open, &clock).await.destroyed, 1, "of the id that it was reported of");
@@ -49,7 +50,7 @@ async fn a_hold_before_the_join_keeps_what_the_other_ids_report_ends_in_data_of_
     open.vault.end_restoring();
     let there = [acme.has(&open, "7").await, acme.has(&open, "8").await, acme.has(&open, "9").await];
     assert_eq!(there, [true, false, true], "what was over by the report is gone, and what the hold found is there");
-    let counsel = open.with_role(&acme.owner, &acme.name, Role::Counsel).await;
+    let counsel = open.caller(&counsel).await;
     open.vault.release_hold(&counsel, &acme.name, placed.id, "settled".into(), None).await.unwrap();
     assert_eq!(run(&open, &clock).await.destroyed, 1);
     assert!(!acme.has(&open, "7").await && acme.has(&open, "9").await);

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use lethe::{
     authn::{Narrowing, Role, TokenKind},
     domain::{
-        Clock as _, ShredUnit, TestClock,
+        CollectionPolicy, ShredUnit, TestClock,
         hold::HoldScope,
-        retention::{EventDate, EventName},
+        retention::{EventDate, EventName, Mode},
     },
     vault::{
         ops::{BatchOp, Caller, ListQuery, MintToken, PutRecord, Remaining, Terminated, VaultError},
@@ -17,11 +17,11 @@ use lethe::{
 };
 use serde_json::json;
 
-use super::{Acme, LAWFUL, asking, is_stopped, place_hold, until};
+use super::{Acme, LAWFUL, asking, is_stopped, place_hold};
 use crate::{
-    harness::{Open, Place, certificate, coll, contradictions, findings, is_shredded, key, put_of, put_op, subject},
+    harness::{Open, Place, certificate, coll, contradictions, filed_under, findings, is_shredded, key, put_of, put_op, subject, until},
     kept::lawful,
-    retention::{DAY, place, policy, run, time},
+    retention::{DAY, place, policy, run, time, to},
     rows,
 };
 
@@ -58,7 +58,7 @@ impl Lawful {
         open.vault.put_collection(&acme.owner, &acme.name, &coll("brief"), brief, None).await.unwrap();
         for (collection, name) in KEPT.into_iter().chain(GONE) {
             let category = if name.ends_with("note") { "note" } else { "tax" };
-            let custom = if collection == "files" { Vec::new() } else { vec![("category".to_owned(), category.to_owned())] };
+            let custom = filed_under(Some(category).filter(|_| collection != "files"));
             let put = PutRecord { custom, ..put_of(name.split('/').next(), &value_of(name)) };
             open.vault.put_record(&acme.owner, &acme.name, &coll(collection), key(name), put).await.unwrap();
         }
@@ -203,7 +203,7 @@ async fn what_laws_keep_of_a_tenant_that_ends_outlives_it_until_their_minimums_e
     let open = place.open().await;
     lawful.again(&open).await;
     run(&open, &clock).await;
-    clock.advance(time(BRIEF).since(clock.now()));
+    to(&clock, BRIEF);
     lawful.has_only(&open, &KEPT[..4]).await;
     assert_eq!(rows_left(&open).await[0], KEPT.len());
     run(&open, &clock).await;
@@ -224,7 +224,7 @@ async fn what_laws_keep_of_a_tenant_that_ends_outlives_it_until_their_minimums_e
     let open = place.open().await;
     lawful.again(&open).await;
     run(&open, &clock).await;
-    clock.advance(time(LONG).since(clock.now()));
+    to(&clock, LONG);
     run(&open, &clock).await;
     let all = async || lawful.orders(&open).await.iter().filter(|(_, done)| *done).count() == 3;
     until("all of it is gone", all).await;
@@ -247,7 +247,7 @@ async fn who_reads_what_laws_alone_keep_an_owner_says_while_no_hold_stands() {
         let mint = MintToken { role, kind: TokenKind::Service, narrowing: Narrowing::default(), expires_at: None };
         open.vault.create_token(owner, name, mint, None).await.map(|minted| minted.text.to_string())
     };
-    for role in [Role::Owner, Role::Reader, Role::Writer, Role::Eraser] {
+    for role in [Role::Owner, Role::Reader, Role::Writer, Role::Eraser, Role::Governor] {
         assert!(is_stopped(&make(role).await), "{role}");
     }
     let other = asking(&open, &make(Role::Auditor).await.unwrap(), Some("invoices")).await;
@@ -283,7 +283,7 @@ async fn laws_and_holds_keep_each_what_they_are_on_of_a_tenant_that_ended() {
     }
     assert_eq!(rows_left(&open).await[0], KEPT.len() + 2);
     // A minimum that ends sets nothing free that is held.
-    clock.advance(time(BRIEF).since(clock.now()));
+    to(&clock, BRIEF);
     run(&open, &clock).await;
     assert_eq!(open.get(&audit, name, ("brief", "8/tax")).await.unwrap(), b"8/tax");
     assert_eq!(lawful.orders(&open).await.len(), 2, "nothing was to go");
@@ -292,7 +292,7 @@ async fn laws_and_holds_keep_each_what_they_are_on_of_a_tenant_that_ended() {
     lawful.is_done(&open, 2).await;
     lawful.has_only(&open, &KEPT[..4]).await;
     assert_eq!(rows_left(&open).await, [KEPT.len() - 1, 4, 1]);
-    clock.advance(time(LONG).since(clock.now()));
+    to(&clock, LONG);
     run(&open, &clock).await;
     let all = async || lawful.orders(&open).await.iter().filter(|(_, done)| *done).count() == 3;
     until("all of it is gone", all).await;
@@ -311,13 +311,13 @@ async fn a_hold_that_outlasts_the_laws_keeps_what_it_is_on_alone() {
     let hold = place_hold(&open, &counsel, name, HoldScope::Records(vec![(coll("files"), key("7"))])).await.unwrap();
     lawful.order_end(&open).await;
     lawful.end(&open, &clock).await;
-    clock.advance(time(LONG).since(clock.now()));
+    to(&clock, LONG);
     run(&open, &clock).await;
     lawful.is_done(&open, 2).await;
-    let audit = lawful.auditor(&open, Some("invoices")).await;
+    let [audit, invoices] = [lawful.auditor(&open, None).await, lawful.auditor(&open, Some("invoices")).await];
     assert_eq!(open.get(&audit, name, ("files", "7")).await.unwrap(), b"7");
     for at in KEPT {
-        let got = open.get(&audit, name, at).await;
+        let got = open.get(&invoices, name, at).await;
         assert!(matches!(got, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{at:?}: {got:?}");
     }
     assert_eq!(rows_left(&open).await, [1, 0, 0]);
@@ -355,7 +355,7 @@ async fn a_minimum_that_waits_counts_from_the_end_of_its_tenant() {
     for (at, sevens, eights) in
         [("2001-03-01T12:00:00Z", true, true), ("2001-03-03T12:00:00Z", false, true), ("2002-03-01T12:00:00Z", false, true)]
     {
-        clock.advance(time(at).since(clock.now()));
+        to(&clock, at);
         run(&open, &clock).await;
         until("it is left for auditors", async || acme.is_in(&open, "restricted").await).await;
         for (person, is_there) in [("7", sevens), ("8", eights)] {
@@ -402,6 +402,81 @@ async fn where_laws_keep_too_much_the_collections_go_of_which_they_keep_nothing(
     run(&open, &clock).await;
     run(&open, &clock).await;
     until("all of it is gone", async || is_shredded(&open.get(&acme.owner, &acme.name, ("all", "0")).await)).await;
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// A minimum of the governance kind keeps of a tenant that ends what any other does. What somebody has bypassed keeps nothing then, and what
+/// nobody shortens stands beside it. HOLD-4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_bypassed_is_not_left_of_a_tenant_that_ends() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (name, owner, _) = open.tenant(&place, "acme").await;
+    let auditor = open.token(&owner, &name, Role::Auditor).await.0;
+    let governor = open.with_role(&owner, &name, Role::Governor).await;
+    let acme = Acme { name, owner, operator: open.caller(&place.operator).await };
+    // Whoever counts as a second person was there for a week.
+    clock.advance(DAY * 8);
+    let law = json!({"period": "4y", "basis": "law 2", "mode": "governance"});
+    let long = json!([{"name": "long", "from": "created", "minimum": law, "maximum": "12y", "then": "delete"}]);
+    for (collection, unit) in LAWFUL {
+        let governed = CollectionPolicy { categories: vec!["tax".into(), "note".into()], ..policy(unit, "UTC", &long) };
+        open.vault.put_collection(&acme.owner, &acme.name, &coll(collection), governed, None).await.unwrap();
+        for category in ["tax", "note"] {
+            acme.book(&open, (collection, category), "7", category).await.unwrap();
+        }
+    }
+    clock.advance(DAY);
+    for (collection, unit) in LAWFUL {
+        open.vault.put_collection(&acme.owner, &acme.name, &coll(collection), lawful(unit, "1y"), None).await.unwrap();
+    }
+    for collection in ["people", "all"] {
+        let reason = "the law has changed".to_owned();
+        let asked = open.vault.ask_bypass(&acme.owner, &acme.name, &coll(collection), reason, None).await.unwrap();
+        open.approve(&governor, &acme.name, asked.id).await.unwrap();
+    }
+    clock.advance(DAY);
+    let (firm, governed) = ("2001-02-09T00:00:00Z", "2004-02-09T00:00:00Z");
+    let Terminated::Now(told) = acme.ordered(&open, "30d", None).await.unwrap() else { panic!("one owner is enough") };
+    let told = told.remains.iter().filter_map(|one| {
+        let of = one.kept.as_ref()?;
+        Some((of.collection.as_str(), of.rule.as_str(), of.records, one.until))
+    });
+    let expected = [("all", "invoices", 1, firm), ("people", "invoices", 1, firm), ("single", "long", 2, governed)];
+    let expected = expected.map(|(collection, rule, records, until)| (collection, rule, records, Some(time(until))));
+    assert_eq!(told.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+
+    clock.advance(DAY * 31);
+    run(&open, &clock).await;
+    until("it has ended in part", async || acme.is_in(&open, "restricted").await).await;
+    let [invoices, longer] = [asking(&open, &auditor, Some("invoices")).await, asking(&open, &auditor, Some("long")).await];
+    for collection in ["people", "all"] {
+        assert_eq!(open.get(&invoices, &acme.name, (collection, "tax")).await.unwrap(), b"v", "{collection}");
+        let note = open.get(&longer, &acme.name, (collection, "note")).await;
+        assert!(matches!(note, Err(VaultError::Shredded { .. } | VaultError::NotFound(_))), "{collection}: {note:?}");
+        let why = open.vault.explain_retention(&invoices, &acme.name, &coll(collection), &key("tax")).await.unwrap().explanation;
+        assert!(why.why.starts_with("legal minimum: ") && why.why.contains("was bypassed"), "{collection}: {}", why.why);
+        assert_eq!(why.minimum.map(|minimum| (minimum.until, minimum.mode)), Some((time(firm), Mode::Compliance)), "{collection}");
+        assert_eq!(why.bypassed.map(|of| (of.rule, of.until)), Some(("long".to_owned(), Some(time(governed)))), "{collection}");
+    }
+    let single = async || {
+        for name in ["tax", "note"] {
+            assert_eq!(open.get(&longer, &acme.name, ("single", name)).await.unwrap(), b"v", "{name}: nobody has bypassed that");
+        }
+        assert_eq!(findings(&open).await, Vec::<String>::new());
+        assert_eq!(contradictions(&open).await, Vec::<String>::new());
+    };
+    single().await;
+    to(&clock, firm);
+    run(&open, &clock).await;
+    let is_second = async || rows::count(&open.store, Table::Certificate).await == 2 && acme.is_in(&open, "restricted").await;
+    until("what nobody shortened has ended", is_second).await;
+    assert!(is_shredded(&open.get(&invoices, &acme.name, ("people", "tax")).await));
+    single().await;
+    to(&clock, governed);
+    run(&open, &clock).await;
+    until("all of it is gone", async || is_shredded(&open.get(&acme.owner, &acme.name, ("single", "tax")).await)).await;
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

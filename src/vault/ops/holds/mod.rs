@@ -66,9 +66,17 @@ pub(super) struct Placing {
     has_ended: AtomicBool,
     /// When they are looked at again anyhow: a law keeps what one of them would destroy.
     again_at: AtomicI64,
-    /// Held orders that no hold keeps back any more, and those for tenants that have ended: whose each is, and until when a law keeps it
-    /// back. What they would destroy is not looked through before, but where a hold of that tenant ends.
-    kept_until: Mutex<HashMap<ShredId, (TenantNo, Timestamp)>>,
+    /// Held orders that no hold keeps back any more, and those for tenants that have ended. What they would destroy is not looked through
+    /// before it is time.
+    kept_until: Mutex<HashMap<ShredId, Later>>,
+}
+
+/// When a held order is looked at again.
+struct Later {
+    tenant: TenantNo,
+    at: Timestamp,
+    /// Whether it waits for a law alone, and so for no hold of its tenant.
+    by_law: bool,
 }
 
 impl Default for Placing {
@@ -103,7 +111,7 @@ impl Placing {
         self.again_at.fetch_min(at.0, Ordering::AcqRel);
     }
 
-    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, (TenantNo, Timestamp)>> {
+    fn kept_until(&self) -> MutexGuard<'_, HashMap<ShredId, Later>> {
         self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -418,7 +426,8 @@ impl Vault {
         );
         let done = self.change_hold(caller, tenant, (stored, writes), Some(false), keeping, ended, along).await;
         // Also where only the answer is lost.
-        self.looks_anew(tenant.no);
+        self.inner.placing.kept_until().retain(|_, later| later.by_law || later.tenant != tenant.no);
+        self.hold_has_ended();
         done
     }
 

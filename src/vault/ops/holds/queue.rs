@@ -21,6 +21,7 @@ use super::{
         shred::{Denied, Named, NewOrder, of_report},
         shredder::{actor_of, is_its_own},
     },
+    Later,
     bind::{Standing, told_of},
     unsigned,
 };
@@ -277,7 +278,7 @@ impl Vault {
 
     /// Held orders of a tenant are looked at with the next run, however long laws were to keep them back.
     pub(in crate::vault::ops) fn looks_anew(&self, tenant: TenantNo) {
-        self.inner.placing.kept_until().retain(|_, (of, _)| *of != tenant);
+        self.inner.placing.kept_until().retain(|_, later| later.tenant != tenant);
         self.hold_has_ended();
     }
 
@@ -400,20 +401,24 @@ impl Vault {
     /// long, whatever becomes of it.
     fn waits_for(&self, tenant: TenantNo, id: ShredId, law: &Law) {
         match law.until {
-            Some(until) => self.looks_at_end_again(id, tenant, until),
+            Some(at) => self.looks_again_later(id, Later { tenant, at, by_law: true }),
             None => self.looks_again_at(self.inner.clock.now().plus(LOOK_AGAIN)),
         }
     }
 
-    /// A held order is looked at again then, or when a hold of its tenant ends.
+    /// The held order of a tenant that has ended is looked at again then, or when a hold of it ends.
     pub(in crate::vault::ops) fn looks_at_end_again(&self, id: ShredId, tenant: TenantNo, at: Timestamp) {
-        self.inner.placing.kept_until().insert(id, (tenant, at));
-        self.looks_again_at(at);
+        self.looks_again_later(id, Later { tenant, at, by_law: false });
+    }
+
+    fn looks_again_later(&self, id: ShredId, later: Later) {
+        self.looks_again_at(later.at);
+        self.inner.placing.kept_until().insert(id, later);
     }
 
     /// Whether a held order is looked at again later: then, and not now.
     pub(in crate::vault::ops) fn is_looked_at_later(&self, id: ShredId) -> bool {
-        let known = self.inner.placing.kept_until().get(&id).map(|(_, at)| *at);
+        let known = self.inner.placing.kept_until().get(&id).map(|later| later.at);
         let later = known.filter(|at| *at > self.inner.clock.now());
         if let Some(at) = later {
             self.looks_again_at(at);
