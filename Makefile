@@ -38,8 +38,7 @@ test: packages s3-server ## all tests, within ten minutes once built
 # The features of Lethe alone change: RocksDB and all other dependencies are those of the other builds.
 ring: packages ## the build that seals with ring: lints, the tests of all that seals and opens, and the search for keys in a server's memory
 	$(CARGO) clippy --release --locked --features ring --lib -- -D warnings
-	$(CARGO) test --release --locked --features ring --lib vault::crypto::
-	$(CARGO) test --release --locked --features ring --test siege memory::
+	$(CARGO) test --release --locked --features ring --lib --test siege -- vault::crypto:: memory::
 
 proof: packages s3-server ## the long proofs: every nested crash schedule of depth two, 10,000 of depth three, 300 killed servers, 600 models, every step of a recovery, values over a GiB
 	LETHE_PROOF=1 $(CARGO) test --release --locked closure -- --nocapture
