@@ -67,6 +67,8 @@ kinds! {
     Cursor = CURSOR, 1;
     /// When a record ends.
     DueEnd = DUE_END, 1;
+    /// Which of the records that are listed on a page are due when.
+    DuePlaces = DUE_PLACES, 1;
     /// What runs of retention did in a tenant.
     ReportMeta = RETENTION_REPORT, 1;
     /// The salt of a certificate's commitments, until it is issued.

@@ -61,6 +61,8 @@ labels! {
     CURSOR = "cursor";
     /// Content: when a record ends.
     DUE_END = "due-end";
+    /// Content: which places of a page are due when.
+    DUE_PLACES = "due-places";
     /// Content: what runs of retention did.
     RETENTION_REPORT = "retention-report";
     /// Content: the salt of a certificate's commitments.

@@ -38,8 +38,8 @@ mod suite;
 
 pub use age::{AgeError, Identity, IdentityError, Incoming, Outgoing, Recipient, RecipientError, TooManyChunks};
 pub use content::{
-    ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, HoldMeta, Kind, LeftEvents, Record,
-    ReportMeta, ShredAnswer, SubjectAliases, SubjectEvents, TenantMeta, TokenMeta, Value,
+    ApprovalMeta, AuditEntry, AuditTarget, Blob, Chunk, CollectionMeta, Content, Cursor, DueEnd, DuePlaces, HoldMeta, Kind, LeftEvents,
+    Record, ReportMeta, ShredAnswer, SubjectAliases, SubjectEvents, TenantMeta, TokenMeta, Value,
 };
 pub use context::Context;
 pub use envelope::OpenedRecord;

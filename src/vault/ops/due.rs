@@ -1,5 +1,6 @@
 //! Destroying what is due. A record that ends some day has a row in the index ([`index`]), written and removed in the commits of the
-//! record itself; a run reads the rows of the hours that have begun, opens the records of those whose moment has come, and nothing else.
+//! record itself; a run reads the rows of the hours that have begun, and those that pages name ([`pages`]), opens the records of those whose
+//! moment has come, and nothing else.
 //!
 //! The row is only the way to a record and is not believed: the record says itself when it ends, under the rules of today, and not before
 //! a minimum that it has been under since it was written. So an end that a shortened rule would bring forward comes at the moment that
@@ -20,7 +21,8 @@ use bytes::Bytes;
 
 use self::{
     index::{Stood, When, begin_of, end_today, hour_of, named_hour, next_hour, stood},
-    next::Walk,
+    next::{Kind, Walk},
+    pages::Later,
     then::{HoldThen, Went, as_it_went, first_look},
 };
 use super::{
@@ -59,12 +61,14 @@ use crate::{
 mod index;
 mod marked;
 mod next;
+mod pages;
 mod progress;
 mod then;
 
 pub(super) use index::{End, Written, end_over, end_under, is_over, put_off};
 pub use marked::MarkedItem;
 pub(super) use next::{Moments, Next};
+pub(super) use pages::Pages;
 pub use progress::{DueHour, RunProgress};
 
 /// Records of one commit.
@@ -130,6 +134,15 @@ struct Pass {
     done: Destroyed,
     /// Failures in the present tenant that no report tells of yet.
     failures: u64,
+}
+
+/// How far a walk came through some rows.
+#[derive(Default)]
+struct Gone {
+    /// Rows that it has seen, from the first on.
+    seen: usize,
+    /// The keys of those that are still there.
+    stay: HashSet<Bytes>,
 }
 
 /// What the rows of one commit have in common.
@@ -291,21 +304,12 @@ impl Vault {
             pass.done.failed = pass.done.failed.saturating_add(1);
         }
         for kind in pass.walk.kinds.clone() {
-            let named = named_hour(kind, pass.until);
-            let mut range = schema::due_until(kind, named);
-            // Of what is due in these hours, and at the latest when they are over.
-            pass.walk.next.at(kind, begin_of(next_hour(kind, named)));
-            if pass.walk.after >= range.to {
-                continue;
+            match kind {
+                Kind::Rows(fineness) => self.destroy_of_rows(pass, fineness).await?,
+                Kind::Pages => self.destroy_of_pages(pass).await?,
             }
-            range.from = range.from.max(schema::successor(&pass.walk.after));
-            while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
-                for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
-                    self.destroy_of_tenant(pass, kind, rows).await?;
-                    if pass.done.more {
-                        return Ok(());
-                    }
-                }
+            if pass.done.more {
+                return Ok(());
             }
         }
         // Behind the records: with the last one goes the key.
@@ -321,38 +325,71 @@ impl Vault {
         Ok(())
     }
 
-    /// Goes through rows of one tenant, as far as the pass may; what is not due is passed over.
-    async fn destroy_of_tenant(&self, pass: &mut Pass, kind: Fineness, rows: &[Row]) -> Result<(), VaultError> {
+    /// Goes through the rows of the hours that have begun, as far as the pass may.
+    async fn destroy_of_rows(&self, pass: &mut Pass, fineness: Fineness) -> Result<(), VaultError> {
+        let named = named_hour(fineness, pass.until);
+        let mut range = schema::due_until(fineness, named);
+        // Of what is due in these hours, and at the latest when they are over.
+        pass.walk.next.at(fineness, begin_of(next_hour(fineness, named)));
+        if pass.walk.after >= range.to {
+            return Ok(());
+        }
+        range.from = range.from.max(schema::successor(&pass.walk.after));
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
+            for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
+                let gone = self.destroy_of_tenant(pass, Kind::Rows(fineness), rows).await?;
+                if let Some(last) = gone.seen.checked_sub(1).and_then(|last| rows.get(last)) {
+                    pass.walk.after = last.key.clone();
+                }
+                if pass.done.more {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through rows of one tenant, as far as the pass may. What is due later is passed over; where its key does not tell the hour, it is
+    /// listed, so that it is not read again before.
+    async fn destroy_of_tenant(&self, pass: &mut Pass, kind: Kind, rows: &[Row]) -> Result<Gone, VaultError> {
         let stoods = self.stoods(rows).await?;
-        let mut due: Vec<(&Row, Option<Stood>)> = Vec::with_capacity(BATCH.min(rows.len()));
-        let mut seen = None;
+        let now = self.inner.clock.now();
+        let mut gone = Gone::default();
+        let mut due: Vec<(&Row, Option<Stood>)> = Vec::with_capacity(rows.len());
+        let mut later = Vec::new();
         for (row, stood) in rows.iter().zip(stoods) {
             if pass.done.looked_at >= LOOKS || pass.left() <= due.len() as u64 {
                 pass.done.more = true;
                 break;
             }
             pass.done.looked_at = pass.done.looked_at.saturating_add(1);
-            match stood.and_then(|stood| stood.when).and_then(When::looked_at) {
-                Some(at) if at > pass.until => pass.walk.next.at(kind, at),
-                Some(_) | None => due.push((row, stood)),
+            gone.seen = gone.seen.saturating_add(1);
+            let told = stood.and_then(|stood| Some((stood.version, stood.when?, stood.when?.looked_at()?)));
+            let Some((version, when, at)) = told.filter(|(.., at)| *at > pass.until) else {
+                due.push((row, stood));
+                continue;
+            };
+            // What is due by now is left to who may destroy that.
+            let lists = at > now && kind != Kind::Rows(Fineness::Hour);
+            match lists.then(|| schema::due_parts(&row.key)).flatten() {
+                Some(of) => later.push(Later { row, due: of, stood: (version, when), at }),
+                None => {
+                    pass.walk.next.at(kind, at);
+                    gone.stay.insert(row.key.clone());
+                }
             }
-            if due.len() >= BATCH {
-                self.destroy_some(pass, kind, &due).await?;
-                due.clear();
-                pass.walk.after = row.key.clone();
+        }
+        self.list_later(&mut pass.walk, kind, &later, &mut gone.stay).await?;
+        for batch in due.chunks(BATCH) {
+            self.destroy_some(pass, kind, batch, &mut gone.stay).await?;
+            if let (Kind::Rows(_), Some((last, _))) = (kind, batch.last()) {
+                pass.walk.after = last.key.clone();
             }
-            seen = Some(row);
-        }
-        if !due.is_empty() {
-            self.destroy_some(pass, kind, &due).await?;
-        }
-        if let Some(seen) = seen {
-            pass.walk.after = seen.key.clone();
         }
         if let (Some(tenant), 1..) = (rows.first().and_then(tenant_of), pass.failures) {
             self.report_failures(tenant, pass.actor, pass.run, pass.until, std::mem::take(&mut pass.failures)).await;
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// When what rows of one tenant lead to is looked at; `None` where that does not open, for then the record is asked.
@@ -375,18 +412,30 @@ impl Vault {
 
     /// Rows of one tenant in one commit; where that fails, each in its own, and one that fails by itself, or that others keep
     /// writing, is passed over.
-    async fn destroy_some(&self, pass: &mut Pass, kind: Fineness, rows: &[(&Row, Option<Stood>)]) -> Result<(), VaultError> {
+    /// What is still where it was when it is done with stays.
+    async fn destroy_some(
+        &self,
+        pass: &mut Pass,
+        kind: Kind,
+        rows: &[(&Row, Option<Stood>)],
+        stay: &mut HashSet<Bytes>,
+    ) -> Result<(), VaultError> {
         // The commit is held to the rows as they were read; where one has changed since, they are read again.
         let mut as_read = true;
         match retrying(|| self.destroy_once(pass, rows, std::mem::take(&mut as_read))).await {
-            Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+            Ok(fates) => pass.count_all(kind, rows, fates, stay),
             Err(error) if stops_all(&error) => return Err(error),
             Err(_) => {
                 for one in rows.chunks(1) {
                     match retrying(|| self.destroy_once(pass, one, false)).await {
-                        Ok(fates) => fates.into_iter().for_each(|fate| pass.count(kind, fate)),
+                        Ok(fates) => pass.count_all(kind, one, fates, stay),
                         Err(error) if stops_all(&error) => return Err(error),
-                        Err(error) => one.iter().for_each(|(row, _)| pass.failed(kind, row, &error)),
+                        Err(error) => {
+                            for (row, _) in one {
+                                pass.failed(kind, row, &error);
+                                stay.insert(row.key.clone());
+                            }
+                        }
                     }
                 }
             }
@@ -520,7 +569,7 @@ impl Vault {
                     Some(_) => went.kept_by,
                 };
                 if let Some(hold) = kept_by {
-                    plan.put(Space::Index, schema::held_due(hold, key), value.clone());
+                    self.plan_held(plan, hold, (key, value), (due, stood)).await?;
                     counted(Counted::Held);
                     return Ok(Fate::Held);
                 }
@@ -657,9 +706,9 @@ fn looked_for_again(now: Timestamp, since: Timestamp) -> Timestamp {
 /// The list that a cursor of runs belongs to.
 const CURSOR: &[u8] = b"retention-runs";
 
-/// All rows of the index.
+/// All that a run goes through.
 fn rows_of_all() -> KeyRange {
-    KeyRange { from: schema::table(Table::Due).from, to: schema::table(Table::DueMonth).to }
+    KeyRange { from: schema::table(Table::Due).from, to: schema::table(Table::DuePage).to }
 }
 
 /// Whether an error is that of the whole store, and the pass ends. What is busy is one record that others keep writing, as far as
@@ -680,7 +729,17 @@ impl Pass {
         [destroyed, held, marked, moved, dropped, failed].into_iter().fold(self.limit, u64::saturating_sub)
     }
 
-    fn count(&mut self, kind: Fineness, fate: Fate) {
+    /// Counts what became of rows, and tells which of them stay.
+    fn count_all(&mut self, kind: Kind, rows: &[(&Row, Option<Stood>)], fates: Vec<Fate>, stay: &mut HashSet<Bytes>) {
+        for ((row, _), fate) in rows.iter().zip(fates) {
+            if matches!(fate, Fate::Waits(_)) {
+                stay.insert(row.key.clone());
+            }
+            self.count(kind, fate);
+        }
+    }
+
+    fn count(&mut self, kind: Kind, fate: Fate) {
         let counter = match fate {
             Fate::Waits(None) => return,
             Fate::Waits(Some(at)) => return self.walk.next.at(kind, at),
@@ -694,7 +753,7 @@ impl Pass {
     }
 
     /// A row that was passed over: the next run tries again.
-    fn failed(&mut self, kind: Fineness, row: &Row, error: &VaultError) {
+    fn failed(&mut self, kind: Kind, row: &Row, error: &VaultError) {
         self.done.failed = self.done.failed.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         self.walk.next.at(kind, self.until);

@@ -188,6 +188,8 @@ struct Inner {
     restoring: AtomicBool,
     /// When something is due.
     next_due: due::Next,
+    /// The pages on which what is due lately is listed.
+    due_pages: due::Pages,
     /// The day on which the reports of those before were closed last.
     reports_closed: std::sync::atomic::AtomicU32,
     /// Where deleted rows still lie in files.

@@ -195,6 +195,8 @@ impl Vault {
         match &entry.scope {
             Scope::Tenant => {
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), None, done).await?;
+                // Before the rows: what a run lists meanwhile has a page by which a later one finds it.
+                self.drop_pages(tenant, None).await?;
                 self.drop_dues(schema::table_of_tenant(Table::DueOf, tenant)).await?;
                 let records = schema::records_of_tenant(tenant);
                 let mut ranges = vec![(Space::Records, records.clone())];
@@ -219,6 +221,7 @@ impl Vault {
             Scope::Collection(no) => {
                 let no = CollectionNo(*no);
                 self.drop_uploads(schema::table_of_tenant(Table::UnitUpload, tenant), Some(no), done).await?;
+                self.drop_pages(tenant, Some(no)).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
                 let shortened = schema::prefix(&schema::shortened(tenant, no));

@@ -175,6 +175,7 @@ impl Vault {
             reclaim,
             restoring: std::sync::atomic::AtomicBool::default(),
             next_due: super::due::Next::default(),
+            due_pages: super::due::Pages::default(),
             reports_closed: std::sync::atomic::AtomicU32::new(u32::MAX),
             ranges: Ranges::default(),
             placing: super::holds::Placing::default(),

@@ -1,25 +1,35 @@
-//! The index of what is due: every row tells when, opens, and is the one that its record leads to; and every record leads to a row.
+//! The index of what is due: every row tells when, opens, and is the one that its record leads to; every record leads to a row; and of what is
+//! listed, every row is found by its page when it is due.
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::CheckReport;
 use crate::{
-    domain::TenantNo,
+    domain::{TenantNo, Timestamp},
     vault::{
         ops::{Vault, VaultError, rows::State},
         store::{
             Row, Space,
-            schema::{self, Table},
+            schema::{self, Due, DuePage, Lies, Table},
         },
     },
 };
+
+/// Pages of one read.
+const PAGES: usize = 64;
+
+/// A page, and when what is listed at its places is due; `None` where there is no such page, or it does not open.
+type Listed = (Bytes, Option<HashMap<u16, Timestamp>>);
 
 impl Vault {
     /// Goes through the rows, and through what leads to them.
     pub(super) async fn check_due(&self, report: &mut CheckReport) -> Result<(), VaultError> {
         // Of a shredded tenant nothing opens, and its rows are reclaimed in their time.
         let mut living = HashMap::new();
-        for table in [Table::Due, Table::DueMonth, Table::DueOf] {
+        let mut page: Listed = (Bytes::new(), None);
+        for table in [Table::Due, Table::DueMonth, Table::DueListed, Table::DueOf] {
             let mut range = schema::table(table);
             while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
                 for row in rows {
@@ -33,7 +43,10 @@ impl Vault {
                         None => Some("has a malformed key"),
                         Some(tenant) if !self.lives(&mut living, tenant).await? => None,
                         Some(_) if table == Table::DueOf => self.leads_astray(&row).await?,
-                        Some(tenant) => self.tells_wrong(tenant, &row).await?,
+                        Some(tenant) => match self.tells_wrong(tenant, &row).await? {
+                            None => self.is_listed_wrong(&mut page, &row).await?,
+                            wrong => wrong,
+                        },
                     };
                     if let Some(wrong) = wrong {
                         report.findings.push(format!("row {} of what is due: {wrong}", hex::encode(&row.key)));
@@ -41,7 +54,39 @@ impl Vault {
                 }
             }
         }
+        let mut range = schema::table(Table::DuePage);
+        while let Some(rows) = self.some_rows_of(Space::Index, &mut range, PAGES).await? {
+            for row in rows {
+                let wrong = match schema::due_page_parts(&row.key) {
+                    None => Some("has a malformed key"),
+                    Some(of) if !self.lives(&mut living, of.tenant).await? => None,
+                    Some(of) => self.places_of(of.tenant, &row.key, &row.value).await?.is_none().then_some("does not open"),
+                };
+                if let Some(wrong) = wrong {
+                    report.findings.push(format!("page {} of what is due: {wrong}", hex::encode(&row.key)));
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// What is wrong with how a row is listed, if it is: its page has it, and for the moment at which it is due. `page` is the one of the row
+    /// before, for those of one page lie together.
+    async fn is_listed_wrong(&self, page: &mut Listed, row: &Row) -> Result<Option<&'static str>, VaultError> {
+        let Some(Due { hour, tenant, collection, lies: Lies::Listed { page: number, place }, .. }) = schema::due_parts(&row.key) else {
+            return Ok(None);
+        };
+        let key = schema::due_page(&DuePage { hour, tenant, collection, page: number });
+        if page.0 != key {
+            let places = match self.inner.store.get(Space::Index, &key).await? {
+                Some(value) => self.places_of(tenant, &key, &value).await?,
+                None => None,
+            };
+            *page = (key, places.map(|places| places.into_iter().map(|place| (place.place, place.at)).collect()));
+        }
+        let Some(at) = page.1.as_ref().and_then(|places| places.get(&place)) else { return Ok(Some("is on no page")) };
+        let is_found = self.looked_at(tenant, row).await?.is_none_or(|due| *at <= due);
+        Ok(if is_found { None } else { Some("is due before its page says so") })
     }
 
     /// Whether a tenant's keys are there; one that cannot be read is told of as a tenant.

@@ -1,8 +1,9 @@
 //! The rows of the index of what is due: where a record's row lies, what stands in it, and how it comes and goes with the record.
 //!
 //! The key tells the hour that an end lies in; of an end that a date in the value or of an event decides, only the [`MONTH_HOURS`] that
-//! it lies in, for the date is somebody's. The moment itself is sealed behind it, so what is due later is passed over without opening its
-//! record. A second row leads from the record to the first: so it is found, and goes, when nobody can open the record any more.
+//! it lies in, for the date is somebody's; once these have begun it is listed on a page ([`super::pages`]). The moment itself is sealed behind
+//! it, so what is due later is passed over without opening its record. A second row leads from the record to the first: so it is found, and
+//! goes, when nobody can open the record any more.
 //!
 //! Where the rule that ends a record marks it before, the row lies first where the mark comes, and tells both moments; the run that meets
 //! it there moves it on to the end. So each record is marked once, in a commit, and a run costs what is marked and what is due.
@@ -18,7 +19,7 @@ use crate::{
         retention::{Events, Kept, Rule},
     },
     vault::{
-        crypto::{Context, DueEnd, Key, Plaintext, Sealed, TenantSecret, Token},
+        crypto::{Context, DueEnd, Key, Meta, Plaintext, Sealed, Suite, TenantSecret, Token},
         ops::{
             Vault, VaultError,
             directory::Collection,
@@ -28,7 +29,7 @@ use crate::{
         },
         store::{
             Durability, Expect, Row, Space, StoreError, Write,
-            schema::{self, Due, Fineness, KeyRange, Parts, Table},
+            schema::{self, Due, Fineness, KeyRange, Lies, Parts, Table},
         },
     },
 };
@@ -298,6 +299,18 @@ pub(super) fn stood(
     Some(Stood { version, when })
 }
 
+/// What a row holds of a version, under its key.
+pub(super) fn row_value(
+    meta: &Key<Meta>,
+    (store, suite): (&crate::domain::StoreId, Suite),
+    tenant: TenantNo,
+    key: &[u8],
+    (version, when): (Version, When),
+) -> Bytes {
+    let sealed = meta.seal(suite, &Context::of(store, tenant, &[key]), &Plaintext::<DueEnd>::new(when.sealed()));
+    [&version.to_be_bytes()[..], &sealed.into_row()].concat().into()
+}
+
 const fn fineness(end: End) -> Fineness {
     if end.by_date { Fineness::Month } else { Fineness::Hour }
 }
@@ -449,14 +462,44 @@ impl Vault {
             }
         }
         if let (Some(key), Some((version, (.., when)))) = (key, row) {
-            let plain = Plaintext::<DueEnd>::new(when.sealed());
-            let (store, suite) = (self.inner.store_id, self.inner.options.suite);
-            let sealed =
-                self.with_tenant(tenant, |secret| secret.derive_meta().seal(suite, &Context::of(&store, tenant, &[&key]), &plain)).await?;
-            let value = [&version.to_be_bytes()[..], &sealed.into_row()].concat();
+            let value = self.row_value(tenant, &key, (version, when)).await?;
             plan.put(Space::Index, leads, schema::due_lead(&key));
-            plan.put(Space::Index, key, value.into());
+            plan.put(Space::Index, key, value);
         }
+        Ok(())
+    }
+
+    async fn row_value(&self, tenant: TenantNo, key: &[u8], of: (Version, When)) -> Result<Bytes, VaultError> {
+        let (store, suite) = (self.inner.store_id, self.inner.options.suite);
+        self.with_tenant(tenant, |secret| row_value(&secret.derive_meta(), (&store, suite), tenant, key, of)).await
+    }
+
+    /// Takes what is due and held out of what runs read, for as long as the hold stands. What was listed on a page comes back as a row by its
+    /// time: no page knows of it then.
+    pub(super) async fn plan_held(
+        &self,
+        plan: &mut Plan,
+        hold: HoldId,
+        (key, value): (&[u8], &Bytes),
+        (due, stood): (&Due, &Stood),
+    ) -> Result<(), VaultError> {
+        if due.lies == Lies::ByTime {
+            plan.put(Space::Index, schema::held_due(hold, key), value.clone());
+            return Ok(());
+        }
+        let back = schema::due(due.fineness, due.hour, due.tenant, due.collection, &due.record);
+        let value = match stood.when {
+            Some(when) => self.row_value(due.tenant, &back, (stood.version, when)).await?,
+            // It opens nowhere.
+            None => value.clone(),
+        };
+        let leads = schema::due_of(due.tenant, due.collection, &due.record);
+        let known = self.inner.store.get(Space::Index, &leads).await?;
+        if let Some(known) = known.filter(|known| schema::due_led_to(&leads, known).is_some_and(|led_to| led_to == key)) {
+            plan.check(Space::Index, leads.clone(), Expect::Equals(known));
+            plan.put(Space::Index, leads, schema::due_lead(&back));
+        }
+        plan.put(Space::Index, schema::held_due(hold, &back), value);
         Ok(())
     }
 
@@ -495,6 +538,13 @@ impl Vault {
         let store = self.inner.store_id;
         let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &row.key, &row.value)).await?;
         Ok(stood.is_some_and(|stood| stood.when.is_some()))
+    }
+
+    /// When what a row leads to is looked at, as that is sealed in it.
+    pub(in crate::vault::ops) async fn looked_at(&self, tenant: TenantNo, row: &Row) -> Result<Option<Timestamp>, VaultError> {
+        let store = self.inner.store_id;
+        let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &row.key, &row.value)).await?;
+        Ok(stood.and_then(|stood| stood.when).and_then(When::looked_at))
     }
 
     /// What stands in a row of what is due that waits under a hold, also under one that has ended; `None` where it waits under none.

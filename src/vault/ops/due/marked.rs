@@ -1,13 +1,15 @@
 //! What is marked in a collection: the records that a run has met on their way to their end, and that are going to be destroyed. They are
 //! found where the index has their ends, within the time that the collection's rules mark records for, and tell themselves that they are
 //! marked. The index lies by hours, and within an hour by tenants and collections: the list goes from one hour that has anything to the
-//! next, so it costs the collection's own rows of that time, and a look for each hour in between.
+//! next, so it costs the collection's own rows of that time, and a look for each hour in between. Behind them come those that are listed on
+//! the collection's pages.
 
 use bytes::Bytes;
 
 use super::{
     ROWS,
     index::{When, end_today, named_hour, next_hour, stood},
+    pages::Spot,
     rows_of_all,
 };
 use crate::{
@@ -31,13 +33,17 @@ use crate::{
         },
         store::{
             Row, Space,
-            schema::{self, Due, Fineness},
+            schema::{self, Due, Fineness, KeyRange},
         },
     },
 };
 
 /// Rows of the collection that one page looks at.
 const LOOKS: usize = 2_000;
+/// Pages of one read.
+const PAGES: usize = 16;
+/// Bytes of the number of a page, with which its key ends.
+const PAGE_LEN: usize = 4;
 
 /// A record that is marked.
 #[derive(Debug, Clone)]
@@ -133,13 +139,7 @@ impl Vault {
                 let whens = self.whens(&rows).await?;
                 for (row, when) in rows.iter().zip(whens) {
                     looks = looks.saturating_add(1);
-                    if let Some(When::Ends(at)) = when
-                        && at > now
-                        && at <= until
-                        && let Some(item) = self.marked_item(caller, found, row, (at, now)).await?
-                    {
-                        items.push(item);
-                    }
+                    items.extend(self.marked_at(caller, found, (row, when), (now, until)).await?);
                     if items.len() >= limit || looks >= LOOKS {
                         return Ok((items, Some(row.key.clone())));
                     }
@@ -158,7 +158,68 @@ impl Vault {
                 }
             }
         }
-        Ok((items, None))
+        let came = self.walk_marked_pages(caller, found, &after, (now, until), (&mut items, looks), limit).await?;
+        Ok((items, came))
+    }
+
+    /// The same of what is listed on the collection's pages: where the page ends, if it does before the end of all.
+    async fn walk_marked_pages(
+        &self,
+        caller: &Caller,
+        found: &InCollection<RetentionMarked>,
+        after: &Bytes,
+        (now, until): (Timestamp, Timestamp),
+        (items, mut looks): (&mut Vec<MarkedItem>, usize),
+        limit: usize,
+    ) -> Result<Option<Bytes>, VaultError> {
+        let (tenant, no) = (found.tenant.no, found.collection.no);
+        let (mut hour, last) = (named_hour(Fineness::Month, now), named_hour(Fineness::Month, until));
+        while hour <= last {
+            let KeyRange { from, to } = schema::due_pages_of(hour, tenant, no);
+            // The page that the list has come to is gone on with.
+            let begun =
+                after.get(..from.len().saturating_add(PAGE_LEN)).filter(|begun| after.len() > begun.len() && begun.starts_with(&from));
+            let from = begun.map_or_else(|| from.clone().max(schema::successor(after)), Bytes::copy_from_slice);
+            let mut range = KeyRange { from, to };
+            while let Some(pages) = self.some_rows_of(Space::Index, &mut range, PAGES).await? {
+                for page in pages {
+                    let Some(of) = schema::due_page_parts(&page.key) else { continue };
+                    looks = looks.saturating_add(1);
+                    let gone_to = Spot::on(&page.key, after);
+                    let mut places = self.places_of(tenant, &page.key, &page.value).await?.unwrap_or_default();
+                    places.retain(|place| place.at > now && place.at <= until && place.is_behind(gone_to));
+                    for place in places {
+                        let rows = self.rows_at(&of, &[place]).await?;
+                        for (row, when) in rows.iter().zip(self.whens(&rows).await?) {
+                            looks = looks.saturating_add(1);
+                            items.extend(self.marked_at(caller, found, (row, when), (now, until)).await?);
+                        }
+                        if items.len() >= limit || looks >= LOOKS {
+                            return Ok(Some(place.of_page(&page.key)));
+                        }
+                    }
+                    if looks >= LOOKS {
+                        return Ok(Some(page.key));
+                    }
+                }
+            }
+            hour = next_hour(Fineness::Month, hour);
+        }
+        Ok(None)
+    }
+
+    /// What is told of the record of a row, if it ends within a time and says itself that it is marked.
+    async fn marked_at(
+        &self,
+        caller: &Caller,
+        found: &InCollection<RetentionMarked>,
+        (row, when): (&Row, Option<When>),
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<Option<MarkedItem>, VaultError> {
+        match when {
+            Some(When::Ends(at)) if at > now && at <= until => self.marked_item(caller, found, row, (at, now)).await,
+            Some(When::Ends(_) | When::Endless(_) | When::Marks(..)) | None => Ok(None),
+        }
     }
 
     /// What is told of the record of a row, if it says itself that it is marked.

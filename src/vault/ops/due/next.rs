@@ -6,37 +6,65 @@ use bytes::Bytes;
 
 use crate::{domain::Timestamp, vault::store::schema::Fineness};
 
-/// The earliest moments at which something is due, by the kinds of rows.
+/// What a run goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vault::ops) struct Moments([Timestamp; Fineness::ALL.len()]);
+pub(in crate::vault::ops) enum Kind {
+    /// Rows by their time.
+    Rows(Fineness),
+    /// Pages, and the rows that are listed on them.
+    Pages,
+}
+
+impl Kind {
+    /// All, in the order of their tables.
+    pub(super) const ALL: [Self; 3] = [Self::Rows(Fineness::Hour), Self::Rows(Fineness::Month), Self::Pages];
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Rows(Fineness::Hour) => 0,
+            Self::Rows(Fineness::Month) => 1,
+            Self::Pages => 2,
+        }
+    }
+}
+
+impl From<Fineness> for Kind {
+    fn from(fineness: Fineness) -> Self {
+        Self::Rows(fineness)
+    }
+}
+
+/// The earliest moments at which something is due, by its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vault::ops) struct Moments([Timestamp; Kind::ALL.len()]);
 
 impl Default for Moments {
     /// Never.
     fn default() -> Self {
-        Self([Timestamp(i64::MAX); Fineness::ALL.len()])
+        Self::everything(Timestamp(i64::MAX))
     }
 }
 
 impl Moments {
     /// Something of every kind at `at`.
     pub(super) const fn everything(at: Timestamp) -> Self {
-        Self([at; Fineness::ALL.len()])
+        Self([at; Kind::ALL.len()])
     }
 
     /// There is something at `at`, at the latest.
-    pub(in crate::vault::ops) fn at(&mut self, fineness: Fineness, at: Timestamp) {
-        if let Some(known) = self.0.get_mut(fineness as usize) {
+    pub(in crate::vault::ops) fn at(&mut self, kind: impl Into<Kind>, at: Timestamp) {
+        if let Some(known) = self.0.get_mut(kind.into().place()) {
             *known = (*known).min(at);
         }
     }
 
-    fn of(&self, fineness: Fineness) -> Timestamp {
-        self.0.get(fineness as usize).copied().unwrap_or(Timestamp(i64::MAX))
+    fn of(&self, kind: Kind) -> Timestamp {
+        self.0.get(kind.place()).copied().unwrap_or(Timestamp(i64::MAX))
     }
 
     pub(super) fn all(&mut self, other: &Self) {
-        for fineness in Fineness::ALL {
-            self.at(fineness, other.of(fineness));
+        for kind in Kind::ALL {
+            self.at(kind, other.of(kind));
         }
     }
 }
@@ -44,9 +72,9 @@ impl Moments {
 /// A run over several passes.
 #[derive(Debug, Clone)]
 pub(super) struct Walk {
-    /// The kinds of rows that it goes through.
-    pub(super) kinds: Vec<Fineness>,
-    /// The last row that it is done with.
+    /// What it goes through.
+    pub(super) kinds: Vec<Kind>,
+    /// The last row that it is done with; of a page, perhaps with a place on it.
     pub(super) after: Bytes,
     /// When the next one has something to do.
     pub(super) next: Moments,
@@ -57,7 +85,7 @@ pub(super) struct Walk {
 impl Walk {
     /// One through everything.
     pub(super) fn whole() -> Self {
-        Self { kinds: Fineness::ALL.to_vec(), after: Bytes::new(), next: Moments::default(), anew: false }
+        Self { kinds: Kind::ALL.to_vec(), after: Bytes::new(), next: Moments::default(), anew: false }
     }
 }
 
@@ -73,7 +101,7 @@ struct State {
 impl Default for Next {
     /// Of what a start finds nobody knows yet.
     fn default() -> Self {
-        Self(Mutex::new(State { moments: Moments([Timestamp(i64::MIN); Fineness::ALL.len()]), under_way: None }))
+        Self(Mutex::new(State { moments: Moments::everything(Timestamp(i64::MIN)), under_way: None }))
     }
 }
 
@@ -93,9 +121,9 @@ impl Next {
         if let Some(walk) = state.under_way.take() {
             return Some(walk);
         }
-        let kinds: Vec<Fineness> = Fineness::ALL.into_iter().filter(|kind| state.moments.of(*kind) <= now).collect();
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| state.moments.of(*kind) <= now).collect();
         for kind in &kinds {
-            if let Some(known) = state.moments.0.get_mut(*kind as usize) {
+            if let Some(known) = state.moments.0.get_mut(kind.place()) {
                 *known = Timestamp(i64::MAX);
             }
         }
@@ -105,7 +133,7 @@ impl Next {
     /// The first of all moments at which something is known to be to do, and whether a run is under way.
     pub(super) fn seen(&self) -> (Option<Timestamp>, bool) {
         let state = self.lock();
-        let first = Fineness::ALL.into_iter().map(|kind| state.moments.of(kind)).min();
+        let first = Kind::ALL.into_iter().map(|kind| state.moments.of(kind)).min();
         (first.filter(|at| at.0 < i64::MAX).map(|at| at.max(Timestamp(0))), state.under_way.is_some())
     }
 

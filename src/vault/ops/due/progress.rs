@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{
     LOOKS, ROWS,
     index::{When, begin_of, hour_of, named_hour},
+    pages::Spot,
     tenant_of,
 };
 use crate::{
@@ -18,7 +21,7 @@ use crate::{
             refused::Place,
         },
         store::{
-            Space,
+            Row, Space,
             schema::{self, Fineness},
         },
     },
@@ -78,37 +81,76 @@ impl Vault {
     async fn count_due(&self) -> Result<RunProgress, VaultError> {
         let now = self.inner.clock.now();
         let (next_at, under_way) = self.inner.next_due.seen();
-        let mut progress = RunProgress { under_way, next_at, ..RunProgress::default() };
-        let (mut hours, mut looks) = (BTreeMap::<u32, u64>::new(), 0_u64);
-        'all: for kind in Fineness::ALL {
+        let mut counted = Counting { now, hours: BTreeMap::new(), progress: RunProgress { under_way, next_at, ..RunProgress::default() } };
+        counted.progress.more = !self.count_rows(&mut counted).await?;
+        let Counting { hours, mut progress, .. } = counted;
+        progress.by_hour = hours.into_iter().take(HOURS).map(|(hour, due)| DueHour { hour: begin_of(hour), due }).collect();
+        Ok(progress)
+    }
+
+    /// Whether it came through all.
+    async fn count_rows(&self, counted: &mut Counting) -> Result<bool, VaultError> {
+        let (now, mut looks) = (counted.now, 0_u64);
+        for kind in Fineness::ALL {
             let mut range = schema::due_until(kind, named_hour(kind, now));
             while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
                 for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
                     let whens = self.whens(rows).await?;
                     for (row, when) in rows.iter().zip(whens) {
                         if looks >= LOOKS {
-                            progress.more = true;
-                            break 'all;
+                            return Ok(false);
                         }
                         looks = looks.saturating_add(1);
-                        let Some(due) = schema::due_parts(&row.key) else { continue };
-                        let counter = match when {
-                            Some(When::Ends(at) | When::Marks(at, _)) if at > now => continue,
-                            Some(When::Marks(..)) => &mut progress.to_mark,
-                            Some(When::Endless(_)) => &mut progress.to_look_at,
-                            Some(When::Ends(_)) | None => {
-                                let hour = when.and_then(When::ends_at).map_or(due.hour, hour_of);
-                                let known = hours.entry(hour).or_default();
-                                *known = known.saturating_add(1);
-                                &mut progress.due
-                            }
-                        };
-                        *counter = counter.saturating_add(1);
+                        counted.count(row, when);
                     }
                 }
             }
         }
-        progress.by_hour = hours.into_iter().take(HOURS).map(|(hour, due)| DueHour { hour: begin_of(hour), due }).collect();
-        Ok(progress)
+        if !self.read_pages(&mut looks).await? {
+            return Ok(false);
+        }
+        let mut after = Bytes::new();
+        while let Some(key) = self.inner.due_pages.next(&after, now) {
+            if looks >= LOOKS {
+                return Ok(false);
+            }
+            looks = looks.saturating_add(1);
+            if let (Some(of), Some(value)) = (schema::due_page_parts(&key), self.inner.store.get(Space::Index, &key).await?) {
+                let places = self.places_of(of.tenant, &key, &value).await?.unwrap_or_default();
+                let due: Vec<Spot> = places.into_iter().filter(|place| place.at <= now).collect();
+                let rows = self.rows_at(&of, &due).await?;
+                looks = looks.saturating_add(rows.len() as u64);
+                for (row, when) in rows.iter().zip(self.whens(&rows).await?) {
+                    counted.count(row, when);
+                }
+            }
+            after = key;
+        }
+        Ok(true)
+    }
+}
+
+/// What was counted so far.
+struct Counting {
+    now: Timestamp,
+    hours: BTreeMap<u32, u64>,
+    progress: RunProgress,
+}
+
+impl Counting {
+    fn count(&mut self, row: &Row, when: Option<When>) {
+        let Some(due) = schema::due_parts(&row.key) else { return };
+        let counter = match when {
+            Some(When::Ends(at) | When::Marks(at, _)) if at > self.now => return,
+            Some(When::Marks(..)) => &mut self.progress.to_mark,
+            Some(When::Endless(_)) => &mut self.progress.to_look_at,
+            Some(When::Ends(_)) | None => {
+                let hour = when.and_then(When::ends_at).map_or(due.hour, hour_of);
+                let known = self.hours.entry(hour).or_default();
+                *known = known.saturating_add(1);
+                &mut self.progress.due
+            }
+        };
+        *counter = counter.saturating_add(1);
     }
 }

@@ -55,7 +55,8 @@ fn an_hour_holds_what_ends_in_it_and_before_and_nothing_later() {
     for fineness in Fineness::ALL {
         let (tenant, collection) = (TenantNo(u64::MAX), CollectionNo(u32::MAX));
         let row = due(fineness, 20_000, tenant, collection, &record);
-        assert_eq!(due_parts(&row), Some(Due { fineness, hour: 20_000, tenant, collection, record: record.to_vec() }));
+        let of = Due { fineness, hour: 20_000, tenant, collection, record: record.to_vec(), lies: Lies::ByTime };
+        assert_eq!(due_parts(&row), Some(of));
         for (hour, holds) in [(0, false), (19_999, false), (20_000, true), (20_001, true), (u32::MAX, true)] {
             let range = due_until(fineness, hour);
             assert_eq!(range.from <= row && row < range.to, holds, "{hour}");
@@ -74,6 +75,35 @@ fn an_hour_holds_what_ends_in_it_and_before_and_nothing_later() {
         assert!(range.from <= leads && leads < range.to);
     }
     assert_eq!(due_parts(&subject_record(TenantNo(7), &[1; 16], CollectionNo(3), &record)), None);
+}
+
+#[test]
+fn a_place_of_a_page_holds_its_row_and_a_page_those_of_its_collection() {
+    let record = [[1; 16], [2; 16]];
+    let page = DuePage { hour: 20_000, tenant: TenantNo(7), collection: CollectionNo(3), page: u32::MAX };
+    let (key, row) = (due_page(&page), due_listed(&page, 258, &record));
+    assert_eq!((due_page_parts(&key), due_page_parts(&key[..20]), due_page_parts(&[&key[..], &[0]].concat())), (Some(page), None, None));
+    let (fineness, lies) = (Fineness::Month, Lies::Listed { page: page.page, place: 258 });
+    let (tenant, collection) = (page.tenant, page.collection);
+    assert_eq!(due_parts(&row), Some(Due { fineness, hour: page.hour, tenant, collection, record: record.to_vec(), lies }));
+    assert_eq!((due_parts(&row[..row.len() - 1]), due_parts(&key)), (None, None));
+    let holds = |range: &KeyRange, key: &Bytes| range.from <= *key && *key < range.to;
+    for (place, is_there) in [(257, false), (258, true), (259, false)] {
+        assert_eq!(holds(&due_listed_at(&page, place), &row), is_there, "{place}");
+    }
+    for other in [DuePage { tenant: TenantNo(8), ..page }, DuePage { collection: CollectionNo(4), ..page }] {
+        assert!(!holds(&due_listed_at(&other, 258), &row) && !holds(&due_pages_of(page.hour, other.tenant, other.collection), &key));
+        assert!(holds(&all_due_listed(&other), &row), "of any with its number");
+    }
+    assert!(holds(&due_pages_of(page.hour, tenant, collection), &key) && holds(&due_pages_of_tenant(page.hour, tenant), &key));
+    assert!(holds(&due_pages_in(page.hour), &key) && !holds(&due_pages_in(page.hour + 768), &key));
+    assert!(!holds(&due_pages_of_tenant(page.hour, TenantNo(8)), &key));
+    // From the record to its row.
+    let leads = due_of(tenant, collection, &record);
+    assert_eq!(due_led_to(&leads, &due_lead(&row)).as_deref(), Some(&row[..]));
+    for broken in [&row[..5], &row[..10], &row[..12], &key[..11]] {
+        assert_eq!(due_led_to(&leads, broken), None, "{broken:?}");
+    }
 }
 
 #[test]
@@ -188,6 +218,8 @@ fn the_longest_key_of_a_record_is_within_the_limit() {
     assert!(subject_record(TenantNo(0), &[0; 16], CollectionNo(0), &tokens).len() <= KEY_LEN_MAX);
     let due = due(Fineness::Month, 0, TenantNo(0), CollectionNo(0), &tokens);
     assert!(held_due(HoldId([0; 16]), &due).len() <= KEY_LEN_MAX);
+    let page = DuePage { hour: 0, tenant: TenantNo(0), collection: CollectionNo(0), page: 0 };
+    assert!(due_listed(&page, 0, &tokens).len() <= KEY_LEN_MAX);
     assert!(hold_on(TenantNo(0), &HeldThing::Record(CollectionNo(0), tokens.to_vec()), HoldId([0; 16])).len() <= KEY_LEN_MAX);
 }
 
