@@ -59,9 +59,14 @@ pub(crate) async fn set(open: &Open, owner: &Caller, acme: &TenantName, policy: 
     open.vault.put_collection(owner, acme, &coll("c"), policy, None).await.unwrap();
 }
 
+/// The rows of what is due, wherever they lie.
 pub(crate) async fn due_rows(open: &Open) -> Vec<Row> {
-    let (from, to) = (schema::table(Table::Due).from, schema::table(Table::DueMonth).to);
-    open.store.scan(Space::Index, &from, &to, usize::MAX).await.unwrap()
+    let mut rows = Vec::new();
+    for table in [Table::Due, Table::DueMonth, Table::DueListed, Table::DueAsleep] {
+        let range = schema::table(table);
+        rows.extend(open.store.scan(Space::Index, &range.from, &range.to, usize::MAX).await.unwrap());
+    }
+    rows
 }
 
 pub(crate) async fn run(open: &Open, clock: &TestClock) -> Destroyed {

@@ -243,6 +243,9 @@ impl Vault {
             changed?;
         }
         self.inner.directory.forget_collection(tenant.no, &collection.name);
+        if collection.policy.retention.schedule().is_none() && text.policy.retention.schedule().is_some() {
+            self.may_wake(tenant.no, collection.no).await?;
+        }
         if changes_rule {
             // What a hold had stopped may take less along now.
             self.hold_has_ended();

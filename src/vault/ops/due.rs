@@ -58,6 +58,7 @@ use crate::{
     },
 };
 
+mod asleep;
 mod index;
 mod marked;
 mod next;
@@ -303,11 +304,23 @@ impl Vault {
         if followed == Came::Failed {
             pass.done.failed = pass.done.failed.saturating_add(1);
         }
+        // Of older data, what sleeps is looked at below.
+        let (woke, has_woken) = if self.is_restoring() { (Came::Through, false) } else { self.wake_some().await? };
+        pass.walk.anew |= has_woken && !pass.walk.after.is_empty();
+        if woke == Came::Failed {
+            pass.done.failed = pass.done.failed.saturating_add(1);
+        }
         for kind in pass.walk.kinds.clone() {
             match kind {
                 Kind::Rows(fineness) => self.destroy_of_rows(pass, fineness).await?,
                 Kind::Pages => self.destroy_of_pages(pass).await?,
             }
+            if pass.done.more {
+                return Ok(());
+            }
+        }
+        if self.is_restoring() {
+            self.destroy_of_asleep(pass).await?;
             if pass.done.more {
                 return Ok(());
             }
@@ -318,7 +331,7 @@ impl Vault {
             pass.walk.next.all(&Moments::everything(next));
         }
         pass.done.more |= spared.is_cut;
-        if [came, followed].contains(&Came::Part) || pass.walk.anew {
+        if [came, followed, woke].contains(&Came::Part) || pass.walk.anew {
             pass.walk = Walk { next: pass.walk.next, ..Walk::whole() };
             pass.done.more = true;
         }
@@ -336,14 +349,40 @@ impl Vault {
         }
         range.from = range.from.max(schema::successor(&pass.walk.after));
         while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
-            for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
-                let gone = self.destroy_of_tenant(pass, Kind::Rows(fineness), rows).await?;
-                if let Some(last) = gone.seen.checked_sub(1).and_then(|last| rows.get(last)) {
-                    pass.walk.after = last.key.clone();
-                }
-                if pass.done.more {
-                    return Ok(());
-                }
+            self.destroy_of_each(pass, Kind::Rows(fineness), &rows).await?;
+            if pass.done.more {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through what sleeps in older data, and would have been looked for by now, as far as the pass may.
+    async fn destroy_of_asleep(&self, pass: &mut Pass) -> Result<(), VaultError> {
+        let mut range = schema::table(Table::DueAsleep);
+        if pass.walk.after >= range.to {
+            return Ok(());
+        }
+        range.from = range.from.max(schema::successor(&pass.walk.after));
+        while let Some(mut rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
+            rows.retain(|row| schema::due_parts(&row.key).is_none_or(|due| due.hour <= hour_of(pass.until)));
+            self.destroy_of_each(pass, Kind::Rows(Fineness::Hour), &rows).await?;
+            if pass.done.more {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through rows tenant by tenant, as far as the pass may.
+    async fn destroy_of_each(&self, pass: &mut Pass, kind: Kind, rows: &[Row]) -> Result<(), VaultError> {
+        for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
+            let gone = self.destroy_of_tenant(pass, kind, rows).await?;
+            if let Some(last) = gone.seen.checked_sub(1).and_then(|last| rows.get(last)) {
+                pass.walk.after = last.key.clone();
+            }
+            if pass.done.more {
+                return Ok(());
             }
         }
         Ok(())
@@ -594,7 +633,11 @@ impl Vault {
                     self.plan_due(plan, of, false, (stood.version, later)).await?;
                 } else {
                     let since = if let When::Endless(since) = when { since } else { now };
-                    self.plan_endless(plan, of, stood.version, (since, looked_for_again(now, since))).await?;
+                    let again = (since, looked_for_again(now, since));
+                    let sleeps = !is_older && collection.ends_nothing();
+                    if !(sleeps && self.plan_asleep(plan, of, (stood.version, collection.rules_now()), again).await?) {
+                        self.plan_endless(plan, of, stood.version, again).await?;
+                    }
                 }
                 Ok(Fate::Moved)
             }
@@ -708,7 +751,7 @@ const CURSOR: &[u8] = b"retention-runs";
 
 /// All that a run goes through.
 fn rows_of_all() -> KeyRange {
-    KeyRange { from: schema::table(Table::Due).from, to: schema::table(Table::DuePage).to }
+    KeyRange { from: schema::table(Table::Due).from, to: schema::table(Table::DueAsleep).to }
 }
 
 /// Whether an error is that of the whole store, and the pass ends. What is busy is one record that others keep writing, as far as

@@ -201,6 +201,8 @@ struct Inner {
     shortened: rounds::Rounds,
     /// Through what was reported of persons, in this data store.
     events_followed: rounds::Rounds,
+    /// Through what sleeps until its collection has rules, in this data store.
+    woken: rounds::Rounds,
     /// Who puts a person at the end of the queue of what was reported.
     reporting: tokio::sync::Mutex<()>,
     quiets: events::quiet::Quiets,

@@ -210,6 +210,7 @@ impl Vault {
                     Table::Shortened,
                     Table::TenantImport,
                     Table::OpenReport,
+                    Table::AsleepOf,
                 ] {
                     ranges.push((Space::Index, schema::table_of_tenant(table, tenant)));
                 }
@@ -224,8 +225,8 @@ impl Vault {
                 self.drop_pages(tenant, Some(no)).await?;
                 self.drop_dues(schema::due_of_collection(tenant, no)).await?;
                 let records = schema::records_under(tenant, no, &[]);
-                let shortened = schema::prefix(&schema::shortened(tenant, no));
-                self.drop_whole(vec![(Space::Records, records.clone()), (Space::Index, shortened)]).await?;
+                let [shortened, asleep] = [schema::shortened(tenant, no), schema::asleep_of(tenant, no)].map(|key| schema::prefix(&key));
+                self.drop_whole(vec![(Space::Records, records.clone()), (Space::Index, shortened), (Space::Index, asleep)]).await?;
                 for table in [Table::SubjectRecord, Table::SecondaryRecord, Table::TrailName] {
                     self.drop_index_of(schema::table_of_tenant(table, tenant), no).await?;
                 }

@@ -181,6 +181,7 @@ impl Vault {
             placing: super::holds::Placing::default(),
             shortened: super::rounds::Rounds::default(),
             events_followed: super::rounds::Rounds::default(),
+            woken: super::rounds::Rounds::default(),
             reporting: tokio::sync::Mutex::default(),
             quiets: super::events::quiet::Quiets::default(),
             freezes: super::collections::Freezes::default(),

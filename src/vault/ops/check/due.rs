@@ -1,5 +1,5 @@
-//! The index of what is due: every row tells when, opens, and is the one that its record leads to; every record leads to a row; and of what is
-//! listed, every row is found by its page when it is due.
+//! The index of what is due: every row tells when, opens, and is the one that its record leads to; every record leads to a row; what is listed
+//! is found by its page when it is due, and what sleeps is woken.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Vault {
         // Of a shredded tenant nothing opens, and its rows are reclaimed in their time.
         let mut living = HashMap::new();
         let mut page: Listed = (Bytes::new(), None);
-        for table in [Table::Due, Table::DueMonth, Table::DueListed, Table::DueOf] {
+        for table in [Table::Due, Table::DueMonth, Table::DueListed, Table::DueAsleep, Table::DueOf] {
             let mut range = schema::table(table);
             while let Some(rows) = self.some_rows(Space::Index, &mut range).await? {
                 for row in rows {
@@ -44,7 +44,7 @@ impl Vault {
                         Some(tenant) if !self.lives(&mut living, tenant).await? => None,
                         Some(_) if table == Table::DueOf => self.leads_astray(&row).await?,
                         Some(tenant) => match self.tells_wrong(tenant, &row).await? {
-                            None => self.is_listed_wrong(&mut page, &row).await?,
+                            None => self.is_found_wrong(&mut page, &row).await?,
                             wrong => wrong,
                         },
                     };
@@ -70,11 +70,17 @@ impl Vault {
         Ok(())
     }
 
-    /// What is wrong with how a row is listed, if it is: its page has it, and for the moment at which it is due. `page` is the one of the row
-    /// before, for those of one page lie together.
-    async fn is_listed_wrong(&self, page: &mut Listed, row: &Row) -> Result<Option<&'static str>, VaultError> {
-        let Some(Due { hour, tenant, collection, lies: Lies::Listed { page: number, place }, .. }) = schema::due_parts(&row.key) else {
-            return Ok(None);
+    /// What is wrong with how a row is found that does not lie by time: what is listed stands on its page, for the moment at which it is due;
+    /// what sleeps is woken. `page` is the one of the row before, for those of one page lie together.
+    async fn is_found_wrong(&self, page: &mut Listed, row: &Row) -> Result<Option<&'static str>, VaultError> {
+        let Some(Due { hour, tenant, collection, lies, .. }) = schema::due_parts(&row.key) else { return Ok(None) };
+        let (number, place) = match lies {
+            Lies::ByTime => return Ok(None),
+            Lies::Asleep => {
+                let wakes = self.inner.store.get(Space::Index, &schema::asleep_of(tenant, collection)).await?.is_some();
+                return Ok(if wakes { None } else { Some("sleeps, and nothing wakes it") });
+            }
+            Lies::Listed { page, place } => (page, place),
         };
         let key = schema::due_page(&DuePage { hour, tenant, collection, page: number });
         if page.0 != key {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::looked_for_again;
+use super::{asleep::looked_for_behind, looked_for_again};
 use crate::{
     domain::{
         CollectionNo, HoldId, RecordMeta, TenantNo, Timestamp, Version,
@@ -315,10 +315,11 @@ const fn fineness(end: End) -> Fineness {
     if end.by_date { Fineness::Month } else { Fineness::Hour }
 }
 
-/// Where a row lies that tells this of an end, and what it tells.
-fn placed(end: End, when: When) -> (Fineness, u32, When) {
+/// Where a row of a record lies that tells this of an end, and what it tells.
+fn placed((tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]), end: End, when: When) -> (Bytes, When) {
     let fineness = fineness(end);
-    (fineness, named_hour(fineness, when.looked_at().unwrap_or(end.at)), when)
+    let hour = named_hour(fineness, when.looked_at().unwrap_or(end.at));
+    (schema::due(fineness, hour, tenant, collection, tokens), when)
 }
 
 fn removal(leads: Bytes, known: &[u8]) -> impl Iterator<Item = Write> + use<> {
@@ -353,7 +354,8 @@ impl Vault {
         if let Some((end, when)) = row {
             plan.first_due.at(fineness(end), when.looked_at().unwrap_or(end.at));
         }
-        self.plan_row(plan, of, is_new, row.map(|(end, when)| (version, placed(end, when)))).await
+        let row = row.map(|(end, when)| placed(of, end, when));
+        self.plan_row(plan, of, is_new, row.map(|(key, when)| (version, key, when))).await
     }
 
     /// Writes down that a version of a record is marked and ends then, in the place of when it was to be marked.
@@ -365,7 +367,8 @@ impl Vault {
         end: End,
     ) -> Result<(), VaultError> {
         plan.first_due.at(fineness(end), end.at);
-        self.plan_row(plan, of, false, Some((version, placed(end, When::Ends(end.at))))).await
+        let (key, when) = placed(of, end, When::Ends(end.at));
+        self.plan_row(plan, of, false, Some((version, key, when))).await
     }
 
     /// Writes down an earlier end of a version of a record than stands there, in the place of that, as of the moment from which on it has
@@ -386,7 +389,8 @@ impl Vault {
             let store = self.inner.store_id;
             let stood = self.with_tenant(tenant, |secret| stood(&store, secret, tenant, &key, &value)).await?;
             let is_as_early = stood
-                .filter(|stood| stood.version == version)
+                // What sleeps is not looked for in the hour that its row names.
+                .filter(|stood| stood.version == version && due.lies != Lies::Asleep)
                 .is_some_and(|stood| stood.when.and_then(When::ends_at).unwrap_or(begin_of(due.hour)) <= end.at);
             if is_as_early {
                 return Ok(false);
@@ -404,7 +408,9 @@ impl Vault {
         version: Version,
         (since, at): (Timestamp, Timestamp),
     ) -> Result<(), VaultError> {
-        self.plan_row(plan, of, false, Some((version, (Fineness::Hour, hour_of(at), When::Endless(since))))).await
+        let (tenant, collection, tokens) = of;
+        let key = schema::due(Fineness::Hour, hour_of(at), tenant, collection, tokens);
+        self.plan_row(plan, of, false, Some((version, key, When::Endless(since)))).await
     }
 
     /// The same for one that an order has left for its legal purpose alone: where its end is not known, it is looked for again.
@@ -441,19 +447,20 @@ impl Vault {
         }
     }
 
-    async fn plan_row(
+    /// Puts the row of a record under its key, in the place of that which the record leads to.
+    pub(super) async fn plan_row(
         &self,
         plan: &mut Plan,
         (tenant, collection, tokens): (TenantNo, CollectionNo, &[Token]),
         is_new: bool,
-        row: Option<(Version, (Fineness, u32, When))>,
+        row: Option<(Version, Bytes, When)>,
     ) -> Result<(), VaultError> {
         let leads = schema::due_of(tenant, collection, tokens);
-        let key = row.map(|(_, (fineness, hour, _))| schema::due(fineness, hour, tenant, collection, tokens));
         if !is_new {
             let known = self.inner.store.get(Space::Index, &leads).await?;
             plan.check(Space::Index, leads.clone(), known.clone().map_or(Expect::Absent, Expect::Equals));
-            let before = known.and_then(|known| schema::due_led_to(&leads, &known)).filter(|before| key.as_ref() != Some(before));
+            let key = row.as_ref().map(|(_, key, _)| key);
+            let before = known.and_then(|known| schema::due_led_to(&leads, &known)).filter(|before| key != Some(before));
             if let Some(before) = before {
                 plan.delete(Space::Index, before);
             }
@@ -461,7 +468,7 @@ impl Vault {
                 plan.delete(Space::Index, leads.clone());
             }
         }
-        if let (Some(key), Some((version, (.., when)))) = (key, row) {
+        if let Some((version, key, when)) = row {
             let value = self.row_value(tenant, &key, (version, when)).await?;
             plan.put(Space::Index, leads, schema::due_lead(&key));
             plan.put(Space::Index, key, value);
@@ -469,7 +476,8 @@ impl Vault {
         Ok(())
     }
 
-    async fn row_value(&self, tenant: TenantNo, key: &[u8], of: (Version, When)) -> Result<Bytes, VaultError> {
+    /// What a row of a tenant holds under its key.
+    pub(super) async fn row_value(&self, tenant: TenantNo, key: &[u8], of: (Version, When)) -> Result<Bytes, VaultError> {
         let (store, suite) = (self.inner.store_id, self.inner.options.suite);
         self.with_tenant(tenant, |secret| row_value(&secret.derive_meta(), (&store, suite), tenant, key, of)).await
     }
@@ -566,8 +574,14 @@ impl Vault {
         of: (TenantNo, CollectionNo, &[Token]),
         version: Version,
     ) -> Result<Option<Timestamp>, VaultError> {
+        let now = self.inner.clock.now();
+        let look = |due: &Due, when| match (due.lies, when) {
+            // As it is once its collection has rules again.
+            (Lies::Asleep, Some(When::Endless(since))) => looked_for_behind(due.hour, since, now),
+            _ => due.hour,
+        };
         let row = self.row_of(of, version).await?;
-        Ok(row.map(|(due, when)| when.and_then(When::ends_at).unwrap_or(begin_of(due.hour))))
+        Ok(row.map(|(due, when)| when.and_then(When::ends_at).unwrap_or_else(|| begin_of(look(&due, when)))))
     }
 
     /// The end of a version of a record that is written down, if one is.

@@ -471,7 +471,7 @@ const fn untold(place: u16) -> Spot {
 fn place_of(row: &Row) -> Option<u16> {
     match schema::due_parts(&row.key)?.lies {
         Lies::Listed { place, .. } => Some(place),
-        Lies::ByTime => None,
+        Lies::ByTime | Lies::Asleep => None,
     }
 }
 

@@ -2,7 +2,8 @@
 //! those a hold has taken away meanwhile.
 //!
 //! Once its 32 days have begun, a row of [`Table::DueMonth`] becomes one of [`Table::DueListed`], under the number of a page and a place on
-//! it. The page, a row of [`Table::DuePage`], tells under a seal which place is due when: so it is found, and no key tells the hour.
+//! it. The page, a row of [`Table::DuePage`], tells under a seal which place is due when: so it is found, and no key tells the hour. What
+//! nothing can end but other rules sleeps: it lies in [`Table::DueAsleep`], by its collection.
 
 use bytes::Bytes;
 
@@ -43,9 +44,11 @@ pub enum Lies {
         /// The place.
         place: u16,
     },
+    /// By its collection: one of [`Table::DueAsleep`].
+    Asleep,
 }
 
-/// What a key of [`Table::Due`], [`Table::DueMonth`] or [`Table::DueListed`] names.
+/// What a key of [`Table::Due`], [`Table::DueMonth`], [`Table::DueListed`] or [`Table::DueAsleep`] names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// How exactly the hour is told.
@@ -95,6 +98,10 @@ pub fn due_parts(key: &[u8]) -> Option<Due> {
         let (hour, page, place) = (parts.u32()?, parts.u32()?, parts.bytes().map(u16::from_be_bytes)?);
         let (tenant, collection, lies) = (parts.tenant()?, parts.collection()?, Lies::Listed { page, place });
         return Some(Due { fineness: Fineness::Month, hour, tenant, collection, record: parts.tokens()?, lies });
+    }
+    if let Some(mut parts) = Parts::of(Table::DueAsleep, key) {
+        let (tenant, collection, hour) = (parts.tenant()?, parts.collection()?, parts.u32()?);
+        return Some(Due { fineness: Fineness::Hour, hour, tenant, collection, record: parts.tokens()?, lies: Lies::Asleep });
     }
     let fineness = Fineness::ALL.into_iter().find(|fineness| key.first() == Some(&(fineness.table() as u8)))?;
     let mut parts = Parts::of(fineness.table(), key)?;
@@ -173,7 +180,36 @@ pub fn due_of_parts(key: &[u8]) -> Option<TenantNo> {
     parts.tokens().map(|_| tenant)
 }
 
-/// How many bytes of a key of this table stand before the tenant's number: what leads to it from its record.
+/// [`Table::DueAsleep`]; `hour` since 1970, `record` are the record's tokens.
+#[must_use]
+pub fn due_asleep(hour: u32, tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::DueAsleep, &[&tenant.to_be_bytes(), &collection.to_be_bytes(), &hour.to_be_bytes(), record.as_flattened()])
+}
+
+/// [`Table::DueAsleep`] of a collection.
+#[must_use]
+pub fn all_asleep(tenant: TenantNo, collection: CollectionNo) -> KeyRange {
+    prefix(&key(Table::DueAsleep, &[&tenant.to_be_bytes(), &collection.to_be_bytes()]))
+}
+
+/// [`Table::AsleepOf`].
+#[must_use]
+pub fn asleep_of(tenant: TenantNo, collection: CollectionNo) -> Bytes {
+    key(Table::AsleepOf, &[&tenant.to_be_bytes(), &collection.to_be_bytes()])
+}
+
+/// What such a key names; `None` if it is not one.
+#[must_use]
+pub fn asleep_of_parts(key: &[u8]) -> Option<(TenantNo, CollectionNo)> {
+    let mut parts = Parts::of(Table::AsleepOf, key)?;
+    let of = (parts.tenant()?, parts.collection()?);
+    parts.rest().is_empty().then_some(of)
+}
+
+/// Bytes of a tenant's number and a collection's.
+const OF_COLLECTION: usize = 12;
+
+/// How many bytes of a key of this table say where the row of a record lies.
 const fn lead_len(tag: u8) -> usize {
     if tag == Table::DueListed as u8 { 11 } else { 5 }
 }
@@ -181,16 +217,25 @@ const fn lead_len(tag: u8) -> usize {
 /// The value of a [`Table::DueOf`] row that leads to this key.
 #[must_use]
 pub fn due_lead(due: &[u8]) -> Bytes {
-    let len = due.first().map_or(0, |tag| lead_len(*tag));
-    Bytes::copy_from_slice(due.get(..len).unwrap_or_default())
+    let Some((tag, rest)) = due.split_first() else { return Bytes::new() };
+    if *tag == Table::DueAsleep as u8 {
+        let hour = rest.get(OF_COLLECTION..).and_then(|rest| rest.get(..4)).unwrap_or_default();
+        return join(&[&[*tag], hour]);
+    }
+    Bytes::copy_from_slice(due.get(..lead_len(*tag)).unwrap_or_default())
 }
 
 /// The key that a [`Table::DueOf`] row leads to; `None` if the row is broken.
 #[must_use]
 pub fn due_led_to(row: &[u8], value: &[u8]) -> Option<Bytes> {
     let record = Parts::of(Table::DueOf, row)?.rest();
-    value.first().filter(|tag| value.len() == lead_len(**tag))?;
-    let led_to = join(&[value, record]);
+    let (tag, place) = value.split_first().filter(|(tag, _)| value.len() == lead_len(**tag))?;
+    let led_to = if *tag == Table::DueAsleep as u8 {
+        let (of, tokens) = record.split_at_checked(OF_COLLECTION)?;
+        join(&[&[*tag], of, place, tokens])
+    } else {
+        join(&[value, record])
+    };
     due_parts(&led_to).map(|_| led_to)
 }
 

@@ -134,8 +134,8 @@ pub enum Table {
     Due = 141,
     /// The same of one whose end a date in its value, or of an event, decides: within the 32 days that begin with that hour.
     DueMonth = 142,
-    /// tenant be64, collection be32, record tokens: where a record's row lies in one of those, or in [`Table::DueListed`]: what stands
-    /// before the tenant's number in its key.
+    /// tenant be64, collection be32, record tokens: where a record's row lies in one of those, in [`Table::DueListed`] or in
+    /// [`Table::DueAsleep`].
     DueOf = 143,
     /// hold id 16, then the key of its row in [`Table::Due`] or [`Table::DueMonth`]: a record that is due and that this hold keeps.
     HeldDue = 144,
@@ -146,6 +146,11 @@ pub enum Table {
     DueListed = 146,
     /// hour be32, tenant be64, collection be32, page be32: which places of it are due when, sealed.
     DuePage = 147,
+    /// tenant be64, collection be32, hour be32, record tokens: what was a row of [`Table::Due`] until its collection had no rules any more,
+    /// which nothing but other rules can give an end; it would be looked for again in that hour.
+    DueAsleep = 148,
+    /// tenant be64, collection be32: under which rules those of it sleep.
+    AsleepOf = 149,
     /// tenant be64, slot u48: how many restricted records a unit seals that an order has spared.
     KeptRecords = 155,
     /// shred id 16, collection be32, the name of a rule: what an order has left there so far for that rule's minimum.
