@@ -15,7 +15,7 @@ use lethe::{
 use serde_json::json;
 
 use crate::{
-    harness::{Open, Place, coll, filed_under, is_shredded, key, name, put_of},
+    harness::{Open, Place, coll, filed_under, findings, is_shredded, key, name, put_of},
     meddling::deletes_a_record,
     retention::{DAY, due_rows, is_there, one_rule, place, policy, run, set, to, to_just_before},
     rows,
@@ -174,7 +174,7 @@ async fn a_record_that_rules_gave_no_end_for_a_moment_is_destroyed_when_they_do_
     }
 }
 
-/// What has no end is not looked for every day: the longer it has had none, the more rarely.
+/// What has no end, for a date is missing that a law counts from, is not looked for every day: the longer it has had none, the more rarely.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_had_no_end_for_long_is_looked_for_ever_more_rarely() {
     let (place, clock) = place().await;
@@ -182,7 +182,8 @@ async fn what_has_had_no_end_for_long_is_looked_for_ever_more_rarely() {
     let (acme, owner, _) = open.tenant(&place, "acme").await;
     set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "10d"))).await;
     open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
-    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    let law = json!([{"name": "law", "from": {"field": "/date"}, "minimum": {"period": "1y", "basis": "law"}, "maximum": "2y", "then": "delete"}]);
+    set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &law)).await;
     let mut looked_at = 0;
     for _ in 0..400 {
         clock.advance(DAY);
@@ -190,9 +191,83 @@ async fn what_has_had_no_end_for_long_is_looked_for_ever_more_rarely() {
     }
     assert!((10..30).contains(&looked_at), "{looked_at} looks in 390 days");
     assert!(is_there(&open, &owner, &acme, "k").await);
-    // Deleted, nothing of it is left.
-    open.delete(&owner, &acme, ("c", "k")).await.unwrap();
-    assert!(due_rows(&open).await.is_empty());
+    open.close().await;
+}
+
+/// What nothing but other rules can end is met once by a run, and sleeps until there are some, over any number of runs and starts. Then it is
+/// found as it would have been, had it been looked for all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_rule_can_end_sleeps_until_there_are_rules_again() {
+    let (place, clock) = place().await;
+    let mut open = place.open().await;
+    let (acme, mut owner, token) = open.tenant(&place, "acme").await;
+    let rules = policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "10d"));
+    set(&open, &owner, &acme, rules.clone()).await;
+    for name in ["a", "b", "deleted", "again"] {
+        open.put(&owner, &acme, ("c", name), Some("7"), b"v").await.unwrap();
+    }
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    clock.advance(DAY * 11);
+    let met = run(&open, &clock).await;
+    assert_eq!((met.looked_at, met.moved), (4, 4), "{met:?}");
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    for _ in 0..20 {
+        clock.advance(DAY * 20);
+        assert_eq!(run(&open, &clock).await.looked_at, 0, "it sleeps");
+    }
+    open.close().await;
+    open = place.open().await;
+    owner = open.caller(&token).await;
+    place.meddler.take_records_read();
+    assert_eq!((run(&open, &clock).await.looked_at, place.meddler.take_records_read()), (0, 0), "also over a start");
+    // Deleted, nothing of it is left; written again, it ends as whatever is written.
+    open.delete(&owner, &acme, ("c", "deleted")).await.unwrap();
+    assert_eq!(due_rows(&open).await.len(), 3);
+    set(&open, &owner, &acme, rules.clone()).await;
+    let later = policy(ShredUnit::Subject, "UTC", &one_rule(&json!("modified"), "100d"));
+    set(&open, &owner, &acme, later).await;
+    open.put(&owner, &acme, ("c", "again"), Some("7"), b"v").await.unwrap();
+    let there = async || (is_there(&open, &owner, &acme, "a").await, is_there(&open, &owner, &acme, "b").await);
+    let mut days = 0;
+    while there().await.0 {
+        clock.advance(DAY);
+        run(&open, &clock).await;
+        days += 1;
+        assert!(days <= 33, "it is over since long, and was not found");
+    }
+    assert_eq!(there().await, (false, false));
+    assert!(is_there(&open, &owner, &acme, "again").await && due_rows(&open).await.len() == 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// Older data in which something sleeps that has come to an end since: it is not there any more once that data is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_slept_in_older_data_has_ended_before_that_is_served() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, token) = open.tenant(&place, "acme").await;
+    let rules = policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "10d"));
+    set(&open, &owner, &acme, rules.clone()).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    clock.advance(DAY * 11);
+    assert_eq!(run(&open, &clock).await.moved, 1);
+    open.close().await;
+    place.copy("store/data", "then/data");
+    let open = place.open().await;
+    let owner = open.caller(&token).await;
+    set(&open, &owner, &acme, rules).await;
+    clock.advance(DAY * 3);
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    open.close().await;
+    place.put_back("then/data", "store/data");
+    let open = place.open_idle().await;
+    open.vault.begin_restoring();
+    let done = open.vault.replay_retention().await.unwrap();
+    assert_eq!((done.destroyed, done.failed), (1, 0), "{done:?}");
+    open.vault.end_restoring();
+    assert!(record_rows(&open).await.is_empty() && due_rows(&open).await.is_empty());
     open.close().await;
 }
 

@@ -23,6 +23,7 @@ mod marks;
 mod meddling;
 mod model;
 mod orders;
+mod pages;
 mod policies;
 mod promises;
 mod races;

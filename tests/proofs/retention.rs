@@ -18,7 +18,7 @@ use lethe::{
 use serde_json::{Value, json};
 
 use crate::{
-    cost::run_over,
+    cost::{run_by_date, run_over, runs_of_a_month},
     harness::{Open, Place, coll, is_shredded, key, put_of},
     meddling::{deletes_a_record, sets},
     rows,
@@ -256,6 +256,30 @@ async fn what_a_run_reads_does_not_grow_with_what_is_stored() {
         assert!(read.data >= DUE && read.data + read.control <= 10 * DUE, "{read:?} for {DUE} due records");
     }
     assert_eq!(few.read.data, many.read.data, "ten times as much is stored");
+}
+
+/// The same where a date in the value decides, and no key tells the hour: of many that end within the same days a run reads those that are due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_run_reads_does_not_grow_with_what_ends_within_the_same_days() {
+    const DUE: usize = 100;
+    let [few, many] = [run_by_date(2 * DUE, DUE).await, run_by_date(40 * DUE, DUE).await];
+    for counted in [&few, &many] {
+        assert_eq!(counted.destroyed, DUE as u64);
+        let read = counted.read;
+        assert!(read.data >= DUE && read.data + read.control <= 10 * DUE, "{read:?} for {DUE} due records");
+    }
+    // The pages, of some hundred rows each; once to know when they are met, and once when they are.
+    let pages = 40 * DUE / 500 + 1;
+    assert!(many.read.data <= few.read.data + pages, "{few:?}, {many:?}: twenty times as many end in these days");
+    assert!(many.looked_at <= few.looked_at + 2 * pages as u64, "{few:?}, {many:?}");
+}
+
+/// The sum over all runs of 32 days: each row is looked at when its days begin, and when it is due, however many runs come in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_runs_of_a_month_read_is_as_much_as_is_due_in_it() {
+    let all = runs_of_a_month().await;
+    assert!(all.looked_at <= 4 * all.destroyed, "{all:?}: a row when it is listed, its page and itself when it is due");
+    assert!(all.read.times <= 100 * usize::try_from(all.destroyed).unwrap(), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,6 +45,11 @@ enum Written {
         since: Timestamp,
         at: Timestamp,
     },
+    /// The same where there are no rules that could: it would be looked for then, if there were.
+    Asleep {
+        since: Timestamp,
+        at: Timestamp,
+    },
 }
 
 /// The event of the rules that count from one.
@@ -196,7 +201,7 @@ impl Written {
     const fn end(self) -> Option<Timestamp> {
         match self {
             Self::End(end) | Self::Marks { end, .. } => Some(end),
-            Self::Nothing | Self::Endless { .. } => None,
+            Self::Nothing | Self::Endless { .. } | Self::Asleep { .. } => None,
         }
     }
 
@@ -206,7 +211,7 @@ impl Written {
         match self {
             Self::Marks { end, .. } => Ends { at: found.at.max(end), ..found },
             Self::Endless { .. } if !found.marks_for.is_zero() => Ends { at: found.at.max(now.plus(found.marks_for)), ..found },
-            Self::Endless { .. } | Self::End(_) | Self::Nothing => found,
+            Self::Endless { .. } | Self::Asleep { .. } | Self::End(_) | Self::Nothing => found,
         }
     }
 }
@@ -316,7 +321,7 @@ impl Known {
         let at = end.at.max(from.plus(end.marks_for));
         let end = Ends { at: self.promised_until(events, last).map_or(at, |until| at.max(until)), ..end };
         let is_as_early = match self.written {
-            Written::Nothing => false,
+            Written::Nothing | Written::Asleep { .. } => false,
             Written::End(end_before) | Written::Marks { end: end_before, .. } => end_before <= end.at,
             Written::Endless { at, .. } => hour(at) * HOUR_MS <= end.at.0,
         };
@@ -389,13 +394,24 @@ impl Known {
     fn ends(&self, today: &CollectionPolicy, events: &Events) -> Option<Timestamp> {
         match self.written {
             Written::End(at) | Written::Marks { at, .. } => Some(at),
-            Written::Nothing | Written::Endless { .. } => self.end(today, events).map(|end| end.at),
+            Written::Nothing | Written::Endless { .. } | Written::Asleep { .. } => self.end(today, events).map(|end| end.at),
+        }
+    }
+
+    /// There are rules again, from a moment on: it is looked for when it would have been, had it not slept.
+    fn wake(&mut self, changed: Timestamp) {
+        if let Written::Asleep { since, mut at } = self.written {
+            let begin = |at: Timestamp| Timestamp(hour(at) * HOUR_MS);
+            while begin(at) <= changed {
+                at = looked_for_again(begin(at), since);
+            }
+            self.written = Written::Endless { since, at };
         }
     }
 
     fn is_looked_for(&self, now: Timestamp) -> bool {
         match self.written {
-            Written::Nothing => false,
+            Written::Nothing | Written::Asleep { .. } => false,
             Written::End(at) | Written::Marks { at, .. } => at <= now,
             Written::Endless { at, .. } => hour(at) <= hour(now),
         }
@@ -406,12 +422,14 @@ impl Known {
         self.is_looked_for(now) && found.is_some_and(|found| self.written.taken(found, now).at <= now)
     }
 
-    /// What a run writes down that looked for it and found that it has not ended; whether that marks it.
-    fn looked_for(&mut self, found: Option<Ends>, now: Timestamp) -> bool {
+    /// What a run writes down that looked for it and found that it has not ended; whether that marks it. What has no end sleeps where
+    /// `sleeps` says so.
+    fn looked_for(&mut self, found: Option<Ends>, sleeps: bool, now: Timestamp) -> bool {
         let unmarked = matches!(self.written, Written::Marks { .. } | Written::Endless { .. });
         let Some(found) = found else {
             let since = if let Written::Endless { since, .. } = self.written { since } else { now };
-            self.written = Written::Endless { since, at: now.plus(now.since(since).clamp(DAY, DAY * 32)) };
+            let at = looked_for_again(now, since);
+            self.written = if sleeps { Written::Asleep { since, at } } else { Written::Endless { since, at } };
             return false;
         };
         let ends = self.written.taken(found, now);
@@ -458,9 +476,16 @@ impl Model {
                     }
                 }
                 known.promises.extend(known.promised_by(&policy, self.was.len()));
+                known.wake(changed_at);
             }
         }
         self.today = policy;
+    }
+
+    /// Whether no rules of today give anything an end, and no law of any time keeps anything.
+    fn ends_nothing(&self) -> bool {
+        let mut all = self.was.iter().map(|(_, policy)| policy).chain([&self.today]).filter_map(|policy| policy.retention.schedule());
+        self.today.retention.schedule().is_none() && all.all(|schedule| schedule.rules.iter().all(|rule| rule.minimum.is_none()))
     }
 
     /// Whether rules of any time count from what is reported.
@@ -499,6 +524,11 @@ impl Model {
             known.law(events, now) != of_today.law(events, now)
         })
     }
+}
+
+/// When what has had no end since then is looked for again.
+fn looked_for_again(now: Timestamp, since: Timestamp) -> Timestamp {
+    now.plus(now.since(since).clamp(DAY, DAY * 32))
 }
 
 impl Draw {
@@ -615,7 +645,7 @@ async fn run_and_hold((open, clock): (&Open, &TestClock), (owner, acme): (&Calle
     run(open, clock).await;
     run(open, clock).await;
     let (now, mut ran) = (clock.now(), Ran::default());
-    let mut gone = Vec::new();
+    let (mut gone, sleeps) = (Vec::new(), model.ends_nothing());
     let Model { today, records, reported, .. } = model;
     for (name, known) in records.iter_mut() {
         let events = &reported[known.subject];
@@ -627,7 +657,7 @@ async fn run_and_hold((open, clock): (&Open, &TestClock), (owner, acme): (&Calle
             // Twice, as the runs.
             for _ in 0..2 {
                 if known.is_looked_for(now) {
-                    ran.marked += u64::from(known.looked_for(found, now));
+                    ran.marked += u64::from(known.looked_for(found, sleeps, now));
                     ran.endless += usize::from(found.is_none());
                 }
             }
