@@ -45,10 +45,9 @@ enum Written {
         since: Timestamp,
         at: Timestamp,
     },
-    /// The same where there are no rules that could: it would be looked for then, if there were.
+    /// The same where there are no rules that could.
     Asleep {
         since: Timestamp,
-        at: Timestamp,
     },
 }
 
@@ -400,8 +399,9 @@ impl Known {
 
     /// There are rules again, from a moment on: it is looked for when it would have been, had it not slept.
     fn wake(&mut self, changed: Timestamp) {
-        if let Written::Asleep { since, mut at } = self.written {
+        if let Written::Asleep { since } = self.written {
             let begin = |at: Timestamp| Timestamp(hour(at) * HOUR_MS);
+            let mut at = looked_for_again(since, since);
             while begin(at) <= changed {
                 at = looked_for_again(begin(at), since);
             }
@@ -429,7 +429,7 @@ impl Known {
         let Some(found) = found else {
             let since = if let Written::Endless { since, .. } = self.written { since } else { now };
             let at = looked_for_again(now, since);
-            self.written = if sleeps { Written::Asleep { since, at } } else { Written::Endless { since, at } };
+            self.written = if sleeps { Written::Asleep { since } } else { Written::Endless { since, at } };
             return false;
         };
         let ends = self.written.taken(found, now);

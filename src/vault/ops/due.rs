@@ -20,6 +20,7 @@ use std::{
 use bytes::Bytes;
 
 use self::{
+    asleep::looked_for_first,
     index::{Stood, When, begin_of, end_today, hour_of, named_hour, next_hour, stood},
     next::{Kind, Walk},
     pages::Later,
@@ -53,7 +54,7 @@ use crate::{
         crypto::{Context, Record, RecordHeader, Sealed, Token, random},
         store::{
             Expect, Row, Space, Urgency,
-            schema::{self, Due, Fineness, KeyRange, Table},
+            schema::{self, Due, Fineness, KeyRange, Lies, Table},
         },
     },
 };
@@ -357,23 +358,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Goes through what sleeps in older data, and would have been looked for by now, as far as the pass may.
-    async fn destroy_of_asleep(&self, pass: &mut Pass) -> Result<(), VaultError> {
-        let mut range = schema::table(Table::DueAsleep);
-        if pass.walk.after >= range.to {
-            return Ok(());
-        }
-        range.from = range.from.max(schema::successor(&pass.walk.after));
-        while let Some(mut rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
-            rows.retain(|row| schema::due_parts(&row.key).is_none_or(|due| due.hour <= hour_of(pass.until)));
-            self.destroy_of_each(pass, Kind::Rows(Fineness::Hour), &rows).await?;
-            if pass.done.more {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     /// Goes through rows tenant by tenant, as far as the pass may.
     async fn destroy_of_each(&self, pass: &mut Pass, kind: Kind, rows: &[Row]) -> Result<(), VaultError> {
         for rows in rows.chunk_by(|one, other| tenant_of(one) == tenant_of(other)) {
@@ -581,7 +565,10 @@ impl Vault {
             plan.check(Space::Records, row, unchanged(&header));
             return Ok(Fate::Dropped);
         }
-        let hour = begin_of(due.hour);
+        let hour = begin_of(match stood.when {
+            Some(When::Endless(since)) if due.lies == Lies::Asleep => looked_for_first(since),
+            _ => due.hour,
+        });
         let first = stood.when.map(|when| (when.looked_at().unwrap_or(hour), when));
         // What does not open has the record looked at, and says nothing of its end.
         let when = stood.when.unwrap_or(When::Ends(hour));
@@ -633,10 +620,9 @@ impl Vault {
                     self.plan_due(plan, of, false, (stood.version, later)).await?;
                 } else {
                     let since = if let When::Endless(since) = when { since } else { now };
-                    let again = (since, looked_for_again(now, since));
                     let sleeps = !is_older && collection.ends_nothing();
-                    if !(sleeps && self.plan_asleep(plan, of, (stood.version, collection.rules_now()), again).await?) {
-                        self.plan_endless(plan, of, stood.version, again).await?;
+                    if !(sleeps && self.plan_asleep(plan, of, (stood.version, collection.rules_now()), since).await?) {
+                        self.plan_endless(plan, of, stood.version, (since, looked_for_again(now, since))).await?;
                     }
                 }
                 Ok(Fate::Moved)

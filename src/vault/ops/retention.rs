@@ -124,6 +124,7 @@ pub(super) fn admit(
         Some(rule) if at <= now => Err(Unprocessable::AlreadyOver { rule: rule.name.clone(), end: at }.into()),
         Some(_) | None => {
             let marks_for = end.rule.map_or(Duration::ZERO, Rule::marks_for);
+            // Also of its own end: it lies between a minimum and a maximum by that date, and where those are close it tells it.
             Ok((Some(End { at, by_date: outlook.counts_from_dates(), marks_for }), kept))
         }
     }

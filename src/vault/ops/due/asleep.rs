@@ -1,12 +1,13 @@
 //! What nothing but other rules can end. A collection that has no rules any more gives no end to what has none of its own; it is not
 //! looked for again and again then, but sleeps until the collection has rules again. Then it is looked for when it would have been all
-//! the while, so nothing hangs on whether it slept; and so is what older data has asleep, before that is served.
+//! the while, so nothing hangs on whether it slept; and so is what older data has asleep, before that is served. Since when it has had no
+//! end, which tells that, is sealed in its row.
 //!
 //! It sleeps under the rules that its collection had then, by their number, which one row of the collection tells: so one look for each
 //! such collection, after a start and after rules were set, says whether any of its records has to wake.
 
 use super::{
-    Fineness,
+    Fineness, Kind, Pass, ROWS,
     index::{Stood, When, begin_of, hour_of, stood},
     looked_for_again,
     next::Moments,
@@ -33,10 +34,22 @@ impl Collection {
     pub(super) fn ends_nothing(&self) -> bool {
         !self.has_law && self.policy.retention.schedule().is_none()
     }
+
+    /// When others took the place of those of its rules before which there were so many, if any did.
+    fn changed_since(&self, rules: u32) -> Option<Timestamp> {
+        let was = self.past.retention_was.get(usize::try_from(rules).ok()?);
+        was.map(|(changed, ..)| Timestamp(*changed))
+    }
 }
 
-/// When it is looked for again behind a moment what has had no end since `since`, as if it had been looked for all the while.
-pub(super) fn looked_for_behind(mut hour: u32, since: Timestamp, moment: Timestamp) -> u32 {
+/// The hour in which it is looked for first what has no end from `since` on.
+pub(super) fn looked_for_first(since: Timestamp) -> u32 {
+    hour_of(looked_for_again(since, since))
+}
+
+/// The first one that begins behind a moment, of those in which it would have been looked for.
+pub(super) fn looked_for_behind(since: Timestamp, moment: Timestamp) -> u32 {
+    let mut hour = looked_for_first(since);
     while begin_of(hour) <= moment && hour < u32::MAX {
         hour = hour_of(looked_for_again(begin_of(hour), since)).max(hour.saturating_add(1));
     }
@@ -44,14 +57,14 @@ pub(super) fn looked_for_behind(mut hour: u32, since: Timestamp, moment: Timesta
 }
 
 impl Vault {
-    /// Writes down that a version of a record has had no end since `since` and sleeps, which would have been looked for again at `at`. `false`,
-    /// and nothing is planned, while others of its collection sleep under other rules.
+    /// Writes down that a version of a record has had no end since `since` and sleeps. `false`, and nothing is planned, while others of its
+    /// collection sleep under other rules.
     pub(super) async fn plan_asleep(
         &self,
         plan: &mut Plan,
         of: (TenantNo, CollectionNo, &[Token]),
         (version, rules): (Version, RulesNo),
-        (since, at): (Timestamp, Timestamp),
+        since: Timestamp,
     ) -> Result<bool, VaultError> {
         let (tenant, collection, tokens) = of;
         let Ok(no) = u32::try_from(rules.0) else { return Ok(false) };
@@ -65,7 +78,7 @@ impl Vault {
                 plan.put(Space::Index, key, slept.to_vec().into());
             }
         }
-        let key = schema::due_asleep(hour_of(at), tenant, collection, tokens);
+        let key = schema::due_asleep(tenant, collection, tokens);
         self.plan_row(plan, of, false, Some((version, key, When::Endless(since)))).await?;
         Ok(true)
     }
@@ -120,17 +133,14 @@ impl Vault {
 
     /// What sleeps in one collection.
     async fn wake_one(&self, row: &Row, left: &mut usize) -> Result<Came, VaultError> {
-        let malformed = || VaultError::Internal("row of what sleeps".into());
-        let (tenant, no) = schema::asleep_of_parts(&row.key).ok_or_else(malformed)?;
-        let slept = row.value.first_chunk().copied().map(u32::from_be_bytes).filter(|_| row.value.len() == 4).ok_or_else(malformed)?;
+        let (tenant, no, slept) = slept(row)?;
         let collection = self.collection_by_number(tenant, no).await?;
         match collection.state {
             State::Active => {}
             State::Shredded(_) => return Ok(Came::Through),
             State::Pending(_) | State::Frozen => return Ok(Came::Past),
         }
-        let changed = usize::try_from(slept).ok().and_then(|slept| collection.past.retention_was.get(slept));
-        let Some(changed) = changed.map(|(changed, ..)| Timestamp(*changed)) else { return Ok(Came::Through) };
+        let Some(changed) = collection.changed_since(slept) else { return Ok(Came::Through) };
         let mut range = schema::all_asleep(tenant, no);
         loop {
             let count = BATCH.min(*left);
@@ -157,7 +167,8 @@ impl Vault {
             let Some(due) = schema::due_parts(&row.key).filter(|due| due.lies == Lies::Asleep) else { continue };
             let told = stood.and_then(|stood| Some((stood.version, stood.when?)));
             let hour = match told {
-                Some((_, When::Endless(since))) => looked_for_behind(due.hour, since, changed),
+                Some((_, When::Endless(since))) => looked_for_behind(since, changed),
+                // At once.
                 Some((_, When::Ends(_) | When::Marks(..))) | None => due.hour,
             };
             let key = schema::due(Fineness::Hour, hour, tenant, due.collection, &due.record);
@@ -181,6 +192,41 @@ impl Vault {
         self.inner.next_due.at(&moments);
         if is_done { Ok(()) } else { Err(VaultError::Busy) }
     }
+
+    /// Goes through what sleeps in older data under rules that its collection has no more, as far as the pass may: it ends as it would have,
+    /// had it been looked for all the while.
+    pub(super) async fn destroy_of_asleep(&self, pass: &mut Pass) -> Result<(), VaultError> {
+        let mut collections = schema::table(Table::AsleepOf);
+        while let Some(of) = self.some_rows(Space::Index, &mut collections).await? {
+            for row in of {
+                let (tenant, no, slept) = slept(&row)?;
+                let mut range = schema::all_asleep(tenant, no);
+                // One that an order is about to shred, too: that may be taken back.
+                let collection = match self.collection_unmarked(tenant, no).await {
+                    Err(error) if is_its_own(&error) => continue,
+                    collection => collection?,
+                };
+                if collection.changed_since(slept).is_none() || pass.walk.after >= range.to {
+                    continue;
+                }
+                range.from = range.from.max(schema::successor(&pass.walk.after));
+                while let Some(rows) = self.some_rows_of(Space::Index, &mut range, ROWS).await? {
+                    self.destroy_of_each(pass, Kind::Rows(Fineness::Hour), &rows).await?;
+                    if pass.done.more {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whose records sleep, and how many rules the collection had before those under which they do.
+fn slept(row: &Row) -> Result<(TenantNo, CollectionNo, u32), VaultError> {
+    let of = schema::asleep_of_parts(&row.key).zip(row.value.first_chunk().filter(|_| row.value.len() == 4));
+    let ((tenant, no), slept) = of.ok_or_else(|| VaultError::Internal("row of what sleeps".into()))?;
+    Ok((tenant, no, u32::from_be_bytes(*slept)))
 }
 
 #[cfg(test)]
@@ -191,6 +237,7 @@ mod tests {
     fn what_slept_is_looked_for_when_it_would_have_been() {
         let hour = 10_000;
         let since = begin_of(hour - 24);
+        assert_eq!(looked_for_first(since), hour);
         // After a day, two, four and so on, and then every 32 days.
         for (moment, looked_for) in [
             (hour - 1, hour),
@@ -202,8 +249,7 @@ mod tests {
             (hour + 744, hour + 744 + 768),
             (hour + 744 + 768, hour + 744 + 2 * 768),
         ] {
-            assert_eq!(looked_for_behind(hour, since, begin_of(moment)), looked_for, "behind {}", moment - hour);
+            assert_eq!(looked_for_behind(since, begin_of(moment)), looked_for, "behind {}", moment - hour);
         }
-        assert_eq!(looked_for_behind(u32::MAX, since, Timestamp(i64::MAX)), u32::MAX);
     }
 }

@@ -575,13 +575,13 @@ impl Vault {
         version: Version,
     ) -> Result<Option<Timestamp>, VaultError> {
         let now = self.inner.clock.now();
-        let look = |due: &Due, when| match (due.lies, when) {
-            // As it is once its collection has rules again.
-            (Lies::Asleep, Some(When::Endless(since))) => looked_for_behind(due.hour, since, now),
-            _ => due.hour,
-        };
         let row = self.row_of(of, version).await?;
-        Ok(row.map(|(due, when)| when.and_then(When::ends_at).unwrap_or_else(|| begin_of(look(&due, when)))))
+        Ok(row.map(|(due, when)| match (when, due.lies) {
+            (Some(When::Ends(end) | When::Marks(_, end)), _) => end,
+            // As it is once its collection has rules again.
+            (Some(When::Endless(since)), Lies::Asleep) => begin_of(looked_for_behind(since, now)),
+            (Some(When::Endless(_)) | None, _) => begin_of(due.hour),
+        }))
     }
 
     /// The end of a version of a record that is written down, if one is.
@@ -599,6 +599,7 @@ impl Vault {
         of: (TenantNo, CollectionNo, &[Token]),
         version: Version,
     ) -> Result<Option<Written>, VaultError> {
+        let now = self.inner.clock.now();
         Ok(self.row_of(of, version).await?.map(|(due, when)| {
             let by_date = due.fineness == Fineness::Month;
             let ends = |at, marks_for| Written::Ends(End { at, by_date, marks_for });
@@ -606,6 +607,7 @@ impl Vault {
                 Some(When::Endless(since)) => Written::Endless(since),
                 Some(When::Ends(at)) => ends(at, Duration::ZERO),
                 Some(When::Marks(marked, at)) => ends(at, at.since(marked)),
+                None if due.lies == Lies::Asleep => Written::Endless(now),
                 None => ends(begin_of(due.hour), Duration::ZERO),
             }
         }))

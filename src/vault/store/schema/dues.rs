@@ -53,7 +53,7 @@ pub enum Lies {
 pub struct Due {
     /// How exactly the hour is told.
     pub fineness: Fineness,
-    /// The hour since 1970, UTC, or the first of so many.
+    /// The hour since 1970, UTC, or the first of so many; 0 where none is told.
     pub hour: u32,
     /// Whose record.
     pub tenant: TenantNo,
@@ -100,8 +100,8 @@ pub fn due_parts(key: &[u8]) -> Option<Due> {
         return Some(Due { fineness: Fineness::Month, hour, tenant, collection, record: parts.tokens()?, lies });
     }
     if let Some(mut parts) = Parts::of(Table::DueAsleep, key) {
-        let (tenant, collection, hour) = (parts.tenant()?, parts.collection()?, parts.u32()?);
-        return Some(Due { fineness: Fineness::Hour, hour, tenant, collection, record: parts.tokens()?, lies: Lies::Asleep });
+        let (tenant, collection) = (parts.tenant()?, parts.collection()?);
+        return Some(Due { fineness: Fineness::Hour, hour: 0, tenant, collection, record: parts.tokens()?, lies: Lies::Asleep });
     }
     let fineness = Fineness::ALL.into_iter().find(|fineness| key.first() == Some(&(fineness.table() as u8)))?;
     let mut parts = Parts::of(fineness.table(), key)?;
@@ -180,16 +180,16 @@ pub fn due_of_parts(key: &[u8]) -> Option<TenantNo> {
     parts.tokens().map(|_| tenant)
 }
 
-/// [`Table::DueAsleep`]; `hour` since 1970, `record` are the record's tokens.
+/// [`Table::DueAsleep`]; `record` are the record's tokens.
 #[must_use]
-pub fn due_asleep(hour: u32, tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
-    key(Table::DueAsleep, &[&tenant.to_be_bytes(), &collection.to_be_bytes(), &hour.to_be_bytes(), record.as_flattened()])
+pub fn due_asleep(tenant: TenantNo, collection: CollectionNo, record: &[Token]) -> Bytes {
+    key(Table::DueAsleep, &[&tenant.to_be_bytes(), &collection.to_be_bytes(), record.as_flattened()])
 }
 
 /// [`Table::DueAsleep`] of a collection.
 #[must_use]
 pub fn all_asleep(tenant: TenantNo, collection: CollectionNo) -> KeyRange {
-    prefix(&key(Table::DueAsleep, &[&tenant.to_be_bytes(), &collection.to_be_bytes()]))
+    prefix(&due_asleep(tenant, collection, &[]))
 }
 
 /// [`Table::AsleepOf`].
@@ -206,36 +206,30 @@ pub fn asleep_of_parts(key: &[u8]) -> Option<(TenantNo, CollectionNo)> {
     parts.rest().is_empty().then_some(of)
 }
 
-/// Bytes of a tenant's number and a collection's.
-const OF_COLLECTION: usize = 12;
-
-/// How many bytes of a key of this table say where the row of a record lies.
+/// How many bytes of a key of this table stand before the tenant's number: what leads to it from its record.
 const fn lead_len(tag: u8) -> usize {
-    if tag == Table::DueListed as u8 { 11 } else { 5 }
+    if tag == Table::DueListed as u8 {
+        11
+    } else if tag == Table::DueAsleep as u8 {
+        1
+    } else {
+        5
+    }
 }
 
 /// The value of a [`Table::DueOf`] row that leads to this key.
 #[must_use]
 pub fn due_lead(due: &[u8]) -> Bytes {
-    let Some((tag, rest)) = due.split_first() else { return Bytes::new() };
-    if *tag == Table::DueAsleep as u8 {
-        let hour = rest.get(OF_COLLECTION..).and_then(|rest| rest.get(..4)).unwrap_or_default();
-        return join(&[&[*tag], hour]);
-    }
-    Bytes::copy_from_slice(due.get(..lead_len(*tag)).unwrap_or_default())
+    let len = due.first().map_or(0, |tag| lead_len(*tag));
+    Bytes::copy_from_slice(due.get(..len).unwrap_or_default())
 }
 
 /// The key that a [`Table::DueOf`] row leads to; `None` if the row is broken.
 #[must_use]
 pub fn due_led_to(row: &[u8], value: &[u8]) -> Option<Bytes> {
     let record = Parts::of(Table::DueOf, row)?.rest();
-    let (tag, place) = value.split_first().filter(|(tag, _)| value.len() == lead_len(**tag))?;
-    let led_to = if *tag == Table::DueAsleep as u8 {
-        let (of, tokens) = record.split_at_checked(OF_COLLECTION)?;
-        join(&[&[*tag], of, place, tokens])
-    } else {
-        join(&[value, record])
-    };
+    value.first().filter(|tag| value.len() == lead_len(**tag))?;
+    let led_to = join(&[value, record]);
     due_parts(&led_to).map(|_| led_to)
 }
 

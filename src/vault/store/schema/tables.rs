@@ -146,8 +146,8 @@ pub enum Table {
     DueListed = 146,
     /// hour be32, tenant be64, collection be32, page be32: which places of it are due when, sealed.
     DuePage = 147,
-    /// tenant be64, collection be32, hour be32, record tokens: what was a row of [`Table::Due`] until its collection had no rules any more,
-    /// which nothing but other rules can give an end; it would be looked for again in that hour.
+    /// tenant be64, collection be32, record tokens: what was a row of [`Table::Due`] until its collection had no rules any more, which nothing
+    /// but other rules can give an end.
     DueAsleep = 148,
     /// tenant be64, collection be32: under which rules those of it sleep.
     AsleepOf = 149,
