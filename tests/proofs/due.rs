@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lethe::{
+    authn::Role,
     domain::{Clock as _, ShredUnit, TenantNo, Timestamp},
     jobs::Retention,
     vault::{
         ops::{Caller, ListQuery, Precondition, PutRecord, ShredOrder, VaultError},
-        store::{Commit, Row, Space, StoreError, Write},
+        store::{Commit, Row, Space, StoreError, Write, schema::Table},
     },
 };
 use serde_json::json;
@@ -237,6 +238,34 @@ async fn what_no_rule_can_end_sleeps_until_there_are_rules_again() {
     }
     assert_eq!(there().await, (false, false));
     assert!(is_there(&open, &owner, &acme, "again").await && due_rows(&open).await.len() == 1);
+    assert_eq!(findings(&open).await, Vec::<String>::new());
+    open.close().await;
+}
+
+/// HOLD-4: where a minimum has ever been nothing sleeps, also once somebody has bypassed it: it is looked for as what waits for its date is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_sleeps_where_a_minimum_was_that_somebody_has_bypassed() {
+    let (place, clock) = place().await;
+    let open = place.open().await;
+    let (acme, owner, _) = open.tenant(&place, "acme").await;
+    let (governor, _) = open.token(&owner, &acme, Role::Governor).await;
+    let mut law = one_rule(&json!("created"), "14d");
+    law[0]["minimum"] = json!({"period": "10d", "basis": "law 1", "mode": "governance"});
+    set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &law)).await;
+    open.put(&owner, &acme, ("c", "k"), Some("7"), b"v").await.unwrap();
+    open.collection(&owner, &acme, "c", ShredUnit::Subject).await;
+    // By then the governor is a second person.
+    clock.advance(DAY * 8);
+    let asked = open.vault.ask_bypass(&owner, &acme, &coll("c"), "the law has changed".into(), None).await.unwrap();
+    open.approve(&open.caller(&governor).await, &acme, asked.id).await.unwrap();
+    clock.advance(DAY * 8);
+    let done = run(&open, &clock).await;
+    assert_eq!((done.destroyed, done.moved, done.failed), (0, 1, 0), "no rule ends it: {done:?}");
+    assert_eq!((rows::count(&open.store, Table::Due).await, rows::count(&open.store, Table::DueAsleep).await), (1, 0));
+    set(&open, &owner, &acme, policy(ShredUnit::Subject, "UTC", &one_rule(&json!("created"), "1d"))).await;
+    clock.advance(DAY);
+    assert_eq!(run(&open, &clock).await.destroyed, 1);
+    assert!(due_rows(&open).await.is_empty());
     assert_eq!(findings(&open).await, Vec::<String>::new());
     open.close().await;
 }

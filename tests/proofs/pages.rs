@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lethe::{
+    authn::Role,
     domain::{Clock as _, ShredUnit, TenantName, TenantNo, TestClock, Timestamp, hold::HoldScope},
     jobs::Retention,
     vault::{
@@ -412,6 +413,51 @@ async fn what_is_listed_is_marked_and_is_in_the_list_of_that() {
     assert_eq!(acme.run().await.destroyed, 3);
     assert!(due_rows(&acme.open).await.is_empty() && acme.listed().await == (0, 0));
     acme.open.close().await;
+}
+
+/// HOLD-4: what a minimum of the governance kind keeps is listed as anything else is; once somebody bypasses that, it does not wait for the moment
+/// that its page tells. What was under one that nobody shortens stays until that ends, on a page of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_listed_and_bypassed_goes_with_the_next_run() {
+    for restarts in [false, true] {
+        let mut acme = Acme::make(ShredUnit::Subject).await;
+        let (governor, _) = acme.open.token(&acme.owner, &acme.name, Role::Governor).await;
+        let by_date = |maximum| one_rule(&json!({"field": "/date"}), maximum);
+        // What comes last was never under the first of them.
+        for (mode, name) in [("compliance", "stays"), ("governance", "goes")] {
+            let mut law = by_date("14d");
+            law[0]["minimum"] = json!({"period": "10d", "basis": "law 1", "mode": mode});
+            set(&acme.open, &acme.owner, &acme.name, policy(ShredUnit::Subject, "UTC", &law)).await;
+            // It ends on the 16th, and is kept until the 12th.
+            acme.open.put(&acme.owner, &acme.name, ("c", name), Some("7"), br#"{"date": "2000-02-01"}"#).await.unwrap();
+        }
+        acme.run().await;
+        assert_eq!(acme.listed().await, (2, 1));
+        set(&acme.open, &acme.owner, &acme.name, policy(ShredUnit::Subject, "UTC", &by_date("1d"))).await;
+        // By then the governor is a second person.
+        acme.clock.advance(DAY * 8);
+        let done = acme.run().await;
+        assert_eq!((done.destroyed, done.failed, acme.listed().await), (0, 0, (2, 1)), "a shorter rule brings nothing forward: {done:?}");
+        let asked = acme.open.vault.ask_bypass(&acme.owner, &acme.name, &coll("c"), "the law has changed".into(), None).await.unwrap();
+        acme.open.approve(&acme.open.caller(&governor).await, &acme.name, asked.id).await.unwrap();
+        // What is there ends behind the rules that came with it.
+        acme.clock.advance(Duration::from_millis(1));
+        if restarts {
+            acme = acme.again().await;
+        }
+        let done = acme.run().await;
+        assert_eq!((done.destroyed, done.failed), (1, 0), "{restarts}: {done:?}");
+        assert!(!acme.is_there("goes").await && acme.is_there("stays").await, "{restarts}");
+        assert_eq!((acme.listed().await, acme.findings().await), ((1, 2), Vec::new()), "{restarts}: the places of before lead to nothing");
+        for (day, gone, left) in [(12, 1, (0, 1)), (16, 0, (0, 0))] {
+            acme.until(day);
+            let done = acme.run().await;
+            assert_eq!((done.destroyed, done.failed, done.dropped), (gone, 0, 0), "{restarts} {day}: {done:?}");
+            assert_eq!(acme.listed().await, left, "{restarts} {day}");
+        }
+        assert_eq!((due_rows(&acme.open).await.len(), acme.findings().await), (0, Vec::new()), "{restarts}");
+        acme.open.close().await;
+    }
 }
 
 /// A run that somebody asks for destroys what was due by its moment, lists nothing that is due by now, and leaves that to the server's own.
