@@ -3,13 +3,11 @@
 //! ends as one order that is done: its targets gone, everyone else there, one certificate in the log.
 
 use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use lethe::{
     authn::Role,
     domain::{
@@ -22,14 +20,12 @@ use lethe::{
         audit::certificate::Certificate,
         ops::{Caller, Missing, PutRecord, SecondPerson, ShredOrder, ShredView, Terminate, Terminated, VaultError, VaultOptions},
         store::{
-            Commit, Committed, Row, Space, Store, StoreError,
-            embedded::Embedded,
-            schema::{self, KeyRange, Table},
+            Space, Store as _,
+            schema::{self, Table},
         },
     },
 };
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     draw::{Draw, seed},
@@ -44,105 +40,6 @@ use crate::{
 };
 
 const PARTS: [&str; 4] = ["store", "mirror", "custody", "log"];
-
-/// The engine of a process that dies at one of its commits.
-struct Dying {
-    inner: Arc<Embedded>,
-    /// Two for each commit: before it, and behind it.
-    places: AtomicUsize,
-    dies_at: Option<usize>,
-    end: Mutex<End>,
-    dead: CancellationToken,
-    /// The tables that the commit wrote to at which it died.
-    last: Mutex<Vec<u8>>,
-}
-
-/// How a process ends. Who commits in the background may meet its death at the moment at which the order is done.
-#[derive(Default)]
-struct End {
-    /// The order is done: what is committed from here on is the test's own.
-    is_over: bool,
-    /// It dies at a commit that is under way.
-    is_dying: bool,
-}
-
-fn dead() -> StoreError {
-    StoreError::Io("the process is dead".into())
-}
-
-impl Dying {
-    fn new(inner: Arc<Embedded>, dies_at: Option<usize>) -> Self {
-        let (places, end, last) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
-        Self { inner, places, dies_at, end, dead: CancellationToken::new(), last }
-    }
-
-    fn alive(&self) -> Result<(), StoreError> {
-        if self.dead.is_cancelled() { Err(dead()) } else { Ok(()) }
-    }
-}
-
-#[async_trait]
-impl Store for Dying {
-    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.alive()?;
-        self.inner.get(space, key).await
-    }
-
-    async fn scan(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.alive()?;
-        self.inner.scan(space, from, to, limit).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.alive()?;
-        let place = self.places.fetch_add(2, Ordering::SeqCst);
-        let died = {
-            let mut end = self.end.lock().unwrap();
-            let died = self.dies_at.and_then(|at| at.checked_sub(place)).filter(|variant| *variant < 2 && !end.is_over);
-            end.is_dying |= died.is_some();
-            died
-        };
-        if died.is_some() {
-            *self.last.lock().unwrap() = commit.writes.iter().filter_map(tag).collect();
-        }
-        if died == Some(0) {
-            self.dead.cancel();
-            return Err(dead());
-        }
-        let done = self.inner.commit(commit).await;
-        if died == Some(1) {
-            self.dead.cancel();
-            return Err(dead());
-        }
-        done
-    }
-
-    async fn sync_mirror(&self) -> Result<(), StoreError> {
-        self.alive()?;
-        self.inner.sync_mirror().await
-    }
-
-    async fn compact(&self, space: Space, ranges: &[KeyRange]) -> Result<(), StoreError> {
-        self.alive()?;
-        self.inner.compact(space, ranges).await
-    }
-
-    async fn drop_files(&self, space: Space, range: &KeyRange) -> Result<(), StoreError> {
-        self.alive()?;
-        self.inner.drop_files(space, range).await
-    }
-}
-
-/// The table of a control row.
-fn tag(write: &lethe::vault::store::Write) -> Option<u8> {
-    use lethe::vault::store::Write;
-    match write {
-        Write::Put { space: Space::Control | Space::Index, key, .. } | Write::Delete { space: Space::Control | Space::Index, key } => {
-            key.first().copied()
-        }
-        Write::Put { .. } | Write::Delete { .. } | Write::DeleteRange { .. } => None,
-    }
-}
 
 /// A store that is put back before every schedule.
 struct Bench {
@@ -342,33 +239,17 @@ impl Bench {
         }
         let mut outcome = Outcome { deaths: 0, met: Vec::new() };
         loop {
-            let mut engine = None;
             let dies_at = schedule.get(outcome.deaths).copied();
-            let opened = self
-                .place
-                .open_through(|inner| {
-                    let dying = Arc::new(Dying::new(inner, dies_at));
-                    engine = Some(Arc::clone(&dying));
-                    dying
-                })
-                .await;
-            let engine = engine.unwrap();
+            let (opened, engine) = self.place.open_dying(dies_at).await;
             let done = match opened {
                 Ok(open) => {
                     let done = tokio::select! {
                         done = self.give(&open) => done.map_err(|error| error.to_string()),
-                        () = engine.dead.cancelled() => Err("dead".into()),
+                        () = engine.died() => Err("dead".into()),
                     };
-                    let is_dying = {
-                        let mut end = engine.end.lock().unwrap();
-                        end.is_over = true;
-                        end.is_dying
-                    };
-                    if is_dying {
-                        engine.dead.cancelled().await;
-                    }
+                    let lives = engine.lives_on().await;
                     match done {
-                        Ok(view) if !is_dying => {
+                        Ok(view) if lives => {
                             self.judge(&open, &view, schedule).await;
                             open.close().await;
                             return outcome;
@@ -385,8 +266,8 @@ impl Bench {
                 }
                 Err(error) => Err::<(), _>(error),
             };
-            assert!(engine.dead.is_cancelled(), "schedule {schedule:?}: {done:?}");
-            outcome.met.extend(engine.last.lock().unwrap().iter());
+            assert!(engine.is_dead(), "schedule {schedule:?}: {done:?}");
+            outcome.met.extend(engine.met());
             outcome.deaths += 1;
         }
     }
@@ -578,29 +459,14 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
         for part in PARTS {
             place.put_back(&format!("base/{part}"), part);
         }
-        let mut engine = None;
-        let opened = place
-            .open_through(|inner| {
-                let dying = Arc::new(Dying::new(inner, Some(at)));
-                engine = Some(Arc::clone(&dying));
-                dying
-            })
-            .await;
-        let engine = engine.unwrap();
+        let (opened, engine) = place.open_dying(Some(at)).await;
         if let Ok(open) = opened {
             tokio::select! {
                 // A run that met its death may have come back with it.
                 _ = over(&open) => {}
-                () = engine.dead.cancelled() => {}
+                () = engine.died() => {}
             }
-            let is_dying = {
-                let mut end = engine.end.lock().unwrap();
-                end.is_over = true;
-                end.is_dying
-            };
-            if is_dying {
-                engine.dead.cancelled().await;
-            }
+            engine.lives_on().await;
             open.close().await;
         }
         let open = place.open().await;
@@ -612,7 +478,7 @@ async fn the_end_of_a_law_takes_record_and_key_wherever_it_is_cut_short() {
         assert_eq!(open.get(&owner, &acme, ("tax", "8")).await.unwrap(), b"8", "place {at}");
         assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
-        if !engine.dead.is_cancelled() {
+        if !engine.is_dead() {
             break;
         }
         deaths += 1;
@@ -651,29 +517,14 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
         for part in PARTS {
             place.put_back(&format!("base/{part}"), part);
         }
-        let mut engine = None;
-        let opened = place
-            .open_through(|inner| {
-                let dying = Arc::new(Dying::new(inner, Some(at)));
-                engine = Some(Arc::clone(&dying));
-                dying
-            })
-            .await;
-        let engine = engine.unwrap();
+        let (opened, engine) = place.open_dying(Some(at)).await;
         if let Ok(open) = opened {
             tokio::select! {
                 // What met its death may have come back with it.
                 _ = go(&open) => {}
-                () = engine.dead.cancelled() => {}
+                () = engine.died() => {}
             }
-            let is_dying = {
-                let mut end = engine.end.lock().unwrap();
-                end.is_over = true;
-                end.is_dying
-            };
-            if is_dying {
-                engine.dead.cancelled().await;
-            }
+            engine.lives_on().await;
             open.close().await;
         }
         let open = place.open().await;
@@ -689,7 +540,7 @@ async fn a_report_and_the_order_that_decides_by_it_are_done_once_wherever_they_a
         }
         assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
-        if !engine.dead.is_cancelled() {
+        if !engine.is_dead() {
             break;
         }
         deaths += 1;
@@ -747,32 +598,17 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
         }
         let clock = TestClock::at(began);
         place.clock = Arc::new(clock.clone());
-        let mut engine = None;
-        let opened = place
-            .open_through(|inner| {
-                let dying = Arc::new(Dying::new(inner, Some(at)));
-                engine = Some(Arc::clone(&dying));
-                dying
-            })
-            .await;
-        let engine = engine.unwrap();
+        let (opened, engine) = place.open_dying(Some(at)).await;
         if let Ok(open) = opened {
             tokio::select! {
                 // A run that met its death may have come back with it; the keys of what it has deleted go behind it.
                 done = runs(&open, &clock) => if done.is_ok() { deferred(&open).await },
-                () = engine.dead.cancelled() => {}
+                () = engine.died() => {}
             }
-            let is_dying = {
-                let mut end = engine.end.lock().unwrap();
-                end.is_over = true;
-                end.is_dying
-            };
-            if is_dying {
-                engine.dead.cancelled().await;
-            }
+            engine.lives_on().await;
             open.close().await;
         }
-        met.extend(engine.last.lock().unwrap().iter().copied());
+        met.extend(engine.met());
         let open = place.open().await;
         let owner = open.caller(&token).await;
         runs(&open, &clock).await.unwrap();
@@ -784,7 +620,7 @@ async fn the_reports_of_runs_count_each_record_once_wherever_they_are_cut_short(
         until(&format!("place {at}: both keys are certified"), certified).await;
         assert_eq!(findings(&open).await, Vec::<String>::new(), "place {at}");
         open.close().await;
-        if !engine.dead.is_cancelled() {
+        if !engine.is_dead() {
             break;
         }
         deaths += 1;
@@ -881,38 +717,23 @@ async fn the_passes_of_a_server_leave_each_record_as_it_should_be_wherever_they_
         }
         let (clock, is_fenced) = (TestClock::at(began), AtomicBool::new(true));
         place.clock = Arc::new(clock.clone());
-        let mut engine = None;
-        let opened = place
-            .open_through(|inner| {
-                let dying = Arc::new(Dying::new(inner, Some(at)));
-                engine = Some(Arc::clone(&dying));
-                dying
-            })
-            .await;
-        let engine = engine.unwrap();
+        let (opened, engine) = place.open_dying(Some(at)).await;
         if let Ok(open) = opened {
             tokio::select! {
                 // What met its death may have come back with it.
                 _ = go(&open, &clock, &is_fenced) => {}
-                () = engine.dead.cancelled() => {}
+                () = engine.died() => {}
             }
-            let is_dying = {
-                let mut end = engine.end.lock().unwrap();
-                end.is_over = true;
-                end.is_dying
-            };
-            if is_dying {
-                engine.dead.cancelled().await;
-            }
+            engine.lives_on().await;
             open.close().await;
         }
-        met.extend(engine.last.lock().unwrap().iter().copied());
+        met.extend(engine.met());
         let open = place.open().await;
         go(&open, &clock, &is_fenced).await.unwrap();
         let owner = open.caller(&token).await;
         as_it_should_be(&open, (&owner, &auditor), &acme, at).await;
         open.close().await;
-        if !engine.dead.is_cancelled() {
+        if !engine.is_dead() {
             break;
         }
         deaths += 1;

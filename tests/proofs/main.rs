@@ -12,6 +12,7 @@ mod cut_short;
 mod damage;
 mod draw;
 mod due;
+mod dying;
 mod epochs;
 mod erased;
 mod events;
