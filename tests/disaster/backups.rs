@@ -2,7 +2,7 @@
 //! order or over since is not served even once, everything else is there again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,6 +34,21 @@ impl Site {
         let path = format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url);
         let answer = self.client.get(path).bearer_auth(self.owner()).send().await.unwrap();
         answer.headers()["etag"].to_str().unwrap().to_owned()
+    }
+
+    /// Asks for something, which must go well; what is told.
+    async fn post(&self, served: &Served, path: &str, token: &str, body: &Value) -> Value {
+        let (status, told) = self.send(served, Method::POST, &format!("/v1/{path}"), token, &body.to_string()).await;
+        assert!(status.is_success(), "{path}: {status} {told}");
+        json_of(&told)
+    }
+
+    /// The token of a counsel, who was invited.
+    async fn counsel(&self, served: &Served) -> String {
+        let (tokens, role) = ("tenants/acme/tokens", json!({"role": "counsel"}));
+        let invitation = self.post(served, tokens, &self.owner(), &role).await;
+        let made = self.post(served, tokens, invitation["token"].as_str().unwrap(), &role).await;
+        made["token"].as_str().unwrap().to_owned()
     }
 
     /// Takes a backup; what the command says of it.
@@ -135,24 +150,178 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// One record of a person, and one that a person's order deletes rather than shreds, in each of ten generations; in each, an earlier
-/// person is shredded.
+/// Each person has a record in each: of a unit of the person's own; of the collection's, where an order for the person deletes it; of its own;
+/// and one that a law keeps, and a shred leaves for its legal purpose alone.
+const COLLECTIONS: [&str; 4] = ["c", "logs", "files", "tax"];
+
+/// Who has to do with what happens over ten days.
+struct Ten {
+    auditor: String,
+    counsel: String,
+    /// The hold on person 5, once it stands.
+    hold: String,
+    /// The order that it stops.
+    held: String,
+    /// The owner of another tenant, which ends.
+    beta: String,
+    /// The persons who are shredded, and the days after which.
+    gone: BTreeMap<usize, usize>,
+}
+
+impl Ten {
+    async fn make(site: &Site, served: &Served) -> Self {
+        let law = json!({"period": "4y", "basis": "a law"});
+        let rules = json!([{"name": "invoices", "from": "created", "minimum": law, "maximum": "7y", "then": "delete"}]);
+        for (collection, policy) in [
+            ("logs", json!({"shred_unit": "collection"})),
+            ("files", json!({"shred_unit": "record"})),
+            ("tax", json!({"shred_unit": "subject", "retention": {"time_zone": "UTC", "rules": rules}})),
+        ] {
+            let path = format!("/v1/tenants/acme/collections/{collection}");
+            let put = site.send(served, Method::PUT, &path, &site.owner(), &policy.to_string()).await;
+            assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+        }
+        let beta = site.post(served, "tenants", &site.operator(), &json!({"tenant": "beta"})).await["token"].as_str().unwrap().to_owned();
+        let put = site.send(served, Method::PUT, "/v1/tenants/beta/collections/c", &beta, r#"{"shred_unit": "subject"}"#).await;
+        assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+        let put = site.send(served, Method::PUT, BETAS, &beta, "\"beta's\"").await;
+        assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
+        let role = json!({"role": "auditor"});
+        let auditor = site.post(served, "tenants/acme/tokens", &site.owner(), &role).await["token"].as_str().unwrap().to_owned();
+        let gone = [(0, 2), (3, 4), (4, 5), (2, 6), (6, 8)].into();
+        Self { auditor, counsel: site.counsel(served).await, hold: String::new(), held: String::new(), beta, gone }
+    }
+
+    /// What comes into the backup of a day.
+    async fn before(&self, site: &Site, served: &Served, day: usize) {
+        for collection in COLLECTIONS {
+            let (key, person) = (format!("k{day}"), format!("p{day}"));
+            let put = site.put_about(served, collection, (&key, &person), &format!("\"{collection} of {day}\"")).await;
+            assert_eq!(put, StatusCode::CREATED, "{collection} of {day}");
+        }
+        let put = |key: &str, person: &str| {
+            let put = site.client.put(format!("{}/v1/tenants/acme/collections/c/records/{key}", served.url)).bearer_auth(site.owner());
+            put.header("content-type", "application/json").header("lethe-subject", person).body(format!("\"{key}\""))
+        };
+        let put = match day {
+            0 => put("brief", "brief").header("lethe-expires-at", SystemClock.now().plus(Duration::from_secs(3)).to_rfc3339()),
+            3 => {
+                site.post(served, "tenants/acme/subjects/aliases", &site.owner(), &json!({"subject": "p3", "alias": "too"})).await;
+                put("too", "too")
+            }
+            // Person 0 is shredded by then, and comes back.
+            5 => put("back", "p0").header("lethe-new-relationship", "true"),
+            _ => return,
+        };
+        assert_eq!(put.send().await.unwrap().status(), StatusCode::CREATED, "of day {day}");
+    }
+
+    /// What comes behind it.
+    async fn after(&mut self, site: &Site, served: &Served, day: usize) {
+        if let Some((victim, _)) = self.gone.iter().find(|(_, after)| **after == day) {
+            site.shredded(served, &format!("p{victim}")).await;
+        }
+        match day {
+            3 => {
+                let ended = json!({"confirm": "beta", "grace": "0d", "reason": "closed"});
+                site.post(served, "tenants/beta/termination", &self.beta, &ended).await;
+                site.post(served, "jobs/retention/runs", &site.operator(), &json!({})).await;
+                until("it has ended", async || self.history(site, served).await.contains("shred-done")).await;
+            }
+            6 => {
+                let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subject": "p5"});
+                let placed = site.post(served, "tenants/acme/holds", &self.counsel, &hold).await;
+                placed["id"].as_str().unwrap().clone_into(&mut self.hold);
+            }
+            7 => {
+                let order = json!({"scope": "record", "collection": "files", "key": "k1"});
+                site.post(served, "tenants/acme/shreds", &site.owner(), &order).await;
+                until("its key is gone", async || self.got(site, served, "files", 1).await.0 == StatusCode::GONE).await;
+            }
+            9 => {
+                let (status, told) = site.shred(served, "p5", 30).await;
+                // An owner may not know of the hold.
+                assert_eq!((status, code(&told).as_str()), (StatusCode::LOCKED, "legal-obligation"), "{told}");
+                json_of(&told)["order"].as_str().unwrap().clone_into(&mut self.held);
+            }
+            _ => {}
+        }
+    }
+
+    async fn got(&self, site: &Site, served: &Served, collection: &str, day: usize) -> (StatusCode, String) {
+        site.send(served, Method::GET, &format!("/v1/tenants/acme/collections/{collection}/records/k{day}"), &site.owner(), "").await
+    }
+
+    /// What the auditor reads of it for the law's purpose.
+    async fn audited(&self, site: &Site, served: &Served, day: usize) -> (StatusCode, String) {
+        let get = site.client.get(format!("{}/v1/tenants/acme/collections/tax/records/k{day}", served.url)).bearer_auth(&self.auditor);
+        let answer = get.header("lethe-purpose", "invoices").send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    /// The states that the other tenant has been in, as its owner is told; nothing of one that is on its way.
+    async fn history(&self, site: &Site, served: &Served) -> String {
+        let (status, told) = site.send(served, Method::GET, "/v1/tenants/beta/states", &self.beta, "").await;
+        if status == StatusCode::OK { told } else { String::new() }
+    }
+
+    /// Under the data of a generation all is as today's control store says, and nothing else; how many records the owner reads, and how
+    /// many the auditor.
+    async fn stands(&self, site: &Site, served: &Served, generation: usize) -> [usize; 2] {
+        let [mut survivors, mut restricted] = [0; 2];
+        for day in 0..10 {
+            let (was_there, is_gone) = (day < generation, self.gone.contains_key(&day));
+            for collection in COLLECTIONS {
+                let (status, told) = self.got(site, served, collection, day).await;
+                let expected: &[StatusCode] = match (is_gone || (collection, day) == ("files", 1), was_there, collection) {
+                    (true, true, "c" | "files") if day == 0 => &[StatusCode::GONE, StatusCode::NOT_FOUND],
+                    (true, true, "c" | "files" | "tax") => &[StatusCode::GONE],
+                    (false, true, _) => &[StatusCode::OK],
+                    (..) => &[StatusCode::NOT_FOUND],
+                };
+                assert!(expected.contains(&status), "generation {generation}, {collection} of {day}: {status} {told}");
+                if status == StatusCode::OK {
+                    assert_eq!(told, format!("\"{collection} of {day}\""));
+                    survivors += 1;
+                }
+            }
+            let (status, told) = self.audited(site, served, day).await;
+            let expected = match (is_gone, was_there) {
+                (true, true) => StatusCode::OK,
+                (false, true) => StatusCode::FORBIDDEN,
+                (_, false) => StatusCode::NOT_FOUND,
+            };
+            assert_eq!(status, expected, "generation {generation}, what a law keeps of {day}: {told}");
+            if status == StatusCode::OK {
+                assert_eq!(told, format!("\"tax of {day}\""));
+                restricted += 1;
+            }
+        }
+        let too = if generation > 3 { StatusCode::GONE } else { StatusCode::NOT_FOUND };
+        let back = if generation > 5 { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        for (key, expected) in [("brief", StatusCode::NOT_FOUND), ("too", too), ("back", back)] {
+            let (status, told) = site.get(served, key).await;
+            assert_eq!(status, expected, "generation {generation}, {key}: {told}");
+        }
+        let (status, told) = site.send(served, Method::GET, BETAS, &self.beta, "").await;
+        assert_eq!(status, StatusCode::GONE, "generation {generation}: {told}");
+        [survivors, restricted]
+    }
+}
+
+/// The record of the tenant that ends.
+const BETAS: &str = "/v1/tenants/beta/collections/c/records/one";
+
+/// Ten generations, and behind each of them something is gone: a person, of whom a law keeps an invoice, and another with a second id; one
+/// record; another tenant; one at its own end. One comes back anew. A hold keeps one from an order until the end. Whichever generation is put
+/// back, every survivor is there, and nothing that was shredded.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_ten_generations_each_gives_back_every_survivor_and_nothing_shredded() {
     let site = Site::make().await;
     let mut served = site.serve(|_| ());
-    let put = site.send(&served, Method::PUT, "/v1/tenants/acme/collections/logs", &site.owner(), r#"{"shred_unit": "collection"}"#).await;
-    assert_eq!(put.0, StatusCode::CREATED, "{}", put.1);
-    let mut gone = BTreeSet::new();
-    let mut held: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for day in 0..10_usize {
-        let (key, person) = (format!("k{day}"), format!("p{day}"));
-        for collection in ["c", "logs"] {
-            assert_eq!(
-                site.put_about(&served, collection, (&key, &person), &format!("\"{collection} of {day}\"")).await,
-                StatusCode::CREATED
-            );
-        }
+    let mut ten = Ten::make(&site, &served).await;
+    for day in 0..10 {
+        ten.before(&site, &served, day).await;
         if day % 3 == 2 {
             // A running store and a stopped one take turns.
             served.stop();
@@ -161,40 +330,42 @@ async fn of_ten_generations_each_gives_back_every_survivor_and_nothing_shredded(
         } else {
             site.back_up(Some(&served));
         }
-        held.insert(day as u64 + 1, (0..=day).collect());
-        if let Some(victim) = [(2, 0), (4, 3), (5, 4), (6, 2), (8, 6)].into_iter().find_map(|(at, victim)| (at == day).then_some(victim)) {
-            site.shredded(&served, &format!("p{victim}")).await;
-            gone.insert(victim);
-        }
+        ten.after(&site, &served, day).await;
     }
+    until("its time is over", async || site.get(&served, "brief").await.0 == StatusCode::NOT_FOUND).await;
+    let history = ten.history(&site, &served).await;
+    assert!(history.contains("grace-over") && history.contains("shred-done"), "{history}");
     served.stop();
-    let mut survivors = 0;
-    for (generation, days) in &held {
-        let restored = site.restore(&["--generation", &generation.to_string(), "--verify"]);
-        assert_eq!((restored["generation"].as_u64(), restored["damaged"].as_u64()), (Some(*generation), Some(0)), "{restored}");
+    let (mut survivors, mut restricted) = (0, 0);
+    for generation in 1..=10 {
+        let restored = site.restore(&["--generation", &generation.to_string(), "--verify", "--despite-holds"]);
+        assert_eq!((restored["generation"].as_u64(), restored["damaged"].as_u64()), (Some(generation), Some(0)), "{restored}");
+        assert_eq!(restored["holds_stand"].as_bool(), Some(true), "{restored}");
         let served = site.serve(|_| ());
-        for day in 0..10 {
-            for collection in ["c", "logs"] {
-                let path = format!("/v1/tenants/acme/collections/{collection}/records/k{day}");
-                let (status, told) = site.send(&served, Method::GET, &path, &site.owner(), "").await;
-                let expected = match (gone.contains(&day), days.contains(&day), collection) {
-                    (true, true, "c") => StatusCode::GONE,
-                    (false, true, _) => StatusCode::OK,
-                    (..) => StatusCode::NOT_FOUND,
-                };
-                assert_eq!(status, expected, "generation {generation}, {collection} of {day}: {told}");
-                if status == StatusCode::OK {
-                    assert_eq!(told, format!("\"{collection} of {day}\""));
-                    survivors += 1;
-                }
-            }
-        }
+        let [there, for_the_law] = ten.stands(&site, &served, usize::try_from(generation).unwrap()).await;
+        (survivors, restricted) = (survivors + there, restricted + for_the_law);
+        assert_eq!(ten.history(&site, &served).await, history, "generation {generation}");
         served.stop();
     }
-    // In c and logs: of day 0 to 9 those of 1, 5, 7, 8 and 9, in each generation from their own on.
-    assert_eq!(survivors, 2 * (9 + 5 + 3 + 2 + 1));
+    // Of day 0 to 9 those of 1, 5, 7, 8 and 9, in each generation from their own on, but the record of day 1 that was shredded by itself.
+    assert_eq!(survivors, 4 * (9 + 5 + 3 + 2 + 1) - 9);
+    // Of the others, the invoices.
+    assert_eq!(restricted, 10 + 8 + 7 + 6 + 4);
+    // The last release carries out what the hold has stopped, under whichever data.
+    let served = site.serve(|_| ());
+    let release = format!("tenants/acme/holds/{}/release", ten.hold);
+    site.post(&served, &release, &ten.counsel, &json!({"reason": "settled"})).await;
+    let order = format!("/v1/tenants/acme/shreds/{}", ten.held);
+    until("the order is carried out", async || site.send(&served, Method::GET, &order, &site.owner(), "").await.1.contains("\"done\""))
+        .await;
+    ten.gone.insert(5, 9);
+    served.stop();
+    site.restore(&["--generation", "10", "--verify"]);
+    let served = site.serve(|_| ());
+    assert_eq!(ten.stands(&site, &served, 10).await, [4 * 4 - 1, 6]);
+    served.stop();
     site.ok(&["check", "--dir", "store"]);
-    // None of the ten copies holds anything that a certificate names and that opens.
+    // Each of them was held against every certificate before it was served. So is the oldest, of before all of them, where it lies.
     let rehearsed = site.json(&["backup", "rehearse", "--from", "bk", "--dir", "store", "--generation", "1"]);
     assert_eq!((&rehearsed["findings"], rehearsed["damaged"].as_u64()), (&json!([]), Some(0)), "{rehearsed}");
 }
@@ -499,11 +670,8 @@ async fn a_restore_under_holds_is_refused_unless_it_is_meant() {
     assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"then\"").await, StatusCode::CREATED);
     site.back_up(Some(&served));
     assert_eq!(site.put_about(&served, "c", ("k", "1"), "\"held\"").await, StatusCode::NO_CONTENT);
-    let (tokens, body) = ("/v1/tenants/acme/tokens", r#"{"role": "counsel"}"#);
-    let invitation = json_of(&site.send(&served, Method::POST, tokens, &site.owner(), body).await.1);
-    let counsel = json_of(&site.send(&served, Method::POST, tokens, invitation["token"].as_str().unwrap(), body).await.1);
     let hold = json!({"matter": "M-1", "reason": "a lawsuit", "custodian": "legal", "scope": "subject", "subject": "1"});
-    let counsel = counsel["token"].as_str().unwrap();
+    let counsel = &site.counsel(&served).await;
     let placed = site.send(&served, Method::POST, "/v1/tenants/acme/holds", counsel, &hold.to_string()).await;
     assert_eq!(placed.0, StatusCode::CREATED, "{}", placed.1);
     let placed = json_of(&placed.1);
