@@ -543,7 +543,6 @@ impl Met {
 
 /// RET-2, RET-3, RET-5, HOLD-1, HOLD-2, HOLD-5 and HOLD-7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "the counts are for who reads the test's output")]
 async fn whatever_happens_in_whatever_order_nothing_dies_early_and_nothing_outlives_its_end_by_more_than_a_run() {
     let mut met = Met::default();
     for seed in 0..18_u64 {
