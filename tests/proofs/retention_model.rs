@@ -155,8 +155,8 @@ impl World {
     }
 
     /// The idempotency key of what is asked for in this step.
-    fn once(&self) -> Option<String> {
-        Some(format!("{}-{}", self.seed, self.step))
+    fn once(&self) -> String {
+        format!("{}-{}", self.seed, self.step)
     }
 
     fn open(&self) -> &Open {
@@ -246,22 +246,22 @@ impl World {
         let drawn = self.draw.policy(self.pace, self.unit);
         self.model.change(drawn.clone(), self.clock.now());
         let changed = self.done(async |world: &Self| {
-            world.open().vault.put_collection(&world.owner, &world.acme, &coll("c"), drawn.clone(), world.once()).await
+            world.open().vault.put_collection(&world.owner, &world.acme, &coll("c"), drawn.clone(), Some(world.once())).await
         });
         changed.await.unwrap();
     }
 
     /// A law has refused a deletion, or a hold, as each must what it keeps, and nothing else.
-    async fn delete(&mut self, name: String) {
+    async fn delete(&mut self, name: &str) {
         let (at, now) = (self.at(), self.clock.now());
         let deleted = self.done(async |world: &Self| {
-            world.open().vault.delete_record(&world.owner, &world.acme, &coll("c"), key(&name), Precondition::None, world.once()).await
+            world.open().vault.delete_record(&world.owner, &world.acme, &coll("c"), key(name), Precondition::None, Some(world.once())).await
         });
         let deleted = deleted.await;
-        let (law, is_held) = (self.model.law(&name, now), self.model.is_held(&name));
+        let (law, is_held) = (self.model.law(name, now), self.model.is_held(name));
         match (deleted, law) {
             (Ok(()), Some(Law::Met)) if !is_held => {
-                self.model.records.remove(&name);
+                self.model.records.remove(name);
             }
             (Err(VaultError::NotFound(_)), None) => {}
             (Err(VaultError::LegalHold { .. }), Some(Law::Met)) if is_held => self.met.held += 1,
@@ -269,7 +269,7 @@ impl World {
                 let by_event = told.rule.as_str().starts_with('l');
                 assert_eq!(told.until.map_or(Law::Unknown { by_event }, Law::Until), law, "{at}: {name}");
                 self.met.refused += 1;
-                self.met.by_others += usize::from(self.model.is_kept_by_others(&name, now));
+                self.met.by_others += usize::from(self.model.is_kept_by_others(name, now));
             }
             (deleted, law) => panic!("{at}: {name}: {deleted:?} under {law:?}, held: {is_held}"),
         }
@@ -285,8 +285,8 @@ impl World {
         let reported = self.done(async |world: &Self| {
             let (vault, who, event) = (&world.open().vault, who.clone(), event.clone());
             match date {
-                Some(date) => vault.report_event(&world.owner, &world.acme, (who, event, date), world.once()).await,
-                None => vault.withdraw_event(&world.owner, &world.acme, (who, event), world.once()).await,
+                Some(date) => vault.report_event(&world.owner, &world.acme, (who, event, date), Some(world.once())).await,
+                None => vault.withdraw_event(&world.owner, &world.acme, (who, event), Some(world.once())).await,
             }
         });
         match reported.await {
@@ -307,8 +307,9 @@ impl World {
             let NewHold { text, scope, disclosed, .. } = hold_of(on.scope());
             let text = HoldText { case_number: law_enforcement.then(|| "24-1".to_owned()), ..text };
             let new = NewHold { text, scope, disclosed, law_enforcement };
-            let placed =
-                self.done(async |world: &Self| world.open().vault.place_hold(&world.counsel, &world.acme, new.clone(), world.once()).await);
+            let placed = self.done(async |world: &Self| {
+                world.open().vault.place_hold(&world.counsel, &world.acme, new.clone(), Some(world.once())).await
+            });
             let placed = placed.await.unwrap();
             let lapses_at = law_enforcement.then(|| now.plus(LAPSE));
             assert_eq!(placed.lapses_at, lapses_at, "{at}");
@@ -323,7 +324,7 @@ impl World {
         let Hold { id, lapses_at, .. } = self.model.holds[which];
         if what == 2 && lapses_at.is_some() {
             let renewed = self.done(async |world: &Self| {
-                world.open().vault.renew_hold(&world.counsel, &world.acme, id, "still open".into(), world.once()).await
+                world.open().vault.renew_hold(&world.counsel, &world.acme, id, "still open".into(), Some(world.once())).await
             });
             let lapses_at = Some(now.plus(LAPSE));
             assert_eq!(renewed.await.unwrap().lapses_at, lapses_at, "{at}");
@@ -336,7 +337,7 @@ impl World {
 
     async fn release(&mut self, id: HoldId) {
         let released = self.done(async |world: &Self| {
-            world.open().vault.release_hold(&world.counsel, &world.acme, id, "settled".into(), world.once()).await
+            world.open().vault.release_hold(&world.counsel, &world.acme, id, "settled".into(), Some(world.once())).await
         });
         released.await.unwrap();
         self.model.holds.retain(|hold| hold.id != id);
@@ -443,8 +444,8 @@ impl World {
         match self.draw.below(17) {
             0..5 => self.write(name).await,
             5 => self.change_rules().await,
-            6 if step % 3 == 0 => self.restart().await,
-            7 => self.delete(name).await,
+            6 if step.is_multiple_of(3) => self.restart().await,
+            7 => self.delete(&name).await,
             8 => self.go_back(),
             9..11 => {
                 self.report().await;

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use lethe::domain::Timestamp;
 
+use crate::retention::time;
+
 pub(super) const DAY_MS: i64 = 86_400_000;
 
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -148,7 +150,6 @@ fn the_models_calendar_is_that_of_the_wall() {
     ] {
         assert_eq!(last(day, period), expected, "{day:?} {period}");
     }
-    let time = |text| Timestamp::parse_rfc3339(text).unwrap();
     for (at, zone, day, ends) in [
         ("2000-01-01T06:00:00Z", "America/Los_Angeles", "1999-12-31", "2000-01-02T08:00:00Z"),
         // Samoa went without 30 December 2011; in Sao Paulo the day began at one o'clock.

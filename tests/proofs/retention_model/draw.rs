@@ -49,9 +49,9 @@ impl Drawn {
         self.date.map_or_else(|| "{}".to_owned(), |day| json!({"date": day.text()}).to_string())
     }
 
-    pub(super) fn put(&self, idempotency_key: Option<String>) -> PutRecord {
+    pub(super) fn put(&self, once: String) -> PutRecord {
         let put = put_of(Some(&self.subject.to_string()), self.value().as_bytes());
-        PutRecord { expires_at: self.own, custom: filed_under(self.category), idempotency_key, ..put }
+        PutRecord { expires_at: self.own, custom: filed_under(self.category), idempotency_key: Some(once), ..put }
     }
 }
 

@@ -168,10 +168,6 @@ const fn hour(at: Timestamp) -> i64 {
     at.0 / HOUR_MS
 }
 
-fn earlier(one: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
-    Some(one.map_or(other, |one| one.min(other)))
-}
-
 fn period(of: lethe::domain::retention::Period) -> Period {
     Period::of(&of.to_string())
 }
@@ -340,7 +336,7 @@ impl Known {
         let own = self.drawn.own.map(|at| Ends { at, marks_for: Duration::ZERO, by_event: false });
         let Some(schedule) = policy.retention.schedule() else { return Said { end: own, restricted: None } };
         let zone = schedule.time_zone.name();
-        let (mut end, mut restricted, mut minimum, mut waits) = (None::<Ends>, None, None::<Timestamp>, false);
+        let (mut end, mut restricted, mut minimum, mut waits) = (None::<Ends>, None::<Timestamp>, None::<Timestamp>, false);
         for rule in schedule.rules.iter().filter(|rule| self.is_of(rule, policy)) {
             let (from, by_event) = self.counted_from(rule, zone, told);
             if let Some(law) = &rule.minimum {
@@ -354,7 +350,7 @@ impl Known {
             let at = match rule.then {
                 Then::Delete | Then::Shred => maximum,
                 Then::Restrict(until) => {
-                    restricted = earlier(restricted, maximum);
+                    restricted = Some(restricted.map_or(maximum, |at| at.min(maximum)));
                     day.over(period(until), zone)
                 }
             };
