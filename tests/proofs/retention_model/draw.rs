@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lethe::{
-    domain::{CollectionPolicy, ShredUnit, Timestamp},
+    domain::{CollectionPolicy, ShredUnit, Timestamp, retention::Mode},
     vault::ops::PutRecord,
 };
 use serde_json::json;
@@ -145,7 +145,9 @@ impl Draw {
             rule["mark"] = json!(format!("{}d", self.below(20) + 1));
         }
         if self.below(2) == 0 {
-            rule["minimum"] = json!({"period": law, "basis": "law"});
+            // Both kinds bind alike, for nobody bypasses one.
+            let mode = if least.is_multiple_of(2) { Mode::Governance } else { Mode::Compliance };
+            rule["minimum"] = json!({"period": law, "basis": "law", "mode": mode.name()});
         }
         if let Some(category) = category {
             rule["categories"] = json!([category]);
