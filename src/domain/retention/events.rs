@@ -291,13 +291,13 @@ impl Events {
         if self.joined.is_empty() {
             return self.clone();
         }
-        let own = self.joined.iter().find(|one| Some(&one.id) == id).map_or(EVER, Joined::since);
+        let own = self.joined.iter().find(|one| Some(&one.id) == id && !fault!("events-seen")).map_or(EVER, Joined::since);
         let since = |report: &Report, from: Since| behind((report.no, report.reported_at), from);
         // Since when it is known, and which of two was made later.
         let mut all: Vec<(Since, (Timestamp, usize), &Report)> = Vec::with_capacity(self.count());
         all.extend(self.reports.iter().map(|report| (since(report, own), (report.reported_at, 0), report)));
         for (place, one) in self.joined.iter().enumerate() {
-            let from = if Some(&one.id) == id { EVER } else { behind(one.since(), own) };
+            let from = if Some(&one.id) == id || fault!("events-seen") { EVER } else { behind(one.since(), own) };
             let made = |report: &Report| (report.reported_at, place.saturating_add(1));
             all.extend(one.reports.iter().map(|report| (since(report, from), made(report), report)));
         }

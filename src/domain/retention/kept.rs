@@ -134,6 +134,9 @@ impl Law {
             (Some(own), Some(others)) if (others, other.mode) > (own, self.mode) => other,
             (None | Some(_), _) => self,
         };
+        if fault!("later-known") {
+            return longer;
+        }
         Self { known: known.filter(|_| longer.until.is_none()), ..longer }
     }
 

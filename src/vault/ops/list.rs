@@ -208,7 +208,7 @@ impl Vault {
         let now = self.inner.clock.now();
         let may_restrict = collection.schedules().any(Schedule::restricts);
         let reads_values = collection.schedules().any(Schedule::reads_values);
-        let is_left = tenant.has_ended(now);
+        let is_left = tenant.has_ended(now) && !fault!("x5");
         let is_seen = |meta: &RecordMeta, value: Option<&[u8]>, events: &Events| {
             !is_over(collection, meta, value, events, now) && restricted(collection, meta, value, events, now).is_none()
         };

@@ -74,7 +74,14 @@ impl Collection {
     /// held no more.
     pub(super) fn rules_since(&self, meta: &RecordMeta, last: RulesNo) -> impl Iterator<Item = Since<'_>> {
         let (first, last) = (self.rules_of(meta), last.min(self.rules_now()));
-        let earlier = self.past.retention_was.get(first.0..last.0).unwrap_or_default().iter().enumerate().rev();
+        let end = if fault!("rules-between") {
+            first.0.saturating_add(1).min(last.0)
+        } else if fault!("rules-last") {
+            first.0.min(last.0)
+        } else {
+            last.0
+        };
+        let earlier = self.past.retention_was.get(first.0..end).unwrap_or_default().iter().enumerate().rev();
         let earlier = earlier.map(move |(at, (changed, rules, categories))| Since {
             rules: (rules, categories.as_slice()),
             ended_at: Some(Timestamp(*changed)),
@@ -461,6 +468,8 @@ impl Vault {
     /// collection, and the record as it is; of a tenant which collections have minimums.
     pub(super) async fn law_unmoved(&self, tenant: &Tenant, scope: &Scope) -> Result<Vec<Check>, VaultError> {
         match scope {
+            Scope::Tenant if fault!("law-unmoved-tenant") => Ok(Vec::new()),
+            Scope::Collection(_) | Scope::Record { .. } if fault!("law-unmoved") => Ok(Vec::new()),
             Scope::Tenant => Ok(vec![self.as_it_is(schema::law_mark(tenant.no)).await?]),
             Scope::Collection(no) => Ok(vec![self.as_it_is(schema::collection(tenant.no, CollectionNo(*no))).await?]),
             Scope::Record { collection, row, .. } => {
@@ -591,7 +600,7 @@ impl Vault {
         }
         let mut at = self.inner.clock.now();
         for no in collections {
-            if let Some(collection) = self.lawful(tenant, no).await? {
+            if let Some(collection) = self.lawful(tenant, no).await?.filter(|_| !fault!("behind")) {
                 at = collection.behind_changes(at);
             }
         }

@@ -373,7 +373,9 @@ impl Vault {
     ) -> Result<Unkept<'_>, VaultError> {
         let frozen = self.freeze_lawful(Some(caller), tenant, scope).await?;
         if !frozen.is_empty() {
-            Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            if !fault!("x2") {
+                Self::unless_kept(self.minimums_over(tenant, scope).await?, caller.principal.role())?;
+            }
             if matches!(scope, Scope::Collection(_)) {
                 // Its row is another since, and stays that.
                 checks.clear();

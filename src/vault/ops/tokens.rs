@@ -537,7 +537,7 @@ impl Vault {
         let at_home = self.find_tenant(tenant).await?;
         let row = self.token_row(id).await?.filter(|row| at_home.as_ref().is_some_and(|found| row.tenant == found.no.0));
         let state = at_home.map_or(TenantState::Active, |found| found.stands(self.inner.clock.now()));
-        if state.has_ended() && row.as_ref().is_some_and(|row| row.role == Role::Auditor.code()) {
+        if state.has_ended() && !fault!("has-ended") && row.as_ref().is_some_and(|row| row.role == Role::Auditor.code()) {
             if caller.principal.role() == Role::Counsel {
                 let (found, unmoved) = self.over_auditors::<AuditorDismiss>(caller, tenant).await?;
                 return Ok((found, Action::AuditorDismiss, unmoved));

@@ -94,7 +94,9 @@ impl Vault {
         let row: ShredRow = self.inner.seals.open(&key, &bytes)?;
         along.checks.push(Check { space: Space::Control, key, expect: Expect::Equals(bytes) });
         let (today, _) = self.scope_of_today(tenant, &row).await?;
-        self.check_ids(tenant, (&row.scope, &today), &mut along).await?;
+        if !fault!("x3") {
+            self.check_ids(tenant, (&row.scope, &today), &mut along).await?;
+        }
         let scope = match row.scope {
             // As they were asked for: the commitments go by their order.
             Scope::Subjects(tokens) => Scope::Subjects(tokens),
@@ -208,7 +210,10 @@ impl Vault {
         let key = schema::shortening(tenant.no, collection.no, at);
         let is_free = Check { space: Space::Control, key: key.clone(), expect: Expect::Absent };
         // The tenant's, too: a suspension that is answered is overtaken by no approval.
-        along.checks.extend([tenant.check(), collection.check(tenant.no), is_free]);
+        if !fault!("carry-check") {
+            along.checks.push(tenant.check());
+        }
+        along.checks.extend([collection.check(tenant.no), is_free]);
         along.writes.push(self.inner.seals.put(key, &ShorteningRow { approval: stored.id.0, rules: *rules })?);
         let shortened = entry(stored.asker(), tenant, Action::RetentionShorten, collection.no, object(stored.id.0));
         along.entries.push((tenant.audit, shortened));

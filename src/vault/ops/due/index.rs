@@ -183,6 +183,7 @@ pub(super) fn end_today<'a>(
     let (end, rule) = end_over_by(collection, collection.rules_now(), meta, value, events)?;
     let event = rule.filter(|_| !end.marks_for.is_zero()).and_then(|rule| rule.from.reported());
     let reported = event.and_then(|event| events.last_reported(event, meta.reports_seen()));
+    let reported = reported.filter(|_| !fault!("mark-again"));
     let at = reported.map_or(end.at, |reported| end.at.max(reported.plus(end.marks_for)));
     Some((End { at, ..end }, rule))
 }
@@ -379,6 +380,7 @@ impl Vault {
                 return Ok(false);
             }
         }
+        let from = if fault!("plan-earlier-now") { self.inner.clock.now() } else { from };
         self.plan_written_at(plan, (tenant, collection, tokens), false, version, Some((end, from))).await?;
         Ok(true)
     }

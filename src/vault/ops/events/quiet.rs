@@ -67,7 +67,7 @@ impl Vault {
     /// [`VaultError::Busy`] while nothing is reported of them.
     pub(super) async fn reports(&self, tenant: TenantNo) -> Result<tokio::sync::MutexGuard<'_, ()>, VaultError> {
         let numbered = self.inner.reporting.lock().await;
-        if self.inner.quiets.holds(tenant) { Err(VaultError::Busy) } else { Ok(numbered) }
+        if self.inner.quiets.holds(tenant) && !fault!("quiet") { Err(VaultError::Busy) } else { Ok(numbered) }
     }
 }
 

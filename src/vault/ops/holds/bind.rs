@@ -174,6 +174,9 @@ impl Vault {
         if tenant.life == LifeRow::default() || tenant.stands(self.inner.clock.now()) != TenantState::Ended {
             return Ok(false);
         }
+        if fault!("hidden") {
+            return Ok(false);
+        }
         let subjects = self.subject_tokens(tenant, subjects).await?;
         Ok(self.holds_over(tenant.no, collection, tokens, &subjects).await?.is_empty())
     }

@@ -118,7 +118,8 @@ impl Vault {
         }
         let scope = Scope::Rest { kept: held.slots().into_iter().collect(), holds };
         let named = Named { approved_by: tenant.life.termination.and_then(|end| end.approved_by), ..Named::default() };
-        let queued = self.queue_held_to(vec![unmoved], actor, tenant, scope, named).await?;
+        let unmoved = if fault!("x1") { Vec::new() } else { vec![unmoved] };
+        let queued = self.queue_held_to(unmoved, actor, tenant, scope, named).await?;
         self.close_queued(&queued).await.map(|()| true)
     }
 
@@ -479,7 +480,7 @@ impl Vault {
     fn all_are_open(&self, tenant: TenantNo, held: &Held) -> Result<(), VaultError> {
         let fence = self.inner.forest.fence();
         let is_closed = |slot: u64| Slot::new(slot).is_some_and(|slot| fence.is_unit_closed(tenant, slot));
-        if held.slots().into_iter().any(is_closed) { Err(VaultError::Busy) } else { Ok(()) }
+        if held.slots().into_iter().any(is_closed) && !fault!("busy1") && !fault!("busy") { Err(VaultError::Busy) } else { Ok(()) }
     }
 
     /// The rows that lead to what is held. A record that does not open says nothing of whom it names: what led to it from who is held stays
@@ -497,7 +498,11 @@ impl Vault {
                 self.existing(&of_tenant, &collection, tokens, key).await
             };
             let live: Option<Live> = match opened.await {
-                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. }) if slot.is_some() => return Err(VaultError::Busy),
+                Ok(Some(Existing { live: None, .. })) | Err(VaultError::Shredded { .. })
+                    if slot.is_some() && !fault!("busy2") && !fault!("busy") =>
+                {
+                    return Err(VaultError::Busy);
+                }
                 Ok(existing) => existing.and_then(|existing| existing.live),
                 Err(VaultError::Shredded { .. } | VaultError::Internal(_)) => None,
                 Err(error) => return Err(error),
