@@ -32,6 +32,8 @@ impl From<VaultError> for Problem {
             }
             VaultError::LegalHold { hold: hold @ Some(_), order } => Self::new(Code::LegalHold).hold(hold).order(order),
             VaultError::LegalMinimum { law: law @ Some(_), records } => Self::new(Code::LegalMinimum).law(law).records(records),
+            VaultError::LegalHold { hold: None, order } if fault!("obligation-hold") => Self::new(Code::LegalHold).order(order),
+            VaultError::LegalMinimum { law: None, .. } if fault!("obligation-law") => Self::new(Code::LegalMinimum),
             // Who may know of neither is not told which of them it is.
             VaultError::LegalHold { hold: None, order } => Self::new(Code::LegalObligation).order(order),
             VaultError::LegalMinimum { law: None, .. } => Self::new(Code::LegalObligation),

@@ -251,7 +251,7 @@ impl Events {
         // Also where the clock went back: what is reported later counts.
         let reported_at = self.last_moment().map_or(now, |last| last.max(now));
         // Another store may have numbered higher what came from there.
-        let no = no.max(self.last_no().saturating_add(1));
+        let no = if fault!("report-no") { no } else { no.max(self.last_no().saturating_add(1)) };
         self.reports.push(Report { event: event.clone(), at, reported_at, no });
         true
     }
@@ -336,7 +336,7 @@ impl Events {
     #[must_use]
     pub fn by(&self, moment: Timestamp, seen: u64) -> Self {
         let moment = self.elsewhere.map_or(moment, |until| until.max(moment));
-        let known = self.reports.iter().filter(|report| report.reported_at <= moment || report.no <= seen);
+        let known = self.reports.iter().filter(|report| report.reported_at <= moment || (report.no <= seen && !fault!("seen-by")));
         Self { reports: known.cloned().collect(), joined: Vec::new(), otherwise: self.otherwise, elsewhere: self.elsewhere }
     }
 

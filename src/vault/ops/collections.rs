@@ -232,7 +232,8 @@ impl Vault {
         }
         let counts_from_events = text.policy.retention.schedule().is_some_and(Schedule::has_events);
         // What was written until now has looked at none: whether one came before it, their numbers tell, once it is there.
-        let _none_under_way = if counts_from_events && !collection.has_events { Some(self.reports_end().await) } else { None };
+        let _none_under_way =
+            if counts_from_events && !collection.has_events && !fault!("rule-first") { Some(self.reports_end().await) } else { None };
         if text.policy.shred_unit == collection.policy.shred_unit {
             self.swap(Some(caller), tenant, collection.no, collection.row.clone(), change, Urgency::Normal).await?;
         } else {

@@ -173,7 +173,7 @@ impl Vault {
         let (vault, asker) = (self.clone(), caller.clone());
         let run = self.to_the_end(async move {
             let system = vault.permit_system::<RetentionRun>(&asker).await?;
-            if vault.is_restoring() {
+            if vault.is_restoring() && !fault!("older-run") {
                 return Err(VaultError::Unavailable("older data is being made ready: nothing else runs before it is".into()));
             }
             if limit > limits::RETENTION_RUN.max {
@@ -218,7 +218,7 @@ impl Vault {
     /// # Errors
     /// Those of the store; what was done so far stays done, and the next pass goes on.
     pub async fn run_retention_if_due(&self, now: Timestamp, limit: u64) -> Result<Destroyed, VaultError> {
-        if self.is_restoring() {
+        if self.is_restoring() && !fault!("older-pass") {
             return Ok(Destroyed::default());
         }
         let Some(walk) = self.inner.next_due.take(now) else { return Ok(Destroyed::default()) };
@@ -495,13 +495,16 @@ impl Vault {
         }
         let hour = begin_of(due.hour);
         let first = stood.when.map(|when| (when.looked_at().unwrap_or(hour), when));
+        let first = first.or_else(|| fault!("bent-first").then_some((hour, When::Ends(hour))));
         // What does not open has the record looked at, and says nothing of its end.
         let when = stood.when.unwrap_or(When::Ends(hour));
         let Some(told) = self.opened_end(batch, &collection, (tokens, first), &header, stored).await? else {
             return Ok(Fate::Waits(Some(until)));
         };
         let Told { went, by: (by, how), live } = told;
-        plan.check_all(&live.known);
+        if !fault!("run-known") {
+            plan.check_all(&live.known);
+        }
         let of = (tenant.no, due.collection, tokens);
         let is_older = batch.then.is_some();
         let mut counted = |what| batch.counts.push((due.collection, by.clone(), how, what));
@@ -624,7 +627,9 @@ impl Vault {
                     Went { end: today, kept_by: None }
                 } else {
                     let went = as_it_went(collection, &earlier, looked, batch.until, (&[], &[]), end);
-                    let later = |(today, went): (End, End)| End { at: today.at.max(went.at), ..today };
+                    let later = |(today, went): (End, End)| {
+                        if fault!("bent-today") { today } else { End { at: today.at.max(went.at), ..today } }
+                    };
                     Went { end: today.zip(went.end).map(later), kept_by: None }
                 };
                 (went, ended_by(&opened.meta, rule.flatten(), unit))

@@ -183,7 +183,7 @@ impl Vault {
             expires_at: meta.expires_at,
             category: retention::category(meta).map(str::to_owned),
             explanation,
-            held: !holds.is_empty(),
+            held: !holds.is_empty() || (!over.is_empty() && fault!("obligation-explain")),
             holds,
             restricted_by: kept.and_then(|kept| kept.restricted_by),
         })

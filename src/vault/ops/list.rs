@@ -206,7 +206,11 @@ impl Vault {
             closed.push((at.unwrap_or(row.key), header, context, sealed));
         }
         let now = self.inner.clock.now();
-        let may_restrict = collection.schedules().any(Schedule::restricts);
+        let may_restrict = if fault!("restricted-listed") {
+            collection.policy.retention.schedule().is_some_and(Schedule::restricts)
+        } else {
+            collection.schedules().any(Schedule::restricts)
+        };
         let reads_values = collection.schedules().any(Schedule::reads_values);
         let is_left = tenant.has_ended(now) && !fault!("x5");
         let is_seen = |meta: &RecordMeta, value: Option<&[u8]>, events: &Events| {

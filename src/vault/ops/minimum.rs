@@ -93,7 +93,11 @@ impl Collection {
 
     /// Whether somebody has bypassed the minimums of the governance kind of its rules of a number, by those of `last`.
     pub(super) fn is_bypassed(&self, no: RulesNo, last: RulesNo) -> bool {
-        self.past.bypassed.iter().map(|by| RulesNo::of(*by)).any(|by| no < by && by <= last)
+        self.past
+            .bypassed
+            .iter()
+            .map(|by| RulesNo::of(*by))
+            .any(|by| (no < by || fault!("bypass-behind")) && (by <= last || fault!("bypass-early")))
     }
 
     /// That of the governance kind which is sealed with a record, unless somebody has bypassed it by the rules of `last`.
@@ -223,6 +227,9 @@ fn law_by<'a>(
     events: &'a Events,
 ) -> Option<Law> {
     let asking = since.filter_map(|Since { rules: (rules, categories), ended_at, is_bypassed }| {
+        if is_bypassed && which == Which::Binding && fault!("bypass-firm") {
+            return None;
+        }
         let rules = rules.schedule().filter(|schedule| schedule.has_minimum())?;
         let without_governance = which.leaves_out(is_bypassed);
         Some(Under { rules, facts: facts_under(categories, meta, value, events), ended_at, without_governance })

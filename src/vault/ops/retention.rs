@@ -142,8 +142,8 @@ fn kept_on(
     content: &Content,
 ) -> Result<KeptOn, VaultError> {
     let whole = outlasting(policy, before.law, minimum, meta.expires_at, content)?;
-    let kept = outlasting(policy, before.firm, firm, meta.expires_at, content)?;
-    let governed = whole.filter(|whole| kept.as_ref().is_none_or(|kept| whole.until > kept.until));
+    let kept = if fault!("bypass-sealed") { None } else { outlasting(policy, before.firm, firm, meta.expires_at, content)? };
+    let governed = whole.filter(|whole| kept.as_ref().is_none_or(|kept| whole.until > kept.until) && !fault!("bypass-unsealed"));
     let governed = governed.map(|Kept { rule, basis, until, .. }| Governed { rule, basis, until, rules_no: meta.rules_no });
     Ok(KeptOn { kept, governed })
 }

@@ -225,7 +225,8 @@ impl Vault {
                         return Err(Unprocessable::NothingNamed.into());
                     }
                     // What two persons approve is carried out as they did, or held.
-                    if !found.tenant.rules().asks_for(ShredScope::Subject)
+                    if (!found.tenant.rules().asks_for(ShredScope::Subject) || fault!("part-asked"))
+                        && !fault!("part-held")
                         && let Some((free, held)) = self.part_held(caller, &found.tenant, &named).await?
                     {
                         (named, denied) = (free, Some(held));

@@ -534,6 +534,7 @@ impl Vault {
             && tenant.approvals.is_some_and(|approvals| made_at <= approvals.since);
         let window = row.expires_at.saturating_sub(row.asked_at);
         let is_settled = made_at.saturating_add(window) <= row.asked_at;
+        let is_settled = is_settled || (matches!(row.what, ApprovalWhatRow::BypassGovernance(..)) && fault!("bypass-fresh"));
         if is_of_before || is_settled { Ok(()) } else { Err(VaultError::NotSecond(NotSecond::New)) }
     }
 

@@ -217,7 +217,7 @@ impl Vault {
             Ok(made) => return self.asked_before(caller, &tenant, ApprovalId(made)).await,
             Err(keeping) => keeping,
         };
-        if !collection.has_to_bypass() {
+        if !collection.has_to_bypass() && !fault!("bypass-nothing") {
             return Err(Unprocessable::NothingToBypass.into());
         }
         let what = (&b"bypass-governance"[..], ApprovalWhatRow::BypassGovernance as Asked);

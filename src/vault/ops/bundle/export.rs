@@ -342,7 +342,8 @@ impl Maker {
             },
         };
         let left_by = self.left_by(collection, &record.meta, &events).await?;
-        record.meta.reports_no = Some(self.seen(collection, &record.meta, &events).await?);
+        let seen = self.seen(collection, &record.meta, &events).await?;
+        record.meta.reports_no = Some(if fault!("reports-moved") { record.meta.reports_seen() } else { seen });
         Ok(Some(Opened { tokens, header, record, events, left_by }))
     }
 
@@ -528,9 +529,14 @@ impl Maker {
     /// [`VaultError::Busy`]: the export is begun anew.
     async fn are_told(&self, reported: &[Token], known: &HashSet<Token>, named: &[Vec<Token>]) -> Result<(), VaultError> {
         for some in reported.chunks(ROWS) {
+            if fault!("export-told") {
+                break;
+            }
             let keys: Vec<Bytes> = some.iter().map(|token| schema::events(self.tenant.no, token)).collect();
             let rows = self.vault.inner.store.get_many(Space::Control, &keys).await?;
-            for (token, row) in some.iter().zip(rows).filter(|(token, row)| row.is_none() || !known.contains(*token)) {
+            for (token, row) in
+                some.iter().zip(rows).filter(|(token, row)| row.is_none() || (!known.contains(*token) && !fault!("export-known")))
+            {
                 if self.vault.is_subject_shredded(&self.tenant, token).await? {
                     continue;
                 }
@@ -542,6 +548,9 @@ impl Maker {
             }
         }
         for ids in named {
+            if fault!("export-split") {
+                break;
+            }
             let Some(first) = ids.first() else { continue };
             let person = self.vault.person(self.tenant.no, *first).await?;
             if !ids.iter().all(|id| person.has(id)) && !self.vault.is_subject_shredded(&self.tenant, first).await? {
@@ -751,7 +760,12 @@ fn record_doc(collection: &Collection, meta: RecordMeta, due: Option<Written>, l
             Written::Endless(since) => DueDoc::Endless { since },
         }),
         kept: meta.kept.map(|Kept { rule, basis, until, restricted_by: _ }| KeptDoc { rule, basis, until, left_by }),
-        governed: meta.governed.map(|Governed { rule, basis, until, rules_no }| GovernedDoc { rule, basis, until, rules_no }),
+        governed: meta.governed.filter(|_| !fault!("bypass-moved")).map(|Governed { rule, basis, until, rules_no }| GovernedDoc {
+            rule,
+            basis,
+            until,
+            rules_no,
+        }),
     }
 }
 

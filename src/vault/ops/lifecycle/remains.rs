@@ -137,7 +137,8 @@ impl Vault {
             }
         }
         if is_one_hidden {
-            remains.push(Remaining { what: "legal-obligation", why: OBLIGATION, until: None, hold: None });
+            let what = if fault!("obligation-remains") { "legal-hold" } else { "legal-obligation" };
+            remains.push(Remaining { what, why: OBLIGATION, until: None, hold: None });
         }
         Ok((remains, is_there_more))
     }
